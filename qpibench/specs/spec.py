@@ -1,0 +1,167 @@
+"""ReleaseSpec: everything that defines a release, frozen and validated. The same spec gives the same bits anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from qpibench.specs.grid import Grid
+
+FOLDS = (0, 2, 3, 4, 6)
+"""Rotational symmetries of eq. 7; 0 stands for total symmetry. The order is the order in which remainders are given out."""
+
+MAX_SCATTERERS = 10_000
+"""Documented limit of scatterers per observation."""
+
+MIN_PIXELS_PER_PERIOD = 2.0
+"""Nyquist: a shorter period would alias, and its spec is refused."""
+
+Fold = Literal[0, 2, 3, 4, 6]
+Index31 = Annotated[int, Field(ge=1, lt=2**31)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _ordered(low: float, high: float, what: str) -> None:
+    if low > high:
+        raise ValueError(f"{what} is reversed: {low:g} is larger than {high:g}")
+
+
+def _integer_keys(value: object) -> object:
+    # TOML and JSON know text keys only.
+    if isinstance(value, dict):
+        return {int(key) if isinstance(key, str) and key.isdigit() else key: share for key, share in value.items()}
+    return value
+
+
+def _seed(value: object) -> object:
+    return int(value, 0) if isinstance(value, str) else value
+
+
+class KernelSpec(_Frozen):
+    """The kernels of a release: how many, of which symmetry, drawn from which ranges.
+
+    ``folds`` are given equal shares of ``count``, the remainder in their order; ``fold_counts`` gives counts instead.
+    ``wavelength_nm`` is the range of pi/B, ``decay_nm`` that of 1/sqrt(C); both phases are uniform in [0, pi).
+    """
+
+    family: Literal["eq7"] = "eq7"
+    count: Index31
+    folds: tuple[Fold, ...] = FOLDS
+    fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_integer_keys)] = None
+    wavelength_nm: tuple[Length, Length]
+    decay_nm: tuple[Length, Length]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _ordered(*self.wavelength_nm, "wavelength_nm")
+        _ordered(*self.decay_nm, "decay_nm")
+        if not self.folds or len(set(self.folds)) != len(self.folds):
+            raise ValueError("folds must be a list of different folds out of 0, 2, 3, 4, 6")
+        if self.fold_counts is not None and sum(self.fold_counts.values()) != self.count:
+            raise ValueError(f"fold_counts add up to {sum(self.fold_counts.values())}, but count is {self.count}")
+        return self
+
+    def fold_shares(self) -> dict[int, int]:
+        """Number of kernels of each fold."""
+        if self.fold_counts is not None:
+            return {fold: self.fold_counts[fold] for fold in FOLDS if fold in self.fold_counts}
+        each, left = divmod(self.count, len(self.folds))
+        return {fold: each + (place < left) for place, fold in enumerate(self.folds)}
+
+
+class ScattererSpec(_Frozen):
+    """How many scatterers an image has and where they lie.
+
+    The count is uniform in min..max. Positions are uniform in the field, widened on every side by ``margin_nm`` (a
+    negative margin keeps them away from the edges).
+    """
+
+    min: Annotated[int, Field(ge=1, le=MAX_SCATTERERS)] = 1
+    max: Annotated[int, Field(ge=1, le=MAX_SCATTERERS)]
+    margin_nm: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _ordered(self.min, self.max, "scatterers min..max")
+        return self
+
+
+class SplitSpec(_Frozen):
+    """Shares of the splits; see :mod:`qpibench.synthesis.splits`."""
+
+    ood_kernels: Fraction = 0.2
+    id_test: Fraction = 0.2
+    validation: Fraction = 0.1
+
+
+class ReleaseSpec(_Frozen):
+    """A generated release. Every field is part of its identity.
+
+    ``seed`` has up to 128 bits. ``arithmetic`` names the version of the arithmetic contract: it changes when, and only
+    when, the same spec would give other bits than before.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+    arithmetic: Literal[1] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**128), BeforeValidator(_seed)] = 0
+    grid: Grid
+    kernels: KernelSpec
+    observations_per_kernel: Index31
+    scatterers: ScattererSpec
+    splits: SplitSpec = SplitSpec()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        pitch = max(self.grid.pitch_y_nm, self.grid.pitch_x_nm)
+        shortest = self.kernels.wavelength_nm[0]
+        if shortest < MIN_PIXELS_PER_PERIOD * pitch:
+            raise ValueError(
+                f"a period of {shortest:g} nm would alias: pixels are {pitch:.4g} nm apart, and a period needs at least"
+                f" {MIN_PIXELS_PER_PERIOD:g} of them; raise kernels.wavelength_nm or use more pixels"
+            )
+        half = min(self.grid.size_y_nm, self.grid.size_x_nm) / 2
+        if half + self.scatterers.margin_nm <= 0:
+            raise ValueError(f"scatterers.margin_nm = {self.scatterers.margin_nm:g} leaves no room for a scatterer")
+        if self.observation_count >= 2**31:
+            raise ValueError(
+                f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"
+            )
+        return self
+
+    @property
+    def observation_count(self) -> int:
+        """Number of images in the release."""
+        return self.kernels.count * self.observations_per_kernel
+
+    def canonical_json(self) -> str:
+        """The spec as JSON with sorted keys, no white space and shortest floats: the text that is hashed."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the canonical JSON, hexadecimal."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+
+
+class ImportedSpec(_Frozen):
+    """A release that was imported from CSV files: it records its sources and cannot be regenerated."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+    source: Literal["csv"] = "csv"
+    files_sha256: tuple[str, ...]
+    axis_order: Literal["x_first", "y_first"]
+    grid: Grid
+    seed: Annotated[int, Field(ge=0, lt=2**128)] = 0
+    splits: SplitSpec = SplitSpec()
+
+    def canonical_json(self) -> str:
+        """The spec as JSON with sorted keys, no white space and shortest floats: the text that is hashed."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)

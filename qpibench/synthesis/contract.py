@@ -1,0 +1,84 @@
+"""What synthesis makes, and what a backend must be able to do.
+
+Both backends implement :class:`Backend`; for the same spec they return the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.specs import ReleaseSpec
+
+Domain = Literal["benchmark", "training"]
+"""Streams of different domains never meet: official test data are drawn in one, training data in the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """The kernels of a release, one row each.
+
+    Attributes
+    ----------
+    image
+        (kernel, y, x) float32: the single-scatterer image on the release's grid, amplitude 1.
+    family
+        (kernel,) bytes ``S16``: the family's name, such as ``b"eq7"``.
+    fold
+        (kernel,) int32: rotational symmetry 2, 3, 4 or 6; 0 for total symmetry; -1 where it is not known.
+    phi1, B, phi2, C
+        (kernel,) float64: parameters of eq. 7 in rad, rad/nm, rad and 1/nm^2; NaN where they are not known.
+    """
+
+    image: NDArray[np.float32]
+    family: NDArray[np.bytes_]
+    fold: NDArray[np.int32]
+    phi1: NDArray[np.float64]
+    B: NDArray[np.float64]
+    phi2: NDArray[np.float64]
+    C: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.fold)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """A run of observations, one row each.
+
+    Attributes
+    ----------
+    image
+        (observation, y, x) float32.
+    kernel
+        (observation,) int32: the row of the kernel table.
+    n_scatterers
+        (observation,) int32.
+    position_nm
+        (observation, scatterer, xy) float64, padded with NaN behind ``n_scatterers``.
+    """
+
+    image: NDArray[np.float32]
+    kernel: NDArray[np.int32]
+    n_scatterers: NDArray[np.int32]
+    position_nm: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.kernel)
+
+
+class Backend(Protocol):
+    """Makes the arrays of a release. Safe to call from several threads at once."""
+
+    name: str
+
+    def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
+        """All kernels of the release."""
+
+    def observations(
+        self, spec: ReleaseSpec, kernels: Kernels, start: int, stop: int, *, domain: Domain = "benchmark"
+    ) -> Observations:
+        """Observations ``start`` to ``stop`` of the release; observation i shows kernel i // observations_per_kernel."""

@@ -1,0 +1,60 @@
+"""What a model is given and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.specs import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Inputs of a model: n observations, and as much about their scatterers as the view allows.
+
+    Attributes
+    ----------
+    image
+        (n, y, x) float32: the observations, in native units.
+    activation_map
+        (n, y, x) float32, or None in the view ``image``: where the scatterers are, as a raster.
+    position_nm
+        (n, scatterer, 2) float64 padded with NaN, or None except in the view ``positions``: x and y in nm.
+    grid
+        Grid of the observations.
+    kernel_grid
+        Grid on which the kernel is wanted.
+    """
+
+    image: NDArray[np.float32]
+    activation_map: NDArray[np.float32] | None
+    position_nm: NDArray[np.float64] | None
+    grid: Grid
+    kernel_grid: Grid
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model may return instead of a bare kernel array.
+
+    Attributes
+    ----------
+    kernel
+        (n, y, x) floating: the kernel on ``batch.kernel_grid``, native units.
+    kernel_full
+        (n, 2y-1, 2x-1) floating, optional: the kernel on ``batch.grid.offsets``, which superposition needs.
+    std
+        (n, y, x) floating, optional: the stated standard deviation of every pixel of ``kernel``.
+    species
+        (n, scatterer) integer, optional: which kind each scatterer is of.
+    """
+
+    kernel: NDArray[np.floating]
+    kernel_full: NDArray[np.floating] | None = None
+    std: NDArray[np.floating] | None = None
+    species: NDArray[np.integer] | None = None
