@@ -267,7 +267,10 @@ def save_result(result: Result, path: str | Path) -> None:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise UsageError(f"Result file '{path}' cannot be written: {error.strerror}.") from None
+        unusable = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
+        raise (UsageError if unusable else QpibenchError)(
+            f"Result file '{path}' cannot be written: {error.strerror}."
+        ) from None
 
 
 def compare_results(stored: Result, derived: Result, *, tolerance: float = 1e-9) -> list[str]:
