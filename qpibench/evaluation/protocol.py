@@ -16,6 +16,7 @@ import json
 import os
 import select
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,7 @@ DTYPES = frozenset({"<f2", "<f4", "<f8", "<i4", "<i8"})
 MAX_HEADER_BYTES = 1 << 20
 MAX_ARRAYS = 16
 POLL_S = 0.05
-"""How often a watch is called while nothing arrives."""
+"""How often a watch is called."""
 
 
 class ProtocolError(Exception):
@@ -63,11 +64,12 @@ class Channel:
     read_fd, write_fd
         The ends of the two pipes. If a watch is given they must not block.
     watch
-        Called every ``POLL_S`` seconds while the other side lets us wait; whatever it raises ends the exchange.
+        Called every ``POLL_S`` seconds of the exchange; whatever it raises ends it.
     """
 
     def __init__(self, read_fd: int, write_fd: int, *, watch: Callable[[], None] | None = None) -> None:
         self._read_fd, self._write_fd, self._watch = read_fd, write_fd, watch
+        self._watched = time.monotonic()
 
     def send(
         self, kind: str, fields: Mapping[str, Any] | None = None, arrays: Mapping[str, NDArray[Any]] | None = None
@@ -146,7 +148,15 @@ class Channel:
         poll = select.poll()
         poll.register(fd, event)
         while not poll.poll(POLL_S * 1000):
-            self._watch()
+            self._look()
+        # Who talks without pause is watched as well.
+        if time.monotonic() - self._watched > POLL_S:
+            self._look()
+
+    def _look(self) -> None:
+        assert self._watch is not None
+        self._watched = time.monotonic()
+        self._watch()
 
 
 def _parse_header(text: bytearray) -> tuple[str, dict[str, Any], list[tuple[str, np.dtype[Any], tuple[int, ...], int]]]:

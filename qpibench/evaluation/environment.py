@@ -1,0 +1,32 @@
+"""Where a computation ran, as texts for a record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from qpibench import __version__
+
+
+def environment() -> dict[str, str]:
+    """Versions, platform and processor of this process."""
+    return {
+        "qpibench": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "cpu_count": str(os.cpu_count()),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

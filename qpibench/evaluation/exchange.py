@@ -1,0 +1,105 @@
+"""What of a batch and of its answer goes over the pipe, and which answers are allowed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.evaluation.protocol import Message
+from qpibench.specs import Grid
+from qpibench.tasks.batch import Batch, Prediction
+
+_INPUTS = ("image", "activation_map", "position_nm")
+_OUTPUTS = ("kernel", "kernel_full", "std", "species")
+
+
+class AnswerError(Exception):
+    """What predict returned is not an answer to its batch."""
+
+
+def pack_batch(batch: Batch) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Fields and arrays of a batch."""
+    arrays = {name: getattr(batch, name) for name in _INPUTS if getattr(batch, name) is not None}
+    return {"grid": batch.grid.model_dump(), "kernel_grid": batch.kernel_grid.model_dump()}, arrays
+
+
+def unpack_batch(message: Message) -> Batch:
+    """The batch of a message."""
+    return Batch(
+        **{name: message.arrays.get(name) for name in _INPUTS},  # type: ignore[arg-type]
+        grid=Grid(**message.fields["grid"]),
+        kernel_grid=Grid(**message.fields["kernel_grid"]),
+    )
+
+
+def pack_answer(answer: object, batch: Batch) -> dict[str, NDArray[Any]]:
+    """The arrays of what predict returned.
+
+    Raises
+    ------
+    AnswerError
+        If it is not an array of the right shape and type, nor a Prediction of such arrays.
+    """
+    expected = _expected_shapes(batch)
+    if isinstance(answer, Prediction):
+        given = {name: value for name in _OUTPUTS if (value := getattr(answer, name)) is not None or name == "kernel"}
+    else:
+        given = {"kernel": answer}
+    arrays = {
+        name: _array(value, "predict returned" if value is answer else f"the Prediction's {name} is", expected[name])
+        for name, value in given.items()
+    }
+    check_answer(arrays, batch)
+    if "species" in arrays:
+        arrays["species"] = arrays["species"].astype(np.int32)
+    return arrays
+
+
+def check_answer(arrays: Mapping[str, NDArray[Any]], batch: Batch) -> None:
+    """Check the arrays of an answer against its batch.
+
+    Raises
+    ------
+    AnswerError
+        If one is missing, or of a wrong shape or type.
+    """
+    if "kernel" not in arrays:
+        raise AnswerError("the answer has no kernel")
+    expected = _expected_shapes(batch)
+    for name, array in arrays.items():
+        kinds, wanted = ("iu", "integers") if name == "species" else ("f", "float16, float32 or float64")
+        if array.dtype.kind not in kinds or array.dtype.itemsize > 8:
+            raise AnswerError(f"predict returned a {name} of type {array.dtype}, expected {wanted}")
+        if array.shape != expected.get(name):
+            raise AnswerError(f"predict returned a {name} of shape {array.shape}, expected {expected.get(name)}")
+
+
+def max_answer_bytes(batch: Batch) -> int:
+    """Size that an allowed answer cannot exceed."""
+    return 8 * sum(int(np.prod(shape)) for shape in _expected_shapes(batch).values())
+
+
+def _expected_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
+    n = len(batch)
+    scatterers = 0 if batch.position_nm is None else batch.position_nm.shape[1]
+    return {
+        "kernel": (n, *batch.kernel_grid.shape),
+        "kernel_full": (n, 2 * batch.grid.ny - 1, 2 * batch.grid.nx - 1),
+        "std": (n, *batch.kernel_grid.shape),
+        "species": (n, scatterers),
+    }
+
+
+def _array(value: object, what: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    torch = sys.modules.get("torch")  # loaded only if the model did
+    if torch is not None and isinstance(value, torch.Tensor):
+        tensor = value.detach().cpu()
+        return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
+    if not hasattr(value, "__array__"):
+        name = "None" if value is None else f"an object of type {type(value).__name__}"
+        raise AnswerError(f"{what} {name}, expected an array of shape {shape}")
+    return np.asarray(value)

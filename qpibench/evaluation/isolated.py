@@ -1,0 +1,361 @@
+"""A user's model in a process of its own, within limits, and gone when we are.
+
+This contains accidents and leaks: a model that hangs, crashes, prints, changes its folder or looks at what lies around.
+It is no security boundary; hostile code belongs in a container.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.evaluation.entries import Entry, file_sha256
+from qpibench.evaluation.exchange import AnswerError, check_answer, max_answer_bytes, pack_batch
+from qpibench.evaluation.failure import ModelFailure, place_in_dump
+from qpibench.evaluation.protocol import Channel, Message, ProtocolError
+from qpibench.evaluation.training import MAX_ROWS
+from qpibench.evaluation.watch import LimitReached, Watch, WorkerGone
+from qpibench.locator import PACKAGE
+from qpibench.specs import Grid
+from qpibench.tasks import VIEWS, Batch
+
+_LOG_TAIL_BYTES = 4000
+_MAX_LOG_BYTES = 1 << 26
+_DEATH_S = 2  # a process that has closed its pipes, or was asked to die, is gone by then
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a model may take.
+
+    Attributes
+    ----------
+    batch_s
+        Wall-clock seconds for one batch.
+    fit_s
+        Wall-clock seconds for fit.
+    load_s
+        Wall-clock seconds for importing its file.
+    memory_gib
+        Resident memory in GiB of its process and their children, above what it had after import.
+    """
+
+    batch_s: float = 60
+    fit_s: float = 3600
+    load_s: float = 300
+    memory_gib: float = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What a model says of itself; ``weights`` has the SHA-256 of each file, by its name."""
+
+    needs: str | None
+    knows: tuple[str, ...]
+    trained_on: tuple[str, ...]
+    weights: dict[str, str]
+    has_fit: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRows:
+    """Where fit(train) gets its rows from.
+
+    Attributes
+    ----------
+    kernels
+        (kernel, y, x) float32: every kernel once.
+    kernel_index
+        (row,) int32: the kernel of every row.
+    grid, kernel_grid
+        Grids of the observations and of the kernels.
+    batch
+        From row numbers to what the model may see of them.
+    """
+
+    kernels: NDArray[np.float32]
+    kernel_index: NDArray[np.int32]
+    grid: Grid
+    kernel_grid: Grid
+    batch: Callable[[NDArray[np.int64]], Batch]
+
+
+class IsolatedModel:
+    """A model that runs in its own process; use it as a context manager.
+
+    Parameters
+    ----------
+    entry
+        The model's file.
+    limits
+        What it may take.
+    hidden
+        Paths that it must not find in its environment.
+    seed
+        Seed of the random number generators in its process.
+
+    Attributes
+    ----------
+    declaration
+        What the model says of itself.
+
+    Raises
+    ------
+    ModelFailure
+        From any method, if the model does not do its part; its process is gone afterwards, unless the model only raised
+        an error or returned what is no answer.
+    InvalidDataError
+        If a file of weights that it declares is missing.
+    """
+
+    declaration: Declaration
+
+    def __init__(self, entry: Entry, *, limits: Limits, hidden: Iterable[Path] = (), seed: int = 0) -> None:
+        self._entry, self._limits, self._seed = entry, limits, seed
+        self._hidden = tuple(hidden)
+
+    def __enter__(self) -> Self:
+        self._resources = ExitStack()
+        try:
+            self._start(self._resources)
+            fields = {"path": str(self._entry.path), "target": self._entry.target, "seed": self._seed}
+            with self._limited("import", self._limits.load_s):
+                self._channel.send("load", fields)
+                self.declaration = _declaration(self._receive().fields, self._entry)
+            self._watch.set_baseline()
+        except BaseException:
+            self._resources.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._resources.close()
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Largest resident memory seen of the model's process and their children."""
+        return self._watch.peak_bytes
+
+    @property
+    def alive(self) -> bool:
+        """Whether the model can be asked again."""
+        return self._process.poll() is None
+
+    def fit(self, rows: TrainingRows) -> None:
+        """Let the model learn."""
+        grids = {"grid": rows.grid.model_dump(), "kernel_grid": rows.kernel_grid.model_dump()}
+        with self._limited("fit", self._limits.fit_s):
+            self._channel.send("fit", grids, {"kernel_index": rows.kernel_index.astype(np.int32)})
+            while (request := self._receive(max_bytes=8 * MAX_ROWS)).kind != "fitted":
+                if request.kind == "kernels":
+                    self._channel.send("kernels", arrays={"kernels": rows.kernels.astype(np.float32)})
+                else:
+                    self._channel.send("rows", *pack_batch(rows.batch(_row_numbers(request, len(rows.kernel_index)))))
+
+    def predict(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """The model's answer: the arrays of a :class:`~qpibench.tasks.Prediction` that it gave, by their names."""
+        return self._ask(batch, compare=False).arrays
+
+    def predict_and_compare(self, batch: Batch) -> tuple[dict[str, NDArray[Any]], list[str]]:
+        """The model's answer, and which of its inputs the model changed."""
+        message = self._ask(batch, compare=True)
+        changed = message.fields.get("changed")
+        return message.arrays, [str(name) for name in changed] if isinstance(changed, list) else []
+
+    def _ask(self, batch: Batch, *, compare: bool) -> Message:
+        fields, arrays = pack_batch(batch)
+        with self._limited("predict", self._limits.batch_s):
+            self._channel.send("predict", {**fields, "compare": compare}, arrays)
+            message = self._receive(max_bytes=max_answer_bytes(batch))
+            try:
+                check_answer(message.arrays, batch)
+            except AnswerError as error:
+                raise ProtocolError(str(error)) from None
+        return message
+
+    def _receive(self, *, max_bytes: int = 0) -> Message:
+        message = self._channel.receive(max_bytes=max_bytes)
+        if message.kind == "failed":
+            kind, text, traceback = (str(message.fields.get(name)) for name in ("kind", "message", "traceback"))
+            raise ModelFailure(kind, text, traceback=traceback + self._last_output())
+        return message
+
+    def _start(self, resources: ExitStack) -> None:
+        """Start the process; leaving ``resources`` ends it and cleans up."""
+        folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True))
+        self._log = resources.enter_context(tempfile.TemporaryFile())
+        theirs_read, ours_write = (resources.enter_context(end) for end in _pipe())
+        ours_read, theirs_write = (resources.enter_context(end) for end in _pipe())
+        theirs = (theirs_read.fileno(), theirs_write.fileno())
+        self._process = subprocess.Popen(
+            # -P: what lies in the current folder is not imported by accident.
+            [sys.executable, "-P", "-m", "qpibench.evaluation.worker", *map(str, (*theirs, os.getpid()))],
+            cwd=folder,
+            env=_environment(folder, self._hidden),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            pass_fds=theirs,
+            start_new_session=True,
+        )
+        self._ended = False
+        resources.callback(self._end)
+        resources.enter_context(_guard(self._process.pid))
+        for end in (theirs_read, theirs_write):
+            end.close()
+        for end in (ours_read, ours_write):
+            os.set_blocking(end.fileno(), False)
+        self._watch = Watch(self._process, memory_gib=self._limits.memory_gib)
+        self._channel = Channel(ours_read.fileno(), ours_write.fileno(), watch=self._look)
+
+    def _end(self) -> None:
+        """Kill the process and all that it started."""
+        if not self._ended:
+            # The group outlives its leader as long as a child is in it.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._ended = True
+
+    def _look(self) -> None:
+        self._watch()
+        if os.fstat(self._log.fileno()).st_size > _MAX_LOG_BYTES:
+            os.truncate(self._log.fileno(), 0)
+            os.lseek(self._log.fileno(), 0, os.SEEK_SET)  # the process writes where we say: the place is shared
+
+    @contextmanager
+    def _limited(self, what: str, seconds: float) -> Iterator[None]:
+        """Do something with the process; whatever goes wrong with it ends it and is a ModelFailure."""
+        self._watch.set_time_limit(seconds)
+        try:
+            yield
+        except LimitReached as error:
+            if error.kind == "time limit":
+                # Python's faulthandler writes down where it is.
+                self._process.send_signal(signal.SIGABRT)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_DEATH_S)
+            raise self._failure(error.kind, f"{what} {error}") from None
+        except ProtocolError as error:
+            raise self._failure("protocol", f"the process answered {what} with what is not allowed: {error}") from None
+        except (WorkerGone, EOFError, BrokenPipeError):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_DEATH_S)
+            kind, how = _way_of_death(self._process.poll())
+            raise self._failure(kind, f"the process {how} during {what}, without an answer") from None
+
+    def _failure(self, kind: str, text: str) -> ModelFailure:
+        self._end()
+        output = self._last_output()
+        place = place_in_dump(output, self._entry.path.parent) or self._entry.path.name
+        return ModelFailure(kind, f"{place}: {text}", traceback=output)
+
+    def _last_output(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        tail = os.pread(self._log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode(errors="replace")
+        return f"\nLast output of the model:\n{tail}" if tail.strip() else ""
+
+
+def _pipe() -> tuple[FileIO, FileIO]:
+    read_fd, write_fd = os.pipe()
+    return FileIO(read_fd, "r"), FileIO(write_fd, "w")
+
+
+def _declaration(fields: dict[str, Any], entry: Entry) -> Declaration:
+    """Check what the process says of the model, and hash its weights."""
+    texts = {name: fields.get(name) for name in ("knows", "trained_on", "weights")}
+    if not all(isinstance(value, list) and all(isinstance(text, str) for text in value) for value in texts.values()):
+        raise ProtocolError("a declaration is not a list of texts")
+    needs = fields.get("needs")
+    if needs is not None and needs not in VIEWS:
+        raise ProtocolError(f"{needs!r} is not a view")
+    return Declaration(
+        needs=needs,
+        knows=tuple(texts["knows"] or ()),
+        trained_on=tuple(texts["trained_on"] or ()),
+        weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()},
+        has_fit=bool(fields.get("has_fit")),
+    )
+
+
+def _weights_sha256(entry: Entry, name: str) -> str:
+    path = entry.path.parent / name
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts or not path.is_file():
+        raise InvalidDataError(
+            f"{entry.path.name} declares the weights '{name}', but there is no such file beside it in '{path.parent}'."
+        )
+    return file_sha256(path)
+
+
+def _row_numbers(request: Message, count: int) -> NDArray[np.int64]:
+    rows = request.arrays.get("rows")
+    if request.kind != "rows" or rows is None or rows.ndim != 1 or rows.dtype != np.int64:
+        raise ProtocolError("a request during fit is not for rows")
+    if len(rows) and not (0 <= rows.min() and rows.max() < count):
+        raise ProtocolError(f"there are only {count} rows")
+    return rows
+
+
+def _environment(folder: str, hidden: Iterable[Path]) -> dict[str, str]:
+    """The environment without anything that names a hidden path, and with the package importable from any folder."""
+    names = {text for path in hidden for text in (str(path), str(path.absolute()), str(path.resolve()))}
+    kept = {name: value for name, value in os.environ.items() if not any(_names(value, path) for path in names)}
+    kept.pop("OLDPWD", None)
+    kept.update(PWD=folder, PYTHONHASHSEED="0")
+    if str(PACKAGE.parent) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [kept.get("PYTHONPATH"), str(PACKAGE.parent)]))
+    return kept
+
+
+def _names(value: str, path: str) -> bool:
+    # As a whole path, so that a release with a short relative name does not hide PATH.
+    return re.search(rf"(^|[^\w.-]){re.escape(path)}($|[^\w.-])", value) is not None
+
+
+@contextmanager
+def _guard(pid: int) -> Iterator[None]:
+    """Kill a process group when our process ends in any way, be it killed.
+
+    A shell that waits for the end of its input is the guard: the system closes the input when we are gone, and no
+    code of the model can keep the shell from what it then does.
+    """
+    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(pid)]
+    nowhere = subprocess.DEVNULL
+    guard = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", env={}, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
+
+
+def _way_of_death(code: int | None) -> tuple[str, str]:
+    if code is None:
+        return "protocol", "closed its connection"
+    if code >= 0:
+        return "exited", f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return "died", f"was killed by signal {name}"

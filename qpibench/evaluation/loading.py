@@ -1,0 +1,140 @@
+"""From a user's file to a model that can be called. Only the worker does this."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from qpibench.tasks import VIEWS
+
+
+class InterfaceError(Exception):
+    """A model's file was imported, but is no model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A user's model.
+
+    Attributes
+    ----------
+    predict
+        From a batch to kernels.
+    fit
+        From the training role to nothing, if the model learns.
+    place
+        Where predict is defined, such as ``my_model.py:12``.
+    declared
+        What the model says of itself: ``needs``, ``knows``, ``trained_on``, ``weights``; see :func:`load_model`.
+    """
+
+    predict: Callable[[Any], object]
+    fit: Callable[[Any], object] | None
+    place: str
+    declared: dict[str, Any]
+
+
+def load_model(path: Path, target: str | None, *, seed: int) -> Model:
+    """Import a file and find its model.
+
+    It is the function ``predict`` or an instance of the class ``Model``; ``target`` names another function, class,
+    or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` too; beside a function it is a function
+    of the module. The object or the module may declare
+
+    - ``needs``: the least view it can work with, ``image`` if it does not say;
+    - ``knows``: texts, the prior knowledge built into it;
+    - ``trained_on``: a text, or texts;
+    - ``weights``: names of the files beside it that it reads.
+
+    Raises
+    ------
+    InterfaceError
+        If the file has no model or a declaration is not of the right type.
+    BaseException
+        Whatever the file raises.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (the model's own global generator)
+    module = _import_file(path)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+    found = _find(module, path.name, target)
+    if isinstance(found, type):
+        found = found()
+    declared = _declarations(found, module)
+    predict = _predictor(found, path.name, declared["needs"])
+    fit = getattr(module if inspect.isfunction(found) else found, "fit", None)
+    return Model(predict=predict, fit=fit if callable(fit) else None, place=_place(found, path), declared=declared)
+
+
+def _import_file(path: Path) -> ModuleType:
+    sys.path.insert(0, str(path.parent))
+    name = path.stem if path.stem not in sys.modules else f"entry_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None:
+        raise InterfaceError(f"'{path.name}' is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    # Compiled from the source that was hashed: a cached .pyc may be of another.
+    exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+    return module
+
+
+def _find(module: ModuleType, file: str, target: str | None) -> Any:
+    names = ("predict", "Model") if target is None else (target,)
+    for name in names:
+        if hasattr(module, name):
+            return getattr(module, name)
+    if target is not None:
+        raise InterfaceError(f"{file} has no function or class '{target}'")
+    raise InterfaceError(f"{file} defines neither a function 'predict' nor a class 'Model'; write def predict(batch)")
+
+
+def _predictor(found: Any, file: str, needs: str | None) -> Callable[[Any], object]:
+    predict = getattr(found, "predict", None)
+    if callable(predict):
+        return predict  # type: ignore[no-any-return]
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(found, torch.nn.Module):
+        from qpibench.evaluation.torch_adapter import module_predictor
+
+        return module_predictor(found, with_map=needs in ("raster", "positions"))
+    if callable(found):
+        return found  # type: ignore[no-any-return]
+    raise InterfaceError(f"{file}: '{type(found).__name__}' has no method predict; write def predict(self, batch)")
+
+
+def _declarations(found: Any, module: ModuleType) -> dict[str, Any]:
+    def declared(name: str) -> Any:
+        return getattr(found, name, getattr(module, name, None))
+
+    needs = declared("needs")
+    if needs is not None and needs not in VIEWS:
+        raise InterfaceError(f"needs = {needs!r} is not a view; choose one of {', '.join(VIEWS)}")
+    texts = {name: _texts(name, declared(name)) for name in ("knows", "trained_on", "weights")}
+    return {"needs": needs, **texts}
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    texts = [value] if isinstance(value, str) else value
+    if not (isinstance(texts, (list, tuple)) and all(isinstance(text, str) and text for text in texts)):
+        raise InterfaceError(f"{name} = {value!r} must be a text or a list of texts")
+    return list(texts)
+
+
+def _place(found: Any, path: Path) -> str:
+    function = getattr(type(found), "predict", None) or getattr(type(found), "forward", None) or found
+    code = getattr(function, "__code__", None)
+    here = code is not None and code.co_filename == str(path)
+    return f"{path.name}:{code.co_firstlineno}" if here else path.name

@@ -1,0 +1,280 @@
+"""From a model and a release to a predictions file: the model in its own process, what it answers on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.entries import Entry, find_entry
+from qpibench.evaluation.environment import environment
+from qpibench.evaluation.failure import ModelFailure
+from qpibench.evaluation.isolated import IsolatedModel, Limits, TrainingRows
+from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record
+from qpibench.evaluation.result import ModelRecord, Run
+from qpibench.tasks import VIEWS, Batch, allows, subset, view_batch
+
+if TYPE_CHECKING:
+    from qpibench.release import Release
+
+Progress = Callable[[int, int], None]
+"""Told the images that are answered and those that are asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOutcome:
+    """What became of a prediction.
+
+    Attributes
+    ----------
+    path
+        The predictions file.
+    record
+        What it says of how it was made; ``record.failure`` is why the model stopped, or None.
+    warnings
+        One sentence each.
+    """
+
+    path: Path
+    record: Record
+    warnings: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if the model stopped before it had answered every image, else 0."""
+        return 0 if self.record.failure is None else 1
+
+
+def predict(
+    model: str,
+    release: Release,
+    path: str | Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    view: str = "positions",
+    map_mode: str = "paper",
+    limit: int | None = None,
+    batch_size: int = 32,
+    time_limit_s: float = 60,
+    memory_limit_gib: float = 4,
+    fit_time_limit_s: float = 3600,
+    seed: int = 0,
+    progress: Progress | None = None,
+    traceback: bool = False,
+) -> PredictOutcome:
+    """Let a model predict the kernels of a release's test images, and write them to a file.
+
+    A model that fails at an image, or reaches a limit, is stopped: that batch and all images after it stay without an
+    answer (rows of NaN), and the file says so. A model that fails in ``fit`` has no answers at all.
+
+    Parameters
+    ----------
+    model
+        A file, ``FILE.py:NAME``, or the name of an entry; see :func:`~qpibench.evaluation.entries.find_entry`.
+    release
+        The release.
+    path
+        Where to write; the file appears when it is complete.
+    tasks
+        Names of tasks; all that the release has if not given.
+    view, map_mode
+        What the model may see; see :func:`~qpibench.tasks.view_batch`.
+    limit
+        Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if not given.
+    batch_size
+        Images per call of predict.
+    time_limit_s, fit_time_limit_s
+        Wall-clock limits in s, of one batch and of fit.
+    memory_limit_gib
+        Limit in GiB of the model's memory above what it had after import.
+    seed
+        Seed of the random number generators in the model's process.
+    progress
+        Called after every batch.
+    traceback
+        Whether the error of a model that cannot be loaded shows its traceback.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model, task or view, the model needs more than the view allows, a number is out of range,
+        or the file cannot be put there.
+    InvalidDataError
+        If the model cannot be imported or has no predict.
+    """
+    entry = find_entry(model)
+    limits = Limits(batch_s=time_limit_s, fit_s=fit_time_limit_s, memory_gib=memory_limit_gib)
+    _check_request(view=view, batch_size=batch_size, limits=limits, seed=seed)
+    started = time.monotonic()
+    index = {task: _rows_of(release, task, limit) for task in dict.fromkeys(tasks or release.tasks)}
+    isolated = IsolatedModel(entry, limits=limits, hidden=(Path(release.path),), seed=seed)
+    with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer:
+        run = _Predicting(release, index, view=view, map_mode=map_mode, batch_size=batch_size, progress=progress)
+        try:
+            with isolated:
+                _check_view(entry, isolated.declaration.needs, view)
+                run.answer_all(isolated, writer)
+        except ModelFailure as failure:
+            if run.stage == "import":
+                shown = f"\n{failure.traceback}" if traceback and failure.traceback else ""
+                raise InvalidDataError(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
+            run.failed(failure)
+        record = Record(
+            model=_model_record(entry, isolated),
+            view=view,
+            map_mode=map_mode,
+            limit=limit,
+            seed=seed,
+            batch_size=batch_size,
+            failure=run.failure,
+            non_finite=run.non_finite,
+            fit_seconds=run.fit_seconds,
+            task_seconds=run.task_seconds,
+            run=Run(
+                seconds=time.monotonic() - started,
+                peak_memory_bytes=isolated.peak_memory_bytes,
+                environment=environment(),
+            ),
+        )
+        writer.finish(record)
+    return PredictOutcome(path=Path(path), record=record, warnings=_warnings(record))
+
+
+def _check_request(*, view: str, batch_size: int, limits: Limits, seed: int) -> None:
+    if view not in VIEWS:
+        raise UsageError(f"There is no view '{view}'; choose one of {', '.join(VIEWS)}.")
+    numbers = {
+        "batch size": batch_size,
+        "time limit": limits.batch_s,
+        "time limit of fit": limits.fit_s,
+        "memory limit": limits.memory_gib,
+    }
+    for name, number in numbers.items():
+        if not number > 0:
+            raise UsageError(f"The {name} must be larger than 0, found {number}.")
+    if seed < 0:
+        raise UsageError(f"The seed must not be negative, found {seed}.")
+
+
+def _check_view(entry: Entry, needs: str | None, view: str) -> None:
+    if needs is not None and not allows(view, needs):
+        raise UsageError(f"Entry '{entry.name}' needs the view '{needs}', but is granted '{view}' only; use --view {needs}.")
+
+
+def _rows_of(release: Release, task: str, limit: int | None) -> NDArray[np.int32]:
+    return release.split(task, "test") if limit is None else subset(release, task, limit)
+
+
+class _Predicting:
+    """The course of one prediction, and how far it came."""
+
+    def __init__(
+        self,
+        release: Release,
+        index: dict[str, NDArray[np.int32]],
+        *,
+        view: str,
+        map_mode: str,
+        batch_size: int,
+        progress: Progress | None,
+    ) -> None:
+        self._release, self._index, self._progress = release, index, progress
+        self._view, self._map_mode, self._batch_size = view, map_mode, batch_size
+        self._task: str | None = None
+        self._row: int | None = None
+        self.stage = "import"
+        self.failure: FailureRecord | None = None
+        self.fit_seconds: float | None = None
+        self.task_seconds = dict.fromkeys(index, 0.0)
+        self.non_finite = dict.fromkeys(index, 0)
+
+    def answer_all(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
+        """Fit, then answer every image of every task."""
+        self.stage = "fit"
+        if model.declaration.has_fit:
+            self.fit_seconds = 0.0
+            started = time.monotonic()
+            try:
+                model.fit(_training_rows(self._release, self._view_of))
+            finally:
+                self.fit_seconds = time.monotonic() - started
+        self.stage = "predict"
+        done, total = 0, sum(len(rows) for rows in self._index.values())
+        for self._task, rows in self._index.items():
+            for self._row in range(0, len(rows), self._batch_size):
+                chosen = rows[self._row : self._row + self._batch_size]
+                writer.write(self._task, self._row, self._answer(model, self._view_of(chosen)))
+                done += len(chosen)
+                if self._progress is not None:
+                    self._progress(done, total)
+
+    def failed(self, failure: ModelFailure) -> None:
+        """Note why the model stopped."""
+        self.failure = FailureRecord(
+            kind=failure.kind,
+            stage="fit" if self.stage == "fit" else "predict",
+            message=failure.message,
+            traceback=failure.traceback,
+            task=self._task,
+            row=self._row,
+        )
+
+    def _answer(self, model: IsolatedModel, batch: Batch) -> dict[str, NDArray[np.float32]]:
+        assert self._task is not None
+        started = time.monotonic()
+        try:
+            answer = model.predict(batch)
+        finally:
+            self.task_seconds[self._task] += time.monotonic() - started
+        kernel = answer["kernel"]
+        self.non_finite[self._task] += int((~np.isfinite(kernel).all(axis=(1, 2))).sum())
+        return _stored(answer)
+
+    def _view_of(self, rows: NDArray[np.integer]) -> Batch:
+        release = self._release
+        return view_batch(release.observations(rows), release.grid, view=self._view, map_mode=self._map_mode)
+
+
+def _stored(answer: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which is counted
+        return {name: answer[name].astype(np.float32) for name in ("kernel", "kernel_full", "std") if name in answer}
+
+
+def _training_rows(release: Release, view_of: Callable[[NDArray[np.integer]], Batch]) -> TrainingRows:
+    """The images that every task allows to train on, so that one fit serves all."""
+    rows = reduce(np.intersect1d, [release.split(task, "train") for task in release.tasks])
+    kernels, kernel_index = np.unique(release.observation_kernel[rows], return_inverse=True)
+    return TrainingRows(
+        kernels=release.kernels.image[kernels],
+        kernel_index=kernel_index.astype(np.int32),
+        grid=release.grid,
+        kernel_grid=release.grid,
+        batch=lambda chosen: view_of(rows[chosen]),
+    )
+
+
+def _model_record(entry: Entry, isolated: IsolatedModel) -> ModelRecord:
+    declaration = isolated.declaration
+    return ModelRecord(
+        name=entry.name,
+        file_sha256=entry.sha256,
+        weights=declaration.weights,
+        knows=declaration.knows,
+        needs=() if declaration.needs is None else (declaration.needs,),
+        trained_on=declaration.trained_on,
+    )
+
+
+def _warnings(record: Record) -> tuple[str, ...]:
+    return tuple(
+        f"{count} images of task '{task}' were answered with NaN or infinity and count as failed."
+        for task, count in record.non_finite.items()
+        if count
+    )

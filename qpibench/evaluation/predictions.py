@@ -1,0 +1,337 @@
+"""The predictions file: what a model answered, as HDF5.
+
+::
+
+    /<task>/kernel        (image, y, x) float32     rows of NaN where the model failed
+    /<task>/index         (image) int32             rows of the release
+    /<task>/kernel_full   (image, 2y-1, 2x-1) float32   optional
+    /<task>/std           (image, y, x) float32     optional
+    root attribute        release_sha256            content hash of the release
+
+That is all that a file must have, so anybody can write one. Our own also says in root attributes how it was made:
+``format_version``, ``record`` (JSON of :class:`Record`). A file without ``limit`` in its record answers every test image
+of each task that it has; with it, those that :func:`qpibench.tasks.subset` names.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.evaluation.result import ModelRecord, Run
+from qpibench.specs import Grid
+from qpibench.specs.load import explain
+from qpibench.tasks import subset
+
+if TYPE_CHECKING:
+    from qpibench.release import Release
+
+FORMAT_VERSION = 1
+
+Rows = slice | NDArray[np.integer]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FailureRecord(_Closed):
+    """Why an entry stopped before it had answered every image."""
+
+    kind: str = Field(description="raised, answer, exited, died, time limit, memory limit or protocol.")
+    stage: Literal["fit", "predict"] = Field(description="What it was doing.")
+    message: str = Field(description="One sentence with the model's own error and line.")
+    traceback: str = Field(description="The model's traceback, or what it last printed; may be empty.")
+    task: str | None = Field(description="The task during which it happened; null in fit.")
+    row: int | None = Field(description="First row of that task without an answer; null in fit.")
+
+
+class Record(_Closed):
+    """How a predictions file was made."""
+
+    model: ModelRecord
+    view: str = Field(description="What the entry was shown: image, raster or positions.")
+    map_mode: str = Field(description="How activation maps were rasterised: paper or exact.")
+    limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
+    seed: int = Field(description="Seed given to the model's random number generators.")
+    batch_size: int = Field(description="Images per call of predict.")
+    failure: FailureRecord | None = Field(description="Why the entry stopped; null when it did not.")
+    non_finite: dict[str, int] = Field(description="Images by task that were answered with NaN or infinity.")
+    fit_seconds: float | None = Field(description="Wall-clock time of fit in s; null without it.")
+    task_seconds: dict[str, float] = Field(description="Wall-clock time of predict by task in s.")
+    run: Run = Field(description="What it took in all, and where it ran.")
+
+
+class Predictions:
+    """A checked predictions file, open for reading; arrays are read when asked for.
+
+    Attributes
+    ----------
+    path
+        The file.
+    tasks
+        Its tasks.
+    record
+        How it was made, or None where it does not say.
+    """
+
+    def __init__(self, path: Path, file: h5py.File, record: Record | None) -> None:
+        self.path, self.record, self._file = path, record, file
+        self.tasks: tuple[str, ...] = tuple(file)
+
+    def index(self, task: str) -> NDArray[np.int32]:
+        """Rows of the release that are answered, (image,) int32."""
+        return np.asarray(self._file[task]["index"][:], dtype=np.int32)
+
+    def kernel(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32]:
+        """Predicted kernels, (image, y, x) float32; NaN where the model failed. ``rows`` count within the task."""
+        return self._read(task, "kernel", rows)
+
+    def kernel_full(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
+        """Predicted kernels on the lattice of offsets, (image, 2y-1, 2x-1) float32, if the file has them."""
+        return self._read(task, "kernel_full", rows) if "kernel_full" in self._file[task] else None
+
+    def std(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
+        """Stated standard deviations of the kernels' pixels, (image, y, x) float32, if the file has them."""
+        return self._read(task, "std", rows) if "std" in self._file[task] else None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, task: str, name: str, rows: Rows) -> NDArray[np.float32]:
+        dataset = self._file[task][name]
+        if isinstance(rows, slice):
+            return np.asarray(dataset[rows], dtype=np.float32)
+        # HDF5 wants rows in order and each of them once.
+        once, place = np.unique(rows, return_inverse=True)
+        return np.asarray(dataset[once], dtype=np.float32)[place]
+
+
+def open_predictions(path: str | Path, release: Release) -> Predictions:
+    """Open a predictions file and check that it answers what the release asks.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    InvalidDataError
+        If it is not a predictions file, belongs to another release, or has rows too few, too many or twice, or arrays
+        of a wrong shape or type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"There is no predictions file '{path}'.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise InvalidDataError(
+            f"'{path}' is not a predictions file: it is no HDF5 file, or one that was cut off."
+        ) from None
+    try:
+        record = _check_root(file, path, release)
+        for task in file:
+            _check_task(file, task, path, release, record.limit if record else None)
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
+        file.close()
+        raise InvalidDataError(f"Predictions file '{path}' is damaged: {error}.") from None
+    except BaseException:
+        file.close()
+        raise
+    return Predictions(path, file, record)
+
+
+def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
+    release_sha256 = file.attrs.get("release_sha256")
+    if release_sha256 is None or not len(file):
+        raise InvalidDataError(
+            f"'{path}' is not a predictions file: it must have the root attribute release_sha256 and a group for each"
+            " task with the datasets kernel and index."
+        )
+    if _text(release_sha256) != release.content_sha256:
+        raise InvalidDataError(
+            f"The predictions in '{path}' are for another release: they answer the one with the content hash"
+            f" {_text(release_sha256)}, but '{release.path}' has {release.content_sha256}."
+        )
+    version = file.attrs.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise InvalidDataError(
+            f"Predictions file '{path}' has format_version {version}, this qpibench reads {FORMAT_VERSION};"
+            " predict again, or use the version of qpibench that wrote it."
+        )
+    if "record" not in file.attrs:
+        return None
+    try:
+        return Record.model_validate_json(_text(file.attrs["record"]))
+    except ValidationError as error:
+        raise InvalidDataError(f"The record of predictions file '{path}' is not valid: {explain(error, Record)}.") from None
+
+
+def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit: int | None) -> None:
+    where = f"Predictions file '{path}', task '{task}'"
+    if task not in release.tasks:
+        raise InvalidDataError(f"{where}: the release has no such task; it has {', '.join(release.tasks)}.")
+    group = file[task]
+    for name in ("kernel", "index"):
+        if not isinstance(group, h5py.Group) or not isinstance(group.get(name), h5py.Dataset):
+            raise InvalidDataError(f"{where}: dataset '{name}' is missing.")
+    index = group["index"]
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        raise InvalidDataError(
+            f"{where}: 'index' must be a list of integers, found shape {index.shape} of {index.dtype}."
+        )
+    grid: Grid = release.grid
+    expected = {"kernel": grid.shape, "kernel_full": (2 * grid.ny - 1, 2 * grid.nx - 1), "std": grid.shape}
+    for name, shape in expected.items():
+        if name not in group:
+            continue
+        dataset, wanted = group[name], (len(index), *shape)
+        if dataset.shape != wanted or dataset.dtype.kind != "f":
+            raise InvalidDataError(
+                f"{where}: '{name}' must be floating point of shape {wanted}, found {dataset.dtype} of shape"
+                f" {dataset.shape}."
+            )
+    asked = release.split(task, "test") if limit is None else subset(release, task, limit)
+    _check_rows(index[:].astype(np.int64), asked.astype(np.int64), where)
+
+
+def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) -> None:
+    rows, times = np.unique(index, return_counts=True)
+    if (times > 1).any():
+        raise InvalidDataError(f"{where}: row {rows[times > 1][0]} of the release is answered more than once.")
+    foreign = np.setdiff1d(rows, asked)
+    if len(foreign):
+        raise InvalidDataError(f"{where}: {len(foreign)} rows are not asked for, the first is {foreign[0]}.")
+    missing = np.setdiff1d(asked, rows)
+    if len(missing):
+        raise InvalidDataError(
+            f"{where}: {len(missing)} of {len(asked)} rows are missing, the first is {missing[0]};"
+            " an image without an answer is a row of NaN."
+        )
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+class PredictionsWriter:
+    """Writes a predictions file batch by batch; it appears whole when :meth:`finish` is called, or not at all.
+
+    Rows that are never written stay NaN.
+
+    Parameters
+    ----------
+    path
+        Where the file shall appear; an existing file is replaced.
+    release_sha256
+        Content hash of the release that is answered.
+    index
+        Rows of the release by task.
+    grid
+        Grid of the kernels.
+
+    Raises
+    ------
+    UsageError
+        If the folder is missing or cannot be written to.
+    QpibenchError
+        From any method, if writing fails, as on a full disk.
+    """
+
+    def __init__(
+        self, path: str | Path, *, release_sha256: str, index: Mapping[str, NDArray[np.int32]], grid: Grid
+    ) -> None:
+        self._path = Path(path)
+        self._shapes = {"kernel": grid.shape, "kernel_full": (2 * grid.ny - 1, 2 * grid.nx - 1), "std": grid.shape}
+        with _explained(self._path):
+            handle, partial = tempfile.mkstemp(
+                dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial"
+            )
+            os.close(handle)
+        self._partial = Path(partial)
+        try:
+            with _explained(self._path):
+                self._file = h5py.File(self._partial, "w")
+                self._file.attrs["format_version"] = FORMAT_VERSION
+                self._file.attrs["release_sha256"] = release_sha256
+                for task, rows in index.items():
+                    self._file.create_group(task)["index"] = rows.astype(np.int32)
+                    self._dataset(task, "kernel")
+        except BaseException:
+            self._partial.unlink(missing_ok=True)
+            raise
+
+    def write(self, task: str, start: int, answers: Mapping[str, NDArray[np.float32]]) -> None:
+        """Write the answers to consecutive images of a task, by the names of the datasets."""
+        with _explained(self._path):
+            for name, values in answers.items():
+                self._dataset(task, name)[start : start + len(values)] = values
+
+    def finish(self, record: Record) -> None:
+        """Say how the file was made, and let it appear."""
+        with _explained(self._path):
+            self._file.attrs["record"] = record.model_dump_json()
+            self._file.close()
+            _publish(self._partial, self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(OSError, RuntimeError):  # a full disk is told once, by what failed first
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _dataset(self, task: str, name: str) -> h5py.Dataset:
+        group = self._file[task]
+        if name not in group:
+            shape = (len(group["index"]), *self._shapes[name])
+            group.create_dataset(name, shape=shape, dtype="<f4", fillvalue=np.nan)
+        return group[name]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        unusable = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
+        reason = getattr(error, "strerror", None) or error
+        raise (UsageError if unusable else QpibenchError)(
+            f"Predictions file '{path}' cannot be written: {reason}."
+        ) from None
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Move a finished file to its name such that a crash leaves either the whole file or none."""
+    partial.chmod(0o644)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    with suppress(OSError):  # not every file system syncs folders
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,88 @@
+"""Looks after the process of a model: is it alive, has it time left, is its memory within the limit."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import suppress
+
+import psutil
+
+_CHILDREN_EVERY_S = 0.5  # looking for children reads every process of the machine
+GIB = 1 << 30
+
+
+class LimitReached(Exception):
+    """A limit was reached; ``kind`` is ``time limit`` or ``memory limit``."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class WorkerGone(Exception):
+    """The process ended."""
+
+
+class Watch:
+    """Call it often while waiting for the process.
+
+    Parameters
+    ----------
+    process
+        The process.
+    memory_gib
+        Limit of the resident memory of the process and its children, above the baseline.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], *, memory_gib: float) -> None:
+        self._process, self._memory_gib = process, memory_gib
+        self._handle = psutil.Process(process.pid)
+        self._children: list[psutil.Process] = []
+        self._children_seen = 0.0
+        self._deadline, self._limit_s = float("inf"), float("inf")
+        self._baseline = 0
+        self.peak_bytes = 0
+
+    def set_time_limit(self, seconds: float) -> None:
+        """Start the clock anew."""
+        self._limit_s, self._deadline = seconds, time.monotonic() + seconds
+
+    def set_baseline(self) -> None:
+        """Take the present memory for what the process needs before it has done anything."""
+        self._baseline = self._resident_bytes()
+
+    def __call__(self) -> None:
+        """Look once.
+
+        Raises
+        ------
+        WorkerGone
+            If the process ended.
+        LimitReached
+            If the time is over or there is too much memory.
+        """
+        if self._process.poll() is not None:
+            raise WorkerGone
+        if time.monotonic() > self._deadline:
+            raise LimitReached("time limit", f"took longer than {self._limit_s:g} s")
+        above = self._resident_bytes() - self._baseline
+        if above > self._memory_gib * GIB:
+            raise LimitReached(
+                "memory limit",
+                f"took {above / GIB:.2f} GiB of memory above the {self._baseline / GIB:.2f} GiB that it had after import;"
+                f" the limit is {self._memory_gib:g} GiB",
+            )
+
+    def _resident_bytes(self) -> int:
+        total = 0
+        with suppress(psutil.Error):
+            if time.monotonic() - self._children_seen > _CHILDREN_EVERY_S:
+                self._children = self._handle.children(recursive=True)
+                self._children_seen = time.monotonic()
+            total = self._handle.memory_info().rss
+        for child in self._children:
+            with suppress(psutil.Error):
+                total += child.memory_info().rss
+        self.peak_bytes = max(self.peak_bytes, total)
+        return total

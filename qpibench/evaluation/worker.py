@@ -1,0 +1,125 @@
+"""The process that runs the user's code: ``python -m qpibench.evaluation.worker READ_FD WRITE_FD PARENT``.
+
+It is told the model's file, and then given training rows and batches, over the pipe READ_FD; it answers over WRITE_FD.
+It is not told which release they are from.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.evaluation.exchange import AnswerError, pack_answer, unpack_batch
+from qpibench.evaluation.failure import describe
+from qpibench.evaluation.loading import InterfaceError, Model, load_model
+from qpibench.evaluation.protocol import Channel, Message
+from qpibench.evaluation.training import Train
+from qpibench.specs import Grid
+from qpibench.tasks.batch import Batch
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Load the model and serve until the other side is gone."""
+    read_fd, write_fd, parent = (int(text) for text in sys.argv[1:])
+    _die_with(parent)
+    for fd in (read_fd, write_fd):
+        os.set_inheritable(fd, False)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a model that crashes leaves no core file
+    faulthandler.enable()
+    channel = Channel(read_fd, write_fd)
+    try:
+        request = channel.receive().fields
+        path = Path(request["path"])
+        sys.argv = [str(path)]
+        model = _load(channel, path, request["target"], request["seed"])
+        while model is not None:
+            _serve(channel, model, path.parent, channel.receive())
+    except (EOFError, BrokenPipeError):
+        pass
+    # What the model left running, such as threads, must not keep us here.
+    with suppress(Exception):
+        sys.stdout.flush()
+    os._exit(0)
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+
+
+def _load(channel: Channel, path: Path, target: str | None, seed: int) -> Model | None:
+    try:
+        model = load_model(path, target, seed=seed)
+    except InterfaceError as error:
+        channel.send("failed", {"kind": "interface", "message": str(error), "traceback": ""})
+        return None
+    except BaseException as error:
+        message, traceback = describe(error, path.parent)
+        channel.send("failed", {"kind": "import", "message": message, "traceback": traceback})
+        return None
+    channel.send("ready", {**model.declared, "has_fit": model.fit is not None})
+    return model
+
+
+def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> None:
+    try:
+        if request.kind == "fit":
+            assert model.fit is not None
+            model.fit(_remote_train(channel, request))
+            reply, fields, arrays = "fitted", {}, {}
+        else:
+            reply, fields, arrays = _predict(model, request)
+    except AnswerError as error:
+        reply, arrays = "failed", {}
+        fields = {"kind": "answer", "message": f"{model.place}: {error}", "traceback": ""}
+    except BaseException as error:
+        message, traceback = describe(error, folder)
+        kind = "exited" if isinstance(error, SystemExit) else "raised"
+        reply, fields, arrays = "failed", {"kind": kind, "message": message, "traceback": traceback}, {}
+    channel.send(reply, fields, arrays)
+
+
+def _predict(model: Model, request: Message) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
+    batch = unpack_batch(request)
+    before = {name: array.copy() for name, array in request.arrays.items()} if request.fields["compare"] else {}
+    answer = pack_answer(model.predict(batch), batch)
+    changed = [name for name, array in before.items() if not np.array_equal(array, request.arrays[name], equal_nan=True)]
+    return "answer", {"changed": changed}, answer
+
+
+def _remote_train(channel: Channel, request: Message) -> Train:
+    """The training role, whose rows stay with the other side until they are asked for."""
+
+    def fetch_rows(rows: NDArray[np.int64]) -> Batch:
+        channel.send("rows", arrays={"rows": rows})
+        return unpack_batch(channel.receive())
+
+    def fetch_kernels() -> NDArray[np.float32]:
+        channel.send("kernels")
+        return channel.receive().arrays["kernels"]
+
+    return Train(
+        kernel_index=request.arrays["kernel_index"],
+        grid=Grid(**request.fields["grid"]),
+        kernel_grid=Grid(**request.fields["kernel_grid"]),
+        fetch_rows=fetch_rows,
+        fetch_kernels=fetch_kernels,
+    )
+
+
+if __name__ == "__main__":
+    main()
