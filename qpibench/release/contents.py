@@ -1,0 +1,67 @@
+"""What a release holds besides its observations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.release import layout
+from qpibench.release.identity import canonical
+from qpibench.release.layout import Array
+from qpibench.specs import ImportedSpec, ReleaseSpec
+from qpibench.synthesis.contract import Kernels
+from qpibench.synthesis.splits import draw_splits
+
+
+def contents(
+    spec: ReleaseSpec | ImportedSpec, kernels: Kernels, observation_kernel: NDArray[np.int32], max_scatterers: int
+) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:
+    """All arrays of a release, and the values of those that are no observations.
+
+    Parameters
+    ----------
+    spec
+        The release's spec.
+    kernels
+        Its kernels.
+    observation_kernel
+        (observation,) int32: the kernel that each observation shows.
+    max_scatterers
+        Number of scatterers that there is room for.
+
+    Returns
+    -------
+    tuple
+        The arrays by name, and by name the values of coordinates, kernels and splits, as they are stored.
+
+    Raises
+    ------
+    InvalidDataError
+        If the kernels do not fit the spec's grid or each other.
+    """
+    splits = draw_splits(observation_kernel, kernels.fold, spec.splits, spec.seed)
+    values: dict[str, NDArray[Any]] = {"x": spec.grid.x_nm, "y": spec.grid.y_nm}
+    values |= {f"kernels/{name}": column for name, column in vars(kernels).items()}
+    values |= {f"splits/{task}/{role}": rows for task, roles in splits.items() for role, rows in roles.items()}
+    sizes = {
+        "y": spec.grid.ny,
+        "x": spec.grid.nx,
+        "kernel": len(kernels),
+        "observation": len(observation_kernel),
+        "scatterer": max_scatterers,
+    }
+    arrays = layout.arrays(
+        sizes, {f"{task}/{role}": len(rows) for task in splits for role, rows in splits[task].items()}
+    )
+    for name, column in values.items():
+        if len(column) != arrays[name].shape[0]:
+            raise InvalidDataError(f"{name} has {len(column)} rows, where {arrays[name].shape[0]} are expected.")
+    return arrays, {name: arrays[name].rows(canonical(column)) for name, column in values.items()}
+
+
+def observation_kernel(spec: ReleaseSpec) -> NDArray[np.int32]:
+    """Kernel of every observation of a generated release, (observation,) int32."""
+    return np.repeat(np.arange(spec.kernels.count, dtype=np.int32), spec.observations_per_kernel)

@@ -1,0 +1,281 @@
+"""The layout of a release file: names, types, dimensions and attributes of every array. Nothing else knows it.
+
+A release is one HDF5 file that follows the netCDF-4 model::
+
+    /x (x), /y (y)                                        float64, nm
+    /kernels/image (kernel, y, x)                         float32
+    /kernels/family, fold, phi1, B, phi2, C (kernel)
+    /observations/image (observation, y, x)               float32, contiguous unless compression was asked for
+    /observations/kernel, n_scatterers (observation)      int32
+    /observations/position_nm (observation, scatterer, xy) float64, padded with NaN
+    /splits/<task>/<role>                                 int32, indices of observations
+
+The root carries `format_version`, `name`, `spec` (JSON), `package_version` and `content_sha256`; the last is written
+when everything else is complete, so that a file without it is an interrupted one. Every array carries `units`,
+`long_name` and its own `sha256` (see :mod:`qpibench.release.identity`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench import __version__
+from qpibench.errors import InvalidDataError
+from qpibench.specs import Grid, ImportedSpec, ReleaseSpec
+
+FORMAT_VERSION = 1
+
+_TABLE = (
+    ("x", "<f8", ("x",), "nm", "x coordinate of the pixel columns"),
+    ("y", "<f8", ("y",), "nm", "y coordinate of the pixel rows, upwards"),
+    ("kernels/image", "<f4", ("kernel", "y", "x"), "1", "scattering kernel: image of a single scatterer at the origin"),
+    ("kernels/family", "|S16", ("kernel",), "1", "formula of the kernel"),
+    ("kernels/fold", "<i4", ("kernel",), "1", "rotational symmetry, 0 for total symmetry, -1 where unknown"),
+    ("kernels/phi1", "<f8", ("kernel",), "rad", "angular phase of eq. 7"),
+    ("kernels/B", "<f8", ("kernel",), "rad/nm", "radial wavevector of eq. 7, 2 pi included"),
+    ("kernels/phi2", "<f8", ("kernel",), "rad", "radial phase of eq. 7"),
+    ("kernels/C", "<f8", ("kernel",), "1/nm^2", "Gaussian decay of eq. 7"),
+    ("observations/image", "<f4", ("observation", "y", "x"), "1", "observation: superposition of shifted kernels"),
+    ("observations/kernel", "<i4", ("observation",), "1", "row of the kernel that the observation shows"),
+    ("observations/n_scatterers", "<i4", ("observation",), "1", "number of scatterers"),
+    (
+        "observations/position_nm",
+        "<f8",
+        ("observation", "scatterer", "xy"),
+        "nm",
+        "x and y of every scatterer, then NaN",
+    ),
+)
+
+# Written in HDF5 1.8's format: every reader of the last fifteen years knows it, and its metadata carry checksums.
+_LIBVER = ("v108", "v108")
+_PAGE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """One array of a release.
+
+    Attributes
+    ----------
+    name
+        Path of the dataset in the file, without the leading slash.
+    dtype
+        NumPy's type string with byte order, such as ``"<f4"``.
+    dims, shape
+        Names and lengths of the dimensions.
+    units, long_name
+        What the values mean.
+    offset
+        Byte at which the values begin in the file, C order without gaps; None if they are compressed or empty.
+    sha256
+        The array's digest that the file states.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    units: str
+    long_name: str
+    offset: int | None = None
+    sha256: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The group that holds the array, empty for the root."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def field(self) -> str:
+        """Last part of the name: the attribute of `Kernels` or `Observations`."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def is_coordinate(self) -> bool:
+        """Whether the array names its own dimension, as x, y and the lists of a split do."""
+        return self.dims == (self.field,)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row along the first axis."""
+        return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return self.shape[0] * self.row_bytes
+
+    def rows(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Rows of this array as they are stored: its dtype, C order; not copied where they already are."""
+        if values.shape[1:] != self.shape[1:]:
+            raise InvalidDataError(f"{self.name}: rows must have shape {self.shape[1:]}, not {values.shape[1:]}.")
+        return np.ascontiguousarray(values, dtype=self.dtype)
+
+
+def arrays(sizes: Mapping[str, int], splits: Mapping[str, int]) -> dict[str, Array]:
+    """All arrays of a release by name.
+
+    Parameters
+    ----------
+    sizes
+        Lengths of the dimensions y, x, kernel, observation and scatterer.
+    splits
+        Lengths of the index lists, by ``"task/role"``.
+    """
+    lengths = {**sizes, "xy": 2}
+    table = [
+        Array(
+            name=name, dtype=dtype, dims=dims, shape=tuple(lengths[d] for d in dims), units=units, long_name=long_name
+        )
+        for name, dtype, dims, units, long_name in _TABLE
+    ]
+    for split, length in splits.items():
+        role = split.rpartition("/")[2]
+        table.append(
+            Array(
+                name=f"splits/{split}",
+                dtype="<i4",
+                dims=(role,),
+                shape=(length,),
+                units="1",
+                long_name="indices of observations",
+            )
+        )
+    return {array.name: array for array in table}
+
+
+def create(
+    path: Path, layout: Mapping[str, Array], spec: ReleaseSpec | ImportedSpec, *, compress: bool = False
+) -> None:
+    """Lay out a release file whose values are still to be written.
+
+    Every array gets its place in the file at once and is not filled. With `compress`, images and positions are gzipped
+    in chunks of one row instead.
+    """
+    with h5py.File(
+        path, "w", libver=_LIBVER, locking=False, alignment_threshold=_PAGE, alignment_interval=_PAGE
+    ) as file:
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["name"] = spec.name
+        file.attrs["spec"] = spec.canonical_json()
+        file.attrs["package_version"] = __version__
+        scales = {}
+        for array in layout.values():
+            dataset = _create_dataset(file, array, compress=compress)
+            dataset.attrs["units"] = array.units
+            dataset.attrs["long_name"] = array.long_name
+            if array.is_coordinate:
+                dataset.make_scale(array.field)
+                scales[array.name] = dataset
+                continue
+            for axis, (dim, length) in enumerate(zip(array.dims, array.shape, strict=True)):
+                if dim not in scales:
+                    scales[dim] = _dimension(file, dim, length)
+                dataset.dims[axis].attach_scale(scales[dim])
+
+
+def _create_dataset(file: h5py.File, array: Array, *, compress: bool) -> h5py.Dataset:
+    if compress and len(array.shape) > 1 and array.nbytes:
+        options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
+        return file.create_dataset(array.name, array.shape, array.dtype, **options)
+    contiguous = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    contiguous.set_layout(h5py.h5d.CONTIGUOUS)
+    contiguous.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    contiguous.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return file.create_dataset(array.name, array.shape, array.dtype, dcpl=contiguous)
+
+
+def _dimension(file: h5py.File, name: str, length: int) -> h5py.Dataset:
+    # netCDF-4 marks a dimension without coordinates by exactly this text; the dataset itself takes no space.
+    dataset = file.create_dataset(name, (length,), ">f4")
+    dataset.make_scale(f"This is a netCDF dimension but not a netCDF variable. {length:10d}")
+    return dataset
+
+
+def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
+    """Find every array of an open file.
+
+    Returns
+    -------
+    dict
+        The arrays by name, with offsets and stated digests.
+
+    Raises
+    ------
+    InvalidDataError
+        If an array is missing or not of the type and shape that the layout demands.
+    """
+    sizes = {
+        "y": grid.ny,
+        "x": grid.nx,
+        "kernel": _stored_shape(file, "kernels/fold", 1)[0],
+        "observation": _stored_shape(file, "observations/kernel", 1)[0],
+        "scatterer": _stored_shape(file, "observations/position_nm", 3)[1],
+    }
+    splits = {}
+    if isinstance(file.get("splits"), h5py.Group):
+        for task, roles in file["splits"].items():
+            for role in roles if isinstance(roles, h5py.Group) else ():
+                splits[f"{task}/{role}"] = _stored_shape(file, f"splits/{task}/{role}", 1)[0]
+    found = {}
+    for name, array in arrays(sizes, splits).items():
+        shape = _stored_shape(file, name, len(array.shape))
+        dataset = file[name]
+        if shape != array.shape or dataset.dtype.str != array.dtype:
+            raise InvalidDataError(
+                f"'{file.filename}': {name} is {dataset.dtype.str} of shape {shape};"
+                f" {array.dtype} of shape {array.shape} is expected."
+            )
+        found[name] = replace(array, offset=dataset.id.get_offset(), sha256=dataset.attrs.get("sha256"))
+    return found
+
+
+def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != ndim:
+        raise InvalidDataError(f"'{file.filename}' has no array {name} with {ndim} dimension(s).")
+    return tuple(dataset.shape)
+
+
+def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
+    """Read rows of a contiguous array straight from the file."""
+    rows = np.empty((stop - start, *array.shape[1:]), array.dtype)
+    view = raw(rows)
+    position = _position(array, start)
+    done = 0
+    while done < len(view):
+        count = os.preadv(fd, [view[done:]], position + done)
+        if not count:
+            raise InvalidDataError(f"The file ends within {array.name}, row {start + done // array.row_bytes}.")
+        done += count
+    return rows
+
+
+def write_rows(fd: int, array: Array, start: int, rows: NDArray[Any]) -> None:
+    """Write rows of a contiguous array straight to the file."""
+    view = raw(rows)
+    position = _position(array, start)
+    done = 0
+    while done < len(view):
+        done += os.pwrite(fd, view[done:], position + done)
+
+
+def raw(rows: NDArray[Any]) -> memoryview:
+    """Bytes of a C-contiguous array, not copied."""
+    return rows.reshape(-1).view(np.uint8).data
+
+
+def _position(array: Array, row: int) -> int:
+    if array.offset is None:
+        return 0
+    return array.offset + row * array.row_bytes

@@ -1,0 +1,147 @@
+"""The file that a release is written to before it gets its name, and the journal from which it can be resumed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from qpibench.errors import QpibenchError
+
+
+class Partial:
+    """A locked temporary file ``.NAME.partial`` beside the target, with its journal ``.NAME.journal``.
+
+    The journal is text: a line that names the release, then a line ``BLOCK HEXDIGESTS`` for every block that is in the
+    file. A line that was cut off by a crash is ignored.
+
+    Raises
+    ------
+    QpibenchError
+        If another process is writing the same target, or the folder cannot be written to.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.path = target.with_name(f".{target.name}.partial")
+        self.journal_path = target.with_name(f".{target.name}.journal")
+        try:
+            self.fd = _open_locked(self.path)
+        except BlockingIOError:
+            raise QpibenchError(f"Another process is writing '{target}'; wait for it or choose another file.") from None
+        except OSError as error:
+            raise QpibenchError(f"Folder '{target.parent}' cannot be written to: {error.strerror}.") from None
+        self._journal: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._journal is not None:
+            os.close(self._journal)
+        if os.fstat(self.fd).st_size == 0:
+            self.discard()
+        os.close(self.fd)
+
+    def journaled(self) -> tuple[str, dict[int, bytes]]:
+        """What an interrupted run left: the title of its journal (empty if none), and the digests of its blocks."""
+        try:
+            title, *lines = self.journal_path.read_bytes().split(b"\n")[:-1]
+        except (OSError, ValueError):
+            return "", {}
+        blocks = {}
+        for line in lines:
+            block, _, digests = line.partition(b" ")
+            with suppress(ValueError):
+                blocks[int(block)] = bytes.fromhex(digests.decode())
+        return title.decode(errors="replace"), blocks
+
+    def open_journal(self, title: str, *, append: bool) -> None:
+        """Start the journal, or go on with that of an interrupted run; the file must be ready for blocks."""
+        os.fsync(self.fd)
+        self._journal = os.open(self.journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        if append:
+            os.write(self._journal, b"\n")  # ends a line that was cut off
+        else:
+            os.truncate(self._journal, 0)
+            os.write(self._journal, f"{title}\n".encode())
+
+    def record(self, block: int, digests: bytes) -> None:
+        """Note that a block is in the file."""
+        assert self._journal is not None
+        os.write(self._journal, f"{block} {digests.hex()}\n".encode())
+
+    def allocate(self) -> None:
+        """Claim the whole size of the file on the disk; remove the file and say so if there is not room enough."""
+        needed = os.fstat(self.fd).st_size
+        try:
+            os.posix_fallocate(self.fd, 0, needed)
+        except AttributeError:  # macOS has no such call: a full disk shows while writing
+            pass
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            self.discard()
+            free = shutil.disk_usage(self.target.parent).free
+            raise QpibenchError(
+                f"'{self.target}' does not fit: it needs {needed:,} bytes and {free:,} are available"
+                f" ({os.strerror(error.errno)})."
+            ) from None
+
+    @contextmanager
+    def companion(self, kind: str) -> Iterator[Path]:
+        """Path of another temporary file beside the target, removed in the end unless committed."""
+        path = self.target.with_name(f".{self.target.name}.{kind}.partial")
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove the file and its journal."""
+        self.journal_path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+    def commit(self, finished: Path | None = None) -> None:
+        """Give the file (or `finished`, a copy of it) the target's name, safely on the disk, and remove the rest."""
+        if finished is None:
+            os.fsync(self.fd)
+            self.path.replace(self.target)
+        else:
+            _sync(finished)
+            finished.replace(self.target)
+            self.path.unlink()
+        self.journal_path.unlink(missing_ok=True)
+        _sync(self.target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _open_locked(path: Path) -> int:
+    import fcntl
+
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The process that held the lock may have renamed or removed the file in between.
+            if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)

@@ -1,0 +1,276 @@
+"""Reads releases."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.release import layout
+from qpibench.specs import Grid, ImportedSpec, ReleaseSpec, spec_from_json
+from qpibench.synthesis.contract import Kernels, Observations
+
+TEST_ROLE = "test"
+
+
+def open_release(path: str | Path) -> Release:
+    """Open a release for reading.
+
+    The layout is checked, the values are not: see :func:`qpibench.release.verify_release`.
+
+    Parameters
+    ----------
+    path
+        The release file.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    InvalidDataError
+        If the file is not a release, or not complete, or of a newer format.
+
+    Examples
+    --------
+    >>> with open_release("mini.h5") as release:  # doctest: +SKIP
+    ...     rows = release.split("id", "test")
+    ...     images = release.image(rows)
+    """
+    return Release(Path(path))
+
+
+class Release:
+    """A release file, opened for reading.
+
+    Values are read when they are asked for. A release can be pickled; the process that unpickles it opens the file for
+    itself. :meth:`close` (or leaving a ``with`` block) lets go of the file until the next read.
+
+    Attributes
+    ----------
+    path
+        The file.
+    name, spec, grid
+        Name, spec and pixel grid of the release.
+    content_sha256
+        The release's identity, as stored in the file.
+    format_version, package_version
+        Version of the layout, and of the package that wrote the file.
+    arrays
+        All arrays in the file, by name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handles: dict[str, Any] = {}
+        self._file: h5py.File | None = None
+        with _open_hdf5(path) as file:
+            try:
+                attributes = dict(file.attrs)
+                self.format_version = _check_version(path, attributes)
+                self.name, self.spec = _read_spec(path, attributes)
+                self.grid: Grid = self.spec.grid
+                self.arrays = layout.locate(file, self.grid)
+            except (OSError, RuntimeError, KeyError, ValueError) as error:
+                raise InvalidDataError(f"'{path}' is damaged: {error}.") from None
+        self.content_sha256 = str(attributes["content_sha256"])
+        self.package_version = str(attributes.get("package_version", ""))
+        self._check_sizes()
+
+    @property
+    def observation_count(self) -> int:
+        """Number of observations."""
+        return self.arrays["observations/image"].shape[0]
+
+    @property
+    def max_scatterers(self) -> int:
+        """Largest number of scatterers that an observation has room for."""
+        return self.arrays["observations/position_nm"].shape[1]
+
+    @cached_property
+    def kernels(self) -> Kernels:
+        """All kernels, read once."""
+        return Kernels(**{field.name: self.read(f"kernels/{field.name}") for field in fields(Kernels)})
+
+    @cached_property
+    def observation_kernel(self) -> NDArray[np.int32]:
+        """Kernel of every observation, (observation,) int32, read once."""
+        return self.read("observations/kernel")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that have a test role."""
+        return tuple(sorted(task for task, roles in self._splits.items() if TEST_ROLE in roles))
+
+    def split(self, task: str, role: str) -> NDArray[np.int32]:
+        """Observations of a role in a task, (n,) int32.
+
+        Raises
+        ------
+        UsageError
+            If the release has no such task or role.
+        """
+        for kind, asked, known in (("task", task, self._splits), ("role", role, self._splits.get(task, ()))):
+            if asked not in known:
+                where = f"Task '{task}' of release '{self.name}'" if kind == "role" else f"Release '{self.name}'"
+                raise UsageError(f"{where} has no {kind} '{asked}'; it has {', '.join(sorted(known)) or 'none'}.")
+        return self.read(f"splits/{task}/{role}")
+
+    def image(self, indices: ArrayLike) -> NDArray[np.float32]:
+        """Images of observations, (n, y, x) float32.
+
+        Parameters
+        ----------
+        indices
+            (n,) integers in any order, with repetitions if you like.
+
+        Raises
+        ------
+        IndexError
+            If an index is negative or too large.
+        """
+        return self.take("image", indices)
+
+    def observations(self, indices: ArrayLike) -> Observations:
+        """Observations with everything that is known of them; `indices` as in :meth:`image`."""
+        return Observations(**{field.name: self.take(field.name, indices) for field in fields(Observations)})
+
+    def take(self, field: str, indices: ArrayLike) -> NDArray[Any]:
+        """One field of :class:`Observations`, such as ``"position_nm"``; `indices` as in :meth:`image`."""
+        name = f"observations/{field}"
+        rows = self._checked(indices)
+        if self.arrays[name].offset is not None:
+            return self._get(name, rows)
+        # HDF5 wants increasing indices.
+        increasing, inverse = np.unique(rows, return_inverse=True)
+        return self._get(name, increasing)[inverse]
+
+    def read(self, name: str) -> NDArray[Any]:
+        """A whole array by its name in the file, copied to memory."""
+        return np.array(self._get(name, ...))
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        self._handles.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was opened or read stays here. The process that unpickles may have another working directory.
+        state = {name: value for name, value in vars(self).items() if name not in ("kernels", "observation_kernel")}
+        return {**state, "path": self.path.absolute(), "_handles": {}, "_file": None}
+
+    def __repr__(self) -> str:
+        return f"<Release '{self.name}': {self.observation_count} observations, {self.content_sha256[:12]}>"
+
+    @cached_property
+    def _splits(self) -> dict[str, set[str]]:
+        splits: dict[str, set[str]] = {}
+        for name in self.arrays:
+            if name.startswith("splits/"):
+                _, task, role = name.split("/")
+                splits.setdefault(task, set()).add(role)
+        return splits
+
+    def stored(self, name: str) -> Any:
+        """An array where it lies: mapped into memory, or an HDF5 dataset if it is compressed or empty."""
+        if name not in self._handles:
+            array = self.arrays[name]
+            if array.offset is not None:
+                mapped = np.memmap(self.path, array.dtype, "r", array.offset, array.shape)
+                self._handles[name] = np.asarray(mapped)
+            else:
+                if self._file is None:
+                    self._file = _open_hdf5(self.path)
+                self._handles[name] = self._file[name]
+        return self._handles[name]
+
+    def _get(self, name: str, key: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(self.stored(name)[key])
+        except OSError as error:
+            raise InvalidDataError(f"'{self.path}' is damaged: {name} cannot be read ({error}).") from None
+
+    def _checked(self, indices: ArrayLike) -> NDArray[np.intp]:
+        rows = np.asarray(indices)
+        if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+            raise IndexError(
+                f"Indices of observations must be a list of integers, not {rows.dtype} of shape {rows.shape}."
+            )
+        if rows.size and (rows.min() < 0 or rows.max() >= self.observation_count):
+            wrong = rows[(rows < 0) | (rows >= self.observation_count)][0]
+            raise IndexError(
+                f"Release '{self.name}' has no observation {wrong}; it has 0 to {self.observation_count - 1}."
+            )
+        return rows.astype(np.intp, copy=False)
+
+    def _check_sizes(self) -> None:
+        end = max(array.offset + array.nbytes for array in self.arrays.values() if array.offset is not None)
+        size = os.path.getsize(self.path)
+        if size < end:
+            raise InvalidDataError(f"'{self.path}' is truncated: it has {size:,} of {end:,} bytes.")
+        if isinstance(self.spec, ReleaseSpec):
+            wanted = (self.spec.kernels.count, self.spec.observation_count, self.spec.scatterers.max)
+            found = (self.arrays["kernels/fold"].shape[0], self.observation_count, self.max_scatterers)
+            if wanted != found:
+                raise InvalidDataError(
+                    f"'{self.path}' has {found[0]} kernels, {found[1]} observations and room for {found[2]} scatterers,"
+                    f" where its spec says {wanted[0]}, {wanted[1]} and {wanted[2]}."
+                )
+
+
+def _open_hdf5(path: Path) -> h5py.File:
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise UsageError(f"There is no file '{path}'.") from None
+    except IsADirectoryError:
+        raise UsageError(f"'{path}' is a folder, not a release file.") from None
+    except OSError as error:
+        raise QpibenchError(f"'{path}' cannot be read: {error.strerror}.") from None
+    if not h5py.is_hdf5(path):
+        raise InvalidDataError(f"'{path}' is not an HDF5 file or is damaged.")
+    try:
+        return h5py.File(path, "r", locking=False)
+    except (OSError, RuntimeError) as error:
+        problem = "truncated" if "truncated" in str(error) else "damaged"
+        raise InvalidDataError(f"'{path}' is {problem}: HDF5 cannot open it.") from None
+
+
+def _check_version(path: Path, attributes: dict[str, Any]) -> int:
+    version = attributes.get("format_version")
+    if not isinstance(version, (int, np.integer)) or "spec" not in attributes:
+        raise InvalidDataError(f"'{path}' is an HDF5 file but not a qpibench release.")
+    if version > layout.FORMAT_VERSION:
+        raise InvalidDataError(
+            f"'{path}' has format version {version}, and this qpibench reads {layout.FORMAT_VERSION}; upgrade qpibench."
+        )
+    if "content_sha256" not in attributes:
+        raise InvalidDataError(
+            f"'{path}' is an interrupted release without content_sha256; generate it again or resume."
+        )
+    return int(version)
+
+
+def _read_spec(path: Path, attributes: dict[str, Any]) -> tuple[str, ReleaseSpec | ImportedSpec]:
+    spec = spec_from_json(str(attributes["spec"]))
+    if attributes.get("name") != spec.name:
+        raise InvalidDataError(f"'{path}' is damaged: its name is not the name in its spec, '{spec.name}'.")
+    return spec.name, spec

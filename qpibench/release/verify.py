@@ -1,0 +1,160 @@
+"""Recomputes the identity of a release, from its file or from its spec."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.release import identity, layout
+from qpibench.release.contents import contents, observation_kernel
+from qpibench.release.layout import Array
+from qpibench.release.parallel import as_completed
+from qpibench.release.reader import Release, open_release
+from qpibench.release.writer import Progress
+from qpibench.specs import ReleaseSpec
+from qpibench.synthesis.contract import Backend
+
+BlockDigests = dict[str, NDArray[np.uint8]]
+"""For every array by name the digests of its blocks, (block, 32)."""
+
+
+def verify_release(
+    path: str | Path,
+    *,
+    backend: Backend | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Check that a release is what its `content_sha256` says and, with a backend, that it is what its spec gives.
+
+    Parameters
+    ----------
+    path
+        The release file.
+    backend
+        Also generate the release again, in memory and block by block, and compare. Any backend does.
+    threads
+        Number of threads; as many as there are processors if None.
+    progress
+        Called with the number of observations that are done and their total (twice their number with a backend).
+
+    Returns
+    -------
+    str
+        `content_sha256`, as recomputed.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, or the release was imported and cannot be generated.
+    InvalidDataError
+        If the file is not a complete release, or a value is not what it must be.
+    """
+    with open_release(path) as release:
+        spec = release.spec
+        if backend is not None and not isinstance(spec, ReleaseSpec):
+            raise UsageError(f"'{path}' was imported and cannot be generated again; verify it without regenerating.")
+        count = _counter(release.observation_count * (1 if backend is None else 2), progress)
+        stored = _stored_digests(release, threads, count)
+        if backend is not None and isinstance(spec, ReleaseSpec):
+            _compare(release, stored, _generated_digests(spec, backend, release.arrays, threads, count))
+        digests = {name: identity.array_digest(array, stored[name]) for name, array in release.arrays.items()}
+        content = identity.content_digest(spec.canonical_json(), digests)
+        if content != release.content_sha256:
+            differing = [name for name, array in release.arrays.items() if array.sha256 != digests[name]]
+            where = f"{differing[0]} has changed" if differing else "its spec or its list of arrays has changed"
+            raise InvalidDataError(
+                f"'{path}' is not what it says: {where}; its content hash is {content}, and it states"
+                f" {release.content_sha256}."
+            )
+        return content
+
+
+def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
+    done = 0
+
+    def count(observations: int) -> None:
+        nonlocal done
+        done += observations
+        if progress is not None:
+            progress(done, total)
+
+    return count
+
+
+def _groups(arrays: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
+    """The arrays of the observations, and all others."""
+    observed = [array for array in arrays.values() if array.group == "observations"]
+    return observed, [array for array in arrays.values() if array.group != "observations"]
+
+
+def _hash_observations(
+    arrays: Sequence[Array],
+    rows: Callable[[int, int], Iterable[NDArray[Any]]],
+    threads: int | None,
+    count: Callable[[int], None],
+) -> BlockDigests:
+    digests = np.empty((identity.block_count(arrays[0]), len(arrays), 32), np.uint8)
+    blocks = range(len(digests))
+    for block, found in as_completed(lambda block: identity.hash_block(arrays, block, rows), blocks, threads=threads):
+        digests[block] = found
+        start, stop = identity.block_rows(arrays[0], block)
+        count(stop - start)
+    return {array.name: digests[:, position] for position, array in enumerate(arrays)}
+
+
+def _stored_digests(release: Release, threads: int | None, count: Callable[[int], None]) -> BlockDigests:
+    fd = os.open(release.path, os.O_RDONLY)
+    try:
+        stored = {name: release.stored(name) for name, array in release.arrays.items() if array.offset is None}
+
+        def rows(array: Array, start: int, stop: int) -> NDArray[Any]:
+            if array.name in stored:
+                return np.ascontiguousarray(stored[array.name][start:stop])
+            return layout.read_rows(fd, array, start, stop)
+
+        observed, others = _groups(release.arrays)
+        digests = _hash_observations(
+            observed, lambda start, stop: (rows(array, start, stop) for array in observed), threads, count
+        )
+        return digests | {array.name: identity.hash_blocks(array, release.stored(array.name)) for array in others}
+    except OSError as error:
+        raise InvalidDataError(f"'{release.path}' is damaged and cannot be read: {error}.") from None
+    finally:
+        os.close(fd)
+
+
+def _generated_digests(
+    spec: ReleaseSpec, backend: Backend, found: dict[str, Array], threads: int | None, count: Callable[[int], None]
+) -> BlockDigests:
+    kernels = backend.kernels(spec)
+    arrays, values = contents(spec, kernels, observation_kernel(spec), spec.scatterers.max)
+    observed, others = _groups(arrays)
+
+    def rows(start: int, stop: int) -> Iterable[NDArray[Any]]:
+        computed = backend.observations(spec, kernels, start, stop)
+        return (array.rows(getattr(computed, array.field)) for array in observed)
+
+    digests = _hash_observations(observed, rows, threads, count)
+    return digests | {array.name: identity.hash_blocks(array, values[array.name]) for array in others}
+
+
+def _compare(release: Release, stored: BlockDigests, generated: BlockDigests) -> None:
+    if stored.keys() != generated.keys():
+        odd = min(stored.keys() ^ generated.keys())
+        raise InvalidDataError(f"'{release.path}' is not what its spec gives: {odd} is only in one of them.")
+    for name, array in release.arrays.items():
+        if len(stored[name]) != len(generated[name]):
+            raise InvalidDataError(f"'{release.path}' is not what its spec gives: {name} has another length.")
+        differing = np.flatnonzero((stored[name] != generated[name]).any(axis=1))
+        if differing.size:
+            start, stop = identity.block_rows(array, int(differing[0]))
+            raise InvalidDataError(
+                f"'{release.path}' is not what its spec gives: {name} differs, first in rows {start} to {stop - 1}."
+            )

@@ -1,0 +1,76 @@
+"""A release as an xarray data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from qpibench.release.layout import Array
+from qpibench.release.reader import Release, open_release
+
+
+def to_xarray(release: str | Path | Release) -> xr.Dataset:
+    """See a release as one `xarray.Dataset`; values are read when they are used.
+
+    Variables of the observations keep their names, except that ``kernel`` becomes ``kernel_index`` (xarray reserves the
+    name for the dimension); the kernels' images become ``kernel_image``, and a split ``split_<task>_<role>``. x and y
+    are coordinates in nm.
+
+    Parameters
+    ----------
+    release
+        A release or the path of its file.
+
+    Raises
+    ------
+    UsageError, InvalidDataError
+        As :func:`qpibench.release.open_release`.
+
+    Examples
+    --------
+    >>> dataset = to_xarray("mini.h5")  # doctest: +SKIP
+    >>> dataset.image.isel(observation=0).plot()
+    """
+    opened = release if isinstance(release, Release) else open_release(release)
+    variables = {_variable_name(array): _variable(opened, array) for array in opened.arrays.values()}
+    attributes = {
+        "name": opened.name,
+        "content_sha256": opened.content_sha256,
+        "format_version": opened.format_version,
+        "spec": opened.spec.canonical_json(),
+    }
+    dataset = xr.Dataset(variables, attrs=attributes)
+    dataset.set_close(opened.close)
+    return dataset
+
+
+def _variable_name(array: Array) -> str:
+    if array.group.startswith("splits/"):
+        return f"split_{array.name.removeprefix('splits/').replace('/', '_')}"
+    return {"kernels/image": "kernel_image", "observations/kernel": "kernel_index"}.get(array.name, array.field)
+
+
+def _variable(release: Release, array: Array) -> xr.Variable:
+    dims = (_variable_name(array),) if array.is_coordinate else array.dims
+    values = _Stored(release, array)
+    return xr.Variable(dims, indexing.LazilyIndexedArray(values), {"units": array.units, "long_name": array.long_name})
+
+
+class _Stored(BackendArray):
+    """An array in the file, in the form that xarray reads lazily."""
+
+    def __init__(self, release: Release, array: Array) -> None:
+        self.release, self.name = release, array.name
+        self.shape, self.dtype = array.shape, np.dtype(array.dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._rows)
+
+    def _rows(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        return np.array(self.release.stored(self.name)[key])
