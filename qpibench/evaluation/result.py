@@ -148,7 +148,7 @@ class IntervalSettings(_Closed):
     level: Annotated[float, Field(gt=0, lt=1)] = Field(description="Share of intervals meant to cover.")
     method: Text = Field(description="Name of the method; see qpibench.evaluation.statistics.")
     replicates: Positive = Field(description="Number of bootstrap replicates.")
-    seed: Count = Field(description="Seed of the draws.")
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(description="Seed of the draws.")
 
 
 class Run(_Closed):
