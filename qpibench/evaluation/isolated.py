@@ -30,7 +30,7 @@ from qpibench.evaluation.exchange import AnswerError, check_answer, max_answer_b
 from qpibench.evaluation.failure import ModelFailure, place_in_dump
 from qpibench.evaluation.protocol import Channel, Message, ProtocolError
 from qpibench.evaluation.training import MAX_ROWS
-from qpibench.evaluation.watch import LimitReached, Watch, WorkerGone
+from qpibench.evaluation.watch import LimitReached, Watch
 from qpibench.locator import PACKAGE
 from qpibench.specs import Grid
 from qpibench.tasks import VIEWS, Batch
@@ -235,11 +235,11 @@ class IsolatedModel:
             self._process.wait()
         self._ended = True
 
-    def _look(self) -> None:
-        self._watch()
+    def _look(self) -> bool:
         if os.fstat(self._log.fileno()).st_size > _MAX_LOG_BYTES:
             os.truncate(self._log.fileno(), 0)
             os.lseek(self._log.fileno(), 0, os.SEEK_SET)  # the process writes where we say: the place is shared
+        return self._watch()
 
     @contextmanager
     def _limited(self, what: str, seconds: float) -> Iterator[None]:
@@ -256,7 +256,7 @@ class IsolatedModel:
             raise self._failure(error.kind, f"{what} {error}") from None
         except ProtocolError as error:
             raise self._failure("protocol", f"the process answered {what} with what is not allowed: {error}") from None
-        except (WorkerGone, EOFError, BrokenPipeError):
+        except (EOFError, BrokenPipeError):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_DEATH_S)
             kind, how = _way_of_death(self._process.poll())

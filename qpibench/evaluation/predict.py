@@ -230,12 +230,11 @@ class _Predicting:
         assert self._task is not None
         started = time.monotonic()
         try:
-            answer = model.predict(batch)
+            answer = _stored(model.predict(batch))
         finally:
             self.task_seconds[self._task] += time.monotonic() - started
-        kernel = answer["kernel"]
-        self.non_finite[self._task] += int((~np.isfinite(kernel).all(axis=(1, 2))).sum())
-        return _stored(answer)
+        self.non_finite[self._task] += int((~np.isfinite(answer["kernel"]).all(axis=(1, 2))).sum())
+        return answer
 
     def _view_of(self, rows: NDArray[np.integer]) -> Batch:
         release = self._release

@@ -64,10 +64,11 @@ class Channel:
     read_fd, write_fd
         The ends of the two pipes. If a watch is given they must not block.
     watch
-        Called every ``POLL_S`` seconds of the exchange; whatever it raises ends it.
+        Called every ``POLL_S`` seconds of the exchange, and tells whether the other side is still there; whatever it
+        raises ends the exchange.
     """
 
-    def __init__(self, read_fd: int, write_fd: int, *, watch: Callable[[], None] | None = None) -> None:
+    def __init__(self, read_fd: int, write_fd: int, *, watch: Callable[[], bool] | None = None) -> None:
         self._read_fd, self._write_fd, self._watch = read_fd, write_fd, watch
         self._watched = time.monotonic()
 
@@ -147,16 +148,18 @@ class Channel:
             return
         poll = select.poll()
         poll.register(fd, event)
+        # What the other side said before it went is still heard.
         while not poll.poll(POLL_S * 1000):
-            self._look()
+            if not self._look() and not poll.poll(0):
+                raise EOFError("the other side is gone")
         # Who talks without pause is watched as well.
         if time.monotonic() - self._watched > POLL_S:
             self._look()
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
         assert self._watch is not None
         self._watched = time.monotonic()
-        self._watch()
+        return self._watch()
 
 
 def _parse_header(text: bytearray) -> tuple[str, dict[str, Any], list[tuple[str, np.dtype[Any], tuple[int, ...], int]]]:

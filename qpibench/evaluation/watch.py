@@ -20,10 +20,6 @@ class LimitReached(Exception):
         self.kind = kind
 
 
-class WorkerGone(Exception):
-    """The process ended."""
-
-
 class Watch:
     """Call it often while waiting for the process.
 
@@ -52,18 +48,16 @@ class Watch:
         """Take the present memory for what the process needs before it has done anything."""
         self._baseline = self._resident_bytes()
 
-    def __call__(self) -> None:
-        """Look once.
+    def __call__(self) -> bool:
+        """Whether the process is still there.
 
         Raises
         ------
-        WorkerGone
-            If the process ended.
         LimitReached
             If the time is over or there is too much memory.
         """
         if self._process.poll() is not None:
-            raise WorkerGone
+            return False
         if time.monotonic() > self._deadline:
             raise LimitReached("time limit", f"took longer than {self._limit_s:g} s")
         above = self._resident_bytes() - self._baseline
@@ -73,6 +67,7 @@ class Watch:
                 f"took {above / GIB:.2f} GiB of memory above the {self._baseline / GIB:.2f} GiB that it had after import;"
                 f" the limit is {self._memory_gib:g} GiB",
             )
+        return True
 
     def _resident_bytes(self) -> int:
         total = 0

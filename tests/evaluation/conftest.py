@@ -1,0 +1,81 @@
+"""What the tests of evaluation share: a small release in memory, and models written to files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qpibench.errors import UsageError
+from qpibench.specs import Grid
+from qpibench.synthesis.contract import Kernels, Observations
+
+
+class MemoryRelease:
+    """Six kernels, ten images of each; the last two kernels are unseen in training."""
+
+    def __init__(self, path: Path) -> None:
+        rng = np.random.default_rng(1)
+        self.path, self.name, self.content_sha256 = path, "memory", "5" * 64
+        self.grid = Grid(ny=12, nx=10, size_y_nm=6, size_x_nm=5)
+        unknown = np.full(6, np.nan)
+        self.kernels = Kernels(
+            image=rng.random((6, 12, 10), dtype=np.float32),
+            family=np.full(6, b"eq7", dtype="S16"),
+            fold=np.full(6, -1, dtype=np.int32),
+            phi1=unknown,
+            B=unknown,
+            phi2=unknown,
+            C=unknown,
+        )
+        self.observation_kernel = np.repeat(np.arange(6, dtype=np.int32), 10)
+        self.observation_count, self.max_scatterers, self.tasks = 60, 3, ("id", "ood")
+        self._image = rng.random((60, 12, 10), dtype=np.float32)
+        self._position_nm = rng.uniform(-2.5, 2.5, (60, 3, 2))
+        self._position_nm[:, 2] = np.nan
+
+    def observations(self, indices: np.ndarray) -> Observations:
+        return Observations(
+            image=self._image[indices],
+            kernel=self.observation_kernel[indices],
+            n_scatterers=np.full(len(indices), 2, dtype=np.int32),
+            position_nm=self._position_nm[indices],
+        )
+
+    def image(self, indices: np.ndarray) -> np.ndarray:
+        return self._image[indices]
+
+    def split(self, task: str, role: str) -> np.ndarray:
+        row, kernel = np.arange(60, dtype=np.int32), self.observation_kernel
+        unseen, place = kernel >= 4, row % 10
+        chosen = {
+            ("id", "train"): ~unseen & (place < 6),
+            ("id", "validation"): ~unseen & (place == 6),
+            ("id", "test"): ~unseen & (place > 6),
+            ("ood", "train"): ~unseen & (place < 6),
+            ("ood", "test"): unseen,
+        }
+        if (task, role) not in chosen:
+            raise UsageError(f"There is no role '{role}' of task '{task}'.")
+        return row[chosen[task, role]]
+
+
+@pytest.fixture
+def memory_release(tmp_path: Path) -> MemoryRelease:
+    return MemoryRelease(tmp_path / "release_under_test.h5")
+
+
+@pytest.fixture
+def write_model(tmp_path: Path) -> Callable[..., str]:
+    """Write a model's file and return its path."""
+
+    def write(source: str, name: str = "my_model.py") -> str:
+        path = tmp_path / "models" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+        return str(path)
+
+    return write

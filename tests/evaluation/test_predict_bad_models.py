@@ -1,0 +1,270 @@
+"""Every way in which a model can go wrong: one clear sentence, the right exit code, nothing half written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.predict import predict
+from qpibench.evaluation.predictions import open_predictions
+
+HEADER = "import os, signal, sys, time\nimport numpy as np\nfrom qpibench import Prediction\n\n"
+
+
+def _predict_body(*lines: str) -> str:
+    """A model whose predict has these lines; the first of them is line 6 of the file."""
+    return HEADER + "def predict(batch):\n" + "".join(f"    {line}\n" for line in lines)
+
+
+SHAPE = "(len(batch), *batch.kernel_grid.shape)"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "predictions.h5"
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("import missing_package\n", r"my_model.py:1: ModuleNotFoundError: No module named 'missing_package'"),
+        ("x = 1\n\nraise ValueError('on import')\n", r"my_model.py:3: ValueError: on import"),
+        ("def predict(batch:\n    pass\n", r"my_model.py:1: SyntaxError: "),
+        ("import sys\nsys.exit(0)\n", r"my_model.py:2: sys.exit\(0\) was called"),
+        ("import os\nos._exit(3)\n", r"my_model.py: the process ended with exit code 3 during import"),
+        ("import os\nos.kill(os.getpid(), 9)\n", r"the process was killed by signal SIGKILL during import"),
+        ("def forecast(batch): ...\n", r"my_model.py defines neither a function 'predict' nor a class 'Model'"),
+        ("predict = 3\n", r"my_model.py: 'int' has no method predict"),
+        ("class Model: ...\n", r"my_model.py: 'Model' has no method predict"),
+        ("class Model:\n    def __init__(self):\n        1 / 0\n", r"my_model.py:3: ZeroDivisionError"),
+        ("needs = 'everything'\ndef predict(batch): ...\n", r"needs = 'everything' is not a view; choose one of image"),
+        ("knows = 7\ndef predict(batch): ...\n", r"knows = 7 must be a text or a list of texts"),
+        ("weights = 'net.pt'\ndef predict(batch): ...\n", r"declares the weights 'net.pt', but there is no such file"),
+        ("weights = '../a'\ndef predict(batch): ...\n", r"declares the weights '../a', but there is no such file"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_leaves_no_file(memory_release, write_model, out, source, sentence):
+    with pytest.raises(InvalidDataError, match=sentence) as error:
+        predict(write_model(source), memory_release, out)
+    assert "\n" not in str(error.value)
+    assert not list(out.parent.glob("*predictions*"))
+
+
+def test_the_traceback_of_a_failed_import_is_shown_when_asked_for(memory_release, write_model, out):
+    with pytest.raises(InvalidDataError, match=r"(?s)Traceback .*my_model.py.*ValueError: bad"):
+        predict(write_model("raise ValueError('bad')"), memory_release, out, traceback=True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "sentence"),
+    [
+        (["raise ValueError('bad')"], "raised", "my_model.py:6: ValueError: bad"),
+        (["raise ValueError('one\\ntwo')"], "raised", "my_model.py:6: ValueError: one two"),
+        (["return np.linalg.inv(np.zeros((2, 2)))"], "raised", "my_model.py:6: LinAlgError: Singular matrix"),
+        (["raise KeyboardInterrupt"], "raised", "my_model.py:6: KeyboardInterrupt"),
+        (["return predict(batch)"], "raised", "my_model.py:6: RecursionError: maximum recursion depth exceeded"),
+        (["return"], "answer", "my_model.py:5: predict returned None, expected an array of shape (5, 12, 10)"),
+        (["return 'text'"], "answer", "my_model.py:5: predict returned an object of type str, expected an array"),
+        (["return [object()]"], "answer", "my_model.py:5: predict returned an object of type list"),
+        (
+            ["return np.full((len(batch), 12, 10), None)"],
+            "answer",
+            "my_model.py:5: predict returned a kernel of type object, expected float16, float32 or float64",
+        ),
+        ([f"return np.zeros({SHAPE}, int)"], "answer", "predict returned a kernel of type int64, expected float16"),
+        ([f"return np.zeros({SHAPE}, complex)"], "answer", "predict returned a kernel of type complex128"),
+        ([f"return np.full({SHAPE}, 'a')"], "answer", "predict returned a kernel of type <U1"),
+        (
+            ["return np.zeros((len(batch), 3, 4))"],
+            "answer",
+            "my_model.py:5: predict returned a kernel of shape (5, 3, 4), expected (5, 12, 10)",
+        ),
+        (["return np.zeros((12, 10))"], "answer", "predict returned a kernel of shape (12, 10), expected (5, 12, 10)"),
+        (["return np.broadcast_to(0.0, (1 << 20, 1 << 20))"], "answer", "predict returned a kernel of shape (1048576, "),
+        (["return Prediction(kernel=None)"], "answer", "the Prediction's kernel is None"),
+        (
+            [f"return Prediction(kernel=np.zeros({SHAPE}), std=np.zeros(3))"],
+            "answer",
+            "predict returned a std of shape (3,), expected (5, 12, 10)",
+        ),
+        (["sys.exit(4)"], "exited", "my_model.py:6: sys.exit(4) was called"),
+        (["os._exit(0)"], "exited", "the process ended with exit code 0 during predict, without an answer"),
+        (
+            ["os.kill(os.getpid(), signal.SIGKILL)"],
+            "died",
+            "my_model.py: the process was killed by signal SIGKILL during predict, without an answer",
+        ),
+        (
+            ["os.kill(os.getpid(), signal.SIGSEGV)"],
+            "died",
+            "my_model.py:6: the process was killed by signal SIGSEGV during predict, without an answer",
+        ),
+        (["os.closerange(3, 99)", "time.sleep(60)"], "protocol", "the process closed its connection during predict"),
+        (
+            [
+                "for fd in range(3, 99):",
+                "    try: os.write(fd, b'junk' * 4)",
+                "    except OSError: pass",
+            ],
+            "protocol",
+            "the process answered predict with what is not allowed: a header of 1802401130 bytes is longer",
+        ),
+    ],
+)
+def test_a_model_that_fails_is_shown_with_its_line_and_its_images_stay_unanswered(
+    memory_release, write_model, out, lines, kind, sentence
+):
+    outcome = predict(write_model(_predict_body(*lines)), memory_release, out, batch_size=5)
+
+    failure = outcome.record.failure
+    assert outcome.exit_code == 1
+    assert failure is not None
+    assert (failure.kind, failure.stage, failure.task, failure.row) == (kind, "predict", "id", 0)
+    assert sentence in failure.message
+    assert "\n" not in failure.message
+    with open_predictions(out, memory_release) as predictions:
+        assert predictions.record == outcome.record
+        assert np.isnan(predictions.kernel("id")).all()
+        assert np.isnan(predictions.kernel("ood")).all()
+
+
+def test_images_answered_before_the_failure_are_kept(memory_release, write_model, out):
+    source = _predict_body(
+        "predict.calls = getattr(predict, 'calls', 0) + 1",
+        "if predict.calls == 3: raise RuntimeError('third batch')",
+        f"return np.ones({SHAPE})",
+    )
+    outcome = predict(write_model(source), memory_release, out, batch_size=5)
+
+    assert outcome.record.failure is not None
+    assert (outcome.record.failure.task, outcome.record.failure.row) == ("id", 10)
+    with open_predictions(out, memory_release) as predictions:
+        answered = np.isfinite(predictions.kernel("id")).all(axis=(1, 2))
+        assert answered.tolist() == [True] * 10 + [False] * 2
+        assert not np.isfinite(predictions.kernel("ood")).any()
+
+
+def test_a_model_that_hangs_is_stopped_and_its_line_named(memory_release, write_model, out):
+    source = _predict_body("while True:", "    pass")
+    outcome = predict(write_model(source), memory_release, out, time_limit_s=0.3)
+    failure = outcome.record.failure
+    assert failure is not None
+    assert failure.kind == "time limit"
+    assert failure.message.startswith("my_model.py:")
+    assert failure.message.endswith("predict took longer than 0.3 s")
+
+
+def test_a_model_that_ignores_signals_is_stopped_too(memory_release, write_model, out):
+    source = _predict_body(
+        "for name in (signal.SIGABRT, signal.SIGTERM): signal.signal(name, signal.SIG_IGN)", "time.sleep(60)"
+    )
+    outcome = predict(write_model(source), memory_release, out, time_limit_s=0.3)
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.kind == "time limit"
+
+
+def test_a_model_that_exhausts_memory_is_stopped(memory_release, write_model, out):
+    source = _predict_body("kept = []", "while True: kept.append(np.ones(1 << 20)); time.sleep(0.001)")
+    outcome = predict(write_model(source), memory_release, out, memory_limit_gib=0.125)
+    failure = outcome.record.failure
+    assert failure is not None
+    assert failure.kind == "memory limit"
+    assert "the limit is 0.125 GiB" in failure.message
+    assert outcome.record.run.peak_memory_bytes > 0.125 * 2**30
+
+
+def test_memory_of_processes_that_the_model_starts_counts(memory_release, write_model, out):
+    source = _predict_body(
+        "if os.fork() == 0:",
+        "    kept = []",
+        "    while True: kept.append(np.ones(1 << 17)); time.sleep(0.001)",
+        "time.sleep(60)",
+    )
+    outcome = predict(write_model(source), memory_release, out, memory_limit_gib=0.125)
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.kind == "memory limit"
+
+
+@pytest.mark.parametrize("value", ["np.nan", "np.inf", "1e300"])
+def test_numbers_that_are_not_finite_in_float32_are_written_with_a_warning(memory_release, write_model, out, value):
+    source = _predict_body(f"kernel = np.zeros({SHAPE})", f"kernel[0, 0, 0] = {value}", "return kernel")
+    outcome = predict(write_model(source), memory_release, out, batch_size=5)
+    assert outcome.exit_code == 0
+    assert outcome.record.failure is None
+    assert outcome.record.non_finite == {"id": 3, "ood": 4}
+    assert outcome.warnings[0] == "3 images of task 'id' were answered with NaN or infinity and count as failed."
+
+
+def test_printing_is_harmless(memory_release, write_model, out):
+    source = "print('on import')\n" + _predict_body(
+        "print('x' * 100_000)", "os.write(1, b'raw')", "sys.stderr.write('error')", f"return np.ones({SHAPE})"
+    )
+    outcome = predict(write_model(source), memory_release, out)
+    assert outcome.exit_code == 0
+
+
+def test_what_a_failing_model_printed_last_is_kept(memory_release, write_model, out):
+    source = _predict_body("print('loss is 3', flush=True)", "raise ValueError('bad')")
+    outcome = predict(write_model(source), memory_release, out)
+    assert outcome.record.failure is not None
+    assert "loss is 3" in outcome.record.failure.traceback
+    assert "ValueError: bad" in outcome.record.failure.traceback
+    assert "qpibench" not in outcome.record.failure.traceback.split("Last output")[0]
+
+
+def test_reading_standard_input_gets_nothing(memory_release, write_model, out):
+    outcome = predict(write_model(_predict_body("return input()")), memory_release, out)
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.message == "my_model.py:6: EOFError: EOF when reading a line"
+
+
+def test_a_fit_that_raises_leaves_every_image_unanswered(memory_release, write_model, out):
+    source = HEADER + "class Model:\n    def fit(self, train):\n        raise ValueError('no fit')\n    predict = None\n"
+    source = source.replace("predict = None", "def predict(self, batch): ...")
+    outcome = predict(write_model(source), memory_release, out)
+    failure = outcome.record.failure
+    assert failure is not None
+    assert (failure.kind, failure.stage, failure.task, failure.row) == ("raised", "fit", None, None)
+    assert failure.message == "my_model.py:7: ValueError: no fit"
+    with open_predictions(out, memory_release) as predictions:
+        assert np.isnan(predictions.kernel("ood")).all()
+
+
+def test_a_fit_that_takes_too_long_is_stopped(memory_release, write_model, out):
+    source = _predict_body("...") + "\ndef fit(train):\n    time.sleep(60)\n"
+    outcome = predict(write_model(source), memory_release, out, fit_time_limit_s=0.3)
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.message.endswith("fit took longer than 0.3 s")
+
+
+def test_a_model_that_needs_more_than_the_view_is_refused(memory_release, write_model, out):
+    source = "needs = 'positions'\ndef predict(batch): ...\n"
+    with pytest.raises(UsageError, match="needs the view 'positions', but is granted 'raster' only"):
+        predict(write_model(source), memory_release, out, view="raster")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"view": "all"}, "There is no view 'all'; choose one of image, raster, positions"),
+        ({"tasks": ["idd"]}, "idd"),
+        ({"limit": 0}, "The limit of images per task must be at least 1"),
+        ({"batch_size": 0}, "The batch size must be larger than 0"),
+        ({"time_limit_s": -1}, "The time limit must be larger than 0"),
+        ({"memory_limit_gib": float("nan")}, "The memory limit must be larger than 0"),
+        ({"map_mode": "exactly"}, "There is no activation map mode 'exactly'"),
+    ],
+)
+def test_an_impossible_request_is_refused(memory_release, out, options, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        predict("zeros", memory_release, out, **options)
+    assert not out.exists()
+
+
+def test_a_missing_folder_is_refused_before_the_model_runs(memory_release, write_model, tmp_path):
+    source = f"open({str(tmp_path / 'ran')!r}, 'w')\ndef predict(batch): ...\n"
+    with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
+        predict(write_model(source), memory_release, tmp_path / "missing" / "p.h5")
+    assert not (tmp_path / "ran").exists()
