@@ -54,9 +54,7 @@ class Grid(BaseModel):
     @property
     def offsets(self) -> Grid:
         """The lattice of offsets between any two pixels: 2n-1 wide, with a pixel exactly at the origin."""
-        return Grid(
-            ny=2 * self.ny - 1, nx=2 * self.nx - 1, size_y_nm=2 * self.size_y_nm, size_x_nm=2 * self.size_x_nm
-        )
+        return Grid(ny=2 * self.ny - 1, nx=2 * self.nx - 1, size_y_nm=2 * self.size_y_nm, size_x_nm=2 * self.size_x_nm)
 
 
 def _coordinates(n: int, size_nm: float) -> NDArray[np.float64]:

@@ -69,7 +69,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         known = sorted(_field_paths(model))
         near = difflib.get_close_matches(where, known, n=1) or [p for p in known if p.split(".")[-1] == where]
-        return f"unknown field '{where}'" + (f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})")
+        return f"unknown field '{where}'" + (
+            f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
+        )
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     found = first.get("input")
@@ -124,5 +126,3 @@ def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
         else:
             paths.append(prefix + name)
     return paths
-
-

@@ -1,0 +1,6 @@
+"""How images are made fast: counter-based draws and one contract, kept by every backend bit for bit."""
+
+from qpibench.synthesis.backends import get_backend
+from qpibench.synthesis.contract import Backend, Domain, Kernels, Observations
+
+__all__ = ["Backend", "Domain", "Kernels", "Observations", "get_backend"]

@@ -1,0 +1,113 @@
+"""What is drawn for a release, and how: kernel parameters, scatterer counts and positions.
+
+Integers come first, then float64 with + - * / alone, so that every machine draws the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.specs import ReleaseSpec
+from qpibench.synthesis.contract import Domain
+from qpibench.synthesis.philox import integer_between, stream_key, unit, words
+
+PI = math.pi
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationDraws:
+    """The numbers that drawing the observations of a spec needs, ready for compiled code."""
+
+    count_key: np.uint64
+    position_key: np.uint64
+    per_kernel: int
+    fewest: int
+    most: int
+    half_y_nm: float
+    half_x_nm: float
+
+
+def observation_draws(spec: ReleaseSpec, *, domain: Domain) -> ObservationDraws:
+    """Stream keys and ranges of a spec's observations."""
+    margin = spec.scatterers.margin_nm
+    return ObservationDraws(
+        count_key=stream_key(domain, spec.seed, "scatterer count"),
+        position_key=stream_key(domain, spec.seed, "scatterer position"),
+        per_kernel=spec.observations_per_kernel,
+        fewest=spec.scatterers.min,
+        most=spec.scatterers.max,
+        half_y_nm=spec.grid.size_y_nm / 2 + margin,
+        half_x_nm=spec.grid.size_x_nm / 2 + margin,
+    )
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def draw_scatterers(image, kernel, count_key, position_key, fewest, most, half_y, half_x, position):  # type: ignore[no-untyped-def]
+    """Draw one observation's scatterers into ``position`` (scatterer, xy), NaN behind them; return their number."""
+    count = integer_between(words(count_key, 0, image, kernel)[0], fewest, most)
+    for pair in range((count + 1) // 2):
+        x0, y0, x1, y1 = words(position_key, pair, image, kernel)
+        position[2 * pair, 0] = (2.0 * unit(x0) - 1.0) * half_x
+        position[2 * pair, 1] = (2.0 * unit(y0) - 1.0) * half_y
+        if 2 * pair + 1 < count:
+            position[2 * pair + 1, 0] = (2.0 * unit(x1) - 1.0) * half_x
+            position[2 * pair + 1, 1] = (2.0 * unit(y1) - 1.0) * half_y
+    position[count:] = np.nan
+    return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelDraws:
+    """Parameters of eq. 7 for every kernel: fold, phi1 (rad), B (rad/nm), phi2 (rad), C (1/nm^2)."""
+
+    fold: NDArray[np.int32]
+    phi1: NDArray[np.float64]
+    B: NDArray[np.float64]
+    phi2: NDArray[np.float64]
+    C: NDArray[np.float64]
+
+
+def draw_kernels(spec: ReleaseSpec, *, domain: Domain) -> KernelDraws:
+    """Draw the parameters of a spec's kernels."""
+    fold = fold_sequence(spec.kernels.fold_shares())
+    word = _kernel_words(stream_key(domain, spec.seed, "kernel parameters"), len(fold))
+    uniform = (word + 0.5) * 2.0**-32
+    wavelength = _between(uniform[:, 0], spec.kernels.wavelength_nm)
+    decay = _between(uniform[:, 1], spec.kernels.decay_nm)
+    return KernelDraws(
+        fold=fold,
+        phi1=np.where(fold == 0, PI / 2, PI * uniform[:, 2]),
+        B=PI / wavelength,
+        phi2=PI * uniform[:, 3],
+        C=1.0 / (decay * decay),
+    )
+
+
+def fold_sequence(shares: dict[int, int]) -> NDArray[np.int32]:
+    """Fold of every kernel: the folds take turns until their shares are used up, so that any run of kernels is mixed."""
+    left = dict(shares)
+    sequence: list[int] = []
+    while any(left.values()):
+        turn = [fold for fold in left if left[fold]]
+        sequence += turn
+        for fold in turn:
+            left[fold] -= 1
+    return np.array(sequence, np.int32)
+
+
+def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
+    low, high = limits
+    return low + uniform * (high - low)
+
+
+@nb.njit(cache=True)
+def _kernel_words(key, count):  # type: ignore[no-untyped-def]
+    table = np.empty((count, 4), np.float64)
+    for kernel in range(count):
+        table[kernel] = words(key, 0, 0, kernel)
+    return table

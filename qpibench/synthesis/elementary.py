@@ -1,0 +1,185 @@
+"""Elementary functions of the exact path: minimax polynomials with written-out fused multiply-adds.
+
+The coefficients come from ``docs/minimax.py`` (Remez exchange in 60 digits); the errors stated here are those of the
+exact polynomials. ``kernels_cuda/`` holds the same numbers for the GPU, and a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from qpibench.synthesis.ieee import bits_of_f32, f32_of_bits, f64_of_bits, fma, rint
+
+_f32 = np.float32
+
+# sin^2(pi t) = z Q(z), z = t^2 <= 1/4; relative error 1.4e-8.
+SIN2PI_F32 = tuple(
+    _f32(c)
+    for c in (
+        9.869604264303665689776,
+        -32.46966236070844149109,
+        42.72692743754304352537,
+        -30.09855320722770814363,
+        13.03711180377039435624,
+        -3.336210975430607862628,
+    )
+)
+
+# The same in float64; relative error 7.2e-22.
+SIN2PI_F64 = (
+    9.869604401089358618827,
+    -32.46969701133414573784,
+    42.72840860334686249389,
+    -30.12232068593823254246,
+    13.21312839168359020838,
+    -3.951768185580110499793,
+    0.8571953544393019721194,
+    -0.1410029740263897588586,
+    0.01819135749833127095151,
+    -0.001889658464293920287354,
+    0.0001608194062284791155818,
+    -0.00001052491310754039240848,
+)
+
+# 2^g, |g| <= 1/2; relative error 1.9e-9.
+EXP2_F32 = tuple(
+    _f32(c)
+    for c in (
+        1.00000000055416646332,
+        0.6931472057372680799047,
+        0.2402264689063408779527,
+        0.05550328776964726060614,
+        0.009618488957115068932159,
+        0.001339993121934070627356,
+        0.0001534581200290350822082,
+    )
+)
+
+# The same in float64; relative error 4.1e-20.
+EXP2_F64 = (
+    0.9999999999999999999871,
+    0.6931471805599453084039,
+    0.2402265069591007160124,
+    0.05550410866482169501982,
+    0.009618129107628308181967,
+    0.001333355814639124426297,
+    0.000154035303936621487439,
+    0.00001525273385547728620816,
+    0.000001321548658447155626715,
+    1.017805151977695527759e-7,
+    7.054976869269257051981e-9,
+    4.456627764047396626136e-10,
+    2.562341449813112617677e-11,
+)
+
+# sin(pi t) = t S(z), z = t^2 <= 1/4; relative error 2.6e-19.
+SINPI_F64 = (
+    3.141592653589793237655,
+    -5.167712780049969528684,
+    2.550164039877293940154,
+    -0.5992645293187382530107,
+    0.08214588656989290160389,
+    -0.007370430478763411619723,
+    0.0004662996887731898077529,
+    -0.00002190318541433357320514,
+    7.694727227424700745658e-7,
+)
+
+# cos(pi t) = S(z), z = t^2 <= 1/4; absolute error 6.4e-21.
+COSPI_F64 = (
+    0.9999999999999999999936,
+    -4.934802200544679304321,
+    4.058712126416767545092,
+    -1.335262768854555012736,
+    0.2353306303579960154199,
+    -0.02580689137660446723885,
+    0.001929574187359314286418,
+    -0.0001046374171263971121804,
+    0.000004300724831651040687537,
+    -1.34352715198154326925e-7,
+)
+
+# 1/h for h in 0.9375..1.0332, the range that the seed below leaves; relative error 2.9e-5.
+RECIPROCAL_F32 = (_f32(3.04819510153441), _f32(-3.0953344169125), _f32(1.04711625492485))
+RECIPROCAL_SEED = np.int32(0x7EF00000)
+
+EXP2_FLOOR = -40
+"""An exponential factor below 2^-40 is exactly 0, on every backend: it could only make denormal pixels."""
+
+_FLOOR_F32 = _f32(EXP2_FLOOR)
+_s0, _s1, _s2, _s3, _s4, _s5 = SIN2PI_F32
+_e0, _e1, _e2, _e3, _e4, _e5, _e6 = EXP2_F32
+_r0, _r1, _r2 = RECIPROCAL_F32
+# Adding and subtracting 1.5 x 2^23 rounds a float32 below 2^22 to the nearest integer, ties to even, like rint: the
+# two additions are cheaper than the one rounding instruction.
+_ROUNDER_F32 = _f32(12582912.0)
+
+
+@nb.njit(inline="always")
+def sin2pi_f32(t):  # type: ignore[no-untyped-def]
+    """sin^2(pi t) in float32, |t| < 2^22."""
+    t = t - ((t + _ROUNDER_F32) - _ROUNDER_F32)
+    z = t * t
+    return z * fma(fma(fma(fma(fma(_s5, z, _s4), z, _s3), z, _s2), z, _s1), z, _s0)
+
+
+@nb.njit(inline="always")
+def exp2_f32(x):  # type: ignore[no-untyped-def]
+    """2^x in float32 for x <= 0; exactly 0 below ``EXP2_FLOOR``."""
+    below = x < _FLOOR_F32
+    x = _FLOOR_F32 if below else x
+    n = rint(x)
+    g = x - n
+    p = fma(fma(fma(fma(fma(fma(_e6, g, _e5), g, _e4), g, _e3), g, _e2), g, _e1), g, _e0)
+    scale = f32_of_bits(nb.int32((nb.int32(n) + nb.int32(127)) << nb.int32(23)))
+    return _f32(0) if below else p * scale
+
+
+@nb.njit(inline="always")
+def reciprocal_f32(x):  # type: ignore[no-untyped-def]
+    """1/x in float32 within one unit in the last place, for x in 2^-120..2^120.
+
+    Six multiplications and fused multiply-adds from an integer seed: processors and GPUs do these several times faster
+    than an IEEE division. Zero gives no number; callers select that case away.
+    """
+    y = f32_of_bits(nb.int32(RECIPROCAL_SEED - bits_of_f32(x)))
+    h = x * y
+    y = y * fma(fma(_r2, h, _r1), h, _r0)
+    return fma(y, fma(-x, y, _f32(1)), y)
+
+
+@nb.njit(inline="always")
+def _horner(coefficients, z):  # type: ignore[no-untyped-def]
+    total = coefficients[-1]
+    for k in range(len(coefficients) - 2, -1, -1):
+        total = fma(total, z, coefficients[k])
+    return total
+
+
+@nb.njit(inline="always")
+def sin2pi_f64(t):  # type: ignore[no-untyped-def]
+    """sin^2(pi t) in float64."""
+    t = t - rint(t)
+    z = t * t
+    return z * _horner(SIN2PI_F64, z)
+
+
+@nb.njit(inline="always")
+def sincospi_f64(t):  # type: ignore[no-untyped-def]
+    """sin(pi t) and cos(pi t) in float64, |t| < 2^53."""
+    n = rint(t)
+    g = t - n
+    z = g * g
+    sign = 1.0 - 2.0 * np.float64(np.int64(n) & 1)
+    return sign * (g * _horner(SINPI_F64, z)), sign * _horner(COSPI_F64, z)
+
+
+@nb.njit(inline="always")
+def exp2_f64(x):  # type: ignore[no-untyped-def]
+    """2^x in float64 for x <= 0; exactly 0 below ``EXP2_FLOOR``."""
+    below = x < EXP2_FLOOR
+    x = np.float64(EXP2_FLOOR) if below else x
+    n = rint(x)
+    p = _horner(EXP2_F64, x - n)
+    return 0.0 if below else p * f64_of_bits((np.int64(n) + np.int64(1023)) << np.int64(52))

@@ -1,0 +1,72 @@
+"""Counter-based random words: Philox4x32-10 (Salmon et al., SC11, doi:10.1145/2063384.2063405).
+
+A stream is named by a domain, a seed and a tag, and addressed by (draw, image within kernel, kernel); nothing is ever
+drawn in sequence, so every value can be made anywhere, in any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numba as nb
+import numpy as np
+
+from qpibench.synthesis.contract import Domain
+
+_u32 = np.uint32
+_u64 = np.uint64
+_MULTIPLIER_0, _MULTIPLIER_1 = _u64(0xD2511F53), _u64(0xCD9E8D57)
+_WEYL_0, _WEYL_1 = _u32(0x9E3779B9), _u32(0xBB67AE85)
+
+
+def stream_key(domain: Domain, seed: int, tag: str) -> np.uint64:
+    """Key of a stream: the first 64 bits of SHA-256 over domain, seed and tag.
+
+    The hashed text is ``qpibench/<domain>/<seed, 32 hexadecimal digits>/<tag>`` in ASCII; the digest's first eight
+    bytes are read little-endian. Every purpose has a tag of its own, so that adding one never shifts another.
+    """
+    digest = hashlib.sha256(f"qpibench/{domain}/{seed:032x}/{tag}".encode()).digest()
+    return _u64(int.from_bytes(digest[:8], "little"))
+
+
+@nb.njit(inline="always")
+def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """Ten rounds of Philox4x32 on a counter and a key of uint32 words; four uint32 words."""
+    for _ in range(10):
+        p0 = _MULTIPLIER_0 * _u64(c0)
+        p1 = _MULTIPLIER_1 * _u64(c2)
+        c0, c1, c2, c3 = (
+            _u32(_u32(p1 >> _u64(32)) ^ c1 ^ k0),
+            _u32(p1),
+            _u32(_u32(p0 >> _u64(32)) ^ c3 ^ k1),
+            _u32(p0),
+        )
+        k0 = _u32(k0 + _WEYL_0)
+        k1 = _u32(k1 + _WEYL_1)
+    return c0, c1, c2, c3
+
+
+@nb.njit(inline="always")
+def words(key, draw, image, kernel):  # type: ignore[no-untyped-def]
+    """Four uint32 words of a stream at (draw < 2^32, image within kernel < 2^32, kernel < 2^64)."""
+    kernel = _u64(kernel)
+    return philox4x32(
+        _u32(draw),
+        _u32(image),
+        _u32(kernel & _u64(0xFFFFFFFF)),
+        _u32(kernel >> _u64(32)),
+        _u32(key & _u64(0xFFFFFFFF)),
+        _u32(key >> _u64(32)),
+    )
+
+
+@nb.njit(inline="always")
+def unit(word):  # type: ignore[no-untyped-def]
+    """A uint32 word as a float64 in (0, 1): (word + 1/2) 2^-32, exact."""
+    return (np.float64(word) + 0.5) * 2.0**-32
+
+
+@nb.njit(inline="always")
+def integer_between(word, low, high):  # type: ignore[no-untyped-def]
+    """A uint32 word as an integer in low..high, both included."""
+    return low + np.int64((_u64(word) * _u64(high - low + 1)) >> _u64(32))

@@ -1,0 +1,91 @@
+"""Splits of a release, drawn once and written into its file.
+
+As in arXiv 2506.05325: a share of the kernels of every fold is kept for the OOD test; of each remaining kernel's images
+a share is the ID test; of the rest a share is set apart as validation and the remainder is the training role. Both
+tasks share the training and validation roles.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.specs.spec import SplitSpec
+from qpibench.synthesis.philox import stream_key, words
+
+Splits = dict[str, dict[str, NDArray[np.int32]]]
+
+
+def draw_splits(
+    observation_kernel: NDArray[np.int32], fold: NDArray[np.int32], fractions: SplitSpec, seed: int
+) -> Splits:
+    """Index lists by task and role.
+
+    Parameters
+    ----------
+    observation_kernel
+        (observation,) kernel of every observation.
+    fold
+        (kernel,) symmetry by which the OOD kernels are stratified.
+    fractions, seed
+        Shares of the splits, and the release's seed.
+
+    Returns
+    -------
+    dict
+        ``{"id": {"train", "validation", "test"}, "ood": {...}}``, sorted int32 indices. ``ood`` exists only if every
+        fold that occurs has at least two kernels, ``id`` only if a kernel has images enough for a test.
+    """
+    held_out = _held_out_kernels(fold, fractions.ood_kernels, seed)
+    unseen = np.isin(observation_kernel, held_out)
+    pool = np.flatnonzero(~unseen)
+    shuffled = pool[_order(len(pool), seed, "split images")]
+    # Stable sort by kernel keeps the shuffled order within each kernel; its first places are the kernel's ID test.
+    by_kernel = shuffled[np.argsort(observation_kernel[shuffled], kind="stable")]
+    kernel, first, size = np.unique(observation_kernel[by_kernel], return_index=True, return_counts=True)
+    place = np.arange(len(by_kernel)) - np.repeat(first, size)
+    in_test = place < np.repeat(_share(size, fractions.id_test), size)
+    rest = by_kernel[~in_test]
+    rest = rest[_order(len(rest), seed, "split validation")]
+    n_validation = int(_share(np.array(len(rest)), fractions.validation))
+    common = {"train": _sorted(rest[n_validation:]), "validation": _sorted(rest[:n_validation])}
+    tests = {"id": by_kernel[in_test], "ood": np.flatnonzero(unseen)}
+    return {task: {**common, "test": _sorted(test)} for task, test in tests.items() if len(test)}
+
+
+def _held_out_kernels(fold: NDArray[np.int32], fraction: float, seed: int) -> NDArray[np.int64]:
+    members = [np.flatnonzero(fold == value) for value in np.unique(fold)]
+    if fraction == 0 or any(len(kernels) < 2 for kernels in members):
+        return np.empty(0, np.int64)
+    order = _order(len(fold), seed, "split kernels")
+    rank = np.empty(len(fold), np.int64)
+    rank[order] = np.arange(len(fold))
+    chosen = []
+    for kernels in members:
+        count = min(max(1, int(_share(np.array(len(kernels)), fraction))), len(kernels) - 1)
+        chosen.append(kernels[np.argsort(rank[kernels])][:count])
+    return np.concatenate(chosen)
+
+
+def _share(size: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """The given fraction of each size, to the nearest integer, halves up."""
+    return np.floor(size * fraction + 0.5).astype(np.int64)
+
+
+def _order(count: int, seed: int, tag: str) -> NDArray[np.int64]:
+    """A seeded permutation: places sorted by 64-bit words; equal words, if ever, keep their order."""
+    return np.argsort(_sort_keys(stream_key("benchmark", seed, tag), count), kind="stable")
+
+
+def _sorted(indices: NDArray[np.int64]) -> NDArray[np.int32]:
+    return np.sort(indices).astype(np.int32)
+
+
+@nb.njit(cache=True)
+def _sort_keys(key, count):  # type: ignore[no-untyped-def]
+    keys = np.empty(count, np.uint64)
+    for index in range(count):
+        low, high, _, _ = words(key, 0, 0, index)
+        keys[index] = np.uint64(low) | (np.uint64(high) << np.uint64(32))
+    return keys
