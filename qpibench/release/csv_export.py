@@ -1,0 +1,130 @@
+"""Writes the observations of one kernel as a scatterer CSV file; see :mod:`qpibench.release.csv_layout`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.release.csv_layout import UNUSED_ANGSTROM, UNUSED_NM, angstrom
+from qpibench.release.partial import Partial
+from qpibench.release.reader import Release
+from qpibench.specs import Grid
+
+ROWS_AT_ONCE = 256
+
+
+def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bool = False) -> int:
+    """Write a kernel and all its observations, with enough digits to read the same numbers again.
+
+    Images are written x first: the second value is the second pixel along y.
+
+    Parameters
+    ----------
+    release
+        The release.
+    kernel
+        Row of its kernel table.
+    path
+        The file to write; it appears when it is complete.
+    overwrite
+        Allow to replace an existing file.
+
+    Returns
+    -------
+    int
+        Number of images written.
+
+    Raises
+    ------
+    UsageError
+        If there is no such kernel, the file exists or its folder does not.
+    InvalidDataError
+        If the layout cannot hold the release: a grid that is not square, or scatterers outside the field.
+    QpibenchError
+        If the file cannot be written.
+    """
+    target = Path(path)
+    _check_target(target, overwrite=overwrite)
+    if not 0 <= kernel < len(release.kernels):
+        raise UsageError(f"Release '{release.name}' has no kernel {kernel}; it has 0 to {len(release.kernels) - 1}.")
+    _check_grid(release)
+    rows = np.flatnonzero(release.observation_kernel == kernel)
+    try:
+        with Partial(target) as partial:
+            try:
+                os.ftruncate(partial.fd, 0)
+                with open(partial.fd, "w", encoding="ascii", newline="\n", closefd=False) as file:
+                    _write(file, release, kernel, rows)
+                partial.commit()
+            except BaseException:
+                partial.discard()
+                raise
+    except OSError as error:
+        raise QpibenchError(f"Writing '{target}' failed: {error.strerror or error}; nothing was kept.") from error
+    return len(rows)
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.is_dir():
+        raise UsageError(f"'{target}' is a folder; name the file to write.")
+    if not target.parent.is_dir():
+        raise UsageError(f"Folder '{target.parent}' does not exist; create it first.")
+    if target.exists() and not overwrite:
+        raise UsageError(f"'{target}' exists already; overwrite it or choose another file.")
+
+
+def _check_grid(release: Release) -> None:
+    grid = release.grid
+    if grid.ny != grid.nx or grid.size_y_nm != grid.size_x_nm:
+        raise InvalidDataError(
+            f"Release '{release.name}' is {grid.ny} x {grid.nx} pixels on {grid.size_y_nm:g} x {grid.size_x_nm:g} nm,"
+            " but the CSV layout holds square images only."
+        )
+    if grid.size_x_nm / 2 >= UNUSED_NM:
+        raise InvalidDataError(
+            f"Release '{release.name}' has a field that reaches {5 * grid.size_x_nm:g} Angstrom, but in the CSV layout"
+            f" {UNUSED_ANGSTROM:g} stands for no scatterer."
+        )
+
+
+def _write(file: TextIO, release: Release, kernel: int, rows: NDArray[np.intp]) -> None:
+    capacity = release.max_scatterers
+    file.write(f"{release.grid.nx},{capacity}\n")
+    file.write(",".join(map(angstrom, release.grid.x_nm)) + "\n")
+    file.write(_row(release.kernels.image[kernel], np.zeros((1, 2)), capacity))
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        chunk = rows[start : start + ROWS_AT_ONCE]
+        observations = release.observations(chunk)
+        positions = _used(observations.position_nm, observations.n_scatterers)
+        for row, image, position_nm in zip(chunk, observations.image, positions, strict=True):
+            _check_inside(release.grid, position_nm, row)
+            file.write(_row(image, position_nm, capacity))
+
+
+def _used(position_nm: NDArray[np.float64], counts: NDArray[np.int32]) -> Iterator[NDArray[np.float64]]:
+    for padded, count in zip(position_nm, counts, strict=True):
+        yield padded[:count]
+
+
+def _check_inside(grid: Grid, position_nm: NDArray[np.float64], observation: np.intp) -> None:
+    outside = (np.abs(position_nm) > grid.size_x_nm / 2).any(axis=1)
+    if outside.any():
+        x, y = position_nm[outside][0]
+        raise InvalidDataError(
+            f"Observation {observation} has a scatterer at ({x:g}, {y:g}) nm, outside the field, which the CSV"
+            " layout does not allow."
+        )
+
+
+def _row(image: NDArray[np.float32], position_nm: NDArray[np.float64], capacity: int) -> str:
+    # An array's text, unlike a Python float's, has no more digits than float32 needs.
+    pixels = image.T.ravel().astype(str).tolist()
+    coordinates = [angstrom(value) for value in position_nm.ravel().tolist()]
+    unused = [f"{UNUSED_ANGSTROM:g}"] * (2 * capacity - len(coordinates))
+    return ",".join([*pixels, *coordinates, *unused]) + "\n"
