@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,14 +93,9 @@ def _read(path: Path, file: BinaryIO) -> CsvFile:
     grid = _grid(path, *next_row("the row of coordinates"), n)
     kernel = _row_values(path, *next_row("the kernel row"), n, max_scatterers)
     images, positions = [], []
-    row, fields = next_row("the first image row")
-    while True:
+    for row, fields in itertools.chain([next_row("the first image row")], rows):
         images.append(_row_values(path, row, fields, n, max_scatterers))
         positions.append(_row_positions(path, row, fields, n, grid))
-        try:
-            row, fields = next(rows)
-        except StopIteration:
-            break
     return CsvFile(
         path=path,
         sha256=digest.hexdigest(),
