@@ -13,7 +13,6 @@ from qpibench.release.identity import canonical
 from qpibench.release.layout import Array
 from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.synthesis.contract import Kernels
-from qpibench.synthesis.splits import draw_splits
 
 
 def contents(
@@ -42,6 +41,8 @@ def contents(
     InvalidDataError
         If the kernels do not fit the spec's grid or each other.
     """
+    from qpibench.synthesis.splits import draw_splits  # brings Numba, which reading a release does not need
+
     splits = draw_splits(observation_kernel, kernels.fold, spec.splits, spec.seed)
     values: dict[str, NDArray[Any]] = {"x": spec.grid.x_nm, "y": spec.grid.y_nm}
     values |= {f"kernels/{name}": column for name, column in vars(kernels).items()}

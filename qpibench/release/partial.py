@@ -78,22 +78,34 @@ class Partial:
         assert self._journal is not None
         os.write(self._journal, f"{block} {digests.hex()}\n".encode())
 
-    def allocate(self) -> None:
-        """Claim the whole size of the file on the disk; remove the file and say so if there is not room enough."""
-        needed = os.fstat(self.fd).st_size
+    @contextmanager
+    def claim(self, needed: int) -> Iterator[None]:
+        """Claim the place on the disk for a file that is laid out meanwhile; remove it and say so if that fails.
+
+        Parameters
+        ----------
+        needed
+            Bytes that the values take, for the message.
+        """
         try:
-            os.posix_fallocate(self.fd, 0, needed)
-        except AttributeError:  # macOS has no such call: a full disk shows while writing
-            pass
+            yield
+            self._allocate()
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            self.discard()
             free = shutil.disk_usage(self.target.parent).free
+            self.discard()
             raise QpibenchError(
                 f"'{self.target}' does not fit: it needs {needed:,} bytes and {free:,} are available"
-                f" ({os.strerror(error.errno)})."
+                f" ({os.strerror(error.errno) if error.errno else error})."
             ) from None
+
+    def _allocate(self) -> None:
+        # A file system that cannot reserve space (or macOS, which has no such call) shows a full disk while writing.
+        with suppress(AttributeError):
+            try:
+                os.posix_fallocate(self.fd, 0, os.fstat(self.fd).st_size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                    raise
 
     @contextmanager
     def companion(self, kind: str) -> Iterator[Path]:

@@ -1,8 +1,8 @@
 """Writes releases: streaming, on several threads, resumable, and visible under their name only when complete.
 
 The file is laid out empty by HDF5 and its whole size claimed on the disk. Threads then compute, hash and write one
-block of observations each, straight to its place in the file; HDF5 is not involved, and memory holds a block per thread.
-Which blocks are in the file is kept in a journal beside it.
+block of observations each, straight to its place in the file. HDF5 is not involved, and memory holds a block for each
+thread. Which blocks are in the file is kept in a journal beside it.
 """
 
 from __future__ import annotations
@@ -255,8 +255,8 @@ def _prepare(
             if arrays.keys() == expected.keys():
                 return arrays, done
     partial.journal_path.unlink(missing_ok=True)
-    layout.create(partial.path, expected, spec)
-    partial.allocate()
+    with partial.claim(sum(array.nbytes for array in expected.values())):
+        layout.create(partial.path, expected, spec)
     return _locate(partial.path, spec.grid), {}
 
 
@@ -295,7 +295,9 @@ def _write_blocks(
             found = identity.hash_block(arrays, block, stored)
             if found.tobytes() == done[block]:
                 return found, False
-        return identity.hash_block(arrays, block, write), True
+        made = identity.hash_block(arrays, block, write)
+        partial.record(block, made.tobytes())
+        return made, True
 
     with ThreadPoolExecutor(1) as syncer:
         for block, (block_digests, is_new) in as_completed(make, range(count), threads=threads):
@@ -303,7 +305,6 @@ def _write_blocks(
             start, stop = identity.block_rows(arrays[0], block)
             observations += stop - start
             if is_new:
-                partial.record(block, block_digests.tobytes())
                 unsynced += sum(array.row_bytes for array in arrays) * (stop - start)
             if unsynced >= SYNC_BYTES and (syncing is None or syncing.done()):
                 if syncing is not None:

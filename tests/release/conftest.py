@@ -1,0 +1,111 @@
+"""A small release and a backend that makes it in no time, so that the tests are about files and not about physics."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from qpibench.release import write_release
+from qpibench.specs import ReleaseSpec
+from qpibench.synthesis.contract import Kernels, Observations
+
+
+def make_spec(*, name="small", seed=0, kernels=10, observations_per_kernel=130):
+    """Six blocks of observations, of which the last is not full."""
+    return ReleaseSpec.model_validate(
+        {
+            "name": name,
+            "seed": seed,
+            "grid": {"ny": 6, "nx": 8, "size_y_nm": 3.0, "size_x_nm": 4.0},
+            "kernels": {"count": kernels, "wavelength_nm": [1.5, 3.0], "decay_nm": [1.0, 2.0]},
+            "observations_per_kernel": observations_per_kernel,
+            "scatterers": {"min": 1, "max": 5},
+        }
+    )
+
+
+@dataclass
+class FakeBackend:
+    """Random numbers instead of physics; a pure function of the spec, like every backend.
+
+    `kill_at`, `fail_at`, `interrupt_at` are observations at which the process dies, an error or Ctrl-C occurs.
+    `computed` lists the runs that were asked for.
+    """
+
+    kill_at: int | None = None
+    fail_at: int | None = None
+    interrupt_at: int | None = None
+    name: str = "fake"
+    computed: list[tuple[int, int]] = field(default_factory=list)
+
+    def kernels(self, spec, *, domain="benchmark"):
+        count = spec.kernels.count
+        rng = np.random.default_rng([spec.seed, 1])
+        parameters = {name: rng.uniform(0, 3, count) for name in ("phi1", "B", "phi2", "C")}
+        fold = np.repeat(list(spec.kernels.fold_shares()), list(spec.kernels.fold_shares().values()))
+        return Kernels(
+            image=rng.random((count, *spec.grid.shape), dtype=np.float32),
+            family=np.full(count, b"eq7", dtype="S16"),
+            fold=fold.astype(np.int32),
+            **parameters,
+        )
+
+    def observations(self, spec, kernels, start, stop, *, domain="benchmark"):
+        self.computed.append((start, stop))
+        self._perhaps_stop(start, stop)
+        rows = np.arange(start, stop)
+        most = spec.scatterers.max
+        random = np.stack([np.random.default_rng([spec.seed, 2, row]).random(48 + 2 * most) for row in rows])
+        n_scatterers = (1 + rows % most).astype(np.int32)
+        position = 3 * random[:, 48:].reshape(-1, most, 2) - 1.5
+        position[np.arange(most) >= n_scatterers[:, None]] = np.nan
+        return Observations(
+            image=random[:, :48].reshape(-1, *spec.grid.shape).astype(np.float32),
+            kernel=(rows // spec.observations_per_kernel).astype(np.int32),
+            n_scatterers=n_scatterers,
+            position_nm=position,
+        )
+
+    def _perhaps_stop(self, start, stop):
+        if self.kill_at in range(start, stop):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fail_at in range(start, stop):
+            raise OSError(5, "Input/output error")
+        if self.interrupt_at in range(start, stop):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session")
+def spec():
+    return make_spec()
+
+
+@pytest.fixture(scope="session")
+def another_spec():
+    return make_spec(name="another", seed=1)
+
+
+@pytest.fixture
+def fake_backend():
+    """The class, to make backends that stop somewhere."""
+    return FakeBackend
+
+
+@pytest.fixture(scope="session")
+def small_release(tmp_path_factory, spec):
+    """A complete release, not to be changed."""
+    path = tmp_path_factory.mktemp("release") / "small.h5"
+    write_release(spec, path, backend=FakeBackend())
+    return path
+
+
+@pytest.fixture(scope="session")
+def truth(spec):
+    """What the release must contain: its kernels and its observations."""
+    backend = FakeBackend()
+    kernels = backend.kernels(spec)
+    return kernels, backend.observations(spec, kernels, 0, spec.observation_count)

@@ -1,0 +1,189 @@
+import json
+import pickle
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.release import open_release, verify_release, write_release
+from qpibench.release.xarray_view import to_xarray
+
+
+@pytest.fixture
+def copy(tmp_path, small_release):
+    """A release that may be damaged."""
+    return shutil.copy(small_release, tmp_path / "copy.h5")
+
+
+def test_a_release_tells_what_it_is(small_release, spec):
+    with open_release(small_release) as release:
+        assert release.name == "small"
+        assert release.spec == spec
+        assert release.grid == spec.grid
+        assert release.format_version == 1
+        assert release.observation_count == 1300
+        assert release.max_scatterers == 5
+        assert release.tasks == ("id", "ood")
+        assert len(release.content_sha256) == 64
+        assert len(release.kernels) == 10
+
+
+def test_images_come_in_the_order_that_was_asked_for(small_release, truth):
+    rows = [700, 3, 3, 1299, 0]
+    with open_release(small_release) as release:
+        np.testing.assert_array_equal(release.image(rows), truth[1].image[rows])
+        observations = release.observations(np.array(rows))
+    for name, values in vars(truth[1]).items():
+        np.testing.assert_array_equal(getattr(observations, name), values[rows])
+
+
+def test_no_index_gives_no_image(small_release, spec):
+    assert open_release(small_release).image([]).shape == (0, *spec.grid.shape)
+
+
+@pytest.mark.parametrize("rows", [[-1], [0, 1300], [0.5], 3])
+def test_an_index_that_does_not_exist_is_an_index_error(small_release, rows):
+    with pytest.raises(IndexError):
+        open_release(small_release).image(rows)
+
+
+def test_what_was_read_does_not_change_the_file(small_release):
+    release = open_release(small_release)
+    release.image([0])[:] = 7
+    release.observation_kernel[:] = 7
+    release.kernels.image[:] = 7
+    verify_release(small_release)
+
+
+def test_the_splits_of_a_task_do_not_overlap_and_cover_the_release(small_release):
+    release = open_release(small_release)
+    roles = [release.split("id", role) for role in ("train", "validation", "test")]
+    seen = np.concatenate([*roles, release.split("ood", "test")])
+    assert sorted(seen) == list(range(1300))
+    assert roles[0].dtype == np.int32
+
+
+@pytest.mark.parametrize(("task", "role", "message"), [("odd", "test", "id, ood"), ("id", "tset", "test, train")])
+def test_an_unknown_split_is_refused_with_those_that_exist(small_release, task, role, message):
+    with pytest.raises(UsageError, match=message):
+        open_release(small_release).split(task, role)
+
+
+def test_a_release_can_be_pickled_and_read_from_another_folder(small_release, truth, monkeypatch, tmp_path):
+    monkeypatch.chdir(small_release.parent)
+    release = open_release(small_release.name)
+    release.image([0])
+    state = pickle.dumps(release)
+    assert len(state) < 20_000
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(pickle.loads(state).image([5]), truth[1].image[[5]])
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="no file"):
+        open_release(tmp_path / "missing.h5")
+    with pytest.raises(UsageError, match="folder"):
+        open_release(tmp_path)
+
+
+def test_a_file_that_is_not_hdf5_is_invalid(tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_text("1,2,3\n")
+    with pytest.raises(InvalidDataError, match="not an HDF5 file"):
+        open_release(path)
+
+
+def test_a_foreign_hdf5_file_is_invalid(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = [1.0]
+    with pytest.raises(InvalidDataError, match="not a qpibench release"):
+        open_release(path)
+
+
+def test_a_newer_format_asks_for_an_upgrade(copy):
+    with h5py.File(copy, "r+") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(InvalidDataError, match=r"format version 2.*reads 1.*upgrade"):
+        open_release(copy)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+def test_a_truncated_file_is_invalid(copy, share):
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(InvalidDataError, match=r"truncated|damaged"):
+        open_release(copy)
+
+
+def test_an_array_of_another_type_or_length_is_invalid(copy):
+    with h5py.File(copy, "r+") as file:
+        del file["observations/n_scatterers"]
+        file["observations/n_scatterers"] = np.zeros(1300, np.int64)
+    with pytest.raises(InvalidDataError, match=r"observations/n_scatterers is <i8.*<i4 of shape \(1300,\) is expected"):
+        open_release(copy)
+
+
+def test_a_missing_array_is_invalid(copy):
+    with h5py.File(copy, "r+") as file:
+        del file["kernels/B"]
+    with pytest.raises(InvalidDataError, match="no array kernels/B"):
+        open_release(copy)
+
+
+def test_a_file_that_has_fewer_rows_than_its_spec_is_invalid(copy):
+    with h5py.File(copy, "r+") as file:
+        fields = json.loads(file.attrs["spec"])
+        fields["observations_per_kernel"] = 131
+        file.attrs["spec"] = json.dumps(fields)
+    with pytest.raises(InvalidDataError, match=r"1300 observations.*1310"):
+        open_release(copy)
+
+
+def test_any_damage_to_the_file_is_refused_or_without_effect(copy, small_release):
+    whole = copy.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.choice(20_000, 150, replace=False):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        copy.write_bytes(damaged)
+        try:
+            content = verify_release(copy, threads=1)
+        except InvalidDataError:
+            continue
+        assert content == open_release(small_release).content_sha256
+
+
+def test_xarray_opens_the_groups_with_named_dimensions_and_units(small_release):
+    with xr.open_dataset(small_release) as root:
+        np.testing.assert_allclose(root.x[[0, -1]], [-2, 2])
+        assert root.x.units == "nm"
+    with xr.open_dataset(small_release, group="observations") as observations:
+        assert observations.image.dims == ("observation", "y", "x")
+        assert observations.position_nm.dims == ("observation", "scatterer", "xy")
+        assert observations.position_nm.units == "nm"
+    with xr.open_dataset(small_release, group="kernels") as kernels:
+        assert kernels.B.units == "rad/nm"
+        assert kernels.family.values[0] in ("eq7", b"eq7")
+        assert all("long_name" in variable.attrs for variable in kernels.variables.values())
+    with xr.open_dataset(small_release, group="splits/id") as split:
+        assert split.train.dims == ("train",)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_to_xarray_is_lazy_and_gives_the_same_values(tmp_path, spec, truth, fake_backend, compression):
+    path = tmp_path / "a.h5"
+    write_release(spec, path, backend=fake_backend(), compression=compression)
+    with to_xarray(path) as dataset:
+        assert not dataset.image.variable._in_memory
+        assert dataset.image.dims == ("observation", "y", "x")
+        np.testing.assert_array_equal(dataset.image.isel(observation=[7, 3, 3]), truth[1].image[[7, 3, 3]])
+        np.testing.assert_array_equal(dataset.image[-1, ::2, 1], truth[1].image[-1, ::2, 1])
+        np.testing.assert_array_equal(dataset.kernel_image, truth[0].image)
+        np.testing.assert_array_equal(dataset.image.sel(x=2.0, y=-1.5, method="nearest"), truth[1].image[:, 0, -1])
+        np.testing.assert_array_equal(dataset.split_id_test, open_release(path).split("id", "test"))
+        assert dataset.x.units == "nm"
+        assert dataset.attrs["content_sha256"] == open_release(path).content_sha256

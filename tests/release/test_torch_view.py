@@ -1,0 +1,71 @@
+import pickle
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.data import DataLoader, Subset  # noqa: E402
+
+from qpibench.errors import UsageError  # noqa: E402
+from qpibench.physics.activation import activation_map  # noqa: E402
+from qpibench.release import open_release  # noqa: E402
+from qpibench.release.torch_view import FIELDS, ReleaseDataset  # noqa: E402
+
+
+def make_dataset(path, **options):
+    return ReleaseDataset(path, task="id", role="train", **options)
+
+
+def test_a_sample_is_what_the_release_holds(small_release, spec, truth):
+    dataset = make_dataset(small_release, fields=FIELDS)
+    kernels, observations = truth
+    row = open_release(small_release).split("id", "train")[17]
+    sample = dataset[17]
+    assert int(sample["index"]) == row
+    assert int(sample["kernel_index"]) == observations.kernel[row]
+    assert int(sample["n_scatterers"]) == observations.n_scatterers[row]
+    np.testing.assert_array_equal(sample["image"], observations.image[row])
+    np.testing.assert_array_equal(sample["kernel"], kernels.image[observations.kernel[row]])
+    np.testing.assert_array_equal(sample["position_nm"], observations.position_nm[row])
+    expected = activation_map(spec.grid, observations.position_nm[[row]], mode="exact")[0]
+    np.testing.assert_array_equal(sample["activation_map"], expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_gives_every_sample_once(small_release, workers):
+    dataset = make_dataset(small_release, fields=("image", "index"))
+    loader = DataLoader(dataset, batch_size=100, shuffle=True, num_workers=workers)
+    batches = list(loader)
+    assert batches[0]["image"].shape == (100, 6, 8)
+    seen = torch.cat([batch["index"] for batch in batches])
+    assert sorted(seen.tolist()) == open_release(small_release).split("id", "train").tolist()
+
+
+def test_a_batch_is_the_same_as_its_samples(small_release):
+    dataset = make_dataset(small_release, fields=("image", "kernel"))
+    batch = dataset.batch([5, 2, 5])
+    for place, index in enumerate([5, 2, 5]):
+        assert torch.equal(batch["image"][place], dataset[index]["image"])
+        assert torch.equal(batch["kernel"][place], dataset[index]["kernel"])
+
+
+def test_a_batch_can_be_changed_without_changing_the_release(small_release):
+    dataset = make_dataset(small_release)
+    before = dataset[0]["kernel"].clone()
+    batch = dataset.batch([0])
+    batch["image"].zero_()
+    batch["kernel"].zero_()
+    assert torch.equal(dataset[0]["kernel"], before)
+
+
+def test_the_data_set_goes_through_pickle_and_subset(small_release):
+    dataset = pickle.loads(pickle.dumps(make_dataset(small_release)))
+    assert torch.equal(Subset(dataset, [4, 9])[1]["image"], dataset[9]["image"])
+
+
+def test_unknown_fields_and_roles_are_refused(small_release):
+    with pytest.raises(UsageError, match="no field 'images'; choose among image,"):
+        make_dataset(small_release, fields=("images",))
+    with pytest.raises(UsageError, match="no role 'tests'"):
+        ReleaseDataset(small_release, task="id", role="tests")
