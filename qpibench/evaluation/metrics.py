@@ -89,7 +89,7 @@ def structural_similarity(truth: Images, prediction: Images) -> PerImage:
     window = side - 1 + side % 2
     with np.errstate(invalid="ignore", over="ignore"):
         similarity = [
-            ssim(t, p, data_range=span, win_size=window, use_sample_covariance=window > 1)
+            ssim(t, p, data_range=span, win_size=window, use_sample_covariance=window > 1)  # type: ignore[no-untyped-call]
             for t, p, span in zip(_float64(truth), _float64(prediction), value_range(truth), strict=True)
         ]
     return np.array(similarity, dtype=np.float64)
@@ -101,7 +101,7 @@ def peak_signal_to_noise(truth: Images, prediction: Images) -> PerImage:
 
     with np.errstate(divide="ignore"):
         decibel = [
-            psnr(t, p, data_range=span)
+            psnr(t, p, data_range=span)  # type: ignore[no-untyped-call]
             for t, p, span in zip(_float64(truth), _float64(prediction), value_range(truth), strict=True)
         ]
     return np.minimum(np.array(decibel, dtype=np.float64), PSNR_LIMIT_DB)

@@ -80,8 +80,8 @@ class Metrics(_Closed):
 class ScattererBin(_Closed):
     """The ranking score of the images whose number of scatterers lies in a range."""
 
-    min_scatterers: Positive = Field(description="Fewest scatterers of the bin.")
-    max_scatterers: Positive = Field(description="Most scatterers of the bin, included.")
+    min_scatterers: Count = Field(description="Fewest scatterers of the bin.")
+    max_scatterers: Count = Field(description="Most scatterers of the bin, included.")
     n_images: Positive = Field(description="Images in the bin.")
     n_kernels: Positive = Field(description="Different kernels among them.")
     rel_l2_capped: Interval = Field(description="Mean of min(relative L2 error, 1) over the bin.")
@@ -134,8 +134,8 @@ class ReleaseRecord(_Closed):
 class ModelRecord(_Closed):
     """Which model answered, and what it was given beyond the images."""
 
-    name: Text = Field(description="Name of the entry.")
-    file_sha256: Sha256 = Field(description="SHA-256 of the model's file.")
+    name: Text = Field(description="Name of the entry; 'unnamed' if the predictions do not say.")
+    file_sha256: Sha256 | None = Field(description="SHA-256 of the model's file; null if the predictions do not say.")
     weights: dict[Text, Sha256] = Field(description="SHA-256 of each file of weights, by its name; empty without any.")
     knows: tuple[str, ...] = Field(description="Prior knowledge the entry declares, such as eq. 7.")
     needs: tuple[str, ...] = Field(description="Views the entry declares it can work with; empty if none is declared.")
