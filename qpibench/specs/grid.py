@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 Pixels = Annotated[int, Field(ge=2, le=4096)]
-Nanometres = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Nanometres = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
 
 
 class Grid(BaseModel):
     """A rectangular window of pixels centred on the origin, both edges included.
 
-    Pixel j of n lies at ``-L/2 + j L/(n-1)``, so that the first and the last pixel sit on the edges, as in the published
-    data set. Images are indexed ``[y, x]`` with y pointing up: row 0 is the lowest y.
+    Pixel j of n lies at ``-L/2 + j L/(n-1)``, so that the first and the last pixel sit on the edges, as in the
+    published data set. Images are indexed ``[y, x]`` with y pointing up: row 0 is the lowest y.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

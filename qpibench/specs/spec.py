@@ -10,8 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from qpibench.specs.grid import Grid
 
-FOLDS = (0, 2, 3, 4, 6)
-"""Rotational symmetries of eq. 7; 0 stands for total symmetry. The order is the order in which remainders are given out."""
+Fold = Literal[0, 2, 3, 4, 6]
+
+FOLDS: tuple[Fold, ...] = (0, 2, 3, 4, 6)
+"""Rotational symmetries of eq. 7, 0 for total symmetry, in the order in which remainders are given out."""
 
 MAX_SCATTERERS = 10_000
 """Documented limit of scatterers per observation."""
@@ -19,10 +21,12 @@ MAX_SCATTERERS = 10_000
 MIN_PIXELS_PER_PERIOD = 2.0
 """Nyquist: a shorter period would alias, and its spec is refused."""
 
-Fold = Literal[0, 2, 3, 4, 6]
+MAX_MARGIN_FIELDS = 10
+"""Scatterers lie at most this many field sizes outside; farther out float32 phases would lose their digits."""
+
 Index31 = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -130,6 +134,11 @@ class ReleaseSpec(_Frozen):
         half = min(self.grid.size_y_nm, self.grid.size_x_nm) / 2
         if half + self.scatterers.margin_nm <= 0:
             raise ValueError(f"scatterers.margin_nm = {self.scatterers.margin_nm:g} leaves no room for a scatterer")
+        largest = max(self.grid.size_y_nm, self.grid.size_x_nm)
+        if self.scatterers.margin_nm > MAX_MARGIN_FIELDS * largest:
+            raise ValueError(
+                f"scatterers.margin_nm = {self.scatterers.margin_nm:g} is more than {MAX_MARGIN_FIELDS} times the field"
+            )
         if self.observation_count >= 2**31:
             raise ValueError(
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"

@@ -81,4 +81,4 @@ class Backend(Protocol):
     def observations(
         self, spec: ReleaseSpec, kernels: Kernels, start: int, stop: int, *, domain: Domain = "benchmark"
     ) -> Observations:
-        """Observations ``start`` to ``stop`` of the release; observation i shows kernel i // observations_per_kernel."""
+        """Observations ``start`` to ``stop``; observation i shows kernel i // observations_per_kernel."""

@@ -89,7 +89,7 @@ def draw_kernels(spec: ReleaseSpec, *, domain: Domain) -> KernelDraws:
 
 
 def fold_sequence(shares: dict[int, int]) -> NDArray[np.int32]:
-    """Fold of every kernel: the folds take turns until their shares are used up, so that any run of kernels is mixed."""
+    """Fold of every kernel: the folds take turns until their shares are used up, so any run of kernels is mixed."""
     left = dict(shares)
     sequence: list[int] = []
     while any(left.values()):

@@ -37,7 +37,7 @@ def _llvm_intrinsic(name: str, arity: int) -> Callable[..., Any]:
     def three(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         return typed(a, b, c)
 
-    return intrinsic(one if arity == 1 else three)  # type: ignore[no-any-return]
+    return intrinsic(one if arity == 1 else three)
 
 
 fma = _llvm_intrinsic("llvm.fma", 3)
@@ -57,7 +57,7 @@ def _bitcast(source: Any, target: Any, target_ir: Any) -> Callable[..., Any]:
 
         return target(source), codegen
 
-    return intrinsic(cast)  # type: ignore[no-any-return]
+    return intrinsic(cast)
 
 
 bits_of_f32 = _bitcast(types.float32, types.int32, ir.IntType(32))

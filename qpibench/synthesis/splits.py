@@ -43,7 +43,7 @@ def draw_splits(
     shuffled = pool[_order(len(pool), seed, "split images")]
     # Stable sort by kernel keeps the shuffled order within each kernel; its first places are the kernel's ID test.
     by_kernel = shuffled[np.argsort(observation_kernel[shuffled], kind="stable")]
-    kernel, first, size = np.unique(observation_kernel[by_kernel], return_index=True, return_counts=True)
+    _, first, size = np.unique(observation_kernel[by_kernel], return_index=True, return_counts=True)
     place = np.arange(len(by_kernel)) - np.repeat(first, size)
     in_test = place < np.repeat(_share(size, fractions.id_test), size)
     rest = by_kernel[~in_test]
@@ -75,7 +75,9 @@ def _share(size: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
 
 def _order(count: int, seed: int, tag: str) -> NDArray[np.int64]:
     """A seeded permutation: places sorted by 64-bit words; equal words, if ever, keep their order."""
-    return np.argsort(_sort_keys(stream_key("benchmark", seed, tag), count), kind="stable")
+    keys: NDArray[np.uint64] = _sort_keys(stream_key("benchmark", seed, tag), count)
+    order: NDArray[np.int64] = np.argsort(keys, kind="stable")
+    return order
 
 
 def _sorted(indices: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -52,8 +52,7 @@ def _sincospi(turn):  # type: ignore[no-untyped-def]
 def _angular(fold, c, s, r2, r):  # type: ignore[no-untyped-def]
     """sin^2(n theta/2 + phi1) at c = r cos(theta + a), s = r sin(theta + a); a quarter of it for fold 4."""
     if fold == 2:
-        value = c * c * reciprocal_f32(r2)
-        value = _f32(1) - value
+        value = _f32(1) - c * c * reciprocal_f32(r2)
     elif fold == 3:
         u = c * reciprocal_f32(r)
         value = fma(-u, fma(_f32(2), u * u, _f32(-1.5)), _f32(0.5))
@@ -91,7 +90,7 @@ def _add(fold, row, dx2, xc, xs, ex, dy2, yc, ys, ey, freq, phase, centre):  # t
 
 @nb.njit(inline="always")
 def _superpose(fold, x, y, position, count, ca, sa, freq, phase, decay, image):  # type: ignore[no-untyped-def]
-    prefer_wide_vectors()
+    prefer_wide_vectors()  # type: ignore[call-arg]
     ny, nx = image.shape
     freq = _f32(freq)
     phase = _f32(phase)
@@ -221,7 +220,7 @@ def draw_and_superpose(  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def kernel_images(x, y, fold, table, image):  # type: ignore[no-untyped-def]
-    """Fill ``image`` (kernel, y, x) float32 with single-scatterer images: the same formulas in float64, rounded once."""
+    """Fill ``image`` (kernel, y, x) float32 with single-scatterer images: float64 formulas, rounded once."""
     for kernel in range(len(image)):
         ca, sa, freq, phase, decay = table[kernel]
         n = fold[kernel]

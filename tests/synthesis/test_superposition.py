@@ -1,0 +1,124 @@
+"""The fast backends against the float64 reference, and the laws that superposition obeys."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qpibench.physics import eq7
+from qpibench.specs import load_spec
+from qpibench.synthesis import get_backend
+from qpibench.synthesis.draws import KernelDraws
+from qpibench.synthesis.superposition import coefficients, superpose
+
+FOLDS = (0, 2, 3, 4, 6)
+
+
+def _parameters(kernels, row):
+    return {"fold": int(kernels.fold[row])} | {
+        name: float(getattr(kernels, name)[row]) for name in ("phi1", "B", "phi2", "C")
+    }
+
+
+def _reference(spec, kernels, observations, row):
+    position = observations.position_nm[row, : observations.n_scatterers[row]]
+    return eq7.superpose(spec.grid, position, **_parameters(kernels, observations.kernel[row]))
+
+
+def _image(x, y, position, *, fold, phi1, B, phi2, C):
+    draws = KernelDraws(
+        fold=np.array([fold], np.int32), phi1=np.array([phi1]), B=np.array([B]), phi2=np.array([phi2]), C=np.array([C])
+    )
+    image = np.empty((len(y), len(x)), np.float32)
+    superpose(fold, x, y, np.asarray(position, np.float64), len(position), *coefficients(draws)[0], image)
+    return image
+
+
+@pytest.fixture(scope="module")
+def backend():
+    return get_backend("cpu")[0]
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+@pytest.mark.parametrize(
+    ("most", "for_99_percent"),
+    [
+        (100, 1e-6),
+        # A lone scatterer's peak is low where phi2 is small; rounding of the phase then weighs more.
+        (1, 1.5e-6),
+    ],
+)
+def test_images_agree_with_the_reference_to_about_a_millionth_of_their_peak(backend, fold, most, for_99_percent):
+    overrides = [f"kernels.folds=[{fold}]", "observations_per_kernel=2", f"scatterers.max={most}"]
+    spec = load_spec("paper", overrides=overrides)
+    kernels = backend.kernels(spec)
+    observations = backend.observations(spec, kernels, 0, 200)
+    errors = []
+    for row in range(200):
+        expected = _reference(spec, kernels, observations, row)
+        errors.append(np.abs(observations.image[row] - expected).max() / expected.max())
+    assert np.quantile(errors, 0.99) < for_99_percent
+    assert max(errors) < 3e-6
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 41)])
+def test_kernel_images_agree_with_the_reference(backend, size):
+    spec = load_spec("paper", overrides=[f"grid.ny={size[0]}", f"grid.nx={size[1]}", "kernels.wavelength_nm=[0.8, 3]"])
+    kernels = backend.kernels(spec)
+    for row in range(len(kernels)):
+        expected = eq7.kernel_image(spec.grid, **_parameters(kernels, row))
+        assert np.abs(kernels.image[row] - expected).max() < 1e-7 * expected.max()
+
+
+@pytest.mark.parametrize(("ny", "nx"), [(7, 90), (130, 65), (64, 63), (2, 2)])
+def test_any_image_size_agrees_with_the_reference(backend, ny, nx):
+    overrides = [f"grid.ny={ny}", f"grid.nx={nx}", "kernels.wavelength_nm=[25, 30]", "kernels.decay_nm=[5, 9]"]
+    spec = load_spec("mini", overrides=overrides)
+    kernels = backend.kernels(spec)
+    observations = backend.observations(spec, kernels, 0, 20)
+    for row in range(20):
+        expected = _reference(spec, kernels, observations, row)
+        assert np.abs(observations.image[row] - expected).max() < 3e-6 * expected.max()
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_at_the_scatterer_itself_the_angular_factor_is_its_mean(fold):
+    x = np.linspace(-1, 1, 5)
+    phi2 = 0.7
+    image = _image(x, x, [[0.0, 0.0]], fold=fold, phi1=0.3, B=2.0, phi2=phi2, C=0.5)
+    assert image[2, 2] == pytest.approx(np.sin(phi2) ** 2 * (0.5 if fold else 1.0), rel=1e-6)
+    assert np.isfinite(image).all()
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_superposition_is_linear(data):
+    fold = data.draw(st.sampled_from(FOLDS))
+    coordinate = st.floats(-6, 6)
+    position = data.draw(st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=6))
+    x, y = np.linspace(-5, 5, 20), np.linspace(-4, 4, 30)
+    kernel = {"fold": fold, "phi1": 0.4, "B": 2.0, "phi2": 1.1, "C": 0.1}
+    together = _image(x, y, position, **kernel)
+    one_by_one = sum(_image(x, y, [place], **kernel).astype(np.float64) for place in position)
+    assert np.abs(together - one_by_one).max() < 1e-6 * len(position)
+
+
+def test_an_image_does_not_depend_on_the_run_it_is_made_in(backend):
+    spec = load_spec("mini")
+    kernels = backend.kernels(spec)
+    whole = backend.observations(spec, kernels, 0, 100)
+    for start, stop in [(0, 1), (37, 42), (99, 100)]:
+        part = backend.observations(spec, kernels, start, stop)
+        assert np.array_equal(part.image, whole.image[start:stop])
+        assert np.array_equal(part.position_nm, whole.position_nm[start:stop], equal_nan=True)
+        assert np.array_equal(part.kernel, whole.kernel[start:stop])
+
+
+def test_short_decays_leave_no_denormal_pixel_and_no_negative_zero(backend):
+    overrides = ["kernels.decay_nm=[0.05, 0.3]", "scatterers.max=1", "observations_per_kernel=50"]
+    spec = load_spec("mini", overrides=overrides)
+    image = backend.observations(spec, backend.kernels(spec), 0, 500).image
+    tiny = np.finfo(np.float32).smallest_normal
+    assert not ((image != 0) & (np.abs(image) < tiny)).any()
+    assert not np.signbit(image[image == 0]).any()
+    assert (image == 0).any()
