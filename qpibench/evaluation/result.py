@@ -239,24 +239,11 @@ def save_result(result: Result, path: str | Path) -> None:
         If writing fails, as on a full disk.
     """
     path = Path(path)
-    text = (
-        json.dumps(
-            result.model_dump(mode="json"),
-            indent=2,
-            allow_nan=False,
-            ensure_ascii=False,
-        )
-        + "\n"
-    )
+    text = json.dumps(result.model_dump(mode="json"), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(
-            "w",
-            dir=path.parent,
-            prefix=f".{path.name}.",
-            suffix=".partial",
-            encoding="utf-8",
-            delete=False,
+            "w", dir=path.parent, prefix=f".{path.name}.", suffix=".partial", encoding="utf-8", delete=False
         ) as file:
             temporary = Path(file.name)
             file.write(text)

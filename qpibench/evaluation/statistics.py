@@ -15,6 +15,10 @@ it cover:
 - *Skewness.* Both levels are shifted as in an accelerated interval, z to ``a + (a + z) / (1 - a (a + z))``, with a a
   sixth of the skewness of what the kernels contribute (Efron, J. Am. Stat. Assoc. 82, 171 (1987)).
 
+With 20 kernels, 95 % intervals of means and medians cover in 92 to 97 % of the synthetic cases of the tests. They cover
+less where a tail is heavy: 90 % for the mean of lognormal scores with unit sigma, and 85 to 96 % for the 90 % quantile,
+whose upper end would have to lie beyond the worst of 20 kernels.
+
 With a single kernel the images take the kernels' place: such an interval says nothing about other kernels. With a
 single image it has no width.
 """
