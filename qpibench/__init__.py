@@ -1,4 +1,4 @@
-"""qpibench: generate quasiparticle-interference images fast and exactly, and evaluate how well models recover the kernel."""
+"""Generate quasiparticle-interference images fast and exactly, and evaluate how well models recover the kernel."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.locator import locate
 
 GROUP = "qpibench.entries"
-"""Entry-point group under which other packages register models: ``name = "package.module"`` or ``"package.module:NAME"``."""
+"""Entry-point group of models in other packages: ``name = "package.module"`` or ``"package.module:NAME"``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def describe(error: BaseException, folder: Path) -> tuple[str, str]:
 
 
 def place_in_dump(log: str, folder: Path) -> str | None:
-    """The innermost of the user's own lines in what Python's faulthandler wrote at death, such as ``my_model.py:12``."""
+    """The innermost of the user's own lines in what Python's faulthandler wrote at death, as ``my_model.py:12``."""
     start = log.rfind("Fatal Python error")
     if start < 0:
         return None

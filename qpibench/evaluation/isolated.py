@@ -201,7 +201,7 @@ class IsolatedModel:
     def _start(self, resources: ExitStack) -> None:
         """Start the process; leaving ``resources`` ends it and cleans up."""
         folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True))
-        self._log = resources.enter_context(tempfile.TemporaryFile())
+        self._log = resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         theirs_read, ours_write = (resources.enter_context(end) for end in _pipe())
         ours_read, theirs_write = (resources.enter_context(end) for end in _pipe())
         theirs = (theirs_read.fileno(), theirs_write.fileno())
@@ -309,7 +309,7 @@ def _row_numbers(request: Message, count: int) -> NDArray[np.int64]:
     rows = request.arrays.get("rows")
     if request.kind != "rows" or rows is None or rows.ndim != 1 or rows.dtype != np.int64:
         raise ProtocolError("a request during fit is not for rows")
-    if len(rows) and not (0 <= rows.min() and rows.max() < count):
+    if len(rows) and (rows.min() < 0 or rows.max() >= count):
         raise ProtocolError(f"there are only {count} rows")
     return rows
 

@@ -47,8 +47,8 @@ def load_model(path: Path, target: str | None, *, seed: int) -> Model:
     """Import a file and find its model.
 
     It is the function ``predict`` or an instance of the class ``Model``; ``target`` names another function, class,
-    or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` too; beside a function it is a function
-    of the module. The object or the module may declare
+    or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` too; to a function belongs the
+    function ``fit`` of its module. The object or the module may declare
 
     - ``needs``: the least view it can work with, ``image`` if it does not say;
     - ``knows``: texts, the prior knowledge built into it;
@@ -136,5 +136,6 @@ def _texts(name: str, value: Any) -> list[str]:
 def _place(found: Any, path: Path) -> str:
     function = getattr(type(found), "predict", None) or getattr(type(found), "forward", None) or found
     code = getattr(function, "__code__", None)
-    here = code is not None and code.co_filename == str(path)
-    return f"{path.name}:{code.co_firstlineno}" if here else path.name
+    if code is None or code.co_filename != str(path):
+        return path.name
+    return f"{path.name}:{code.co_firstlineno}"

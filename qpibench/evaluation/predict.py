@@ -165,7 +165,9 @@ def _check_request(*, view: str, batch_size: int, limits: Limits, seed: int) -> 
 
 def _check_view(entry: Entry, needs: str | None, view: str) -> None:
     if needs is not None and not allows(view, needs):
-        raise UsageError(f"Entry '{entry.name}' needs the view '{needs}', but is granted '{view}' only; use --view {needs}.")
+        raise UsageError(
+            f"Entry '{entry.name}' needs the view '{needs}', but is granted '{view}' only; use --view {needs}."
+        )
 
 
 def _rows_of(release: Release, task: str, limit: int | None) -> NDArray[np.int32]:
@@ -207,10 +209,11 @@ class _Predicting:
                 self.fit_seconds = time.monotonic() - started
         self.stage = "predict"
         done, total = 0, sum(len(rows) for rows in self._index.values())
-        for self._task, rows in self._index.items():
-            for self._row in range(0, len(rows), self._batch_size):
-                chosen = rows[self._row : self._row + self._batch_size]
-                writer.write(self._task, self._row, self._answer(model, self._view_of(chosen)))
+        for task, rows in self._index.items():
+            for row in range(0, len(rows), self._batch_size):
+                self._task, self._row = task, row
+                chosen = rows[row : row + self._batch_size]
+                writer.write(task, row, self._answer(model, task, self._view_of(chosen)))
                 done += len(chosen)
                 if self._progress is not None:
                     self._progress(done, total)
@@ -226,14 +229,13 @@ class _Predicting:
             row=self._row,
         )
 
-    def _answer(self, model: IsolatedModel, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        assert self._task is not None
+    def _answer(self, model: IsolatedModel, task: str, batch: Batch) -> dict[str, NDArray[np.float32]]:
         started = time.monotonic()
         try:
             answer = _stored(model.predict(batch))
         finally:
-            self.task_seconds[self._task] += time.monotonic() - started
-        self.non_finite[self._task] += int((~np.isfinite(answer["kernel"]).all(axis=(1, 2))).sum())
+            self.task_seconds[task] += time.monotonic() - started
+        self.non_finite[task] += int((~np.isfinite(answer["kernel"]).all(axis=(1, 2))).sum())
         return answer
 
     def _view_of(self, rows: NDArray[np.integer]) -> Batch:

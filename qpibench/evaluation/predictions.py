@@ -9,8 +9,8 @@
     root attribute        release_sha256            content hash of the release
 
 That is all that a file must have, so anybody can write one. Our own also says in root attributes how it was made:
-``format_version``, ``record`` (JSON of :class:`Record`). A file without ``limit`` in its record answers every test image
-of each task that it has; with it, those that :func:`qpibench.tasks.subset` names.
+``format_version`` and ``record`` (JSON of :class:`Record`). A file answers every test image of each task that it has,
+or, if its record has a ``limit``, those that :func:`qpibench.tasks.subset` names.
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
     try:
         return Record.model_validate_json(_text(file.attrs["record"]))
     except ValidationError as error:
-        raise InvalidDataError(f"The record of predictions file '{path}' is not valid: {explain(error, Record)}.") from None
+        raise InvalidDataError(
+            f"The record of predictions file '{path}' is not valid: {explain(error, Record)}."
+        ) from None
 
 
 def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit: int | None) -> None:
@@ -263,9 +265,7 @@ class PredictionsWriter:
         self._path = Path(path)
         self._shapes = {"kernel": grid.shape, "kernel_full": (2 * grid.ny - 1, 2 * grid.nx - 1), "std": grid.shape}
         with _explained(self._path):
-            handle, partial = tempfile.mkstemp(
-                dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial"
-            )
+            handle, partial = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
             os.close(handle)
         self._partial = Path(partial)
         try:

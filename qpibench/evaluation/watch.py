@@ -64,8 +64,8 @@ class Watch:
         if above > self._memory_gib * GIB:
             raise LimitReached(
                 "memory limit",
-                f"took {above / GIB:.2f} GiB of memory above the {self._baseline / GIB:.2f} GiB that it had after import;"
-                f" the limit is {self._memory_gib:g} GiB",
+                f"took {above / GIB:.2f} GiB of memory above the {self._baseline / GIB:.2f} GiB that it had after"
+                f" import; the limit is {self._memory_gib:g} GiB",
             )
         return True
 

@@ -14,7 +14,6 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,25 +79,26 @@ def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> No
         if request.kind == "fit":
             assert model.fit is not None
             model.fit(_remote_train(channel, request))
-            reply, fields, arrays = "fitted", {}, {}
+            reply = Message("fitted")
         else:
-            reply, fields, arrays = _predict(model, request)
+            reply = _answer(model, request)
     except AnswerError as error:
-        reply, arrays = "failed", {}
-        fields = {"kind": "answer", "message": f"{model.place}: {error}", "traceback": ""}
+        reply = Message("failed", {"kind": "answer", "message": f"{model.place}: {error}", "traceback": ""})
     except BaseException as error:
         message, traceback = describe(error, folder)
         kind = "exited" if isinstance(error, SystemExit) else "raised"
-        reply, fields, arrays = "failed", {"kind": kind, "message": message, "traceback": traceback}, {}
-    channel.send(reply, fields, arrays)
+        reply = Message("failed", {"kind": kind, "message": message, "traceback": traceback})
+    channel.send(reply.kind, reply.fields, reply.arrays)
 
 
-def _predict(model: Model, request: Message) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
+def _answer(model: Model, request: Message) -> Message:
     batch = unpack_batch(request)
     before = {name: array.copy() for name, array in request.arrays.items()} if request.fields["compare"] else {}
     answer = pack_answer(model.predict(batch), batch)
-    changed = [name for name, array in before.items() if not np.array_equal(array, request.arrays[name], equal_nan=True)]
-    return "answer", {"changed": changed}, answer
+    changed = [
+        name for name, array in before.items() if not np.array_equal(array, request.arrays[name], equal_nan=True)
+    ]
+    return Message("answer", {"changed": changed}, answer)
 
 
 def _remote_train(channel: Channel, request: Message) -> Train:

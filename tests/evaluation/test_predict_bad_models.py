@@ -81,7 +81,11 @@ def test_the_traceback_of_a_failed_import_is_shown_when_asked_for(memory_release
             "my_model.py:5: predict returned a kernel of shape (5, 3, 4), expected (5, 12, 10)",
         ),
         (["return np.zeros((12, 10))"], "answer", "predict returned a kernel of shape (12, 10), expected (5, 12, 10)"),
-        (["return np.broadcast_to(0.0, (1 << 20, 1 << 20))"], "answer", "predict returned a kernel of shape (1048576, "),
+        (
+            ["return np.broadcast_to(0.0, (1 << 20, 1 << 20))"],
+            "answer",
+            "predict returned a kernel of shape (1048576, ",
+        ),
         (["return Prediction(kernel=None)"], "answer", "the Prediction's kernel is None"),
         (
             [f"return Prediction(kernel=np.zeros({SHAPE}), std=np.zeros(3))"],
@@ -220,7 +224,9 @@ def test_reading_standard_input_gets_nothing(memory_release, write_model, out):
 
 
 def test_a_fit_that_raises_leaves_every_image_unanswered(memory_release, write_model, out):
-    source = HEADER + "class Model:\n    def fit(self, train):\n        raise ValueError('no fit')\n    predict = None\n"
+    source = (
+        HEADER + "class Model:\n    def fit(self, train):\n        raise ValueError('no fit')\n    predict = None\n"
+    )
     source = source.replace("predict = None", "def predict(self, batch): ...")
     outcome = predict(write_model(source), memory_release, out)
     failure = outcome.record.failure

@@ -1,0 +1,60 @@
+"""The text that `qpibench new` writes: a model to start from, which works and keeps the contract."""
+
+TEMPLATE = '''"""A model for qpibench: from observations to the kernel of their scatterers.
+
+    qpibench check {name}
+    qpibench evaluate {name} --release RELEASE.h5 -o RESULT.json
+
+This one divides in Fourier space (a Wiener filter). Replace it by something better.
+"""
+
+import numpy as np
+
+# What the model needs to see: "image", "raster" (the activation map as well) or "positions" (the coordinates as well).
+needs = "raster"
+
+# Prior knowledge that is built in, shown on the leaderboard: such as "eq. 7", "non-negativity" or "folds".
+knows = []
+
+# Files beside this one that the model reads; their hashes are part of its identity.
+# weights = ["my_weights.npz"]
+
+# What the model was trained on, if it was.
+# trained_on = "my own images"
+
+NOISE = 1.0  # what is added to the map's power spectrum, so that no frequency is divided by nearly nothing
+
+
+def predict(batch):
+    """Estimate the kernel of every observation.
+
+    batch.image           (n, y, x) float32, the observations
+    batch.activation_map  (n, y, x) float32, where the scatterers are; None in the view "image"
+    batch.position_nm     (n, scatterer, 2) float64, x and y in nm, padded with NaN; None but in the view "positions"
+    batch.grid            pixels and size of the observations: ny, nx, size_y_nm, size_x_nm, y_nm, x_nm
+    batch.kernel_grid     the same for the kernel that is wanted
+
+    Return (n, y, x) floating-point kernels in the units of the images, or a qpibench.Prediction. The answer to an image
+    must not depend on which others are in the batch.
+    """
+    ny, nx = batch.grid.shape
+    padded = (2 * ny, 2 * nx)  # room for ripples that leave the field, so that they do not come back on the other side
+    image = np.fft.rfft2(batch.image, padded)
+    scatterers = np.fft.rfft2(batch.activation_map, padded)
+    spectrum = image * scatterers.conj() / (np.abs(scatterers) ** 2 + NOISE)
+    # The scatterer sits at pixel 0; the kernel's window has it in its middle, between two pixels if it is even.
+    middle = np.fft.fftfreq(2 * ny)[:, None] * (ny - 1) / 2 + np.fft.rfftfreq(2 * nx) * (nx - 1) / 2
+    kernel = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * middle), padded)[:, :ny, :nx]
+    return kernel.astype(np.float32)
+
+
+# A model that learns is a class instead:
+#
+# class Model:
+#     def fit(self, train):              # called once, before predict
+#         train.kernels                  # (kernel, y, x): every training kernel once
+#         for rows in train.batches(64): # rows.image, rows.activation_map, ..., and the true rows.kernel
+#             ...
+#
+#     def predict(self, batch): ...
+'''

@@ -1,0 +1,170 @@
+"""A predictions file is believed only as far as it was checked, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.evaluation.predict import predict
+from qpibench.evaluation.predictions import PredictionsWriter, open_predictions
+from qpibench.tasks import subset
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "predictions.h5"
+
+
+@pytest.fixture
+def write(memory_release, path):
+    """Write a file as anybody would, with what the test changes."""
+
+    def write(*, task="id", index=None, kernel=None, sha256=None, **others):
+        index = memory_release.split("id", "test") if index is None else index
+        with h5py.File(path, "w") as file:
+            file.attrs["release_sha256"] = memory_release.content_sha256 if sha256 is None else sha256
+            file[f"{task}/index"] = index
+            file[f"{task}/kernel"] = np.ones((len(index), 12, 10)) if kernel is None else kernel
+            for name, value in others.items():
+                file[f"{task}/{name}"] = value
+
+    return write
+
+
+def test_anybodys_file_with_kernel_index_and_hash_is_enough(memory_release, path, write):
+    backwards = memory_release.split("id", "test")[::-1]
+    write(index=backwards.astype(np.uint64))
+    with open_predictions(path, memory_release) as predictions:
+        assert predictions.record is None
+        assert predictions.tasks == ("id",)
+        assert predictions.index("id").tolist() == backwards.tolist()
+        assert predictions.kernel("id").dtype == np.float32
+        assert predictions.kernel_full("id") is None
+        assert predictions.std("id") is None
+
+
+def _without(rows, place):
+    return np.delete(rows, place)
+
+
+def _twice(rows, place):
+    return np.append(rows, rows[place])
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"sha256": "6" * 64}, "for another release: they answer the one with the content hash 666666"),
+        ({"task": "idd"}, "task 'idd': the release has no such task; it has id, ood"),
+        ({"index": np.arange(12)}, r"9 rows are not asked for, the first is 0"),
+        ({"index": np.arange(12.0)}, r"'index' must be a list of integers, found shape \(12,\) of float64"),
+        ({"index": np.zeros((12, 1), int)}, r"'index' must be a list of integers, found shape \(12, 1\)"),
+        ({"kernel": np.ones((12, 10, 12))}, r"'kernel' must be floating point of shape \(12, 12, 10\), found"),
+        ({"kernel": np.ones((11, 12, 10))}, r"'kernel' must be floating point of shape \(12, 12, 10\), found"),
+        ({"kernel": np.ones((12, 12, 10), int)}, r"found int64 of shape \(12, 12, 10\)"),
+        ({"kernel_full": np.ones((12, 12, 10))}, r"'kernel_full' must be floating point of shape \(12, 23, 19\)"),
+        ({"std": np.ones((12, 23, 19))}, r"'std' must be floating point of shape \(12, 12, 10\)"),
+    ],
+)
+def test_a_file_that_does_not_fit_the_release_is_refused(memory_release, path, write, changed, sentence):
+    write(**changed)
+    with pytest.raises(InvalidDataError, match=sentence):
+        open_predictions(path, memory_release)
+
+
+def test_missing_and_repeated_rows_are_named(memory_release, path, write):
+    rows = memory_release.split("id", "test")
+    write(index=rows[1:])
+    with pytest.raises(InvalidDataError, match=r"1 of 12 rows are missing, the first is 7; .* a row of NaN"):
+        open_predictions(path, memory_release)
+    write(index=np.append(rows, 8))
+    with pytest.raises(InvalidDataError, match="row 8 of the release is answered more than once"):
+        open_predictions(path, memory_release)
+
+
+def test_a_dataset_that_is_missing_is_named(memory_release, path, write):
+    write()
+    with h5py.File(path, "r+") as file:
+        del file["id/kernel"]
+    with pytest.raises(InvalidDataError, match="task 'id': dataset 'kernel' is missing"):
+        open_predictions(path, memory_release)
+
+
+def test_a_subset_must_be_the_one_it_declares(memory_release, path):
+    predict("zeros", memory_release, path, limit=4)
+    open_predictions(path, memory_release).close()
+
+    with h5py.File(path, "r+") as file:
+        file["id/index"][0] = np.setdiff1d(memory_release.split("id", "test"), subset(memory_release, "id", 4))[0]
+    with pytest.raises(InvalidDataError, match="task 'id': 1 rows are not asked for"):
+        open_predictions(path, memory_release)
+
+
+def test_a_subset_that_is_not_declared_has_rows_missing(memory_release, path):
+    predict("zeros", memory_release, path, limit=4)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["record"]
+    with pytest.raises(InvalidDataError, match="8 of 12 rows are missing"):
+        open_predictions(path, memory_release)
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5 file", b"\x89HDF\r\n\x1a\n"])
+def test_a_foreign_file_is_refused(memory_release, path, content):
+    path.write_bytes(content)
+    with pytest.raises(
+        InvalidDataError, match="is not a predictions file: it is no HDF5 file, or one that was cut off"
+    ):
+        open_predictions(path, memory_release)
+
+
+def test_another_hdf5_file_is_refused(memory_release, path):
+    h5py.File(path, "w").close()
+    with pytest.raises(InvalidDataError, match="must have the root attribute release_sha256"):
+        open_predictions(path, memory_release)
+
+
+def test_a_file_that_was_cut_off_is_refused(memory_release, path):
+    predict("zeros", memory_release, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(InvalidDataError, match="cut off"):
+        open_predictions(path, memory_release)
+
+
+def test_a_file_of_a_future_version_is_refused(memory_release, path):
+    predict("zeros", memory_release, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(InvalidDataError, match="has format_version 2, this qpibench reads 1"):
+        open_predictions(path, memory_release)
+
+
+@pytest.mark.parametrize("record", ["no JSON", "{}", "extra"])
+def test_a_record_that_is_not_valid_is_refused(memory_release, path, record):
+    predict("zeros", memory_release, path)
+    with h5py.File(path, "r+") as file:
+        if record == "extra":
+            record = json.dumps({**json.loads(file.attrs["record"]), "score": 0})
+        file.attrs["record"] = record
+    with pytest.raises(InvalidDataError, match="The record of predictions file"):
+        open_predictions(path, memory_release)
+
+
+def test_a_missing_file_is_a_wrong_request(memory_release, path):
+    with pytest.raises(UsageError, match="There is no predictions file"):
+        open_predictions(path, memory_release)
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(memory_release, path, monkeypatch):
+    with PredictionsWriter(
+        path, release_sha256="5" * 64, index={"id": np.arange(3, dtype=np.int32)}, grid=memory_release.grid
+    ) as writer:
+        monkeypatch.setattr(
+            h5py.Dataset, "__setitem__", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
+        with pytest.raises(QpibenchError, match="cannot be written: No space left on device"):
+            writer.write("id", 0, {"kernel": np.zeros((3, 12, 10), np.float32)})
+    assert not list(path.parent.glob("*predictions*"))
