@@ -1,0 +1,76 @@
+"""Numbers as the pages print them: as many digits as are worth reading."""
+
+from __future__ import annotations
+
+import math
+
+from qpibench.evaluation.result import Interval
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float) -> str:
+    """Three significant digits; a power of ten below 0.001 and from 100,000 on.
+
+    Examples
+    --------
+    >>> number(0.07312), number(5.104e-4), number(0.0)
+    ('0.0731', '5.10×10⁻⁴', '0')
+    """
+    return _print([value], scale=abs(value))[0] + _power(abs(value))
+
+
+def interval(score: Interval) -> tuple[str, str]:
+    """A score and its interval with the same number of decimals, and the same power of ten.
+
+    Examples
+    --------
+    >>> interval(Interval(value=0.0731, low=0.0702, high=0.0759))
+    ('0.0731', '[0.0702, 0.0759]')
+    >>> interval(Interval(value=5.1e-4, low=4.7e-4, high=5.6e-4))
+    ('5.10×10⁻⁴', '[4.70, 5.60]×10⁻⁴')
+    """
+    scale = abs(score.value) or max(abs(score.low), abs(score.high))
+    value, low, high = _print([score.value, score.low, score.high], scale=scale)
+    power = _power(scale)
+    return value + (power if score.value else ""), f"[{low}, {high}]{power}"
+
+
+def whole(count: int) -> str:
+    """A count with thousands set apart.
+
+    Examples
+    --------
+    >>> whole(10000)
+    '10,000'
+    """
+    return f"{count:,}"
+
+
+def decade(exponent: int) -> str:
+    """A power of ten.
+
+    Examples
+    --------
+    >>> decade(-3), decade(0)
+    ('10⁻³', '1')
+    """
+    return "10" + str(exponent).translate(_SUPERSCRIPTS) if exponent else "1"
+
+
+def _exponent(scale: float) -> int:
+    return math.floor(math.log10(scale)) if scale > 0 else 0
+
+
+def _needs_power(scale: float) -> bool:
+    return scale > 0 and not 1e-3 <= scale < 1e5
+
+
+def _power(scale: float) -> str:
+    return "×" + decade(_exponent(scale)) if _needs_power(scale) else ""
+
+
+def _print(values: list[float], *, scale: float) -> list[str]:
+    divisor = 10.0 ** _exponent(scale) if _needs_power(scale) else 1.0
+    decimals = 2 if _needs_power(scale) else max(0, 2 - _exponent(scale))
+    return [f"{value / divisor:.{decimals}f}".replace("-", "−") if value else "0" for value in values]  # noqa: RUF001

@@ -1,0 +1,151 @@
+"""The leaderboard page: a folder of static files, made from result files and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qpibench.errors import QpibenchError, UsageError
+from qpibench.evaluation.result import PRIMARY_METRIC, load_result
+from qpibench.leaderboard.literature import REPORTED, SOURCE
+from qpibench.leaderboard.page import render_page
+from qpibench.leaderboard.standings import Standing, Track, standings
+
+SITE_SCHEMA_VERSION = 1
+"""Version of the layout of leaderboard.json."""
+
+
+def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Track, tuple[Standing, ...]]:
+    """Make the page from every result file of a folder.
+
+    The site is ``index.html``, ``leaderboard.json`` (the standings for programs) and a copy of every result file under
+    ``results/``. The same result files give the same bytes. A site that is already there is replaced file by file, the
+    page last, so that a reader never meets a link to a missing file; files that are not the leaderboard's are kept.
+
+    Parameters
+    ----------
+    results_dir
+        Folder whose files ``*.json`` are all result files.
+    site
+        Folder to write; created if missing.
+
+    Returns
+    -------
+    dict
+        The standings; see :func:`qpibench.leaderboard.standings.standings`.
+
+    Raises
+    ------
+    UsageError
+        If there is no result file, or the site cannot be written or holds a page of someone else.
+    InvalidDataError
+        If a file is not a valid result.
+    """
+    results_dir, site = Path(results_dir), Path(site)
+    files = _result_files(results_dir)
+    results = {name: load_result(results_dir / name) for name in files}
+    tracks = standings(results)
+    if site.resolve() == results_dir.resolve():
+        raise UsageError(f"The page cannot be written into the folder of its results, '{site}'; give another folder.")
+    former = _former_files(site)
+    try:
+        (site / "results").mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _replace(site / "results" / name, content)
+        _replace(site / "leaderboard.json", _json(tracks, tuple(files)).encode())
+        _replace(site / "index.html", render_page(tracks).encode())
+        for name in former - files.keys():
+            (site / "results" / name).unlink(missing_ok=True)
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise UsageError(f"Folder '{site}' cannot be written: {error.strerror}.") from None
+    except OSError as error:
+        raise QpibenchError(f"The page in '{site}' could not be written: {error.strerror}.") from None
+    return tracks
+
+
+def _result_files(folder: Path) -> dict[str, bytes]:
+    """Contents of the result files of a folder by name, sorted."""
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder '{folder}'; give the folder that holds the result files.")
+    paths = sorted(path for path in folder.glob("*.json") if path.is_file() and not path.name.startswith("."))
+    if not paths:
+        raise UsageError(f"Folder '{folder}' holds no result file (*.json); 'qpibench evaluate' and 'score' make them.")
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def _former_files(site: Path) -> set[str]:
+    """Names of the result files that an earlier build put into the site."""
+    listing = site / "leaderboard.json"
+    try:
+        content = json.loads(listing.read_bytes())
+        return {Path(name).name for name in content["result_files"]}
+    except FileNotFoundError:
+        if (site / "index.html").exists():
+            raise UsageError(f"'{site}' holds a page that is not a leaderboard; give another folder.") from None
+        return set()
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"'{listing}' is not a leaderboard's; remove it or give another folder.") from None
+
+
+def _json(tracks: Mapping[Track, Sequence[Standing]], files: Sequence[str]) -> str:
+    content = {
+        "schema_version": SITE_SCHEMA_VERSION,
+        "primary_metric": PRIMARY_METRIC,
+        "result_files": list(files),
+        "tracks": [
+            {
+                "release": track.release_name,
+                "content_sha256": track.content_sha256,
+                "task": track.task,
+                "view": track.view,
+                "map_mode": track.map_mode,
+                "n_available": track.n_available,
+                "n_images": track.n_images,
+                "subset": track.subset,
+                "standings": [_row(standing) for standing in members],
+            }
+            for track, members in tracks.items()
+        ],
+        "reported": [
+            {"source": SOURCE, "method": r.method, "task": r.task, "mae": r.mae, "mse": r.mse, "rmse": r.rmse}
+            for r in REPORTED
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _row(standing: Standing) -> dict[str, Any]:
+    return {
+        "rank": standing.rank,
+        "tied": standing.tied,
+        "entry": standing.result.model.name,
+        "result_file": f"results/{standing.file}",
+        "model_file_sha256": standing.result.model.file_sha256,
+        "needs": list(standing.result.model.needs),
+        "knows": list(standing.result.model.knows),
+        "trained_on": list(standing.result.model.trained_on),
+        "marks": list(standing.marks),
+        "n_failed": standing.task.n_failed,
+        "metrics": standing.task.metrics.model_dump(mode="json"),
+        "seconds_per_image": standing.seconds_per_image,
+        "evaluator_version": standing.result.evaluator_version,
+    }
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new one, never a part."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".partial", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,141 @@
+"""From results to standings: which numbers may be compared, and which of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from qpibench.evaluation.result import PRIMARY_METRIC, Interval, Result, TaskResult
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Track:
+    """What two results must share for their numbers to be comparable.
+
+    Attributes
+    ----------
+    release_name, content_sha256
+        The data.
+    task
+        How they were split.
+    view, map_mode
+        What the entry was shown, and how activation maps were rasterised.
+    n_available, n_images
+        Images of the task's test role, and how many of them were scored: fewer make a subset.
+    """
+
+    release_name: str
+    content_sha256: str
+    task: str
+    view: str
+    map_mode: str
+    n_available: int
+    n_images: int
+
+    @property
+    def subset(self) -> bool:
+        """Whether only a part of the test role was scored."""
+        return self.n_images < self.n_available
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """An entry's place on a track.
+
+    Attributes
+    ----------
+    rank
+        Place of the best entry of the group; entries of a group share it.
+    tied
+        Whether the group has more than one entry.
+    file
+        Name of the result file.
+    result
+        What it holds.
+    task
+        Its part for the track's task.
+    """
+
+    rank: int
+    tied: bool
+    file: str
+    result: Result
+    task: TaskResult
+
+    @property
+    def primary(self) -> Interval:
+        """The score that ranks."""
+        return _primary(self.task)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Reservations about the score: ``subset``, ``failed`` (the entry stopped), ``partial`` (images unanswered)."""
+        failed = self.result.status == "failed"
+        marks = {"subset": self.task.subset, "failed": failed, "partial": not failed and self.task.n_failed > 0}
+        return tuple(mark for mark, applies in marks.items() if applies)
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        """Wall-clock time of predicting, over the images of all tasks of the result; None where it is not known."""
+        seconds = self.result.prediction_run.seconds
+        return None if seconds is None else seconds / sum(task.n_images for task in self.result.tasks.values())
+
+
+def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]]:
+    """Sort results into tracks and rank them by the capped mean of the relative L2 error.
+
+    Entries whose intervals overlap that of the best of their group share its rank. That is a cautious reading of two
+    intervals, no paired test: it never separates what is equal, and it may leave together what a paired test separates.
+
+    Parameters
+    ----------
+    results
+        Results by the names of their files.
+
+    Returns
+    -------
+    dict
+        Tracks in alphabetical order, whole test roles before subsets, and the standings of each from the best on. The
+        order of ``results`` has no influence.
+    """
+    tracks: dict[Track, list[tuple[str, Result, TaskResult]]] = {}
+    for file, result in sorted(results.items()):
+        for name, task in result.tasks.items():
+            tracks.setdefault(_track(result, name, task), []).append((file, result, task))
+    order = sorted(tracks, key=lambda t: (t.release_name, t.content_sha256, t.task, t.subset, t))
+    return {track: _ranked(tracks[track]) for track in order}
+
+
+def _track(result: Result, name: str, task: TaskResult) -> Track:
+    return Track(
+        release_name=result.release.name,
+        content_sha256=result.release.content_sha256,
+        task=name,
+        view=result.view,
+        map_mode=result.map_mode,
+        n_available=task.n_available,
+        n_images=task.n_images,
+    )
+
+
+def _ranked(members: Sequence[tuple[str, Result, TaskResult]]) -> tuple[Standing, ...]:
+    ordered = sorted(members, key=lambda member: (_primary(member[2]).value, member[1].model.name, member[0]))
+    groups: list[list[tuple[str, Result, TaskResult]]] = []
+    for member in ordered:
+        if groups and _primary(member[2]).low <= _primary(groups[-1][0][2]).high:
+            groups[-1].append(member)
+        else:
+            groups.append([member])
+    ranked: list[Standing] = []
+    for group in groups:
+        rank = len(ranked) + 1
+        ranked += [
+            Standing(rank=rank, tied=len(group) > 1, file=file, result=result, task=task)
+            for file, result, task in group
+        ]
+    return tuple(ranked)
+
+
+def _primary(task: TaskResult) -> Interval:
+    score: Interval = getattr(task.metrics, PRIMARY_METRIC)
+    return score
