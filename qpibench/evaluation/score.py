@@ -298,7 +298,7 @@ def _release_record(release: Release) -> ReleaseRecord:
     return ReleaseRecord(
         name=release.name,
         content_sha256=release.content_sha256,
-        spec_sha256=hashlib.sha256(release.spec.canonical_json().encode()).hexdigest(),
+        spec_sha256=release.spec.sha256,
         observation_count=release.observation_count,
         kernel_count=len(release.kernels),
         grid=release.grid,

@@ -33,6 +33,21 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Identified(_Frozen):
+    def canonical_json(self) -> str:
+        """The spec as JSON with sorted keys, no white space and shortest floats: the text that is hashed.
+
+        Options that are not used (null) are left out, so that a new option leaves the hashes of old specs alone.
+        """
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the canonical JSON, hexadecimal."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+
+
 def _ordered(low: float, high: float, what: str) -> None:
     if low > high:
         raise ValueError(f"{what} is reversed: {low:g} is larger than {high:g}")
@@ -106,7 +121,7 @@ class SplitSpec(_Frozen):
     validation: Fraction = 0.1
 
 
-class ReleaseSpec(_Frozen):
+class ReleaseSpec(_Identified):
     """A generated release. Every field is part of its identity.
 
     ``seed`` has up to 128 bits. ``arithmetic`` names the version of the arithmetic contract: it changes when, and only
@@ -150,17 +165,8 @@ class ReleaseSpec(_Frozen):
         """Number of images in the release."""
         return self.kernels.count * self.observations_per_kernel
 
-    def canonical_json(self) -> str:
-        """The spec as JSON with sorted keys, no white space and shortest floats: the text that is hashed."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the canonical JSON, hexadecimal."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
-
-
-class ImportedSpec(_Frozen):
+class ImportedSpec(_Identified):
     """A release that was imported from CSV files: it records its sources and cannot be regenerated."""
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
@@ -170,7 +176,3 @@ class ImportedSpec(_Frozen):
     grid: Grid
     seed: Annotated[int, Field(ge=0, lt=2**128)] = 0
     splits: SplitSpec = SplitSpec()
-
-    def canonical_json(self) -> str:
-        """The spec as JSON with sorted keys, no white space and shortest floats: the text that is hashed."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)

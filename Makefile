@@ -1,0 +1,56 @@
+# Everything runs from a virtual environment in .venv, made on first use with pip alone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+OUT := quickstart
+RELEASE := $(OUT)/paper.h5
+ENTRIES := zeros median_kernel tikhonov
+LIMIT := 500
+
+.PHONY: quickstart test test-all lint clear-numba-cache bench clean
+
+quickstart: .venv/base
+	@mkdir -p $(OUT)/results $(OUT)/reports
+	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
+	$(BIN)/qpibench verify $(RELEASE)
+	@set -e; for entry in $(ENTRIES); do \
+	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --limit $(LIMIT)"; \
+	    command="$$command -o $(OUT)/results/$$entry.json --report $(OUT)/reports/$$entry.html"; \
+	    echo "$$command"; $$command; \
+	done
+	$(BIN)/qpibench leaderboard build $(OUT)/results -o $(OUT)/site
+	@echo
+	@echo "The leaderboard: $(OUT)/site/index.html. The reports, image by image: $(OUT)/reports/*.html."
+
+test: lint clear-numba-cache
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: lint clear-numba-cache
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Numba's cache does not notice edits in modules that a compiled function uses.
+clear-numba-cache:
+	find qpibench baselines tests benchmarks -name '*.nb[ic]' -delete
+
+bench: .venv/dev
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+clean:
+	rm -rf .venv build dist *.egg-info $(OUT)
+
+.venv/base: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qpibench needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+# torch comes first and pinned: any other way of installing it may bring gigabytes of CUDA along.
+.venv/dev: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,97 @@
+"""Specs: what is shipped, what overrides do, and what is refused with which words."""
+
+import json
+
+import pytest
+
+from qpibench.errors import UsageError
+from qpibench.specs import Grid, load_spec, spec_from_json, spec_names
+
+
+def test_the_shipped_specs_are_the_documented_ones():
+    assert spec_names() == ("mini", "paper", "scatterer64")
+    paper = load_spec("paper")
+    assert (paper.observation_count, paper.scatterers.min, paper.scatterers.max) == (50_000, 1, 100)
+    assert load_spec("mini").observation_count == 100
+    field = load_spec("scatterer64")
+    assert (field.grid.size_x_nm, field.scatterers.max, field.scatterers.margin_nm) == (40.0, 20, -10.0)
+    assert field.kernels.wavelength_nm[0] >= 3 * field.grid.pitch_x_nm
+
+
+@pytest.mark.parametrize("name", ["mini", "paper", "scatterer64"])
+def test_a_spec_survives_its_json(name):
+    spec = load_spec(name)
+    assert spec_from_json(spec.canonical_json()) == spec
+    assert json.loads(spec.canonical_json())["name"] == name
+
+
+def test_an_override_that_changes_something_shows_in_the_name():
+    assert load_spec("mini", overrides=["seed=0"]).name == "mini"
+    assert load_spec("mini", overrides=["seed=7", "kernels.count = 20"]).name == "mini+kernels.count=20,seed=7"
+    assert load_spec("mini", overrides=["seed=7", "name=other"]).name == "other"
+
+
+def test_a_spec_file_with_the_shipped_fields_is_the_shipped_spec(tmp_path):
+    from importlib import resources
+
+    path = tmp_path / "own.toml"
+    path.write_text((resources.files("qpibench.specs") / "paper.toml").read_text())
+    assert load_spec(path) == load_spec("paper")
+
+
+def test_seeds_have_up_to_128_bits():
+    assert load_spec("mini", overrides=[f"seed={2**128 - 1}"]).seed == 2**128 - 1
+    assert load_spec("mini", overrides=["seed='0xff'"]).seed == 255
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("kernels.cuont=3", "did you mean 'kernels.count'?"),
+        ("sed=3", "did you mean 'seed'?"),
+        ("kernels.wavelength_nm=[3, 1]", "wavelength_nm is reversed: 3 is larger than 1"),
+        ("kernels.decay_nm=[3, 1]", "decay_nm is reversed"),
+        ("scatterers.min=101", "scatterers min..max is reversed"),
+        ("grid.nx=0", "'grid.nx'"),
+        ("grid.size_x_nm=-1", "'grid.size_x_nm'"),
+        ("kernels.count=-3", "'kernels.count'"),
+        ("observations_per_kernel=0", "'observations_per_kernel'"),
+        (f"seed={2**128}", "'seed'"),
+        ("seed=-1", "'seed'"),
+        ("scatterers.max=10001", "less than or equal to 10000"),
+        ("scatterers.margin_nm=-5", "leaves no room"),
+        ("scatterers.margin_nm=1000", "more than 10 times the field"),
+        ("kernels.wavelength_nm=[0.1, 1]", "would alias"),
+        ("kernels.folds=[5]", "should be 0, 2, 3, 4 or 6"),
+        ("kernels.folds=[2, 2]", "different folds"),
+        ("kernels.fold_counts={0=1}", "fold_counts add up to 1, but count is 10"),
+        ("kernels.count", "not of the form field=value"),
+        ("grid=3", "'grid'"),
+        ("kernels.decay_nm=[nan, 1]", "'kernels.decay_nm.0'"),
+    ],
+)
+def test_a_bad_field_is_refused_in_words_that_name_it(override, words):
+    with pytest.raises(UsageError) as caught:
+        load_spec("mini", overrides=[override])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_spec_is_refused_with_a_suggestion(tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'paper'"):
+        load_spec("papper")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[grid")
+    with pytest.raises(UsageError, match=r"broken\.toml"):
+        load_spec(broken)
+
+
+def test_pixels_reach_both_edges_and_the_offset_lattice_has_the_origin():
+    grid = Grid(ny=64, nx=5, size_y_nm=10, size_x_nm=8)
+    assert (grid.y_nm[0], grid.y_nm[-1]) == (-5, 5)
+    assert grid.x_nm.tolist() == [-4, -2, 0, 2, 4]
+    assert 0 not in grid.y_nm
+    offsets = grid.offsets
+    assert offsets.shape == (127, 9)
+    assert offsets.y_nm[63] == 0
+    assert offsets.pitch_y_nm == pytest.approx(grid.pitch_y_nm)
