@@ -22,7 +22,8 @@ knows = []
 # What the model was trained on, if it was.
 # trained_on = "my own images"
 
-NOISE = 1.0  # what is added to the map's power spectrum, so that no frequency is divided by nearly nothing
+# Added to the map's power spectrum, in units of its mean, so that no frequency is divided by nearly nothing.
+REGULARISATION = 0.3
 
 
 def predict(batch):
@@ -37,15 +38,16 @@ def predict(batch):
     Return (n, y, x) floating-point kernels in the units of the images, or a qpibench.Prediction. The answer to an image
     must not depend on which others are in the batch.
     """
-    ny, nx = batch.grid.shape
+    (ny, nx), (kernel_ny, kernel_nx) = batch.grid.shape, batch.kernel_grid.shape
     padded = (2 * ny, 2 * nx)  # room for ripples that leave the field, so that they do not come back on the other side
     image = np.fft.rfft2(batch.image, padded)
     scatterers = np.fft.rfft2(batch.activation_map, padded)
-    spectrum = image * scatterers.conj() / (np.abs(scatterers) ** 2 + NOISE)
+    power = np.abs(scatterers) ** 2
+    spectrum = image * scatterers.conj() / (power + REGULARISATION * power.mean(axis=(1, 2), keepdims=True))
     # The scatterer sits at pixel 0; the kernel's window has it in its middle, between two pixels if it is even.
-    middle = np.fft.fftfreq(2 * ny)[:, None] * (ny - 1) / 2 + np.fft.rfftfreq(2 * nx) * (nx - 1) / 2
-    kernel = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * middle), padded)[:, :ny, :nx]
-    return kernel.astype(np.float32)
+    middle = np.fft.fftfreq(2 * ny)[:, None] * (kernel_ny - 1) / 2 + np.fft.rfftfreq(2 * nx) * (kernel_nx - 1) / 2
+    kernel = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * middle), padded)
+    return kernel[:, :kernel_ny, :kernel_nx].astype(np.float32)
 
 
 # A model that learns is a class instead:

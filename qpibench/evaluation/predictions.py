@@ -15,10 +15,11 @@ or, if its record has a ``limit``, those that :func:`qpibench.tasks.subset` name
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -264,34 +265,36 @@ class PredictionsWriter:
     ) -> None:
         self._path = Path(path)
         self._shapes = {"kernel": grid.shape, "kernel_full": (2 * grid.ny - 1, 2 * grid.nx - 1), "std": grid.shape}
-        with _explained(self._path):
-            handle, partial = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
-            os.close(handle)
-        self._partial = Path(partial)
         try:
-            with _explained(self._path):
-                self._file = h5py.File(self._partial, "w")
-                self._file.attrs["format_version"] = FORMAT_VERSION
-                self._file.attrs["release_sha256"] = release_sha256
-                for task, rows in index.items():
-                    self._file.create_group(task)["index"] = rows.astype(np.int32)
-                    self._dataset(task, "kernel")
-        except BaseException:
-            self._partial.unlink(missing_ok=True)
-            raise
+            handle, partial = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
+        except OSError as error:
+            raise self._explained(error) from None
+        self._partial, self._sink = Path(partial), _Sink(handle)
+        self._file = h5py.File(self._sink, "w")
+        self._file.attrs["format_version"] = FORMAT_VERSION
+        self._file.attrs["release_sha256"] = release_sha256
+        for task, rows in index.items():
+            self._file.create_group(task)["index"] = rows.astype(np.int32)
+            self._dataset(task, "kernel")
 
     def write(self, task: str, start: int, answers: Mapping[str, NDArray[np.float32]]) -> None:
         """Write the answers to consecutive images of a task, by the names of the datasets."""
-        with _explained(self._path):
-            for name, values in answers.items():
-                self._dataset(task, name)[start : start + len(values)] = values
+        for name, values in answers.items():
+            self._dataset(task, name)[start : start + len(values)] = values
+        self._check_sink()
 
     def finish(self, record: Record) -> None:
         """Say how the file was made, and let it appear."""
-        with _explained(self._path):
-            self._file.attrs["record"] = record.model_dump_json()
-            self._file.close()
-            _publish(self._partial, self._path)
+        self._file.attrs["record"] = record.model_dump_json()
+        self._file.close()
+        self._check_sink()
+        try:
+            os.fsync(self._sink.fileno())
+            self._partial.chmod(0o644)
+            self._partial.replace(self._path)
+        except OSError as error:
+            raise self._explained(error) from None
+        _sync_folder(self._path.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -299,8 +302,8 @@ class PredictionsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with suppress(OSError, RuntimeError):  # a full disk is told once, by what failed first
-            self._file.close()
+        self._file.close()
+        self._sink.close()
         self._partial.unlink(missing_ok=True)
 
     def _dataset(self, task: str, name: str) -> h5py.Dataset:
@@ -310,28 +313,45 @@ class PredictionsWriter:
             group.create_dataset(name, shape=shape, dtype="<f4", fillvalue=np.nan)
         return group[name]
 
+    def _check_sink(self) -> None:
+        if self._sink.error is not None:
+            raise self._explained(self._sink.error)
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
+    def _explained(self, error: OSError) -> QpibenchError:
         unusable = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
-        reason = getattr(error, "strerror", None) or error
-        raise (UsageError if unusable else QpibenchError)(
-            f"Predictions file '{path}' cannot be written: {reason}."
-        ) from None
+        kind = UsageError if unusable else QpibenchError
+        return kind(f"Predictions file '{self._path}' cannot be written: {error.strerror}.")
 
 
-def _publish(partial: Path, path: Path) -> None:
-    """Move a finished file to its name such that a crash leaves either the whole file or none."""
-    partial.chmod(0o644)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-    with suppress(OSError):  # not every file system syncs folders
-        folder = os.open(path.parent, os.O_RDONLY)
+class _Sink(io.FileIO):
+    """The file that HDF5 writes to. It remembers the first error and keeps it from HDF5, which would crash on it."""
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(handle, "r+")
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        view = memoryview(content).cast("B")
         try:
-            os.fsync(folder)
+            while view and self.error is None:
+                view = view[super().write(view) :]
+        except OSError as error:
+            self.error = error
+        return memoryview(content).nbytes
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return self.tell() if size is None else size
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a crash, on file systems that can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)

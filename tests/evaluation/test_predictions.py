@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
-from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.predict import predict
 from qpibench.evaluation.predictions import PredictionsWriter, open_predictions
+from qpibench.locator import PACKAGE
 from qpibench.tasks import subset
 
 
@@ -158,13 +162,43 @@ def test_a_missing_file_is_a_wrong_request(memory_release, path):
         open_predictions(path, memory_release)
 
 
-def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(memory_release, path, monkeypatch):
-    with PredictionsWriter(
-        path, release_sha256="5" * 64, index={"id": np.arange(3, dtype=np.int32)}, grid=memory_release.grid
-    ) as writer:
-        monkeypatch.setattr(
-            h5py.Dataset, "__setitem__", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-        )
-        with pytest.raises(QpibenchError, match="cannot be written: No space left on device"):
-            writer.write("id", 0, {"kernel": np.zeros((3, 12, 10), np.float32)})
+WRITE_WITH_A_LIMIT = """
+import resource, sys
+import numpy as np
+from qpibench.errors import QpibenchError
+from qpibench.evaluation.predictions import PredictionsWriter
+from qpibench.specs import Grid
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+index = {"id": np.arange(100, dtype=np.int32)}
+grid = Grid(ny=16, nx=16, size_y_nm=1, size_x_nm=1)
+try:
+    with PredictionsWriter(sys.argv[1], release_sha256="5" * 64, index=index, grid=grid) as writer:
+        for start in range(0, 100, 10):
+            writer.write("id", start, {"kernel": np.zeros((10, 16, 16), np.float32)})
+        writer.finish(None)
+except QpibenchError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [100, 3000, 50_000])
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(path, limit):
+    # A limit on the size of files makes the same calls fail as a full disk does.
+    run = subprocess.run(
+        [sys.executable, "-c", WRITE_WITH_A_LIMIT, str(path), str(limit)],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == f"Predictions file '{path}' cannot be written: File too large.\n"
+    assert run.stderr == ""
+    assert not list(path.parent.glob("*predictions*"))
+
+
+def test_a_writer_that_is_not_finished_leaves_nothing(memory_release, path):
+    index = {"id": np.arange(3, dtype=np.int32)}
+    with PredictionsWriter(path, release_sha256="5" * 64, index=index, grid=memory_release.grid) as writer:
+        writer.write("id", 0, {"kernel": np.zeros((3, 12, 10), np.float32)})
     assert not list(path.parent.glob("*predictions*"))

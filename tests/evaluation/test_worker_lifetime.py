@@ -193,3 +193,16 @@ def test_a_model_that_prints_without_end_does_not_fill_the_disk(write_model):
     """)
     with IsolatedModel(find_entry(model), limits=Limits()) as running:
         running.predict(_batch())
+
+
+def test_the_process_of_a_model_starts_with_little(write_model):
+    model = write_model("""
+        import sys
+
+        heavy = {"numba", "h5py", "scipy", "skimage", "torch", "matplotlib", "psutil"} & set(sys.modules)
+
+        def predict(batch):
+            raise ValueError(f"{len(heavy)} heavy: {sorted(heavy)}")
+    """)
+    with IsolatedModel(find_entry(model), limits=Limits()) as running, pytest.raises(ModelFailure, match="0 heavy"):
+        running.predict(_batch())
