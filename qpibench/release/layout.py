@@ -115,6 +115,10 @@ class Array:
         """Bytes of the whole array."""
         return self.shape[0] * self.row_bytes
 
+    def position(self, row: int) -> int:
+        """Byte at which a row begins in the file."""
+        return (self.offset or 0) + row * self.row_bytes
+
     def rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """Rows of this array as they are stored: its dtype, C order; not copied where they already are."""
         if values.shape[1:] != self.shape[1:]:
@@ -251,7 +255,7 @@ def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
     """Read rows of a contiguous array straight from the file."""
     rows = np.empty((stop - start, *array.shape[1:]), array.dtype)
     view = raw(rows)
-    position = _position(array, start)
+    position = array.position(start)
     done = 0
     while done < len(view):
         count = os.preadv(fd, [view[done:]], position + done)
@@ -261,21 +265,6 @@ def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
     return rows
 
 
-def write_rows(fd: int, array: Array, start: int, rows: NDArray[Any]) -> None:
-    """Write rows of a contiguous array straight to the file."""
-    view = raw(rows)
-    position = _position(array, start)
-    done = 0
-    while done < len(view):
-        done += os.pwrite(fd, view[done:], position + done)
-
-
 def raw(rows: NDArray[Any]) -> memoryview:
     """Bytes of a C-contiguous array, not copied."""
     return rows.reshape(-1).view(np.uint8).data
-
-
-def _position(array: Array, row: int) -> int:
-    if array.offset is None:
-        return 0
-    return array.offset + row * array.row_bytes

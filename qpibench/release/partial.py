@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from numpy.typing import NDArray
 
 from qpibench.errors import QpibenchError
+from qpibench.release.direct import DirectWriter
+from qpibench.release.layout import Array, raw
 
 
 class Partial:
@@ -36,6 +40,7 @@ class Partial:
             raise QpibenchError(f"Another process is writing '{target}'; wait for it or choose another file.") from None
         except OSError as error:
             raise QpibenchError(f"Folder '{target.parent}' cannot be written to: {error.strerror}.") from None
+        self._writer = DirectWriter(self.path, self.fd)
         self._journal: int | None = None
 
     def __enter__(self) -> Self:
@@ -46,6 +51,7 @@ class Partial:
     ) -> None:
         if self._journal is not None:
             os.close(self._journal)
+        self._writer.close()
         if os.fstat(self.fd).st_size == 0:
             self.discard()
         os.close(self.fd)
@@ -72,6 +78,10 @@ class Partial:
         else:
             os.truncate(self._journal, 0)
             os.write(self._journal, f"{title}\n".encode())
+
+    def write_rows(self, array: Array, start: int, rows: NDArray[Any]) -> None:
+        """Write rows of an array to their place; they must be as they are stored. Safe to call from several threads."""
+        self._writer.write(array.position(start), raw(rows))
 
     def record(self, block: int, digests: bytes) -> None:
         """Note that a block is in the file."""

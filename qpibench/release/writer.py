@@ -7,11 +7,10 @@ thread. Which blocks are in the file is kept in a journal beside it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, Literal
 
 import h5py
@@ -22,7 +21,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.release import identity, layout
 from qpibench.release.contents import contents, observation_kernel
 from qpibench.release.layout import Array
-from qpibench.release.parallel import as_completed
+from qpibench.release.parallel import as_completed, available_threads
 from qpibench.release.partial import Partial
 from qpibench.release.reader import open_release
 from qpibench.specs import Grid, ImportedSpec, ReleaseSpec
@@ -30,12 +29,6 @@ from qpibench.synthesis.contract import Backend, Kernels, Observations
 
 Progress = Callable[[int, int], None]
 Compression = Literal["gzip"]
-
-SYNC_BYTES = 1 << 27
-"""The disk is set to work whenever about so many bytes have been written."""
-
-# macOS has only fsync.
-_sync_values: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 def write_release(
@@ -207,7 +200,7 @@ def _write(
     try:
         arrays, done = _prepare(spec, partial, expected, resume=resume)
         for name, column in values.items():
-            layout.write_rows(partial.fd, arrays[name], 0, column)
+            partial.write_rows(arrays[name], 0, column)
         partial.open_journal(_title(spec), append=bool(done))
         observed = [array for array in arrays.values() if array.group == "observations"]
         block_digests = _write_blocks(partial, observed, compute, done, threads=threads, progress=progress)
@@ -277,44 +270,41 @@ def _write_blocks(
     """Write all blocks of the observations that are not there yet; return all block digests, (block, array, 32)."""
     count = identity.block_count(arrays[0])
     digests = np.empty((count, len(arrays), 32), np.uint8)
-    observations = unsynced = 0
-    syncing: Future[None] | None = None
+    observations = 0
+    threads = threads or available_threads()
+    computing = BoundedSemaphore(threads)
 
     def write(start: int, stop: int) -> Iterator[NDArray[Any]]:
         computed = compute(start, stop)
         for array in arrays:
             rows = array.rows(getattr(computed, array.field))
-            layout.write_rows(partial.fd, array, start, rows)
+            computing.release()
+            try:
+                partial.write_rows(array, start, rows)
+            finally:
+                computing.acquire()
             yield rows
 
     def stored(start: int, stop: int) -> Iterator[NDArray[Any]]:
         return (layout.read_rows(partial.fd, array, start, stop) for array in arrays)
 
-    def make(block: int) -> tuple[NDArray[np.uint8], bool]:
-        if block in done:
-            found = identity.hash_block(arrays, block, stored)
-            if found.tobytes() == done[block]:
-                return found, False
-        made = identity.hash_block(arrays, block, write)
+    def make(block: int) -> NDArray[np.uint8]:
+        with computing:
+            if block in done:
+                found = identity.hash_block(arrays, block, stored)
+                if found.tobytes() == done[block]:
+                    return found
+            made = identity.hash_block(arrays, block, write)
         partial.record(block, made.tobytes())
-        return made, True
+        return made
 
-    with ThreadPoolExecutor(1) as syncer:
-        for block, (block_digests, is_new) in as_completed(make, range(count), threads=threads):
-            digests[block] = block_digests
-            start, stop = identity.block_rows(arrays[0], block)
-            observations += stop - start
-            if is_new:
-                unsynced += sum(array.row_bytes for array in arrays) * (stop - start)
-            if unsynced >= SYNC_BYTES and (syncing is None or syncing.done()):
-                if syncing is not None:
-                    syncing.result()
-                syncing = syncer.submit(_sync_values, partial.fd)
-                unsynced = 0
-            if progress is not None:
-                progress(observations, arrays[0].shape[0])
-    if syncing is not None:
-        syncing.result()
+    # One thread more than may compute, because one of them mostly waits for the disk.
+    for block, block_digests in as_completed(make, range(count), threads=threads + 1):
+        digests[block] = block_digests
+        start, stop = identity.block_rows(arrays[0], block)
+        observations += stop - start
+        if progress is not None:
+            progress(observations, arrays[0].shape[0])
     return digests
 
 
