@@ -326,8 +326,9 @@ def _environment(folder: str, hidden: Iterable[Path]) -> dict[str, str]:
 
 
 def _names(value: str, path: str) -> bool:
-    # As a whole path, so that a release with a short relative name does not hide PATH.
-    return re.search(rf"(^|[^\w.-]){re.escape(path)}($|[^\w.-])", value) is not None
+    # A relative path only where it stands for itself: a release called "bin" must not hide PATH.
+    boundary = r"[^\w.-]" if os.path.isabs(path) else r"[^\w./-]"
+    return re.search(rf"(^|{boundary}){re.escape(path)}($|{boundary})", value) is not None
 
 
 @contextmanager

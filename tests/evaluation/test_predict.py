@@ -11,6 +11,9 @@ import pytest
 
 from qpibench.evaluation.predict import predict
 from qpibench.evaluation.predictions import open_predictions
+from qpibench.release import open_release, write_release
+from qpibench.specs import load_spec
+from qpibench.synthesis import get_backend
 from qpibench.tasks import subset, view_batch
 
 RETURN_WHAT_WAS_SEEN = """
@@ -299,6 +302,22 @@ def test_an_existing_file_is_replaced_only_by_a_finished_one(memory_release, wri
         predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, progress=interrupt)
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.glob("*predictions*")] == [out.name]
+
+
+def test_a_release_file_is_answered_as_well(tmp_path, out):
+    spec = load_spec("mini", overrides=["grid.ny=32", "grid.nx=32", "kernels.wavelength_nm=[1, 3]"])
+    path = tmp_path / "mini.h5"
+    write_release(spec, path, backend=get_backend("cpu")[0])
+    with open_release(path) as release:
+        predict("median_kernel", release, out)
+        train = np.unique(release.observation_kernel[release.split("ood", "train")])
+        median = np.median(release.kernels.image[train], axis=0)
+        with open_predictions(out, release) as predictions:
+            assert predictions.tasks == release.tasks
+            for task in predictions.tasks:
+                answered = predictions.kernel(task)
+                assert len(answered) == len(release.split(task, "test"))
+                np.testing.assert_array_equal(answered, np.broadcast_to(median, answered.shape))
 
 
 def test_how_the_file_was_made_is_in_it(memory_release, out):

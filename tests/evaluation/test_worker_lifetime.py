@@ -166,6 +166,20 @@ def test_a_model_cannot_see_where_its_images_come_from(tmp_path, write_model, mo
     assert text.splitlines()[4] == "[]"  # its folder is empty
 
 
+def test_a_relative_path_is_hidden_where_it_stands_for_itself(write_model, monkeypatch):
+    monkeypatch.setenv("QPIBENCH_RELEASE", "bin")
+    monkeypatch.setenv("OTHER_PATH", "/usr/bin:/bin")
+    model = write_model("""
+        import os
+
+        def predict(batch):
+            raise ValueError(sorted(name for name in os.environ if name in ("QPIBENCH_RELEASE", "OTHER_PATH")))
+    """)
+    isolated = IsolatedModel(find_entry(model), limits=Limits(), hidden=(Path("bin"),))
+    with isolated as running, pytest.raises(ModelFailure, match=r"\['OTHER_PATH'\]"):
+        running.predict(_batch())
+
+
 def test_the_folder_of_a_model_is_its_own_and_is_removed(write_model):
     model = write_model("""
         import os
