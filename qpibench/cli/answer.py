@@ -1,0 +1,157 @@
+"""What a command answers, how it is printed, and what becomes of an error: one place for all commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import click
+
+from qpibench.errors import QpibenchError
+
+SCHEMA_VERSION = 1
+"""Version of the objects that ``--json`` prints."""
+
+FAILURE = 1
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + 13
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How answers are printed."""
+
+    json: bool
+    quiet: bool
+    traceback: bool
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Self:
+        """Find the settings among the arguments; errors in these arguments are printed by the same settings."""
+        options = set(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+        return cls(
+            json="--json" in options,
+            quiet=bool(options & {"-q", "--quiet"}),
+            traceback="--traceback" in options,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command has to say.
+
+    Attributes
+    ----------
+    text
+        For people.
+    fields
+        For programs: what ``--json`` prints, besides ``schema_version`` and ``error``.
+    warnings
+        One sentence each.
+    error
+        One sentence, if the exit code is not 0.
+    traceback
+        Where the error comes from; shown when asked for.
+    exit_code
+        See :mod:`qpibench.errors`.
+    """
+
+    text: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    error: str | None = None
+    traceback: str = ""
+    exit_code: int = 0
+
+
+def settings() -> Settings:
+    """Settings of the command that is running."""
+    found: Settings = click.get_current_context().find_root().obj
+    return found
+
+
+def note(sentence: str) -> None:
+    """Say something by the way, on standard error, unless silence was asked for."""
+    if not settings().quiet:
+        click.echo(sentence, err=True)
+
+
+def explain(error: BaseException) -> Answer:
+    """Turn an error into an answer: one sentence and an exit code."""
+    if isinstance(error, click.Abort) and error.__cause__ is not None:
+        error = error.__cause__
+    trace = "".join(traceback.format_exception(error))
+    message, code = _sentence(error)
+    return Answer(error=message, exit_code=code, traceback=trace)
+
+
+def show(answer: Answer, settings: Settings) -> int:
+    """Print an answer and return the exit code."""
+    try:
+        _print(answer, settings)
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        _discard_output()
+        with suppress(OSError):
+            click.echo(f"Error: Standard output cannot be written: {error.strerror}.", err=True)
+        return FAILURE
+    return answer.exit_code
+
+
+def _print(answer: Answer, settings: Settings) -> None:
+    for warning in answer.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if answer.traceback and settings.traceback:
+        click.echo(answer.traceback.rstrip("\n"), err=True)
+    if answer.error is not None:
+        click.echo(f"Error: {answer.error}", err=True)
+    if settings.json:
+        content = {"schema_version": SCHEMA_VERSION, **answer.fields}
+        if answer.warnings:
+            content["warnings"] = list(answer.warnings)
+        if answer.error is not None:
+            content["error"] = {"message": answer.error, "exit_code": answer.exit_code}
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    elif answer.text:
+        click.echo(answer.text)
+    sys.stdout.flush()
+
+
+def _sentence(error: BaseException) -> tuple[str, int]:
+    """What to tell the user, and the exit code."""
+    match error:
+        case QpibenchError():
+            return str(error), error.exit_code
+        case click.ClickException():
+            return _of_click(error), error.exit_code
+        case KeyboardInterrupt() | click.Abort():
+            return str(error) or "Interrupted.", INTERRUPTED
+        case MemoryError():
+            return "The memory of this machine is not enough; run with --traceback for details.", FAILURE
+        case OSError() if error.strerror:
+            where = f"'{error.filename}': " if error.filename else ""
+            return f"{where}{error.strerror}; run with --traceback for details.", FAILURE
+        case _:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            return f"Unexpected {what} (run with --traceback for details).", FAILURE
+
+
+def _of_click(error: click.ClickException) -> str:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message} See '{context.command_path} --help'."
+
+
+def _discard_output() -> None:
+    # What is still buffered would fail again when Python ends.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

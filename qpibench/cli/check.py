@@ -1,0 +1,48 @@
+"""``qpibench check``."""
+
+from __future__ import annotations
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import subcommand
+
+INVALID = 3
+
+
+@subcommand("check")
+@click.argument("model")
+@click.option(
+    "--time-limit", "time_limit_s", type=float, default=60, show_default=True, metavar="S", help="For a batch, in s."
+)
+@click.option(
+    "--memory-limit",
+    "memory_limit_gib",
+    type=float,
+    default=4,
+    show_default=True,
+    metavar="GIB",
+    help="Above what the model has after import, in GiB.",
+)
+def command(*, model: str, time_limit_s: float, memory_limit_gib: float) -> Answer:
+    """Test in seconds whether MODEL keeps its contract; no release is needed.
+
+    MODEL is a file, FILE.py:NAME, or the name of an entry. The exit code is 3 for a model that cannot be loaded, and 1
+    for one that breaks the contract in another way.
+
+      qpibench check my_model.py
+    """
+    from qpibench.evaluation.check import check
+
+    findings = check(model, time_limit_s=time_limit_s, memory_limit_gib=memory_limit_gib)
+    broken = [finding for finding in findings if finding.problem]
+    return Answer(
+        text="\n".join(f"{'broken' if finding.problem else 'ok':6}  {finding.demand}" for finding in findings),
+        fields={
+            "model": model,
+            "findings": [{"demand": finding.demand, "problem": finding.problem} for finding in findings],
+        },
+        error="; ".join(f"{finding.problem}".rstrip(".") for finding in broken) + "." if broken else None,
+        traceback="\n".join(finding.traceback for finding in broken),
+        exit_code=0 if not broken else INVALID if findings[0].problem else 1,
+    )

@@ -1,0 +1,26 @@
+"""``qpibench doctor``."""
+
+from __future__ import annotations
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import subcommand
+from qpibench.cli.table import aligned
+
+
+@subcommand("doctor")
+def command() -> Answer:
+    """Say what this machine offers, what it lacks, and what to do about it.
+
+    qpibench doctor
+    """
+    from qpibench.diagnosis import diagnose
+
+    findings = diagnose()
+    failed = [finding for finding in findings if finding.required and finding.advice]
+    rows = [(finding.what, finding.found, f"-> {finding.advice}" if finding.advice else "") for finding in findings]
+    return Answer(
+        text=aligned(rows),
+        fields={"findings": [vars(finding) for finding in findings]},
+        error="; ".join(f"{finding.what}: {finding.found}; {finding.advice}" for finding in failed) or None,
+        exit_code=1 if failed else 0,
+    )

@@ -1,0 +1,76 @@
+"""``qpibench info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.table import aligned
+
+if TYPE_CHECKING:
+    from qpibench.release import Release
+
+ROLES = ("train", "validation", "test")
+
+
+@subcommand("info")
+@click.argument("file", type=FILE)
+def command(*, file: Path) -> Answer:
+    """Say what is in the release FILE. Its values are not checked: that is what verify does.
+
+    qpibench info mini.h5
+    qpibench info mini.h5 --json
+    """
+    from qpibench.release import open_release
+
+    with open_release(file) as release:
+        fields = _fields(release)
+    return Answer(text=_text(fields), fields=fields)
+
+
+def _fields(release: Release) -> dict[str, Any]:
+    folds = release.kernels.fold.tolist()
+    return {
+        "content_sha256": release.content_sha256,
+        "path": str(release.path),
+        "bytes": release.path.stat().st_size,
+        "name": release.name,
+        "format_version": release.format_version,
+        "package_version": release.package_version,
+        "observations": release.observation_count,
+        "max_scatterers": release.max_scatterers,
+        "kernels": len(folds),
+        "kernels_by_fold": {str(fold): folds.count(fold) for fold in sorted(set(folds))},
+        "grid": release.grid.model_dump(mode="json"),
+        "splits": _split_sizes(release),
+        "spec": release.spec.model_dump(mode="json"),
+    }
+
+
+def _split_sizes(release: Release) -> dict[str, dict[str, int]]:
+    sizes: dict[str, dict[str, int]] = {}
+    for role in ROLES:
+        for name, array in sorted(release.arrays.items()):
+            if name.startswith("splits/") and name.endswith(f"/{role}"):
+                sizes.setdefault(name.split("/")[1], {})[role] = array.shape[0]
+    return sizes
+
+
+def _text(fields: dict[str, Any]) -> str:
+    grid, named = fields["grid"], {"-1": "unknown", "0": "total"}
+    folds = ", ".join(f"{count} {named.get(fold, f'{fold}-fold')}" for fold, count in fields["kernels_by_fold"].items())
+    rows = [
+        ("release", fields["name"]),
+        ("content_sha256", fields["content_sha256"]),
+        ("images", f"{fields['observations']:,}, with up to {fields['max_scatterers']:,} scatterers"),
+        ("kernels", f"{fields['kernels']:,}: {folds}"),
+        ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y x x)"),
+    ]
+    for task, roles in fields["splits"].items():
+        rows.append((f"task {task}", ", ".join(f"{role} {size:,}" for role, size in roles.items())))
+    rows.append(("file", f"{fields['bytes'] / 1e6:,.1f} MB, format {fields['format_version']}"))
+    return aligned(rows)

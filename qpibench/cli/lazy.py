@@ -1,0 +1,91 @@
+"""A group of commands that are imported when they are run, not when they are listed."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import textwrap
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from qpibench.cli.answer import Answer
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+# Their values are read from the arguments, before anything can go wrong: see Settings.
+COMMON_OPTIONS: list[click.Parameter] = [
+    click.Option(["--json"], is_flag=True, expose_value=False, help="Print one JSON object on standard output."),
+    click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, help="No progress, no notes on standard error."),
+    click.Option(["--traceback"], is_flag=True, expose_value=False, help="Show where an error comes from."),
+]
+
+
+def help_text(text: str | None) -> str:
+    """Make a docstring a help text: paragraphs of commands are kept as they are, others are filled."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(
+        "\b\n" + textwrap.indent(textwrap.dedent(paragraph), "  ")
+        if paragraph.lstrip().startswith("qpibench ")
+        else paragraph
+        for paragraph in paragraphs
+    )
+
+
+class LazyGroup(click.Group):
+    """Commands that lie in a module each, under the name ``command``.
+
+    Parameters
+    ----------
+    modules
+        Prefix of the modules' names: the command ``import-csv`` is in ``<modules>import_csv``.
+    summaries
+        One sentence for each command, in the order of the help text.
+    help
+        What the group is for.
+    """
+
+    def __init__(self, name: str, *, modules: str, summaries: Mapping[str, str], help: str) -> None:
+        super().__init__(
+            name,
+            callback=_without_command,
+            invoke_without_command=True,
+            help=help_text(help),
+            params=list(COMMON_OPTIONS),
+            context_settings=CONTEXT,
+        )
+        self._modules, self._summaries = modules, summaries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands."""
+        return list(self._summaries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name."""
+        if cmd_name not in self._summaries:
+            return None
+        command: click.Command = import_module(self._modules + cmd_name.replace("-", "_")).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was asked for, or say which one may have been meant."""
+        if args[0] not in self._summaries and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._summaries, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known commands: {', '.join(self._summaries)}."
+            ctx.fail(f"There is no command '{args[0]}'; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._summaries.items()))
+
+
+@click.pass_context
+def _without_command(context: click.Context) -> Answer | None:
+    if context.invoked_subcommand is not None:
+        return None
+    return Answer(text=context.get_help(), error="No command was given; choose one of those listed.", exit_code=2)

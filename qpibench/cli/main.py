@@ -1,0 +1,72 @@
+"""Entry point of the command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from qpibench import __version__
+from qpibench.cli.answer import Answer, Settings, explain, show
+from qpibench.cli.lazy import LazyGroup
+
+SUMMARIES = {
+    "generate": "Make a release from a spec.",
+    "verify": "Check that a release is what its hash says.",
+    "info": "Say what is in a release.",
+    "import-csv": "Make a release of scatterer CSV files.",
+    "export-csv": "Write a kernel and its images as a CSV file.",
+    "new": "Write a model to start from.",
+    "check": "Test in seconds whether a model keeps its contract.",
+    "evaluate": "Let a model predict, and score it.",
+    "predict": "Let a model predict, and keep what it answers.",
+    "score": "Score a predictions file.",
+    "leaderboard": "Build a leaderboard, or check one of its results.",
+    "schema": "Print the JSON Schema of a file.",
+    "doctor": "Say what this machine offers and what it lacks.",
+}
+
+
+class Program(LazyGroup):
+    """The outermost group: prints what a command answers, and turns every error into a sentence and an exit code."""
+
+    def main(  # type: ignore[override]  # never returns
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+    ) -> NoReturn:
+        """Run a command and end the process."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        settings = Settings.of(arguments)
+        options.pop("standalone_mode", None)
+        try:
+            answer = super().main(arguments, prog_name, standalone_mode=False, obj=settings, **options)
+        except (Exception, KeyboardInterrupt) as error:
+            answer = explain(error)
+        sys.exit(show(answer, settings) if isinstance(answer, Answer) else answer)
+
+
+HELP = """Generate quasiparticle-interference images, and benchmark how well models extract their kernels.
+
+  qpibench generate mini -o mini.h5
+  qpibench evaluate tikhonov --release mini.h5 -o result.json
+
+Exit codes: 0 done, 1 failure, 2 usage, 3 invalid data or hash mismatch, 4 device or package not available.
+"""
+
+
+cli = click.version_option(__version__, package_name="qpibench")(
+    Program("qpibench", modules="qpibench.cli.", summaries=SUMMARIES, help=HELP)
+)
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    # Being asked to end is no worse than Ctrl-C: what was begun is left in order, and the models' processes end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cli.main(prog_name="qpibench")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""``qpibench new``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import FILE, subcommand, writable
+from qpibench.errors import UsageError
+
+
+@subcommand("new")
+@click.argument("path", type=FILE, callback=writable, metavar="MODEL.py")
+def command(*, path: Path) -> Answer:
+    """Write a commented model to start from, which works and keeps the contract.
+
+    qpibench new my_model.py
+    """
+    from qpibench.evaluation.model_template import TEMPLATE
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE.replace("{name}", path.name))
+    except FileExistsError:
+        raise UsageError(f"'{path}' exists already; choose another name.") from None
+    return Answer(text=f"{path}\nTest it with: qpibench check {path}", fields={"path": str(path)})

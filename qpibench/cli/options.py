@@ -1,0 +1,162 @@
+"""Options and arguments that several commands have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from qpibench.cli.answer import Answer, note
+from qpibench.cli.lazy import COMMON_OPTIONS, CONTEXT, help_text
+from qpibench.errors import UsageError
+
+if TYPE_CHECKING:
+    from qpibench.synthesis import Backend
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def subcommand(name: str) -> Callable[[Callable[..., Answer]], click.Command]:
+    """Make a function the command of this name, with the options that all commands have."""
+
+    def decorate(function: Callable[..., Answer]) -> click.Command:
+        made = click.command(name, help=help_text(function.__doc__), context_settings=CONTEXT)(function)
+        made.params += COMMON_OPTIONS
+        return made
+
+    return decorate
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """One decorator out of several; the help text lists them in this order."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+FILE = click.Path(path_type=Path)
+"""Type of a path; what opens the file says what is wrong with it."""
+
+
+def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Look at the place of a file before the work for it begins."""
+    if path is None:
+        return None
+    if path.is_dir():
+        problem = f"'{path}' is a folder; name the file to write."
+    elif not path.parent.exists():
+        problem = f"Folder '{path.parent}' does not exist; create it first."
+    elif not path.parent.is_dir():
+        problem = f"'{path.parent}' is not a folder; choose another place."
+    elif not os.access(path.parent, os.W_OK):
+        problem = f"Folder '{path.parent}' cannot be written to; choose another place."
+    else:
+        return path
+    raise click.BadParameter(problem, context, parameter)
+
+
+def output_option(metavar: str, help: str) -> Callable[[Decorated], Decorated]:
+    """``-o``, the file that the command writes."""
+    return click.option("-o", "--output", type=FILE, callback=writable, required=True, metavar=metavar, help=help)
+
+
+release_option = click.option(
+    "--release", "release_path", type=FILE, required=True, metavar="RELEASE", help="The release file."
+)
+
+report_option = click.option(
+    "--report", type=FILE, callback=writable, metavar="REPORT.html", help="Also write a report, one HTML file."
+)
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Number of threads.  [default: all processors]"
+)
+
+backend_options = _together(
+    click.option(
+        "--backend",
+        "backend_name",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        help="What computes; all give the same bits.  [default: auto]",
+    ),
+    click.option("--gpu", is_flag=True, help="Short for --backend cuda."),
+)
+
+model_options = _together(
+    click.option("--task", "tasks", multiple=True, metavar="TASK", help="A task; may be repeated.  [default: all]"),
+    click.option(
+        "--view",
+        default="positions",
+        show_default=True,
+        metavar="VIEW",
+        help="What is shown: image, raster, positions.",
+    ),
+    click.option(
+        "--map", "map_mode", default="paper", show_default=True, metavar="MODE", help="Activation map: paper or exact."
+    ),
+    click.option("--limit", type=int, metavar="N", help="Images per task, a seeded subset.  [default: all]"),
+    click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Images per call."),
+    click.option(
+        "--time-limit",
+        "time_limit_s",
+        type=float,
+        default=60,
+        show_default=True,
+        metavar="S",
+        help="For a batch, in s.",
+    ),
+    click.option(
+        "--fit-time-limit",
+        "fit_time_limit_s",
+        type=float,
+        default=3600,
+        show_default=True,
+        metavar="S",
+        help="For fit, in s.",
+    ),
+    click.option(
+        "--memory-limit",
+        "memory_limit_gib",
+        type=float,
+        default=4,
+        show_default=True,
+        metavar="GIB",
+        help="Above what the model has after import, in GiB.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the model's random numbers."),
+)
+
+
+def choose_backend(name: str | None, *, gpu: bool) -> Backend:
+    """The backend that was asked for; says which it is if the choice was left to us."""
+    from qpibench.synthesis import get_backend
+
+    if gpu and name not in (None, "cuda"):
+        raise UsageError(f"--gpu and --backend {name} contradict each other; give one of them.")
+    name = "cuda" if gpu else name or "auto"
+    backend, sentence = get_backend(name)
+    if name == "auto":
+        note(sentence)
+    return backend
+
+
+def keep_apart(outputs: Sequence[Path | None], inputs: Sequence[str | Path | None]) -> None:
+    """Refuse to write a file over one that is read, or two files to the same place."""
+    written = [Path(path) for path in outputs if path is not None]
+    read = [Path(path) for path in inputs if path is not None]
+    for place, path in enumerate(written):
+        if any(_same(path, other) for other in [*written[:place], *read]):
+            raise UsageError(f"'{path}' is given twice, and would be written over; choose another file to write.")
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.resolve() == second.resolve() or (first.exists() and second.exists() and first.samefile(second))

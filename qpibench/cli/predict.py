@@ -1,0 +1,43 @@
+"""``qpibench predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.models import model_answer, run_model
+from qpibench.cli.options import keep_apart, model_options, output_option, release_option, subcommand
+
+
+@subcommand("predict")
+@click.argument("model")
+@release_option
+@output_option("PREDICTIONS", "The predictions file to write; an existing one is replaced.")
+@model_options
+def command(*, model: str, release_path: Path, output: Path, **request: Any) -> Answer:
+    """Let MODEL predict the kernels of a release's test images, in a process of its own.
+
+    MODEL is a file, FILE.py:NAME, or the name of an entry such as tikhonov.
+
+      qpibench predict my_model.py --release mini.h5 -o predictions.h5
+      qpibench predict tikhonov --release mini.h5 --task ood --limit 10 -o predictions.h5
+    """
+    from qpibench.release import open_release
+
+    keep_apart([output], [release_path, model])
+    with open_release(release_path) as release:
+        outcome = run_model(model, release, output, request)
+    record = outcome.record
+    seconds = record.run.seconds or 0.0
+    return model_answer(
+        outcome,
+        text=f"{output}: {record.model.name} on {release.name} in {seconds:.2f} s",
+        fields={
+            "path": str(output),
+            "release_sha256": release.content_sha256,
+            **record.model_dump(mode="json", exclude={"failure": {"traceback"}}),
+        },
+    )

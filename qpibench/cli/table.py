@@ -1,0 +1,28 @@
+"""Plain text in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qpibench.evaluation.result import Result
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of equal length, one on each line, their columns aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def metrics_table(result: Result) -> str:
+    """The metrics of every task with their intervals."""
+    from qpibench.evaluation.notation import interval
+
+    tasks = result.tasks
+    rows = [["", *(f"{name} ({task.n_images:,} of {task.n_available:,})" for name, task in tasks.items())]]
+    for metric in type(next(iter(tasks.values())).metrics).model_fields:
+        cells = (" ".join(interval(getattr(task.metrics, metric))) for task in tasks.values())
+        rows.append([metric, *cells])
+    return aligned(rows)

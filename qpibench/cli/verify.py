@@ -1,0 +1,37 @@
+"""``qpibench verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import FILE, backend_options, choose_backend, subcommand, threads_option
+from qpibench.cli.progress import progress
+from qpibench.errors import UsageError
+
+
+@subcommand("verify")
+@click.argument("file", type=FILE)
+@click.option("--regenerate", is_flag=True, help="Also make the release again from its spec, in memory, and compare.")
+@backend_options
+@threads_option
+def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool, threads: int | None) -> Answer:
+    """Recompute the content hash of the release FILE and compare it with what the file says.
+
+    qpibench verify mini.h5
+    qpibench verify mini.h5 --regenerate
+    """
+    from qpibench.release import verify_release
+
+    if not regenerate and (gpu or backend_name is not None):
+        raise UsageError("A backend is used by --regenerate only; add it, or leave the backend away.")
+    backend = choose_backend(backend_name, gpu=gpu) if regenerate else None
+    with progress("Verifying") as report:
+        content = verify_release(file, backend=backend, threads=threads, progress=report)
+    how = " and is what its spec gives" if regenerate else ""
+    return Answer(
+        text=f"{content}  {file}\nThe release is what it says{how}.",
+        fields={"content_sha256": content, "path": str(file), "regenerated": regenerate},
+    )
