@@ -53,7 +53,7 @@ class Limits:
     load_s
         Wall-clock seconds for importing its file.
     memory_gib
-        Resident memory in GiB of its process and their children, above what it had after import.
+        Resident memory in GiB of its process and their children, above what it had after import (and in import).
     """
 
     batch_s: float = 60
@@ -153,11 +153,6 @@ class IsolatedModel:
     def peak_memory_bytes(self) -> int:
         """Largest resident memory seen of the model's process and their children."""
         return self._watch.peak_bytes
-
-    @property
-    def alive(self) -> bool:
-        """Whether the model can be asked again."""
-        return self._process.poll() is None
 
     def fit(self, rows: TrainingRows) -> None:
         """Let the model learn."""

@@ -270,7 +270,7 @@ class PredictionsWriter:
         except OSError as error:
             raise self._explained(error) from None
         self._partial, self._sink = Path(partial), _Sink(handle)
-        self._file = h5py.File(self._sink, "w")
+        self._file = h5py.File(self._sink, "w", libver=("v108", "v108"))  # knows attributes over 64 kB
         self._file.attrs["format_version"] = FORMAT_VERSION
         self._file.attrs["release_sha256"] = release_sha256
         for task, rows in index.items():

@@ -90,7 +90,7 @@ class Channel:
             "fields": dict(fields or {}),
             "arrays": [[name, array.dtype.str, array.shape] for name, array in packed.items()],
         }
-        text = json.dumps(header).encode()
+        text = json.dumps(header, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is no text
         if len(text) > MAX_HEADER_BYTES:
             raise ProtocolError(f"a header of {len(text)} bytes is longer than {MAX_HEADER_BYTES}")
         self._write(memoryview(struct.pack("<I", len(text)) + text))

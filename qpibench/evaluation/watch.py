@@ -62,11 +62,9 @@ class Watch:
             raise LimitReached("time limit", f"took longer than {self._limit_s:g} s")
         above = self._resident_bytes() - self._baseline
         if above > self._memory_gib * GIB:
-            raise LimitReached(
-                "memory limit",
-                f"took {above / GIB:.2f} GiB of memory above the {self._baseline / GIB:.2f} GiB that it had after"
-                f" import; the limit is {self._memory_gib:g} GiB",
-            )
+            base = f" above the {self._baseline / GIB:.2f} GiB that it had after import" if self._baseline else ""
+            text = f"took {above / GIB:.2f} GiB of memory{base}; the limit is {self._memory_gib:g} GiB"
+            raise LimitReached("memory limit", text)
         return True
 
     def _resident_bytes(self) -> int:

@@ -178,6 +178,13 @@ def test_a_model_that_exhausts_memory_is_stopped(memory_release, write_model, ou
     assert outcome.record.run.peak_memory_bytes > 0.125 * 2**30
 
 
+def test_a_model_that_exhausts_memory_on_import_leaves_no_file(memory_release, write_model, out):
+    source = "import time\nimport numpy as np\nkept = []\nwhile True: kept.append(np.ones(1 << 20)); time.sleep(0.001)"
+    with pytest.raises(InvalidDataError, match=r"import took .* GiB of memory; the limit is 0.25 GiB"):
+        predict(write_model(source), memory_release, out, memory_limit_gib=0.25)
+    assert not out.exists()
+
+
 def test_memory_of_processes_that_the_model_starts_counts(memory_release, write_model, out):
     source = _predict_body(
         "if os.fork() == 0:",
@@ -215,6 +222,16 @@ def test_what_a_failing_model_printed_last_is_kept(memory_release, write_model, 
     assert "loss is 3" in outcome.record.failure.traceback
     assert "ValueError: bad" in outcome.record.failure.traceback
     assert "qpibench" not in outcome.record.failure.traceback.split("Last output")[0]
+
+
+def test_an_error_of_any_length_and_content_is_recorded(memory_release, write_model, out):
+    source = _predict_body("print('\\0' * 10**6)", "raise ValueError('\\0\\ud800' * 10**6)")
+    outcome = predict(write_model(source), memory_release, out)
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.message.startswith("my_model.py:7: ValueError: ")
+    assert len(outcome.record.failure.message) <= 500
+    with open_predictions(out, memory_release) as predictions:
+        assert predictions.record == outcome.record
 
 
 def test_reading_standard_input_gets_nothing(memory_release, write_model, out):
