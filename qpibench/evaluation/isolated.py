@@ -213,7 +213,7 @@ class IsolatedModel:
         )
         self._ended = False
         resources.callback(self._end)
-        resources.enter_context(_guard(self._process.pid))
+        resources.enter_context(_guard(self._process.pid, folder))
         for end in (theirs_read, theirs_write):
             end.close()
         for end in (ours_read, ours_write):
@@ -327,13 +327,13 @@ def _names(value: str, path: str) -> bool:
 
 
 @contextmanager
-def _guard(pid: int) -> Iterator[None]:
-    """Kill a process group when our process ends in any way, be it killed.
+def _guard(pid: int, folder: str) -> Iterator[None]:
+    """Kill a process group and remove its folder when our process ends in any way, be it killed.
 
     A shell that waits for the end of its input is the guard: the system closes the input when we are gone, and no
     code of the model can keep the shell from what it then does.
     """
-    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(pid)]
+    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"; rm -rf -- "$1"', str(pid), folder]
     nowhere = subprocess.DEVNULL
     guard = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", env={}, start_new_session=True

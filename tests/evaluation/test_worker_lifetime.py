@@ -34,7 +34,7 @@ STUBBORN = """
         child = os.fork()
         if child:
             with open({told!r} + ".new", "w") as file:
-                file.write(f"{{os.getpid()}} {{child}}")
+                file.write(f"{{os.getpid()}} {{child}} {{os.getcwd()}}")
             os.rename({told!r} + ".new", {told!r})
         {forever}
 """
@@ -60,14 +60,15 @@ def _batch() -> Batch:
     return Batch(image=image, activation_map=None, position_nm=None, grid=grid, kernel_grid=grid)
 
 
-def _told(path: Path, *, by: psutil.Process) -> list[psutil.Process]:
-    """The processes that a model has written down, once it has."""
+def _told(path: Path, *, by: psutil.Process) -> tuple[list[psutil.Process], Path]:
+    """The processes and the folder that a model has written down, once it has."""
     while not path.exists():
         assert by.is_running()
         assert by.status() != psutil.STATUS_ZOMBIE
         with pytest.raises(psutil.TimeoutExpired):
             by.wait(0.02)
-    return [psutil.Process(int(pid)) for pid in path.read_text().split()]
+    *pids, folder = path.read_text().split()
+    return [psutil.Process(int(pid)) for pid in pids], Path(folder)
 
 
 def _survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -102,7 +103,7 @@ def test_no_process_of_a_model_outlives_a_parent_that_is_killed(tmp_path, write_
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
         stderr=subprocess.DEVNULL,
     )
-    processes = _told(told, by=parent)
+    processes, folder = _told(told, by=parent)
     guards = parent.children()
     parent.send_signal(ending)
     parent.wait(PATIENCE_S)
@@ -110,6 +111,7 @@ def test_no_process_of_a_model_outlives_a_parent_that_is_killed(tmp_path, write_
     for process in survivors:
         process.kill()
     assert not survivors
+    assert not folder.exists()
 
 
 def test_children_of_a_model_are_gone_when_it_is(tmp_path, write_model):
@@ -121,7 +123,7 @@ def test_children_of_a_model_are_gone_when_it_is(tmp_path, write_model):
     )
     with IsolatedModel(find_entry(model), limits=Limits()) as running:
         running.predict(_batch())
-        processes = [psutil.Process(int(pid)) for pid in told.read_text().split()]
+        processes = [psutil.Process(int(pid)) for pid in told.read_text().split()[:2]]
         assert all(process.is_running() for process in processes)
     assert not _survivors(processes)
 
