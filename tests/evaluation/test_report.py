@@ -1,0 +1,333 @@
+"""The report is one complete file; its pictures are to scale, and the images in it are chosen by rank."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from qpibench.errors import UsageError
+from qpibench.evaluation import report_figures as figures
+from qpibench.evaluation.notation import interval, number
+from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record, open_predictions
+from qpibench.evaluation.report import pick_by_rank, report
+from qpibench.evaluation.result import Interval, ModelRecord, Run
+from qpibench.evaluation.score import score
+from qpibench.physics import eq7
+from qpibench.release import open_release, write_imported
+from qpibench.specs import Grid, ImportedSpec
+from qpibench.synthesis.contract import Kernels, Observations
+from qpibench.tasks import subset
+
+GRID = Grid(ny=24, nx=20, size_y_nm=6.0, size_x_nm=5.0)
+FOLDS = np.array([2, 2, 4, 4], dtype=np.int32)
+WAVELENGTH_NM = 1.25
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """Four kernels of eq. 7, ten images of each."""
+    rng = np.random.default_rng(3)
+    B, C = np.pi / WAVELENGTH_NM, 0.25
+    phi1, phi2 = np.array([0.2, 0.9, 1.4, 2.0]), np.array([0.1, 0.8, 1.9, 2.5])
+    kernels = Kernels(
+        image=np.array(
+            [
+                eq7.kernel_image(GRID, fold=int(fold), phi1=a, B=B, phi2=b, C=C)
+                for fold, a, b in zip(FOLDS, phi1, phi2, strict=True)
+            ],
+            dtype=np.float32,
+        ),
+        family=np.full(4, b"eq7", dtype="S16"),
+        fold=FOLDS,
+        phi1=phi1,
+        B=np.full(4, B),
+        phi2=phi2,
+        C=np.full(4, C),
+    )
+    observations = Observations(
+        image=rng.random((40, *GRID.shape), dtype=np.float32),
+        kernel=np.repeat(np.arange(4, dtype=np.int32), 10),
+        n_scatterers=np.full(40, 3, dtype=np.int32),
+        position_nm=rng.uniform(-2, 2, (40, 3, 2)),
+    )
+    path = tmp_path_factory.mktemp("release") / "release.h5"
+    spec = ImportedSpec(name="shown <b>here</b>", files_sha256=("0" * 64,), axis_order="x_first", grid=GRID)
+    write_imported(spec, path, kernels, observations)
+    with open_release(path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def write_report(tmp_path_factory, release):
+    """Write the report of an entry whose errors grow with the row; the last ``unanswered`` images have no answer."""
+
+    def write(*, name="growing", limit=None, unanswered=0):
+        folder = tmp_path_factory.mktemp("report")
+        index = {
+            task: release.split(task, "test") if limit is None else subset(release, task, limit)
+            for task in release.tasks
+        }
+        failure = FailureRecord(
+            kind="raised", stage="predict", message="ValueError: <no>.", traceback="", task="ood", row=0
+        )
+        record = Record(
+            model=ModelRecord(name=name, file_sha256="a" * 64, weights={}, knows=("eq. 7",), needs=(), trained_on=()),
+            view="positions",
+            map_mode="exact",
+            limit=limit,
+            seed=0,
+            batch_size=32,
+            failure=failure if unanswered else None,
+            non_finite={},
+            fit_seconds=None,
+            task_seconds={},
+            run=Run(seconds=1.5, peak_memory_bytes=2**30, environment={"python": "3.11"}),
+        )
+        path = folder / "predictions.h5"
+        with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=GRID) as writer:
+            for task, rows in index.items():
+                truth = release.kernels.image[release.observation_kernel[rows]]
+                growth = 0.05 * (1 + rows)[:, None, None]
+                answered = len(rows) - unanswered
+                writer.write(task, 0, {"kernel": ((1 + growth) * truth)[:answered].astype(np.float32)})
+            writer.finish(record)
+        with open_predictions(path, release) as predictions:
+            report(score(path, release), predictions, release, folder / "report.html")
+        return folder / "report.html"
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def html(write_report):
+    return write_report(name="<i>growing</i>", limit=3, unanswered=1).read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(write_report):
+    """The report on all test images."""
+    return write_report()
+
+
+class Text(HTMLParser):
+    """The text of a page without its style, and the addresses it names."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.text, self.addresses, self._within_style = "", [], False
+        self.feed(html)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag, attrs):
+        self._within_style = tag == "style"
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data", "action")]
+
+    def handle_endtag(self, tag):
+        self._within_style = False
+
+    def handle_data(self, text):
+        self.text += "" if self._within_style else f" {text}"
+
+
+def panels(html, title):
+    """Figures of a title in their order, as SVG text."""
+    return re.findall(rf"<figcaption>{title}</figcaption>(<svg.*?</svg>)", html, flags=re.DOTALL)
+
+
+def test_images_are_picked_from_the_worst_over_the_median_to_the_best():
+    errors = np.array([0.5, 0.1, 0.9, 0.3, 0.7, 0.2, 0.8])
+    picks = [(pick.label, pick.row) for pick in pick_by_rank(errors)]
+    assert picks == [("Worst", 2), ("2nd worst", 6), ("Median", 0), ("Best", 1)]
+
+
+def test_unanswered_images_are_never_picked_and_few_images_are_picked_once():
+    assert pick_by_rank(np.array([np.nan, np.inf])) == []
+    assert [(p.label, p.row) for p in pick_by_rank(np.array([np.nan, 0.4]))] == [("Median", 1)]
+    assert [p.row for p in pick_by_rank(np.array([0.2, np.nan, 0.1, 0.3]))] == [3, 0, 2]
+
+
+def test_equal_errors_are_ranked_by_row():
+    assert [p.row for p in pick_by_rank(np.full(6, 0.5))] == [5, 4, 2, 0]
+
+
+def test_the_shown_images_are_those_with_the_worst_median_and_best_errors(whole, release):
+    shown = [int(row) for row in re.findall(r"image (\d+) · kernel", Text(whole.read_text()).text)]
+    expected = []
+    for task in sorted(release.tasks):
+        rows = np.sort(release.split(task, "test"))
+        expected += [rows[-1], rows[-2], rows[(len(rows) - 1) // 2], rows[0]]
+    assert shown == expected
+
+
+def test_the_same_input_gives_the_same_bytes(write_report):
+    assert write_report(limit=1).read_bytes() == write_report(limit=1).read_bytes()
+
+
+def test_the_report_loads_nothing(html):
+    assert all(address.startswith(("data:", "#")) for address in Text(html).addresses)
+    assert not re.search(r"@import|<script|url\((?!#)", html)
+
+
+def test_ids_occur_once_but_for_identical_definitions(html):
+    definitions = {}
+    for name, content in re.findall(r'<(?:clipPath|path|g|image) id="([^"]+)"(.*?)>', html, flags=re.DOTALL):
+        definitions.setdefault(name, set()).add(content)
+    assert all(len(contents) == 1 for contents in definitions.values())
+
+
+def test_the_header_names_model_release_subset_and_failures(html, release):
+    text = Text(html).text
+    assert "<i>growing</i> on shown <b>here</b>" in text
+    assert release.content_sha256 in text
+    assert f"Subset: 3 of {len(release.split('id', 'test'))} images of task id" in text
+    assert "id: 1 of 3" in text
+    assert "The entry stopped during task ood (raised): ValueError: <no>." in text
+    assert "knows eq. 7" in text
+
+
+def test_names_are_text_and_never_markup(html):
+    assert "<i>growing</i>" not in html
+    assert "<b>here</b>" not in html
+
+
+def test_a_whole_test_role_carries_no_mark_of_a_subset(whole):
+    assert "Subset" not in Text(whole.read_text()).text
+
+
+def test_an_entry_that_answered_nothing_has_a_report_without_images(write_report, release):
+    html = write_report(limit=1, unanswered=1).read_text()
+    assert Text(html).text.count("No image of this task was answered") == len(release.tasks)
+    assert panels(html, "Prediction") == []
+
+
+def test_captions_tell_scatterers_symmetry_wavelength_and_errors(html):
+    text = Text(html).text
+    assert re.search(r"image \d+ · kernel \d · 3 scatterers · [24]-fold · wavelength 1\.25 nm · decay 2 nm", text)
+    assert re.search(r"relative L2 \S+ · MAE \S+ · RMSE \S+", text)
+
+
+def test_truth_and_prediction_share_their_limits_and_the_difference_is_symmetric(html):
+    def limits(svg):
+        first, _, last = re.findall(r">([^<>]+)</text>", svg)[1:4]
+        return first.removeprefix("≤ "), last.removeprefix("≥ ")
+
+    shown = [panels(html, title) for title in ("True kernel", "Prediction", "Difference")]
+    assert len(shown[0]) == len(shown[1]) == len(shown[2]) > 0
+    for truth, prediction, difference in zip(*shown, strict=True):
+        assert limits(truth) == limits(prediction)
+        # The prediction is larger than the truth everywhere, and its colour bar says so.
+        assert "≥" in prediction
+        assert "≥" not in truth
+        low, high = limits(difference)
+        assert low == "−" + high  # noqa: RUF001
+
+
+def test_wavevector_axes_say_that_two_pi_is_included(html):
+    (panel, *_) = panels(html, "True kernel")
+    assert panel.count("(rad/nm)") == 2
+    assert panel.count("2π") == 2
+
+
+def panel_of(image, grid):
+    return figures.Panel(
+        title="Any",
+        image=image,
+        colours=figures.SEQUENTIAL,
+        limits=figures.value_limits(image),
+        unit="native units",
+        spectrum_limits=figures.spectrum_limits(image, grid),
+    )
+
+
+def frame_and_pixels(svg):
+    """Left, top, right and bottom of the first embedded image on the page, and its pixels (row, column, RGBA)."""
+    encoded, width, height, matrix = re.search(
+        r'<image [^>]*base64,([^"]+)"[^>]*width="(\d+)" height="(\d+)" transform="matrix\(([^)]+)\)', svg
+    ).groups()
+    a, b, c, d, e, f = (float(x) for x in matrix.split())
+    assert b == c == 0
+    pixels = imread(io.BytesIO(base64.b64decode(encoded.replace("\n", ""))))
+    return (a, d, e, f), (int(width), int(height)), pixels
+
+
+def test_y_points_up_and_no_pixel_is_interpolated():
+    image = np.zeros(GRID.shape)
+    image[-3, 1] = 1.0  # near the upper left corner
+    (a, d, e, f), (width, height), pixels = frame_and_pixels(figures.draw_panel(panel_of(image, GRID), GRID))
+    assert pixels.shape[:2] == (height, width) == GRID.shape
+    row, column = np.unravel_index(np.argmax(pixels[..., :3].sum(axis=2)), GRID.shape)
+    across, down = sorted((e, e + a * width)), sorted((f, f + d * height))
+    assert (e + a * (column + 0.5) - across[0]) / (across[1] - across[0]) == pytest.approx(1.5 / 20)
+    assert (f + d * (row + 0.5) - down[0]) / (down[1] - down[0]) == pytest.approx(2.5 / 24)
+
+
+def test_the_scale_bar_is_as_long_as_it_says():
+    svg = figures.draw_panel(panel_of(np.random.default_rng(0).random(GRID.shape), GRID), GRID)
+    (a, _, _, _), (width, _), _ = frame_and_pixels(svg)
+    start, end = re.search(r'd="M (\S+) \S+ \nL (\S+) \S+ \n"[^>]*stroke: #ffffff', svg).groups()
+    assert ">1 nm<" in svg
+    # The image is wider than the grid: its outer pixels have their centres on the edges.
+    assert (float(end) - float(start)) / (abs(a) * width) == pytest.approx(1 / (5.0 + 5.0 / 19), rel=1e-3)
+
+
+def test_pixels_reach_half_a_pitch_beyond_the_edges_of_the_grid():
+    assert figures.edges(GRID.x_nm) == pytest.approx((-2.5 - 5 / 38, 2.5 + 5 / 38))
+
+
+def test_the_spectrum_of_a_wave_peaks_at_its_wavevector():
+    q = figures.wavevectors(GRID.nx, GRID.pitch_x_nm)
+    wave = np.ones(GRID.ny)[:, None] * np.cos(q[14] * GRID.x_nm)
+    transform = figures.spectrum(wave, GRID)
+    row, column = np.unravel_index(np.argmax(transform), transform.shape)
+    assert figures.wavevectors(GRID.ny, GRID.pitch_y_nm)[row] == 0
+    assert abs(q[column]) == pytest.approx(q[14])
+    # A wave of wavelength 1 nm has q = 2 pi rad/nm.
+    fine = figures.wavevectors(100, 0.1)
+    assert fine[60] == pytest.approx(2 * np.pi)
+
+
+def test_the_spectrum_is_the_fourier_integral_whatever_the_sampling():
+    def peak(n):
+        grid = Grid(ny=n, nx=n, size_y_nm=12.0, size_x_nm=12.0)
+        gaussian = np.exp(-(grid.x_nm**2 + grid.y_nm[:, None] ** 2) / 2)
+        return figures.spectrum(gaussian, grid).max()
+
+    assert peak(64) == pytest.approx(np.log10(2 * np.pi), abs=1e-6)
+    assert peak(97) == pytest.approx(peak(64), abs=1e-6)
+
+
+def test_a_panel_of_zeros_can_be_drawn():
+    assert "<svg" in figures.draw_panel(panel_of(np.zeros(GRID.shape), GRID), GRID)
+
+
+def test_a_report_in_a_missing_folder_is_refused(tmp_path, whole, release):
+    path = whole.with_name("predictions.h5")
+    with open_predictions(path, release) as predictions, pytest.raises(UsageError, match="cannot be written"):
+        report(score(path, release), predictions, release, tmp_path / "missing" / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (1.0, "1.00"),
+        (0.07312, "0.0731"),
+        (31.24, "31.2"),
+        (4321.0, "4321"),
+        (5.104e-4, "5.10×10⁻⁴"),  # noqa: RUF001
+        (-0.25, "−0.250"),  # noqa: RUF001
+        (2.5e7, "2.50×10⁷"),  # noqa: RUF001
+    ],
+)
+def test_numbers_have_three_significant_digits(value, text):
+    assert number(value) == text
+
+
+def test_an_interval_has_the_decimals_and_the_power_of_its_value():
+    assert interval(Interval(value=0.0731, low=0.07, high=0.1)) == ("0.0731", "[0.0700, 0.1000]")
+    assert interval(Interval(value=5.1e-4, low=0.0, high=1.2e-3)) == ("5.10×10⁻⁴", "[0, 12.00]×10⁻⁴")  # noqa: RUF001
+    assert interval(Interval(value=0.0, low=0.0, high=0.02)) == ("0", "[0, 0.0200]")

@@ -1,0 +1,101 @@
+"""What the tests of the leaderboard share: results made up from the numbers that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from qpibench.evaluation.result import Failure, Interval, Metrics, Result
+
+OTHER_METRICS = {
+    "mae": 0.0123456789,
+    "mse": 0.00045678,
+    "rmse": 0.0187654321,
+    "mae_published": 0.0246913578,
+    "mse_published": 0.00182712,
+    "rmse_published": 0.0375308642,
+    "rel_l2_median": 0.1357913579,
+    "rel_l2_q90": 0.3141592653,
+    "ssim": 0.8642097531,
+    "psnr": 27.182818284,
+}
+
+
+def _interval(value: float) -> Interval:
+    return Interval(value=value, low=0.9 * value, high=1.1 * value)
+
+
+def _make_result(
+    *,
+    name: str = "mine",
+    capped: tuple[float, float, float] = (0.2, 0.18, 0.22),
+    release: str = "paper",
+    content_sha256: str = "a" * 64,
+    tasks: tuple[str, ...] = ("ood",),
+    view: str = "positions",
+    n_images: int = 200,
+    n_available: int = 10_000,
+    n_failed: int = 0,
+    stopped: bool = False,
+    knows: tuple[str, ...] = (),
+) -> Result:
+    """A result that passes every check; ``capped`` is the ranking score as value, low, high."""
+    value, low, high = capped
+    score = Interval(value=value, low=low, high=high)
+    metrics = Metrics(
+        **{metric: _interval(number) for metric, number in OTHER_METRICS.items()},
+        rel_l2_capped=score,
+        rel_l2_mean=_interval(1.25 * value),
+        failure_rate=_interval(n_failed / n_images),
+    )
+    group = {"n_images": n_images, "n_kernels": 20, "rel_l2_capped": score.model_dump()}
+    task = {
+        "metrics": metrics.model_dump(),
+        "n_images": n_images,
+        "n_available": n_available,
+        "subset": n_images < n_available,
+        "n_failed": n_failed,
+        "n_kernels": 20,
+        "by_scatterers": ({"min_scatterers": 1, "max_scatterers": 2, **group},),
+        "by_fold": ({"fold": 4, **group},),
+    }
+    failure = Failure(kind="raised", message="ValueError: no", task=tasks[0]) if stopped else None
+    run = {"seconds": 1.5, "peak_memory_bytes": None, "environment": {"python": "3.11"}}
+    return Result.model_validate(
+        {
+            "schema_version": 1,
+            "evaluator_version": "0.1.0",
+            "status": "failed" if stopped else "complete",
+            "failure": failure,
+            "visibility": "public",
+            "release": {
+                "name": release,
+                "content_sha256": content_sha256,
+                "spec_sha256": "b" * 64,
+                "observation_count": 50_000,
+                "kernel_count": 100,
+                "grid": {"ny": 64, "nx": 64, "size_y_nm": 10.0, "size_x_nm": 10.0},
+            },
+            "model": {
+                "name": name,
+                "file_sha256": "c" * 64,
+                "weights": {},
+                "knows": knows,
+                "needs": ("raster",),
+                "trained_on": (),
+            },
+            "view": view,
+            "map_mode": "paper",
+            "predictions_sha256": "e" * 64,
+            "intervals": {"level": 0.95, "method": "bootstrap", "replicates": 2000, "seed": 0},
+            "tasks": dict.fromkeys(tasks, task),
+            "prediction_run": run,
+            "scoring_run": run,
+        }
+    )
+
+
+@pytest.fixture
+def make_result() -> Callable[..., Result]:
+    return _make_result

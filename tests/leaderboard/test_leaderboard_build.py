@@ -1,0 +1,200 @@
+"""The site is a function of the result files, complete in itself, and every number on it can be followed."""
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.result import save_result
+from qpibench.leaderboard.build import build_leaderboard
+from qpibench.leaderboard.literature import REPORTED
+
+
+@pytest.fixture
+def results_dir(tmp_path, make_result):
+    folder = tmp_path / "collected"
+    folder.mkdir()
+    save_result(make_result(name="<script>alert(1)</script> & co", knows=("eq. 7",)), folder / "first one.json")
+    save_result(make_result(name="broken", capped=(0.9, 0.8, 1.0), n_failed=7, stopped=True), folder / "broken.json")
+    save_result(make_result(name="gaps", capped=(0.0004, 0.0, 0.001), n_failed=2), folder / "gaps.json")
+    save_result(make_result(name="whole", n_images=10_000, tasks=("id", "ood")), folder / "whole.json")
+    return folder
+
+
+def files_of(site):
+    return {str(path.relative_to(site)): path.read_bytes() for path in sorted(site.rglob("*")) if path.is_file()}
+
+
+class Page(HTMLParser):
+    """Links, cells with a value and their link, and the text of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.links, self.loads, self.cells, self.texts, self._value = [], [], [], [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        if tag == "a":
+            self.links.append(attributes["href"])
+            if self._value is not None:
+                self.cells.append((self._value, attributes["href"]))
+        elif "href" in attributes or "src" in attributes or tag in ("link", "iframe", "img", "object"):
+            self.loads.append((tag, attributes))
+        if tag == "td":
+            self._value = attributes.get("data-value") if "number" in attributes.get("class", "") else None
+
+    def handle_endtag(self, tag):
+        if tag == "td":
+            self._value = None
+
+    def handle_data(self, text):
+        self.texts.append(text)
+
+
+def numbers(content):
+    if isinstance(content, dict):
+        return {number for value in content.values() for number in numbers(value)}
+    if isinstance(content, list):
+        return {number for value in content for number in numbers(value)}
+    return {float(content)} if isinstance(content, (int, float)) else set()
+
+
+def test_the_site_has_a_page_the_standings_and_a_copy_of_every_result_file(results_dir, tmp_path):
+    build_leaderboard(results_dir, tmp_path / "site")
+    files = files_of(tmp_path / "site")
+    copies = {f"results/{path.name}": path.read_bytes() for path in results_dir.iterdir()}
+    assert files.keys() == {"index.html", "leaderboard.json", *copies}
+    assert copies.items() <= files.items()
+
+
+def test_the_same_results_give_the_same_bytes_whatever_their_order_and_age(results_dir, tmp_path):
+    build_leaderboard(results_dir, tmp_path / "site")
+    shuffled = tmp_path / "shuffled"
+    shuffled.mkdir()
+    for age, path in enumerate(sorted(results_dir.iterdir(), reverse=True)):
+        (shuffled / path.name).write_bytes(path.read_bytes())
+        os.utime(shuffled / path.name, (1e9 - 1e6 * age, 1e9 - 1e6 * age))
+    build_leaderboard(shuffled, tmp_path / "again")
+    assert files_of(tmp_path / "site") == files_of(tmp_path / "again")
+    build_leaderboard(results_dir, tmp_path / "site")
+    assert files_of(tmp_path / "site") == files_of(tmp_path / "again")
+
+
+def test_every_number_links_to_the_result_file_that_holds_it(results_dir, tmp_path):
+    site = tmp_path / "site"
+    build_leaderboard(results_dir, site)
+    cells = Page((site / "index.html").read_text()).cells
+    assert len(cells) == 5 * 9  # five standings on two tasks; nine numbers each
+    for value, link in cells:
+        result = json.loads((site / unquote(link)).read_text())
+        images = sum(task["n_images"] for task in result["tasks"].values())
+        assert float(value) in numbers(result) | {result["prediction_run"]["seconds"] / images}
+
+
+def test_every_link_of_the_site_leads_to_a_file_and_nothing_is_loaded_from_elsewhere(results_dir, tmp_path):
+    site = tmp_path / "site"
+    build_leaderboard(results_dir, site)
+    html = (site / "index.html").read_text()
+    page = Page(html)
+    assert page.loads == []
+    assert "url(" not in html
+    assert "@import" not in html
+    outside = [link for link in page.links if not (site / unquote(link)).is_file()]
+    assert outside == ["https://arxiv.org/abs/2506.05325v1"]
+
+
+def test_names_of_entries_are_text_and_never_markup(results_dir, tmp_path):
+    build_leaderboard(results_dir, tmp_path / "site")
+    html = (tmp_path / "site" / "index.html").read_text()
+    assert "<script>alert(1)" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in html
+
+
+def test_subsets_and_failures_are_marked(results_dir, tmp_path):
+    build_leaderboard(results_dir, tmp_path / "site")
+    text = " ".join("".join(Page((tmp_path / "site" / "index.html").read_text()).texts).split())
+    assert "subset: 200 of 10,000 images" in text
+    assert "failed: 7 of 200" in text
+    assert "partial: 2 of 200" in text
+    assert "knows eq. 7" in text
+
+
+def test_the_standings_for_programs_agree_with_the_result_files(results_dir, tmp_path):
+    site = tmp_path / "site"
+    build_leaderboard(results_dir, site)
+    board = json.loads((site / "leaderboard.json").read_text())
+    assert [len(track["standings"]) for track in board["tracks"]] == [1, 1, 3]
+    for track in board["tracks"]:
+        for row in track["standings"]:
+            result = json.loads((site / row["result_file"]).read_text())
+            assert row["metrics"] == result["tasks"][track["task"]]["metrics"]
+            assert row["entry"] == result["model"]["name"]
+    assert board["tracks"][-1]["standings"][0]["entry"] == "gaps"
+
+
+def test_the_numbers_of_the_literature_stand_in_a_table_of_their_own(results_dir, tmp_path):
+    build_leaderboard(results_dir, tmp_path / "site")
+    html = (tmp_path / "site" / "index.html").read_text()
+    ours, theirs = html.split('id="literature"')
+    assert "other data" in theirs
+    assert theirs.count('<span class="mark">reported</span>') == len(REPORTED) + 1
+    for row in REPORTED:
+        assert f">{row.mae:.4f}<" in theirs
+    assert "two-step" not in ours
+
+
+def test_an_invalid_result_file_is_named_and_nothing_is_written(results_dir, tmp_path):
+    (results_dir / "mistake.json").write_text("{}")
+    with pytest.raises(InvalidDataError, match=re.escape("mistake.json")):
+        build_leaderboard(results_dir, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no result file"):
+        build_leaderboard(tmp_path / "empty", tmp_path / "site")
+    with pytest.raises(UsageError, match="There is no folder"):
+        build_leaderboard(tmp_path / "missing", tmp_path / "site")
+
+
+def test_a_rebuilt_site_drops_results_that_are_gone_and_keeps_foreign_files(results_dir, tmp_path):
+    site = tmp_path / "site"
+    build_leaderboard(results_dir, site)
+    (site / "CNAME").write_text("board.example.org")
+    (results_dir / "gaps.json").unlink()
+    build_leaderboard(results_dir, site)
+    assert not (site / "results" / "gaps.json").exists()
+    assert (site / "results" / "whole.json").exists()
+    assert (site / "CNAME").read_text() == "board.example.org"
+    assert "gaps" not in (site / "index.html").read_text()
+
+
+def test_a_page_of_someone_else_is_not_overwritten(results_dir, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("my homepage")
+    with pytest.raises(UsageError, match="not a leaderboard"):
+        build_leaderboard(results_dir, site)
+    assert files_of(site) == {"index.html": b"my homepage"}
+
+
+def test_results_can_be_read_from_the_site_they_are_copied_to_but_not_mixed_with_its_page(results_dir, tmp_path):
+    site = tmp_path / "site"
+    build_leaderboard(results_dir, site)
+    before = files_of(site)
+    build_leaderboard(site / "results", site)
+    assert files_of(site) == before
+    with pytest.raises(UsageError, match="folder of its results"):
+        build_leaderboard(results_dir, results_dir)
+
+
+def test_a_site_that_cannot_be_written_is_explained(results_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        build_leaderboard(results_dir, tmp_path / "file" / "site")

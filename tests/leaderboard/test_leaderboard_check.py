@@ -1,0 +1,154 @@
+"""A result is believed when its numbers fit each other, and proven when its predictions score the same again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.predictions import PredictionsWriter, Record
+from qpibench.evaluation.result import ModelRecord, Run, save_result
+from qpibench.evaluation.score import score
+from qpibench.leaderboard.check import check_result
+from qpibench.release import open_release, write_imported
+from qpibench.specs import Grid, ImportedSpec
+from qpibench.synthesis.contract import Kernels, Observations
+
+
+@pytest.fixture
+def edited(tmp_path, make_result):
+    """A result file with some fields of its task changed."""
+
+    def write(*changes):
+        path = tmp_path / "result.json"
+        save_result(make_result(), path)
+        content = json.loads(path.read_text())
+        for field, value in changes:
+            *parents, last = field.split(".")
+            place = content["tasks"]["ood"]
+            for name in parents:
+                place = place[int(name)] if isinstance(place, list) else place[name]
+            place[last] = value
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+def exactly(value):
+    return {"value": value, "low": value, "high": value}
+
+
+def test_a_consistent_result_passes(edited):
+    assert check_result(edited()).model.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([("by_fold.0.n_images", 199)], "by_fold have 199 images, not 200"),
+        ([("by_scatterers.0.rel_l2_capped", exactly(0.1))], "by_scatterers have a mean rel_l2_capped of 0.1"),
+        ([("metrics.mae", exactly(0.5))], "mae is 0.5, larger than rmse"),
+        ([("metrics.rmse", exactly(0.3))], "the square of rmse"),
+        ([("metrics.rel_l2_median", exactly(0.9))], "rel_l2_median is 0.9, larger than rel_l2_q90"),
+        ([("metrics.ssim", exactly(1.5))], "ssim is 1.5, larger than 1"),
+        ([("metrics.mse", exactly(-1.0))], "mse is negative"),
+        ([("n_failed", 3)], "failure_rate 0.0 does not fit 3 failed of 200 images"),
+        ([("n_kernels", 101)], "101 kernels in a release of 100"),
+        ([("n_available", 60_000)], "60000 images in a release of 50000"),
+    ],
+)
+def test_numbers_that_contradict_each_other_are_named(edited, changes, message):
+    with pytest.raises(InvalidDataError, match=message) as error:
+        check_result(edited(*changes))
+    assert "result.json" in str(error.value)
+
+
+def test_predictions_and_release_are_needed_together(edited, tmp_path):
+    with pytest.raises(UsageError, match="the release is missing"):
+        check_result(edited(), predictions_path=tmp_path / "p.h5")
+    with pytest.raises(UsageError, match="the predictions file is missing"):
+        check_result(edited(), release_path=tmp_path / "r.h5")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """Paths of a small release, of predictions for it and of their result."""
+    folder = tmp_path_factory.mktemp("scored")
+    rng = np.random.default_rng(5)
+    grid = Grid(ny=9, nx=8, size_y_nm=4.0, size_x_nm=3.5)
+    unknown = np.full(4, np.nan)
+    kernels = Kernels(
+        image=rng.random((4, *grid.shape), dtype=np.float32),
+        family=np.full(4, b"eq7", dtype="S16"),
+        fold=np.array([2, 2, 4, 4], dtype=np.int32),
+        phi1=unknown,
+        B=unknown,
+        phi2=unknown,
+        C=unknown,
+    )
+    observations = Observations(
+        image=rng.random((40, *grid.shape), dtype=np.float32),
+        kernel=np.repeat(np.arange(4, dtype=np.int32), 10),
+        n_scatterers=np.full(40, 2, dtype=np.int32),
+        position_nm=rng.uniform(-1, 1, (40, 2, 2)),
+    )
+    spec = ImportedSpec(name="small", files_sha256=("0" * 64,), axis_order="x_first", grid=grid)
+    write_imported(spec, folder / "release.h5", kernels, observations)
+    record = Record(
+        model=ModelRecord(name="noisy", file_sha256=None, weights={}, knows=(), needs=(), trained_on=()),
+        view="image",
+        map_mode="paper",
+        limit=None,
+        seed=0,
+        batch_size=32,
+        failure=None,
+        non_finite={},
+        fit_seconds=None,
+        task_seconds={},
+        run=Run(seconds=1.0, peak_memory_bytes=None, environment={}),
+    )
+    with open_release(folder / "release.h5") as release:
+        index = {task: release.split(task, "test") for task in release.tasks}
+        for name, noise in (("predictions.h5", 0.1), ("others.h5", 0.2)):
+            with PredictionsWriter(
+                folder / name, release_sha256=release.content_sha256, index=index, grid=grid
+            ) as writer:
+                for task, rows in index.items():
+                    truth = release.kernels.image[release.observation_kernel[rows]]
+                    answer = truth + noise * rng.standard_normal(truth.shape)
+                    writer.write(task, 0, {"kernel": answer.astype(np.float32)})
+                writer.finish(record)
+        save_result(score(folder / "predictions.h5", release), folder / "result.json")
+    return folder
+
+
+def test_a_result_is_rederived_from_its_predictions(scored):
+    result = check_result(scored / "result.json", scored / "predictions.h5", scored / "release.h5")
+    assert result.model.name == "noisy"
+
+
+def test_a_number_that_the_predictions_do_not_score_is_named_with_both_values(scored, tmp_path):
+    content = json.loads((scored / "result.json").read_text())
+    task = next(iter(content["tasks"]))
+    true = content["tasks"][task]["metrics"]["psnr"]["value"]
+    content["tasks"][task]["metrics"]["psnr"] = {"value": 99.5, "low": 99.5, "high": 99.5}
+    (tmp_path / "better.json").write_text(json.dumps(content))
+    with pytest.raises(InvalidDataError, match="is not what its predictions score") as error:
+        check_result(tmp_path / "better.json", scored / "predictions.h5", scored / "release.h5")
+    assert f"tasks.{task}.metrics.psnr.value is 99.5 in the stored result and {true!r} re-derived" in str(error.value)
+
+
+def test_predictions_of_another_hash_are_refused(scored):
+    with pytest.raises(InvalidDataError, match="made from other predictions"):
+        check_result(scored / "result.json", scored / "others.h5", scored / "release.h5")
+
+
+def test_a_release_with_a_flipped_bit_proves_nothing(scored, tmp_path):
+    content = bytearray((scored / "release.h5").read_bytes())
+    with open_release(scored / "release.h5") as release:
+        offset = release.arrays["kernels/image"].offset
+    content[offset] ^= 1
+    (tmp_path / "release.h5").write_bytes(content)
+    with pytest.raises(InvalidDataError, match="is not what it says"):
+        check_result(scored / "result.json", scored / "predictions.h5", tmp_path / "release.h5")

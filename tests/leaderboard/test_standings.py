@@ -1,0 +1,78 @@
+"""Only comparable numbers meet, and what the intervals do not separate shares a rank."""
+
+from qpibench.leaderboard.standings import standings
+
+
+def only_track(results):
+    ((_, members),) = standings(results).items()
+    return members
+
+
+def places(members):
+    return [(standing.rank, standing.tied, standing.result.model.name) for standing in members]
+
+
+def test_entries_are_ranked_by_the_ranking_score(make_result):
+    results = {
+        "x.json": make_result(name="worst", capped=(0.9, 0.85, 0.95)),
+        "y.json": make_result(name="best", capped=(0.1, 0.05, 0.15)),
+        "z.json": make_result(name="middle", capped=(0.5, 0.45, 0.55)),
+    }
+    assert places(only_track(results)) == [(1, False, "best"), (2, False, "middle"), (3, False, "worst")]
+
+
+def test_entries_whose_interval_overlaps_that_of_the_best_of_their_group_share_its_rank(make_result):
+    results = {
+        "a.json": make_result(name="a", capped=(0.10, 0.05, 0.15)),
+        "b.json": make_result(name="b", capped=(0.16, 0.14, 0.20)),
+        # Overlaps b, but not a, the best of the group: so it opens the next one.
+        "c.json": make_result(name="c", capped=(0.18, 0.16, 0.30)),
+        "d.json": make_result(name="d", capped=(0.30, 0.29, 0.31)),
+        "e.json": make_result(name="e", capped=(0.50, 0.45, 0.55)),
+    }
+    assert places(only_track(results)) == [
+        (1, True, "a"),
+        (1, True, "b"),
+        (3, True, "c"),
+        (3, True, "d"),
+        (5, False, "e"),
+    ]
+
+
+def test_results_of_another_release_task_view_or_subset_are_another_track(make_result):
+    results = {
+        "a.json": make_result(),
+        "same.json": make_result(name="other"),
+        "hash.json": make_result(content_sha256="b" * 64),
+        "name.json": make_result(release="mini"),
+        "task.json": make_result(tasks=("id",)),
+        "view.json": make_result(view="image"),
+        "subset.json": make_result(n_images=100),
+        "whole.json": make_result(n_images=10_000),
+    }
+    sizes = [len(members) for members in standings(results).values()]
+    assert sorted(sizes) == [1, 1, 1, 1, 1, 1, 2]
+
+
+def test_a_result_of_two_tasks_stands_on_two_tracks(make_result):
+    assert [track.task for track in standings({"a.json": make_result(tasks=("ood", "id"))})] == ["id", "ood"]
+
+
+def test_the_order_of_the_results_has_no_influence(make_result):
+    results = {f"{n}.json": make_result(name="same", capped=(0.2, 0.1, 0.3)) for n in range(4)}
+    assert standings(results) == standings(dict(reversed(results.items())))
+
+
+def test_marks_tell_subsets_unanswered_images_and_entries_that_stopped(make_result):
+    results = {
+        "1": make_result(capped=(0.1, 0.1, 0.1), n_images=10_000),
+        "2": make_result(capped=(0.2, 0.2, 0.2), n_images=10_000, n_failed=3),
+        "3": make_result(capped=(0.3, 0.3, 0.3), n_images=10_000, n_failed=3, stopped=True),
+    }
+    assert [standing.marks for standing in only_track(results)] == [(), ("partial",), ("failed",)]
+    assert only_track({"4": make_result(n_images=200)})[0].marks == ("subset",)
+
+
+def test_seconds_per_image_count_the_images_of_all_tasks(make_result):
+    (standing, *_) = standings({"a.json": make_result(tasks=("id", "ood"), n_images=300)}).values()
+    assert standing[0].seconds_per_image == 1.5 / 600
