@@ -63,7 +63,8 @@ def spec_from_json(text: str) -> ReleaseSpec | ImportedSpec:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a validation error as one clause, with a suggestion for a misspelt field."""
-    first = error.errors()[0]
+    # A misspelt field is missing under its right name as well; the first is what the user can see.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     # Union branches and literals add parts that are no field names; a user knows the dotted path only.
     where = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
     if first["type"] == "extra_forbidden":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -61,7 +62,13 @@ def _integer_keys(value: object) -> object:
 
 
 def _seed(value: object) -> object:
-    return int(value, 0) if isinstance(value, str) else value
+    number = value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            number = int(value, 0)
+    if isinstance(number, str) or (isinstance(number, int) and not 0 <= number < 2**128):
+        raise ValueError(f"expected an integer from 0 to 2^128 - 1, found {value!r}; a seed has up to 128 bits")
+    return number
 
 
 class KernelSpec(_Frozen):
