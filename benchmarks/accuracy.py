@@ -1,0 +1,65 @@
+"""Error of the fast float32 images against the float64 reference; run as a program, it prints a table by fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.physics import eq7
+from qpibench.specs import FOLDS, load_spec
+from qpibench.synthesis import get_backend
+
+IMAGES = 300
+"""Images of each fold, three of every kernel."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Largest absolute difference over the reference's peak: of every image, by fold, and of every kernel image."""
+
+    image: dict[int, NDArray[np.float64]]
+    kernel: NDArray[np.float64]
+
+
+def measure(images: int = IMAGES) -> Errors:
+    """Compare images with 1-100 scatterers, and a hundred kernels, of every fold with their references."""
+    backend, _ = get_backend("cpu")
+    of_images, of_kernels = {}, []
+    for fold in FOLDS:
+        spec = load_spec("paper", overrides=[f"kernels.folds=[{fold}]", f"observations_per_kernel={-(-images // 100)}"])
+        kernels = backend.kernels(spec)
+        parameters = [
+            {name: float(getattr(kernels, name)[k]) for name in ("phi1", "B", "phi2", "C")} for k in range(len(kernels))
+        ]
+        observations = backend.observations(spec, kernels, 0, images)
+        of_images[fold] = np.array(
+            [
+                _error(image, eq7.superpose(spec.grid, position, fold=fold, **parameters[kernel]))
+                for image, position, kernel in zip(
+                    observations.image, observations.position_nm, observations.kernel, strict=True
+                )
+            ]
+        )
+        of_kernels += [
+            _error(image, eq7.kernel_image(spec.grid, fold=fold, **parameters[k]))
+            for k, image in enumerate(kernels.image)
+        ]
+    return Errors(of_images, np.array(of_kernels))
+
+
+def _error(image: NDArray[np.float32], expected: NDArray[np.float64]) -> float:
+    return float(np.abs(image - expected).max() / expected.max())
+
+
+def main() -> None:
+    """Print the quantiles."""
+    errors = measure()
+    print("| fold | 50 % | 99 % | all |\n|---|---|---|---|")
+    for name, values in {**errors.image, "kernel images": errors.kernel}.items():
+        print(f"| {name} | " + " | ".join(f"{q:.2g}" for q in np.quantile(values, (0.5, 0.99, 1))) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Superposition: speed on one core and on two, and error. One evaluation is one pixel times one scatterer."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+
+import numpy as np
+import pytest
+
+from benchmarks import accuracy, references
+from qpibench.release.parallel import as_completed
+from qpibench.specs import load_spec
+
+FLOPS = {0: 22, 2: 37, 3: 40, 4: 38, 6: 43}
+"""Floating-point operations of an evaluation by fold, counted in `qpibench.synthesis.superposition._add`; a fused
+multiply-add counts two, everything else, also a root, one."""
+
+
+@pytest.fixture(scope="module")
+def spec():
+    """Every kernel of `paper`, 20 images of each."""
+    return load_spec("paper", overrides=["observations_per_kernel=20"])
+
+
+@pytest.fixture(scope="module")
+def kernels(backend, spec):
+    return backend.kernels(spec)
+
+
+@pytest.fixture
+def one_torch_thread():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def evaluations_by_kernel(backend, spec, kernels):
+    observations = backend.observations(spec, kernels, 0, spec.observation_count)
+    counts = np.bincount(observations.kernel, observations.n_scatterers, minlength=len(kernels))
+    return counts * spec.grid.nx * spec.grid.ny
+
+
+def broadcast(array_library, as_array, backend, kernels):
+    """A function that superposes one image of each of the first ten kernels, two of every fold, and its evaluations."""
+    spec = load_spec("paper", overrides=["observations_per_kernel=1"])
+    drawn = backend.observations(spec, kernels, 0, 10)
+    x, y = as_array(spec.grid.x_nm), as_array(spec.grid.y_nm)
+    scatterers = [as_array(drawn.position_nm[i, : drawn.n_scatterers[i]]) for i in range(10)]
+    parameters = [
+        {"fold": int(kernels.fold[i])} | {name: float(getattr(kernels, name)[i]) for name in ("phi1", "B", "phi2", "C")}
+        for i in range(10)
+    ]
+
+    def run():
+        return [
+            references.superpose(array_library, x, y, position, **kernel)
+            for position, kernel in zip(scatterers, parameters, strict=True)
+        ]
+
+    for image, expected in zip(run(), drawn.image, strict=True):
+        assert np.abs(np.asarray(image) - expected).max() < 1e-4 * expected.max()
+    return run, int(drawn.n_scatterers[:10].sum()) * spec.grid.nx * spec.grid.ny
+
+
+def test_one_core(alternate, report, backend, spec, kernels, request):
+    plain = {
+        "NumPy float64": broadcast(np, np.float64, backend, kernels),
+        "NumPy float32": broadcast(np, np.float32, backend, kernels),
+    }
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        request.getfixturevalue("one_torch_thread")
+        plain["PyTorch float32"] = broadcast(torch, lambda a: torch.tensor(a, dtype=torch.float32), backend, kernels)
+    chains = np.ones((references.CHAINS, 128), np.float32)
+    passes = 80_000
+
+    rounds = alternate(
+        lambda: backend.observations(spec, kernels, 0, spec.observation_count),
+        {name: run for name, (run, _) in plain.items()}
+        | {"FMA": lambda: references.fused_multiply_adds(chains, passes)},
+        rounds=12,
+    )
+
+    by_kernel = evaluations_by_kernel(backend, spec, kernels)
+    rate = by_kernel.sum() / rounds.seconds
+    what = "superposition, one core, mixed `paper` kernels"
+    report("superposition.rate", what, "evaluations/s", rate, at_least=4.5e9)
+    for name, target in {"NumPy float64": 180, "NumPy float32": 45, "PyTorch float32": None}.items():
+        if name in plain:
+            ratio = rate / (plain[name][1] / rounds.reference[name])
+            key = f"superposition.over_{name.lower().replace(' ', '_')}"
+            report(key, f"the same over {name} broadcast", "x", ratio, at_least=target)
+    flops = sum(FLOPS[int(fold)] * count for fold, count in zip(kernels.fold, by_kernel, strict=True))
+    peak = 2 * references.DEPTH * chains.size * passes / rounds.reference["FMA"]
+    report("machine.fma", "fused multiply-adds, one core", "flop/s", peak)
+    report("superposition.of_fma_peak", "share of the FMA peak", "", flops / rounds.seconds / peak)
+
+
+def test_two_cores(alternate, report, backend, spec, kernels):
+    edges = np.linspace(0, spec.observation_count, 33).astype(int)
+    blocks = list(itertools.pairwise(edges.tolist()))
+
+    def superpose(threads):
+        for _ in as_completed(lambda block: backend.observations(spec, kernels, *block), blocks, threads=threads):
+            pass
+
+    rounds = alternate(lambda: superpose(2), {"one": lambda: superpose(1)}, rounds=20)
+
+    ratio = rounds.reference["one"] / rounds.seconds
+    report("superposition.two_cores", "superposition, two cores over one", "x", ratio, at_least=1.9)
+
+
+def test_error_against_float64(benchmark, report):
+    found = benchmark.pedantic(accuracy.measure, rounds=1)
+    for fold, errors in found.image.items():
+        half, nearly_all, worst = np.quantile(errors, (0.5, 0.99, 1))
+        benchmark.extra_info[f"fold {fold}"] = {"50 %": half, "99 %": nearly_all, "100 %": worst}
+    nearly_all = max(np.quantile(errors, 0.99) for errors in found.image.values())
+    worst = max(errors.max() for errors in found.image.values())
+    images = f"error against float64, {accuracy.IMAGES} images of each fold, 1-100 scatterers"
+    report("accuracy.99_percent", f"{images}: 99 % (worst fold)", "of peak", nearly_all, at_most=1e-6)
+    report("accuracy.all", f"{images}: all", "of peak", worst, at_most=3e-6)
+    report("accuracy.kernels", "kernel images against float64: all", "of peak", found.kernel.max(), at_most=1e-7)
