@@ -5,8 +5,9 @@ Both backends implement :class:`Backend`; for the same spec they return the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,3 +83,13 @@ class Backend(Protocol):
         self, spec: ReleaseSpec, kernels: Kernels, start: int, stop: int, *, domain: Domain = "benchmark"
     ) -> Observations:
         """Observations ``start`` to ``stop``; observation i shows kernel i // observations_per_kernel."""
+
+    def fresh(
+        self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
+    ) -> Mapping[str, Any]:
+        """Images ``start`` to ``stop`` of the endless training sequence, with kernels of their own.
+
+        Image i shows kernel i // observations_per_kernel, behind the count of the release too; both are 64-bit
+        numbers. The arrays have the shapes and types of :data:`qpibench.synthesis.stream.FIELDS`, lie in the memory of
+        the backend's device and can be handed on by DLPack.
+        """

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qpibench.errors import UnavailableError
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Domain, Kernels, Observations
-from qpibench.synthesis.draws import draw_kernels, observation_draws
+from qpibench.synthesis.draws import KernelDraws, draw_kernels, observation_draws
 from qpibench.synthesis.flush import flushes_to_zero
+from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.superposition import Coefficients, coefficients, draw_and_superpose, kernel_images
 
 _checked = threading.local()
@@ -43,38 +46,96 @@ class CpuBackend:
     ) -> Observations:
         """Observations ``start`` to ``stop``; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        draws = observation_draws(spec, domain=domain)
-        n_scatterers = np.empty(stop - start, np.int32)
-        position = np.empty((stop - start, draws.most, 2), np.float64)
-        image = np.empty((stop - start, *spec.grid.shape), np.float32)
-        draw_and_superpose(
-            start,
-            draws.per_kernel,
-            draws.count_key,
-            draws.position_key,
-            draws.fewest,
-            draws.most,
-            draws.half_y_nm,
-            draws.half_x_nm,
-            spec.grid.x_nm,
-            spec.grid.y_nm,
-            kernels.fold,
-            _table(spec, domain),
-            n_scatterers,
-            position,
-            image,
+        per_kernel = spec.observations_per_kernel
+        first = start // per_kernel
+        shown = slice(first, (stop - 1) // per_kernel + 1)
+        draws = KernelDraws(
+            fold=kernels.fold[shown],
+            phi1=kernels.phi1[shown],
+            B=kernels.B[shown],
+            phi2=kernels.phi2[shown],
+            C=kernels.C[shown],
         )
+        image = np.empty((stop - start, *spec.grid.shape), np.float32)
+        n_scatterers, position = _observe(spec, domain, start, first, draws.fold, coefficients(draws), image)
         return Observations(
             image=image,
-            kernel=(np.arange(start, stop) // draws.per_kernel).astype(np.int32),
+            kernel=(np.arange(start, stop) // per_kernel).astype(np.int32),
             n_scatterers=n_scatterers,
             position_nm=position,
         )
 
+    def fresh(
+        self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
+    ) -> dict[str, NDArray[Any]]:
+        """Training images ``start`` to ``stop``; see :class:`qpibench.synthesis.contract.Backend`."""
+        _require_gradual_underflow()
+        grid = spec.grid
+        index = np.arange(start, stop)
+        kernel = index // spec.observations_per_kernel
+        first = int(kernel[0])
+        row = kernel - first
+        draws = draw_kernels(spec, domain="training", start=first, stop=int(kernel[-1]) + 1)
+        table = coefficients(draws)
+        # Images of no pixels cost nothing: their scatterers are drawn all the same.
+        image = np.empty((len(index), *(grid.shape if "image" in fields else (0, 0))), np.float32)
+        n_scatterers, position = _observe(spec, "training", start, first, draws.fold, table, image)
+        made: dict[str, NDArray[Any]] = {
+            "image": image,
+            "position_nm": position,
+            "n_scatterers": n_scatterers.astype(np.int64),
+            "fold": draws.fold[row].astype(np.int64),
+            "phi1": draws.phi1[row],
+            "B": draws.B[row],
+            "phi2": draws.phi2[row],
+            "C": draws.C[row],
+            "kernel_index": kernel,
+            "index": index,
+        }
+        if "kernel" in fields:
+            shown = np.empty((len(table), *grid.shape), np.float32)
+            kernel_images(grid.x_nm, grid.y_nm, draws.fold, table, shown)
+            made["kernel"] = shown if len(shown) == len(index) else shown[row]
+        if "activation_map" in fields:
+            made["activation_map"] = np.empty((len(index), *grid.shape), np.float32)
+            activation_maps(
+                map_mode == "paper", grid.size_x_nm, grid.size_y_nm, n_scatterers, position, made["activation_map"]
+            )
+        return {field: made[field] for field in fields}
 
-@functools.lru_cache(maxsize=4)
-def _table(spec: ReleaseSpec, domain: Domain) -> Coefficients:
-    return coefficients(draw_kernels(spec, domain=domain))
+
+def _observe(
+    spec: ReleaseSpec,
+    domain: Domain,
+    start: int,
+    first_kernel: int,
+    fold: NDArray[np.int32],
+    table: Coefficients,
+    image: NDArray[np.float32],
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Fill ``image`` with the observations from ``start`` on; return the numbers and positions of scatterers."""
+    draws = observation_draws(spec, domain=domain)
+    n_scatterers = np.empty(len(image), np.int32)
+    position = np.empty((len(image), draws.most, 2), np.float64)
+    draw_and_superpose(
+        start,
+        draws.per_kernel,
+        draws.count_key,
+        draws.position_key,
+        draws.fewest,
+        draws.most,
+        draws.half_y_nm,
+        draws.half_x_nm,
+        spec.grid.x_nm,
+        spec.grid.y_nm,
+        first_kernel,
+        fold,
+        table,
+        n_scatterers,
+        position,
+        image,
+    )
+    return n_scatterers, position
 
 
 def _require_gradual_underflow() -> None:

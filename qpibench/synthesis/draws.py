@@ -5,6 +5,7 @@ Integers come first, then float64 with + - * / alone, so that every machine draw
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -72,10 +73,15 @@ class KernelDraws:
     C: NDArray[np.float64]
 
 
-def draw_kernels(spec: ReleaseSpec, *, domain: Domain) -> KernelDraws:
-    """Draw the parameters of a spec's kernels."""
-    fold = fold_sequence(spec.kernels.fold_shares())
-    word = _kernel_words(stream_key(domain, spec.seed, "kernel parameters"), len(fold))
+def draw_kernels(spec: ReleaseSpec, *, domain: Domain, start: int = 0, stop: int | None = None) -> KernelDraws:
+    """Draw the parameters of kernels ``start`` to ``stop``, by default those of the release.
+
+    The sequence of kernels has no end: behind those of the release the folds repeat, and the parameters do not.
+    """
+    stop = spec.kernels.count if stop is None else stop
+    period = _fold_period(tuple(spec.kernels.fold_shares().items()))
+    fold = period[np.arange(start, stop) % len(period)]
+    word = _kernel_words(stream_key(domain, spec.seed, "kernel parameters"), start, stop)
     uniform = (word + 0.5) * 2.0**-32
     wavelength = _between(uniform[:, 0], spec.kernels.wavelength_nm)
     decay = _between(uniform[:, 1], spec.kernels.decay_nm)
@@ -88,16 +94,12 @@ def draw_kernels(spec: ReleaseSpec, *, domain: Domain) -> KernelDraws:
     )
 
 
-def fold_sequence(shares: dict[int, int]) -> NDArray[np.int32]:
+@functools.lru_cache(maxsize=4)
+def _fold_period(shares: tuple[tuple[int, int], ...]) -> NDArray[np.int32]:
     """Fold of every kernel: the folds take turns until their shares are used up, so any run of kernels is mixed."""
-    left = dict(shares)
-    sequence: list[int] = []
-    while any(left.values()):
-        turn = [fold for fold in left if left[fold]]
-        sequence += turn
-        for fold in turn:
-            left[fold] -= 1
-    return np.array(sequence, np.int32)
+    fold, share = np.array(shares).T
+    turn = np.concatenate([np.arange(count) for count in share])
+    return np.repeat(fold, share)[np.argsort(turn, kind="stable")].astype(np.int32)
 
 
 def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
@@ -106,8 +108,8 @@ def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArr
 
 
 @nb.njit(cache=True)
-def _kernel_words(key, count):  # type: ignore[no-untyped-def]
-    table = np.empty((count, 4), np.float64)
-    for kernel in range(count):
-        table[kernel] = words(key, 0, 0, kernel)
+def _kernel_words(key, start, stop):  # type: ignore[no-untyped-def]
+    table = np.empty((stop - start, 4), np.float64)
+    for row in range(stop - start):
+        table[row] = words(key, 0, 0, start + row)
     return table

@@ -203,19 +203,23 @@ def draw_and_superpose(  # type: ignore[no-untyped-def]
     half_x,
     x,
     y,
+    first_kernel,
     fold,
     table,
     n_scatterers,
     position,
     image,
 ):
-    """Fill the rows of ``n_scatterers``, ``position`` and ``image`` with the observations from ``start`` on."""
+    """Fill the rows of ``n_scatterers``, ``position`` and ``image`` with the observations from ``start`` on.
+
+    The rows of ``fold`` and ``table`` are the kernels from ``first_kernel`` on.
+    """
     for row in range(len(image)):
         kernel, index = divmod(start + row, per_kernel)
         count = draw_scatterers(index, kernel, count_key, position_key, fewest, most, half_y, half_x, position[row])
         n_scatterers[row] = count
-        ca, sa, freq, phase, decay = table[kernel]
-        superpose(fold[kernel], x, y, position[row], count, ca, sa, freq, phase, decay, image[row])
+        ca, sa, freq, phase, decay = table[kernel - first_kernel]
+        superpose(fold[kernel - first_kernel], x, y, position[row], count, ca, sa, freq, phase, decay, image[row])
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")

@@ -16,8 +16,11 @@ def test_folds_have_equal_shares_and_the_remainder_goes_out_in_order():
 
 def test_a_spec_may_give_counts_of_the_folds():
     shares = "kernels.fold_counts={0=12, 2=27, 3=19, 4=24, 6=18}"
-    fold = draw_kernels(load_spec("paper", overrides=[shares]), domain="benchmark").fold
-    assert [int((fold == value).sum()) for value in (0, 2, 3, 4, 6)] == [12, 27, 19, 24, 18]
+    spec = load_spec("paper", overrides=[shares, "observations_per_kernel=1"])
+    backend, _ = get_backend("cpu")
+    kernels = backend.kernels(spec)
+    assert [int((kernels.fold == value).sum()) for value in (0, 2, 3, 4, 6)] == [12, 27, 19, 24, 18]
+    assert backend.observations(spec, kernels, 0, 100).kernel.tolist() == list(range(100))
 
 
 def test_parameters_fill_their_ranges():

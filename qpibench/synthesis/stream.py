@@ -1,0 +1,157 @@
+"""Fresh batches without end, for training: what every step of a stream contains, and how it is made ahead of its use.
+
+Image i of a stream is a pure function of (spec, images per kernel, i), and step k of batch size n holds the images k n
+to (k + 1) n: where a run stopped is one number, and neither the batch size nor the threads nor the device change the
+sequence. All images are drawn in the training domain, which shares no draw with any release's test data.
+
+By default every image has a kernel of its own, because networks gain most from kernels that they have not seen; the
+folds take turns as in the release.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+from qpibench.errors import UsageError
+from qpibench.physics.activation import MAP_MODES
+from qpibench.specs import ReleaseSpec, load_spec
+from qpibench.synthesis.backends import get_backend
+from qpibench.synthesis.contract import Backend
+
+FIELDS = (
+    "image",
+    "kernel",
+    "activation_map",
+    "position_nm",
+    "n_scatterers",
+    "fold",
+    "phi1",
+    "B",
+    "phi2",
+    "C",
+    "kernel_index",
+    "index",
+)
+"""What a batch of n images contains, or a choice of it.
+
+- ``image``, ``kernel``, ``activation_map`` (n, y, x) float32: the observation, the kernel that it shows, and where its
+  scatterers are,
+- ``position_nm`` (n, scatterer, 2) float64: x and y, padded with NaN,
+- ``n_scatterers``, ``fold`` (n,) int64,
+- ``phi1``, ``B``, ``phi2``, ``C`` (n,) float64: the kernel's parameters in rad, rad/nm, rad and 1/nm^2,
+- ``kernel_index``, ``index`` (n,) int64: the places of kernel and image in the endless sequence.
+"""
+
+IMAGES = 2**63 - 1
+"""Images in the endless sequence: their numbers are signed 64-bit integers."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshBatches:
+    """The batches of a stream by their step; made by :func:`fresh_batches`.
+
+    Calling it is safe from several threads at once.
+    """
+
+    spec: ReleaseSpec
+    batch_size: int
+    fields: tuple[str, ...]
+    map_mode: str
+    backend: Backend
+
+    def __call__(self, step: int) -> Mapping[str, Any]:
+        """The arrays of a step, in the memory of the backend's device; see :data:`FIELDS`."""
+        start = step * self.batch_size
+        return self.backend.fresh(self.spec, start, start + self.batch_size, fields=self.fields, map_mode=self.map_mode)
+
+    def check(self, step: int) -> int:
+        """A step's number as an integer.
+
+        Raises
+        ------
+        UsageError
+            If there is no such step.
+        """
+        return whole_number("step", step, 0, IMAGES // self.batch_size - 1)
+
+
+def fresh_batches(
+    spec: str | Path | ReleaseSpec,
+    *,
+    device: str = "cpu",
+    batch_size: int = 256,
+    fields: Sequence[str] = FIELDS,
+    map_mode: str = "exact",
+    images_per_kernel: int = 1,
+) -> FreshBatches:
+    """Describe a stream; for the parameters see :func:`qpibench.synthesis.torch_stream.stream`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such spec, device, field or mode, or a number is out of range.
+    UnavailableError
+        If the device is ``"cuda"`` and cannot be had.
+    """
+    if isinstance(spec, str | Path):
+        spec = load_spec(spec)
+    if not isinstance(spec, ReleaseSpec):
+        raise UsageError(f"A stream needs the name or the file of a spec or a ReleaseSpec, not {type(spec).__name__}.")
+    unknown = [field for field in fields if field not in FIELDS]
+    if unknown or not fields:
+        wrong = f"A batch has no field '{unknown[0]}'" if unknown else "A batch needs at least one field"
+        raise UsageError(f"{wrong}; choose among {', '.join(FIELDS)}.")
+    if map_mode not in MAP_MODES:
+        raise UsageError(f"There is no activation map mode {map_mode!r}; choose one of {', '.join(MAP_MODES)}.")
+    per_kernel = whole_number("images_per_kernel", images_per_kernel, 1, 2**31 - 1)
+    return FreshBatches(
+        # The limits of a release's file do not bind a stream, so this copy is not validated again.
+        spec=spec.model_copy(update={"observations_per_kernel": per_kernel}),
+        batch_size=whole_number("batch_size", batch_size, 1, 2**31 - 1),
+        fields=tuple(fields),
+        map_mode=map_mode,
+        backend=get_backend(device)[0],
+    )
+
+
+def ahead(function: Callable[[int], Answer], steps: Iterator[int], *, threads: int) -> Generator[Answer, None, None]:
+    """Apply a function to steps on several threads; yield the answers in order.
+
+    At most ``threads + 1`` answers are being made or wait while the consumer holds its own.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="qpibench-stream")
+    try:
+        waiting = deque(pool.submit(function, step) for step in islice(steps, threads + 1))
+        for step in steps:
+            waiting.append(pool.submit(function, step))
+            # Yielded without a name, which would keep it alive until the next one is asked for.
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    count: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return count
+
+
+def whole_number(name: str, value: object, low: int, high: int) -> int:
+    """Check an option that must be a whole number from ``low`` to ``high``."""
+    try:
+        number = value.__index__()  # type: ignore[attr-defined]
+    except AttributeError:
+        number = None
+    if number is None or isinstance(value, bool) or not low <= number <= high:
+        raise UsageError(f"{name} must be a whole number from {low} to {high}, found {value!r}.")
+    return int(number)

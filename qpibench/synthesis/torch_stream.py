@@ -1,0 +1,172 @@
+"""A stream as PyTorch tensors: an endless iterator, and a data set for `DataLoader`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from qpibench.errors import UnavailableError, UsageError
+from qpibench.specs import ReleaseSpec
+from qpibench.synthesis.stream import FIELDS, FreshBatches, ahead, fresh_batches, processors, whole_number
+
+try:
+    import torch
+    from torch.utils.data import IterableDataset, get_worker_info
+    from torch.utils.dlpack import from_dlpack
+except ModuleNotFoundError as error:
+    raise UnavailableError(
+        f"A stream gives tensors and needs PyTorch ({error}): pip install 'qpibench[torch]'."
+    ) from None
+
+
+def stream(
+    spec: str | Path | ReleaseSpec,
+    *,
+    device: str = "cpu",
+    batch_size: int = 256,
+    start: int = 0,
+    fields: Sequence[str] = FIELDS,
+    map_mode: str = "exact",
+    images_per_kernel: int = 1,
+    threads: int | None = None,
+) -> Stream:
+    """Fresh training batches without end.
+
+    Every image is drawn in the training domain of the spec's seed, so none is part of a release's test data. The
+    images are numbered: image i is the same for any batch size, number of threads or workers and device, bit for bit.
+
+    Parameters
+    ----------
+    spec
+        Name of a shipped spec, path of a TOML file, or a spec. The number of kernels and of observations per kernel
+        mean nothing here, except that the shares of the folds repeat after as many kernels.
+    device
+        Where the batches are made and stay: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one.
+    batch_size
+        Images in a batch.
+    start
+        The step to begin with; a run that was stopped after k batches goes on with ``start=k``.
+    fields
+        What a batch contains, a choice of :data:`qpibench.synthesis.stream.FIELDS`; what is left out is not computed.
+    map_mode
+        How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
+        :func:`qpibench.physics.activation.activation_map`.
+    images_per_kernel
+        How many images in a row show the same kernel.
+    threads
+        CPU only: how many threads make batches ahead of their use; as many as there are processors if None, shared
+        among the workers of a `DataLoader`. About ``threads + 2`` batches are in memory.
+
+    Returns
+    -------
+    Stream
+        Batches as dictionaries of tensors, every field with a leading batch axis.
+
+    Raises
+    ------
+    UsageError
+        If there is no such spec, device, field or mode, or a number is out of range.
+    UnavailableError
+        If the device is ``"cuda"`` and cannot be had.
+
+    Examples
+    --------
+    >>> import qpibench
+    >>> batches = qpibench.stream("paper", batch_size=8, threads=1)
+    >>> batch = next(batches)
+    >>> batch["image"].shape, batches.step
+    (torch.Size([8, 64, 64]), 1)
+    >>> batches.close()
+    """
+    batches = fresh_batches(
+        spec,
+        device=device,
+        batch_size=batch_size,
+        fields=fields,
+        map_mode=map_mode,
+        images_per_kernel=images_per_kernel,
+    )
+    if threads is not None:
+        threads = whole_number("threads", threads, 1, 1024)
+    return Stream(batches, start=start, threads=threads)
+
+
+class Stream(IterableDataset[dict[str, torch.Tensor]]):
+    """An endless iterator of batches, made by :func:`stream`.
+
+    It is an iterator as it stands, and a data set for ``DataLoader(stream, batch_size=None, num_workers=w)``: each of
+    w workers makes every w-th batch, and they arrive in order. The loader's workers start with copies of the stream,
+    so its step stays as it was: count the batches, and `seek` before the loader is iterated over again.
+    """
+
+    def __init__(self, batches: FreshBatches, *, start: int = 0, stride: int = 1, threads: int | None = None) -> None:
+        self.batches = batches
+        self.stride = stride
+        self.threads = threads
+        self._waiting: Generator[Mapping[str, Any], None, None] | None = None
+        self.seek(start)
+
+    @property
+    def step(self) -> int:
+        """Number of the next batch, all that is needed to resume."""
+        return self._step
+
+    def seek(self, step: int) -> Self:
+        """Go to a step; return the stream itself.
+
+        Raises
+        ------
+        UsageError
+            If it is not a whole number from 0 to the last image's.
+        """
+        step = self.batches.check(step)
+        self.close()
+        self._step = step
+        return self
+
+    def batch(self, step: int) -> dict[str, torch.Tensor]:
+        """The batch of any step, made at once in this thread; the stream stays where it is."""
+        return _tensors(self.batches(self.batches.check(step)))
+
+    def close(self) -> None:
+        """Stop making batches ahead and forget those that wait; the next batch starts it again."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.close()
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        worker = get_worker_info()
+        if worker is None:
+            return self
+        if self.batches.backend.name != "cpu":
+            raise UsageError("Batches made on the GPU cannot come from a DataLoader's workers; use num_workers=0.")
+        threads = self.threads or max(1, processors() // worker.num_workers)
+        return Stream(self.batches, start=self.step + worker.id, stride=worker.num_workers, threads=threads)
+
+    def __next__(self) -> dict[str, torch.Tensor]:
+        if self._waiting is None:
+            self._waiting = self._ahead()
+        try:
+            batch = _tensors(next(self._waiting))
+        except BaseException:
+            self.close()
+            raise
+        self._step += self.stride
+        return batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_waiting": None}
+
+    def _ahead(self) -> Generator[Mapping[str, Any], None, None]:
+        steps = itertools.count(self._step, self.stride)
+        if self.batches.backend.name == "cpu":
+            return ahead(self.batches, steps, threads=self.threads or processors())
+        # A GPU works ahead by itself: its batches are queued in the order of the consumer's own work.
+        return (self.batches(step) for step in steps)
+
+
+def _tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Tensors in the arrays' own memory, on their device."""
+    return {field: from_dlpack(array) for field, array in arrays.items()}
