@@ -170,14 +170,14 @@ def create(
         path, "w", libver=_LIBVER, locking=False, alignment_threshold=_PAGE, alignment_interval=_PAGE
     ) as file:
         file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["name"] = spec.name
-        file.attrs["spec"] = spec.canonical_json()
-        file.attrs["package_version"] = __version__
+        file.attrs["name"] = _text(spec.name)
+        file.attrs["spec"] = _text(spec.canonical_json())
+        file.attrs["package_version"] = _text(__version__)
         scales = {}
         for array in layout.values():
             dataset = _create_dataset(file, array, compress=compress)
-            dataset.attrs["units"] = array.units
-            dataset.attrs["long_name"] = array.long_name
+            dataset.attrs["units"] = _text(array.units)
+            dataset.attrs["long_name"] = _text(array.long_name)
             if array.is_coordinate:
                 dataset.make_scale(array.field)
                 scales[array.name] = dataset
@@ -186,6 +186,38 @@ def create(
                 if dim not in scales:
                     scales[dim] = _dimension(file, dim, length)
                 dataset.dims[axis].attach_scale(scales[dim])
+
+
+def file_bytes(layout: Mapping[str, Array], spec: ReleaseSpec | ImportedSpec) -> int:
+    """Bytes that a file has room in, compressed or not: the values, and generously what HDF5 needs to find them."""
+    values = sum(array.nbytes for array in layout.values())
+    chunks = sum(array.shape[0] for array in layout.values() if len(array.shape) > 1)
+    return values + 128 * chunks + len(spec.canonical_json()) + (1 << 20)
+
+
+def sign(path: Path, array_digests: Mapping[str, str], content: str) -> None:
+    """Write the digests of all arrays, by name, and the content digest: the file is a release from now on."""
+    with h5py.File(path, "r+", libver=_LIBVER, locking=False) as file:
+        for name, digest in array_digests.items():
+            file[name].attrs["sha256"] = _text(digest)
+        file.attrs["content_sha256"] = _text(content)
+
+
+def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str | int]:
+    """The attributes of a file or a dataset that the layout knows, as far as they are there."""
+    names = ("format_version", "name", "spec", "package_version", "content_sha256", "sha256")
+    found = {name: item.attrs[name] for name in names if name in item.attrs}
+    return {
+        name: value.decode("ascii", "replace") if isinstance(value, bytes) else int(value)
+        for name, value in found.items()
+        if isinstance(value, (bytes, int, np.integer))
+    }
+
+
+def _text(value: str) -> np.bytes_:
+    # Of fixed length, and so within the header and its checksum. Texts of variable length lie in a heap without one,
+    # and HDF5 may read a damaged heap for ever.
+    return np.bytes_(value.encode("ascii"))
 
 
 def _create_dataset(file: h5py.File, array: Array, *, compress: bool) -> h5py.Dataset:
@@ -240,14 +272,15 @@ def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
                 f"'{file.filename}': {name} is {dataset.dtype.str} of shape {shape};"
                 f" {array.dtype} of shape {array.shape} is expected."
             )
-        found[name] = replace(array, offset=dataset.id.get_offset(), sha256=dataset.attrs.get("sha256"))
+        digest = attributes(dataset).get("sha256")
+        found[name] = replace(array, offset=dataset.id.get_offset(), sha256=None if digest is None else str(digest))
     return found
 
 
 def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != ndim:
-        raise InvalidDataError(f"'{file.filename}' has no array {name} with {ndim} dimension(s).")
+        raise InvalidDataError(f"'{file.filename}' is not a complete release: {name} is missing or damaged.")
     return tuple(dataset.shape)
 
 

@@ -21,6 +21,8 @@ from qpibench.release.layout import Array, raw
 class Partial:
     """A locked temporary file ``.NAME.partial`` beside the target, with its journal ``.NAME.journal``.
 
+    The lock covers ``.NAME.compressed.partial`` too, the compressed copy if there is to be one.
+
     The journal is text: a line that names the release, then a line ``BLOCK HEXDIGESTS`` for every block that is in the
     file. A line that was cut off by a crash is ignored.
 
@@ -33,6 +35,7 @@ class Partial:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = target.with_name(f".{target.name}.partial")
+        self.compressed_path = target.with_name(f".{target.name}.compressed.partial")
         self.journal_path = target.with_name(f".{target.name}.journal")
         try:
             self.fd = _open_locked(self.path)
@@ -89,59 +92,58 @@ class Partial:
         os.write(self._journal, f"{block} {digests.hex()}\n".encode())
 
     @contextmanager
-    def claim(self, needed: int) -> Iterator[None]:
-        """Claim the place on the disk for a file that is laid out meanwhile; remove it and say so if that fails.
+    def claim(self, path: Path, needed: int) -> Iterator[None]:
+        """Claim space on the disk for a file that HDF5 lays out meanwhile, because HDF5 does not survive a full disk.
 
         Parameters
         ----------
+        path
+            The file to be laid out.
         needed
-            Bytes that the values take, for the message.
+            Bytes to claim; what HDF5 does not use it gives back when the file is closed for the last time.
+
+        Raises
+        ------
+        QpibenchError
+            If there is not room enough; the file is removed then.
         """
         try:
+            _allocate(path, needed)
             yield
-            self._allocate()
+            _allocate(path, needed)
         except OSError as error:
-            free = shutil.disk_usage(self.target.parent).free
-            self.discard()
+            path.unlink(missing_ok=True)
+            free = shutil.disk_usage(path.parent).free
             raise QpibenchError(
                 f"'{self.target}' does not fit: it needs {needed:,} bytes and {free:,} are available"
-                f" ({os.strerror(error.errno) if error.errno else error})."
+                f" ({error.strerror or error})."
             ) from None
 
-    def _allocate(self) -> None:
-        # A file system that cannot reserve space (or macOS, which has no such call) shows a full disk while writing.
-        with suppress(AttributeError):
-            try:
-                os.posix_fallocate(self.fd, 0, os.fstat(self.fd).st_size)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                    raise
-
-    @contextmanager
-    def companion(self, kind: str) -> Iterator[Path]:
-        """Path of another temporary file beside the target, removed in the end unless committed."""
-        path = self.target.with_name(f".{self.target.name}.{kind}.partial")
-        try:
-            yield path
-        finally:
+    def discard(self) -> None:
+        """Remove every temporary file."""
+        for path in (self.journal_path, self.compressed_path, self.path):
             path.unlink(missing_ok=True)
 
-    def discard(self) -> None:
-        """Remove the file and its journal."""
-        self.journal_path.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
-
-    def commit(self, finished: Path | None = None) -> None:
-        """Give the file (or `finished`, a copy of it) the target's name, safely on the disk, and remove the rest."""
-        if finished is None:
-            os.fsync(self.fd)
-            self.path.replace(self.target)
-        else:
-            _sync(finished)
-            finished.replace(self.target)
-            self.path.unlink()
-        self.journal_path.unlink(missing_ok=True)
+    def commit(self, finished: Path) -> None:
+        """Give a finished file, this one or a copy, the target's name, safely on the disk, and remove all else."""
+        _sync(finished)
+        finished.replace(self.target)
+        self.discard()
         _sync(self.target.parent)
+
+
+def _allocate(path: Path, size: int) -> None:
+    # A file system that cannot reserve space (or macOS, which has no such call) shows a full disk while writing.
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except AttributeError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(fd)
 
 
 def _sync(path: Path) -> None:

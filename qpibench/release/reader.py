@@ -73,12 +73,12 @@ class Release:
         self._file: h5py.File | None = None
         with _open_hdf5(path) as file:
             try:
-                attributes = dict(file.attrs)
+                attributes = layout.attributes(file)
                 self.format_version = _check_version(path, attributes)
                 self.name, self.spec = _read_spec(path, attributes)
                 self.grid: Grid = self.spec.grid
                 self.arrays = layout.locate(file, self.grid)
-            except (OSError, RuntimeError, KeyError, ValueError) as error:
+            except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
                 raise InvalidDataError(f"'{path}' is damaged: {error}.") from None
         self.content_sha256 = str(attributes["content_sha256"])
         self.package_version = str(attributes.get("package_version", ""))
@@ -254,9 +254,9 @@ def _open_hdf5(path: Path) -> h5py.File:
         raise InvalidDataError(f"'{path}' is {problem}: HDF5 cannot open it.") from None
 
 
-def _check_version(path: Path, attributes: dict[str, Any]) -> int:
+def _check_version(path: Path, attributes: dict[str, str | int]) -> int:
     version = attributes.get("format_version")
-    if not isinstance(version, (int, np.integer)) or "spec" not in attributes:
+    if not isinstance(version, int) or "spec" not in attributes:
         raise InvalidDataError(f"'{path}' is an HDF5 file but not a qpibench release.")
     if version > layout.FORMAT_VERSION:
         raise InvalidDataError(
@@ -266,10 +266,10 @@ def _check_version(path: Path, attributes: dict[str, Any]) -> int:
         raise InvalidDataError(
             f"'{path}' is an interrupted release without content_sha256; generate it again or resume."
         )
-    return int(version)
+    return version
 
 
-def _read_spec(path: Path, attributes: dict[str, Any]) -> tuple[str, ReleaseSpec | ImportedSpec]:
+def _read_spec(path: Path, attributes: dict[str, str | int]) -> tuple[str, ReleaseSpec | ImportedSpec]:
     spec = spec_from_json(str(attributes["spec"]))
     if attributes.get("name") != spec.name:
         raise InvalidDataError(f"'{path}' is damaged: its name is not the name in its spec, '{spec.name}'.")

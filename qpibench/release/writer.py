@@ -63,8 +63,8 @@ def write_release(
     overwrite
         Allow to replace an existing target. With `resume`, complete an interrupted run that was to replace it.
     compression
-        ``"gzip"`` compresses images and positions; the file cannot be memory-mapped then. Needs the space of the
-        uncompressed file for a while.
+        ``"gzip"`` compresses images and positions; the file cannot be memory-mapped then. While it is written it takes
+        twice the space of the uncompressed file.
     progress
         Called with the number of observations that are done and their total.
 
@@ -85,7 +85,7 @@ def write_release(
     target = Path(path)
     if resume and not overwrite and target.exists():
         return _finished(target, spec)
-    _check_target(target, overwrite=overwrite)
+    _check_request(target, overwrite=overwrite, compression=compression)
     with Partial(target) as partial:
         kernels = backend.kernels(spec)
         return _write(
@@ -140,7 +140,7 @@ def write_imported(
         As in :func:`write_release`.
     """
     target = Path(path)
-    _check_target(target, overwrite=overwrite)
+    _check_request(target, overwrite=overwrite, compression=compression)
     if not len(observations):
         raise InvalidDataError(f"Release '{spec.name}' has no observations.")
     if observations.kernel.min() < 0 or observations.kernel.max() >= len(kernels):
@@ -153,16 +153,20 @@ def write_imported(
         return Observations(**{name: identity.canonical(values[start:stop]) for name, values in fields})
 
     with Partial(target) as partial:
-        return _write(
-            spec,
-            partial,
-            kernels,
-            take,
-            observation_kernel=observations.kernel,
-            max_scatterers=observations.position_nm.shape[1],
-            compression=compression,
-            progress=progress,
-        )
+        try:
+            return _write(
+                spec,
+                partial,
+                kernels,
+                take,
+                observation_kernel=observations.kernel,
+                max_scatterers=observations.position_nm.shape[1],
+                compression=compression,
+                progress=progress,
+            )
+        except BaseException:
+            partial.discard()
+            raise
 
 
 def _finished(target: Path, spec: ReleaseSpec) -> str:
@@ -174,7 +178,9 @@ def _finished(target: Path, spec: ReleaseSpec) -> str:
         return release.content_sha256
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+def _check_request(target: Path, *, overwrite: bool, compression: str | None) -> None:
+    if compression not in (None, "gzip"):
+        raise UsageError(f"There is no compression '{compression}'; choose gzip, or none.")
     if target.is_dir() or not target.name:
         raise UsageError(f"'{target}' is a folder; name the file to write.")
     if not target.parent.is_dir():
@@ -208,23 +214,14 @@ def _write(
         for name, column in values.items():
             digests[name] = identity.array_digest(arrays[name], identity.hash_blocks(arrays[name], column))
         content = identity.content_digest(spec.canonical_json(), digests)
-        if compression is None:
-            _sign(partial.path, digests, content)
-            partial.commit()
-        else:
-            with partial.companion("compressed") as compressed:
-                _compress(partial.path, compressed, arrays, spec)
-                _sign(compressed, digests, content)
-                partial.commit(compressed)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Interrupted; what is written of '{partial.target}' is kept and can be resumed."
-        ) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise QpibenchError(
-            f"Writing '{partial.target}' failed: {reason}; what is written is kept and can be resumed."
-        ) from error
+        finished = partial.path if compression is None else _compressed(spec, partial, arrays)
+        layout.sign(finished, digests, content)
+        partial.commit(finished)
+    except (KeyboardInterrupt, OSError) as error:
+        kept = "what is written is kept and can be resumed" if isinstance(spec, ReleaseSpec) else "nothing is kept"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"Writing '{partial.target}' was interrupted; {kept}.") from None
+        raise QpibenchError(f"Writing '{partial.target}' failed: {error.strerror or error}; {kept}.") from error
     return content
 
 
@@ -248,7 +245,7 @@ def _prepare(
             if arrays.keys() == expected.keys():
                 return arrays, done
     partial.journal_path.unlink(missing_ok=True)
-    with partial.claim(sum(array.nbytes for array in expected.values())):
+    with partial.claim(partial.path, layout.file_bytes(expected, spec)):
         layout.create(partial.path, expected, spec)
     return _locate(partial.path, spec.grid), {}
 
@@ -308,17 +305,14 @@ def _write_blocks(
     return digests
 
 
-def _compress(source: Path, finished: Path, arrays: Mapping[str, Array], spec: ReleaseSpec | ImportedSpec) -> None:
-    layout.create(finished, arrays, spec, compress=True)
-    with h5py.File(source, "r", locking=False) as plain, h5py.File(finished, "r+", locking=False) as packed:
+def _compressed(spec: ReleaseSpec | ImportedSpec, partial: Partial, arrays: Mapping[str, Array]) -> Path:
+    """Write a compressed copy of the file, without its digests."""
+    path = partial.compressed_path
+    with partial.claim(path, layout.file_bytes(arrays, spec)):
+        layout.create(path, arrays, spec, compress=True)
+    with h5py.File(partial.path, "r", locking=False) as plain, h5py.File(path, "r+", locking=False) as packed:
         for name, array in arrays.items():
             for block in range(identity.block_count(array)):
                 start, stop = identity.block_rows(array, block)
                 packed[name][start:stop] = plain[name][start:stop]
-
-
-def _sign(path: Path, digests: Mapping[str, str], content: str) -> None:
-    with h5py.File(path, "r+", locking=False) as file:
-        for name, digest in digests.items():
-            file[name].attrs["sha256"] = digest
-        file.attrs["content_sha256"] = content
+    return path

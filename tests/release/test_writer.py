@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -57,9 +58,15 @@ def test_a_release_holds_what_the_backend_computes(small_release, truth):
                 assert file[group][name].dtype == values.dtype
 
 
-def test_only_the_release_itself_remains_in_the_folder(tmp_path, spec, fake_backend):
-    write_release(spec, tmp_path / "a.h5", backend=fake_backend())
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_only_the_release_itself_remains_in_the_folder(tmp_path, spec, fake_backend, compression):
+    write_release(spec, tmp_path / "a.h5", backend=fake_backend(), compression=compression)
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_a_release_takes_little_more_space_than_its_values(small_release):
+    values = sum(array.nbytes for array in open_release(small_release).arrays.values())
+    assert small_release.stat().st_size < values + 60_000
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -280,6 +287,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert peaks[1] - peaks[0] < 4_000
 
 
+def test_an_unknown_compression_is_refused(tmp_path, spec, fake_backend):
+    with pytest.raises(UsageError, match="no compression 'zip'"):
+        write_release(spec, tmp_path / "a.h5", backend=fake_backend(), compression="zip")
+
+
 def imported(spec_of_grid):
     grid = spec_of_grid.grid
     spec = ImportedSpec(name="imported", files_sha256=("0" * 64,), axis_order="x_first", grid=grid)
@@ -336,6 +348,9 @@ def test_arrays_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, spec):
     with pytest.raises(InvalidDataError, match="kernel that is not among 3"):
         write_imported(source, tmp_path / "a.h5", kernels, observations)
     observations.kernel[5] = 0
+    ragged = replace(observations, position_nm=np.zeros((20, 2, 3)))
+    with pytest.raises(InvalidDataError, match="position_nm"):
+        write_imported(source, tmp_path / "a.h5", kernels, ragged)
     other_grid = source.model_copy(update={"grid": Grid(ny=5, nx=5, size_y_nm=1, size_x_nm=1)})
     with pytest.raises(InvalidDataError, match="kernels/image"):
         write_imported(other_grid, tmp_path / "a.h5", kernels, observations)
