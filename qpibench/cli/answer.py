@@ -147,6 +147,8 @@ def _sentence(error: BaseException) -> tuple[str, int]:
 
 def _of_click(error: click.ClickException) -> str:
     message = error.format_message()
+    if not message.endswith((".", "?")):
+        message += "."
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message} See '{context.command_path} --help'."
 

@@ -19,10 +19,9 @@ def command(*, path: Path) -> Answer:
     qpibench new my_model.py
     """
     from qpibench.evaluation.model_template import TEMPLATE
+    from qpibench.evaluation.whole_file import write_whole
 
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.replace("{name}", path.name))
-    except FileExistsError:
-        raise UsageError(f"'{path}' exists already; choose another name.") from None
+    if path.exists():
+        raise UsageError(f"'{path}' exists already; choose another name.")
+    write_whole(path, TEMPLATE.replace("{name}", path.name).encode(), what="Model")
     return Answer(text=f"{path}\nTest it with: qpibench check {path}", fields={"path": str(path)})
