@@ -166,9 +166,7 @@ def draw_panel(panel: Panel, grid: Grid) -> str:
         lower = top - 0.62 - height_of_panel
         transform = spectrum(panel.image, grid)
         _draw_spectrum(axes(lower, height_of_panel), transform, panel, grid)
-        _draw_colour_bar(
-            axes(lower - 0.52, 0.08), transform, SPECTRUM, panel.spectrum_limits, r"$\log_{10}$(|FFT| / nm$^2$)"
-        )
+        _draw_colour_bar(axes(lower - 0.52, 0.08), transform, SPECTRUM, panel.spectrum_limits, "log₁₀ (|FFT| / nm²)")
         return _svg(figure, f"{panel.title}: image and log FFT")
 
 
