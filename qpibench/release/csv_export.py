@@ -61,7 +61,7 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
                 os.ftruncate(partial.fd, 0)
                 with open(partial.fd, "w", encoding="ascii", newline="\n", closefd=False) as file:
                     _write(file, release, kernel, rows)
-                partial.commit()
+                partial.commit(partial.path)
             except BaseException:
                 partial.discard()
                 raise

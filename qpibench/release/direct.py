@@ -31,7 +31,8 @@ class DirectWriter:
     def write(self, position: int, values: memoryview) -> None:
         """Write bytes at a position of the file."""
         size = len(values)
-        if self._is_direct and self._direct_fd is not None and not (size % mmap.PAGESIZE or position % mmap.PAGESIZE):
+        whole_pages = size > 0 and not (size % mmap.PAGESIZE or position % mmap.PAGESIZE)
+        if self._is_direct and self._direct_fd is not None and whole_pages:
             pages = self._pages(size)
             pages[:size] = values
             try:
