@@ -63,7 +63,7 @@ def verify_release(
         count = _counter(release.observation_count * (1 if backend is None else 2), progress)
         stored = _stored_digests(release, threads, count)
         if backend is not None and isinstance(spec, ReleaseSpec):
-            _compare(release, stored, _generated_digests(spec, backend, release.arrays, threads, count))
+            _compare(release, stored, _generated_digests(spec, backend, threads, count))
         digests = {name: identity.array_digest(array, stored[name]) for name, array in release.arrays.items()}
         content = identity.content_digest(spec.canonical_json(), digests)
         if content != release.content_sha256:
@@ -131,7 +131,7 @@ def _stored_digests(release: Release, threads: int | None, count: Callable[[int]
 
 
 def _generated_digests(
-    spec: ReleaseSpec, backend: Backend, found: dict[str, Array], threads: int | None, count: Callable[[int], None]
+    spec: ReleaseSpec, backend: Backend, threads: int | None, count: Callable[[int], None]
 ) -> BlockDigests:
     kernels = backend.kernels(spec)
     arrays, values = contents(spec, kernels, observation_kernel(spec), spec.scatterers.max)

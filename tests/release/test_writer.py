@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -73,6 +74,14 @@ def test_a_release_takes_little_more_space_than_its_values(small_release):
 def test_the_hash_does_not_depend_on_the_number_of_threads(tmp_path, spec, fake_backend, small_release, threads):
     content = write_release(spec, tmp_path / "a.h5", backend=fake_backend(), threads=threads)
     assert content == open_release(small_release).content_sha256
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system writes in the ordinary way anyway")
+def test_the_hash_does_not_depend_on_how_the_system_writes(tmp_path, spec, fake_backend, small_release, monkeypatch):
+    monkeypatch.delattr(os, "O_DIRECT")
+    monkeypatch.delattr(os, "posix_fallocate")
+    write_release(spec, tmp_path / "a.h5", backend=fake_backend())
+    assert verify_release(tmp_path / "a.h5") == open_release(small_release).content_sha256
 
 
 def test_the_hash_depends_on_the_spec(tmp_path, another_spec, fake_backend, small_release):
