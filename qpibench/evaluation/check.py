@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from qpibench.errors import QpibenchError
 from qpibench.evaluation.entries import find_entry
-from qpibench.evaluation.failure import ModelFailure
-from qpibench.evaluation.isolated import IsolatedModel, Limits, TrainingRows
+from qpibench.evaluation.isolation.failure import ModelFailure
+from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
 from qpibench.physics import eq7
 from qpibench.specs import Grid
 from qpibench.synthesis.contract import Observations

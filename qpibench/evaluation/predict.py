@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.environment import environment
-from qpibench.evaluation.failure import ModelFailure
-from qpibench.evaluation.isolated import IsolatedModel, Limits, TrainingRows
+from qpibench.evaluation.isolation.failure import ModelFailure
+from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record
 from qpibench.evaluation.result import ModelRecord, Run
 from qpibench.tasks import VIEWS, Batch, allows, subset, view_batch

@@ -70,7 +70,8 @@ def _held_out_kernels(fold: NDArray[np.int32], fraction: float, seed: int) -> ND
 
 def _share(size: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
     """The given fraction of each size, to the nearest integer, halves up."""
-    return np.floor(size * fraction + 0.5).astype(np.int64)
+    share: NDArray[np.int64] = np.floor(size * fraction + 0.5).astype(np.int64)
+    return share
 
 
 def _order(count: int, seed: int, tag: str) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from qpibench.evaluation.protocol import Channel, ProtocolError
+from qpibench.evaluation.isolation.protocol import Channel, ProtocolError
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_truth_and_prediction_share_their_limits_and_the_difference_is_symmetric
         assert "≥" in prediction
         assert "≥" not in truth
         low, high = limits(difference)
-        assert low == "−" + high  # noqa: RUF001
+        assert low == "−" + high
 
 
 def test_wavevector_axes_say_that_two_pi_is_included(html):
@@ -318,9 +318,9 @@ def test_a_report_in_a_missing_folder_is_refused(tmp_path, whole, release):
         (0.07312, "0.0731"),
         (31.24, "31.2"),
         (4321.0, "4321"),
-        (5.104e-4, "5.10×10⁻⁴"),  # noqa: RUF001
-        (-0.25, "−0.250"),  # noqa: RUF001
-        (2.5e7, "2.50×10⁷"),  # noqa: RUF001
+        (5.104e-4, "5.10×10⁻⁴"),
+        (-0.25, "−0.250"),
+        (2.5e7, "2.50×10⁷"),
     ],
 )
 def test_numbers_have_three_significant_digits(value, text):
@@ -329,5 +329,5 @@ def test_numbers_have_three_significant_digits(value, text):
 
 def test_an_interval_has_the_decimals_and_the_power_of_its_value():
     assert interval(Interval(value=0.0731, low=0.07, high=0.1)) == ("0.0731", "[0.0700, 0.1000]")
-    assert interval(Interval(value=5.1e-4, low=0.0, high=1.2e-3)) == ("5.10×10⁻⁴", "[0, 12.00]×10⁻⁴")  # noqa: RUF001
+    assert interval(Interval(value=5.1e-4, low=0.0, high=1.2e-3)) == ("5.10×10⁻⁴", "[0, 12.00]×10⁻⁴")
     assert interval(Interval(value=0.0, low=0.0, high=0.02)) == ("0", "[0, 0.0200]")

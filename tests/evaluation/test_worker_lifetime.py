@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from qpibench.evaluation.entries import find_entry
-from qpibench.evaluation.failure import ModelFailure
-from qpibench.evaluation.isolated import IsolatedModel, Limits
+from qpibench.evaluation.isolation.failure import ModelFailure
+from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits
 from qpibench.locator import PACKAGE
 from qpibench.specs import Grid
 from qpibench.tasks import Batch
@@ -43,7 +43,7 @@ PARENT = """
     import sys
     import numpy as np
     from qpibench.evaluation.entries import find_entry
-    from qpibench.evaluation.isolated import IsolatedModel, Limits
+    from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits
     from qpibench.specs import Grid
     from qpibench.tasks import Batch
 

@@ -1,4 +1,4 @@
-"""The process that runs the user's code: ``python -m qpibench.evaluation.worker READ_FD WRITE_FD PARENT``.
+"""The process that runs the user's code: ``python -m qpibench.evaluation.isolation.worker READ_FD WRITE_FD PARENT``.
 
 It is told the model's file, and then given training rows and batches, over the pipe READ_FD; it answers over WRITE_FD.
 It is not told which release they are from.
@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.exchange import AnswerError, pack_answer, unpack_batch
-from qpibench.evaluation.failure import describe
-from qpibench.evaluation.loading import InterfaceError, Model, load_model
-from qpibench.evaluation.protocol import Channel, Message
-from qpibench.evaluation.training import Train
+from qpibench.evaluation.isolation.exchange import AnswerError, pack_answer, unpack_batch
+from qpibench.evaluation.isolation.failure import describe
+from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model
+from qpibench.evaluation.isolation.protocol import Channel, Message
+from qpibench.evaluation.isolation.training import Train
 from qpibench.specs import Grid
 from qpibench.tasks.batch import Batch
 

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.entries import Entry, file_sha256
-from qpibench.evaluation.exchange import AnswerError, check_answer, max_answer_bytes, pack_batch
-from qpibench.evaluation.failure import ModelFailure, place_in_dump
-from qpibench.evaluation.protocol import Channel, Message, ProtocolError
-from qpibench.evaluation.training import MAX_ROWS
-from qpibench.evaluation.watch import LimitReached, Watch
+from qpibench.evaluation.isolation.exchange import AnswerError, check_answer, max_answer_bytes, pack_batch
+from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
+from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolError
+from qpibench.evaluation.isolation.training import MAX_ROWS
+from qpibench.evaluation.isolation.watch import LimitReached, Watch
 from qpibench.locator import PACKAGE
 from qpibench.specs import Grid
 from qpibench.tasks import VIEWS, Batch
@@ -202,7 +202,7 @@ class IsolatedModel:
         theirs = (theirs_read.fileno(), theirs_write.fileno())
         self._process = subprocess.Popen(
             # -P: what lies in the current folder is not imported by accident.
-            [sys.executable, "-P", "-m", "qpibench.evaluation.worker", *map(str, (*theirs, os.getpid()))],
+            [sys.executable, "-P", "-m", "qpibench.evaluation.isolation.worker", *map(str, (*theirs, os.getpid()))],
             cwd=folder,
             env=_environment(folder, self._hidden),
             stdin=subprocess.DEVNULL,

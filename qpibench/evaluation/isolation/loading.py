@@ -105,7 +105,7 @@ def _predictor(found: Any, file: str, needs: str | None) -> Callable[[Any], obje
         return predict  # type: ignore[no-any-return]
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
-        from qpibench.evaluation.torch_adapter import module_predictor
+        from qpibench.evaluation.isolation.torch_adapter import module_predictor
 
         return module_predictor(found, with_map=needs in ("raster", "positions"))
     if callable(found):

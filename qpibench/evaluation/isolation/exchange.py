@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.protocol import Message
+from qpibench.evaluation.isolation.protocol import Message
 from qpibench.specs import Grid
 from qpibench.tasks.batch import Batch, Prediction
 
