@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qpibench.errors import UnavailableError, UsageError
+from qpibench.errors import UsageError
 from qpibench.synthesis.contract import Backend
 
 BackendName = Literal["auto", "cpu", "cuda"]
@@ -31,7 +31,13 @@ def get_backend(name: str = "auto") -> tuple[Backend, str]:
         return CpuBackend(), "CPU backend, as asked for."
     if name not in ("auto", "cuda"):
         raise UsageError(f"There is no backend '{name}'; known backends: auto, cpu, cuda.")
-    reason = "this version generates on the CPU only"
-    if name == "cuda":
-        raise UnavailableError(f"The GPU cannot be used: {reason}; leave --gpu away to use the CPU (same bits).")
-    return CpuBackend(), f"CPU backend, because {reason}."
+    from qpibench.synthesis.cuda import CudaBackend
+    from qpibench.synthesis.device import NoGpuError
+
+    try:
+        backend = CudaBackend()
+    except NoGpuError as error:
+        if name == "cuda":
+            raise
+        return CpuBackend(), f"CPU backend, because {error.reason}."
+    return backend, f"CUDA backend on {backend.device.name}."

@@ -79,9 +79,8 @@ def draw_kernels(spec: ReleaseSpec, *, domain: Domain, start: int = 0, stop: int
     The sequence of kernels has no end: behind those of the release the folds repeat, and the parameters do not.
     """
     stop = spec.kernels.count if stop is None else stop
-    period = _fold_period(tuple(spec.kernels.fold_shares().items()))
-    fold = period[np.arange(start, stop) % len(period)]
-    word = _kernel_words(stream_key(domain, spec.seed, "kernel parameters"), start, stop)
+    fold = draw_folds(spec, start, stop)
+    word = _kernel_words(parameter_key(spec, domain=domain), start, stop)
     uniform = (word + 0.5) * 2.0**-32
     wavelength = _between(uniform[:, 0], spec.kernels.wavelength_nm)
     decay = _between(uniform[:, 1], spec.kernels.decay_nm)
@@ -92,6 +91,18 @@ def draw_kernels(spec: ReleaseSpec, *, domain: Domain, start: int = 0, stop: int
         phi2=PI * uniform[:, 3],
         C=1.0 / (decay * decay),
     )
+
+
+def parameter_key(spec: ReleaseSpec, *, domain: Domain) -> np.uint64:
+    """Key of the stream of the kernels' parameters."""
+    return stream_key(domain, spec.seed, "kernel parameters")
+
+
+def draw_folds(spec: ReleaseSpec, start: int, stop: int) -> NDArray[np.int32]:
+    """Folds of kernels ``start`` to ``stop``; no chance is involved."""
+    period = _fold_period(tuple(spec.kernels.fold_shares().items()))
+    fold: NDArray[np.int32] = period[np.arange(start, stop) % len(period)]
+    return fold
 
 
 @functools.lru_cache(maxsize=4)

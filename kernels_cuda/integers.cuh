@@ -1,0 +1,5 @@
+// Integer types of known width: NVRTC has no <stdint.h>.
+#pragma once
+
+typedef unsigned int u32;
+typedef unsigned long long u64;

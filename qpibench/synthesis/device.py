@@ -1,0 +1,136 @@
+"""Whether a GPU can be used, found out by using it: CuPy imports without a driver, and fails at the first real call."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import metadata
+
+from qpibench.errors import UnavailableError
+
+_WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
+_OLDEST_CUDA = 12
+
+
+class NoGpuError(UnavailableError):
+    """The GPU cannot be used.
+
+    Attributes
+    ----------
+    reason, remedy
+        Why, and what to do about it.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"The GPU cannot be used: {reason}; {remedy}, or leave --gpu away to use the CPU (same bits).")
+        self.reason = reason
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """The GPU that is used: the first of those that ``CUDA_VISIBLE_DEVICES`` shows.
+
+    Attributes
+    ----------
+    name
+        What its maker calls it.
+    capability
+        Compute capability, such as 90.
+    memory
+        Its memory in bytes.
+    cuda
+        The newest version of CUDA that its driver supports, such as (13, 0).
+    """
+
+    name: str
+    capability: int
+    memory: int
+    cuda: tuple[int, int]
+
+
+def find_device() -> Device:
+    """The GPU, after it has answered.
+
+    Raises
+    ------
+    NoGpuError
+        If there is none that works: no CuPy or two of them, no driver or one too old for CuPy, no device, or a device
+        that does not answer.
+    """
+    _require_one_cupy()
+    try:
+        import cupy
+    except Exception as error:
+        # An import that fails has many faces: a library missing, a cache folder that cannot be made.
+        remedy = (
+            "set CUPY_CACHE_DIR to a folder that can be written to" if isinstance(error, OSError) else _install(None)
+        )
+        raise NoGpuError(f"CuPy cannot be imported ({_line(error)})", remedy) from error
+    try:
+        runtime = cupy.cuda.runtime
+        driver = runtime.driverGetVersion()
+        _require_driver(driver, built_for=runtime.runtimeGetVersion() // 1000)
+        if not runtime.getDeviceCount():
+            raise NoGpuError("the driver finds no device", _look_for_device())
+        properties = runtime.getDeviceProperties(0)
+        _, memory = cupy.cuda.Device(0).mem_info  # the first call that needs the device itself
+    except NoGpuError:
+        raise
+    except Exception as error:
+        raise NoGpuError(f"it does not answer ({_line(error)})", _look_for_device()) from error
+    return Device(
+        name=properties["name"].decode(),
+        capability=10 * properties["major"] + properties["minor"],
+        memory=memory,
+        cuda=(driver // 1000, driver % 1000 // 10),
+    )
+
+
+def _require_one_cupy() -> None:
+    installed = []
+    for wheel in _WHEELS:
+        try:
+            installed.append(f"{wheel} {metadata.version(wheel)}")
+        except metadata.PackageNotFoundError:
+            continue
+    if not installed:
+        raise NoGpuError("CuPy is not installed", _install(None))
+    if len(installed) > 1:
+        names = [wheel.split()[0] for wheel in installed]
+        raise NoGpuError(
+            f"{' and '.join(installed)} are installed and overwrite each other",
+            f"pip uninstall {' '.join(names)}, then {_install(None)}",
+        )
+
+
+def _require_driver(driver: int, *, built_for: int) -> None:
+    supported = driver // 1000
+    if not driver:
+        raise NoGpuError("no NVIDIA driver is installed", "install the driver of the GPU")
+    if supported < built_for:
+        remedy = "update the driver"
+        if supported >= _OLDEST_CUDA:
+            remedy += f", or pip uninstall the present CuPy and {_install(supported)}"
+        raise NoGpuError(
+            f"CuPy is built for CUDA {built_for}, and the driver supports CUDA {supported}.{driver % 1000 // 10}",
+            remedy,
+        )
+
+
+def _install(cuda: int | None) -> str:
+    if cuda is not None:
+        return f"pip install 'qpibench[gpu-cuda{cuda}]'"
+    return f"{_install(12)} or {_install(13)}, whichever CUDA version nvidia-smi shows"
+
+
+def _look_for_device() -> str:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return f"see whether nvidia-smi lists the one that CUDA_VISIBLE_DEVICES={visible!r} names"
+    return "see whether nvidia-smi lists it"
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"

@@ -1,0 +1,222 @@
+"""The CUDA kernels on the host compiler against the CPU backend, bit for bit.
+
+What this cannot see: races within a thread's turn between barriers, and what the GPU's own compiler and instructions
+do. The first is for compute-sanitizer, the second for test_nvrtc.py and for the hashes of test_cuda_gpu.py.
+"""
+
+import ctypes
+import re
+
+import numba as nb
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qpibench.locator import locate
+from qpibench.release import write_release
+from qpibench.specs import load_spec
+from qpibench.synthesis import elementary, get_backend
+from qpibench.synthesis.draws import KernelDraws
+from qpibench.synthesis.stream import FIELDS
+from qpibench.synthesis.superposition import coefficients, superpose
+
+FOLDS = (0, 2, 3, 4, 6)
+MINI_SHA256 = "6daefef5ded0858998fd38d61b770a673439cf362304ea80d64f7d27682cdd00"
+
+
+def _bits(array):
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+
+
+def _assert_same_bits(first, second):
+    assert first.dtype == second.dtype
+    assert np.array_equal(_bits(first), _bits(second))
+
+
+def _assert_same_observations(spec, start, stop):
+    cpu, cuda = get_backend("cpu")[0], get_backend("cuda")[0]
+    kernels = cpu.kernels(spec)
+    expected = cpu.observations(spec, kernels, start, stop)
+    found = cuda.observations(spec, kernels, start, stop)
+    for name, values in vars(expected).items():
+        _assert_same_bits(getattr(found, name), values)
+
+
+def test_the_coefficients_are_those_of_the_cpu():
+    source = (locate("kernels_cuda") / "elementary.cuh").read_text()
+    arrays = re.findall(r"const (float|double) (\w+)\[\] = \{([^}]*)\}", source)
+    assert len(arrays) == 7
+    for kind, name, numbers in arrays:
+        dtype = {"float": np.float32, "double": np.float64}[kind]
+        found = np.array([dtype(number.strip().rstrip("f")) for number in numbers.split(",") if number.strip()])
+        _assert_same_bits(found, np.array(getattr(elementary, name), dtype))
+
+
+@pytest.mark.parametrize(
+    ("name", "x"),
+    [
+        ("sin2pi_f32", np.linspace(-3000, 3000, 200_001, dtype=np.float32)),
+        ("exp2_f32", -np.geomspace(1e-30, 1e6, 200_001, dtype=np.float32)),
+        ("reciprocal_f32", np.geomspace(1e-30, 1e30, 200_001, dtype=np.float32)),
+        ("sin2pi_f64", np.linspace(-3000, 3000, 200_001)),
+        ("exp2_f64", -np.geomspace(1e-30, 1e6, 200_001)),
+    ],
+)
+def test_elementary_functions_have_the_bits_of_the_cpu(cuda_on_host, name, x):
+    function = getattr(elementary, name)
+
+    @nb.njit(error_model="numpy")
+    def loop(x, out):
+        for k in range(len(x)):
+            out[k] = function(x[k])
+
+    expected, found = np.empty_like(x), np.empty_like(x)
+    loop(x, expected)
+    run = getattr(cuda_on_host, f"map_{name}")
+    run(*(ctypes.c_void_p(array.ctypes.data) for array in (x, found)), ctypes.c_long(len(x)))
+    _assert_same_bits(found, expected)
+
+
+def test_every_root_is_correctly_rounded_whatever_the_gpu_estimates(cuda_on_host):
+    assert cuda_on_host.wrong_roots() == 0
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.usefixtures("cupy_on_host")
+def test_observations_of_random_specs_have_the_bits_of_the_cpu(data):
+    ny, nx = data.draw(st.integers(2, 140)), data.draw(st.integers(2, 140))
+    size_y, size_x = data.draw(st.floats(0.1, 50)), data.draw(st.floats(0.1, 50))
+    wavelength = 2.001 * max(size_y / (ny - 1), size_x / (nx - 1)) * data.draw(st.floats(1, 20))
+    decay = data.draw(st.floats(0.01, 20))
+    fewest = data.draw(st.integers(1, 40))
+    overrides = [
+        "name=random",
+        f"seed={data.draw(st.integers(0, 2**128 - 1))}",
+        f"grid={{ny={ny}, nx={nx}, size_y_nm={size_y}, size_x_nm={size_x}}}",
+        f"kernels.count={data.draw(st.integers(1, 7))}",
+        f"kernels.folds=[{data.draw(st.sampled_from(FOLDS))}]",
+        f"kernels.wavelength_nm=[{wavelength}, {2 * wavelength}]",
+        f"kernels.decay_nm=[{decay}, {3 * decay}]",
+        f"observations_per_kernel={data.draw(st.integers(1, 5))}",
+        f"scatterers.min={fewest}",
+        f"scatterers.max={fewest + data.draw(st.integers(0, 20))}",
+        f"scatterers.margin_nm={data.draw(st.floats(-0.02, 1))}",
+    ]
+    spec = load_spec("mini", overrides=overrides)
+    stop = data.draw(st.integers(1, min(spec.observation_count, 6)))
+    _assert_same_observations(spec, data.draw(st.integers(0, stop - 1)), stop)
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param(["grid.ny=130", "grid.nx=65"], id="tiles that are not full"),
+        pytest.param(["grid.ny=2", "grid.nx=2", "kernels.wavelength_nm=[25, 30]"], id="the smallest image"),
+        pytest.param(["scatterers.max=1"], id="one scatterer"),
+        pytest.param(["scatterers.min=333", "scatterers.max=333"], id="many scatterers"),
+        pytest.param(["scatterers.max=1", "kernels.decay_nm=[0.05, 0.3]"], id="short decays"),
+        pytest.param(["scatterers.margin_nm=90"], id="far outside the field"),
+    ],
+)
+@pytest.mark.usefixtures("cupy_on_host")
+def test_observations_have_the_bits_of_the_cpu(fold, overrides):
+    spec = load_spec("mini", overrides=[f"kernels.folds=[{fold}]", *overrides])
+    _assert_same_observations(spec, 3, 6)
+
+
+@pytest.mark.usefixtures("cupy_on_host")
+def test_the_largest_number_of_scatterers_has_the_bits_of_the_cpu():
+    overrides = ["scatterers.min=10000", "scatterers.max=10000", "grid.ny=5", "kernels.wavelength_nm=[9, 12]"]
+    spec = load_spec("mini", overrides=overrides)
+    _assert_same_observations(spec, 0, 1)
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_host, fold):
+    x, y = np.linspace(-3, 3, 33), np.linspace(-4, 4, 65)
+    near = [(x[0], y[0]), (x[32], y[64]), (x[7] + 1e-12, y[9]), (x[7], y[9] - 1e-16), (1e-15, -1e-15), (0, 0)]
+    position = np.array([*near, *((x[k], y[2 * k]) for k in range(33))])
+    draws = KernelDraws(
+        fold=np.array([fold], np.int32),
+        phi1=np.array([0.7]),
+        B=np.array([2.0]),
+        phi2=np.array([1.1]),
+        C=np.array([0.3]),
+    )
+    table = coefficients(draws)
+    expected = np.empty((65, 33), np.float32)
+    superpose(fold, x, y, position, len(position), *table[0], expected)
+
+    kernel = cupy_on_host.cuda.Module().get_function("superpose")
+    image = cupy_on_host.empty((1, 65, 33), np.float32)
+    device = cupy_on_host.asarray
+    count, folds = np.array([len(position)]), np.array([fold], np.int64)
+    arguments = (device(position), device(count), np.int32(len(position)), device(folds), device(table), image)
+    kernel((2,), (256,), (device(x), device(y), np.int32(33), np.int32(65), *arguments))
+    _assert_same_bits(image.host[0], expected)
+
+
+@pytest.mark.parametrize("offset", [-2, -1, 1, 2])
+@pytest.mark.usefixtures("cupy_on_host")
+def test_images_do_not_depend_on_the_estimate_of_the_root(cuda_on_host, offset):
+    cuda_on_host.set_estimate_offset(offset)
+    try:
+        _assert_same_observations(load_spec("mini"), 0, 5)
+    finally:
+        cuda_on_host.set_estimate_offset(0)
+
+
+@pytest.mark.parametrize("order", [1, 2], ids=["backward", "shuffled"])
+@pytest.mark.parametrize("map_mode", ["exact", "paper"])
+def test_the_turns_that_threads_take_between_barriers_do_not_matter(cupy_on_host, monkeypatch, order, map_mode):
+    monkeypatch.setattr(cupy_on_host.cuda.Module, "order", order)
+    spec = load_spec("mini", overrides=["scatterers.min=40", "scatterers.max=60"])
+    _assert_same_observations(spec, 0, 10)
+    _assert_same_batches(spec, 0, 10, map_mode=map_mode)
+
+
+def _assert_same_batches(spec, start, stop, *, map_mode):
+    expected = get_backend("cpu")[0].fresh(spec, start, stop, fields=FIELDS, map_mode=map_mode)
+    found = get_backend("cuda")[0].fresh(spec, start, stop, fields=FIELDS, map_mode=map_mode)
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        _assert_same_bits(found[name].host, values)
+
+
+@pytest.mark.parametrize("map_mode", ["exact", "paper"])
+@pytest.mark.parametrize(
+    ("start", "overrides"),
+    [
+        (0, ["observations_per_kernel=1"]),
+        (17, ["observations_per_kernel=3", "scatterers.margin_nm=3"]),
+        (2**40 + 5, ["grid.ny=90", "grid.nx=35", "scatterers.min=200", "scatterers.max=201"]),
+        (2**33, ["observations_per_kernel=1", "grid.ny=3", "grid.nx=2", "kernels.wavelength_nm=[25, 30]"]),
+    ],
+)
+@pytest.mark.usefixtures("cupy_on_host")
+def test_training_batches_have_the_bits_of_the_cpu(start, overrides, map_mode):
+    _assert_same_batches(load_spec("mini", overrides=overrides), start, start + 12, map_mode=map_mode)
+
+
+@pytest.mark.usefixtures("cupy_on_host")
+def test_only_the_fields_asked_for_are_made():
+    backend = get_backend("cuda")[0]
+    batch = backend.fresh(load_spec("mini"), 0, 3, fields=("fold", "position_nm"), map_mode="exact")
+    assert list(batch) == ["fold", "position_nm"]
+
+
+@pytest.mark.parametrize("run_bytes", [1, 1 << 17, 64 << 20])
+@pytest.mark.usefixtures("cupy_on_host")
+def test_the_size_of_the_runs_through_the_device_does_not_matter(monkeypatch, run_bytes):
+    monkeypatch.setattr("qpibench.synthesis.cuda.RUN_BYTES", run_bytes)
+    _assert_same_observations(load_spec("mini"), 13, 40)
+
+
+@pytest.mark.usefixtures("cupy_on_host")
+def test_a_release_made_by_the_cuda_kernels_has_its_hash(tmp_path):
+    backend, sentence = get_backend("auto")
+    assert sentence == "CUDA backend on Host."
+    assert write_release(load_spec("mini"), tmp_path / "mini.h5", backend=backend, threads=3) == MINI_SHA256
