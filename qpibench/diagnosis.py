@@ -8,7 +8,6 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -54,9 +53,9 @@ def diagnose() -> list[Finding]:
         _flush_to_zero(),
         _numba_cache(),
         _disk_space(Path.cwd()),
-        _optional("torch", "pip install 'qpibench[torch]' to train or run networks", _torch),
+        _torch(),
         _cuda_driver(),
-        _optional("CuPy", "pip install 'qpibench[gpu-cuda12]' or 'qpibench[gpu-cuda13]' to generate on a GPU", _cupy),
+        _gpu(),
     ]
 
 
@@ -137,48 +136,32 @@ def _disk_space(folder: Path) -> Finding:
     )
 
 
-def _optional(what: str, install: str, look: Callable[[], str]) -> Finding:
+def _torch() -> Finding:
     try:
-        return Finding(what=what, found=look())
-    except ImportError as error:
-        # A library that a wheel needs may be missing, which is another thing than not being installed.
+        import torch
+    except Exception as error:  # a library that the wheel needs may be missing
         missing = isinstance(error, ModuleNotFoundError)
-        return Finding(what=what, found="not installed" if missing else f"cannot be imported: {error}", advice=install)
-    except Exception as error:
-        return Finding(
-            what=what,
-            found=f"cannot be used: {' '.join(str(error).split())}",
-            advice="install a driver that fits, or do without: the CPU gives the same bits",
-        )
-
-
-def _torch() -> str:
-    import torch
-
-    return f"{torch.__version__}, " + ("with CUDA" if torch.cuda.is_available() else "without CUDA")
+        found = "not installed" if missing else f"cannot be imported: {' '.join(str(error).split())}"
+        return Finding(what="torch", found=found, advice="for networks only: pip install 'qpibench[torch]'")
+    return Finding(
+        what="torch", found=f"{torch.__version__}, {'with' if torch.cuda.is_available() else 'without'} CUDA"
+    )
 
 
 def _cuda_driver() -> Finding:
+    version = ctypes.c_int()
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
     except OSError:
-        return Finding(
-            what="CUDA driver", found="not installed", advice="needed for --gpu only: install the driver of the GPU"
-        )
-    code, version = driver.cuInit(0), ctypes.c_int()
-    driver.cuDriverGetVersion(ctypes.byref(version))
-    named = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    if code:
-        return Finding(
-            what="CUDA driver",
-            found=f"{named}, but it finds no device (error {code})",
-            advice="needed for --gpu only: see whether nvidia-smi lists a GPU",
-        )
-    return Finding(what="CUDA driver", found=named)
+        return Finding(what="CUDA driver", found="not installed", advice="for --gpu only: install the GPU's driver")
+    return Finding(what="CUDA driver", found=f"supports CUDA {version.value // 1000}.{version.value % 1000 // 10}")
 
 
-def _cupy() -> str:
-    import cupy
+def _gpu() -> Finding:
+    from qpibench.synthesis.device import NoGpuError, find_device
 
-    device = cupy.cuda.runtime.getDeviceProperties(0)
-    return f"{cupy.__version__} on {device['name'].decode()}"
+    try:
+        device = find_device()
+    except NoGpuError as error:
+        return Finding(what="GPU", found=f"cannot be used: {error.reason}", advice=f"for --gpu only: {error.remedy}")
+    return Finding(what="GPU", found=f"{device.name}, {device.memory / 2**30:.0f} GiB")

@@ -36,11 +36,7 @@ class Settings:
     def of(cls, arguments: Sequence[str]) -> Self:
         """Find the settings among the arguments; errors in these arguments are printed by the same settings."""
         options = set(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-        return cls(
-            json="--json" in options,
-            quiet=bool(options & {"-q", "--quiet"}),
-            traceback="--traceback" in options,
-        )
+        return cls(json="--json" in options, quiet="--quiet" in options, traceback="--traceback" in options)
 
 
 @dataclass(frozen=True, kw_only=True)

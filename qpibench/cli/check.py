@@ -5,25 +5,15 @@ from __future__ import annotations
 import click
 
 from qpibench.cli.answer import Answer
-from qpibench.cli.options import subcommand
+from qpibench.cli.options import memory_limit_option, subcommand, time_limit_option
 
 INVALID = 3
 
 
 @subcommand("check")
 @click.argument("model")
-@click.option(
-    "--time-limit", "time_limit_s", type=float, default=60, show_default=True, metavar="S", help="For a batch, in s."
-)
-@click.option(
-    "--memory-limit",
-    "memory_limit_gib",
-    type=float,
-    default=4,
-    show_default=True,
-    metavar="GIB",
-    help="Above what the model has after import, in GiB.",
-)
+@time_limit_option
+@memory_limit_option
 def command(*, model: str, time_limit_s: float, memory_limit_gib: float) -> Answer:
     """Test in seconds whether MODEL keeps its contract; no release is needed.
 

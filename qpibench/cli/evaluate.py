@@ -41,9 +41,10 @@ def command(
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
       qpibench evaluate tikhonov --release paper.h5 --limit 500 -o tikhonov.json
     """
+    from qpibench.evaluation.entries import find_entry
     from qpibench.release import open_release
 
-    keep_apart([output, report, predictions], [release_path, model])
+    keep_apart([output, report, predictions], [release_path, find_entry(model).path])
     with tempfile.TemporaryDirectory(prefix="qpibench-") as folder, open_release(release_path) as release:
         answers = predictions or Path(folder) / "predictions.h5"
         outcome = run_model(model, release, answers, request)

@@ -68,7 +68,7 @@ def _text(fields: dict[str, Any]) -> str:
         ("content_sha256", fields["content_sha256"]),
         ("images", f"{fields['observations']:,}, with up to {fields['max_scatterers']:,} scatterers"),
         ("kernels", f"{fields['kernels']:,}: {folds}"),
-        ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y x x)"),
+        ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y, x)"),
     ]
     for task, roles in fields["splits"].items():
         rows.append((f"task {task}", ", ".join(f"{role} {size:,}" for role, size in roles.items())))

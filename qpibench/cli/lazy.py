@@ -17,7 +17,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 # Their values are read from the arguments, before anything can go wrong: see Settings.
 COMMON_OPTIONS: list[click.Parameter] = [
     click.Option(["--json"], is_flag=True, expose_value=False, help="Print one JSON object on standard output."),
-    click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, help="No progress, no notes on standard error."),
+    click.Option(["--quiet"], is_flag=True, expose_value=False, help="No progress, no notes on standard error."),
     click.Option(["--traceback"], is_flag=True, expose_value=False, help="Show where an error comes from."),
 ]
 

@@ -91,6 +91,20 @@ backend_options = _together(
     click.option("--gpu", is_flag=True, help="Short for --backend cuda."),
 )
 
+time_limit_option = click.option(
+    "--time-limit", "time_limit_s", type=float, default=60, show_default=True, metavar="S", help="For a batch, in s."
+)
+
+memory_limit_option = click.option(
+    "--memory-limit",
+    "memory_limit_gib",
+    type=float,
+    default=4,
+    show_default=True,
+    metavar="GIB",
+    help="Above what the model has after import, in GiB.",
+)
+
 model_options = _together(
     click.option("--task", "tasks", multiple=True, metavar="TASK", help="A task; may be repeated.  [default: all]"),
     click.option(
@@ -105,15 +119,7 @@ model_options = _together(
     ),
     click.option("--limit", type=int, metavar="N", help="Images per task, a seeded subset.  [default: all]"),
     click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Images per call."),
-    click.option(
-        "--time-limit",
-        "time_limit_s",
-        type=float,
-        default=60,
-        show_default=True,
-        metavar="S",
-        help="For a batch, in s.",
-    ),
+    time_limit_option,
     click.option(
         "--fit-time-limit",
         "fit_time_limit_s",
@@ -121,17 +127,9 @@ model_options = _together(
         default=3600,
         show_default=True,
         metavar="S",
-        help="For fit, in s.",
+        help="For fit.",
     ),
-    click.option(
-        "--memory-limit",
-        "memory_limit_gib",
-        type=float,
-        default=4,
-        show_default=True,
-        metavar="GIB",
-        help="Above what the model has after import, in GiB.",
-    ),
+    memory_limit_option,
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of the model's random numbers."),
 )
 
@@ -149,12 +147,11 @@ def choose_backend(name: str | None, *, gpu: bool) -> Backend:
     return backend
 
 
-def keep_apart(outputs: Sequence[Path | None], inputs: Sequence[str | Path | None]) -> None:
+def keep_apart(outputs: Sequence[Path | None], inputs: Sequence[Path]) -> None:
     """Refuse to write a file over one that is read, or two files to the same place."""
-    written = [Path(path) for path in outputs if path is not None]
-    read = [Path(path) for path in inputs if path is not None]
+    written = [path for path in outputs if path is not None]
     for place, path in enumerate(written):
-        if any(_same(path, other) for other in [*written[:place], *read]):
+        if any(_same(path, other) for other in [*written[:place], *inputs]):
             raise UsageError(f"'{path}' is given twice, and would be written over; choose another file to write.")
 
 

@@ -25,9 +25,10 @@ def command(*, model: str, release_path: Path, output: Path, **request: Any) -> 
       qpibench predict my_model.py --release mini.h5 -o predictions.h5
       qpibench predict tikhonov --release mini.h5 --task ood --limit 10 -o predictions.h5
     """
+    from qpibench.evaluation.entries import find_entry
     from qpibench.release import open_release
 
-    keep_apart([output], [release_path, model])
+    keep_apart([output], [release_path, find_entry(model).path])
     with open_release(release_path) as release:
         outcome = run_model(model, release, output, request)
     record = outcome.record

@@ -63,7 +63,7 @@ def _without_images(path):
 
 def _of_another_spec(path):
     with h5py.File(path, "r+") as file:
-        file.attrs["spec"] = file.attrs["spec"].replace('"seed":0', '"seed":1')
+        file.attrs["spec"] = np.bytes_(file.attrs["spec"].replace(b'"seed":0', b'"seed":1'))
 
 
 UNREADABLE = [

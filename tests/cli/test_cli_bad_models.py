@@ -53,6 +53,14 @@ def test_a_name_that_the_file_does_not_have(qpibench, mini, write_model, tmp_pat
     outcome.fails(3, "my_model.py", "no function or class 'forecast'")
 
 
+@pytest.mark.parametrize("name", ["", ":predict"])
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_model_is_not_written_over(qpibench, mini, write_model, unchanged, command, name):
+    model = write_model(_predicting("return batch.image"))
+    with unchanged():
+        qpibench(command, f"{model}{name}", "--release", mini, "-o", model).fails(2, "my_model.py", "given twice")
+
+
 FAILING = [
     pytest.param(["raise ValueError('bad luck')"], 60, ["my_model.py:5", "ValueError: bad luck"], id="raises"),
     pytest.param(["return np.zeros((2, 3))"], 60, ["my_model.py:4", "shape (2, 3)", "(4, 64, 64)"], id="shape"),

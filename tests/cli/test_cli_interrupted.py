@@ -13,8 +13,8 @@ import pytest
 
 PATIENCE_S = 60
 PROGRAM = [sys.executable, "-m", "qpibench.cli.main"]
-# Twenty blocks of images, of which each takes a good while on one thread.
-LONG = ["mini", "--set", "observations_per_kernel=512", "--set", "scatterers.min=299", "--set", "scatterers.max=300"]
+# Ten blocks of images, of which each takes a good while on one thread.
+LONG = ["mini", "--set", "observations_per_kernel=256", "--set", "scatterers.min=299", "--set", "scatterers.max=300"]
 
 
 def _start(*arguments: object, folder: Path) -> psutil.Popen:
@@ -67,6 +67,18 @@ def test_a_run_that_is_ended_in_the_middle_is_resumed_to_the_same_hash(qpibench,
     resumed = qpibench("generate", *LONG, "-o", target, "--resume", "--json").json
     assert resumed["content_sha256"] == long_hash
     assert [path.name for path in tmp_path.iterdir()] == ["long.h5"]
+
+
+def test_a_run_that_is_killed_before_its_first_image_is_begun_afresh(qpibench, tmp_path, long_hash):
+    target, partial = tmp_path / "long.h5", tmp_path / ".long.h5.partial"
+    process = _start("generate", *LONG, "-o", target, "--threads", 1, folder=tmp_path)
+    _wait(partial.exists, by=process)
+    process.kill()
+    process.communicate()
+    assert not target.exists()
+    assert qpibench("info", partial).exit_code == 3
+    resumed = qpibench("generate", *LONG, "-o", target, "--resume", "--json").json
+    assert resumed["content_sha256"] == long_hash
 
 
 def test_an_existing_release_survives_a_run_that_was_to_replace_it(qpibench, mini, tmp_path, long_hash):

@@ -110,7 +110,7 @@ def test_doctor_says_what_there_is_and_what_to_do(qpibench):
     outcome = qpibench("doctor", "--json")
     assert outcome.exit_code == 0, outcome.stderr
     findings = {finding["what"]: finding for finding in outcome.json["findings"]}
-    for what in ("Python", "numba", "processor", "cores", "memory", "denormal numbers", "Numba cache", "CUDA driver"):
+    for what in ("Python", "numba", "processor", "cores", "memory", "denormal numbers", "Numba cache", "torch", "GPU"):
         assert findings[what]["found"]
     assert not any(finding["required"] and finding["advice"] for finding in findings.values())
 
