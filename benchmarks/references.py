@@ -15,19 +15,16 @@ from qpibench.synthesis.ieee import fma, prefer_wide_vectors
 def superpose(
     array_library: Any, x: Any, y: Any, position: Any, *, fold: int, phi1: float, B: float, phi2: float, C: float
 ) -> Any:
-    """Superpose eq. 7 by broadcasting over (scatterer, y, x), in NumPy or PyTorch and in the type of the coordinates.
+    """Superpose eq. 7 as it is written, by broadcasting over (scatterer, y, x) in NumPy or PyTorch.
 
-    This is the code that the formula suggests. For total symmetry it leaves the angular factor out, and it knows
-    nothing of r = 0.
+    The coordinates decide the type. What r = 0 would need is left out.
     """
     xp = array_library
     dx = x - position[:, 0, None, None]
     dy = y[:, None] - position[:, 1, None, None]
-    r2 = dx * dx + dy * dy
-    image = xp.sin(B * xp.sqrt(r2) + phi2) ** 2 * xp.exp(-C * r2)
-    if fold:
-        image = image * xp.sin(fold / 2 * xp.arctan2(dy, dx) + phi1) ** 2
-    return image.sum(0)
+    r, theta = xp.hypot(dx, dy), xp.arctan2(dy, dx)
+    kernels = xp.sin(fold / 2 * theta + phi1) ** 2 * xp.sin(B * r + phi2) ** 2 * xp.exp(-C * r**2)
+    return kernels.sum(0)
 
 
 CHAINS, DEPTH = 8, 32

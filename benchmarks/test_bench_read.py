@@ -24,6 +24,11 @@ def shuffled(length):
         yield from (order[i : i + BATCH].tolist() for i in range(0, length - BATCH, BATCH))
 
 
+def endless(loader):
+    while True:
+        yield from loader
+
+
 @pytest.mark.parametrize(
     ("what", "fields", "target"),
     [("images alone", ("image",), 2.0), ("the full sample", FIELDS, None)],
@@ -32,7 +37,7 @@ def shuffled(length):
 def test_shuffled_batch(alternate, report, paper_release, request, what, fields, target):
     dataset = ReleaseDataset(paper_release, task="id", role="train", fields=fields)
     batches = shuffled(len(dataset))
-    loader = itertools.cycle(DataLoader(dataset, batch_size=BATCH, shuffle=True, drop_last=True))
+    loader = endless(DataLoader(dataset, batch_size=BATCH, shuffle=True, drop_last=True))
     images = dataset.release.stored("observations/image")
     starts = itertools.cycle(np.random.default_rng(1).integers(0, len(images) - BATCH, 1000).tolist())
 
@@ -52,15 +57,11 @@ def test_shuffled_batch(alternate, report, paper_release, request, what, fields,
     )
 
     key = f"read.{request.node.callspec.id}"
-    batch = f"shuffled batch of {BATCH} from the disk cache through the PyTorch data set, {what}"
-    report(key, batch, "ms", 1e3 * rounds.seconds, at_most=target)
-    report(f"{key}.tensors", "the same as one tensor a field", "ms", 1e3 * rounds.reference["tensors"])
-    report(f"{key}.loader", "the same from a `DataLoader` that collates", "ms", 1e3 * rounds.reference["loader"])
+    batch = f"shuffled batch of {BATCH} from the disk cache, {what}"
+    report(key, f"{batch}, through the PyTorch data set", "ms", 1e3 * rounds.seconds, at_most=target)
+    report(f"{key}.tensors", f"{batch}, one tensor a field", "ms", 1e3 * rounds.reference["tensors"])
+    report(f"{key}.loader", f"{batch}, from a `DataLoader` that collates", "ms", 1e3 * rounds.reference["loader"])
     size = BATCH * images[0].nbytes
-    report(f"{key}.rate", "images", "bytes/s", size / rounds.seconds)
-    report(
-        f"{key}.of_copy",
-        "share of the rate of copying the images unshuffled",
-        "",
-        rounds.reference["copy"] / rounds.seconds,
-    )
+    report(f"{key}.rate", f"{batch}, image bytes", "bytes/s", size / rounds.seconds)
+    share = rounds.reference["copy"] / rounds.seconds
+    report(f"{key}.of_copy", f"{batch}, share of the rate of copying images unshuffled", "", share)

@@ -56,8 +56,11 @@ def test_score_paper(alternate, report, paper_release, tmp_path):
     report(
         "score.seconds", f"scoring {images:,} predictions, all metrics and intervals", "s", rounds.seconds, at_most=30
     )
-    report("score.rate", "the same", "bytes/s", size / rounds.seconds)
+    report("score.rate", "scoring, bytes of predictions", "bytes/s", size / rounds.seconds)
     ratio = rounds.seconds / rounds.reference["absolute error"]
     report(
-        "score.over_absolute_error", "the same over reading them and taking one mean absolute error each", "x", ratio
+        "score.over_absolute_error",
+        "scoring over reading the predictions and one mean absolute error of each",
+        "x",
+        ratio,
     )

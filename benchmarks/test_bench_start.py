@@ -27,7 +27,7 @@ def test_start(alternate, report, request, what, command):
     report(key, f"{what} in a fresh process", "s", rounds.seconds, at_most=0.5)
     report(
         f"{key}.over_bare",
-        "the same over an interpreter that does nothing",
+        f"{what} over an interpreter that does nothing",
         "x",
         rounds.seconds / rounds.reference["bare"],
     )

@@ -93,11 +93,11 @@ def test_one_core(alternate, report, backend, spec, kernels, request):
         if name in plain:
             ratio = rate / (plain[name][1] / rounds.reference[name])
             key = f"superposition.over_{name.lower().replace(' ', '_')}"
-            report(key, f"the same over {name} broadcast", "x", ratio, at_least=target)
+            report(key, f"superposition, one core, over {name} broadcast", "x", ratio, at_least=target)
     flops = sum(FLOPS[int(fold)] * count for fold, count in zip(kernels.fold, by_kernel, strict=True))
     peak = 2 * references.DEPTH * chains.size * passes / rounds.reference["FMA"]
-    report("machine.fma", "fused multiply-adds, one core", "flop/s", peak)
-    report("superposition.of_fma_peak", "share of the FMA peak", "", flops / rounds.seconds / peak)
+    report("superposition.fma_peak", "fused multiply-adds, one core", "flop/s", peak)
+    report("superposition.of_fma_peak", "superposition, share of that", "", flops / rounds.seconds / peak)
 
 
 def test_two_cores(alternate, report, backend, spec, kernels):
