@@ -99,7 +99,7 @@ class CudaBackend:
 
         See :class:`qpibench.synthesis.contract.Backend`; raises as :meth:`observations`.
         """
-        with _explained_failures():
+        with _explained_failures("the stream resumes at any step, in a new process"):
             made = self._make(spec, start, stop, domain="training", fields=fields, map_mode=map_mode)
             return {field: made[field] for field in fields}
 
@@ -172,7 +172,7 @@ class CudaBackend:
 
     def _run(self, spec: ReleaseSpec, domain: Domain, start: int, made: Observations, first: int, last: int) -> None:
         """Fill rows ``first`` to ``last`` of `made`, whose first row is observation ``start``."""
-        with _explained_failures(), self._stream() as stream:
+        with _explained_failures("what is written is kept: continue with --resume"), self._stream() as stream:
             on_device = self._make(spec, start + first, start + last, domain=domain, fields=("image",))
             arrived = [
                 (getattr(made, name), self._download(name, on_device[name], stream))
@@ -211,7 +211,7 @@ def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:
 
 
 @contextmanager
-def _explained_failures() -> Iterator[None]:
+def _explained_failures(advice: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
@@ -219,6 +219,7 @@ def _explained_failures() -> Iterator[None]:
             f"its free memory is too small ({error})", "end what else uses it or name another in CUDA_VISIBLE_DEVICES"
         ) from error
     except RuntimeError as error:
-        raise QpibenchError(
-            f"The GPU failed in the middle of the run ({error}); what is written is kept: continue with --resume."
-        ) from error
+        # CuPy reports pinned memory that cannot be had as an error of the CUDA runtime.
+        if "cudaErrorMemoryAllocation" in str(error):
+            raise NoGpuError(f"memory for copying cannot be had ({error})", "end what else uses memory") from error
+        raise QpibenchError(f"The GPU failed in the middle of the run ({error}); {advice}.") from error

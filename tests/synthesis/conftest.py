@@ -25,6 +25,12 @@ def _module(name):
 
 
 @pytest.fixture(scope="session")
+def content_sha256():
+    """Hashes of the releases of the specs that come with the package, by name."""
+    return _module("test_bits").CONTENT_SHA256
+
+
+@pytest.fixture(scope="session")
 def cuda_on_host(tmp_path_factory):
     """Library of the CUDA kernels, made by the host compiler."""
     compiler = shutil.which("g++")

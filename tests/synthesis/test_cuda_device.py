@@ -146,15 +146,21 @@ def test_code_that_the_driver_refuses_is_explained(cupy_on_host, monkeypatch):
     assert "(CUDA_ERROR_NO_BINARY_FOR_GPU); update the driver" in _message(lambda: get_backend("cuda"))
 
 
-@pytest.mark.parametrize("error", [MemoryError("Out of memory allocating 4,096 bytes")])
-def test_too_little_memory_on_the_device_is_explained(cupy_on_host, monkeypatch, tmp_path, error):
+@pytest.mark.parametrize("place", ["device", "host"])
+def test_too_little_memory_is_explained(cupy_on_host, monkeypatch, tmp_path, place):
+    error = {
+        "device": MemoryError("Out of memory allocating 4,096 bytes"),
+        "host": RuntimeError("cudaErrorMemoryAllocation: out of memory"),
+    }[place]
+
     def allocate(*_):
         raise error
 
+    module, name = {"device": (cupy_on_host, "empty"), "host": (sys.modules["cupyx"], "empty_pinned")}[place]
+    monkeypatch.setattr(module, name, allocate)
     backend, _ = get_backend("cuda")
-    monkeypatch.setattr(cupy_on_host, "empty", allocate)
     message = _message(lambda: write_release(load_spec("mini"), tmp_path / "mini.h5", backend=backend))
-    assert "its free memory is too small (Out of memory allocating 4,096 bytes)" in message
+    assert f"({error}); end what else uses" in message
     assert not (tmp_path / "mini.h5").exists()
 
 
