@@ -57,7 +57,7 @@ class CudaBackend:
         self._of_thread = threading.local()
 
     def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
-        """All kernels of the release: a few float64 images, which the CPU makes in less time than a launch takes."""
+        """All kernels of the release, made by the CPU: they are few, and of the same bits."""
         return self._cpu.kernels(spec, domain=domain)
 
     def observations(
