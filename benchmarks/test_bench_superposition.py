@@ -103,15 +103,32 @@ def test_one_core(alternate, report, backend, spec, kernels, request):
 def test_two_cores(alternate, report, backend, spec, kernels):
     edges = np.linspace(0, spec.observation_count, 33).astype(int)
     blocks = list(itertools.pairwise(edges.tolist()))
+    chains = [np.ones((references.CHAINS, 128), np.float32) for _ in range(2)]
 
-    def superpose(threads):
-        for _ in as_completed(lambda block: backend.observations(spec, kernels, *block), blocks, threads=threads):
+    def run(function, items, threads):
+        for _ in as_completed(function, items, threads=threads):
             pass
 
-    rounds = alternate(lambda: superpose(2), {"one": lambda: superpose(1)}, rounds=20)
+    def superpose(threads):
+        run(lambda block: backend.observations(spec, kernels, *block), blocks, threads)
+
+    def multiply_and_add(threads):
+        run(lambda values: references.fused_multiply_adds(values, 40_000), chains, threads)
+
+    rounds = alternate(
+        lambda: superpose(2),
+        {
+            "one": lambda: superpose(1),
+            "FMA, one": lambda: multiply_and_add(1),
+            "FMA, two": lambda: multiply_and_add(2),
+        },
+        rounds=20,
+    )
 
     ratio = rounds.reference["one"] / rounds.seconds
     report("superposition.two_cores", "superposition, two cores over one", "x", ratio, at_least=1.9)
+    machine = rounds.reference["FMA, one"] / rounds.reference["FMA, two"]
+    report("superposition.two_cores_fma", "fused multiply-adds, two cores over one", "x", machine)
 
 
 def test_error_against_float64(benchmark, report):
