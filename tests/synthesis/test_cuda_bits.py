@@ -214,9 +214,9 @@ def test_the_size_of_the_runs_through_the_device_does_not_matter(monkeypatch, ru
     _assert_same_observations(load_spec("mini"), 13, 40)
 
 
+@pytest.mark.parametrize("name", ["mini", pytest.param("paper", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("cupy_on_host")
-def test_a_release_made_by_the_cuda_kernels_has_its_hash(content_sha256, tmp_path):
+def test_a_release_made_by_the_cuda_kernels_has_its_hash(content_sha256, tmp_path, name):
     backend, sentence = get_backend("auto")
     assert sentence == "CUDA backend on Host."
-    digest = write_release(load_spec("mini"), tmp_path / "mini.h5", backend=backend, threads=3)
-    assert digest == content_sha256["mini"]
+    assert write_release(load_spec(name), tmp_path / "release.h5", backend=backend, threads=3) == content_sha256[name]
