@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.specs.spec import ImportedSpec, ReleaseSpec
+from qpibench.specs.spec import MAX_NAME_LENGTH, ImportedSpec, ReleaseSpec
 
 
 def spec_names() -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def load_spec(source: str | Path, *, overrides: Sequence[str] = ()) -> ReleaseSp
     fields = _read(str(source))
     changed = [text for text in overrides if _apply(fields, text)]
     if changed and not any(text.split("=")[0].strip() == "name" for text in changed):
-        fields["name"] = f"{fields.get('name', '')}+" + ",".join(sorted(text.replace(" ", "") for text in changed))
+        fields["name"] = _varied(str(fields.get("name", "")), changed)
     try:
         return ReleaseSpec.model_validate(fields)
     except ValidationError as error:
@@ -78,6 +79,14 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     found = first.get("input")
     shown = "" if first["type"] in ("missing", "value_error") else f", found {found!r}"
     return f"field '{where}': {message}{shown}" if where else message
+
+
+def _varied(name: str, changes: Sequence[str]) -> str:
+    """The name of a spec with overrides: it lists them, or their hash where the list is long."""
+    suffix = ",".join(sorted(text.replace(" ", "") for text in changes))
+    if len(name) + len(suffix) >= MAX_NAME_LENGTH or not suffix.isascii():
+        suffix = hashlib.sha256(suffix.encode()).hexdigest()[:12]
+    return f"{name}+{suffix}"
 
 
 def _read(source: str) -> dict[str, Any]:

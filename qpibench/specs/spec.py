@@ -25,6 +25,9 @@ MIN_PIXELS_PER_PERIOD = 2.0
 MAX_MARGIN_FIELDS = 10
 """Scatterers lie at most this many field sizes outside; farther out float32 phases would lose their digits."""
 
+MAX_NAME_LENGTH = 200
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[\x20-\x7e]+$")]
 Index31 = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
@@ -135,7 +138,7 @@ class ReleaseSpec(_Identified):
     when, the same spec would give other bits than before.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+    name: Name
     arithmetic: Literal[1] = 1
     seed: Annotated[int, Field(ge=0, lt=2**128), BeforeValidator(_seed)] = 0
     grid: Grid
@@ -176,7 +179,7 @@ class ReleaseSpec(_Identified):
 class ImportedSpec(_Identified):
     """A release that was imported from CSV files: it records its sources and cannot be regenerated."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
+    name: Name
     source: Literal["csv"] = "csv"
     files_sha256: tuple[str, ...]
     axis_order: Literal["x_first", "y_first"]

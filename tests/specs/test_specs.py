@@ -31,6 +31,13 @@ def test_an_override_that_changes_something_shows_in_the_name():
     assert load_spec("mini", overrides=["seed=7", "name=other"]).name == "other"
 
 
+def test_many_overrides_make_a_name_that_still_fits():
+    overrides = [f"{field}={value}" for field in ("grid.size_x_nm", "grid.size_y_nm") for value in range(10, 21)]
+    names = {load_spec("mini", overrides=overrides + more).name for more in ([], ["seed=1"])}
+    assert len(names) == 2
+    assert all(len(name) <= 200 for name in names)
+
+
 def test_a_spec_file_with_the_shipped_fields_is_the_shipped_spec(tmp_path):
     from importlib import resources
 
