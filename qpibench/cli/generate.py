@@ -4,25 +4,60 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from qpibench.cli.answer import Answer
 from qpibench.cli.options import (
+    FILE,
     backend_options,
     choose_backend,
-    output_option,
     overwrite_option,
     subcommand,
     threads_option,
+    writable,
 )
 from qpibench.cli.progress import progress
+from qpibench.errors import UsageError
+
+if TYPE_CHECKING:
+    from qpibench.release import Shard
+
+
+def _place(context: click.Context, parameter: click.Parameter, path: Path) -> Path | None:
+    return path if context.params["shard"] else writable(context, parameter, path)
+
+
+def _shard(context: click.Context, parameter: click.Parameter, text: str | None) -> Shard | None:
+    from qpibench.release import Shard
+
+    if text is None:
+        return None
+    try:
+        return Shard.parse(text)
+    except UsageError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
 
 
 @subcommand("generate")
 @click.argument("spec")
-@output_option("FILE", "The release to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    callback=_place,
+    required=True,
+    metavar="FILE",
+    help="The release to write; with --shard, the folder.",
+)
+@click.option(
+    "--shard",
+    callback=_shard,
+    is_eager=True,  # it decides what the output may be
+    metavar="I/N",
+    help="Make only the I-th of N parts, as a file in the folder that -o names.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field; may be repeated.")
 @backend_options
 @threads_option
@@ -33,6 +68,7 @@ def command(
     *,
     spec: str,
     output: Path,
+    shard: Shard | None,
     overrides: tuple[str, ...],
     backend_name: str | None,
     gpu: bool,
@@ -47,39 +83,49 @@ def command(
       qpibench generate paper -o paper.h5 --set seed=7 --set scatterers.max=20
 
     The same spec gives the same bits on every machine, and so the same content hash. An interrupted run leaves the
-    target as it was, and is completed by --resume.
+    target as it was, and is completed by --resume. Shards may be made in any order, on several machines or GPUs and at
+    the same time; merge makes one release of them:
+
+      qpibench generate paper --shard 1/2 -o shards
+      qpibench generate paper --shard 2/2 -o shards
+      qpibench merge shards -o paper.h5
     """
-    from qpibench.release import open_release, write_release
+    from qpibench.release import open_release, write_release, write_shard
     from qpibench.specs import load_spec
 
+    if shard is not None and compression is not None:
+        raise UsageError("Shards are not compressed; leave --compression away.")
     resolved = load_spec(spec, overrides=overrides)
     backend = choose_backend(backend_name, gpu=gpu)
+    options: dict[str, Any] = {"backend": backend, "threads": threads, "resume": resume, "overwrite": overwrite}
+    named: dict[str, Any]
     started = time.perf_counter()
     try:
         with progress("Generating") as report:
-            content = write_release(
-                resolved,
-                output,
-                backend=backend,
-                threads=threads,
-                resume=resume,
-                overwrite=overwrite,
-                compression=compression,
-                progress=report,
-            )
+            if shard is None:
+                digest = write_release(resolved, output, compression=compression, progress=report, **options)
+            else:
+                file = write_shard(resolved, output, shard, progress=report, **options)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted; run the same command with --resume added to continue.") from None
     seconds = time.perf_counter() - started
-    with open_release(output) as release:
-        evaluations = int(release.read("observations/n_scatterers").sum()) * resolved.grid.nx * resolved.grid.ny
+    if shard is None:
+        with open_release(output) as release:
+            n_scatterers = release.read("observations/n_scatterers")
+        path, named = output, {"content_sha256": digest}
+    else:
+        n_scatterers = file.read("observations/n_scatterers", *shard.rows(resolved))
+        path, digest = file.path, file.sha256
+        named = {"shard_sha256": digest, "shard": shard.index, "shards": shard.count}
+    evaluations = int(n_scatterers.sum()) * resolved.grid.nx * resolved.grid.ny
     return Answer(
-        text=f"{content}  {output}\n"
-        f"{resolved.observation_count:,} images in {seconds:.2f} s, {evaluations / seconds:.3g} evaluations/s",
+        text=f"{digest}  {path}\n"
+        f"{len(n_scatterers):,} images in {seconds:.2f} s, {evaluations / seconds:.3g} evaluations/s",
         fields={
-            "content_sha256": content,
-            "path": str(output),
+            **named,
+            "path": str(path),
             "name": resolved.name,
-            "observations": resolved.observation_count,
+            "observations": len(n_scatterers),
             "evaluations": evaluations,
             "seconds": seconds,
             "backend": backend.name,

@@ -18,12 +18,14 @@ def command(*, results_dir: Path, output: Path) -> Answer:
 
     qpibench leaderboard build results -o site
     """
+    from qpibench.cli.table import standings_table
     from qpibench.leaderboard.build import build_leaderboard
 
     tracks = build_leaderboard(results_dir, output)
     page = output / "index.html"
     entries = sum(map(len, tracks.values()))
+    tables = (standings_table(track, standings) for track, standings in tracks.items())
     return Answer(
-        text=f"{page}: {entries:,} standings on {len(tracks):,} tracks",
+        text="\n\n".join([*tables, f"{page}: {entries:,} standings on {len(tracks):,} tracks"]),
         fields={"path": str(page), "tracks": len(tracks), "standings": entries},
     )

@@ -15,6 +15,7 @@ from qpibench.cli.lazy import LazyGroup
 
 SUMMARIES = {
     "generate": "Make a release from a spec.",
+    "merge": "Make one release of its shards.",
     "verify": "Check that a release is what its hash says.",
     "info": "Say what is in a release.",
     "import-csv": "Make a release of scatterer CSV files.",

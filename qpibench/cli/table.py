@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qpibench.evaluation.result import Result
+    from qpibench.leaderboard.standings import Standing, Track
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -26,3 +27,17 @@ def metrics_table(result: Result) -> str:
         cells = (" ".join(interval(getattr(task.metrics, metric))) for task in tasks.values())
         rows.append([metric, *cells])
     return aligned(rows)
+
+
+def standings_table(track: Track, standings: Sequence[Standing]) -> str:
+    """The ranks of a track, with the primary score and the mean absolute error."""
+    from qpibench.evaluation.notation import interval
+
+    images = f"{track.n_images:,} of {track.n_available:,} images"
+    head = f"{track.release_name}, {track.task}, view {track.view}, {track.map_mode} maps, {images}"
+    rows = [["rank", "entry", "relative L2, capped", "MAE"]]
+    for standing in standings:
+        metrics = standing.task.metrics
+        cells = (" ".join(interval(each)) for each in (metrics.rel_l2_capped, metrics.mae))
+        rows.append([f"{standing.rank}{'=' if standing.tied else ''}", standing.result.model.name, *cells])
+    return f"{head}\n{aligned(rows)}"
