@@ -4,8 +4,19 @@
 import torch and xarray.
 """
 
+from qpibench.release.merge import merge_shards
 from qpibench.release.reader import Release, open_release
+from qpibench.release.shards import Shard
 from qpibench.release.verify import verify_release
-from qpibench.release.writer import write_imported, write_release
+from qpibench.release.writer import write_imported, write_release, write_shard
 
-__all__ = ["Release", "open_release", "verify_release", "write_imported", "write_release"]
+__all__ = [
+    "Release",
+    "Shard",
+    "merge_shards",
+    "open_release",
+    "verify_release",
+    "write_imported",
+    "write_release",
+    "write_shard",
+]

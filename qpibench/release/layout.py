@@ -13,13 +13,15 @@ A release is one HDF5 file that follows the netCDF-4 model::
 The root carries `format_version`, `name`, `spec` (JSON), `package_version` and `content_sha256`; the last is written
 when everything else is complete, so that a file without it is an interrupted one. Every array carries `units`,
 `long_name` and its own `sha256` (see :mod:`qpibench.release.identity`).
+
+A shard of a release (:mod:`qpibench.release.shards`) is laid out in the same way, with other arrays and attributes.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,14 @@ _TABLE = (
     ),
 )
 
-# Written in HDF5 1.8's format: every reader of the last fifteen years knows it, and its metadata carry checksums.
-_LIBVER = ("v108", "v108")
+_ATTRIBUTES = (
+    *("format_version", "name", "spec", "package_version", "content_sha256", "sha256"),
+    *("shard_version", "shard", "shards", "shard_sha256"),
+)
+
+# Written in HDF5 1.8's format: every reader of the last fifteen years knows it, and its metadata carry checksums. Only
+# virtual arrays need what 1.10 has brought.
+_LIBVER = ("v108", "v110")
 _PAGE = 4096
 
 
@@ -76,7 +84,7 @@ class Array:
     units, long_name
         What the values mean.
     offset
-        Byte at which the values begin in the file, C order without gaps; None if they are compressed or empty.
+        Byte at which the values begin in the file, C order without gaps; None if they are compressed, virtual or empty.
     sha256
         The array's digest that the file states.
     """
@@ -158,55 +166,109 @@ def arrays(sizes: Mapping[str, int], splits: Mapping[str, int]) -> dict[str, Arr
     return {array.name: array for array in table}
 
 
-def create(
-    path: Path, layout: Mapping[str, Array], spec: ReleaseSpec | ImportedSpec, *, compress: bool = False
-) -> None:
-    """Lay out a release file whose values are still to be written.
+def observation_arrays(spec: ReleaseSpec) -> dict[str, Array]:
+    """The arrays of the observations of a generated release, by name."""
+    table = arrays(sizes(spec), {})
+    return {name: array for name, array in table.items() if array.group == "observations"}
 
-    Every array gets its place in the file at once and is not filled. With `compress`, images and positions are gzipped
-    in chunks of one row instead.
+
+def sizes(spec: ReleaseSpec) -> dict[str, int]:
+    """Lengths of the dimensions of a generated release."""
+    return {
+        "y": spec.grid.ny,
+        "x": spec.grid.nx,
+        "kernel": spec.kernels.count,
+        "observation": spec.observation_count,
+        "scatterer": spec.scatterers.max,
+    }
+
+
+def release_attributes(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
+    """The attributes of a release, except for those that :func:`sign` writes."""
+    return {"format_version": FORMAT_VERSION, **origin(spec)}
+
+
+def origin(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
+    """Attributes that say what a file was made from and by what."""
+    return {"name": spec.name, "spec": spec.canonical_json(), "package_version": __version__}
+
+
+def contiguous(file: h5py.File, array: Array) -> h5py.Dataset:
+    """Create an array that gets its place in the file at once and is not filled."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return file.create_dataset(array.name, array.shape, array.dtype, dcpl=properties)
+
+
+def compressed(file: h5py.File, array: Array) -> h5py.Dataset:
+    """Create an array that is gzipped in chunks of one row if it holds images or positions, and contiguous if not."""
+    if len(array.shape) == 1 or not array.nbytes:
+        return contiguous(file, array)
+    options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
+    return file.create_dataset(array.name, array.shape, array.dtype, **options)
+
+
+def create(
+    path: Path,
+    layout: Mapping[str, Array],
+    attributes: Mapping[str, str | int],
+    *,
+    dataset: Callable[[h5py.File, Array], h5py.Dataset] = contiguous,
+) -> None:
+    """Lay out a file whose values are still to be written.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layout
+        Its arrays by name.
+    attributes
+        Attributes of its root.
+    dataset
+        Creates an array in the open file.
     """
     with h5py.File(
         path, "w", libver=_LIBVER, locking=False, alignment_threshold=_PAGE, alignment_interval=_PAGE
     ) as file:
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["name"] = _text(spec.name)
-        file.attrs["spec"] = _text(spec.canonical_json())
-        file.attrs["package_version"] = _text(__version__)
+        file.attrs.update(
+            {name: _text(value) if isinstance(value, str) else value for name, value in attributes.items()}
+        )
         scales = {}
         for array in layout.values():
-            dataset = _create_dataset(file, array, compress=compress)
-            dataset.attrs["units"] = _text(array.units)
-            dataset.attrs["long_name"] = _text(array.long_name)
+            created = dataset(file, array)
+            created.attrs["units"] = _text(array.units)
+            created.attrs["long_name"] = _text(array.long_name)
             if array.is_coordinate:
-                dataset.make_scale(array.field)
-                scales[array.name] = dataset
+                created.make_scale(array.field)
+                scales[array.name] = created
                 continue
             for axis, (dim, length) in enumerate(zip(array.dims, array.shape, strict=True)):
                 if dim not in scales:
                     scales[dim] = _dimension(file, dim, length)
-                dataset.dims[axis].attach_scale(scales[dim])
+                created.dims[axis].attach_scale(scales[dim])
 
 
-def file_bytes(layout: Mapping[str, Array], spec: ReleaseSpec | ImportedSpec) -> int:
+def file_bytes(layout: Mapping[str, Array], attributes: Mapping[str, str | int]) -> int:
     """Bytes that a file has room in, compressed or not: the values, and generously what HDF5 needs to find them."""
     values = sum(array.nbytes for array in layout.values())
     chunks = sum(array.shape[0] for array in layout.values() if len(array.shape) > 1)
-    return values + 128 * chunks + len(spec.canonical_json()) + (1 << 20)
+    return values + 128 * chunks + sum(len(str(value)) for value in attributes.values()) + (1 << 20)
 
 
-def sign(path: Path, array_digests: Mapping[str, str], content: str) -> None:
-    """Write the digests of all arrays, by name, and the content digest: the file is a release from now on."""
+def sign(path: Path, array_digests: Mapping[str, str], **digest: str) -> None:
+    """Write the digests of arrays, by name, and that of the whole, an attribute of the root: the file is complete."""
     with h5py.File(path, "r+", libver=_LIBVER, locking=False) as file:
-        for name, digest in array_digests.items():
-            file[name].attrs["sha256"] = _text(digest)
-        file.attrs["content_sha256"] = _text(content)
+        for name, array_digest in array_digests.items():
+            file[name].attrs["sha256"] = _text(array_digest)
+        file.attrs.update({name: _text(value) for name, value in digest.items()})
 
 
 def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str | int]:
     """The attributes of a file or a dataset that the layout knows, as far as they are there."""
-    names = ("format_version", "name", "spec", "package_version", "content_sha256", "sha256")
-    found = {name: item.attrs[name] for name in names if name in item.attrs}
+    found = {name: item.attrs[name] for name in _ATTRIBUTES if name in item.attrs}
     return {
         name: value.decode("ascii", "replace") if isinstance(value, bytes) else int(value)
         for name, value in found.items()
@@ -220,17 +282,6 @@ def _text(value: str) -> np.bytes_:
     return np.bytes_(value.encode("ascii"))
 
 
-def _create_dataset(file: h5py.File, array: Array, *, compress: bool) -> h5py.Dataset:
-    if compress and len(array.shape) > 1 and array.nbytes:
-        options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
-        return file.create_dataset(array.name, array.shape, array.dtype, **options)
-    contiguous = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    contiguous.set_layout(h5py.h5d.CONTIGUOUS)
-    contiguous.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    contiguous.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    return file.create_dataset(array.name, array.shape, array.dtype, dcpl=contiguous)
-
-
 def _dimension(file: h5py.File, name: str, length: int) -> h5py.Dataset:
     # netCDF-4 marks a dimension without coordinates by exactly this text; the dataset itself takes no space.
     dataset = file.create_dataset(name, (length,), ">f4")
@@ -239,7 +290,7 @@ def _dimension(file: h5py.File, name: str, length: int) -> h5py.Dataset:
 
 
 def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
-    """Find every array of an open file.
+    """Find every array of an open release.
 
     Returns
     -------
@@ -251,20 +302,30 @@ def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
     InvalidDataError
         If an array is missing or not of the type and shape that the layout demands.
     """
-    sizes = {
+    stored = {
         "y": grid.ny,
         "x": grid.nx,
         "kernel": _stored_shape(file, "kernels/fold", 1)[0],
         "observation": _stored_shape(file, "observations/kernel", 1)[0],
         "scatterer": _stored_shape(file, "observations/position_nm", 3)[1],
     }
-    splits = {}
+    return place(file, arrays(stored, split_lengths(file)))
+
+
+def split_lengths(file: h5py.File) -> dict[str, int]:
+    """Lengths of the index lists in an open release, by ``"task/role"``."""
+    lengths = {}
     if isinstance(file.get("splits"), h5py.Group):
         for task, roles in file["splits"].items():
             for role in roles if isinstance(roles, h5py.Group) else ():
-                splits[f"{task}/{role}"] = _stored_shape(file, f"splits/{task}/{role}", 1)[0]
+                lengths[f"{task}/{role}"] = _stored_shape(file, f"splits/{task}/{role}", 1)[0]
+    return lengths
+
+
+def place(file: h5py.File, expected: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays that are expected in an open file, with offsets and stated digests; raises as :func:`locate`."""
     found = {}
-    for name, array in arrays(sizes, splits).items():
+    for name, array in expected.items():
         shape = _stored_shape(file, name, len(array.shape))
         dataset = file[name]
         if shape != array.shape or dataset.dtype.str != array.dtype:
@@ -272,6 +333,8 @@ def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
                 f"'{file.filename}': {name} is {dataset.dtype.str} of shape {shape};"
                 f" {array.dtype} of shape {array.shape} is expected."
             )
+        if dataset.is_virtual:
+            raise InvalidDataError(f"'{file.filename}': {name} is virtual, and the list of its shards is missing.")
         digest = attributes(dataset).get("sha256")
         found[name] = replace(array, offset=dataset.id.get_offset(), sha256=None if digest is None else str(digest))
     return found
@@ -280,7 +343,7 @@ def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
 def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != ndim:
-        raise InvalidDataError(f"'{file.filename}' is not a complete release: {name} is missing or damaged.")
+        raise InvalidDataError(f"'{file.filename}' is not complete: {name} is missing or damaged.")
     return tuple(dataset.shape)
 
 

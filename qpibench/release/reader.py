@@ -13,8 +13,10 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qpibench.errors import InvalidDataError, QpibenchError, UsageError
-from qpibench.release import layout
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.release import layout, virtual
+from qpibench.release.hdf5 import open_hdf5, structure
+from qpibench.release.shards import Shards
 from qpibench.specs import Grid, ImportedSpec, ReleaseSpec, spec_from_json
 from qpibench.synthesis.contract import Kernels, Observations
 
@@ -24,7 +26,8 @@ TEST_ROLE = "test"
 def open_release(path: str | Path) -> Release:
     """Open a release for reading.
 
-    The layout is checked, the values are not: see :func:`qpibench.release.verify_release`.
+    The layout is checked, and of a virtual release that all its shards are there. The values are not: see
+    :func:`qpibench.release.verify_release`.
 
     Parameters
     ----------
@@ -36,7 +39,7 @@ def open_release(path: str | Path) -> Release:
     UsageError
         If there is no such file.
     InvalidDataError
-        If the file is not a release, or not complete, or of a newer format.
+        If the file is not a release, or not complete, or of a newer format, or a shard of it is missing or another one.
 
     Examples
     --------
@@ -64,22 +67,28 @@ class Release:
     format_version, package_version
         Version of the layout, and of the package that wrote the file.
     arrays
-        All arrays in the file, by name.
+        All arrays of the release, by name.
+    shards
+        Where its observations lie if it is virtual, else None.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handles: dict[str, Any] = {}
         self._file: h5py.File | None = None
-        with _open_hdf5(path) as file:
-            try:
-                attributes = layout.attributes(file)
-                self.format_version = _check_version(path, attributes)
-                self.name, self.spec = _read_spec(path, attributes)
-                self.grid: Grid = self.spec.grid
+        self.shards: Shards | None = None
+        with structure(path) as file:
+            attributes = layout.attributes(file)
+            self.format_version = _check_version(path, attributes)
+            self.name, self.spec = _read_spec(path, attributes)
+            self.grid: Grid = self.spec.grid
+            sources = virtual.listed_sources(file)
+            if sources is not None and isinstance(self.spec, ReleaseSpec):
+                self.arrays = virtual.locate(file, self.spec)
+            else:
                 self.arrays = layout.locate(file, self.grid)
-            except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-                raise InvalidDataError(f"'{path}' is damaged: {error}.") from None
+        if sources is not None and isinstance(self.spec, ReleaseSpec):
+            self.shards = virtual.open_sources(path, self.spec, sources)
         self.content_sha256 = str(attributes["content_sha256"])
         self.package_version = str(attributes.get("package_version", ""))
         self._check_sizes()
@@ -189,15 +198,20 @@ class Release:
         return splits
 
     def stored(self, name: str) -> Any:
-        """An array where it lies: mapped into memory, or an HDF5 dataset if it is compressed or empty."""
+        """An array where it lies: mapped into memory, or an HDF5 dataset if it is compressed or empty.
+
+        Its rows are read by an index of one axis or a tuple of several, as those of an array.
+        """
         if name not in self._handles:
             array = self.arrays[name]
             if array.offset is not None:
                 mapped = np.memmap(self.path, array.dtype, "r", array.offset, array.shape)
                 self._handles[name] = np.asarray(mapped)
+            elif self.shards is not None and array.group == "observations":
+                self._handles[name] = virtual.Joined(self.shards, name)
             else:
                 if self._file is None:
-                    self._file = _open_hdf5(self.path)
+                    self._file = open_hdf5(self.path)
                 self._handles[name] = self._file[name]
         return self._handles[name]
 
@@ -235,26 +249,12 @@ class Release:
                 )
 
 
-def _open_hdf5(path: Path) -> h5py.File:
-    try:
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError:
-        raise UsageError(f"There is no file '{path}'.") from None
-    except IsADirectoryError:
-        raise UsageError(f"'{path}' is a folder, not a release file.") from None
-    except OSError as error:
-        raise QpibenchError(f"'{path}' cannot be read: {error.strerror}.") from None
-    if not h5py.is_hdf5(path):
-        raise InvalidDataError(f"'{path}' is not an HDF5 file or is damaged.")
-    try:
-        return h5py.File(path, "r", locking=False)
-    except (OSError, RuntimeError) as error:
-        problem = "truncated" if "truncated" in str(error) else "damaged"
-        raise InvalidDataError(f"'{path}' is {problem}: HDF5 cannot open it.") from None
-
-
 def _check_version(path: Path, attributes: dict[str, str | int]) -> int:
+    if "shard_version" in attributes:
+        raise InvalidDataError(
+            f"'{path}' is one shard of a release ({attributes.get('shard')} of {attributes.get('shards')}); join the"
+            f" shards: qpibench merge '{path.parent}' -o FILE."
+        )
     version = attributes.get("format_version")
     if not isinstance(version, int) or "spec" not in attributes:
         raise InvalidDataError(f"'{path}' is an HDF5 file but not a qpibench release.")

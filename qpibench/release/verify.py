@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import identity, layout
+from qpibench.release.blocks import Progress, hash_blocks
 from qpibench.release.contents import contents, observation_kernel
 from qpibench.release.layout import Array
-from qpibench.release.parallel import as_completed
 from qpibench.release.reader import Release, open_release
-from qpibench.release.writer import Progress
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Backend
 
@@ -60,14 +59,14 @@ def verify_release(
         spec = release.spec
         if backend is not None and not isinstance(spec, ReleaseSpec):
             raise UsageError(f"'{path}' was imported and cannot be generated again; verify it without regenerating.")
-        count = _counter(release.observation_count * (1 if backend is None else 2), progress)
-        stored = _stored_digests(release, threads, count)
+        parts = 1 if backend is None else 2
+        stored = _stored_digests(release, threads, _part(progress, 0, parts))
         if backend is not None and isinstance(spec, ReleaseSpec):
-            _compare(release, stored, _generated_digests(spec, backend, threads, count))
+            _compare(release, stored, _generated_digests(spec, backend, threads, _part(progress, 1, parts)))
         digests = {name: identity.array_digest(array, stored[name]) for name, array in release.arrays.items()}
         content = identity.content_digest(spec.canonical_json(), digests)
         if content != release.content_sha256:
-            differing = [name for name, array in release.arrays.items() if array.sha256 != digests[name]]
+            differing = [name for name, array in release.arrays.items() if array.sha256 not in (None, digests[name])]
             where = f"{differing[0]} has changed" if differing else "its spec or its list of arrays has changed"
             raise InvalidDataError(
                 f"'{path}' is not what it says: {where}; its content hash is {content}, and it states"
@@ -76,16 +75,11 @@ def verify_release(
         return content
 
 
-def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
-    done = 0
-
-    def count(observations: int) -> None:
-        nonlocal done
-        done += observations
-        if progress is not None:
-            progress(done, total)
-
-    return count
+def _part(progress: Progress | None, part: int, parts: int) -> Progress | None:
+    """Progress of one of several parts of equal length, told as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(part * total + done, parts * total)
 
 
 def _groups(arrays: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
@@ -94,22 +88,11 @@ def _groups(arrays: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
     return observed, [array for array in arrays.values() if array.group != "observations"]
 
 
-def _hash_observations(
-    arrays: Sequence[Array],
-    rows: Callable[[int, int], Iterable[NDArray[Any]]],
-    threads: int | None,
-    count: Callable[[int], None],
-) -> BlockDigests:
-    digests = np.empty((identity.block_count(arrays[0]), len(arrays), 32), np.uint8)
-    blocks = range(len(digests))
-    for block, found in as_completed(lambda block: identity.hash_block(arrays, block, rows), blocks, threads=threads):
-        digests[block] = found
-        start, stop = identity.block_rows(arrays[0], block)
-        count(stop - start)
+def _by_name(arrays: Sequence[Array], digests: NDArray[np.uint8]) -> BlockDigests:
     return {array.name: digests[:, position] for position, array in enumerate(arrays)}
 
 
-def _stored_digests(release: Release, threads: int | None, count: Callable[[int], None]) -> BlockDigests:
+def _stored_digests(release: Release, threads: int | None, progress: Progress | None) -> BlockDigests:
     fd = os.open(release.path, os.O_RDONLY)
     try:
         stored = {name: release.stored(name) for name, array in release.arrays.items() if array.offset is None}
@@ -120,10 +103,16 @@ def _stored_digests(release: Release, threads: int | None, count: Callable[[int]
             return layout.read_rows(fd, array, start, stop)
 
         observed, others = _groups(release.arrays)
-        digests = _hash_observations(
-            observed, lambda start, stop: (rows(array, start, stop) for array in observed), threads, count
+        digests = hash_blocks(
+            observed,
+            lambda start, stop: (rows(array, start, stop) for array in observed),
+            threads=threads,
+            check=None if release.shards is None else release.shards.check_block,
+            progress=progress,
         )
-        return digests | {array.name: identity.hash_blocks(array, release.stored(array.name)) for array in others}
+        return _by_name(observed, digests) | {
+            array.name: identity.hash_blocks(array, release.stored(array.name)) for array in others
+        }
     except OSError as error:
         raise InvalidDataError(f"'{release.path}' is damaged and cannot be read: {error}.") from None
     finally:
@@ -131,7 +120,7 @@ def _stored_digests(release: Release, threads: int | None, count: Callable[[int]
 
 
 def _generated_digests(
-    spec: ReleaseSpec, backend: Backend, threads: int | None, count: Callable[[int], None]
+    spec: ReleaseSpec, backend: Backend, threads: int | None, progress: Progress | None
 ) -> BlockDigests:
     kernels = backend.kernels(spec)
     arrays, values = contents(spec, kernels, observation_kernel(spec), spec.scatterers.max)
@@ -141,8 +130,10 @@ def _generated_digests(
         computed = backend.observations(spec, kernels, start, stop)
         return (array.rows(getattr(computed, array.field)) for array in observed)
 
-    digests = _hash_observations(observed, rows, threads, count)
-    return digests | {array.name: identity.hash_blocks(array, values[array.name]) for array in others}
+    digests = hash_blocks(observed, rows, threads=threads, progress=progress)
+    return _by_name(observed, digests) | {
+        array.name: identity.hash_blocks(array, values[array.name]) for array in others
+    }
 
 
 def _compare(release: Release, stored: BlockDigests, generated: BlockDigests) -> None:

@@ -1,0 +1,60 @@
+"""``qpibench merge``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import FILE, output_option, overwrite_option, subcommand, threads_option
+from qpibench.cli.progress import progress
+
+
+@subcommand("merge")
+@click.argument("folder", type=FILE, metavar="DIR")
+@output_option("FILE", "The release to write.")
+@click.option("--virtual", is_flag=True, help="Refer to the shards, which must be kept, instead of copying them.")
+@threads_option
+@overwrite_option
+def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, overwrite: bool) -> Answer:
+    """Make one release of the shards in the folder DIR.
+
+      qpibench generate paper --shard 1/2 -o shards
+      qpibench generate paper --shard 2/2 -o shards
+      qpibench merge shards -o paper.h5
+
+    All shards must be there, in any order. Every value is read and compared with the digests of its shard; the content
+    hash is that of the release made at once.
+    """
+    from qpibench.release import merge_shards, open_release
+    from qpibench.synthesis import get_backend
+
+    backend, _ = get_backend("cpu")
+    started = time.perf_counter()
+    with progress("Merging") as report:
+        content = merge_shards(
+            folder,
+            output,
+            backend=backend,
+            as_virtual=virtual,
+            overwrite=overwrite,
+            threads=threads,
+            progress=report,
+        )
+    seconds = time.perf_counter() - started
+    with open_release(output) as release:
+        name, observations = release.name, release.observation_count
+    where = f"; they stay in the shards in '{folder}', which must be kept" if virtual else ""
+    return Answer(
+        text=f"{content}  {output}\n{observations:,} images in {seconds:.2f} s{where}",
+        fields={
+            "content_sha256": content,
+            "path": str(output),
+            "name": name,
+            "observations": observations,
+            "virtual": virtual,
+            "seconds": seconds,
+        },
+    )

@@ -1,0 +1,139 @@
+"""Blocks of observations, computed, hashed and written by several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from threading import BoundedSemaphore
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.release import identity, layout
+from qpibench.release.layout import Array
+from qpibench.release.parallel import as_completed, available_threads
+from qpibench.release.partial import Partial
+from qpibench.synthesis.contract import Observations
+
+Progress = Callable[[int, int], None]
+"""Called with the number of observations that are done and their total."""
+
+Check = Callable[[int, NDArray[np.uint8]], None]
+"""Called with a block and its digests, (array, 32) uint8; raises if they are not what they must be."""
+
+
+def write_blocks(
+    partial: Partial,
+    arrays: Sequence[Array],
+    compute: Callable[[int, int], Observations],
+    done: Mapping[int, bytes],
+    *,
+    blocks: range,
+    threads: int | None = None,
+    check: Check | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """Write blocks that are not in the file yet.
+
+    Parameters
+    ----------
+    partial
+        The file, with its journal open.
+    arrays
+        The arrays of the observations, with their places in the file.
+    compute
+        Called with the first row and the row behind the last of a part of a block.
+    done
+        Digests of the blocks that were written by a run before this one; a block that has others is written again.
+    blocks
+        Which blocks.
+    threads
+        Number of threads; as many as there are processors if None.
+    check, progress
+        Called after every block.
+
+    Returns
+    -------
+    ndarray
+        Digests of these blocks, (block, array, 32) uint8.
+    """
+    threads = threads or available_threads()
+    computing = BoundedSemaphore(threads)
+
+    def write(start: int, stop: int) -> Iterator[NDArray[Any]]:
+        computed = compute(start, stop)
+        for array in arrays:
+            rows = array.rows(getattr(computed, array.field))
+            computing.release()
+            try:
+                partial.write_rows(array, start, rows)
+            finally:
+                computing.acquire()
+            yield rows
+
+    def stored(start: int, stop: int) -> Iterator[NDArray[Any]]:
+        return (layout.read_rows(partial.fd, array, start, stop) for array in arrays)
+
+    def make(block: int) -> NDArray[np.uint8]:
+        with computing:
+            if block in done:
+                found = identity.hash_block(arrays, block, stored)
+                if found.tobytes() == done[block]:
+                    return found
+            made = identity.hash_block(arrays, block, write)
+        partial.record(block, made.tobytes())
+        return made
+
+    # One thread more than may compute, because one of them mostly waits for the disk.
+    return _collect(make, arrays, blocks, threads=threads + 1, check=check, progress=progress)
+
+
+def hash_blocks(
+    arrays: Sequence[Array],
+    rows: Callable[[int, int], Iterable[NDArray[Any]]],
+    *,
+    threads: int | None = None,
+    check: Check | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """Hash all blocks of arrays of equal length; see :func:`qpibench.release.identity.hash_block` for `rows`.
+
+    Returns
+    -------
+    ndarray
+        Their digests, (block, array, 32) uint8.
+    """
+    blocks = range(identity.block_count(arrays[0]))
+    return _collect(
+        lambda block: identity.hash_block(arrays, block, rows),
+        arrays,
+        blocks,
+        threads=threads,
+        check=check,
+        progress=progress,
+    )
+
+
+def _collect(
+    make: Callable[[int], NDArray[np.uint8]],
+    arrays: Sequence[Array],
+    blocks: range,
+    *,
+    threads: int | None,
+    check: Check | None,
+    progress: Progress | None,
+) -> NDArray[np.uint8]:
+    digests = np.empty((len(blocks), len(arrays), 32), np.uint8)
+    done, total = 0, _row_count(arrays[0], blocks)
+    for block, made in as_completed(make, blocks, threads=threads):
+        if check is not None:
+            check(block, made)
+        digests[block - blocks.start] = made
+        done += _row_count(arrays[0], range(block, block + 1))
+        if progress is not None:
+            progress(done, total)
+    return digests
+
+
+def _row_count(array: Array, blocks: range) -> int:
+    return identity.block_rows(array, blocks[-1])[1] - identity.block_rows(array, blocks[0])[0] if blocks else 0

@@ -1,0 +1,185 @@
+"""How a release file is filled: laid out, written block by block, signed, and given its name when it is complete.
+
+The file is laid out empty by HDF5 and its whole size claimed on the disk. Threads then compute, hash and write one
+block of observations each, straight to its place in the file. HDF5 is not involved, and memory holds a block for each
+thread. Which blocks are in the file is kept in a journal beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.release import identity, layout
+from qpibench.release.blocks import Check, Progress, write_blocks
+from qpibench.release.contents import contents
+from qpibench.release.hdf5 import open_hdf5
+from qpibench.release.layout import Array
+from qpibench.release.partial import Partial
+from qpibench.specs import ImportedSpec, ReleaseSpec
+from qpibench.synthesis.contract import Kernels, Observations
+
+Compression = Literal["gzip"]
+
+
+def check_request(target: Path, *, overwrite: bool, compression: str | None = None) -> None:
+    """Refuse a target that cannot be written or may not be replaced, before any work is done."""
+    if compression not in (None, "gzip"):
+        raise UsageError(f"There is no compression '{compression}'; choose gzip, or none.")
+    if target.is_dir() or not target.name:
+        raise UsageError(f"'{target}' is a folder; name the file to write.")
+    if not target.parent.is_dir():
+        raise UsageError(f"Folder '{target.parent}' does not exist; create it first.")
+    if target.exists() and not overwrite:
+        raise UsageError(f"'{target}' exists already; resume it, overwrite it, or choose another file.")
+
+
+@contextmanager
+def explained(partial: Partial, *, resumable: bool) -> Iterator[None]:
+    """Say what becomes of a file whose writing is interrupted or fails; if it cannot be resumed, nothing is kept."""
+    kept = "what is written is kept and can be resumed" if resumable else "nothing is kept"
+    try:
+        yield
+    except BaseException as error:
+        if not resumable:
+            partial.discard()
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"Writing '{partial.target}' was interrupted; {kept}.") from None
+        if isinstance(error, OSError):
+            raise QpibenchError(f"Writing '{partial.target}' failed: {error.strerror or error}; {kept}.") from error
+        raise
+
+
+def fill(
+    spec: ReleaseSpec | ImportedSpec,
+    partial: Partial,
+    kernels: Kernels,
+    compute: Callable[[int, int], Observations],
+    *,
+    observation_kernel: NDArray[np.int32],
+    max_scatterers: int,
+    threads: int | None = None,
+    resume: bool = False,
+    compression: Compression | None = None,
+    check: Check | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Write everything that a release holds, and give it its name; `compute` gives the observations of some rows."""
+    expected, values = contents(spec, kernels, observation_kernel, max_scatterers)
+    attributes = layout.release_attributes(spec)
+    title = f"qpibench release of format {layout.FORMAT_VERSION}, spec {spec.canonical_json()}"
+    arrays, done = prepare(partial, expected, attributes, title=title, resume=resume)
+    for name, column in values.items():
+        partial.write_rows(arrays[name], 0, column)
+    partial.open_journal(title, append=bool(done))
+    observed = [array for array in arrays.values() if array.group == "observations"]
+    blocks = range(identity.block_count(observed[0]))
+    block_digests = write_blocks(
+        partial, observed, compute, done, blocks=blocks, threads=threads, check=check, progress=progress
+    )
+    finished = partial.path if compression is None else _compressed(partial, arrays, attributes)
+    content = seal(finished, spec, arrays, block_digests, values)
+    partial.commit(finished)
+    return content
+
+
+def seal(
+    path: Path,
+    spec: ReleaseSpec | ImportedSpec,
+    arrays: Mapping[str, Array],
+    block_digests: NDArray[np.uint8],
+    values: Mapping[str, NDArray[Any]],
+) -> str:
+    """Write the digests into a release that is complete but for them.
+
+    Parameters
+    ----------
+    path, spec, arrays
+        The file, and what is in it.
+    block_digests
+        Digests of the observations, (block, array, 32) uint8.
+    values
+        By name, the values of all other arrays.
+
+    Returns
+    -------
+    str
+        `content_sha256`.
+    """
+    observed = [array for array in arrays.values() if array.group == "observations"]
+    digests = {array.name: identity.array_digest(array, block_digests[:, i]) for i, array in enumerate(observed)}
+    for name, column in values.items():
+        digests[name] = identity.array_digest(arrays[name], identity.hash_blocks(arrays[name], column))
+    content = identity.content_digest(spec.canonical_json(), digests)
+    layout.sign(path, digests, content_sha256=content)
+    return content
+
+
+def prepare(
+    partial: Partial,
+    expected: Mapping[str, Array],
+    attributes: Mapping[str, str | int],
+    *,
+    title: str,
+    resume: bool,
+) -> tuple[dict[str, Array], dict[int, bytes]]:
+    """Make a file ready for values.
+
+    Parameters
+    ----------
+    partial
+        The file.
+    expected, attributes
+        Its arrays and the attributes of its root.
+    title
+        First line of its journal: what it will be.
+    resume
+        Keep what an interrupted run has left.
+
+    Returns
+    -------
+    tuple
+        The arrays by name with their places, and the digests of the blocks that the file has.
+
+    Raises
+    ------
+    InvalidDataError
+        If what is to be resumed has another title.
+    """
+    stated, done = partial.journaled() if resume else ("", {})
+    if stated and stated != title:
+        raise InvalidDataError(
+            f"'{partial.path}' is an interrupted run of another spec; overwrite it or choose another file."
+        )
+    if done:
+        with suppress(QpibenchError, OSError, RuntimeError, KeyError):
+            return _place(partial.path, expected), done
+    partial.journal_path.unlink(missing_ok=True)
+    with partial.claim(partial.path, layout.file_bytes(expected, attributes)):
+        layout.create(partial.path, expected, attributes)
+    return _place(partial.path, expected), {}
+
+
+def _place(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
+    with open_hdf5(path) as file:
+        return layout.place(file, expected)
+
+
+def _compressed(partial: Partial, arrays: Mapping[str, Array], attributes: Mapping[str, str | int]) -> Path:
+    """Write a compressed copy of the file, without its digests."""
+    path = partial.compressed_path
+    with partial.claim(path, layout.file_bytes(arrays, attributes)):
+        layout.create(path, arrays, attributes, dataset=layout.compressed)
+    with h5py.File(partial.path, "r", locking=False) as plain, h5py.File(path, "r+", locking=False) as packed:
+        for name, array in arrays.items():
+            for block in range(identity.block_count(array)):
+                start, stop = identity.block_rows(array, block)
+                packed[name][start:stop] = plain[name][start:stop]
+    return path

@@ -1,0 +1,136 @@
+"""Makes one release of its shards: a file like any other, or one that refers to the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.release import identity, layout, virtual
+from qpibench.release.blocks import Progress, hash_blocks
+from qpibench.release.contents import contents, observation_kernel
+from qpibench.release.filling import check_request, explained, fill, seal
+from qpibench.release.hdf5 import structure
+from qpibench.release.partial import Partial
+from qpibench.release.shards import Shards, open_shard
+from qpibench.synthesis.contract import Backend, Observations
+
+
+def merge_shards(
+    folder: str | Path,
+    path: str | Path,
+    *,
+    backend: Backend,
+    as_virtual: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Make one release of all its shards.
+
+    Before anything is written it is checked that all shards are there, each once, and of one release. Then every value
+    is read and hashed, block by block, and compared with what its shard states. An existing target stays as it is
+    until the new file is complete; nothing is left of a merge that fails.
+
+    Parameters
+    ----------
+    folder
+        Where the shards are: all files ``*.h5`` but complete releases, which may lie beside them.
+    path
+        The file to write.
+    backend
+        Who computes what the release holds besides its observations, which shards do not hold.
+    as_virtual
+        Write a small file that refers to the shards instead of copying them. Both may be moved together.
+    overwrite
+        Allow to replace an existing target.
+    threads, progress
+        As in :func:`qpibench.release.write_release`.
+
+    Returns
+    -------
+    str
+        `content_sha256`, the same as that of the release written at once.
+
+    Raises
+    ------
+    UsageError
+        If there is no such folder, or the target exists (without `overwrite`) or its folder does not.
+    InvalidDataError
+        If a shard is missing, there twice, of another release or damaged.
+    QpibenchError
+        If another process writes the same file, or the disk is full or fails.
+    """
+    target = Path(path)
+    check_request(target, overwrite=overwrite)
+    shards = _find_shards(Path(folder))
+    if any(target.exists() and target.samefile(file.path) for file in shards.files):
+        raise UsageError(f"'{target}' is one of the shards; choose another file.")
+    with Partial(target) as partial, explained(partial, resumable=False):
+        if as_virtual:
+            return _refer(shards, partial, backend, threads, progress)
+        return _copy(shards, partial, backend, threads, progress)
+
+
+def _find_shards(folder: Path) -> Shards:
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder '{folder}'; name the folder of the shards.")
+    paths = sorted(path for path in folder.glob("*.h5") if path.is_file() and not path.name.startswith("."))
+    return Shards.checked([open_shard(path) for path in paths if not _is_release(path)], folder)
+
+
+def _is_release(path: Path) -> bool:
+    with suppress(InvalidDataError), structure(path) as file:
+        return "content_sha256" in layout.attributes(file)
+    return False
+
+
+def _rows(shards: Shards, start: int, stop: int) -> Iterator[NDArray[Any]]:
+    """Rows of one block, of every array of the observations."""
+    file = shards.holding(start // identity.BLOCK_ROWS)
+    return (file.read(name, start, stop) for name in file.arrays)
+
+
+def _copy(shards: Shards, partial: Partial, backend: Backend, threads: int | None, progress: Progress | None) -> str:
+    spec = shards.spec
+    fields = [array.field for array in shards.files[0].arrays.values()]
+    return fill(
+        spec,
+        partial,
+        backend.kernels(spec),
+        lambda start, stop: Observations(**dict(zip(fields, _rows(shards, start, stop), strict=True))),
+        observation_kernel=observation_kernel(spec),
+        max_scatterers=spec.scatterers.max,
+        threads=threads,
+        check=shards.check_block,
+        progress=progress,
+    )
+
+
+def _refer(shards: Shards, partial: Partial, backend: Backend, threads: int | None, progress: Progress | None) -> str:
+    spec, folder = shards.spec, partial.target.parent
+    observed = list(shards.files[0].arrays.values())
+    block_digests = hash_blocks(
+        observed,
+        lambda start, stop: _rows(shards, start, stop),
+        threads=threads,
+        check=shards.check_block,
+        progress=progress,
+    )
+    arrays, values = contents(spec, backend.kernels(spec), observation_kernel(spec), spec.scatterers.max)
+    sources, columns = virtual.source_list(shards, folder)
+    attributes = layout.release_attributes(spec)
+    in_file = {name: array for name, array in arrays.items() if name in values} | sources
+    with partial.claim(partial.path, layout.file_bytes(in_file, attributes) + virtual.reference_bytes(shards, folder)):
+        layout.create(partial.path, arrays | sources, attributes, dataset=virtual.virtual_dataset(shards, folder))
+    with structure(partial.path) as file:
+        located = layout.place(file, in_file)
+    for name, column in (values | columns).items():
+        partial.write_rows(located[name], 0, column)
+    content = seal(partial.path, spec, arrays, block_digests, values)
+    partial.commit(partial.path)
+    return content

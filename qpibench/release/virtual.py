@@ -1,0 +1,169 @@
+"""Virtual releases: the observations stay in the shards, and the file of the release refers to them.
+
+To HDF5 the arrays of the observations are virtual data sets. It gives fill values (NaN, or -1 in integers) for the rows
+of a shard that it does not find, and says nothing. Therefore the file carries a list of its shards, by which
+:func:`open_sources` checks them before anything is read, and our reader maps them into memory for itself::
+
+    /shards/file   (shard)  path of each shard relative to the folder of this file, UTF-8, in order
+    /shards/bytes  (shard)  int64, size of its file
+    /shards/sha256 (shard)  its digest
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.release import layout
+from qpibench.release.layout import Array
+from qpibench.release.shards import Shard, ShardFile, Shards, open_shard
+from qpibench.specs import ReleaseSpec
+
+GROUP = "shards"
+
+Listed = list[tuple[str, int, str]]
+"""Path, size and digest of every shard."""
+
+
+def source_list(shards: Shards, folder: Path) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:
+    """The list of shards that a virtual release in a folder carries: its arrays by name, and their values."""
+    values = {
+        "file": np.array([os.fsencode(path) for path in _relative_paths(shards, folder)]),
+        "bytes": np.array([file.nbytes for file in shards.files], "<i8"),
+        "sha256": np.array([file.sha256.encode() for file in shards.files]),
+    }
+    meanings = {"file": "path of the shard, relative to this file's folder", "bytes": "size", "sha256": "digest"}
+    arrays = {
+        f"{GROUP}/{name}": Array(
+            name=f"{GROUP}/{name}",
+            dtype=column.dtype.str,
+            dims=("shard",),
+            shape=column.shape,
+            units="1",
+            long_name=meanings[name],
+        )
+        for name, column in values.items()
+    }
+    return arrays, {f"{GROUP}/{name}": column for name, column in values.items()}
+
+
+def reference_bytes(shards: Shards, folder: Path) -> int:
+    """Bytes that HDF5 needs at most, to refer to the shards from a folder."""
+    return len(layout.observation_arrays(shards.spec)) * sum(
+        len(os.fsencode(path)) + 256 for path in _relative_paths(shards, folder)
+    )
+
+
+def virtual_dataset(shards: Shards, folder: Path) -> Callable[[h5py.File, Array], h5py.Dataset]:
+    """What creates the arrays of a virtual release in a folder; see :func:`qpibench.release.layout.create`."""
+    # HDF5 takes a percent sign for the beginning of a pattern.
+    names = [path.replace("%", "%%") for path in _relative_paths(shards, folder)]
+
+    def create(file: h5py.File, array: Array) -> h5py.Dataset:
+        if array.group != "observations":
+            return layout.contiguous(file, array)
+        virtual = h5py.VirtualLayout(array.shape, array.dtype)
+        for source, name in zip(shards.files, names, strict=True):
+            start, stop = source.shard.rows(source.spec)
+            if start < stop:
+                virtual[start:stop] = h5py.VirtualSource(name, array.name, (stop - start, *array.shape[1:]))
+        return file.create_virtual_dataset(array.name, virtual, fillvalue=np.nan if "f" in array.dtype else -1)
+
+    return create
+
+
+def _relative_paths(shards: Shards, folder: Path) -> list[str]:
+    return [os.path.relpath(file.path.resolve(), folder.resolve()) for file in shards.files]
+
+
+def listed_sources(file: h5py.File) -> Listed | None:
+    """The list of shards in an open release; None if the release is not virtual."""
+    if GROUP not in file:
+        return None
+    columns = [file[f"{GROUP}/{name}"][...].tolist() for name in ("file", "bytes", "sha256")]
+    return [(os.fsdecode(path), size, digest.decode()) for path, size, digest in zip(*columns, strict=True)]
+
+
+def locate(file: h5py.File, spec: ReleaseSpec) -> dict[str, Array]:
+    """Find the arrays of an open virtual release, those of the observations without places.
+
+    Virtual data sets are not looked at: HDF5 keeps what they refer to where damage may send it round in circles.
+    """
+    expected = layout.arrays(layout.sizes(spec), layout.split_lengths(file))
+    in_file = {name: array for name, array in expected.items() if array.group != "observations"}
+    return expected | layout.place(file, in_file)
+
+
+def open_sources(path: Path, spec: ReleaseSpec, listed: Listed) -> Shards:
+    """Check that the shards of a virtual release are all there, and are those that it was made of.
+
+    Raises
+    ------
+    InvalidDataError
+        If one is missing or another one than it was.
+    """
+    folder = path.resolve().parent
+    return Shards(
+        tuple(
+            _source(path, folder / file, Shard(number, len(listed)), spec, size, digest)
+            for number, (file, size, digest) in enumerate(listed, 1)
+        )
+    )
+
+
+def _source(path: Path, file: Path, shard: Shard, spec: ReleaseSpec, size: int, digest: str) -> ShardFile:
+    again = f"put it back, or generate it again (--shard {shard} of spec '{spec.name}')"
+    if not file.is_file():
+        raise InvalidDataError(f"'{path}' is virtual, and its shard '{file}' is missing; {again}.")
+    found = file.stat().st_size
+    if found != size:
+        raise InvalidDataError(f"'{path}' is virtual, and its shard '{file}' has {found:,} of {size:,} bytes; {again}.")
+    source = open_shard(file)
+    if (source.sha256, source.shard, source.spec) != (digest, shard, spec):
+        raise InvalidDataError(
+            f"'{path}' is virtual, and '{file}' is another shard than the one it was made of; {again}."
+        )
+    return source
+
+
+class Joined:
+    """An array of the observations whose rows lie in several shards, mapped into memory; indexed like an array.
+
+    An integer or a selection of the first axis is taken before those of the others.
+    """
+
+    def __init__(self, shards: Shards, name: str) -> None:
+        array = shards.files[0].arrays[name]
+        self.shape, self.dtype = array.shape, np.dtype(array.dtype)
+        self._parts, self._starts = [], []
+        for file in shards.files:
+            start, stop = file.shard.rows(file.spec)
+            if start < stop:
+                array = file.arrays[name]
+                shape = (stop - start, *array.shape[1:])
+                self._parts.append(np.memmap(file.path, array.dtype, "r", array.position(start), shape))
+                self._starts.append(start)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        first, *others = key if isinstance(key, tuple) else (key,)
+        if first is Ellipsis:
+            first = slice(None)
+        rows = np.arange(*first.indices(self.shape[0])) if isinstance(first, slice) else np.asarray(first)
+        gathered = self._gather(np.atleast_1d(rows))
+        return (gathered if rows.ndim else gathered[0])[(slice(None),) * rows.ndim + tuple(others)]
+
+    def _gather(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        rows = np.where(rows < 0, rows + self.shape[0], rows)
+        part_of = np.searchsorted(self._starts, rows, side="right") - 1
+        for part in np.unique(part_of):
+            chosen = part_of == part
+            values[chosen] = self._parts[part][rows[chosen] - self._starts[part]]
+        return values
