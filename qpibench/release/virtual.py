@@ -124,7 +124,9 @@ def _source(path: Path, file: Path, shard: Shard, spec: ReleaseSpec, size: int, 
         raise InvalidDataError(f"'{path}' is virtual, and its shard '{file}' is missing; {again}.")
     found = file.stat().st_size
     if found != size:
-        raise InvalidDataError(f"'{path}' is virtual, and its shard '{file}' has {found:,} of {size:,} bytes; {again}.")
+        raise InvalidDataError(
+            f"'{path}' is virtual, and its shard '{file}' has {found:,} bytes instead of {size:,}; {again}."
+        )
     source = open_shard(file)
     if (source.sha256, source.shard, source.spec) != (digest, shard, spec):
         raise InvalidDataError(

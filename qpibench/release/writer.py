@@ -214,12 +214,12 @@ def write_shard(
 
 
 def _shard_path(folder: Path, shard: Shard) -> Path:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is not a folder; name the folder for the shards.")
+    if not folder.parent.is_dir():
+        raise UsageError(f"Folder '{folder.parent}' does not exist; create it first.")
     try:
         folder.mkdir(exist_ok=True)
-    except FileNotFoundError:
-        raise UsageError(f"Folder '{folder.parent}' does not exist; create it first.") from None
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"'{folder}' is not a folder; name the folder for the shards.") from None
     except OSError as error:
         raise QpibenchError(f"Folder '{folder}' cannot be created: {error.strerror}.") from None
     return folder / shard.file_name

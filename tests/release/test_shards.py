@@ -426,7 +426,7 @@ def replace_by_another(folder, file):
     ("damage", "message"),
     [
         (remove, r"its shard '.*shard-2-of-3.h5' is missing; put it back"),
-        (truncate, r"its shard '.*shard-2-of-3.h5' has .* bytes; put it back"),
+        (truncate, r"its shard '.*shard-2-of-3.h5' has .* bytes instead of .*; put it back"),
         (replace_by_another, r"shard-2-of-3.h5' is another shard than"),
         (flip_digest, r"shard-2-of-3.h5' is damaged"),
     ],
