@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
+import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -37,14 +41,16 @@ def load_spec(source: str | Path, *, overrides: Sequence[str] = ()) -> ReleaseSp
     UsageError
         If the spec or a field is unknown, or a value is not valid.
     """
-    fields = _read(str(source))
-    changed = [text for text in overrides if _apply(fields, text)]
-    if changed and not any(text.split("=")[0].strip() == "name" for text in changed):
-        fields["name"] = _varied(str(fields.get("name", "")), changed)
-    try:
-        return ReleaseSpec.model_validate(fields)
-    except ValidationError as error:
-        raise UsageError(f"Spec {str(source)!r}: {explain(error, ReleaseSpec)}.") from None
+    original = _read(str(source))
+    fields = deepcopy(original)
+    paths = {_apply(fields, text) for text in overrides}
+    spec = _validated(fields, str(source))
+    if "name" in paths:
+        return spec
+    with suppress(UsageError):  # what overrides complete need not be valid without them
+        before = _validated(original, str(source))
+        paths = {path for path in paths if _value(before, path) != _value(spec, path)}
+    return _validated(fields | {"name": _varied(spec, paths)}, str(source)) if paths else spec
 
 
 def spec_from_json(text: str) -> ReleaseSpec | ImportedSpec:
@@ -57,7 +63,7 @@ def spec_from_json(text: str) -> ReleaseSpec | ImportedSpec:
     """
     model = ImportedSpec if '"source"' in text else ReleaseSpec
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise InvalidDataError(f"The stored spec is not valid: {explain(error, model)}.") from None
 
@@ -70,23 +76,38 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
     if first["type"] == "extra_forbidden":
         known = sorted(_field_paths(model))
-        near = difflib.get_close_matches(where, known, n=1) or [p for p in known if p.split(".")[-1] == where]
-        return f"unknown field '{where}'" + (
-            f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
+        near = difflib.get_close_matches(where, known + _tables(known), n=1)
+        near = near or [path for path in known if path.split(".")[-1] == where]
+        return f"unknown field '{where}' " + (
+            f"(did you mean '{near[0]}'?)" if near else f"(known: {', '.join(known)})"
         )
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if first["type"] == "model_type":
+        message = "should be a table of fields"
     found = first.get("input")
     shown = "" if first["type"] in ("missing", "value_error") else f", found {found!r}"
     return f"field '{where}': {message}{shown}" if where else message
 
 
-def _varied(name: str, changes: Sequence[str]) -> str:
-    """The name of a spec with overrides: it lists them, or their hash where the list is long."""
-    suffix = ",".join(sorted(text.replace(" ", "") for text in changes))
-    if len(name) + len(suffix) >= MAX_NAME_LENGTH or not suffix.isascii():
-        suffix = hashlib.sha256(suffix.encode()).hexdigest()[:12]
-    return f"{name}+{suffix}"
+def _validated(fields: dict[str, Any], source: str) -> ReleaseSpec:
+    try:
+        # Through JSON, because that is strict about numbers and truth values and still takes lists and whole floats.
+        return ReleaseSpec.model_validate_json(json.dumps(fields, default=str), strict=True)
+    except ValidationError as error:
+        raise UsageError(f"Spec '{source}': {explain(error, ReleaseSpec)}.") from None
+
+
+def _value(spec: ReleaseSpec, path: str) -> Any:
+    return functools.reduce(lambda table, name: table[name], path.split("."), spec.model_dump(mode="json"))
+
+
+def _varied(spec: ReleaseSpec, paths: Iterable[str]) -> str:
+    """The name of a spec with overrides: it lists the values that result, or their hash where the list is long."""
+    changes = ",".join(f"{path}={json.dumps(_value(spec, path), separators=(',', ':'))}" for path in sorted(paths))
+    if len(spec.name) + len(changes) >= MAX_NAME_LENGTH:
+        changes = hashlib.sha256(changes.encode()).hexdigest()[:12]
+    return f"{spec.name}+{changes}"
 
 
 def _read(source: str) -> dict[str, Any]:
@@ -103,10 +124,10 @@ def _read(source: str) -> dict[str, Any]:
         raise UsageError(f"Spec file '{source}' cannot be read: {error}.") from None
 
 
-def _apply(fields: dict[str, Any], text: str) -> bool:
-    """Set one override in place; return whether it changed anything."""
+def _apply(fields: dict[str, Any], text: str) -> str:
+    """Set one override in place; return the field's dotted path."""
     path, equals, value = text.partition("=")
-    names = path.strip().split(".")
+    names = [name.strip() for name in path.split(".")]
     if not equals or not all(names):
         raise UsageError(f"Override '{text}' is not of the form field=value, such as seed=7 or kernels.count=300.")
     table: Any = fields
@@ -114,10 +135,8 @@ def _apply(fields: dict[str, Any], text: str) -> bool:
         table = table.setdefault(name, {}) if isinstance(table, dict) else None
     if not isinstance(table, dict):
         raise UsageError(f"Override '{text}': '{'.'.join(names[:-1])}' is not a table.")
-    parsed = _parse_value(value.strip())
-    changed = names[-1] not in table or table[names[-1]] != parsed
-    table[names[-1]] = parsed
-    return changed
+    table[names[-1]] = _parse_value(value.strip())
+    return ".".join(names)
 
 
 def _parse_value(value: str) -> Any:
@@ -125,6 +144,10 @@ def _parse_value(value: str) -> Any:
         return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return value
+
+
+def _tables(paths: Iterable[str]) -> list[str]:
+    return sorted({path.split(".")[0] for path in paths if "." in path})
 
 
 def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

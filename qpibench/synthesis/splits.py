@@ -2,7 +2,7 @@
 
 As in arXiv 2506.05325: a share of the kernels of every fold is kept for the OOD test; of each remaining kernel's images
 a share is the ID test; of the rest a share is set apart as validation and the remainder is the training role. Both
-tasks share the training and validation roles.
+tasks share the training and validation roles. A kernel with images in the ID test has one in the training role too.
 """
 
 from __future__ import annotations
@@ -45,11 +45,15 @@ def draw_splits(
     by_kernel = shuffled[np.argsort(observation_kernel[shuffled], kind="stable")]
     _, first, size = np.unique(observation_kernel[by_kernel], return_index=True, return_counts=True)
     place = np.arange(len(by_kernel)) - np.repeat(first, size)
-    in_test = place < np.repeat(_share(size, fractions.id_test), size)
+    tested = np.repeat(np.minimum(_share(size, fractions.id_test), size - 1), size)
+    in_test = place < tested
     rest = by_kernel[~in_test]
-    rest = rest[_order(len(rest), seed, "split validation")]
-    n_validation = int(_share(np.array(len(rest)), fractions.validation))
-    common = {"train": _sorted(rest[n_validation:]), "validation": _sorted(rest[:n_validation])}
+    # A kernel with an ID test keeps an image to train on, or it would not be seen.
+    free = by_kernel[~in_test & ((place > tested) | (tested == 0))]
+    free = free[_order(len(free), seed, "split validation")]
+    validation = free[: int(_share(np.array(len(rest)), fractions.validation))]
+    train = np.setdiff1d(rest, validation)
+    common = {"train": _sorted(train), "validation": _sorted(validation)}
     tests = {"id": by_kernel[in_test], "ood": np.flatnonzero(unseen)}
     return {task: {**common, "test": _sorted(test)} for task, test in tests.items() if len(test)}
 

@@ -31,6 +31,14 @@ def test_an_override_that_changes_something_shows_in_the_name():
     assert load_spec("mini", overrides=["seed=7", "name=other"]).name == "other"
 
 
+def test_the_same_values_are_the_same_spec_however_they_are_written():
+    specs = {load_spec("mini", overrides=[f"seed={text}"]) for text in ("1000", "1_000", "0x3e8", "'0x3e8'")}
+    assert len(specs) == 1
+    assert load_spec("mini", overrides=["seed=1", "seed=2"]) == load_spec("mini", overrides=["seed=2"])
+    assert load_spec("mini", overrides=["seed=1", "seed=0"]).name == "mini"
+    assert load_spec("mini", overrides=["grid.size_x_nm=9"]) == load_spec("mini", overrides=["grid.size_x_nm = 9.0"])
+
+
 def test_many_overrides_make_a_name_that_still_fits():
     overrides = [f"scatterers.margin_nm={value}" for value in range(1, 21)]
     names = {load_spec("mini", overrides=overrides + more).name for more in ([], ["seed=1"])}
@@ -54,8 +62,12 @@ def test_seeds_have_up_to_128_bits():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("kernels.cuont=3", "did you mean 'kernels.count'?"),
-        ("sed=3", "did you mean 'seed'?"),
+        ("kernels.cuont=3", "(did you mean 'kernels.count'?)"),
+        ("sed=3", "(did you mean 'seed'?)"),
+        ("kernel.count=3", "unknown field 'kernel' (did you mean 'kernels'?)"),
+        ("scatterers.max=true", "'scatterers.max'"),
+        ("seed=true", "'seed'"),
+        ("seed=1.5", "'seed'"),
         ("kernels.wavelength_nm=[3, 1]", "wavelength_nm is reversed: 3 is larger than 1"),
         ("kernels.decay_nm=[3, 1]", "decay_nm is reversed"),
         ("scatterers.min=101", "scatterers min..max is reversed"),
@@ -73,7 +85,7 @@ def test_seeds_have_up_to_128_bits():
         ("kernels.folds=[2, 2]", "different folds"),
         ("kernels.fold_counts={0=1}", "fold_counts add up to 1, but count is 10"),
         ("kernels.count", "not of the form field=value"),
-        ("grid=3", "'grid'"),
+        ("grid=3", "'grid': should be a table of fields"),
         ("kernels.decay_nm=[nan, 1]", "'kernels.decay_nm.0'"),
     ],
 )

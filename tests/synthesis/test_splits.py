@@ -41,6 +41,13 @@ def test_every_training_kernel_gives_its_share_to_the_id_test():
     assert np.unique(np.bincount(owner[splits["id"]["test"]])).tolist() == [0, 6]
 
 
+@pytest.mark.parametrize(("images", "shares"), [(3, {}), (2, {"id_test": 0.5}), (10, {"validation": 0.99})])
+def test_every_kernel_of_the_id_test_is_seen_in_training(images, shares):
+    splits, owner, _ = _splits(100, images, **shares)
+    assert len(splits["id"]["test"])
+    assert np.isin(owner[splits["id"]["test"]], owner[splits["id"]["train"]]).all()
+
+
 def test_with_a_single_kernel_of_a_fold_there_is_no_ood_task():
     splits, _, _ = _splits(9, 10)
     assert list(splits) == ["id"]
