@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
+
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.release import identity, layout
 from qpibench.release.blocks import Progress, write_blocks
@@ -14,6 +16,9 @@ from qpibench.release.reader import open_release
 from qpibench.release.shards import Shard, ShardFile, open_shard
 from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.synthesis.contract import Backend, Kernels, Observations
+
+SPLIT_ROW_BYTES = 64
+"""Memory that drawing the splits takes for each observation: a few lists of 64-bit indices."""
 
 
 def write_release(
@@ -71,6 +76,7 @@ def write_release(
     if resume and not overwrite and target.exists():
         return _finished(target, spec)
     check_request(target, overwrite=overwrite, compression=compression)
+    _check_memory(spec, target)
     with Partial(target) as partial, explained(partial, resumable=True):
         kernels = backend.kernels(spec)
         return fill(
@@ -236,3 +242,15 @@ def _of_another_spec(target: Path, spec: ReleaseSpec | ImportedSpec) -> InvalidD
     return InvalidDataError(
         f"'{target}' is complete but of another spec ('{spec.name}'); choose another file or overwrite it."
     )
+
+
+def _check_memory(spec: ReleaseSpec, target: Path) -> None:
+    """Refuse a release whose kernels and splits cannot be held in memory, before they are drawn; images stream."""
+    kernel_bytes = 4 * spec.grid.ny * spec.grid.nx + 100
+    needed = spec.kernels.count * kernel_bytes + spec.observation_count * SPLIT_ROW_BYTES
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise QpibenchError(
+            f"'{target}' needs about {needed:,} bytes of memory for its kernels and splits, and {available:,} are"
+            " available; make fewer kernels or images at once."
+        )

@@ -10,7 +10,8 @@ import pytest
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.release import open_release, verify_release, write_imported, write_release
-from qpibench.specs import Grid, ImportedSpec
+from qpibench.specs import Grid, ImportedSpec, load_spec
+from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Kernels, Observations
 
 CONFTEST = Path(__file__).with_name("conftest.py")
@@ -364,3 +365,10 @@ def test_arrays_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, spec):
     with pytest.raises(InvalidDataError, match="kernels/image"):
         write_imported(other_grid, tmp_path / "a.h5", kernels, observations)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_release_that_memory_cannot_hold_is_refused_before_anything_is_drawn(tmp_path):
+    spec = load_spec("mini", overrides=["kernels.count=200_000_000"])
+    with pytest.raises(QpibenchError, match="bytes of memory"):
+        write_release(spec, tmp_path / "huge.h5", backend=get_backend("cpu")[0])
+    assert not list(tmp_path.iterdir())
