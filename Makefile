@@ -9,15 +9,18 @@ LIMIT := 500
 
 .PHONY: quickstart test test-all lint clear-numba-cache bench clean
 
-quickstart: .venv/base
-	@mkdir -p $(OUT)/results $(OUT)/reports
+quickstart: .venv/base clear-numba-cache
+	@mkdir -p $(OUT)/predictions $(OUT)/results $(OUT)/reports
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
 	@set -e; for entry in $(ENTRIES); do \
 	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --limit $(LIMIT)"; \
 	    command="$$command -o $(OUT)/results/$$entry.json --report $(OUT)/reports/$$entry.html"; \
+	    command="$$command --predictions $(OUT)/predictions/$$entry.h5"; \
 	    echo "$$command"; $$command; \
 	done
+	$(BIN)/qpibench leaderboard check $(OUT)/results/tikhonov.json --predictions $(OUT)/predictions/tikhonov.h5 \
+	    --release $(RELEASE)
 	$(BIN)/qpibench leaderboard build $(OUT)/results -o $(OUT)/site
 	@echo
 	@echo "The leaderboard: $(OUT)/site/index.html. The reports, image by image: $(OUT)/reports/*.html."
