@@ -13,6 +13,7 @@ from qpibench.cli.options import (
     FILE,
     backend_options,
     choose_backend,
+    keep_apart,
     overwrite_option,
     subcommand,
     threads_option,
@@ -91,13 +92,17 @@ def command(
       qpibench merge shards -o paper.h5
     """
     from qpibench.release import open_release, write_release, write_shard
-    from qpibench.specs import load_spec
+    from qpibench.specs import load_spec, spec_names
 
     if shard is not None and compression is not None:
         raise UsageError("Shards are not compressed; leave --compression away.")
+    target = output if shard is None else output / shard.file_name
+    if spec not in spec_names():
+        keep_apart([target], [Path(spec)])
     resolved = load_spec(spec, overrides=overrides)
     backend = choose_backend(backend_name, gpu=gpu)
     options: dict[str, Any] = {"backend": backend, "threads": threads, "resume": resume, "overwrite": overwrite}
+    complete = resume and not overwrite and target.exists()
     named: dict[str, Any]
     started = time.perf_counter()
     try:
@@ -118,9 +123,12 @@ def command(
         path, digest = file.path, file.sha256
         named = {"shard_sha256": digest, "shard": shard.index, "shards": shard.count}
     evaluations = int(n_scatterers.sum()) * resolved.grid.nx * resolved.grid.ny
+    # A resumed run has computed an unknown part of them.
+    rate = None if resume else evaluations / seconds
+    done = "already complete" if complete else f"in {seconds:.2f} s"
     return Answer(
-        text=f"{digest}  {path}\n"
-        f"{len(n_scatterers):,} images in {seconds:.2f} s, {evaluations / seconds:.3g} evaluations/s",
+        text=f"{digest}  {path}\n{len(n_scatterers):,} images {done}"
+        + ("" if rate is None else f", {rate:.3g} evaluations/s"),
         fields={
             **named,
             "path": str(path),
@@ -128,6 +136,7 @@ def command(
             "observations": len(n_scatterers),
             "evaluations": evaluations,
             "seconds": seconds,
+            "evaluations_per_s": rate,
             "backend": backend.name,
         },
     )

@@ -1,0 +1,34 @@
+"""What `generate` never writes over, and what it says of work that it did not do."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+
+import pytest
+
+
+@pytest.mark.parametrize("options", [["--overwrite"], ["--resume", "--overwrite"], []])
+def test_a_spec_is_not_replaced_by_its_release(qpibench, tmp_path, monkeypatch, unchanged, options):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(resources.files("qpibench.specs") / "mini.toml", "mine.toml")
+    with unchanged():
+        for output in ("mine.toml", "./mine.toml", tmp_path / "mine.toml"):
+            qpibench("generate", "mine.toml", "-o", output, *options).fails(2, "mine.toml", "given twice")
+
+
+def test_a_shipped_spec_may_lend_its_name_to_the_file(qpibench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert qpibench("generate", "mini", "-o", "mini", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize("shard", [[], ["--shard", "1/1"]])
+def test_no_rate_is_given_for_what_was_not_computed(qpibench, tmp_path, shard):
+    generate = ["generate", "mini", "-o", tmp_path / "mini", *shard]
+    first = qpibench(*generate, "--json").json
+    assert first["evaluations_per_s"] == pytest.approx(first["evaluations"] / first["seconds"])
+    again = qpibench(*generate, "--resume")
+    assert "already complete" in again.stdout
+    assert "evaluations/s" not in again.stdout
+    assert qpibench(*generate, "--resume", "--json").json["evaluations_per_s"] is None
