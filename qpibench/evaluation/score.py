@@ -231,7 +231,7 @@ def aggregate(images: ImageScores, *, n_available: int, settings: IntervalSettin
         "rel_l2_median": Statistic(relative, 0.5),
         "rel_l2_q90": Statistic(relative, 0.9),
         "rel_l2_capped": Statistic(capped),
-        "failure_rate": Statistic((relative >= 1).astype(np.float64)),
+        "failure_rate": Statistic((relative >= 1).astype(np.float64), share=True),
     }
 
     def part(chosen: NDArray[np.bool_]) -> tuple[int, int, Interval]:

@@ -19,8 +19,13 @@ With 20 kernels, 95 % intervals of means and medians cover in 92 to 97 % of the 
 less where a tail is heavy: 90 % for the mean of lognormal scores with unit sigma, and 85 to 96 % for the 90 % quantile,
 whose upper end would have to lie beyond the worst of 20 kernels.
 
+*Shares of none or all.* A share of 0 or 1, such as a failure rate, has no spread to draw from, and yet twenty kernels
+without a failure do not prove that none fails. Where all values of a share are equal its interval is therefore the
+exact one of Clopper and Pearson with the kernels as trials: from 0 to ``1 - ((1 - level) / 2)**(1 / k)``, which is
+0.168 for 20 kernels at 95 %, or its mirror image below 1.
+
 With a single kernel the images take the kernels' place: such an interval says nothing about other kernels. With a
-single image it has no width.
+single image it has no width, but for such a share.
 """
 
 from __future__ import annotations
@@ -45,10 +50,14 @@ Counts = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Statistic:
-    """What is estimated: the mean of per-image values, (n,), or one of their quantiles."""
+    """What is estimated: the mean of per-image values, (n,), or one of their quantiles.
+
+    A ``share`` is a mean of zeros and ones that counts images.
+    """
 
     values: NDArray[np.float64]
     quantile: float | None = None
+    share: bool = False
 
 
 def bootstrap_intervals(
@@ -69,7 +78,7 @@ def bootstrap_intervals(
     Returns
     -------
     dict of Interval
-        With ``low <= value <= high``; all three are equal where all values are.
+        With ``low <= value <= high``; all three are equal where all values are, but for a share.
     """
     order = np.argsort(kernel, kind="stable")
     sizes = np.unique(kernel, return_counts=True)[1]
@@ -85,7 +94,12 @@ def bootstrap_intervals(
         influence = np.add.reduceat(estimate.influence(values), np.cumsum(sizes) - sizes, axis=0)
         lows, highs = _percentiles(of_kernels, of_images, influence, settings.level)
     # A quantile of few kernels can lie outside the percentiles of its own replicates.
-    ends = zip(statistics, values, np.minimum(lows, values), np.maximum(highs, values), strict=True)
+    lows, highs = np.minimum(lows, values), np.maximum(highs, values)
+    for place, statistic in enumerate(statistics.values()):
+        if statistic.share and values[place] in (0, 1):
+            bound = ((1 - settings.level) / 2) ** (1 / len(sizes))
+            lows[place], highs[place] = (0, 1 - bound) if values[place] == 0 else (bound, 1)
+    ends = zip(statistics, values, lows, highs, strict=True)
     return {name: Interval(value=float(value), low=float(low), high=float(high)) for name, value, low, high in ends}
 
 

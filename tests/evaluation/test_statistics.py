@@ -190,3 +190,25 @@ def test_images_of_a_single_kernel_are_taken_as_independent():
 def test_a_single_image_has_an_interval_without_width():
     interval = bootstrap_intervals({"mean": Statistic(np.array([0.7]))}, np.array([3]))["mean"]
     assert (interval.low, interval.value, interval.high) == (0.7, 0.7, 0.7)
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.0, 0.0, 0.16843), (1.0, 0.83157, 1.0)])
+def test_a_share_of_none_or_all_images_is_as_uncertain_as_its_kernels_are_few(value, low, high):
+    values, kernel = np.full(200, value), np.arange(200) % 20
+    statistics = {"share": Statistic(values, share=True), "mean": Statistic(values)}
+    intervals = bootstrap_intervals(statistics, kernel)
+    share = intervals["share"]
+    # scipy.stats.binomtest(0, 20).proportion_ci(method="exact")
+    assert (share.low, share.value, share.high) == pytest.approx((low, value, high), abs=1e-5)
+    assert intervals["mean"].low == intervals["mean"].high == value
+
+
+def test_any_other_share_has_the_interval_of_a_mean():
+    values, kernel = (np.arange(200) % 7 == 0).astype(float), np.arange(200) % 20
+    intervals = bootstrap_intervals({"share": Statistic(values, share=True), "mean": Statistic(values)}, kernel)
+    assert intervals["share"] == intervals["mean"]
+
+
+def test_a_share_of_images_of_one_kernel_counts_the_images():
+    share = bootstrap_intervals({"s": Statistic(np.zeros(20), share=True)}, np.zeros(20, int))["s"]
+    assert share.high == pytest.approx(0.16843, abs=1e-5)
