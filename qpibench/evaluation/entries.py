@@ -51,6 +51,8 @@ def find_entry(text: str) -> Entry:
     InvalidDataError
         If a registered entry's file cannot be found.
     """
+    if not text.strip():
+        raise UsageError("No model is named; give a Python file or the name of an entry.")
     file, target = _split(text)
     path = Path(file)
     if path.is_file():

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from qpibench.errors import QpibenchError
+from qpibench.errors import QpibenchError, UsageError
 from qpibench.release.direct import DirectWriter
 from qpibench.release.layout import Array, raw
 
@@ -28,8 +28,10 @@ class Partial:
 
     Raises
     ------
+    UsageError
+        If the folder cannot be written to.
     QpibenchError
-        If another process is writing the same target, or the folder cannot be written to.
+        If another process is writing the same target.
     """
 
     def __init__(self, target: Path) -> None:
@@ -42,7 +44,7 @@ class Partial:
         except BlockingIOError:
             raise QpibenchError(f"Another process is writing '{target}'; wait for it or choose another file.") from None
         except OSError as error:
-            raise QpibenchError(f"Folder '{target.parent}' cannot be written to: {error.strerror}.") from None
+            raise UsageError(f"Folder '{target.parent}' cannot be written to: {error.strerror}.") from None
         self._writer = DirectWriter(self.path, self.fd)
         self._journal: int | None = None
 
