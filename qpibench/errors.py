@@ -8,6 +8,7 @@ code   meaning
 2      usage: the request itself cannot be understood or granted
 3      invalid data, or a hash that does not match
 4      a device or an optional package is not available
+5      a benchmark that is compared with an earlier run fell
 =====  ==========================================================
 
 Every message is one sentence (or two) that names the file or value, what was expected, what was found and what to do.
@@ -36,3 +37,9 @@ class UnavailableError(QpibenchError):
     """A device, a processor mode or an optional package is not available; exit code 4."""
 
     exit_code = 4
+
+
+class RegressionError(QpibenchError):
+    """A figure of a benchmark fell by more than its own spread; exit code 5."""
+
+    exit_code = 5

@@ -53,6 +53,7 @@ def test_specs_entries_templates_and_cuda_sources_are_inside(wheel):
         ("qpibench/specs", "*.toml", "qpibench/specs"),
         ("qpibench/evaluation/templates", "*", "qpibench/evaluation/templates"),
         ("qpibench/leaderboard/templates", "*", "qpibench/leaderboard/templates"),
+        ("qpibench/throughput/templates", "*", "qpibench/throughput/templates"),
         ("baselines", "*.py", "qpibench/_baselines"),
         ("kernels_cuda", "*.cu*", "qpibench/_kernels_cuda"),
     ]:

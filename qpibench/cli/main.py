@@ -26,6 +26,7 @@ SUMMARIES = {
     "predict": "Let a model predict, and keep what it answers.",
     "score": "Score a predictions file.",
     "leaderboard": "Build a leaderboard, or check one of its results.",
+    "bench": "Draw and compare what the benchmarks measured.",
     "schema": "Print the JSON Schema of a file.",
     "doctor": "Say what this machine offers and what it lacks.",
 }
@@ -53,7 +54,8 @@ HELP = """Generate quasiparticle-interference images, and benchmark how well mod
   qpibench generate mini -o mini.h5
   qpibench evaluate tikhonov --release mini.h5 -o result.json
 
-Exit codes: 0 done, 1 failure, 2 usage, 3 invalid data or hash mismatch, 4 device or package not available.
+Exit codes: 0 done, 1 failure, 2 usage, 3 invalid data or hash mismatch, 4 device or package not available, 5 a
+benchmark fell.
 """
 
 

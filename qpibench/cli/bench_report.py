@@ -1,0 +1,44 @@
+"""``qpibench bench report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import FILE, subcommand
+
+
+@subcommand("report")
+@click.argument("history_dir", type=FILE, default="benchmarks/history")
+@click.option("-o", "--output", type=FILE, required=True, metavar="SITE", help="The folder to write.")
+def command(*, history_dir: Path, output: Path) -> Answer:
+    """Draw the runs in the folder HISTORY_DIR (benchmarks/history if none is given), machine by machine, as a page.
+
+    A step is marked where a figure changed for good.
+
+    qpibench bench report benchmarks/history -o site
+    """
+    from qpibench.throughput.report import build_report
+
+    sections = build_report(history_dir, output)
+    page = output / "index.html"
+    runs = sum(len(section.runs) for section in sections.values())
+    steps = [
+        {
+            "machine": machine,
+            "figure": course.newest.name,
+            "since": run.measured.isoformat(),
+            "commit": run.commit,
+            "before": step.before,
+            "after": step.after,
+        }
+        for machine, section in sections.items()
+        for course, step, run in section.steps
+    ]
+    counts = f"{runs:,} runs on {len(sections):,} machines, {len(steps):,} steps"
+    return Answer(
+        text=f"{page}: {counts}",
+        fields={"path": str(page), "machines": len(sections), "runs": runs, "steps": steps},
+    )

@@ -1,0 +1,1 @@
+"""How fast qpibench is over time: runs of the benchmarks read, compared and drawn."""
