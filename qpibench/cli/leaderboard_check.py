@@ -25,6 +25,6 @@ def command(*, result_path: Path, predictions: Path | None, release_path: Path |
     check_result(result_path, predictions, release_path)
     derived = predictions is not None
     return Answer(
-        text=f"{result_path} is " + ("what its predictions give." if derived else "a valid result."),
+        text=f"{result_path} is " + ("what its predictions give." if derived else "consistent, but not re-derived."),
         fields={"path": str(result_path), "derived": derived},
     )

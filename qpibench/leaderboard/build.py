@@ -42,7 +42,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Track, 
     UsageError
         If there is no result file, or the site cannot be written or holds a page of someone else.
     InvalidDataError
-        If a file is not a valid result.
+        If a file is not a valid result, or two of a track are of the same predictions.
     QpibenchError
         If writing fails, as on a full disk.
     """

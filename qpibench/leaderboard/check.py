@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.result import FoldGroup, Result, ScattererBin, TaskResult, compare_results, load_result
+from qpibench.tasks.views import VIEWS, allows
 
 _SHOWN = 8
 _TOLERANCE = 1e-9
@@ -91,6 +92,9 @@ def _contradictions(result: Result) -> Iterator[str]:
             yield f"task {name}: {task.n_available} images in a release of {result.release.observation_count}."
         if task.n_kernels > result.release.kernel_count:
             yield f"task {name}: {task.n_kernels} kernels in a release of {result.release.kernel_count}."
+    needs = [view for view in result.model.needs if view in VIEWS]
+    if needs and result.view in VIEWS and not any(allows(result.view, view) for view in needs):
+        yield f"the entry needs {' or '.join(needs)} and was shown the view {result.view}."
     if result.failure is not None and result.failure.task not in (None, *result.tasks):
         yield f"the entry failed in task {result.failure.task}, which was not scored."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from qpibench.errors import InvalidDataError
 from qpibench.evaluation.result import PRIMARY_METRIC, Interval, Result, TaskResult
 
 
@@ -102,11 +103,23 @@ def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]
     dict
         Tracks in alphabetical order, larger subsets first, and the standings of each from the best on. The
         order of ``results`` has no influence.
+
+    Raises
+    ------
+    InvalidDataError
+        If two results of a track are of the same predictions.
     """
     tracks: dict[Track, list[tuple[str, Result, TaskResult]]] = {}
     for file, result in sorted(results.items()):
         for name, task in result.tasks.items():
-            tracks.setdefault(_track(result, name, task), []).append((file, result, task))
+            members = tracks.setdefault(_track(result, name, task), [])
+            for other, earlier, _ in members:
+                if earlier.predictions_sha256 == result.predictions_sha256:
+                    raise InvalidDataError(
+                        f"Result files '{other}' and '{file}' are of the same predictions (SHA-256"
+                        f" {result.predictions_sha256[:12]}); remove one of them."
+                    )
+            members.append((file, result, task))
     return {track: _ranked(tracks[track]) for track in sorted(tracks, key=lambda track: track.order)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +22,8 @@ OTHER_METRICS = {
     "psnr": 27.182818284,
 }
 
+_numbers = itertools.count(1)  # no two results are of the same predictions unasked
+
 
 def _interval(value: float) -> Interval:
     return Interval(value=value, low=0.9 * value, high=1.1 * value)
@@ -39,6 +42,8 @@ def _make_result(
     n_failed: int = 0,
     stopped: bool = False,
     knows: tuple[str, ...] = (),
+    needs: tuple[str, ...] = ("raster",),
+    predictions_sha256: str | None = None,
 ) -> Result:
     """A result that passes every check; ``capped`` is the ranking score as value, low, high."""
     value, low, high = capped
@@ -82,12 +87,12 @@ def _make_result(
                 "file_sha256": "c" * 64,
                 "weights": {},
                 "knows": knows,
-                "needs": ("raster",),
+                "needs": needs,
                 "trained_on": (),
             },
             "view": view,
             "map_mode": "paper",
-            "predictions_sha256": "e" * 64,
+            "predictions_sha256": predictions_sha256 or f"{next(_numbers):064x}",
             "intervals": {"level": 0.95, "method": "bootstrap", "replicates": 2000, "seed": 0},
             "tasks": dict.fromkeys(tasks, task),
             "prediction_run": run,

@@ -64,6 +64,19 @@ def test_numbers_that_contradict_each_other_are_named(edited, changes, message):
     assert "result.json" in str(error.value)
 
 
+@pytest.mark.parametrize("needs", [("raster",), ("positions",), ("raster", "positions")])
+def test_an_entry_that_needs_the_scatterers_cannot_have_answered_without_them(make_result, tmp_path, needs):
+    save_result(make_result(view="image", needs=needs), tmp_path / "result.json")
+    with pytest.raises(InvalidDataError, match=f"needs {' or '.join(needs)} and was shown the view image"):
+        check_result(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("needs", [(), ("image",)])
+def test_an_entry_that_needs_no_scatterers_may_be_shown_the_image(make_result, tmp_path, needs):
+    save_result(make_result(view="image", needs=needs), tmp_path / "result.json")
+    assert check_result(tmp_path / "result.json").view == "image"
+
+
 def test_predictions_and_release_are_needed_together(edited, tmp_path):
     with pytest.raises(UsageError, match="the release is missing"):
         check_result(edited(), predictions_path=tmp_path / "p.h5")

@@ -1,5 +1,10 @@
 """Only comparable numbers meet, and what the intervals do not separate shares a rank."""
 
+import re
+
+import pytest
+
+from qpibench.errors import InvalidDataError
 from qpibench.leaderboard.standings import standings
 
 
@@ -76,3 +81,11 @@ def test_marks_tell_subsets_unanswered_images_and_entries_that_stopped(make_resu
 def test_seconds_per_image_count_the_images_of_all_tasks(make_result):
     (standing, *_) = standings({"a.json": make_result(tasks=("id", "ood"), n_images=300)}).values()
     assert standing[0].seconds_per_image == 1.5 / 600
+
+
+def test_the_same_predictions_do_not_stand_twice_on_a_track(make_result):
+    twice = {name: make_result(name=name, predictions_sha256="d" * 64) for name in ("a.json", "b.json")}
+    with pytest.raises(InvalidDataError, match=re.escape("'a.json' and 'b.json' are of the same predictions")):
+        standings(twice)
+    apart = {"a.json": make_result(tasks=("id",)), "b.json": make_result(tasks=("ood",))}
+    assert len(standings(apart)) == 2
