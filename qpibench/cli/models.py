@@ -23,14 +23,22 @@ def run_model(model: str, release: Release, path: Path, request: Mapping[str, An
         return predict(model, release, path, **request, traceback=settings().traceback, progress=report)
 
 
-def score_to_files(predictions: Path, release: Release, path: Path, report_path: Path | None) -> Result:
+def score_to_files(
+    predictions: Path,
+    release: Release,
+    path: Path,
+    report_path: Path | None,
+    *,
+    name: str | None = None,
+    view: str | None = None,
+) -> Result:
     """Score a predictions file, and write the result and its report."""
     from qpibench.evaluation.predictions import open_predictions
     from qpibench.evaluation.result import save_result
     from qpibench.evaluation.score import score
 
     with progress("Scoring") as report:
-        result = score(predictions, release, progress=report)
+        result = score(predictions, release, name=name, view=view, progress=report)
     save_result(result, path)
     if report_path is not None:
         from qpibench.evaluation.report import report as write_report

@@ -16,7 +16,15 @@ from qpibench.cli.options import FILE, keep_apart, output_option, release_option
 @release_option
 @output_option("RESULT.json", "The result to write; an existing one is replaced.")
 @report_option
-def command(*, predictions: Path, release_path: Path, output: Path, report: Path | None) -> Answer:
+@click.option("--name", metavar="NAME", help="Name of the entry, where the predictions do not say.")
+@click.option(
+    "--view",
+    type=click.Choice(["image", "raster", "positions"]),
+    help="What the entry was shown, where the predictions do not say.",
+)
+def command(
+    *, predictions: Path, release_path: Path, output: Path, report: Path | None, name: str | None, view: str | None
+) -> Answer:
     """Score a PREDICTIONS file, ours or anybody's.
 
     qpibench score predictions.h5 --release mini.h5 -o result.json --report report.html
@@ -25,7 +33,7 @@ def command(*, predictions: Path, release_path: Path, output: Path, report: Path
 
     keep_apart([output, report], [predictions, release_path])
     with open_release(release_path) as release:
-        result = score_to_files(predictions, release, output, report)
+        result = score_to_files(predictions, release, output, report, name=name, view=view)
     return Answer(
         text=result_text(result, output, report),
         fields=result_fields(result, output, report),

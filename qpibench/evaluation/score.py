@@ -106,7 +106,14 @@ class ImageScores:
         return len(self.index)
 
 
-def score(predictions: str | Path, release: Release, *, progress: Progress | None = None) -> Result:
+def score(
+    predictions: str | Path,
+    release: Release,
+    *,
+    name: str | None = None,
+    view: str | None = None,
+    progress: Progress | None = None,
+) -> Result:
     """Score a predictions file.
 
     Parameters
@@ -115,6 +122,8 @@ def score(predictions: str | Path, release: Release, *, progress: Progress | Non
         The file; it is streamed, so memory does not grow with it.
     release
         The release that was predicted.
+    name, view
+        What the entry is called and was shown, where the predictions have no record that says so.
     progress
         Called with the number of images measured and their total.
 
@@ -135,7 +144,7 @@ def score(predictions: str | Path, release: Release, *, progress: Progress | Non
             images = score_images(answers, release, task, progress=_shifted(progress, done, total))
             done += len(images)
             tasks[task] = aggregate(images, n_available=len(release.split(task, "test")))
-        record = answers.record or _NO_RECORD
+        record = answers.record or _without_record(name, view)
     with path.open("rb") as file:
         predictions_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Result(
@@ -303,6 +312,11 @@ def _release_record(release: Release) -> ReleaseRecord:
         kernel_count=len(release.kernels),
         grid=release.grid,
     )
+
+
+def _without_record(name: str | None, view: str | None) -> Record:
+    model = _NO_RECORD.model.model_copy(update={"name": name or _NO_RECORD.model.name})
+    return _NO_RECORD.model_copy(update={"model": model, "view": view or _NO_RECORD.view})
 
 
 def _failure(record: Record) -> Failure | None:

@@ -75,7 +75,7 @@ def _rederive(result: Result, result_path: Path, predictions_path: Path, release
             f" {result.release.content_sha256}, and that of '{release_path}' is {content_sha256}."
         )
     with open_release(release_path) as release:
-        derived = score(predictions_path, release)
+        derived = score(predictions_path, release, name=result.model.name, view=result.view)
     # Another version of the evaluator may score; it must only come to the same numbers.
     derived = derived.model_copy(update={"evaluator_version": result.evaluator_version})
     differences = compare_results(result, derived, tolerance=_TOLERANCE)
