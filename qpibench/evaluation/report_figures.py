@@ -15,7 +15,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -149,18 +148,18 @@ def symmetric_limits(difference: Image) -> Limits:
 
 
 def draw_panel(panel: Panel, grid: Grid) -> str:
-    """Draw an image with a scale bar above the logarithm of its Fourier transform with wavevector axes, as SVG."""
+    """Draw an image under its scale bar, above the logarithm of its Fourier transform with wavevector axes, as SVG."""
     aspect = grid.size_y_nm / grid.size_x_nm
     width, left, side = 2.42, 0.56, 1.76
     height_of_panel = side * aspect
-    height = 2 * height_of_panel + 1.62
+    height = 2 * height_of_panel + 1.78
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height))
 
         def axes(bottom: float, tall: float) -> Axes:
             return figure.add_axes((left / width, bottom / height, side / width, tall / height))
 
-        top = height - 0.04 - height_of_panel
+        top = height - 0.2 - height_of_panel
         _draw_image(axes(top, height_of_panel), panel, grid)
         _draw_colour_bar(axes(top - 0.15, 0.08), panel.image, panel.colours, panel.limits, panel.unit)
         lower = top - 0.62 - height_of_panel
@@ -246,13 +245,11 @@ def _draw_scale_bar(axes: Axes, grid: Grid) -> None:
     length = _round_length(grid.size_x_nm / 3)
     left, right = edges(grid.x_nm)
     share = length / (right - left)
-    # On a dark plate, so that it can be read on every colour map.
-    plate = Rectangle((0.03, 0.03), share + 0.04, 0.14, transform=axes.transAxes)
-    plate.set(facecolor="black", alpha=0.6, linewidth=0)
-    axes.add_patch(plate)
-    ends = np.array([0.05, 0.05 + share])
-    axes.plot(ends, [0.06, 0.06], transform=axes.transAxes, color="white", linewidth=1.8, solid_capstyle="butt")
-    axes.text(ends.mean(), 0.08, f"{length:g} nm", transform=axes.transAxes, color="white", ha="center", va="bottom")
+    # Above the image, where it can hide none of it.
+    height = 1.05
+    axes.plot([0, share], [height, height], transform=axes.transAxes, color=_INK, linewidth=1.8, clip_on=False)
+    axes.lines[-1].set_solid_capstyle("butt")
+    axes.text(share + 0.04, height, f"{length:g} nm", transform=axes.transAxes, ha="left", va="center")
 
 
 def _draw_spectrum(axes: Axes, transform: Image, panel: Panel, grid: Grid) -> None:
