@@ -181,7 +181,7 @@ def _inputs_unchanged(model: IsolatedModel, images: _SyntheticImages) -> str | N
 
 def _deterministic(model: IsolatedModel, images: _SyntheticImages) -> str | None:
     first, second = (model.predict(images.batch([1, 5, 9])) for _ in range(2))
-    return _difference(first, second, "the second time")
+    return difference(first, second, "the second time")
 
 
 def _independent(model: IsolatedModel, images: _SyntheticImages) -> str | None:
@@ -190,7 +190,7 @@ def _independent(model: IsolatedModel, images: _SyntheticImages) -> str | None:
         here = [rows.index(row) for row in (1, 5, 9) if row in rows]
         there = [(1, 5, 9).index(row) for row in (1, 5, 9) if row in rows]
         answer = model.predict(images.batch(rows))
-        problem = _difference(
+        problem = difference(
             {name: array[there] for name, array in together.items()},
             {name: array[here] for name, array in answer.items()},
             how,
@@ -200,7 +200,8 @@ def _independent(model: IsolatedModel, images: _SyntheticImages) -> str | None:
     return None
 
 
-def _difference(first: dict[str, NDArray[Any]], second: dict[str, NDArray[Any]], how: str) -> str | None:
+def difference(first: dict[str, NDArray[Any]], second: dict[str, NDArray[Any]], how: str) -> str | None:
+    """How two answers to the same images differ by more than :data:`TOLERANCE`: a clause, or None."""
     if first.keys() != second.keys():
         return f"the answer has {', '.join(first)} once and {', '.join(second)} {how}"
     for name, array in first.items():

@@ -13,16 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.check import difference
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record
 from qpibench.evaluation.result import ModelRecord, Run
-from qpibench.tasks import VIEWS, Batch, allows, subset, view_batch
+from qpibench.tasks import VIEWS, Batch, allows, asking_order, view_batch
 
 if TYPE_CHECKING:
     from qpibench.release import Release
+
+_ASKED_ALONE = 3  # images per task
 
 Progress = Callable[[int, int], None]
 """Told the images that are answered and those that are asked for."""
@@ -74,6 +77,9 @@ def predict(
     A model that fails at an image, or reaches a limit, is stopped: that batch and all images after it stay without an
     answer (rows of NaN), and the file says so. A model that fails in ``fit`` has no answers at all.
 
+    Images are asked in a shuffled order, see :func:`~qpibench.tasks.asking_order`. At the end a few images of every
+    task are asked again, alone; where that changes the answer, the outcome has a warning.
+
     Parameters
     ----------
     model
@@ -113,7 +119,7 @@ def predict(
     limits = Limits(batch_s=time_limit_s, fit_s=fit_time_limit_s, memory_gib=memory_limit_gib)
     _check_request(view=view, batch_size=batch_size, limits=limits, seed=seed)
     started = time.monotonic()
-    index = {task: _rows_of(release, task, limit) for task in dict.fromkeys(tasks or release.tasks)}
+    index = {task: asking_order(release, task, limit) for task in dict.fromkeys(tasks or release.tasks)}
     isolated = IsolatedModel(entry, limits=limits, hidden=(Path(release.path),), seed=seed)
     with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer:
         run = _Predicting(release, index, view=view, map_mode=map_mode, batch_size=batch_size, progress=progress)
@@ -144,7 +150,7 @@ def predict(
             ),
         )
         writer.finish(record)
-    return PredictOutcome(path=Path(path), record=record, warnings=_warnings(record))
+    return PredictOutcome(path=Path(path), record=record, warnings=(*_warnings(record), *run.warnings))
 
 
 def _check_request(*, view: str, batch_size: int, limits: Limits, seed: int) -> None:
@@ -170,10 +176,6 @@ def _check_view(entry: Entry, needs: str | None, view: str) -> None:
         )
 
 
-def _rows_of(release: Release, task: str, limit: int | None) -> NDArray[np.int32]:
-    return release.split(task, "test") if limit is None else subset(release, task, limit)
-
-
 class _Predicting:
     """The course of one prediction, and how far it came."""
 
@@ -196,6 +198,7 @@ class _Predicting:
         self.fit_seconds: float | None = None
         self.task_seconds = dict.fromkeys(index, 0.0)
         self.non_finite = dict.fromkeys(index, 0)
+        self.warnings: list[str] = []
 
     def answer_all(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
         """Fit, then answer every image of every task."""
@@ -208,15 +211,30 @@ class _Predicting:
             finally:
                 self.fit_seconds = time.monotonic() - started
         self.stage = "predict"
+        together: list[tuple[str, int, dict[str, NDArray[np.float32]]]] = []
         done, total = 0, sum(len(rows) for rows in self._index.values())
         for task, rows in self._index.items():
+            # Any of them will do, as they are shuffled; these are spread over the batches.
+            again = np.linspace(0, len(rows) - 1, _ASKED_ALONE, dtype=int)
             for row in range(0, len(rows), self._batch_size):
                 self._task, self._row = task, row
                 chosen = rows[row : row + self._batch_size]
-                writer.write(task, row, self._answer(model, task, self._view_of(chosen)))
+                answer = self._answer(model, task, self._view_of(chosen))
+                writer.write(task, row, answer)
+                if len(chosen) > 1:
+                    for place in np.intersect1d(again - row, np.arange(len(chosen))):
+                        one = {name: array[[place]] for name, array in answer.items()}
+                        together.append((task, int(chosen[place]), one))
                 done += len(chosen)
                 if self._progress is not None:
                     self._progress(done, total)
+        for task, image, answer in together:
+            if all(np.isfinite(array).all() for array in answer.values()):
+                try:
+                    self._ask_alone(model, task, image, answer)
+                except ModelFailure as failure:  # all images have their answer: this spoils none
+                    self.warnings.append(f"Image {image} of task '{task}' asked again, alone: {failure.message}.")
+                    return
 
     def failed(self, failure: ModelFailure) -> None:
         """Note why the model stopped."""
@@ -237,6 +255,14 @@ class _Predicting:
             self.task_seconds[task] += time.monotonic() - started
         self.non_finite[task] += int((~np.isfinite(answer["kernel"]).all(axis=(1, 2))).sum())
         return answer
+
+    def _ask_alone(self, model: IsolatedModel, task: str, image: int, together: dict[str, NDArray[np.float32]]) -> None:
+        alone = _stored(model.predict(self._view_of(np.array([image]))))
+        problem = difference(together, alone, "when it is asked alone")
+        if problem is not None:
+            self.warnings.append(
+                f"The answer to image {image} of task '{task}' depends on its batch mates, or on chance: {problem}."
+            )
 
     def _view_of(self, rows: NDArray[np.integer]) -> Batch:
         release = self._release

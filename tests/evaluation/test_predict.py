@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,7 @@ from qpibench.evaluation.predictions import open_predictions
 from qpibench.release import open_release, write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
-from qpibench.tasks import subset, view_batch
+from qpibench.tasks import asking_order, subset, view_batch
 
 RETURN_WHAT_WAS_SEEN = """
     import numpy as np
@@ -52,7 +53,7 @@ def test_a_model_sees_what_the_view_allows_and_every_test_image_is_answered(
         assert predictions.tasks == ("id", "ood")
         for task in predictions.tasks:
             index = predictions.index(task)
-            assert index.tolist() == memory_release.split(task, "test").tolist()
+            assert sorted(index) == memory_release.split(task, "test").tolist()
             seen = view_batch(
                 memory_release.observations(index), memory_release.grid, view="positions", map_mode=map_mode
             )
@@ -68,7 +69,7 @@ def test_a_limit_answers_the_declared_subset(memory_release, write_model, out):
     with open_predictions(out, memory_release) as predictions:
         assert predictions.record.limit == 5
         for task in ("id", "ood"):
-            assert predictions.index(task).tolist() == subset(memory_release, task, 5).tolist()
+            assert sorted(predictions.index(task)) == sorted(subset(memory_release, task, 5))
 
 
 def test_only_the_tasks_that_are_asked_for_are_answered(memory_release, out):
@@ -86,6 +87,45 @@ def test_the_batch_size_does_not_change_the_file(memory_release, write_model, tm
             kernels.append(predictions.kernel("id"))
     np.testing.assert_array_equal(kernels[0], kernels[1])
     np.testing.assert_array_equal(kernels[0], kernels[2])
+
+
+def test_a_batch_does_not_tell_which_images_show_the_same_kernel(memory_release, write_model, out):
+    source = """
+        import numpy as np
+
+        def predict(batch):
+            return np.broadcast_to(np.median(batch.image, axis=0), batch.image.shape)
+    """
+    outcome = predict(write_model(source), memory_release, out, tasks=["ood"], batch_size=10)
+    with open_predictions(out, memory_release) as predictions:
+        kernel = memory_release.observation_kernel[predictions.index("ood")]
+        assert len(np.unique(predictions.kernel("ood"), axis=0)) == 2
+    for batch in (kernel[:10], kernel[10:]):
+        assert 2 <= (batch == 4).sum() <= 8
+    assert outcome.record.failure is None
+    assert outcome.exit_code == 0
+    assert len(outcome.warnings) == 3
+    for warning in outcome.warnings:
+        assert re.match(r"The answer to image [45]\d of task 'ood' depends on its batch mates, or on chance: ", warning)
+
+
+def test_a_model_that_answers_each_image_for_itself_is_not_warned_of(memory_release, write_model, out):
+    assert predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, batch_size=5).warnings == ()
+
+
+def test_a_model_that_fails_at_one_image_alone_keeps_its_answers(memory_release, write_model, out):
+    source = """
+        def predict(batch):
+            if len(batch) == 1:
+                raise ValueError("alone")
+            return batch.image
+    """
+    outcome = predict(write_model(source), memory_release, out)
+    assert outcome.exit_code == 0
+    assert len(outcome.warnings) == 1
+    assert outcome.warnings[0].endswith("asked again, alone: my_model.py:4: ValueError: alone.")
+    with open_predictions(out, memory_release) as predictions:
+        np.testing.assert_array_equal(predictions.kernel("ood"), memory_release.image(predictions.index("ood")))
 
 
 def test_fit_is_given_the_training_role_and_nothing_else(memory_release, write_model, out, tmp_path):
@@ -192,7 +232,7 @@ def test_a_file_may_name_another_function_or_class(memory_release, write_model, 
                 return batch.image + 2
     """
     model = write_model(source)
-    index = memory_release.split("id", "test")
+    index = asking_order(memory_release, "id")
     for name, added, knows in (("other", 1, ()), ("Another", 2, ("eq. 7",))):
         outcome = predict(f"{model}:{name}", memory_release, out)
         assert outcome.record.model.name == f"my_model:{name}"
@@ -275,7 +315,7 @@ def test_a_torch_module_is_given_tensors_with_a_channel_axis(memory_release, wri
         finished = ImageNet()
     """
     model = write_model(source)
-    index = memory_release.split("id", "test")
+    index = asking_order(memory_release, "id")
     seen = view_batch(memory_release.observations(index), memory_release.grid, view="raster")
     expected = {"Net": seen.image + 2 * seen.activation_map, "finished": np.full_like(seen.image, 1.5)}
     for name, kernel in expected.items():

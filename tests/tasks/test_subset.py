@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpibench.errors import UsageError
-from qpibench.tasks import subset
+from qpibench.tasks import asking_order, subset
 from qpibench.tasks.subset import stratified_order
 
 
@@ -72,3 +72,28 @@ def test_it_depends_on_the_content_the_task_and_the_role():
 def test_a_limit_below_one_is_refused(limit):
     with pytest.raises(UsageError, match=f"at least 1, found {limit}"):
         subset(SplitRelease(), "id", limit)
+
+
+class SortedRelease:
+    """30 kernels of 40 images, in runs of one kernel."""
+
+    content_sha256 = "ab" * 32
+    observation_kernel = np.repeat(np.arange(30, dtype=np.int32), 40)
+
+    def split(self, task, role):
+        return np.arange(1200, dtype=np.int32)
+
+
+@pytest.mark.parametrize("limit", [None, 600])
+@pytest.mark.parametrize("apart", [1, 2, 30])
+def test_images_that_are_asked_together_share_a_kernel_no_more_than_by_chance(limit, apart):
+    release = SortedRelease()
+    kernel = release.observation_kernel[asking_order(release, "ood", limit)]
+    assert 0.01 < np.mean(kernel[apart:] == kernel[:-apart]) < 0.06  # chance is 1 in 30
+
+
+def test_what_is_asked_is_the_test_role_or_its_subset():
+    release = SortedRelease()
+    assert sorted(asking_order(release, "ood")) == list(range(1200))
+    assert sorted(asking_order(release, "ood", 7)) == sorted(subset(release, "ood", 7))
+    assert asking_order(release, "ood").tolist() == asking_order(release, "ood").tolist()
