@@ -7,7 +7,7 @@ RELEASE := $(OUT)/paper.h5
 ENTRIES := zeros median_kernel tikhonov
 LIMIT := 500
 
-.PHONY: quickstart test test-all lint clear-numba-cache bench clean
+.PHONY: quickstart test test-all lint clear-numba-cache bench gpu-check clean
 
 quickstart: .venv/base clear-numba-cache
 	@mkdir -p $(OUT)/predictions $(OUT)/results $(OUT)/reports
@@ -40,8 +40,14 @@ lint: .venv/dev
 clear-numba-cache:
 	find qpibench baselines tests benchmarks -name '*.nb[ic]' -delete
 
-bench: .venv/dev
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+bench: .venv/dev clear-numba-cache
+	$(BIN)/python -m benchmarks
+
+# Needs no network: where packages are installed already, a Python outside .venv does, or QPIBENCH_PYTHON names it.
+QPIBENCH_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+
+gpu-check: clear-numba-cache
+	$(QPIBENCH_PYTHON) -m benchmarks.gpu_check
 
 clean:
 	rm -rf .venv build dist *.egg-info $(OUT)

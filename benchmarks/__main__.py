@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import pytest
 
 from benchmarks import table
 from benchmarks.machine import machine, slug
+from qpibench.errors import InvalidDataError
+from qpibench.throughput.history import load_run
 
 FOLDER = Path(__file__).parent
 HISTORY = FOLDER / "history"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code is pytest's, and a target that is missed is no failure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
@@ -29,23 +32,34 @@ def main() -> int:
         help="where to keep the figures; a file of this machine and hour in benchmarks/history/ if all are measured,"
         " else nowhere",
     )
-    arguments, options = parser.parse_known_args()
+    chosen, options = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder) / "figures.json"
-        plugin = ["--benchmark-only", "--benchmark-quiet", f"--benchmark-json={measured}"]
-        code = pytest.main([str(FOLDER), "-v", "--no-header", "-p", "no:cacheprovider", *plugin, *options])
-        if not measured.exists() or not measured.stat().st_size:
-            return int(code)
-        run = json.loads(measured.read_text())
-    output = arguments.output
+        code = run(measured, options)
+        try:
+            content, tables = measured.read_text(), table.markdown(load_run(measured))
+        except (FileNotFoundError, InvalidDataError):  # nothing was selected, or nothing could be measured
+            return code
+    output = chosen.output
     if output is None and not options and code == 0:
-        output = HISTORY / f"{slug(machine())}-{datetime.now(UTC):%Y%m%dT%H%MZ}.json"
+        output = new_file()
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(run, indent=1) + "\n")
+        output.write_text(json.dumps(json.loads(content), indent=1) + "\n")
         print(f"\n{output}")
-    print(f"\n{table.markdown(run)}")
-    return int(code)
+    print(f"\n{tables}")
+    return code
+
+
+def run(measured: Path, options: Sequence[str]) -> int:
+    """Run pytest on the benchmarks; it writes what they measured to a file."""
+    plugin = ["--benchmark-only", "--benchmark-quiet", f"--benchmark-json={measured}"]
+    return int(pytest.main([str(FOLDER), "-v", "--no-header", "-p", "no:cacheprovider", *plugin, *options]))
+
+
+def new_file() -> Path:
+    """A file of this machine and hour."""
+    return HISTORY / f"{slug(machine())}-{datetime.now(UTC):%Y%m%dT%H%MZ}.json"
 
 
 if __name__ == "__main__":

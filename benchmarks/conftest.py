@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from benchmarks.figures import figure
 from qpibench.release import write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
+from qpibench.synthesis.cuda import CudaBackend
+from qpibench.synthesis.device import NoGpuError
+from qpibench.throughput.history import NotMeasured
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,21 @@ class Rounds:
 
 
 @pytest.fixture
-def alternate(benchmark):
-    """Time a function and its references in turn, round by round, so that all see the same machine."""
+def wait(request) -> Callable[[], object]:
+    """Wait for the GPU in a benchmark that is marked `gpu`; nothing in others."""
+    if request.node.get_closest_marker("gpu") is None:
+        return lambda: None
+    import cupy
+
+    return cupy.cuda.Device().synchronize
+
+
+@pytest.fixture
+def alternate(benchmark, wait):
+    """Time a function and its references in turn, round by round, so that all see the same machine.
+
+    What runs on the GPU has ended when the clock stops, and what ran before it when the clock starts.
+    """
 
     def run(
         function: Callable[[], object],
@@ -44,12 +61,19 @@ def alternate(benchmark):
         def setup() -> None:
             for name, reference in references.items():
                 prepare()
+                wait()
                 started = time.perf_counter()
                 reference()
+                wait()
                 seconds[name].append(time.perf_counter() - started)
             prepare()
+            wait()
 
-        benchmark.pedantic(function, setup=setup, rounds=rounds, warmup_rounds=warmup_rounds)
+        def measured() -> None:
+            function()
+            wait()
+
+        benchmark.pedantic(measured, setup=setup, rounds=rounds, warmup_rounds=warmup_rounds)
         counted = {name: np.array(values[warmup_rounds:]) for name, values in seconds.items()}
         return Rounds(np.array(benchmark.stats.stats.data), counted)
 
@@ -62,7 +86,7 @@ def report(benchmark):
 
     def store(*arguments: object, **options: object) -> None:
         stored = benchmark.extra_info.setdefault("figures", [])
-        stored.append(asdict(figure(*arguments, **options)))
+        stored.append(figure(*arguments, **options).model_dump())
 
     return store
 
@@ -94,5 +118,46 @@ def paper_release(paper, backend, tmp_path_factory) -> Iterator[Path]:
     path.unlink()
 
 
-def pytest_benchmark_generate_machine_info() -> dict[str, object]:
-    return machine.machine()
+@pytest.fixture(scope="session")
+def gpu() -> CudaBackend:
+    """The GPU backend, compiled."""
+    try:
+        backend = CudaBackend()
+    except NoGpuError as error:
+        pytest.skip(error.reason)
+    spec = load_spec("mini")
+    backend.observations(spec, backend.kernels(spec), 0, spec.observation_count)
+    return backend
+
+
+NOT_MEASURED = pytest.StashKey[list[NotMeasured]]()
+
+
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "figures(*wanted): what a benchmark measures, where it may have to be skipped")
+    config.stash[NOT_MEASURED] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep the figures of a benchmark that is skipped or fails: they stay empty, with the reason."""
+    report = yield
+    if report.skipped or report.failed:
+        reason = report.longrepr[2].removeprefix("Skipped: ") if report.skipped else "the benchmark failed"
+        for marker in item.iter_markers("figures"):
+            item.config.stash[NOT_MEASURED] += [
+                NotMeasured(**wanted, benchmark=item.name, reason=reason) for wanted in marker.args
+            ]
+    return report
+
+
+def pytest_benchmark_generate_machine_info() -> dict[str, Any]:
+    return machine.machine().model_dump()
+
+
+def pytest_benchmark_update_json(config, output_json) -> None:
+    for measured in output_json["benchmarks"]:
+        del measured["params"]  # some name folders of this machine
+    figures = [figure["name"] for each in output_json["benchmarks"] for figure in each["extra_info"].get("figures", [])]
+    missing = [wanted for wanted in config.stash[NOT_MEASURED] if wanted.name not in figures]
+    output_json["not_measured"] = [wanted.model_dump() for wanted in missing]

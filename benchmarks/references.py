@@ -27,6 +27,10 @@ def superpose(
     return kernels.sum(0)
 
 
+FLOPS = {0: 22, 2: 37, 3: 40, 4: 38, 6: 43}
+"""Floating-point operations of an evaluation by fold, counted in `qpibench.synthesis.superposition._add`; a fused
+multiply-add counts two, everything else, also a root, one."""
+
 CHAINS, DEPTH = 8, 32
 
 

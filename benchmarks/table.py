@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
-from benchmarks.figures import Figure, figures_of
 from benchmarks.machine import sentence
+from qpibench.throughput.history import Figure, Run, Wanted, load_run
 
 HEADS = (
     "| what | measured | target | | command |\n|---|---|---|---|---|",
@@ -16,14 +14,17 @@ HEADS = (
 )
 
 
-def markdown(run: dict[str, Any]) -> str:
-    """Two tables of a run, from pytest-benchmark's JSON: figures with a target, and the others; then the machine."""
+def markdown(run: Run) -> str:
+    """Two tables of a run: figures with a target, measured or not, and the others; then the machine."""
     tables: tuple[list[str], list[str]] = ([HEADS[0]], [HEADS[1]])
-    for benchmark in run["benchmarks"]:
-        for figure in figures_of(benchmark):
-            tables[figure.is_met is None].append(row(figure, benchmark["name"]))
+    for figure in run.figures.values():
+        tables[figure.is_met is None].append(row(figure, run.benchmark[figure.name]))
+    for wanted in run.not_measured:
+        if target(wanted):
+            command = f"`python -m benchmarks -k {option(wanted.benchmark)}`"
+            tables[0].append(f"| {wanted.what} | | {target(wanted)} | not measured: {wanted.reason} | {command} |")
     blocks = ["\n".join(table) for table in tables if len(table) > 1]
-    return "\n\n".join([*blocks, f"Measured on {sentence(run['machine_info'])}"])
+    return "\n\n".join([*blocks, f"Measured on {sentence(run.machine)}"])
 
 
 def row(figure: Figure, benchmark: str) -> str:
@@ -32,10 +33,21 @@ def row(figure: Figure, benchmark: str) -> str:
     if figure.rounds > 1:
         cells[1] += f" ({number(figure.low)} to {number(figure.high)})"
     if figure.is_met is not None:
-        word, limit = ("at least", figure.at_least) if figure.at_most is None else ("at most", figure.at_most)
-        cells += [f"{word} {quantity(limit, figure.unit)}", "met" if figure.is_met else "**missed**"]
-    test = benchmark.removeprefix("test_").partition("[")[0]
-    return f"| {' | '.join(cells)} | `python -m benchmarks -k {test}` |"
+        cells += [target(figure), "met" if figure.is_met else "**missed**"]
+    return f"| {' | '.join(cells)} | `python -m benchmarks -k {option(benchmark)}` |"
+
+
+def target(wanted: Wanted) -> str:
+    """What it must reach; empty if there is nothing."""
+    for word, limit in (("at least", wanted.at_least), ("at most", wanted.at_most)):
+        if limit is not None:
+            return f"{word} {quantity(limit, wanted.unit)}"
+    return ""
+
+
+def option(benchmark: str) -> str:
+    """The benchmark as ``-k`` selects it."""
+    return benchmark.removeprefix("test_").partition("[")[0]
 
 
 def quantity(value: float, unit: str) -> str:
@@ -58,7 +70,7 @@ def main() -> None:
     history = Path(__file__).parent / "history"
     newest = sorted(history.glob("*.json"), key=lambda path: path.stat().st_mtime)[-1:]
     for path in map(Path, sys.argv[1:] or newest):
-        print(markdown(json.loads(path.read_text())))
+        print(markdown(load_run(path)))
 
 
 if __name__ == "__main__":

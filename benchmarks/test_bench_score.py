@@ -63,4 +63,5 @@ def test_score_paper(alternate, report, paper_release, tmp_path):
         "scoring over reading the predictions and one mean absolute error of each",
         "x",
         ratio,
+        better="lower",
     )

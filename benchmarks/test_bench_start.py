@@ -30,4 +30,5 @@ def test_start(alternate, report, request, what, command):
         f"{what} over an interpreter that does nothing",
         "x",
         rounds.seconds / rounds.reference["bare"],
+        better="lower",
     )

@@ -12,10 +12,6 @@ from benchmarks import accuracy, references
 from qpibench.release.parallel import as_completed
 from qpibench.specs import load_spec
 
-FLOPS = {0: 22, 2: 37, 3: 40, 4: 38, 6: 43}
-"""Floating-point operations of an evaluation by fold, counted in `qpibench.synthesis.superposition._add`; a fused
-multiply-add counts two, everything else, also a root, one."""
-
 
 @pytest.fixture(scope="module")
 def spec():
@@ -94,10 +90,15 @@ def test_one_core(alternate, report, backend, spec, kernels, request):
             ratio = rate / (plain[name][1] / rounds.reference[name])
             key = f"superposition.over_{name.lower().replace(' ', '_')}"
             report(key, f"superposition, one core, over {name} broadcast", "x", ratio, at_least=target)
-    flops = sum(FLOPS[int(fold)] * count for fold, count in zip(kernels.fold, by_kernel, strict=True))
+    flops = sum(references.FLOPS[int(fold)] * count for fold, count in zip(kernels.fold, by_kernel, strict=True))
     peak = 2 * references.DEPTH * chains.size * passes / rounds.reference["FMA"]
     report("superposition.fma_peak", "fused multiply-adds, one core", "flop/s", peak)
-    report("superposition.of_fma_peak", "superposition, share of that", "", flops / rounds.seconds / peak)
+    report(
+        "superposition.of_fma_peak",
+        "superposition, one core, share of the rate of fused multiply-adds",
+        "",
+        flops / rounds.seconds / peak,
+    )
 
 
 def test_two_cores(alternate, report, backend, spec, kernels):

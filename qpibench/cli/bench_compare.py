@@ -25,8 +25,8 @@ HEAD = ("figure", "unit", "A", "B", "B / A", "")
 def command(*, first_path: Path, second_path: Path) -> Answer:
     """Compare the run B of the benchmarks with an earlier run A: ratios and, of the same machine, rates.
 
-    The exit code is 5 if a figure fell: if the quartile ranges of both runs, which stand in brackets, do not meet, and
-    that of B is on the worse side. Figures of fewer than five rounds are not judged.
+    The exit code is 5 if a figure fell: if its median is worse by more than the ranges between its quartiles, which
+    stand in brackets, of both runs together. Figures of fewer than five rounds are not judged.
 
     qpibench bench compare before.json after.json
     """

@@ -1,9 +1,9 @@
 """Is a run of the benchmarks slower than another? Ratios are compared, and rates if the machine is the same.
 
-The spread of a figure is the range between its quartiles over the rounds of a run. A figure *fell* if the ranges of
-both runs do not meet and the later one is on the worse side: of what more is better of, the upper quartile lies below
-the former lower quartile. It *rose* in the opposite case, and is the *same* if the ranges meet. A figure of fewer than
-``FEWEST_ROUNDS`` rounds says nothing about its spread and is *not judged*.
+The spread of a figure is the range between its quartiles over the rounds, that of both runs added. A figure *fell* if
+its median is worse by more than that, *rose* if it is better by more, and is the *same* otherwise. That the two ranges
+do not meet is not enough: this happens between two runs of the same code, because a machine is not the same twice. A
+figure of fewer than ``FEWEST_ROUNDS`` rounds says nothing about its spread and is *not judged*.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ class Pair:
         """See the module."""
         if min(self.first.rounds, self.second.rounds) < FEWEST_ROUNDS:
             return "not judged"
-        if self.first.low <= self.second.high and self.second.low <= self.first.high:
+        rise = self.second.value - self.first.value
+        if abs(rise) <= (self.first.high - self.first.low) + (self.second.high - self.second.low):
             return "same"
-        return "rose" if (self.second.value > self.first.value) == self.second.higher_is_better else "fell"
+        return "rose" if (rise > 0) == self.second.higher_is_better else "fell"
 
 
 @dataclass(frozen=True, kw_only=True)

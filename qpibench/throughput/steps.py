@@ -53,10 +53,10 @@ def find_steps(values: ArrayLike, quartile_ranges: ArrayLike) -> tuple[Step, ...
     """Steps in the values of one figure over the runs.
 
     The values are cut into pieces such that the absolute deviations from the median of each piece, and for every cut
-    ``PENALTY * sigma * log(n)``, have the smallest sum: a single bad run moves no median. The noise sigma is estimated from the differences between
-    neighbours, of which a step spoils one. It is at least the spread within a run: less is no change. A cut is a step
-    if the medians of its pieces are at least ``SMALLEST * sigma`` apart, and ``FEWEST`` values of either are nearer to
-    their own.
+    ``PENALTY * sigma * log(n)``, have the smallest sum: a single bad run moves no median. The noise sigma is estimated
+    from the differences between neighbours, of which a step spoils one. It is at least the spread within a run: less is
+    no change. A cut is a step if the medians of its pieces are at least ``SMALLEST * sigma`` apart, and ``FEWEST``
+    values of either are nearer to their own.
 
     Parameters
     ----------

@@ -27,15 +27,16 @@ def only_verdict(comparison):
         (90.0, {}, "fell"),
         (110.0, {}, "rose"),
         (98.5, {}, "same"),
-        (98.0, {}, "same"),  # the quartiles touch
-        (97.9, {}, "fell"),
+        (96.0, {}, "same"),  # twice the quartile range of 2
+        (95.9, {}, "fell"),
+        (104.1, {}, "rose"),
         (110.0, {"at_most": 200.0}, "fell"),
         (90.0, {"better": "lower"}, "rose"),
         (90.0, {"rounds": 4}, "not judged"),
         (90.0, {"spread": 30.0}, "same"),
     ],
 )
-def test_a_fall_is_a_change_for_the_worse_beyond_the_quartiles_of_both_runs(compared, figure, value, fields, verdict):
+def test_a_fall_is_a_change_for_the_worse_beyond_the_spread_of_both_runs(compared, figure, value, fields, verdict):
     comparison = compared([figure()], [figure(value=value, **fields)])
     assert only_verdict(comparison) == verdict
     if verdict == "fell":
