@@ -20,6 +20,7 @@ from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record
 from qpibench.evaluation.result import ModelRecord, Run
+from qpibench.physics.activation import MAP_MODES
 from qpibench.tasks import VIEWS, Batch, allows, asking_order, view_batch
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def predict(
     tasks
         Names of tasks; all that the release has if not given.
     view, map_mode
-        What the model may see; see :func:`~qpibench.tasks.view_batch`.
+        What the model may see; see :func:`~qpibench.tasks.view_batch`. A model that declares that it needs less is
+        shown no more than that.
     limit
         Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if not given.
     batch_size
@@ -110,15 +112,16 @@ def predict(
     Raises
     ------
     UsageError
-        If there is no such model, task or view, the model needs more than the view allows, a number is out of range,
-        or the file cannot be put there.
+        If there is no such model, task or view, the release has no test role, or no training role for a model with
+        ``fit``, the model needs more than the view allows, a number is out of range, or the file cannot be put there.
     InvalidDataError
         If the model cannot be imported or has no predict.
     """
     entry = find_entry(model)
     limits = Limits(batch_s=time_limit_s, fit_s=fit_time_limit_s, memory_gib=memory_limit_gib)
-    _check_request(view=view, batch_size=batch_size, limits=limits, seed=seed)
+    _check_request(view=view, map_mode=map_mode, batch_size=batch_size, limits=limits, seed=seed)
     started = time.monotonic()
+    _check_tasks(release)
     index = {task: asking_order(release, task, limit) for task in dict.fromkeys(tasks or release.tasks)}
     isolated = IsolatedModel(entry, limits=limits, hidden=(Path(release.path),), seed=seed)
     with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer:
@@ -126,6 +129,9 @@ def predict(
         try:
             with isolated:
                 _check_view(entry, isolated.declaration.needs, view)
+                run.view = isolated.declaration.needs or view
+                if isolated.declaration.has_fit:
+                    _check_training(entry, release)
                 run.answer_all(isolated, writer)
         except ModelFailure as failure:
             if run.stage == "import":
@@ -153,9 +159,11 @@ def predict(
     return PredictOutcome(path=Path(path), record=record, warnings=(*_warnings(record), *run.warnings))
 
 
-def _check_request(*, view: str, batch_size: int, limits: Limits, seed: int) -> None:
+def _check_request(*, view: str, map_mode: str, batch_size: int, limits: Limits, seed: int) -> None:
     if view not in VIEWS:
         raise UsageError(f"There is no view '{view}'; choose one of {', '.join(VIEWS)}.")
+    if map_mode not in MAP_MODES:
+        raise UsageError(f"There is no activation map mode '{map_mode}'; choose one of {', '.join(MAP_MODES)}.")
     numbers = {
         "batch size": batch_size,
         "time limit": limits.batch_s,
@@ -176,6 +184,28 @@ def _check_view(entry: Entry, needs: str | None, view: str) -> None:
         )
 
 
+def _check_tasks(release: Release) -> None:
+    if release.tasks:
+        return
+    folds, kernels = np.unique(release.kernels.fold, return_counts=True)
+    few = kernels.argmin()
+    ood = f"fold {folds[few]} has only {kernels[few]} kernel" if kernels[few] < 2 else "no kernels are held out"
+    most = np.bincount(release.observation_kernel).max()
+    raise UsageError(
+        f"Release '{release.name}' has no test role, so there is nothing to predict: {ood}, which leaves no OOD test,"
+        f" and a kernel has at most {most} images, too few for an ID test; make it with two kernels of every fold or"
+        " with more images of each kernel."
+    )
+
+
+def _check_training(entry: Entry, release: Release) -> None:
+    if not len(_training_role(release)):
+        raise UsageError(
+            f"Entry '{entry.name}' has a fit, but the training role of release '{release.name}' is empty; make the"
+            " release with more images."
+        )
+
+
 class _Predicting:
     """The course of one prediction, and how far it came."""
 
@@ -190,7 +220,7 @@ class _Predicting:
         progress: Progress | None,
     ) -> None:
         self._release, self._index, self._progress = release, index, progress
-        self._view, self._map_mode, self._batch_size = view, map_mode, batch_size
+        self.view, self._map_mode, self._batch_size = view, map_mode, batch_size
         self._task: str | None = None
         self._row: int | None = None
         self.stage = "import"
@@ -266,7 +296,7 @@ class _Predicting:
 
     def _view_of(self, rows: NDArray[np.integer]) -> Batch:
         release = self._release
-        return view_batch(release.observations(rows), release.grid, view=self._view, map_mode=self._map_mode)
+        return view_batch(release.observations(rows), release.grid, view=self.view, map_mode=self._map_mode)
 
 
 def _stored(answer: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -274,9 +304,13 @@ def _stored(answer: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         return {name: answer[name].astype(np.float32) for name in ("kernel", "kernel_full", "std") if name in answer}
 
 
-def _training_rows(release: Release, view_of: Callable[[NDArray[np.integer]], Batch]) -> TrainingRows:
+def _training_role(release: Release) -> NDArray[np.int32]:
     """The images that every task allows to train on, so that one fit serves all."""
-    rows = reduce(np.intersect1d, [release.split(task, "train") for task in release.tasks])
+    return reduce(np.intersect1d, [release.split(task, "train") for task in release.tasks])
+
+
+def _training_rows(release: Release, view_of: Callable[[NDArray[np.integer]], Batch]) -> TrainingRows:
+    rows = _training_role(release)
     kernels, kernel_index = np.unique(release.observation_kernel[rows], return_inverse=True)
     return TrainingRows(
         kernels=release.kernels.image[kernels],

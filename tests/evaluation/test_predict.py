@@ -64,6 +64,23 @@ def test_a_model_sees_what_the_view_allows_and_every_test_image_is_answered(
             np.testing.assert_array_equal(predictions.kernel(task), expected)
 
 
+def test_a_model_that_needs_less_than_it_is_granted_is_shown_no_more(memory_release, write_model, out):
+    source = """
+        class Model:
+            needs = "raster"
+
+            def fit(self, train):
+                assert train[:2].activation_map is not None and train[:2].position_nm is None
+
+            def predict(self, batch):
+                assert batch.activation_map is not None and batch.position_nm is None
+                return batch.image
+    """
+    outcome = predict(write_model(source), memory_release, out, view="positions")
+    assert outcome.record.failure is None
+    assert (outcome.record.view, outcome.record.model.needs) == ("positions", ("raster",))
+
+
 def test_a_limit_answers_the_declared_subset(memory_release, write_model, out):
     predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, limit=5)
     with open_predictions(out, memory_release) as predictions:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -291,3 +293,27 @@ def test_a_missing_folder_is_refused_before_the_model_runs(memory_release, write
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
         predict(write_model(source), memory_release, tmp_path / "missing" / "p.h5")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("fold", "reason"),
+    [([2, 2, 3, 4, 4, 4], "fold 3 has only 1 kernel, which"), ([2] * 6, "no kernels are held out, which")],
+)
+def test_a_release_without_a_test_role_is_refused_with_the_reason(memory_release, out, fold, reason):
+    memory_release.tasks = ()
+    memory_release.kernels = replace(memory_release.kernels, fold=np.array(fold, dtype=np.int32))
+    for tasks in (None, ["ood"]):
+        with pytest.raises(UsageError, match=rf"'memory' has no test role.*{reason} .* has at most 10 images"):
+            predict("zeros", memory_release, out, tasks=tasks)
+    assert not out.exists()
+
+
+def test_a_fit_without_images_to_train_on_is_refused_before_it_runs(memory_release, write_model, out, tmp_path):
+    split = memory_release.split
+    memory_release.split = lambda task, role: split(task, role)[: 0 if role == "train" else None]
+    source = f"def fit(train):\n    open({str(tmp_path / 'ran')!r}, 'w')\n\ndef predict(batch): return batch.image\n"
+    with pytest.raises(UsageError, match="'my_model' has a fit, but the training role of release 'memory' is empty"):
+        predict(write_model(source), memory_release, out)
+    assert not (tmp_path / "ran").exists()
+    assert not out.exists()
+    assert predict("zeros", memory_release, out).exit_code == 0
