@@ -62,7 +62,9 @@ class Record(_Closed):
     """How a predictions file was made."""
 
     model: ModelRecord
-    view: str = Field(description="What the entry was shown: image, raster or positions.")
+    view: str = Field(
+        description="What the entry was granted: image, raster or positions; if it needs less, it was shown that only."
+    )
     map_mode: str = Field(description="How activation maps were rasterised: paper or exact.")
     limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
     seed: int = Field(description="Seed given to the model's random number generators.")
@@ -70,7 +72,9 @@ class Record(_Closed):
     failure: FailureRecord | None = Field(description="Why the entry stopped; null when it did not.")
     non_finite: dict[str, int] = Field(description="Images by task that were answered with NaN or infinity.")
     fit_seconds: float | None = Field(description="Wall-clock time of fit in s; null without it.")
-    task_seconds: dict[str, float] = Field(description="Wall-clock time of predict by task in s.")
+    task_seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        description="Wall-clock time of predict by task in s."
+    )
     run: Run = Field(description="What it took in all, and where it ran.")
 
 

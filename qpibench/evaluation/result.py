@@ -105,6 +105,11 @@ class TaskResult(_Closed):
     subset: bool = Field(description="Whether fewer images were scored than the test role has.")
     n_failed: Count = Field(description="Scored images without a finite prediction.")
     n_kernels: Positive = Field(description="Different kernels among the scored images; 1 makes the intervals narrow.")
+    predict_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Wall-clock time in s of the calls of predict, import and fit left out, as the predictions file"
+        " records it; null if it does not, or if none was made.",
+    )
     by_scatterers: tuple[ScattererBin, ...] = Field(description="The ranking score against the number of scatterers.")
     by_fold: tuple[FoldGroup, ...] = Field(description="The ranking score by rotational symmetry.")
 
@@ -177,7 +182,9 @@ class Result(_Closed):
     visibility: Literal["public"] = Field(description="public: anyone can draw the test data from their known seed.")
     release: ReleaseRecord = Field(description="The data.")
     model: ModelRecord = Field(description="The entry.")
-    view: Text = Field(description="What the entry was shown: image, raster or positions.")
+    view: Text = Field(
+        description="What the entry was granted: image, raster or positions; if it needs less, it was shown that only."
+    )
     map_mode: Text = Field(description="How activation maps were rasterised: paper or exact.")
     predictions_sha256: Sha256 = Field(description="SHA-256 of the predictions file.")
     intervals: IntervalSettings = Field(description="How low and high were made.")

@@ -138,13 +138,17 @@ def score(
     path = Path(predictions)
     tasks = {}
     with open_predictions(path, release) as answers:
+        record = answers.record or _without_record(name, view)
         total = sum(len(answers.index(task)) for task in answers.tasks)
         done = 0
         for task in answers.tasks:
             images = score_images(answers, release, task, progress=_shifted(progress, done, total))
             done += len(images)
-            tasks[task] = aggregate(images, n_available=len(release.split(task, "test")))
-        record = answers.record or _without_record(name, view)
+            tasks[task] = aggregate(
+                images,
+                n_available=len(release.split(task, "test")),
+                predict_seconds=record.task_seconds.get(task) or None,  # 0 if fit failed
+            )
     with path.open("rb") as file:
         predictions_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Result(
@@ -216,7 +220,13 @@ def score_images(
     )
 
 
-def aggregate(images: ImageScores, *, n_available: int, settings: IntervalSettings = DEFAULT_SETTINGS) -> TaskResult:
+def aggregate(
+    images: ImageScores,
+    *,
+    n_available: int,
+    predict_seconds: float | None = None,
+    settings: IntervalSettings = DEFAULT_SETTINGS,
+) -> TaskResult:
     """Summarise the errors of a task's images.
 
     The result does not depend on the order of the images.
@@ -227,6 +237,8 @@ def aggregate(images: ImageScores, *, n_available: int, settings: IntervalSettin
         What was measured, of one image at least.
     n_available
         Number of images in the task's test role.
+    predict_seconds
+        Time that the calls of predict took, if it is known.
     settings
         How the intervals are made.
     """
@@ -272,6 +284,7 @@ def aggregate(images: ImageScores, *, n_available: int, settings: IntervalSettin
         subset=len(images) < n_available,
         n_failed=int(images.failed.sum()),
         n_kernels=len(np.unique(kernel)),
+        predict_seconds=predict_seconds,
         by_scatterers=tuple(bins),
         by_fold=tuple(groups),
     )

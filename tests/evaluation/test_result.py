@@ -72,6 +72,7 @@ def content():
                 "subset": True,
                 "n_failed": 3,
                 "n_kernels": 10,
+                "predict_seconds": 2.5,
                 "by_scatterers": [
                     {
                         "min_scatterers": 1,

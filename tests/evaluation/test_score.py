@@ -288,6 +288,20 @@ def test_an_entry_that_stopped_is_marked_as_failed(release, write_predictions):
     )
 
 
+def test_the_time_of_predict_is_that_of_the_predictions_file_by_task(release, write_predictions):
+    record = RECORD.model_copy(update={"task_seconds": {"id": 1.25, "ood": 0.0}})
+    result = score(write_predictions(noisy, record=record), release)
+    assert result.tasks["id"].predict_seconds == 1.25
+    assert result.tasks["ood"].predict_seconds is None
+    assert score(write_predictions(noisy), release).tasks["id"].predict_seconds is None
+
+
+def test_a_negative_time_is_refused(release, write_predictions):
+    record = RECORD.model_copy(update={"task_seconds": {"id": -1.0}})
+    with pytest.raises(InvalidDataError, match="The record of predictions file"):
+        score(write_predictions(noisy, record=record), release)
+
+
 def test_predictions_that_somebody_else_wrote_are_scored(release, tmp_path):
     rows = release.split("ood", "test")
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
