@@ -123,7 +123,7 @@ def predict(
     started = time.monotonic()
     _check_tasks(release)
     index = {task: asking_order(release, task, limit) for task in dict.fromkeys(tasks or release.tasks)}
-    isolated = IsolatedModel(entry, limits=limits, hidden=(Path(release.path),), seed=seed)
+    isolated = IsolatedModel(entry, limits=limits, hidden=_paths(release), seed=seed)
     with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer:
         run = _Predicting(release, index, view=view, map_mode=map_mode, batch_size=batch_size, progress=progress)
         try:
@@ -157,6 +157,12 @@ def predict(
         )
         writer.finish(record)
     return PredictOutcome(path=Path(path), record=record, warnings=(*_warnings(record), *run.warnings))
+
+
+def _paths(release: Release) -> tuple[Path, ...]:
+    """All files of a release; a virtual one has its shards elsewhere."""
+    shards = release.shards.files if release.shards is not None else ()
+    return (Path(release.path), *(shard.path for shard in shards))
 
 
 def _check_request(*, view: str, map_mode: str, batch_size: int, limits: Limits, seed: int) -> None:

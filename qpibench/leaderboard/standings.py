@@ -82,9 +82,10 @@ class Standing:
 
     @property
     def seconds_per_image(self) -> float | None:
-        """Wall-clock time of predicting, over the images of all tasks of the result; None where it is not known."""
-        seconds = self.result.prediction_run.seconds
-        return None if seconds is None else seconds / sum(task.n_images for task in self.result.tasks.values())
+        """Wall-clock time of predicting the task, without import and fit, over its images; None if it is not known."""
+        seconds = self.task.predict_seconds
+        # An entry that stopped was asked fewer images than are scored.
+        return None if seconds is None or self.result.failure else seconds / self.task.n_images
 
 
 def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]]:

@@ -20,6 +20,7 @@ class MemoryRelease:
     def __init__(self, path: Path) -> None:
         rng = np.random.default_rng(1)
         self.path, self.name, self.content_sha256 = path, "memory", "5" * 64
+        self.shards = None
         self.grid = Grid(ny=12, nx=10, size_y_nm=6, size_x_nm=5)
         unknown = np.full(6, np.nan)
         self.kernels = Kernels(

@@ -62,6 +62,7 @@ def _make_result(
         "subset": n_images < n_available,
         "n_failed": n_failed,
         "n_kernels": 20,
+        "predict_seconds": 1.2,
         "by_scatterers": ({"min_scatterers": 1, "max_scatterers": 2, **group},),
         "by_fold": ({"fold": 4, **group},),
     }

@@ -78,9 +78,9 @@ def test_marks_tell_subsets_unanswered_images_and_entries_that_stopped(make_resu
     assert only_track({"4": make_result(n_images=200)})[0].marks == ("subset",)
 
 
-def test_seconds_per_image_count_the_images_of_all_tasks(make_result):
+def test_seconds_per_image_are_those_of_predicting_the_task(make_result):
     (standing, *_) = standings({"a.json": make_result(tasks=("id", "ood"), n_images=300)}).values()
-    assert standing[0].seconds_per_image == 1.5 / 600
+    assert standing[0].seconds_per_image == 1.2 / 300
 
 
 def test_the_same_predictions_do_not_stand_twice_on_a_track(make_result):
