@@ -131,7 +131,8 @@ def test_numbers_that_are_not_finite_are_warned_of_and_counted(qpibench, mini, w
     outcome = qpibench("evaluate", model, "--release", mini, "--limit", 4, "-o", tmp_path / "result.json", "--json")
     assert outcome.exit_code == 0, outcome.stderr
     assert "Warning: 1 images of task 'id' were answered with NaN or infinity" in outcome.stderr
-    assert len(outcome.json["warnings"]) == 2
+    # It spoils the first image of each batch, so there are warnings of answers that depend on batch mates as well.
+    assert sum("NaN or infinity" in warning for warning in outcome.json["warnings"]) == 2
     assert [task["n_failed"] for task in outcome.json["tasks"].values()] == [1, 1]
 
 

@@ -43,7 +43,7 @@ def test_every_shipped_entry_is_found_by_its_name():
         ("tikonov.py", "There is no model file 'tikonov.py'. Did you mean 'tikhonov'?"),
         ("some/where/x.py", "There is no model file 'some/where/x.py'. Shipped entries: median_kernel, "),
         ("x.py:Model", "There is no model file 'x.py'."),
-        ("", "'' is a folder"),
+        ("", "No model is named"),
         (".", "'.' is a folder; give the model's Python file inside it"),
     ],
 )
