@@ -65,7 +65,10 @@ def test_two_wheels_of_cupy_are_named_and_to_be_removed(install_cupy):
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (PermissionError(13, "Permission denied", "/home/me/.cupy"), "set CUPY_CACHE_DIR to a folder that can be written"),
+        (
+            PermissionError(13, "Permission denied", "/home/me/.cupy"),
+            "set CUPY_CACHE_DIR to a folder that can be written",
+        ),
         (ImportError("libcublas.so.13: cannot open\n\n shared object file"), "pip install 'qpibench[gpu-cuda12]'"),
     ],
 )
