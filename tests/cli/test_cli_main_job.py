@@ -54,7 +54,12 @@ def test_from_a_spec_to_a_leaderboard(qpibench, tmp_path, monkeypatch):
 
 def test_evaluate_is_predict_and_score(qpibench, mini, predictions, result, tmp_path):
     outcome = qpibench("evaluate", "zeros", "--release", mini, "--limit", 4, "-o", tmp_path / "r.json", "--json")
-    assert outcome.json["tasks"] == json.loads(result.read_text())["tasks"]
+    # Two runs agree in everything but how long the model took.
+    scores, again = (
+        [task | {"predict_seconds": None} for task in tasks.values()]
+        for tasks in (outcome.json["tasks"], json.loads(result.read_text())["tasks"])
+    )
+    assert scores == again
     assert outcome.json["tasks"] == json.loads((tmp_path / "r.json").read_text())["tasks"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json"]
 
