@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.whole_file import write_whole
 from qpibench.specs import Grid
 from qpibench.specs.load import explain
 
@@ -245,26 +244,8 @@ def save_result(result: Result, path: str | Path) -> None:
     QpibenchError
         If writing fails, as on a full disk.
     """
-    path = Path(path)
     text = json.dumps(result.model_dump(mode="json"), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", suffix=".partial", encoding="utf-8", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        unusable = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
-        raise (UsageError if unusable else QpibenchError)(
-            f"Result file '{path}' cannot be written: {error.strerror}."
-        ) from None
+    write_whole(Path(path), text.encode(), what="Result file")
 
 
 def compare_results(stored: Result, derived: Result, *, tolerance: float = 1e-9) -> list[str]:

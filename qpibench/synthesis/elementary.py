@@ -140,8 +140,8 @@ def exp2_f32(x):  # type: ignore[no-untyped-def]
 def reciprocal_f32(x):  # type: ignore[no-untyped-def]
     """1/x in float32 within one unit in the last place, for x in 2^-120..2^120.
 
-    Six multiplications and fused multiply-adds from an integer seed: processors and GPUs do these several times faster
-    than an IEEE division. Zero gives no number; callers select that case away.
+    An integer seed, then six multiplications and fused multiply-adds, which leave the divider to the root. Zero gives
+    no number; callers select that case away.
     """
     y = f32_of_bits(nb.int32(RECIPROCAL_SEED - bits_of_f32(x)))
     h = x * y

@@ -74,8 +74,8 @@ f64_of_bits = _bitcast(types.int64, types.float64, ir.DoubleType())
 def prefer_wide_vectors(typingctx: Any) -> Any:
     """Ask for 512-bit vectors in the function that calls this, where the processor has them.
 
-    LLVM prefers 256 bits on many processors; this arithmetic is long enough per element to gain from 512 (measured:
-    1.25 times on one AVX-512 processor). The bits of the result are the same.
+    LLVM prefers 256 bits on many processors; this arithmetic is long enough per element to gain from 512. The bits of
+    the result are the same.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
