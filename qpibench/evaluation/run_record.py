@@ -1,0 +1,172 @@
+"""The folder of a trained model, and what it says of its training: ``run.json``, a closed and versioned schema.
+
+Training writes it (:mod:`qpibench.training`), evaluation reads it: a run folder is a model. Nothing in it names where
+on this machine the training data lay.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.specs.load import explain
+
+SCHEMA_VERSION = 1
+
+Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the parts of a run lie; ``path`` is the folder."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """What the run is and how far it came: :class:`RunRecord`."""
+        return self.path / "run.json"
+
+    @property
+    def weights(self) -> Path:
+        """What the entry's model reads."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What training continues from."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line: logged steps and validations."""
+        return self.path / "log.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """Picture of the log."""
+        return self.path / "curves.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SourceRecord(_Closed):
+    """Which images a model was trained on."""
+
+    kind: Literal["release", "stream"] = Field(description="A release's training role, or fresh draws of a spec.")
+    name: Text = Field(description="Name of the release or of the spec.")
+    spec_sha256: Sha256 = Field(description="SHA-256 of the canonical JSON of the spec.")
+    content_sha256: Sha256 | None = Field(description="Identity of the release; null for a stream.")
+
+
+class Best(_Closed):
+    """The step whose weights are kept."""
+
+    stage: Text = Field(description="Name of the stage.")
+    step: Count = Field(description="Steps of that stage that were done.")
+    score: Finite = Field(description="Validation error there; less is better.")
+
+
+class RunRecord(_Closed):
+    """A training run: what was run, on what, and how far it came.
+
+    The hashes, the version, the commit and the environment are those of the process that wrote last.
+    """
+
+    schema_version: Literal[1] = Field(default=1, description="Version of this schema.")
+    entry: Text = Field(description="Name of the entry.")
+    entry_file: Text | None = Field(
+        description="The entry's file, relative to this folder; null for a shipped or registered entry."
+    )
+    entry_sha256: Sha256 = Field(description="SHA-256 of the entry's file.")
+    code_sha256: Sha256 | None = Field(
+        description="SHA-256 of the code that the shipped learned entries share; null for other entries."
+    )
+    qpibench_version: Text = Field(description="Version of qpibench.")
+    git_commit: Text | None = Field(
+        description="Commit of the entry's repository, '-dirty' if files differed from it; null outside of git."
+    )
+    config: dict[str, JsonValue] = Field(description="All that the entry resolved: recipe, preset, options, numbers.")
+    seed: Count = Field(description="Seed of weights, order and draws.")
+    source: SourceRecord = Field(description="The training images.")
+    steps_stated: Annotated[int, Field(ge=1)] = Field(description="Steps of the recipe, all stages together.")
+    steps_budget: Count = Field(description="Steps that this run was allowed.")
+    steps_done: Count = Field(default=0, description="Steps that were done.")
+    status: Literal["running", "complete", "stopped"] = Field(
+        default="running",
+        description="running: now, or killed; complete: budget used or early stop; stopped: resumable.",
+    )
+    stopped_early: bool = Field(default=False, description="Whether validation did not improve any more.")
+    best: Best | None = Field(default=None, description="The step whose weights are kept; null before a validation.")
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="Wall-clock time of training in s, of all starts together."
+    )
+    hardware: Text = Field(description="The device that trained.")
+    environment: dict[str, str] = Field(description="Versions, processor and platform, as texts.")
+    weights_sha256: Sha256 | None = Field(
+        default=None, description="SHA-256 of the weights; null before there are any."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.source.kind == "release") != (self.source.content_sha256 is not None):
+            raise ValueError(f"a source of kind '{self.source.kind}' and content_sha256 do not go together")
+        return self
+
+    @property
+    def fraction(self) -> float:
+        """Share of the stated steps that was done; 1 where early stopping ended a complete run."""
+        if self.status == "complete" and self.stopped_early:
+            return 1.0
+        return min(1.0, self.steps_done / self.steps_stated)
+
+
+def run_schema() -> dict[str, Any]:
+    """JSON Schema of run.json."""
+    return RunRecord.model_json_schema()
+
+
+def load_run(folder: Path) -> RunRecord:
+    """Read what a run folder says of its run.
+
+    Raises
+    ------
+    UsageError
+        If the folder has no run.json or it cannot be read.
+    InvalidDataError
+        If run.json is not one of a training run, or of another schema version.
+    """
+    path = RunFolder(Path(folder)).record
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"'{folder}' is not the folder of a training run: run.json: {error.strerror}.") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise InvalidDataError(f"'{path}' does not describe a training run: it is not valid JSON ({error}).") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version is None:
+        raise InvalidDataError(f"'{path}' does not describe a training run: it has no schema_version.")
+    if version != SCHEMA_VERSION:
+        raise InvalidDataError(
+            f"'{path}' has schema_version {version!r}, this qpibench reads {SCHEMA_VERSION}; use the version of"
+            " qpibench that wrote it."
+        )
+    try:
+        return RunRecord.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise InvalidDataError(f"'{path}' does not describe a training run: {explain(error, RunRecord)}.") from None

@@ -1,0 +1,110 @@
+"""What a training run is asked to do: :class:`TrainingRun`, and its JSON, which is how the worker is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.specs import ReleaseSpec, spec_from_json
+
+Precision = Literal["auto", "no", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """A request to train; an entry's ``train(run)`` is given it.
+
+    Attributes
+    ----------
+    entry, entry_path
+        Name and file of the entry.
+    folder
+        The run folder.
+    release_path, spec
+        What to train on: the training role of a release file, or fresh draws of a spec. Exactly one is given.
+    preset, recipe
+        Names of an architecture and of a recipe of the entry; None for its own choice.
+    options
+        What else was set, by name: values of JSON.
+    pretrained
+        Hub name or local path of pretrained weights, or None.
+    seed
+        Seed of weights, order and draws.
+    resume
+        Whether to continue the run that the folder holds, if it holds one.
+    max_seconds
+        Stop, with a checkpoint, after so many seconds of this start; None for no limit.
+    steps
+        Steps allowed over all stages, of all starts together; None for those that the recipe states.
+    precision
+        ``"no"`` for float32, ``"bf16"``, or ``"auto"``.
+
+    Raises
+    ------
+    UsageError
+        If it names no source or two, or a number or an option is not valid.
+    """
+
+    entry: str
+    entry_path: Path
+    folder: Path
+    release_path: Path | None = None
+    spec: ReleaseSpec | None = None
+    preset: str | None = None
+    recipe: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None
+    seed: int = 0
+    resume: bool = False
+    max_seconds: float | None = None
+    steps: int | None = None
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if (self.release_path is None) == (self.spec is None):
+            raise UsageError("Training needs one source of images: either a release or the spec of a stream.")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"The seed must be from 0 to 2^63 - 1, found {self.seed}.")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"The number of steps must be 1 or more, found {self.steps}.")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise UsageError(f"The time limit of training must be larger than 0 s, found {self.max_seconds:g} s.")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"There is no precision '{self.precision}'; choose one of {', '.join(PRECISIONS)}.")
+        for name, value in self.options.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError):
+                raise UsageError(f"Option {name} = {value!r} is not a number, text, truth value or list.") from None
+
+    def to_json(self) -> str:
+        """The request as JSON."""
+        content = {part.name: getattr(self, part.name) for part in fields(self)}
+        for name in ("entry_path", "folder", "release_path"):
+            content[name] = None if content[name] is None else str(content[name].absolute())
+        content["spec"] = None if self.spec is None else self.spec.canonical_json()
+        content["options"] = dict(self.options)
+        return json.dumps(content, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainingRun:
+        """Read a request.
+
+        Raises
+        ------
+        InvalidDataError
+            If the text is not what :meth:`to_json` gives.
+        """
+        try:
+            content = json.loads(text)
+            for name in ("entry_path", "folder", "release_path"):
+                content[name] = None if content[name] is None else Path(content[name])
+            content["spec"] = None if content["spec"] is None else spec_from_json(content["spec"])
+            return cls(**content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidDataError(f"The request for training cannot be read: {error}.") from None

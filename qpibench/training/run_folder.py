@@ -1,0 +1,172 @@
+"""Beginning a run and noting how far it came; the folder and its record are those that evaluation reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from qpibench import __version__
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.entries import file_sha256, find_entry, shipped_entries
+from qpibench.evaluation.environment import environment
+from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
+from qpibench.evaluation.whole_file import write_whole
+from qpibench.specs.load import explain
+from qpibench.training.request import TrainingRun
+
+__all__ = ["Best", "RunFolder", "RunRecord", "SourceRecord", "begin_run", "load_run", "update_run"]
+
+_COMPARED = ("entry", "config", "seed", "source", "steps_stated")
+
+
+def begin_run(
+    run: TrainingRun,
+    *,
+    config: Mapping[str, Any],
+    source: SourceRecord,
+    steps_stated: int,
+    steps_budget: int,
+    hardware: str | None = None,
+) -> RunRecord:
+    """Write run.json, of a new run or of one that continues.
+
+    Parameters
+    ----------
+    run
+        The request.
+    config
+        All that the entry resolved and that a resumed run must share: recipe, preset, options, numbers; values of JSON.
+    source
+        The training images.
+    steps_stated
+        Steps of the recipe, all stages together.
+    steps_budget
+        Steps that are allowed, all stages and starts together.
+    hardware
+        The device that trains; the processor if not given.
+
+    Returns
+    -------
+    RunRecord
+        With ``run.resume``, and if the folder holds a run, the old one's ``steps_done``, ``seconds``, ``best`` and
+        ``weights_sha256``.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds a run and ``run.resume`` is not set, or the run it holds is another one, or the folder
+        cannot be written to.
+    InvalidDataError
+        If the folder's run.json is corrupt.
+    QpibenchError
+        If writing fails, as on a full disk.
+    """
+    folder = RunFolder(run.folder)
+    old = load_run(folder.path) if folder.record.exists() else None
+    if old is not None and not run.resume:
+        raise UsageError(f"'{folder.path}' holds a run already; use --resume to continue it, or another folder.")
+    where = environment()
+    record = RunRecord.model_validate(
+        {
+            "entry": run.entry,
+            "entry_file": _entry_file(run),
+            "entry_sha256": file_sha256(run.entry_path),
+            "code_sha256": _shared_code_sha256(run.entry_path),
+            "qpibench_version": __version__,
+            "git_commit": _git_commit(run.entry_path.parent),
+            "config": json.loads(json.dumps(dict(config), allow_nan=False)),  # tuples become lists
+            "seed": run.seed,
+            "source": source,
+            "steps_stated": steps_stated,
+            "steps_budget": steps_budget,
+            "hardware": hardware or f"{where['cpu']}, {where['cpu_count']} logical processors",
+            "environment": where,
+        }
+    )
+    if old is not None:
+        changes = list(_changes(old, record))
+        if changes:
+            raise UsageError(
+                f"'{folder.path}' holds another run, which cannot be continued with what is asked:"
+                f" {'; '.join(changes)}; ask for the same, or use another folder."
+            )
+        kept = ("steps_done", "seconds", "best", "weights_sha256")
+        record = record.model_copy(update={name: getattr(old, name) for name in kept})
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Run folder '{folder.path}' cannot be made: {error.strerror}.") from None
+    _write(folder, record)
+    return record
+
+
+def update_run(folder: RunFolder | Path, **changes: Any) -> RunRecord:
+    """Change fields of run.json, all at once or not at all.
+
+    Raises
+    ------
+    InvalidDataError
+        If run.json is corrupt, or the changed record would be.
+    QpibenchError
+        If writing fails, as on a full disk.
+    """
+    place = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    old = load_run(place.path)
+    try:
+        record = RunRecord.model_validate({**dict(old), **changes})
+    except ValidationError as error:
+        raise InvalidDataError(f"'{place.record}' cannot be changed: {explain(error, RunRecord)}.") from None
+    _write(place, record)
+    return record
+
+
+def _write(folder: RunFolder, record: RunRecord) -> None:
+    write_whole(folder.record, (record.model_dump_json(indent=2) + "\n").encode(), what="Run record")
+
+
+def _changes(old: RunRecord, new: RunRecord) -> Iterator[str]:
+    left, right = (record.model_dump(mode="json", include=set(_COMPARED)) for record in (old, new))
+    for name in _COMPARED:
+        yield from _differences(name, left[name], right[name])
+
+
+def _differences(where: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{where}.{key}", old.get(key), new.get(key))
+    elif old != new:
+        yield f"{where} was {old!r} and is {new!r}"
+
+
+def _entry_file(run: TrainingRun) -> str | None:
+    with suppress(UsageError, InvalidDataError):
+        if find_entry(run.entry).path == run.entry_path:
+            return None
+    return Path(os.path.relpath(run.entry_path, run.folder)).as_posix()
+
+
+def _shared_code_sha256(entry_path: Path) -> str | None:
+    """One hash of the modules in ``learned/`` beside a shipped entry: of their names and contents."""
+    if entry_path not in shipped_entries().values():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted((entry_path.parent / "learned").glob("*.py")):
+        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _git_commit(folder: Path) -> str | None:
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError:
+        return None
+    return described.stdout.strip() or None if described.returncode == 0 else None
