@@ -1,0 +1,128 @@
+"""Where training batches come from: a release file or an endless stream of fresh draws, behind one interface.
+
+A batch is a pure function of the source's seed and of the step, so a run that stopped after step k goes on with step k
+as if nothing had happened. With several processes each gets its own rows of the same batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from qpibench.errors import UnavailableError, UsageError
+from qpibench.physics.activation import MAP_MODES
+from qpibench.release import Release, open_release
+from qpibench.specs import Grid, ReleaseSpec
+from qpibench.synthesis.rasterise import activation_maps
+from qpibench.synthesis.stream import ahead, fresh_batches, processors
+from qpibench.tasks.subset import stratified_order
+from qpibench.training import SourceRecord, TrainingRun
+
+VALIDATION_IMAGES = 512
+VALIDATION_BATCH = 64
+
+RELEASE_FIELDS = (
+    *("image", "kernel", "activation_map", "position_nm", "n_scatterers"),
+    *("fold", "phi1", "B", "phi2", "C", "kernel_index", "index"),
+)
+"""Fields of a batch; shapes and types are those of :data:`qpibench.synthesis.stream.FIELDS`."""
+
+SEED_LIMIT = 2**20
+"""Seeds of runs on a stream: each has a part of the endless sequence of images for itself."""
+
+_IMAGES_PER_SEED = 2**41
+_FIRST_VALIDATION_IMAGE = 2**62
+
+Batch = dict[str, Tensor]
+
+
+class Source(Protocol):
+    """Training and validation batches: dictionaries of tensors whose first axis is the batch.
+
+    Attributes
+    ----------
+    record
+        Which images these are, for the run's record.
+    grid
+        Grid of images and kernels.
+    batch_size
+        Images in a batch, of all processes together.
+    steps_per_epoch
+        Steps in which every training image (with ``unit="kernel"``: every training kernel) is shown once. A stream
+        never shows one twice; its epoch is as long as that of a release of the spec.
+    """
+
+    record: SourceRecord
+    grid: Grid
+    batch_size: int
+    steps_per_epoch: int
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, this process's rows of it; any step, in any order, from any thread."""
+
+    def ahead(self, start: int) -> Iterator[Batch]:
+        """Batches without end from a step on, prepared in the background; close() ends it."""
+
+    def validation(self) -> Sequence[Batch]:
+        """At most 512 images that are never trained on, always the same, spread over the kernels."""
+
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        """Kernels of the training role, (kernel, y, x) float32, and their folds, (kernel,) int64; releases only."""
+
+
+def open_source(
+    run: TrainingRun,
+    *,
+    fields: Sequence[str],
+    batch_size: int,
+    map_mode: str = "paper",
+    images_per_kernel: int | None = None,
+    unit: Literal["image", "kernel"] = "image",
+) -> Source:
+    """Open what a run trains on.
+
+    Parameters
+    ----------
+    run
+        The request; its seed orders the images of a release and chooses those of a stream.
+    fields
+        What a batch contains, a choice of :data:`RELEASE_FIELDS`.
+    batch_size
+        Images in a batch, of all processes together.
+    map_mode
+        How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
+        :func:`qpibench.physics.activation.activation_map`.
+    images_per_kernel
+        Use at most so many images of each kernel; all if None. In a stream, where every image has a kernel of its own,
+        it only shortens the epoch.
+    unit
+        ``"image"``, or ``"kernel"``: every row shows another kernel, and an epoch shows each once.
+
+    Raises
+    ------
+    UsageError
+        If the release lacks the training or validation role, or an option is not valid.
+    InvalidDataError
+        If the file is not a release.
+    """
+    if map_mode not in MAP_MODES:
+        raise UsageError(f"There is no activation map mode {map_mode!r}; choose one of {', '.join(MAP_MODES)}.")
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be 1 or more, found {batch_size}.")
+    per_kernel = 1 if unit == "kernel" else images_per_kernel
+    if per_kernel is not None and per_kernel < 1:
+        raise UsageError(f"images_per_kernel must be 1 or more, found {per_kernel}.")
+    part = _Part.of_this_process(batch_size)
+    if run.spec is not None:
+        return StreamSource(run.spec, run.seed, tuple(fields), batch_size, map_mode, per_kernel, part)
+    return ReleaseSource(open_release(run.release_path), run.seed, tuple(fields), batch_size, map_mode, per_kernel, part)
