@@ -57,7 +57,10 @@ def quantity(value: float, unit: str) -> str:
 
 def number(value: float) -> str:
     """Three digits, without an exponent where that can be read."""
-    return f"{value:,.3g}" if value == 0 or not 0.001 <= abs(value) < 1e4 else f"{value:,.{places(value)}f}"
+    rounded = float(f"{value:.3g}")
+    if rounded == 0 or 0.001 <= abs(rounded) < 1e7:
+        return f"{rounded:,.{places(rounded)}f}" if rounded else "0"
+    return f"{rounded:.2e}"
 
 
 def places(value: float) -> int:
