@@ -69,11 +69,10 @@ def places(value: float) -> int:
 
 
 def main() -> None:
-    """Print the table of a file."""
-    history = Path(__file__).parent / "history"
-    newest = sorted(history.glob("*.json"), key=lambda path: path.stat().st_mtime)[-1:]
-    for path in map(Path, sys.argv[1:] or newest):
-        print(markdown(load_run(path)))
+    """Print the tables of files, or of the run that was measured last."""
+    runs = [load_run(path) for path in map(Path, sys.argv[1:] or (Path(__file__).parent / "history").glob("*.json"))]
+    for run in runs if sys.argv[1:] else [max(runs, key=lambda run: run.measured)]:
+        print(markdown(run))
 
 
 if __name__ == "__main__":
