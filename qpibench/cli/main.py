@@ -25,6 +25,8 @@ SUMMARIES = {
     "evaluate": "Let a model predict, and score it.",
     "predict": "Let a model predict, and keep what it answers.",
     "score": "Score a predictions file.",
+    "compare": "Compare two methods image by image.",
+    "oracle": "Answer by looking at the truth.",
     "leaderboard": "Build a leaderboard, or check one of its results.",
     "bench": "Draw and compare what the benchmarks measured.",
     "schema": "Print the JSON Schema of a file.",

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def subcommand(name: str) -> Callable[[Callable[..., Answer]], click.Command]:
+def subcommand(name: str, cls: type[click.Command] = click.Command) -> Callable[[Callable[..., Answer]], click.Command]:
     """Make a function the command of this name, with the options that all commands have."""
 
     def decorate(function: Callable[..., Answer]) -> click.Command:
-        made = click.command(name, help=help_text(function.__doc__), context_settings=CONTEXT)(function)
+        made = click.command(name, cls=cls, help=help_text(function.__doc__), context_settings=CONTEXT)(function)
         made.params += COMMON_OPTIONS
         return made
 
@@ -105,8 +105,14 @@ memory_limit_option = click.option(
     help="Above what the model has after import, in GiB.",
 )
 
+tasks_option = click.option(
+    "--task", "tasks", multiple=True, metavar="TASK", help="A task; may be repeated.  [default: all]"
+)
+
+limit_option = click.option("--limit", type=int, metavar="N", help="Images per task, a seeded subset.  [default: all]")
+
 model_options = _together(
-    click.option("--task", "tasks", multiple=True, metavar="TASK", help="A task; may be repeated.  [default: all]"),
+    tasks_option,
     click.option(
         "--view",
         default="positions",
@@ -117,7 +123,7 @@ model_options = _together(
     click.option(
         "--map", "map_mode", default="paper", show_default=True, metavar="MODE", help="Activation map: paper or exact."
     ),
-    click.option("--limit", type=int, metavar="N", help="Images per task, a seeded subset.  [default: all]"),
+    limit_option,
     click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Images per call."),
     time_limit_option,
     click.option(

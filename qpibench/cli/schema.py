@@ -11,13 +11,14 @@ from qpibench.cli.options import subcommand
 
 
 @subcommand("schema")
-@click.argument("what", type=click.Choice(["result"]))
+@click.argument("what", type=click.Choice(["result", "comparison"]))
 def command(*, what: str) -> Answer:
-    """Print the JSON Schema of a result file.
+    """Print the JSON Schema of a result file, or of what compare prints with --json.
 
     qpibench schema result > result.schema.json
     """
+    from qpibench.evaluation.paired import comparison_schema
     from qpibench.evaluation.result import result_schema
 
-    schema = result_schema()
+    schema = {"result": result_schema, "comparison": comparison_schema}[what]()
     return Answer(text=json.dumps(schema, indent=2), fields=schema)

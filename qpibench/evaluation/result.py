@@ -27,6 +27,9 @@ PRIMARY_METRIC = "rel_l2_capped"
 HIGHER_IS_BETTER = frozenset({"ssim", "psnr"})
 """Metrics of which more is better; of all others less is."""
 
+ORACLE = "the true kernel (oracle)"
+"""What an entry knows that was shown the truth; it takes no rank."""
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

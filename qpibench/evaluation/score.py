@@ -6,7 +6,7 @@ import hashlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +91,7 @@ class ImageScores:
     failed
         (n,) bool: whether the prediction is not finite.
     errors
-        (n,) float64 under each name of :data:`ERRORS`. A failed image has the worse of the error of predicting zeros
+        (n,) float64 under each name that was asked for. A failed image has the worse of the error of predicting zeros
         and that of the entry's worst image of the task (that of zeros if all failed).
     """
 
@@ -157,7 +157,7 @@ def score(
         status="failed" if record.failure else "complete",
         failure=_failure(record),
         visibility="public",
-        release=_release_record(release),
+        release=release_record(release),
         model=record.model,
         view=record.view,
         map_mode=record.map_mode,
@@ -172,7 +172,12 @@ def score(
 
 
 def score_images(
-    predictions: Predictions, release: Release, task: str, *, progress: Progress | None = None
+    predictions: Predictions,
+    release: Release,
+    task: str,
+    *,
+    names: Collection[str] = tuple(ERRORS),
+    progress: Progress | None = None,
 ) -> ImageScores:
     """Measure every answered image of a task.
 
@@ -184,6 +189,8 @@ def score_images(
         The release.
     task
         One of the file's tasks.
+    names
+        What to measure, of :data:`ERRORS`.
     progress
         Called with the number of images measured and their total.
 
@@ -197,18 +204,18 @@ def score_images(
     truth = release.kernels.image
     _check_truth(truth, np.unique(kernel), release)
     failed = np.zeros(len(index), dtype=np.bool_)
-    errors = {name: np.empty(len(index)) for name in ERRORS}
+    errors = {name: np.empty(len(index)) for name in names}
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
         predicted = predictions.kernel(task, rows).astype(np.float64)
         failed[rows] = ~np.isfinite(predicted).all(axis=(1, 2))
         answered = ~failed[rows]
         true = truth[kernel[rows][answered]].astype(np.float64)
-        for name, error in ERRORS.items():
-            errors[name][rows][answered] = error(true, predicted[answered])
+        for name in names:
+            errors[name][rows][answered] = ERRORS[name](true, predicted[answered])
         if progress is not None:
             progress(min(start + _BLOCK, len(index)), len(index))
-    for name in ERRORS:
+    for name in names:
         errors[name][failed] = _errors_of_failed(name, errors[name][~failed], truth, kernel[failed])
     return ImageScores(
         index=index,
@@ -316,7 +323,8 @@ def _shifted(progress: Progress | None, done: int, total: int) -> Progress | Non
     return None if progress is None else lambda count, _: progress(done + count, total)
 
 
-def _release_record(release: Release) -> ReleaseRecord:
+def release_record(release: Release) -> ReleaseRecord:
+    """Which release it is, as results say it."""
     return ReleaseRecord(
         name=release.name,
         content_sha256=release.content_sha256,

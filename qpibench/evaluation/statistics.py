@@ -31,7 +31,7 @@ single image it has no width, but for such a share.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +52,14 @@ Counts = NDArray[np.int32]
 class Statistic:
     """What is estimated: the mean of per-image values, (n,), or one of their quantiles.
 
-    A ``share`` is a mean of zeros and ones that counts images.
+    A ``share`` is a mean of zeros and ones that counts images. With ``over``, (n,) and positive, it is the mean of the
+    values divided by the mean of these.
     """
 
     values: NDArray[np.float64]
     quantile: float | None = None
     share: bool = False
+    over: NDArray[np.float64] | None = None
 
 
 def bootstrap_intervals(
@@ -84,7 +86,12 @@ def bootstrap_intervals(
     sizes = np.unique(kernel, return_counts=True)[1]
     if len(sizes) == 1:
         sizes = np.ones(len(kernel), dtype=np.int64)
-    estimate = _Estimator([Statistic(s.values[order], s.quantile) for s in statistics.values()])
+    estimate = _Estimator(
+        [
+            replace(s, values=s.values[order], over=None if s.over is None else s.over[order])
+            for s in statistics.values()
+        ]
+    )
     values = estimate(np.ones((1, len(kernel)), dtype=np.int32))[0]
     if len(sizes) == 1:
         lows = highs = values
@@ -130,9 +137,11 @@ class _Estimator:
     def __init__(self, statistics: Sequence[Statistic]) -> None:
         self._count = len(statistics)
         self._means = [place for place, s in enumerate(statistics) if s.quantile is None]
-        columns = np.empty((len(statistics[0].values), len(self._means)))
-        for column, place in enumerate(self._means):
-            columns[:, column] = statistics[place].values
+        self._ratios = [place for place, s in enumerate(statistics) if s.over is not None]
+        of_means = [statistics[place].values for place in self._means]
+        columns = np.empty((len(statistics[0].values), len(of_means) + len(self._ratios)))
+        for column, values in enumerate([*of_means, *(s.over for s in statistics if s.over is not None)]):
+            columns[:, column] = values
         # Measured from the least, a mean of equal values is that value exactly, and none falls below it by rounding.
         self._origin = columns.min(axis=0)
         self._columns = columns - self._origin
@@ -145,7 +154,9 @@ class _Estimator:
     def __call__(self, counts: Counts) -> NDArray[np.float64]:
         estimates = np.empty((len(counts), self._count))
         total = counts.sum(axis=1, keepdims=True)
-        estimates[:, self._means] = self._origin + counts.astype(np.float64) @ self._columns / total
+        means = self._origin + counts.astype(np.float64) @ self._columns / total
+        estimates[:, self._means] = means[:, : len(self._means)]
+        estimates[:, self._ratios] /= means[:, len(self._means) :]
         for place, (order, values, quantile) in self._sorted.items():
             estimates[:, place] = _quantile_of_sorted(values, counts[:, order], quantile)
         return estimates
@@ -153,7 +164,11 @@ class _Estimator:
     def influence(self, estimates: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each image pulls on each statistic, up to a factor, (image, statistic)."""
         pull = np.empty((len(self._columns), self._count))
-        pull[:, self._means] = self._columns - (estimates[self._means] - self._origin)
+        means = len(self._means)
+        pull[:, self._means] = self._columns[:, :means] - (estimates[self._means] - self._origin[:means])
+        values = self._origin + self._columns
+        for column, place in enumerate(self._ratios, means):
+            pull[:, place] = values[:, self._means.index(place)] - estimates[place] * values[:, column]
         for place, (order, values, quantile) in self._sorted.items():
             pull[order, place] = (values > estimates[place]) - (1 - quantile)
         return pull

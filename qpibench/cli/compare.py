@@ -1,0 +1,122 @@
+"""``qpibench compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import FILE, release_option, subcommand, tasks_option
+from qpibench.cli.progress import progress
+from qpibench.cli.table import aligned
+
+if TYPE_CHECKING:
+    from qpibench.evaluation.paired import ComparedFile, Comparison, PairedMetric, PairedTask
+
+
+class _Against(click.Command):
+    """A command whose option ``--against`` takes all files up to the next option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_one_by_one(args)))
+
+
+def _one_by_one(arguments: Sequence[str]) -> Iterator[str]:
+    """``--against B1 B2`` as ``--against B1 --against B2``, which click understands."""
+    within = False
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
+        if within and not argument.startswith("-"):
+            yield from ("--against", argument)
+            continue
+        within = argument == "--against" and not following.startswith("-")
+        if not within:
+            yield argument
+
+
+@subcommand("compare", cls=_Against)
+@click.argument("a", type=FILE, nargs=-1, required=True, metavar="A.h5 [A2.h5 ...]")
+@click.option(
+    "--against", "b", type=FILE, multiple=True, required=True, metavar="B.h5 [B2.h5 ...]", help="The other method."
+)
+@release_option
+@tasks_option
+def command(*, a: tuple[Path, ...], b: tuple[Path, ...], release_path: Path, tasks: tuple[str, ...]) -> Answer:
+    """Compare two methods image by image: by how much the error of A is lower than that of B, with intervals.
+
+    Both are predictions files of the same images. Several files of a side are one method trained with several seeds:
+    their errors are averaged, and the spread of the seeds widens the interval.
+
+      qpibench compare two_step.h5 --against tikhonov.h5 --release paper.h5
+      qpibench compare two_step-*.h5 --against one_step-*.h5 --release paper.h5 --task ood
+    """
+    from qpibench.evaluation.paired import compare
+    from qpibench.release import open_release
+
+    with open_release(release_path) as release, progress("Comparing") as report:
+        comparison = compare(a, b, release, tasks=tasks, progress=report)
+    return Answer(
+        text=_text(comparison),
+        fields=comparison.model_dump(mode="json", exclude={"schema_version"}),
+        warnings=list(_warnings(comparison, (*a, *b))),
+    )
+
+
+def _warnings(comparison: Comparison, paths: Sequence[Path]) -> Iterator[str]:
+    files = (*comparison.a, *comparison.b)
+    for path, file in zip(paths, files, strict=True):
+        if file.stopped:
+            yield f"The entry of '{path}' stopped early; what it did not answer counts as failed."
+    for letter, side in (("A", comparison.a), ("B", comparison.b)):
+        names = dict.fromkeys(file.name for file in side)
+        if len(names) > 1:
+            yield f"Side {letter} has files of {len(names)} entries, taken for seeds of one method: {', '.join(names)}."
+    views = sorted({file.view for file in files if file.view not in ("unknown", "oracle")})
+    if len(views) > 1:
+        yield f"The files were made with different views: {', '.join(views)}."
+
+
+def _text(comparison: Comparison) -> str:
+    tasks = [_task_text(comparison, name, task) for name, task in comparison.tasks.items()]
+    level = f"{100 * comparison.intervals.level:g} %"
+    sides = [f"{letter}: {_side(side)}" for letter, side in (("A", comparison.a), ("B", comparison.b))]
+    note = f"In brackets {level} intervals, the spread of seeds included."
+    if len(comparison.a) == 1 or len(comparison.b) == 1:
+        note += " Of a side with a single file it is not known: there they hold for that trained model."
+    return "\n\n".join(["\n".join(sides), *tasks, note])
+
+
+def _task_text(comparison: Comparison, name: str, task: PairedTask) -> str:
+    from qpibench.evaluation.notation import interval, number
+    from qpibench.evaluation.paired import METRICS
+
+    metrics: dict[str, PairedMetric] = {metric: getattr(task, metric) for metric in METRICS}
+    head = (
+        f"{comparison.release.name}, {name}: {task.n_images:,} of {task.n_available:,} images, {task.n_kernels} kernels"
+    )
+    rows = [["", "A", "B", "A - B", "A / B"]]
+    for metric, compared in metrics.items():
+        rows.append(
+            [
+                metric,
+                number(sum(compared.a) / len(compared.a)),
+                number(sum(compared.b) / len(compared.b)),
+                " ".join(interval(compared.difference)),
+                "-" if compared.ratio is None else " ".join(interval(compared.ratio)),
+            ]
+        )
+    return "\n".join([head, aligned(rows), *(f"{metric}: {_verdict(each)}" for metric, each in metrics.items())])
+
+
+def _verdict(compared: PairedMetric) -> str:
+    if compared.lower is None:
+        return "the interval of the difference holds 0; these images do not tell which error is lower."
+    return f"the error of {compared.lower} is lower; the interval of the difference excludes 0."
+
+
+def _side(files: Sequence[ComparedFile]) -> str:
+    names, views = (", ".join(dict.fromkeys(texts)) for texts in zip(*((f.name, f.view) for f in files), strict=True))
+    return f"{names}, view {views}" + (f", {len(files)} seeds" if len(files) > 1 else "")

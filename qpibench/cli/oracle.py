@@ -1,0 +1,38 @@
+"""``qpibench oracle``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import keep_apart, limit_option, output_option, release_option, subcommand, tasks_option
+from qpibench.cli.progress import progress
+
+
+@subcommand("oracle")
+@click.argument("name", type=click.Choice(["nearest_kernel"]))
+@release_option
+@output_option("PREDICTIONS", "The predictions file to write; an existing one is replaced.")
+@tasks_option
+@limit_option
+def command(*, name: str, release_path: Path, output: Path, tasks: tuple[str, ...], limit: int | None) -> Answer:
+    """Answer a release's test images by looking at the truth, to see what a number is worth.
+
+    nearest_kernel answers with the training kernel that is nearest to the true one: the best that a model could do that
+    only recognises kernels it was trained on. On the board it is marked, and takes no rank.
+
+      qpibench oracle nearest_kernel --release paper.h5 -o nearest_kernel.h5
+      qpibench score nearest_kernel.h5 --release paper.h5 -o nearest_kernel.json
+    """
+    from qpibench.evaluation.oracle import nearest_kernel
+    from qpibench.release import open_release
+
+    keep_apart([output], [release_path])
+    with open_release(release_path) as release, progress("Looking") as report:
+        record = nearest_kernel(release, output, tasks=tasks, limit=limit, progress=report)
+    return Answer(
+        text=f"{output}: {name} on {release.name}, an oracle",
+        fields={"path": str(output), "release_sha256": release.content_sha256, **record.model_dump(mode="json")},
+    )
