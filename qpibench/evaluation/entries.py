@@ -11,6 +11,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
+from qpibench.evaluation.trained import model_name
 from qpibench.locator import locate
 
 GROUP = "qpibench.entries"
@@ -29,20 +31,74 @@ class Entry:
         Its file.
     target
         The function or class in it that predicts; None for ``predict`` or ``Model``.
+    folder, run
+        The run folder of its weights, and what that says of their training; None if it has no such folder.
     """
 
     name: str
     path: Path
     target: str | None = None
+    folder: RunFolder | None = None
+    run: RunRecord | None = None
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the file, hexadecimal."""
         return file_sha256(self.path)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the model that are known."""
+        return (self.path,) if self.folder is None else (self.path, self.folder.record, self.folder.weights)
+
+    def weights_sha256(self) -> dict[str, str]:
+        """SHA-256 of the weights in the run folder, by their name; empty without one.
+
+        Raises
+        ------
+        InvalidDataError
+            If they cannot be read, or a run that has ended has others than those it wrote.
+        """
+        if self.folder is None or self.run is None:
+            return {}
+        path = self.folder.weights
+        digest = file_sha256(path)
+        # A running or killed run may have written its weights and not yet their hash.
+        if self.run.status != "running" and digest != self.run.weights_sha256:
+            raise InvalidDataError(
+                f"'{path}' is not the file that its run.json describes: its SHA-256 is {digest}, expected is"
+                f" {self.run.weights_sha256}; train again, or restore it."
+            )
+        return {path.name: digest}
+
 
 def find_entry(text: str) -> Entry:
-    """Find a model: a file, ``FILE.py:NAME``, or the name of a shipped or registered entry.
+    """Find a model: a file, ``FILE.py:NAME``, the name of a shipped or registered entry, or a run folder.
+
+    A run folder is a model of the entry that it names. An entry beside which there is the run folder ``weights/NAME``,
+    of its own name, is run with these weights.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model.
+    InvalidDataError
+        If the file of a registered entry or of a run folder's entry cannot be found, or a run folder has no valid
+        run.json or no weights.
+    """
+    if RunFolder(Path(text)).record.exists():
+        return _trained_entry(RunFolder(Path(text).absolute()))
+    entry = find_code(text)
+    kept = RunFolder(entry.path.parent / "weights" / entry.name)
+    if kept.record.exists():
+        trained = _trained_entry(kept)
+        if trained.path == entry.path and trained.target == entry.target:
+            return trained
+    return entry
+
+
+def find_code(text: str) -> Entry:
+    """Find a model's file without regard to weights: as :func:`find_entry`, but no run folder is one.
 
     Raises
     ------
@@ -59,7 +115,10 @@ def find_entry(text: str) -> Entry:
         name = path.stem if target is None else f"{path.stem}:{target}"
         return Entry(name=name, path=path.resolve(), target=target)
     if path.is_dir():
-        raise UsageError(f"'{text}' is a folder; give the model's Python file inside it.")
+        raise UsageError(
+            f"'{text}' is a folder; give the model's Python file inside it, or a run folder of 'qpibench train', which"
+            " has a run.json."
+        )
     shipped = shipped_entries()
     if text in shipped:
         return Entry(name=text, path=shipped[text])
@@ -89,6 +148,24 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InvalidDataError(f"File '{path}' of the model cannot be read: {error.strerror}.") from None
+
+
+def _trained_entry(folder: RunFolder) -> Entry:
+    run = load_run(folder.path)
+    try:
+        if run.entry_file is None:
+            entry = find_code(run.entry)
+        else:
+            _, colon, target = run.entry.partition(":")
+            entry = find_code(f"{folder.path / run.entry_file}{colon}{target}")
+    except UsageError as error:
+        raise InvalidDataError(f"'{folder.record}' is of the entry '{run.entry}', which is not here: {error}") from None
+    if not folder.weights.is_file():
+        raise InvalidDataError(
+            f"Run folder '{folder.path}' has no {folder.weights.name} yet: {run.steps_done:,} of {run.steps_stated:,}"
+            " steps were done; train on with --resume."
+        )
+    return Entry(name=model_name(run), path=entry.path, target=entry.target, folder=folder, run=run)
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -20,6 +20,7 @@ from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record
 from qpibench.evaluation.result import ModelRecord, Run
+from qpibench.evaluation.trained import training_record
 from qpibench.physics.activation import MAP_MODES
 from qpibench.tasks import VIEWS, Batch, allows, asking_order, view_batch
 
@@ -84,7 +85,8 @@ def predict(
     Parameters
     ----------
     model
-        A file, ``FILE.py:NAME``, or the name of an entry; see :func:`~qpibench.evaluation.entries.find_entry`.
+        A file, ``FILE.py:NAME``, the name of an entry, or a run folder; see
+        :func:`~qpibench.evaluation.entries.find_entry`.
     release
         The release.
     path
@@ -156,7 +158,8 @@ def predict(
             ),
         )
         writer.finish(record)
-    return PredictOutcome(path=Path(path), record=record, warnings=(*_warnings(record), *run.warnings))
+    warnings = (*_warnings(record), *_training_warnings(entry, view=run.view, map_mode=map_mode), *run.warnings)
+    return PredictOutcome(path=Path(path), record=record, warnings=warnings)
 
 
 def _paths(release: Release) -> tuple[Path, ...]:
@@ -336,6 +339,7 @@ def _model_record(entry: Entry, isolated: IsolatedModel) -> ModelRecord:
         knows=declaration.knows,
         needs=() if declaration.needs is None else (declaration.needs,),
         trained_on=declaration.trained_on,
+        training=None if entry.run is None else training_record(entry.run),
     )
 
 
@@ -345,3 +349,14 @@ def _warnings(record: Record) -> tuple[str, ...]:
         for task, count in record.non_finite.items()
         if count
     )
+
+
+def _training_warnings(entry: Entry, *, view: str, map_mode: str) -> Iterator[str]:
+    if entry.run is None:
+        return
+    trained_map = entry.run.config.get("map_mode")
+    if view != "image" and isinstance(trained_map, str) and trained_map != map_mode:
+        yield f"The model was trained with {trained_map} maps, but is shown {map_mode} ones; use --map {trained_map}."
+    # A shipped entry goes with the version and the commit that the run folder names.
+    if entry.run.entry_file is not None and entry.run.entry_sha256 != entry.sha256:
+        yield f"'{entry.path}' has changed since its weights were trained; train again if that concerns the model."

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.run_record import SourceRecord
 from qpibench.evaluation.whole_file import write_whole
 from qpibench.specs import Grid
 from qpibench.specs.load import explain
@@ -138,6 +139,23 @@ class ReleaseRecord(_Closed):
     grid: Grid = Field(description="Pixels and size in nm of an image.")
 
 
+class TrainingRecord(_Closed):
+    """How a model was trained, as the run folder of its weights records it."""
+
+    recipe: Text | None = Field(description="Name of the recipe; null if the entry has none.")
+    preset: Text | None = Field(description="Name of the architecture; null if the entry has none.")
+    options: dict[str, JsonValue] = Field(description="What was set beyond recipe and preset, by name.")
+    seed: Count = Field(description="Seed of weights, order and draws.")
+    source: SourceRecord = Field(description="The training images.")
+    steps_done: Count = Field(description="Steps that were done.")
+    steps_stated: Positive = Field(description="Steps that the recipe states.")
+    fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="Share of the stated steps that was done; 1 where early stopping ended the run."
+    )
+    hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="Wall-clock time in h.")
+    hardware: Text = Field(description="The device that trained.")
+
+
 class ModelRecord(_Closed):
     """Which model answered, and what it was given beyond the images."""
 
@@ -147,6 +165,9 @@ class ModelRecord(_Closed):
     knows: tuple[str, ...] = Field(description="Prior knowledge the entry declares, such as eq. 7.")
     needs: tuple[str, ...] = Field(description="Views the entry declares it can work with; empty if none is declared.")
     trained_on: tuple[str, ...] = Field(description="Data the entry declares it was trained on.")
+    training: TrainingRecord | None = Field(
+        default=None, description="How its weights were trained; null for an entry without a run folder."
+    )
 
 
 class IntervalSettings(_Closed):

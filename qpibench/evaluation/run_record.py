@@ -101,7 +101,11 @@ class RunRecord(_Closed):
     git_commit: Text | None = Field(
         description="Commit of the entry's repository, '-dirty' if files differed from it; null outside of git."
     )
-    config: dict[str, JsonValue] = Field(description="All that the entry resolved: recipe, preset, options, numbers.")
+    config: dict[str, JsonValue] = Field(
+        description="All that the entry resolved. Its members recipe, preset (a name, or an object with a name) and"
+        " map_mode mean what they say; the others are the entry's own."
+    )
+    options: dict[str, JsonValue] = Field(default={}, description="What was set beyond recipe and preset, by name.")
     seed: Count = Field(description="Seed of weights, order and draws.")
     source: SourceRecord = Field(description="The training images.")
     steps_stated: Annotated[int, Field(ge=1)] = Field(description="Steps of the recipe, all stages together.")
@@ -127,6 +131,21 @@ class RunRecord(_Closed):
         if (self.source.kind == "release") != (self.source.content_sha256 is not None):
             raise ValueError(f"a source of kind '{self.source.kind}' and content_sha256 do not go together")
         return self
+
+    @property
+    def recipe(self) -> str | None:
+        """Name of the recipe, if the entry says it."""
+        return self._named("recipe")
+
+    @property
+    def preset(self) -> str | None:
+        """Name of the architecture, if the entry says it."""
+        return self._named("preset")
+
+    def _named(self, key: str) -> str | None:
+        value = self.config.get(key)
+        name = value.get("name") if isinstance(value, dict) else value
+        return name if isinstance(name, str) and name else None
 
     @property
     def fraction(self) -> float:

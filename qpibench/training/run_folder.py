@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.entries import file_sha256, find_entry, shipped_entries
+from qpibench.evaluation.entries import file_sha256, find_code, shipped_entries
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
 from qpibench.evaluation.whole_file import write_whole
@@ -83,6 +83,7 @@ def begin_run(
             "qpibench_version": __version__,
             "git_commit": _git_commit(run.entry_path.parent),
             "config": json.loads(json.dumps(dict(config), allow_nan=False)),  # tuples become lists
+            "options": json.loads(json.dumps(dict(run.options))),
             "seed": run.seed,
             "source": source,
             "steps_stated": steps_stated,
@@ -148,7 +149,7 @@ def _differences(where: str, old: Any, new: Any) -> Iterator[str]:
 
 def _entry_file(run: TrainingRun) -> str | None:
     with suppress(UsageError, InvalidDataError):
-        if find_entry(run.entry).path == run.entry_path:
+        if find_code(run.entry).path == run.entry_path:
             return None
     return Path(os.path.relpath(run.entry_path, run.folder)).as_posix()
 

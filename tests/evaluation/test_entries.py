@@ -44,7 +44,7 @@ def test_every_shipped_entry_is_found_by_its_name():
         ("some/where/x.py", "There is no model file 'some/where/x.py'. Shipped entries: median_kernel, "),
         ("x.py:Model", "There is no model file 'x.py'."),
         ("", "No model is named"),
-        (".", "'.' is a folder; give the model's Python file inside it"),
+        (".", "'.' is a folder; give the model's Python file inside it, or a run folder"),
     ],
 )
 def test_what_is_not_there_is_a_wrong_request_with_a_suggestion(text, sentence):

@@ -59,6 +59,7 @@ def content():
             "knows": ["eq7"],
             "needs": ["raster"],
             "trained_on": [],
+            "training": None,
         },
         "view": "positions",
         "map_mode": "paper",
@@ -255,3 +256,11 @@ def test_a_task_that_is_missing_is_named():
     both = content()
     both["tasks"]["id"] = both["tasks"]["ood"]
     assert compare_results(result_of(both), result_of(content())) == ["tasks.id is only in the stored result."]
+
+
+def test_a_result_from_before_trained_models_still_loads(tmp_path):
+    fields = content()
+    del fields["model"]["training"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(fields))
+    assert load_result(path) == result_of(content())

@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,10 +27,10 @@ from qpibench.errors import InvalidDataError
 from qpibench.evaluation.entries import Entry, file_sha256
 from qpibench.evaluation.isolation.exchange import AnswerError, check_answer, max_answer_bytes, pack_batch
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
+from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
 from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolError
 from qpibench.evaluation.isolation.training import MAX_ROWS
 from qpibench.evaluation.isolation.watch import LimitReached, Watch
-from qpibench.locator import PACKAGE
 from qpibench.specs import Grid
 from qpibench.tasks import VIEWS, Batch
 
@@ -121,7 +120,7 @@ class IsolatedModel:
         From any method, if the model does not do its part; its process is gone afterwards, unless the model only raised
         an error or returned what is no answer.
     InvalidDataError
-        If a file of weights that it declares is missing.
+        If a file of weights that it declares is missing, or its run folder has others than run.json says.
     """
 
     declaration: Declaration
@@ -134,7 +133,13 @@ class IsolatedModel:
         self._resources = ExitStack()
         try:
             self._start(self._resources)
-            fields = {"path": str(self._entry.path), "target": self._entry.target, "seed": self._seed}
+            folder = self._entry.folder
+            fields = {
+                "path": str(self._entry.path),
+                "target": self._entry.target,
+                "seed": self._seed,
+                "run_folder": None if folder is None else str(folder.path),
+            }
             with self._limited("import", self._limits.load_s):
                 self._channel.send("load", fields)
                 self.declaration = _declaration(self._receive().fields, self._entry)
@@ -213,7 +218,7 @@ class IsolatedModel:
         )
         self._ended = False
         resources.callback(self._end)
-        resources.enter_context(_guard(self._process.pid, folder))
+        resources.enter_context(guard(self._process.pid, folder))
         for end in (theirs_read, theirs_write):
             end.close()
         for end in (ours_read, ours_write):
@@ -254,7 +259,7 @@ class IsolatedModel:
         except (EOFError, BrokenPipeError):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_DEATH_S)
-            kind, how = _way_of_death(self._process.poll())
+            kind, how = way_of_death(self._process.poll())
             raise self._failure(kind, f"the process {how} during {what}, without an answer") from None
 
     def _failure(self, kind: str, text: str) -> ModelFailure:
@@ -286,7 +291,7 @@ def _declaration(fields: dict[str, Any], entry: Entry) -> Declaration:
         needs=needs,
         knows=tuple(texts["knows"] or ()),
         trained_on=tuple(texts["trained_on"] or ()),
-        weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()},
+        weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | entry.weights_sha256(),
         has_fit=bool(fields.get("has_fit")),
     )
 
@@ -314,44 +319,10 @@ def _environment(folder: str, hidden: Iterable[Path]) -> dict[str, str]:
     names = {text for path in hidden for text in (str(path), str(path.absolute()), str(path.resolve()))}
     kept = {name: value for name, value in os.environ.items() if not any(_names(value, path) for path in names)}
     kept.pop("OLDPWD", None)
-    kept.update(PWD=folder, PYTHONHASHSEED="0")
-    if str(PACKAGE.parent) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [kept.get("PYTHONPATH"), str(PACKAGE.parent)]))
-    return kept
+    return with_package(kept) | {"PWD": folder}
 
 
 def _names(value: str, path: str) -> bool:
     # A relative path only where it stands for itself: a release called "bin" must not hide PATH.
     boundary = r"[^\w.-]" if os.path.isabs(path) else r"[^\w./-]"
     return re.search(rf"(^|{boundary}){re.escape(path)}($|{boundary})", value) is not None
-
-
-@contextmanager
-def _guard(pid: int, folder: str) -> Iterator[None]:
-    """Kill a process group and remove its folder when our process ends in any way, be it killed.
-
-    A shell that waits for the end of its input is the guard: the system closes the input when we are gone, and no
-    code of the model can keep the shell from what it then does.
-    """
-    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"; rm -rf -- "$1"', str(pid), folder]
-    nowhere = subprocess.DEVNULL
-    guard = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", env={}, start_new_session=True
-    )
-    try:
-        yield
-    finally:
-        guard.kill()
-        guard.communicate()
-
-
-def _way_of_death(code: int | None) -> tuple[str, str]:
-    if code is None:
-        return "protocol", "closed its connection"
-    if code >= 0:
-        return "exited", f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = str(-code)
-    return "died", f"was killed by signal {name}"

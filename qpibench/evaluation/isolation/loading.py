@@ -43,12 +43,13 @@ class Model:
     declared: dict[str, Any]
 
 
-def load_model(path: Path, target: str | None, *, seed: int) -> Model:
+def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | None = None) -> Model:
     """Import a file and find its model.
 
     It is the function ``predict`` or an instance of the class ``Model``; ``target`` names another function, class,
     or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` too; to a function belongs the
-    function ``fit`` of its module. The object or the module may declare
+    function ``fit`` of its module. A trained model is a class that is called with its run folder. The object or the
+    module may declare
 
     - ``needs``: the least view it can work with, ``image`` if it does not say;
     - ``knows``: texts, the prior knowledge built into it;
@@ -64,11 +65,13 @@ def load_model(path: Path, target: str | None, *, seed: int) -> Model:
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (the model's own global generator)
-    module = _import_file(path)
+    module = import_file(path)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
     found = _find(module, path.name, target)
-    if isinstance(found, type):
+    if run_folder is not None:
+        found = _with_weights(found, path.name, run_folder)
+    elif isinstance(found, type):
         found = found()
     declared = _declarations(found, module)
     predict = _predictor(found, path.name, declared["needs"])
@@ -76,7 +79,16 @@ def load_model(path: Path, target: str | None, *, seed: int) -> Model:
     return Model(predict=predict, fit=fit if callable(fit) else None, place=_place(found, path), declared=declared)
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
+    """Import a user's file, with its folder on the path.
+
+    Raises
+    ------
+    InterfaceError
+        If it is no Python file.
+    BaseException
+        Whatever the file raises.
+    """
     sys.path.insert(0, str(path.parent))
     name = path.stem if path.stem not in sys.modules else f"entry_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -97,6 +109,18 @@ def _find(module: ModuleType, file: str, target: str | None) -> Any:
     if target is not None:
         raise InterfaceError(f"{file} has no function or class '{target}'")
     raise InterfaceError(f"{file} defines neither a function 'predict' nor a class 'Model'; write def predict(batch)")
+
+
+def _with_weights(found: Any, file: str, run_folder: Path) -> Any:
+    name = getattr(found, "__name__", type(found).__name__)
+    wanted = "write class Model with def __init__(self, run_folder=None)"
+    if not isinstance(found, type):
+        raise InterfaceError(f"{file}: '{name}' is no class, so it cannot be given the run folder; {wanted}")
+    try:
+        inspect.signature(found).bind(run_folder)
+    except TypeError:
+        raise InterfaceError(f"{file}: class '{name}' does not take the run folder alone; {wanted}") from None
+    return found(run_folder)
 
 
 def _predictor(found: Any, file: str, needs: str | None) -> Callable[[Any], object]:

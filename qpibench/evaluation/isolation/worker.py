@@ -1,7 +1,7 @@
 """The process that runs the user's code: ``python -m qpibench.evaluation.isolation.worker READ_FD WRITE_FD PARENT``.
 
-It is told the model's file, and then given training rows and batches, over the pipe READ_FD; it answers over WRITE_FD.
-It is not told which release they are from.
+It is told the model's file and, of a trained model, its run folder; then it is given training rows and batches over
+the pipe READ_FD, and answers over WRITE_FD. It is not told which release they are from.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def main() -> None:
     try:
         request = channel.receive().fields
         path = Path(request["path"])
+        run_folder = None if request["run_folder"] is None else Path(request["run_folder"])
         sys.argv = [str(path)]
-        model = _load(channel, path, request["target"], request["seed"])
+        model = _load(channel, path, request["target"], request["seed"], run_folder)
         while model is not None:
             _serve(channel, model, path.parent, channel.receive())
     except (EOFError, BrokenPipeError):
@@ -60,9 +61,9 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _load(channel: Channel, path: Path, target: str | None, seed: int) -> Model | None:
+def _load(channel: Channel, path: Path, target: str | None, seed: int, run_folder: Path | None) -> Model | None:
     try:
-        model = load_model(path, target, seed=seed)
+        model = load_model(path, target, seed=seed, run_folder=run_folder)
     except InterfaceError as error:
         channel.send("failed", {"kind": "interface", "message": str(error), "traceback": ""})
         return None

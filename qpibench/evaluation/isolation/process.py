@@ -1,0 +1,52 @@
+"""What it takes to run a user's code in a process that ends when we do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sysconfig
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from qpibench.locator import PACKAGE
+
+
+def with_package(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which a new process can import the package from any folder, and hashes texts as every other."""
+    made = {**environment, "PYTHONHASHSEED": "0"}
+    if str(PACKAGE.parent) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        made["PYTHONPATH"] = os.pathsep.join(filter(None, [made.get("PYTHONPATH"), str(PACKAGE.parent)]))
+    return made
+
+
+@contextmanager
+def guard(pid: int, folder: str) -> Iterator[None]:
+    """Kill a process group and remove its folder when our process ends in any way, be it killed.
+
+    A shell that waits for the end of its input is the guard: the system closes the input when we are gone, and no
+    code of the model can keep the shell from what it then does.
+    """
+    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"; rm -rf -- "$1"', str(pid), folder]
+    nowhere = subprocess.DEVNULL
+    guard = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", env={}, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
+
+
+def way_of_death(code: int | None) -> tuple[str, str]:
+    """How a process ended, from its exit code: a kind of :class:`ModelFailure`, and a clause."""
+    if code is None:
+        return "protocol", "closed its connection"
+    if code >= 0:
+        return "exited", f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return "died", f"was killed by signal {name}"
