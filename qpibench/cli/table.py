@@ -39,5 +39,6 @@ def standings_table(track: Track, standings: Sequence[Standing]) -> str:
     for standing in standings:
         metrics = standing.task.metrics
         cells = (" ".join(interval(each)) for each in (metrics.rel_l2_capped, metrics.mae))
-        rows.append([f"{standing.rank}{'=' if standing.tied else ''}", standing.result.model.name, *cells])
+        rank = "-" if standing.rank is None else f"{standing.rank}{'=' if standing.tied else ''}"
+        rows.append([rank, standing.result.model.name, *cells])
     return f"{head}\n{aligned(rows)}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation.result import PRIMARY_METRIC, Interval, Result, TaskResult
+from qpibench.evaluation.result import ORACLE, PRIMARY_METRIC, Interval, Result, TaskResult
+
+_Member = tuple[str, Result, TaskResult]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,11 @@ class Track:
         return self.release_name, self.content_sha256, self.task, self.view, self.map_mode, -self.n_images
 
     @property
+    def images(self) -> tuple[object, ...]:
+        """Which images were scored."""
+        return self.content_sha256, self.task, self.n_images
+
+    @property
     def subset(self) -> bool:
         """Whether only a part of the test role was scored."""
         return self.n_images < self.n_available
@@ -51,7 +59,7 @@ class Standing:
     Attributes
     ----------
     rank
-        Place of the best entry of the group; entries of a group share it.
+        Place of the best entry of the group; entries of a group share it. None for an oracle.
     tied
         Whether the group has more than one entry.
     file
@@ -62,7 +70,7 @@ class Standing:
         Its part for the track's task.
     """
 
-    rank: int
+    rank: int | None
     tied: bool
     file: str
     result: Result
@@ -75,9 +83,17 @@ class Standing:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Reservations about the score: ``subset``, ``failed`` (the entry stopped), ``partial`` (images unanswered)."""
+        """Reservations about the score.
+
+        ``oracle``: it was shown the truth; ``subset``; ``failed``: the entry stopped; ``partial``: images unanswered.
+        """
         failed = self.result.status == "failed"
-        marks = {"subset": self.task.subset, "failed": failed, "partial": not failed and self.task.n_failed > 0}
+        marks = {
+            "oracle": _is_oracle(self.result),
+            "subset": self.task.subset,
+            "failed": failed,
+            "partial": not failed and self.task.n_failed > 0,
+        }
         return tuple(mark for mark, applies in marks.items() if applies)
 
     @property
@@ -93,6 +109,8 @@ def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]
 
     Entries whose intervals overlap that of the best of their group share its rank. That is a cautious reading of two
     intervals, no paired test: it never separates what is equal, and it may leave together what a paired test separates.
+
+    Oracles take no rank. They were shown the truth, so no view limits them: each stands on every track of its images.
 
     Parameters
     ----------
@@ -110,18 +128,30 @@ def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]
     InvalidDataError
         If two results of a track are of the same predictions.
     """
-    tracks: dict[Track, list[tuple[str, Result, TaskResult]]] = {}
-    for file, result in sorted(results.items()):
+    tracks: dict[Track, list[_Member]] = {}
+    # Oracles last, when the tracks of all others are known.
+    for file, result in sorted(results.items(), key=lambda item: (_is_oracle(item[1]), item[0])):
         for name, task in result.tasks.items():
-            members = tracks.setdefault(_track(result, name, task), [])
-            for other, earlier, _ in members:
-                if earlier.predictions_sha256 == result.predictions_sha256:
-                    raise InvalidDataError(
-                        f"Result files '{other}' and '{file}' are of the same predictions (SHA-256"
-                        f" {result.predictions_sha256[:12]}); remove one of them."
-                    )
-            members.append((file, result, task))
+            own = _track(result, name, task)
+            shared = [track for track in tracks if track.images == own.images] if _is_oracle(result) else []
+            for track in shared or [own]:
+                _join(tracks.setdefault(track, []), (file, result, task))
     return {track: _ranked(tracks[track]) for track in sorted(tracks, key=lambda track: track.order)}
+
+
+def _is_oracle(result: Result) -> bool:
+    return ORACLE in result.model.knows
+
+
+def _join(members: list[_Member], member: _Member) -> None:
+    file, result, _ = member
+    for other, earlier, _ in members:
+        if earlier.predictions_sha256 == result.predictions_sha256:
+            raise InvalidDataError(
+                f"Result files '{other}' and '{file}' are of the same predictions (SHA-256"
+                f" {result.predictions_sha256[:12]}); remove one of them."
+            )
+    members.append(member)
 
 
 def _track(result: Result, name: str, task: TaskResult) -> Track:
@@ -136,21 +166,25 @@ def _track(result: Result, name: str, task: TaskResult) -> Track:
     )
 
 
-def _ranked(members: Sequence[tuple[str, Result, TaskResult]]) -> tuple[Standing, ...]:
+def _ranked(members: Sequence[_Member]) -> tuple[Standing, ...]:
     ordered = sorted(members, key=lambda member: (_primary(member[2]).value, member[1].model.name, member[0]))
-    groups: list[list[tuple[str, Result, TaskResult]]] = []
-    for member in ordered:
-        if groups and _primary(member[2]).low <= _primary(groups[-1][0][2]).high:
-            groups[-1].append(member)
+    groups: list[list[str]] = []
+    high = -math.inf
+    for file, result, task in ordered:
+        if _is_oracle(result):
+            continue
+        if _primary(task).low <= high:
+            groups[-1].append(file)
         else:
-            groups.append([member])
-    ranked: list[Standing] = []
+            groups.append([file])
+            high = _primary(task).high
+    places: dict[str, tuple[int, bool]] = {}
     for group in groups:
-        rank = len(ranked) + 1
-        ranked += [
-            Standing(rank=rank, tied=len(group) > 1, file=file, result=result, task=task)
-            for file, result, task in group
-        ]
+        places |= dict.fromkeys(group, (len(places) + 1, len(group) > 1))
+    ranked = []
+    for file, result, task in ordered:
+        rank, tied = places.get(file, (None, False))
+        ranked.append(Standing(rank=rank, tied=tied, file=file, result=result, task=task))
     return tuple(ranked)
 
 

@@ -89,3 +89,29 @@ def test_the_same_predictions_do_not_stand_twice_on_a_track(make_result):
         standings(twice)
     apart = {"a.json": make_result(tasks=("id",)), "b.json": make_result(tasks=("ood",))}
     assert len(standings(apart)) == 2
+
+
+ORACLE_KNOWS = ("the true kernel (oracle)",)
+
+
+def test_an_oracle_stands_by_its_score_on_every_track_of_its_images_and_takes_no_rank(make_result):
+    results = {
+        "a.json": make_result(name="a", capped=(0.1, 0.05, 0.15), tasks=("ood",)),
+        "b.json": make_result(name="b", capped=(0.5, 0.45, 0.55), tasks=("ood",)),
+        "image.json": make_result(name="image", capped=(0.2, 0.15, 0.25), tasks=("ood",), view="image"),
+        "fewer.json": make_result(name="fewer", tasks=("ood",), n_images=100),
+        "oracle.json": make_result(
+            name="oracle", capped=(0.3, 0.05, 0.55), tasks=("ood",), view="oracle", knows=ORACLE_KNOWS
+        ),
+    }
+    tracks = {(track.view, track.n_images): members for track, members in standings(results).items()}
+    assert set(tracks) == {("positions", 200), ("positions", 100), ("image", 200)}
+    assert places(tracks["positions", 200]) == [(1, False, "a"), (None, False, "oracle"), (2, False, "b")]
+    assert places(tracks["image", 200]) == [(1, False, "image"), (None, False, "oracle")]
+    assert places(tracks["positions", 100]) == [(1, False, "fewer")]
+    assert tracks["image", 200][1].marks == ("oracle", "subset")
+
+
+def test_an_oracle_alone_has_a_track_of_its_own(make_result):
+    (standing,) = only_track({"o.json": make_result(view="oracle", knows=ORACLE_KNOWS)})
+    assert standing.rank is None
