@@ -227,7 +227,7 @@ def _shard_path(folder: Path, shard: Shard) -> Path:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise QpibenchError(f"Folder '{folder}' cannot be created: {error.strerror}.") from None
+        raise UsageError(f"Folder '{folder}' cannot be created ({error.strerror}); choose another place.") from None
     return folder / shard.file_name
 
 
