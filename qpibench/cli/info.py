@@ -34,10 +34,12 @@ def command(*, file: Path) -> Answer:
 
 def _fields(release: Release) -> dict[str, Any]:
     folds = release.kernels.fold.tolist()
+    shards = release.shards.files if release.shards else ()
     return {
         "content_sha256": release.content_sha256,
         "path": str(release.path),
-        "bytes": release.path.stat().st_size,
+        "bytes": release.path.stat().st_size + sum(shard.nbytes for shard in shards),
+        "shards": len(shards),
         "name": release.name,
         "format_version": release.format_version,
         "package_version": release.package_version,
@@ -72,5 +74,6 @@ def _text(fields: dict[str, Any]) -> str:
     ]
     for task, roles in fields["splits"].items():
         rows.append((f"task {task}", ", ".join(f"{role} {size:,}" for role, size in roles.items())))
-    rows.append(("file", f"{fields['bytes'] / 1e6:,.1f} MB, format {fields['format_version']}"))
+    shards = f" in this file and {fields['shards']:,} shards" if fields["shards"] else ""
+    rows.append(("file", f"{fields['bytes'] / 1e6:,.1f} MB{shards}, format {fields['format_version']}"))
     return aligned(rows)

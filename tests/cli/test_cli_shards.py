@@ -92,6 +92,17 @@ def test_a_virtual_release_serves_every_command_and_may_be_moved(qpibench, five,
     assert first == second
 
 
+def test_info_counts_the_shards_of_a_virtual_release(qpibench, five, shards, tmp_path):
+    virtual = tmp_path / "virtual.h5"
+    assert qpibench("merge", shards, "-o", virtual, "--virtual").exit_code == 0
+    size = sum(path.stat().st_size for path in (virtual, *shards.iterdir()))
+    told = qpibench("info", virtual, "--json").json
+    assert (told["bytes"], told["shards"]) == (size, 2)
+    assert f"{size / 1e6:,.1f} MB in this file and 2 shards, format" in qpibench("info", virtual).stdout
+    whole = qpibench("info", five, "--json").json
+    assert (whole["bytes"], whole["shards"]) == (five.stat().st_size, 0)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM], ids=lambda ending: ending.name)
 def test_a_shard_that_is_ended_in_the_middle_is_resumed(qpibench, tmp_path, ending):
     folder = tmp_path / "shards"
