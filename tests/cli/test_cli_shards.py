@@ -287,4 +287,6 @@ def test_a_full_disk(qpibench, shards, tmp_path, unchanged, full_disk, command):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that nobody can write to")
 def test_a_folder_where_nothing_can_be_written(qpibench):
-    qpibench("generate", "mini", "--shard", "1/2", "-o", "/proc/shards").fails(2, "/proc/shards", "cannot be created", "choose another")
+    qpibench("generate", "mini", "--shard", "1/2", "-o", "/proc/shards").fails(
+        2, "/proc/shards", "cannot be created", "choose another"
+    )
