@@ -1,0 +1,137 @@
+"""The autoencoder that both published methods are made of: diffusers' AutoencoderKL, in three sizes.
+
+It halves the image three times: 64 x 64 pixels become a latent of 4 x 8 x 8, or in general (4, ny/8, nx/8).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from qpibench.errors import InvalidDataError, UnavailableError, UsageError
+
+PRESETS: dict[str, dict[str, object]] = {
+    # The published backbone, madebyollin/sdxl-vae-fp16-fix: 83.65 M parameters.
+    "sdxl": {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "norm_num_groups": 32},
+    # 3.88 M parameters, for a processor.
+    "compact": {"block_out_channels": (32, 64, 128, 128), "layers_per_block": 1, "norm_num_groups": 32},
+    # 0.98 M parameters, for tests.
+    "tiny": {"block_out_channels": (16, 32, 64, 64), "layers_per_block": 1, "norm_num_groups": 16},
+}
+DEFAULT_PRESET = "compact"
+
+REDUCTION = 8
+"""Pixels of an image along each side of a latent's pixel."""
+
+_PRETRAINED_CHANNELS = 3
+
+
+def build_autoencoder(preset: str, *, in_channels: int, pretrained: str | None = None) -> AutoencoderKL:
+    """Make an autoencoder from images of some channels to images of one.
+
+    Parameters
+    ----------
+    preset
+        One of :data:`PRESETS`.
+    in_channels
+        1 for a kernel, 2 for an observation and its activation map.
+    pretrained
+        Weights to start from: a name on the Hugging Face Hub, a folder that diffusers saved, or a safetensors file with
+        the names that diffusers gives; random weights if None. See :func:`adapt_channels` for the outermost layers.
+
+    Raises
+    ------
+    UsageError
+        If there is no such preset or path.
+    UnavailableError
+        If the Hub cannot be reached and its weights are not in the cache.
+    InvalidDataError
+        If the weights cannot be read, or are those of another architecture.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
+    autoencoder = AutoencoderKL(
+        in_channels=in_channels,
+        out_channels=1,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        act_fn="silu",
+        **PRESETS[preset],
+    )
+    if pretrained is not None:
+        _load(autoencoder, adapt_channels(_pretrained_weights(pretrained), in_channels), preset, pretrained)
+    return autoencoder
+
+
+def adapt_channels(weights: Mapping[str, Tensor], in_channels: int) -> dict[str, Tensor]:
+    """Adapt the weights of an autoencoder of colour images to other numbers of channels.
+
+    The first layer's weights are averaged over the three colours and multiplied by 3 / ``in_channels``, so that the
+    same grey image in every channel gives what it gave before; the last layer's are averaged, so that the one channel
+    is the mean of the three. Random outermost layers around pretrained ones make the loss NaN in the first epoch.
+    """
+    adapted = dict(weights)
+    first = adapted["encoder.conv_in.weight"]
+    mean = first.mean(dim=1, keepdim=True) * (first.shape[1] / in_channels)
+    adapted["encoder.conv_in.weight"] = mean.repeat(1, in_channels, 1, 1)
+    for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
+        adapted[name] = adapted[name].mean(dim=0, keepdim=True)
+    return adapted
+
+
+def pretrained_identity(pretrained: str) -> str:
+    """What a run's record says of the pretrained weights: their Hub name, or file name and hash, but no local path."""
+    path = Path(pretrained)
+    if not path.exists():
+        return pretrained
+    file = path if path.is_file() else next(iter(sorted(path.glob("*.safetensors"))), None)
+    if file is None:
+        raise InvalidDataError(f"Folder '{pretrained}' holds no weights: it has no .safetensors file.")
+    with file.open("rb") as opened:
+        return f"{file.name} sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"
+
+
+def _pretrained_weights(pretrained: str) -> dict[str, Tensor]:
+    path = Path(pretrained)
+    if path.is_file():
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InvalidDataError(f"'{pretrained}' is not a safetensors file of weights: {error}.") from None
+    if not path.is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", pretrained):
+        raise UsageError(f"There is no file or folder '{pretrained}' of pretrained weights.")
+    try:
+        return AutoencoderKL.from_pretrained(pretrained, low_cpu_mem_usage=False).state_dict()
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if path.is_dir():
+            raise InvalidDataError(
+                f"Folder '{pretrained}' is not an autoencoder that diffusers saved: {error}"
+            ) from None
+        raise UnavailableError(
+            f"The pretrained weights '{pretrained}' are not in the local cache and cannot be had from the Hugging Face"
+            f" Hub: on a machine with a connection run `hf download {pretrained} --local-dir FOLDER`, copy the folder"
+            " here, and give --pretrained FOLDER."
+        ) from None
+
+
+def _load(autoencoder: AutoencoderKL, weights: Mapping[str, Tensor], preset: str, pretrained: str) -> None:
+    own = autoencoder.state_dict()
+    wrong = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    unknown = [name for name in weights if name not in own]
+    if wrong or unknown:
+        raise InvalidDataError(
+            f"The pretrained weights '{pretrained}' are not those of the preset '{preset}': {len(wrong)} of {len(own)}"
+            f" tensors are missing or of another shape, {len(unknown)} are unknown, such as '{[*wrong, *unknown][0]}'."
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])

@@ -1,0 +1,161 @@
+"""The trained model of both published methods: an encoder of observations and a decoder of kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from learned.autoencoder import OneStepNet, Posterior, TwoStepNet
+from learned.observation import observation_channels
+from learned.scaling import gain_and_offset, min_max, scatterers_of
+from qpibench import Batch, Prediction
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.run_record import RunFolder, load_run
+from qpibench.physics.activation import activation_map
+from qpibench.specs import Grid
+
+CHUNK = 32
+"""Images that go through the network at once: bounds the memory, whatever the batch."""
+
+_DRAWS_SEED = 20250606
+
+
+class KernelExtractor:
+    """A trained network as the benchmark uses it: observations in native units to kernels in native units.
+
+    The latent is its distribution's mean. With ``samples`` in the recipe, so many latents are drawn as well, from the
+    same normal numbers for every image, and the spread of their kernels is the stated standard deviation.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run.
+    entry
+        Name of the entry that the run must be of.
+    net
+        Its network.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds no run, or one of another entry.
+    InvalidDataError
+        If its weights are missing, corrupt, or of another architecture.
+    """
+
+    def __init__(self, folder: Path, entry: str, net: type[OneStepNet] | type[TwoStepNet]) -> None:
+        record = load_run(folder)
+        if record.entry != entry:
+            raise UsageError(f"'{folder}' holds a run of {record.entry}, expected one of {entry}.")
+        recipe, self._grid = record.config["recipe"], Grid.model_validate(record.config["grid"])
+        self.samples: int = recipe["samples"]
+        self._map_mode: str = recipe["map_mode"]
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        # Rounding to 10 bits would depend on how the images are batched.
+        torch.backends.cudnn.allow_tf32 = False
+        self._net = net(record.config["preset"])
+        _load(self._net, RunFolder(folder).weights)
+        self._net.eval().to(self._device)
+
+    def predict(self, batch: Batch) -> Prediction:
+        """Estimate the kernels of observations.
+
+        Raises
+        ------
+        ValueError
+            If the view lacks the scatterers, or a grid is not the one that the network was trained on.
+        """
+        for name, grid in (("images", batch.grid), ("kernels", batch.kernel_grid)):
+            if grid != self._grid:
+                raise ValueError(f"this network was trained for {name} of {_size(self._grid)}, found {_size(grid)}")
+        maps = batch.activation_map
+        if batch.position_nm is not None:
+            maps = activation_map(batch.grid, batch.position_nm, mode=self._map_mode)
+        scatterers = [scatterers_of(batch, i) for i in range(len(batch))]
+        scaled, spread = self._scaled_kernels(batch.image, maps)
+        fitted = [gain_and_offset(*parts) for parts in zip(scaled, batch.image, scatterers, strict=True)]
+        gain, offset = np.array(fitted, dtype=np.float32).reshape(-1, 2, 1, 1).swapaxes(0, 1)
+        return Prediction(kernel=gain * scaled + offset, std=None if spread is None else np.abs(gain) * spread)
+
+    def encode_kernel(self, kernel: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Latents (n, d) of kernels (n, y, x), by the encoder of kernels.
+
+        Raises
+        ------
+        AttributeError
+            If the method has none: the one-step method.
+        """
+        parts = torch.from_numpy(np.asarray(kernel, dtype=np.float32)).split(CHUNK)
+        with torch.inference_mode():
+            means = [self._net.kernel_encoder(min_max(part.to(self._device))[:, None]).mean for part in parts]
+        return torch.cat(means).flatten(1).cpu().numpy()
+
+    @torch.inference_mode()
+    def _scaled_kernels(
+        self, image: NDArray[np.float32], maps: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        kernels: list[Tensor] = []
+        spreads: list[Tensor] = []
+        channels = observation_channels(torch.from_numpy(image), torch.from_numpy(maps))
+        for part in channels.split(CHUNK):
+            posterior = self._net.encoder(part.to(self._device))
+            kernels.append(self._net.decoder(posterior.mean).cpu())
+            if self.samples:
+                spreads.append(self._spread(posterior).cpu())
+        return torch.cat(kernels).numpy(), torch.cat(spreads).numpy() if spreads else None
+
+    def _spread(self, posterior: Posterior) -> Tensor:
+        generator = torch.Generator().manual_seed(_DRAWS_SEED)
+        draws = torch.randn((self.samples, *posterior.mean.shape[1:]), generator=generator).to(self._device)
+        std = torch.exp(posterior.log_variance / 2)
+        drawn = [self._net.decoder(posterior.mean + std * draw) for draw in draws]
+        return torch.stack(drawn).std(dim=0, correction=0)
+
+
+def shipped_weights(entry_file: str) -> Path:
+    """Folder of the weights that come with an entry.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    path = Path(entry_file)
+    folder = path.parent / "weights" / path.stem
+    if not RunFolder(folder).record.exists():
+        raise UsageError(
+            f"Entry {path.stem} comes without trained weights: train it with"
+            f" `qpibench train {path.stem} --release FILE -o RUN_DIR`, then evaluate RUN_DIR."
+        )
+    return folder
+
+
+def _load(net: nn.Module, path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"The run in '{path.parent}' has no weights yet: continue it with `qpibench train --resume`.")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InvalidDataError(f"'{path}' is not a safetensors file of weights: {error}.") from None
+    own = net.state_dict()
+    wrong = [name for name in {**own, **weights} if _shape(own.get(name)) != _shape(weights.get(name))]
+    if wrong:
+        raise InvalidDataError(
+            f"The weights in '{path}' are those of another architecture: {len(wrong)} tensors differ, such as"
+            f" '{wrong[0]}'."
+        )
+    net.load_state_dict(weights)
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
+
+
+def _size(grid: Grid) -> str:
+    return f"{grid.ny} x {grid.nx} pixels on {grid.size_y_nm:g} x {grid.size_x_nm:g} nm"

@@ -1,0 +1,26 @@
+"""What the encoder of an observation is given: the image, scaled, and the activation map as a second channel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from learned.scaling import min_max
+
+
+def observation_channels(image: Tensor, activation_map: Tensor) -> Tensor:
+    """Stack images, each min-max scaled, and their activation maps as they are: (n, y, x) twice to (n, 2, y, x)."""
+    return torch.stack([min_max(image), activation_map], dim=1)
+
+
+def add_white_noise(image: Tensor, snr_db: tuple[float, float] | None) -> Tensor:
+    """Add white noise to images (n, y, x), each at an SNR drawn uniformly from a range in dB; none if None.
+
+    SNR = 10 log10(variance of the image / variance of the noise). The draws are those of torch's generator.
+    """
+    if snr_db is None:
+        return image
+    low, high = snr_db
+    snr = low + (high - low) * torch.rand(len(image), 1, 1, device=image.device)
+    sigma = image.std(dim=(1, 2), correction=0, keepdim=True) * 10 ** (-snr / 20)
+    return image + sigma * torch.randn_like(image)

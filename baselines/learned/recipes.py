@@ -1,0 +1,283 @@
+"""The two recipes of both published methods, with every number that they use and where it is from.
+
+``article`` follows the text of arXiv 2506.05325 (version 1) and its equations 1 to 6; ``code`` follows what the code that
+its authors published does (github.com/QPI-Dataset/QPI-Dataset-100kernels), which differs. ``docs/methods.md`` sets the
+two side by side. Every number can be set on the command line by its name here: ``--set symmetry_weight=0``.
+
+An epoch shows every training kernel once while kernels are encoded, and every training image (of those that
+``images_per_kernel`` allows) once while observations are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from learned.backbone import DEFAULT_PRESET, PRESETS, pretrained_identity
+from learned.distance import DistanceName
+from qpibench.errors import UsageError
+from qpibench.specs import Grid
+from qpibench.training import TrainingRun
+
+
+def _none(value: object) -> object:
+    return None if value == "none" else value
+
+
+def _integer_keys(value: object) -> object:
+    # TOML and JSON know text keys only.
+    if isinstance(value, Mapping):
+        return {int(key) if isinstance(key, str) and key.isdigit() else key: angles for key, angles in value.items()}
+    return value
+
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Decibels = Annotated[float, Field(ge=-60, le=120, allow_inf_nan=False)]
+OptionalCount = Annotated[Count | None, BeforeValidator(_none)]
+OptionalRate = Annotated[Rate | None, BeforeValidator(_none)]
+Range = Annotated[tuple[Decibels, Decibels] | None, BeforeValidator(_none)]
+Angles = Annotated[dict[Literal[0, 2, 3, 4, 6], tuple[float, ...]], BeforeValidator(_integer_keys)]
+
+
+class Recipe(BaseModel):
+    """What the recipes of both methods share; text ``"none"`` switches off what may be None.
+
+    Attributes
+    ----------
+    name
+        ``article`` or ``code``.
+    distance
+        Between a kernel and its reconstruction: ``norm_over_size``, (1/(H L)) |A^ - A| with the Euclidean norm, not
+        squared, as the article writes; or ``mean_square``. Kernels are min-max scaled in both recipes, images too: the
+        article's errors are on that scale, though it does not say what its networks saw.
+    kl_weight
+        Weight of the divergence of the latent from a normal distribution, a mean over its entries.
+    batch_size
+        Samples in a step.
+    clip_norm
+        Largest norm of all gradients together; None for no limit.
+    images_per_kernel
+        How many of every kernel's training images are used; None for all.
+    map_mode
+        How scatterers are rasterised, ``paper`` or ``exact``; see :func:`qpibench.physics.activation.activation_map`.
+    noise_snr_db
+        White noise added to every training image before it is scaled, at an SNR drawn uniformly from this range in dB;
+        None for none. The SNR is that of qpibench: the variance of the image over that of the noise.
+    patience
+        Validations without improvement that end a stage; None to go on to the end. The weights of the best validation
+        are kept in any case, while the authors' code keeps the last ones.
+    samples
+        At inference, how many latents are drawn to state a standard deviation for every pixel; 0 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["article", "code"]
+    distance: DistanceName
+    kl_weight: Weight
+    batch_size: Count = 8  # both
+    clip_norm: OptionalRate
+    images_per_kernel: OptionalCount
+    map_mode: Literal["paper", "exact"] = "paper"  # the code's; the article does not say
+    noise_snr_db: Range = None  # the article's first version and the code have none
+    patience: OptionalCount = None
+    samples: Annotated[int, Field(ge=0, le=1000)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.noise_snr_db is not None and self.noise_snr_db[0] > self.noise_snr_db[1]:
+            raise ValueError(
+                f"noise_snr_db is reversed: {self.noise_snr_db[0]:g} is larger than {self.noise_snr_db[1]:g}"
+            )
+        return self
+
+
+class OneStepRecipe(Recipe):
+    """How the one-step method is trained.
+
+    Attributes
+    ----------
+    epochs
+        How often every training image is seen.
+    learning_rate, decay_epochs, decay_factor
+        Adam's; multiplied by the factor after every so many epochs, or constant if ``decay_epochs`` is None.
+    """
+
+    epochs: Count
+    learning_rate: Rate
+    decay_epochs: OptionalCount
+    decay_factor: Rate = 1.0
+
+
+class TwoStepRecipe(Recipe):
+    """How the two-step method is trained: first an autoencoder of kernels, then an encoder of observations.
+
+    Attributes
+    ----------
+    symmetry_weight
+        Weight of the symmetry loss (alpha) in the first step.
+    symmetry_window
+        Side of the window in which it is taken, as a share of the field.
+    symmetry_angles
+        Rotations in degrees of every fold; 0 is total symmetry.
+    symmetry_sum
+        ``kernels``: a mean over the kernels of the batch; ``folds``: means over the kernels of a fold, added up over
+        the folds that the batch holds, as the code does.
+    kernel_epochs, kernel_learning_rate, kernel_decay_epochs, kernel_decay_factor
+        The first step's; see :class:`OneStepRecipe`.
+    alignment
+        What the second step makes small: ``mean``, the Euclidean norm of the difference of the latents' means, or
+        ``mean_and_log_variance``, the mean squared differences of both.
+    alignment_epochs, alignment_learning_rate, alignment_decay_epochs, alignment_decay_factor
+        The second step's.
+    kernel_share
+        Share of a limited number of steps (``--steps``) that goes to the first step, which however never takes more
+        steps than its epochs have.
+    """
+
+    symmetry_weight: Weight
+    symmetry_window: Annotated[float, Field(gt=0, le=0.7)] = 0.625  # the code's 40 of 64 pixels; silent: the article
+    symmetry_angles: Angles
+    symmetry_sum: Literal["kernels", "folds"]
+    kernel_epochs: Count
+    kernel_learning_rate: Rate = 1e-4  # both
+    kernel_decay_epochs: OptionalCount
+    kernel_decay_factor: Rate = 1.0
+    alignment: Literal["mean", "mean_and_log_variance"]
+    alignment_epochs: Count
+    alignment_learning_rate: Rate
+    alignment_decay_epochs: OptionalCount
+    alignment_decay_factor: Rate = 1.0
+    kernel_share: Annotated[float, Field(gt=0, lt=1)] = 0.4  # ours: the published lengths are about 0.02
+
+    @model_validator(mode="after")
+    def _check_two_steps(self) -> Self:
+        missing = {0, 2, 3, 4, 6} - {fold for fold, angles in self.symmetry_angles.items() if angles}
+        if missing:
+            raise ValueError(f"symmetry_angles lacks the fold {min(missing)}")
+        if self.samples and self.alignment == "mean":
+            raise ValueError(
+                "samples needs alignment = 'mean_and_log_variance', which trains the spread of the latents"
+            )
+        return self
+
+
+TWO_STEP = {
+    "article": TwoStepRecipe(
+        name="article",
+        distance="norm_over_size",  # eq. 2 and 3
+        kl_weight=0.0,  # eq. 4 has no such term
+        clip_norm=None,  # silent
+        images_per_kernel=None,  # silent
+        symmetry_weight=0.75,  # alpha of eq. 4
+        # Section on eq. 3; for total symmetry, which any angle suits, it names none: a quarter turn is exact on pixels.
+        symmetry_angles={0: (90,), 2: (180,), 3: (120,), 4: (90,), 6: (60,)},
+        symmetry_sum="kernels",
+        kernel_epochs=350,  # "up to"
+        kernel_decay_epochs=None,  # silent
+        alignment="mean",  # eq. 6
+        alignment_epochs=40,  # "up to"
+        alignment_learning_rate=1e-4,
+        alignment_decay_epochs=None,  # silent
+    ),
+    "code": TwoStepRecipe(
+        name="code",
+        distance="mean_square",
+        kl_weight=1e-6,
+        clip_norm=1.0,
+        images_per_kernel=250,
+        symmetry_weight=0.7,
+        symmetry_angles={0: (90, -90, 180), 2: (180,), 3: (120, -120), 4: (90, -90), 6: (60, -60, 120, -120, 180)},
+        symmetry_sum="folds",
+        kernel_epochs=300,
+        kernel_decay_epochs=20,
+        kernel_decay_factor=0.97,
+        alignment="mean_and_log_variance",
+        alignment_epochs=50,
+        alignment_learning_rate=5e-5,
+        alignment_decay_epochs=5,
+        alignment_decay_factor=0.97,
+    ),
+}
+
+ONE_STEP = {
+    "article": OneStepRecipe(
+        name="article",
+        distance="norm_over_size",  # eq. 2; the article does not write the baseline's loss
+        kl_weight=0.0,
+        clip_norm=None,
+        images_per_kernel=None,
+        epochs=40,  # silent: as often as the two-step method sees an image
+        learning_rate=1e-4,
+        decay_epochs=None,
+    ),
+    "code": OneStepRecipe(
+        name="code",
+        distance="mean_square",
+        kl_weight=1e-6,
+        clip_norm=None,  # the code clips in the two-step method alone
+        images_per_kernel=250,
+        epochs=50,
+        learning_rate=5e-5,
+        decay_epochs=5,
+        decay_factor=0.97,
+    ),
+}
+
+DEFAULT_RECIPE = "code"
+
+AnyRecipe = TypeVar("AnyRecipe", OneStepRecipe, TwoStepRecipe)
+
+
+def choose_recipe(recipes: Mapping[str, AnyRecipe], run: TrainingRun) -> AnyRecipe:
+    """The recipe that a run asks for, with the numbers that it sets.
+
+    Raises
+    ------
+    UsageError
+        If there is no such recipe or option, or an option's value is not allowed.
+    """
+    name = run.recipe or DEFAULT_RECIPE
+    if name not in recipes:
+        raise UsageError(f"There is no recipe '{name}'; choose one of {', '.join(recipes)}.")
+    recipe = recipes[name]
+    known = [field for field in type(recipe).model_fields if field != "name"]
+    for option in run.options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise UsageError(f"Entry {run.entry} has no option '{option}'.{hint} Its options: {', '.join(known)}.")
+    try:
+        return type(recipe).model_validate(recipe.model_dump() | dict(run.options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"Option {where}: {message}." if where else f"The options do not fit: {message}.") from None
+
+
+def resolve_config(recipe: Recipe, run: TrainingRun, grid: Grid) -> dict[str, Any]:
+    """All that defines the network for images on a grid, and its training, as values of JSON.
+
+    Raises
+    ------
+    UsageError
+        If there is no such preset.
+    InvalidDataError
+        If the folder of pretrained weights is empty.
+    """
+    preset = run.preset or DEFAULT_PRESET
+    if preset not in PRESETS:
+        raise UsageError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "preset": preset,
+        "grid": grid.model_dump(mode="json"),
+        "pretrained": pretrained_identity(run.pretrained) if run.pretrained else None,
+        "precision": run.precision,
+    }

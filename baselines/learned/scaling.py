@@ -1,0 +1,142 @@
+"""Between native units and the scale from 0 to 1 on which the published methods work.
+
+Kernels and images are min-max scaled, each by itself, so a network's answer has lost its gain and offset. Both come
+back from the image: of all kernels "answer times a gain plus an offset", the one that explains it best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+from torch import Tensor
+
+from qpibench import Batch
+
+
+def min_max(image: Tensor) -> Tensor:
+    """Scale every image (n, y, x) to 0..1 by its own minimum and maximum; a constant image becomes 0."""
+    low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
+    span = high - low
+    return (image - low) / span.where(span > 0, 1)
+
+
+@dataclass(frozen=True)
+class Scatterers:
+    """Scatterers of one image, as far as they are known.
+
+    Attributes
+    ----------
+    row, column
+        (scatterer,) float64: places in pixels from the centre of the first pixel.
+    weight
+        (scatterer,) float64: strengths.
+    cell
+        Side in pixels of the cell in which each may lie anywhere; 0 where the places are exact.
+    """
+
+    row: NDArray[np.float64]
+    column: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    cell: tuple[float, float] = (0.0, 0.0)
+
+
+def scatterers_of(batch: Batch, i: int) -> Scatterers:
+    """Scatterers of an image: from its coordinates where the view grants them, else from its activation map.
+
+    Raises
+    ------
+    ValueError
+        If the view has neither.
+    """
+    ny, nx = batch.grid.shape
+    if batch.position_nm is not None:
+        x, y = batch.position_nm[i][~np.isnan(batch.position_nm[i]).any(axis=1)].T
+        row = y / batch.grid.pitch_y_nm + (ny - 1) / 2
+        column = x / batch.grid.pitch_x_nm + (nx - 1) / 2
+        return Scatterers(row, column, np.ones(len(row)))
+    if batch.activation_map is None:
+        raise ValueError("this model needs the scatterers: the view 'raster' or 'positions'")
+    marks = batch.activation_map[i].astype(np.float64)
+    row, column = (index.astype(np.float64) for index in np.nonzero(marks))
+    weight = marks[marks != 0]
+    if not (weight == 1).all():
+        return Scatterers(row, column, weight)
+    # The published raster: n cells that divide the field, while n pixels reach from edge to edge.
+    cell = ((ny - 1) / ny, (nx - 1) / nx)
+    return Scatterers((row + 0.5) * cell[0], (column + 0.5) * cell[1], weight, cell)
+
+
+def gain_and_offset(
+    kernel: NDArray[np.floating], image: NDArray[np.floating], scatterers: Scatterers
+) -> tuple[float, float]:
+    """Find the gain g and the offset o with which the kernel ``g kernel + o`` explains an image.
+
+    Weighted least squares of the image over three columns: the superposed kernel (g); how many scatterers show a pixel
+    within their kernel's window (o); and how many show it beyond the window, where the kernel's tails, not known, are
+    taken as a constant. A pixel weighs 1 / (1 + number of tails).
+
+    Parameters
+    ----------
+    kernel, image
+        (y, x), on the same grid.
+    scatterers
+        Where the kernel is to be put.
+
+    Returns
+    -------
+    tuple of float
+        Gain and offset; those of smallest norm where the image does not determine them.
+    """
+    shown, inside = superpose(kernel, scatterers)
+    outside = np.maximum(scatterers.weight.sum() - inside, 0)
+    root = 1 / np.sqrt(1 + outside)
+    columns = np.stack([(root * column).ravel() for column in (shown, inside, outside)], axis=1)
+    solution = np.linalg.lstsq(columns, (root * image).ravel(), rcond=1e-6)[0]
+    return float(solution[0]), float(solution[1])
+
+
+def superpose(kernel: NDArray[np.floating], scatterers: Scatterers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Put a kernel at every scatterer, and count how many of them show each pixel within the kernel's window.
+
+    The kernel is interpolated by cubic B-splines. Where a scatterer is known up to a cell, its image is averaged over
+    the cell: a sharper one would be too small a column of the least squares, and the gain too large or too small.
+
+    Parameters
+    ----------
+    kernel
+        (y, x); its centre is the scatterer.
+    scatterers
+        Where they are.
+
+    Returns
+    -------
+    superposition, count
+        (y, x) float64 each.
+    """
+    ny, nx = kernel.shape
+    row, column = scatterers.row - (ny - 1) / 2, scatterers.column - (nx - 1) / 2
+    # A scatterer farther out shows the field none of its window.
+    near = (np.abs(row) < ny + 1) & (np.abs(column) < nx + 1)
+    size = (fft.next_fast_len(2 * ny + 4, real=True), fft.next_fast_len(2 * nx + 4, real=True))
+    spread = _splines(row[near], size[0]).T @ (scatterers.weight[near, None] * _splines(column[near], size[1]))
+    blur = np.sinc(scatterers.cell[0] * fft.fftfreq(size[0]))[:, None] * np.sinc(
+        scatterers.cell[1] * fft.rfftfreq(size[1])
+    )
+    transformed = blur * fft.rfft2(spread)
+
+    def put(coefficient: NDArray[np.float64]) -> NDArray[np.float64]:
+        shown: NDArray[np.float64] = fft.irfft2(transformed * fft.rfft2(coefficient, s=size), s=size)[:ny, :nx]
+        return shown
+
+    return put(ndimage.spline_filter(kernel, order=3, mode="mirror")), put(np.ones(kernel.shape))
+
+
+def _splines(place: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Values (place, size) of the periodic cubic B-splines of a lattice at some places on it."""
+    distance = np.abs((place[:, None] - np.arange(size) + size / 2) % size - size / 2)
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = np.maximum(2 - distance, 0) ** 3 / 6
+    return np.where(distance < 1, near, far)

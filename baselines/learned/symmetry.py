@@ -1,0 +1,100 @@
+"""The symmetry loss: a kernel of n-fold symmetry is itself after a rotation by 360/n degrees.
+
+For a kernel A and its reconstruction A^,
+
+    L_SYM = mean over the rotations R of A's fold of d(R A^, A),
+
+where d is a distance (:mod:`learned.distance`) between the two inside a centred window, which no rotation leads out of
+the field. It is the rotated reconstruction that is compared with the kernel, not with the reconstruction: the article's
+equation 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from learned.distance import Distance
+
+
+def symmetry_error(
+    reconstruction: Tensor,
+    kernel: Tensor,
+    fold: Tensor,
+    *,
+    angles: Mapping[int, Sequence[float]],
+    window: float,
+    distance: Distance,
+    aspect: float = 1.0,
+) -> Tensor:
+    """How far every reconstruction is from having its kernel's symmetry.
+
+    Parameters
+    ----------
+    reconstruction, kernel
+        (n, y, x).
+    fold
+        (n,) integers, keys of ``angles``.
+    angles
+        Rotations in degrees of every fold.
+    window
+        Sides of the centred window as shares of the field's pixels; 0.7 or less for square fields.
+    distance
+        From two (n, y, x) to (n,).
+    aspect
+        The field's width over its height.
+
+    Returns
+    -------
+    Tensor
+        (n,).
+    """
+    most = max(len(turns) for turns in angles.values())
+    table = torch.zeros(max(angles) + 1, most, dtype=kernel.dtype)
+    share = torch.zeros_like(table)
+    for key, turns in angles.items():
+        table[key, : len(turns)] = torch.tensor(turns, dtype=kernel.dtype)
+        share[key, : len(turns)] = 1 / len(turns)
+    degrees, share = table.to(kernel.device)[fold], share.to(kernel.device)[fold]
+
+    rotated = rotate(reconstruction.repeat_interleave(most, dim=0), degrees.flatten(), aspect=aspect)
+    target = kernel.repeat_interleave(most, dim=0)
+    apart = distance(_centre(rotated, window), _centre(target, window)).reshape(-1, most)
+    # A fold of fewer rotations is padded with rotations by 0; their share is 0.
+    return (share * apart).sum(dim=1)
+
+
+def rotate(image: Tensor, degrees: Tensor, *, aspect: float = 1.0) -> Tensor:
+    """Rotate images about the centre of the field, with bilinear interpolation; outside, the edge is repeated.
+
+    Parameters
+    ----------
+    image
+        (n, y, x) on a grid that includes its edges.
+    degrees
+        (n,) angles.
+    aspect
+        The field's width over its height; angles are those of the field, not of its pixels.
+
+    Returns
+    -------
+    Tensor
+        (n, y, x).
+    """
+    angle = torch.deg2rad(degrees)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    zero = torch.zeros_like(cos)
+    rows = torch.stack([cos, -sin / aspect, zero], dim=-1), torch.stack([sin * aspect, cos, zero], dim=-1)
+    # Coordinates are -1 and 1 at the centres of the outermost pixels: align_corners.
+    places = functional.affine_grid(torch.stack(rows, dim=1), [len(image), 1, *image.shape[1:]], align_corners=True)
+    turned = functional.grid_sample(image[:, None], places, padding_mode="border", align_corners=True)
+    return turned[:, 0]
+
+
+def _centre(image: Tensor, window: float) -> Tensor:
+    ny, nx = (round(window * n) for n in image.shape[1:])
+    top, left = (image.shape[1] - ny) // 2, (image.shape[2] - nx) // 2
+    return image[:, top : top + ny, left : left + nx]

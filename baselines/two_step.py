@@ -1,0 +1,225 @@
+"""Two-step method of arXiv 2506.05325: an autoencoder of kernels, then an encoder of observations into its latents.
+
+The first step learns a latent space of kernels, with a loss that asks for their rotational symmetry. The second learns
+to find a kernel's latent in an observation and its activation map, without decoding. To answer an image, the second
+step's encoder is followed by the first step's decoder; see ``docs/methods.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from learned.autoencoder import Encoder, Posterior, TwoStepNet, check_grid
+from learned.distance import DISTANCES, mean_square, norm
+from learned.extractor import KernelExtractor, shipped_weights
+from learned.loop import Stage, fit
+from learned.observation import add_white_noise, observation_channels
+from learned.recipes import TWO_STEP, TwoStepRecipe, choose_recipe, resolve_config
+from learned.scaling import min_max
+from learned.source import Batch, Source, open_source
+from learned.symmetry import symmetry_error
+from learned.validation import scaled_error, scaled_kernel_error
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qpibench.errors import UsageError
+from qpibench.release import open_release
+from qpibench.training import TrainingRun
+
+needs = "raster"
+trained_on = "the training role of a release"
+
+
+class Model(KernelExtractor):
+    """A trained network: the one in a run's folder, or the one that comes with the entry."""
+
+    def __init__(self, run_folder: Path | None = None) -> None:
+        super().__init__(run_folder or shipped_weights(__file__), "two_step", TwoStepNet)
+
+
+def train(run: TrainingRun) -> None:
+    """Train the networks in two stages: kernels, then alignment."""
+    recipe = choose_recipe(TWO_STEP, run)
+    if run.release_path is not None and recipe.symmetry_weight:
+        _check_folds(run.release_path)
+    kernels = open_source(run, fields=("kernel", "fold"), batch_size=recipe.batch_size, unit="kernel")
+    observations = open_source(
+        run,
+        fields=("image", "activation_map", "kernel", "kernel_index"),
+        batch_size=recipe.batch_size,
+        map_mode=recipe.map_mode,
+        images_per_kernel=recipe.images_per_kernel,
+    )
+    check_grid(observations.grid)
+    config = resolve_config(recipe, run, observations.grid)
+    torch.manual_seed(run.seed)
+    net = TwoStepNet(config["preset"], pretrained=None if run.resume else run.pretrained)
+    steps = recipe.kernel_epochs * kernels.steps_per_epoch, recipe.alignment_epochs * observations.steps_per_epoch
+    budget = share_budget(steps, run.steps, recipe.kernel_share)
+
+    def kernel_stage() -> Stage:
+        return Stage(
+            name="kernels",
+            module=KernelLoss(net, recipe, aspect=kernels.grid.size_x_nm / kernels.grid.size_y_nm),
+            score=lambda batch: scaled_kernel_error(net, batch),
+            source=kernels,
+            steps=steps[0],
+            budget=budget[0],
+            learning_rate=recipe.kernel_learning_rate,
+            decay=_decay(recipe.kernel_decay_epochs, recipe.kernel_decay_factor, kernels),
+            clip_norm=recipe.clip_norm,
+            patience=recipe.patience,
+        )
+
+    def alignment_stage() -> Stage:
+        net.kernel_encoder.requires_grad_(False)
+        net.decoder.requires_grad_(False)
+        latents = None if run.release_path is None else _latents(net.kernel_encoder, run.release_path)
+        return Stage(
+            name="alignment",
+            module=AlignmentLoss(net, recipe, latents),
+            score=lambda batch: scaled_error(net, batch),
+            source=observations,
+            steps=steps[1],
+            budget=budget[1],
+            learning_rate=recipe.alignment_learning_rate,
+            decay=_decay(recipe.alignment_decay_epochs, recipe.alignment_decay_factor, observations),
+            clip_norm=recipe.clip_norm,
+            patience=recipe.patience,
+        )
+
+    fit(
+        run,
+        config=config,
+        net=net,
+        stages=[kernel_stage, alignment_stage],
+        source_record=observations.record,
+        steps_stated=sum(steps),
+        export=net.state_dict,
+    )
+
+
+class KernelLoss(nn.Module):
+    """First step: distance of the reconstruction from the kernel, its symmetry, and the divergence of the latent."""
+
+    def __init__(self, net: TwoStepNet, recipe: TwoStepRecipe, *, aspect: float) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.recipe, self.aspect = net.kernel_encoder, net.decoder, recipe, aspect
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        recipe, kernel = self.recipe, min_max(batch["kernel"])
+        posterior = self.encoder(kernel[:, None])
+        reconstruction = self.decoder(posterior.sample())
+        distance = DISTANCES[recipe.distance](reconstruction, kernel).mean()
+        divergence = posterior.divergence().mean()
+        parts = {"kernel": distance, "divergence": divergence}
+        loss = distance + recipe.kl_weight * divergence
+        if recipe.symmetry_weight:
+            parts["symmetry"] = self._symmetry(reconstruction, kernel, batch["fold"])
+            loss = loss + recipe.symmetry_weight * parts["symmetry"]
+        return {"loss": loss, **parts}
+
+    def _symmetry(self, reconstruction: Tensor, kernel: Tensor, fold: Tensor) -> Tensor:
+        error = symmetry_error(
+            reconstruction,
+            kernel,
+            fold,
+            angles=self.recipe.symmetry_angles,
+            window=self.recipe.symmetry_window,
+            distance=DISTANCES[self.recipe.distance],
+            aspect=self.aspect,
+        )
+        if self.recipe.symmetry_sum == "kernels":
+            return error.mean()
+        of_same_fold = (fold[:, None] == fold).sum(dim=1)
+        return (error / of_same_fold).sum()
+
+
+class AlignmentLoss(nn.Module):
+    """Second step: distance of the observation's latent from its kernel's, which does not change any more.
+
+    Parameters
+    ----------
+    net
+        Its encoder of observations is trained.
+    recipe
+        What is aligned, and how.
+    latents
+        Of every kernel of a release, by kernel index; None to encode the kernel of every observation when it comes.
+    """
+
+    def __init__(self, net: TwoStepNet, recipe: TwoStepRecipe, latents: Posterior | None) -> None:
+        super().__init__()
+        self.encoder, self.recipe = net.encoder, recipe
+        self.kernel_encoder = net.kernel_encoder if latents is None else None
+        self.register_buffer("mean", None if latents is None else latents.mean)
+        self.register_buffer("log_variance", None if latents is None else latents.log_variance)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        image = add_white_noise(batch["image"], self.recipe.noise_snr_db)
+        found = self.encoder(observation_channels(image, batch["activation_map"]))
+        wanted = self._wanted(batch)
+        if self.recipe.alignment == "mean":
+            return {"loss": norm(found.mean, wanted.mean).mean()}
+        mean = mean_square(found.mean, wanted.mean).mean()
+        log_variance = mean_square(found.log_variance, wanted.log_variance).mean()
+        return {"loss": mean + log_variance, "mean": mean, "log_variance": log_variance}
+
+    def _wanted(self, batch: Batch) -> Posterior:
+        if self.kernel_encoder is None:
+            return Posterior(self.mean[batch["kernel_index"]], self.log_variance[batch["kernel_index"]])
+        with torch.no_grad():
+            return self.kernel_encoder(min_max(batch["kernel"])[:, None])
+
+
+def share_budget(steps: tuple[int, int], allowed: int | None, kernel_share: float) -> tuple[int, int]:
+    """Share the allowed steps between the two stages; neither gets more than the recipe states.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than two.
+    """
+    if allowed is None or allowed >= sum(steps):
+        return steps
+    if allowed < 2:
+        raise UsageError(f"Entry two_step trains in two stages and needs --steps 2 or more, found {allowed}.")
+    first = max(round(kernel_share * allowed), allowed - steps[1], 1)
+    first = min(first, steps[0], allowed - 1)
+    return first, allowed - first
+
+
+def _training_kernels(path: Path) -> NDArray[np.int32]:
+    release = open_release(path)
+    return np.unique(release.observation_kernel[release.split("id", "train")])
+
+
+def _check_folds(path: Path) -> None:
+    release = open_release(path)
+    if (release.kernels.fold[_training_kernels(path)] < 0).any():
+        raise UsageError(
+            f"Release '{release.name}' does not say the folds of its kernels, which the symmetry loss needs; train"
+            " without it: --set symmetry_weight=0."
+        )
+
+
+@torch.no_grad()
+def _latents(encoder: Encoder, path: Path) -> Posterior:
+    """Latents of the training kernels of a release, in a table of all its kernels; the others are 0."""
+    release, training = open_release(path), _training_kernels(path)
+    device = next(encoder.parameters()).device
+    kernels = torch.from_numpy(release.kernels.image[training]).to(device)
+    parts = [encoder(min_max(part)[:, None]) for part in kernels.split(32)]
+    rows = torch.from_numpy(training).long().to(device)
+
+    def table(found: list[Tensor]) -> Tensor:
+        latent = torch.cat(found)
+        return latent.new_zeros(len(release.kernels), *latent.shape[1:]).index_copy(0, rows, latent)
+
+    return Posterior(table([part.mean for part in parts]), table([part.log_variance for part in parts]))
+
+
+def _decay(epochs: int | None, factor: float, source: Source) -> tuple[int, float] | None:
+    return (epochs * source.steps_per_epoch, factor) if epochs else None
