@@ -17,8 +17,8 @@ INVALID = 3
 def command(*, model: str, time_limit_s: float, memory_limit_gib: float) -> Answer:
     """Test in seconds whether MODEL keeps its contract; no release is needed.
 
-    MODEL is a file, FILE.py:NAME, or the name of an entry. The exit code is 3 for a model that cannot be loaded, and 1
-    for one that breaks the contract in another way.
+    MODEL is a file, FILE.py:NAME, the name of an entry, or a run folder of train. The exit code is 3 for a model that
+    cannot be loaded, and 1 for one that breaks the contract in another way.
 
       qpibench check my_model.py
     """

@@ -34,17 +34,18 @@ def command(
 ) -> Answer:
     """Let MODEL predict the kernels of a release's test images, and score it: predict and score in one.
 
-    MODEL is a file, FILE.py:NAME, or the name of an entry such as tikhonov. It runs in a process of its own, within
-    limits of time and memory, and is shown the inputs only. That contains accidents; hostile code belongs in a
-    container.
+    MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. It runs in a process
+    of its own, within limits of time and memory, and is shown the inputs only. That contains accidents; hostile code
+    belongs in a container.
 
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
       qpibench evaluate tikhonov --release paper.h5 --limit 500 -o tikhonov.json
+      qpibench evaluate runs/two_step --release paper.h5 --view raster -o two_step.json
     """
     from qpibench.evaluation.entries import find_entry
     from qpibench.release import open_release
 
-    keep_apart([output, report, predictions], [release_path, find_entry(model).path])
+    keep_apart([output, report, predictions], [release_path, *find_entry(model).files])
     with tempfile.TemporaryDirectory(prefix="qpibench-") as folder, open_release(release_path) as release:
         answers = predictions or Path(folder) / "predictions.h5"
         outcome = run_model(model, release, answers, request)

@@ -22,6 +22,7 @@ SUMMARIES = {
     "export-csv": "Write a kernel and its images as a CSV file.",
     "new": "Write a model to start from.",
     "check": "Test in seconds whether a model keeps its contract.",
+    "train": "Train an entry.",
     "evaluate": "Let a model predict, and score it.",
     "predict": "Let a model predict, and keep what it answers.",
     "score": "Score a predictions file.",

@@ -20,7 +20,7 @@ from qpibench.cli.options import keep_apart, model_options, output_option, relea
 def command(*, model: str, release_path: Path, output: Path, **request: Any) -> Answer:
     """Let MODEL predict the kernels of a release's test images, in a process of its own.
 
-    MODEL is a file, FILE.py:NAME, or the name of an entry such as tikhonov.
+    MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train.
 
       qpibench predict my_model.py --release mini.h5 -o predictions.h5
       qpibench predict tikhonov --release mini.h5 --task ood --limit 10 -o predictions.h5
@@ -28,7 +28,7 @@ def command(*, model: str, release_path: Path, output: Path, **request: Any) -> 
     from qpibench.evaluation.entries import find_entry
     from qpibench.release import open_release
 
-    keep_apart([output], [release_path, find_entry(model).path])
+    keep_apart([output], [release_path, *find_entry(model).files])
     with open_release(release_path) as release:
         outcome = run_model(model, release, output, request)
     record = outcome.record

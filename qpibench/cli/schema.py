@@ -11,14 +11,15 @@ from qpibench.cli.options import subcommand
 
 
 @subcommand("schema")
-@click.argument("what", type=click.Choice(["result", "comparison"]))
+@click.argument("what", type=click.Choice(["result", "comparison", "run"]))
 def command(*, what: str) -> Answer:
-    """Print the JSON Schema of a result file, or of what compare prints with --json.
+    """Print the JSON Schema of a result file, of what compare prints with --json, or of a run folder's run.json.
 
     qpibench schema result > result.schema.json
     """
     from qpibench.evaluation.paired import comparison_schema
     from qpibench.evaluation.result import result_schema
+    from qpibench.evaluation.run_record import run_schema
 
-    schema = {"result": result_schema, "comparison": comparison_schema}[what]()
+    schema = {"result": result_schema, "comparison": comparison_schema, "run": run_schema}[what]()
     return Answer(text=json.dumps(schema, indent=2), fields=schema)

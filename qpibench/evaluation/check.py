@@ -51,7 +51,7 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4) 
     Parameters
     ----------
     model
-        A file, ``FILE.py:NAME``, or the name of an entry.
+        A file, ``FILE.py:NAME``, the name of an entry, or a run folder.
     time_limit_s
         Wall-clock limit in s of fit and of every batch.
     memory_limit_gib

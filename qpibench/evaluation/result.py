@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.run_record import SourceRecord
+from qpibench.evaluation.run_record import JsonObject, SourceRecord
 from qpibench.evaluation.whole_file import write_whole
 from qpibench.specs import Grid
 from qpibench.specs.load import explain
@@ -144,7 +144,7 @@ class TrainingRecord(_Closed):
 
     recipe: Text | None = Field(description="Name of the recipe; null if the entry has none.")
     preset: Text | None = Field(description="Name of the architecture; null if the entry has none.")
-    options: dict[str, JsonValue] = Field(description="What was set beyond recipe and preset, by name.")
+    options: JsonObject = Field(description="What was set beyond recipe and preset, by name.")
     seed: Count = Field(description="Seed of weights, order and draws.")
     source: SourceRecord = Field(description="The training images.")
     steps_done: Count = Field(description="Steps that were done.")

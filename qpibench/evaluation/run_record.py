@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema, model_validator
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.specs.load import explain
@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
+JsonObject = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object"})]
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,11 @@ class RunRecord(_Closed):
     git_commit: Text | None = Field(
         description="Commit of the entry's repository, '-dirty' if files differed from it; null outside of git."
     )
-    config: dict[str, JsonValue] = Field(
+    config: JsonObject = Field(
         description="All that the entry resolved. Its members recipe, preset (a name, or an object with a name) and"
         " map_mode mean what they say; the others are the entry's own."
     )
-    options: dict[str, JsonValue] = Field(default={}, description="What was set beyond recipe and preset, by name.")
+    options: JsonObject = Field(default={}, description="What was set beyond recipe and preset, by name.")
     seed: Count = Field(description="Seed of weights, order and draws.")
     source: SourceRecord = Field(description="The training images.")
     steps_stated: Annotated[int, Field(ge=1)] = Field(description="Steps of the recipe, all stages together.")

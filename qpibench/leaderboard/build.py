@@ -14,7 +14,7 @@ from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.standings import Standing, Track, standings
 
-SITE_SCHEMA_VERSION = 1
+SITE_SCHEMA_VERSION = 2
 """Version of the layout of leaderboard.json."""
 
 
@@ -118,6 +118,7 @@ def _json(tracks: Mapping[Track, Sequence[Standing]], files: Sequence[str]) -> s
 
 
 def _row(standing: Standing) -> dict[str, Any]:
+    training = standing.result.model.training
     return {
         "rank": standing.rank,
         "tied": standing.tied,
@@ -127,6 +128,7 @@ def _row(standing: Standing) -> dict[str, Any]:
         "needs": list(standing.result.model.needs),
         "knows": list(standing.result.model.knows),
         "trained_on": list(standing.result.model.trained_on),
+        "training": None if training is None else training.model_dump(mode="json"),
         "marks": list(standing.marks),
         "n_failed": standing.task.n_failed,
         "metrics": standing.task.metrics.model_dump(mode="json"),

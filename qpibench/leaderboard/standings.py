@@ -85,16 +85,26 @@ class Standing:
     def marks(self) -> tuple[str, ...]:
         """Reservations about the score.
 
-        ``oracle``: it was shown the truth; ``subset``; ``failed``: the entry stopped; ``partial``: images unanswered.
+        ``oracle``: it was shown the truth; ``subset``; ``failed``: the entry stopped; ``unanswered``: images are;
+        ``partial``: it was trained for a part of the steps that its recipe states, see :attr:`trained_percent`.
         """
         failed = self.result.status == "failed"
         marks = {
             "oracle": _is_oracle(self.result),
             "subset": self.task.subset,
             "failed": failed,
-            "partial": not failed and self.task.n_failed > 0,
+            "unanswered": not failed and self.task.n_failed > 0,
+            "partial": self.trained_percent is not None and self.trained_percent < 100,
         }
         return tuple(mark for mark, applies in marks.items() if applies)
+
+    @property
+    def trained_percent(self) -> int | None:
+        """Share of the stated training steps that was done, rounded up, 100 for all only; None if untrained."""
+        training = self.result.model.training
+        if training is None:
+            return None
+        return 100 if training.fraction == 1 else min(99, -(-100 * training.steps_done // training.steps_stated))
 
     @property
     def seconds_per_image(self) -> float | None:

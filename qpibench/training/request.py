@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,26 @@ from qpibench.specs import ReleaseSpec, spec_from_json
 
 Precision = Literal["auto", "no", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16")
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Options from texts ``"name=value"``; values are in TOML syntax, and what is none is a text.
+
+    Raises
+    ------
+    UsageError
+        If a text is not of this form.
+    """
+    options = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise UsageError(f"Option '{text}' is not of the form name=value, such as batch_size=16.")
+        try:
+            options[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name] = value
+    return options
 
 
 @dataclass(frozen=True, kw_only=True)

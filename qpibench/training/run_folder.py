@@ -70,9 +70,7 @@ def begin_run(
         If writing fails, as on a full disk.
     """
     folder = RunFolder(run.folder)
-    old = load_run(folder.path) if folder.record.exists() else None
-    if old is not None and not run.resume:
-        raise UsageError(f"'{folder.path}' holds a run already; use --resume to continue it, or another folder.")
+    old = former_run(run)
     where = environment()
     record = RunRecord.model_validate(
         {
@@ -107,6 +105,23 @@ def begin_run(
         raise UsageError(f"Run folder '{folder.path}' cannot be made: {error.strerror}.") from None
     _write(folder, record)
     return record
+
+
+def former_run(run: TrainingRun) -> RunRecord | None:
+    """What the run folder holds already.
+
+    Raises
+    ------
+    UsageError
+        If it holds a run and ``run.resume`` is not set.
+    InvalidDataError
+        If its run.json is corrupt.
+    """
+    if not RunFolder(run.folder).record.exists():
+        return None
+    if not run.resume:
+        raise UsageError(f"'{run.folder}' holds a run already; use --resume to continue it, or another folder.")
+    return load_run(run.folder)
 
 
 def update_run(folder: RunFolder | Path, **changes: Any) -> RunRecord:

@@ -74,7 +74,7 @@ def test_marks_tell_subsets_unanswered_images_and_entries_that_stopped(make_resu
         "2": make_result(capped=(0.2, 0.2, 0.2), n_images=10_000, n_failed=3),
         "3": make_result(capped=(0.3, 0.3, 0.3), n_images=10_000, n_failed=3, stopped=True),
     }
-    assert [standing.marks for standing in only_track(results)] == [(), ("partial",), ("failed",)]
+    assert [standing.marks for standing in only_track(results)] == [(), ("unanswered",), ("failed",)]
     assert only_track({"4": make_result(n_images=200)})[0].marks == ("subset",)
 
 

@@ -1,0 +1,133 @@
+"""``qpibench train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from qpibench.cli.answer import Answer, settings
+from qpibench.cli.options import FILE, subcommand
+from qpibench.errors import UsageError
+
+if TYPE_CHECKING:
+    from qpibench.training import RunRecord
+
+
+@subcommand("train")
+@click.argument("entry")
+@click.option("--release", "release_path", type=FILE, metavar="RELEASE", help="Train on this release's training role.")
+@click.option("--stream", metavar="SPEC", help="Train on fresh images of a spec, without end.")
+@click.option("--preset", metavar="NAME", help="Architecture.  [default: the entry's]")
+@click.option("--recipe", metavar="NAME", help="Losses, schedules and all their numbers.  [default: the entry's]")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Change one of them; may be repeated.")
+@click.option(
+    "--pretrained", metavar="NAME", help="Start from these weights: a name on the Hugging Face Hub, or a path."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, order and draws.")
+@click.option("--steps", type=int, metavar="N", help="Steps, all stages together.  [default: those of the recipe]")
+@click.option("--max-minutes", type=float, metavar="M", help="Stop after so long, to be resumed.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "no", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Mixed precision; no means float32.",
+)
+@click.option("--processes", type=int, default=1, show_default=True, metavar="N", help="One for each GPU.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run; without one, start afresh.")
+@click.option("-o", "--output", type=FILE, required=True, metavar="RUN_DIR", help="The run folder; made if missing.")
+def command(
+    *,
+    entry: str,
+    release_path: Path | None,
+    stream: str | None,
+    preset: str | None,
+    recipe: str | None,
+    options: tuple[str, ...],
+    pretrained: str | None,
+    seed: int,
+    steps: int | None,
+    max_minutes: float | None,
+    precision: Literal["auto", "no", "bf16"],
+    processes: int,
+    resume: bool,
+    output: Path,
+) -> Answer:
+    """Train ENTRY, a file with a function train or the name of an entry such as two_step.
+
+      qpibench train two_step --release paper.h5 --preset compact --recipe article -o runs/two_step
+      qpibench train two_step --stream paper --max-minutes 60 -o runs/fresh
+      qpibench train two_step --stream paper --max-minutes 60 -o runs/fresh --resume
+
+    RUN_DIR holds the weights, how they were made, a log, its curves and a checkpoint, and is itself a model:
+
+      qpibench evaluate runs/two_step --release paper.h5 --view raster -o result.json
+
+    Training can be interrupted at any time, by Ctrl-C too, and is continued by --resume.
+    """
+    from qpibench.evaluation.entries import find_code
+    from qpibench.release import open_release
+    from qpibench.specs import load_spec
+    from qpibench.training import TrainingRun
+    from qpibench.training.request import parse_options
+    from qpibench.training.start import train
+
+    if (release_path is None) == (stream is None):
+        raise UsageError("Training needs one source of images; give either --release RELEASE or --stream SPEC.")
+    code = find_code(entry)
+    if release_path is not None:
+        open_release(release_path).close()  # what is wrong with it is better known before torch is imported
+    run = TrainingRun(
+        entry=code.name,
+        entry_path=code.path,
+        folder=output,
+        release_path=release_path,
+        spec=None if stream is None else load_spec(stream),
+        preset=preset,
+        recipe=recipe,
+        options=parse_options(options),
+        pretrained=pretrained,
+        seed=seed,
+        resume=resume,
+        max_seconds=None if max_minutes is None else 60 * max_minutes,
+        steps=steps,
+        precision=precision,
+    )
+    outcome = train(run, processes=processes, quiet=settings().quiet)
+    if outcome.interrupted and outcome.error is None:
+        done = "" if outcome.record is None else f" after {_progress(outcome.record)}"
+        raise KeyboardInterrupt(f"Interrupted{done}; run the same command with --resume added to continue.")
+    record = outcome.record
+    return Answer(
+        text="" if record is None or outcome.error else _text(output, record),
+        fields={"path": str(output)}
+        if record is None
+        else {
+            "path": str(output),
+            "fraction": record.fraction,
+            **record.model_dump(mode="json", exclude={"schema_version"}),
+        },
+        error=outcome.error,
+        traceback=outcome.traceback,
+        exit_code=outcome.exit_code,
+    )
+
+
+def _progress(record: RunRecord) -> str:
+    return f"{record.steps_done:,} of {record.steps_stated:,} steps"
+
+
+def _text(output: Path, record: RunRecord) -> str:
+    best = record.best
+    lines = [
+        f"{output}: {record.entry}, {_progress(record)}"
+        + (" (early stop)" if record.stopped_early else "")
+        + f" in {record.seconds / 3600:.2f} h, {record.status}"
+    ]
+    if best is not None:
+        lines.append(f"best validation error {best.score:.4g} at step {best.step:,} of {best.stage}")
+    if record.status == "stopped":
+        lines.append("Run the same command with --resume added to continue.")
+    return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""Training in a process of its own, seen from outside: started, told to stop, and gone when we are."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
+from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
+from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
+from qpibench.training.request import TrainingRun
+from qpibench.training.run_folder import former_run
+
+_STDERR = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOutcome:
+    """What became of a training run.
+
+    Attributes
+    ----------
+    record
+        What run.json says; None if training ended before it was written.
+    exit_code
+        0 if training ended as it was asked to.
+    error
+        One sentence, if it did not.
+    traceback
+        Where the error comes from; may be empty.
+    interrupted
+        Whether it was told to stop.
+    """
+
+    record: RunRecord | None
+    exit_code: int
+    error: str | None
+    traceback: str
+    interrupted: bool
+
+
+def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> TrainOutcome:
+    """Let an entry train in a process of its own, and wait for it.
+
+    KeyboardInterrupt, which is also what the command line makes of SIGTERM, is passed on: training is told by SIGINT to
+    write a checkpoint and stop. A second one kills it. If this process ends in any other way, so does training.
+
+    Parameters
+    ----------
+    run
+        The request.
+    processes
+        How many processes train together, each on a device of its own where there are several; started by
+        ``torch.distributed.run``, as ``accelerate launch`` does it.
+    quiet
+        Whether what training prints is dropped; else it goes to standard error.
+
+    Raises
+    ------
+    UsageError
+        If the run folder holds a run and ``run.resume`` is not set, or the number of processes is not valid.
+    InvalidDataError
+        If its run.json is corrupt.
+    UnavailableError
+        If several processes are asked for and torch is not installed.
+    """
+    if processes < 1:
+        raise UsageError(f"The number of processes must be 1 or more, found {processes}.")
+    former_run(run)
+    with tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
+        request, failure = Path(folder) / "request.json", Path(folder) / "failure.json"
+        request.write_text(run.to_json())
+        output = subprocess.DEVNULL if quiet else _STDERR
+        process = subprocess.Popen(
+            [*_launcher(processes), "qpibench.training.worker", str(request), str(failure)],
+            env=_environment(processes),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C at the terminal reaches us alone
+        )
+        try:
+            with guard(process.pid, folder):
+                code, interrupted = _wait(process)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return _outcome(run, code, failure, interrupted=interrupted)
+
+
+def _launcher(processes: int) -> list[str]:
+    if processes == 1:
+        return [sys.executable, "-P", "-m"]
+    if importlib.util.find_spec("torch") is None:
+        raise UnavailableError(
+            "Training with several processes needs the package torch, which is not installed; install it with:"
+            ' pip install "qpibench[training]".'
+        )
+    several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    return [sys.executable, "-P", "-m", *several]
+
+
+def _environment(processes: int) -> dict[str, str]:
+    made = with_package(os.environ)
+    if processes > 1:
+        made.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    return made
+
+
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
+    try:
+        return process.wait(), False
+    except KeyboardInterrupt:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+        return process.wait(), True
+
+
+def _outcome(run: TrainingRun, code: int, failure: Path, *, interrupted: bool) -> TrainOutcome:
+    record, error, trace = None, None, ""
+    with suppress(QpibenchError):
+        record = load_run(run.folder)
+    try:
+        told = json.loads(failure.read_text())
+        code, error, trace = told["exit_code"], told["message"], told["traceback"]
+    except (OSError, ValueError):  # training ended without a word, or in the middle of one
+        if code and not interrupted:
+            _, how = way_of_death(code)
+            code, error = (
+                QpibenchError.exit_code,
+                f"Training '{run.entry}' stopped: its process {how}.{_remedy(record)}",
+            )
+        elif record is None and not interrupted:
+            code = InvalidDataError.exit_code
+            error = (
+                f"Training '{run.entry}' left no {RunFolder(run.folder).record.name}: its train must call"
+                " qpibench.training.begin_run."
+            )
+    return TrainOutcome(record=record, exit_code=code, error=error, traceback=trace, interrupted=interrupted)
+
+
+def _remedy(record: RunRecord | None) -> str:
+    return "" if record is None else " Run the same command with --resume added to continue from its last checkpoint."

@@ -1,0 +1,113 @@
+"""The process that runs an entry's ``train``: ``python -m qpibench.training.worker REQUEST.json [FAILURE.json]``.
+
+REQUEST.json is what :meth:`TrainingRun.to_json` gives. What goes wrong is told in one sentence, on standard error or,
+if it is named, in FAILURE.json; the exit code is that of the error. Where several processes train together, the first
+to fail is heard.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
+from qpibench.evaluation.entries import shipped_entries
+from qpibench.evaluation.isolation.failure import describe
+from qpibench.evaluation.isolation.loading import InterfaceError, import_file
+from qpibench.training.request import TrainingRun
+
+EXTRA = ("torch", "diffusers", "accelerate", "safetensors", "tensorboard", "sklearn")
+"""Modules of the packages of ``qpibench[training]``."""
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Train, and end the process with the exit code."""
+    request, *failure = (Path(text) for text in sys.argv[1:])
+    place = failure[0] if failure else None
+    sys.argv = sys.argv[:1]
+    try:
+        run = TrainingRun.from_json(request.read_text())
+    except OSError as error:
+        _tell(place, f"The request '{request}' cannot be read: {error.strerror}.", UsageError.exit_code, "")
+    except QpibenchError as error:
+        _tell(place, str(error), error.exit_code, "")
+    try:
+        _train(run)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except QpibenchError as error:
+        _tell(place, str(error), error.exit_code, "")
+    except ImportError as error:
+        if _module(error) not in EXTRA:
+            _tell_of_code(place, run, error)
+        _tell(place, _missing(run.entry, _module(error)), UnavailableError.exit_code, "")
+    except BaseException as error:
+        _tell_of_code(place, run, error)
+
+
+def _train(run: TrainingRun) -> None:
+    train = _find_train(run)
+    if run.entry_path in shipped_entries().values():
+        # Better now than after hours: the loop needs some of them late.
+        for module in EXTRA:
+            if importlib.util.find_spec(module) is None:
+                raise UnavailableError(_missing(run.entry, module))
+    train(run)
+
+
+def _find_train(run: TrainingRun) -> Callable[[TrainingRun], object]:
+    file = run.entry_path.name
+    try:
+        found = getattr(import_file(run.entry_path), "train", None)
+    except InterfaceError as error:
+        raise InvalidDataError(f"{error}.") from None
+    if not callable(found):
+        raise InvalidDataError(f"Entry '{run.entry}' cannot be trained: {file} defines no function train(run).")
+    with suppress(ValueError):  # of a builtin
+        try:
+            inspect.signature(found).bind(run)
+        except TypeError:
+            raise InvalidDataError(f"{file}: train does not take the run alone; write def train(run).") from None
+    return found  # type: ignore[no-any-return]
+
+
+def _module(error: ImportError) -> str:
+    return (error.name or "").partition(".")[0]
+
+
+def _missing(entry: str, module: str) -> str:
+    return (
+        f"Training '{entry}' needs the package {'scikit-learn' if module == 'sklearn' else module}, which is not"
+        ' installed; install it with: pip install "qpibench[training]".'
+    )
+
+
+def _tell_of_code(place: Path | None, run: TrainingRun, error: BaseException) -> NoReturn:
+    if isinstance(error, SystemExit) and not error.code:
+        sys.exit(0)
+    message, trace = describe(error, run.entry_path.parent)
+    _tell(place, f"Training '{run.entry}' failed: {message}.", QpibenchError.exit_code, trace)
+
+
+def _tell(place: Path | None, message: str, exit_code: int, trace: str) -> NoReturn:
+    if place is None:
+        print(f"{trace}Error: {message}", file=sys.stderr)
+    else:
+        with suppress(OSError), open(place, "x", encoding="utf-8") as file:
+            json.dump({"message": message, "exit_code": exit_code, "traceback": trace}, file)
+            file.flush()
+            os.fsync(file.fileno())
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()
