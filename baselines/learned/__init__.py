@@ -4,6 +4,6 @@ from importlib.util import find_spec
 
 from qpibench.errors import UnavailableError
 
-for _package in ("torch", "diffusers", "accelerate", "safetensors"):
+for _package in ("torch", "diffusers", "safetensors"):
     if find_spec(_package) is None:
-        raise UnavailableError(f"The learned entries need the package {_package}: pip install 'qpibench[torch]'.")
+        raise UnavailableError(f'The learned entries need the package {_package}: pip install "qpibench[training]".')

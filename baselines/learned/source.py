@@ -1,49 +1,26 @@
 """Where training batches come from: a release file or an endless stream of fresh draws, behind one interface.
 
-A batch is a pure function of the source's seed and of the step, so a run that stopped after step k goes on with step k
-as if nothing had happened. With several processes each gets its own rows of the same batch.
+A batch is a pure function of the run's seed and of the step, so a run that stopped after step k goes on with step k as
+if nothing had happened. With several processes each gets its own rows of the same batch.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
-from typing import Any, Literal, Protocol
+from collections.abc import Generator, Sequence
+from typing import Literal, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from learned.batches import Batch
+from learned.release_source import RELEASE_FIELDS, ReleaseSource
+from learned.stream_source import StreamSource
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
-from qpibench.errors import UnavailableError, UsageError
+from qpibench.errors import UsageError
 from qpibench.physics.activation import MAP_MODES
-from qpibench.release import Release, open_release
-from qpibench.specs import Grid, ReleaseSpec
-from qpibench.synthesis.rasterise import activation_maps
-from qpibench.synthesis.stream import ahead, fresh_batches, processors
-from qpibench.tasks.subset import stratified_order
+from qpibench.release import open_release
+from qpibench.specs import Grid
 from qpibench.training import SourceRecord, TrainingRun
 
-VALIDATION_IMAGES = 512
-VALIDATION_BATCH = 64
-
-RELEASE_FIELDS = (
-    *("image", "kernel", "activation_map", "position_nm", "n_scatterers"),
-    *("fold", "phi1", "B", "phi2", "C", "kernel_index", "index"),
-)
-"""Fields of a batch; shapes and types are those of :data:`qpibench.synthesis.stream.FIELDS`."""
-
-SEED_LIMIT = 2**20
-"""Seeds of runs on a stream: each has a part of the endless sequence of images for itself."""
-
-_IMAGES_PER_SEED = 2**41
-_FIRST_VALIDATION_IMAGE = 2**62
-
-Batch = dict[str, Tensor]
+__all__ = ["RELEASE_FIELDS", "Batch", "ReleaseSource", "Source", "StreamSource", "open_source"]
 
 
 class Source(Protocol):
@@ -70,7 +47,7 @@ class Source(Protocol):
     def batch(self, step: int) -> Batch:
         """The batch of a step, this process's rows of it; any step, in any order, from any thread."""
 
-    def ahead(self, start: int) -> Iterator[Batch]:
+    def ahead(self, start: int) -> Generator[Batch, None, None]:
         """Batches without end from a step on, prepared in the background; close() ends it."""
 
     def validation(self) -> Sequence[Batch]:
@@ -122,7 +99,9 @@ def open_source(
     per_kernel = 1 if unit == "kernel" else images_per_kernel
     if per_kernel is not None and per_kernel < 1:
         raise UsageError(f"images_per_kernel must be 1 or more, found {per_kernel}.")
-    part = _Part.of_this_process(batch_size)
+    options = {"seed": run.seed, "fields": tuple(fields), "batch_size": batch_size, "images_per_kernel": per_kernel}
     if run.spec is not None:
-        return StreamSource(run.spec, run.seed, tuple(fields), batch_size, map_mode, per_kernel, part)
-    return ReleaseSource(open_release(run.release_path), run.seed, tuple(fields), batch_size, map_mode, per_kernel, part)
+        return StreamSource(run.spec, map_mode=map_mode, **options)
+    if run.release_path is None:
+        raise UsageError("Training needs one source of images: either a release or the spec of a stream.")
+    return ReleaseSource(open_release(run.release_path), map_mode=map_mode, **options)

@@ -1,0 +1,41 @@
+"""Batches, the rows of them that are a process's own, and their preparation in the background."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Generator
+
+import torch
+from torch import Tensor
+
+from qpibench.errors import UsageError
+from qpibench.synthesis.stream import ahead
+
+Batch = dict[str, Tensor]
+"""Fields by name; the first axis of every tensor is the batch."""
+
+VALIDATION_IMAGES = 512
+VALIDATION_BATCH = 32
+
+
+def batches_ahead(batch: Callable[[int], Batch], start: int, *, threads: int = 1) -> Generator[Batch, None, None]:
+    """Batches of the steps from ``start`` on, without end; ``threads + 1`` are being prepared or wait.
+
+    Where there is a GPU they wait in pinned memory, from which they are copied while it works.
+    """
+    return ahead(_pinned(batch) if torch.cuda.is_available() else batch, itertools.count(start), threads=threads)
+
+
+def _pinned(batch: Callable[[int], Batch]) -> Callable[[int], Batch]:
+    return lambda step: {field: tensor.pin_memory() for field, tensor in batch(step).items()}
+
+
+def rows_of_this_process(batch_size: int) -> slice:
+    """Rows of a batch that are this process's, by what `accelerate launch` says of itself."""
+    count, place = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
+    if batch_size % count:
+        raise UsageError(
+            f"A batch of {batch_size} cannot be shared among {count} processes; use a multiple of {count}."
+        )
+    return slice(place * batch_size // count, (place + 1) * batch_size // count)

@@ -1,0 +1,135 @@
+"""Batches from the training role of a release, in an order that every epoch draws anew."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qpibench.errors import UsageError
+from qpibench.release import Release
+from qpibench.synthesis.rasterise import activation_maps
+from qpibench.tasks.subset import stratified_order
+from qpibench.training import SourceRecord
+
+RELEASE_FIELDS = (
+    *("image", "kernel", "activation_map", "position_nm", "n_scatterers"),
+    *("fold", "phi1", "B", "phi2", "C", "kernel_index", "index"),
+)
+"""Fields of a batch; shapes and types are those of :data:`qpibench.synthesis.stream.FIELDS`."""
+
+
+class ReleaseSource:
+    """See :class:`learned.source.Source`; the parameters are those of :func:`learned.source.open_source`."""
+
+    def __init__(
+        self,
+        release: Release,
+        *,
+        seed: int,
+        fields: tuple[str, ...],
+        batch_size: int,
+        map_mode: str,
+        images_per_kernel: int | None,
+    ) -> None:
+        unknown = [field for field in fields if field not in RELEASE_FIELDS]
+        if unknown:
+            known = ", ".join(RELEASE_FIELDS)
+            raise UsageError(f"A batch of a release has no field '{unknown[0]}'; choose among {known}.")
+        self._release, self._fields, self._map_mode, self._seed = release, fields, map_mode, seed
+        self.batch_size, self.grid = batch_size, release.grid
+        self._part = rows_of_this_process(batch_size)
+        self.record = SourceRecord(
+            kind="release",
+            name=release.name,
+            spec_sha256=release.spec.sha256,
+            content_sha256=release.content_sha256,
+        )
+        self._train, self._validation = (
+            _at_most(images_per_kernel, _role(release, role), release) for role in ("train", "validation")
+        )
+        self.steps_per_epoch = -(-len(self._train) // batch_size)
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+
+    def batch(self, step: int) -> Batch:
+        start = step * self.batch_size
+        epochs = range(start // len(self._train), -(-(start + self.batch_size) // len(self._train)))
+        order = np.concatenate([self._order(epoch) for epoch in epochs])
+        first = start - epochs[0] * len(self._train)
+        return self._read(self._train[order[first : first + self.batch_size][self._part]])
+
+    def ahead(self, start: int) -> Generator[Batch, None, None]:
+        return batches_ahead(self.batch, start)
+
+    def validation(self) -> Sequence[Batch]:
+        return self._validation_batches
+
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        kernel = np.unique(self._release.observation_kernel[self._train])
+        images, folds = self._release.kernels.image[kernel], self._release.kernels.fold[kernel]
+        return torch.from_numpy(images), torch.from_numpy(folds.astype(np.int64))
+
+    @cached_property
+    def _validation_batches(self) -> Sequence[Batch]:
+        chosen = self._validation[:VALIDATION_IMAGES]
+        return [self._read(chosen[at : at + VALIDATION_BATCH]) for at in range(0, len(chosen), VALIDATION_BATCH)]
+
+    def _draw_order(self, epoch: int) -> NDArray[np.intp]:
+        # Raw words of Philox are fixed for good; what NumPy makes of them in permutation() may change.
+        words = np.random.Philox(key=np.array([self._seed, epoch], dtype=np.uint64)).random_raw(len(self._train))
+        return np.argsort(words, kind="stable")
+
+    def _read(self, rows: NDArray[np.int32]) -> Batch:
+        return {field: torch.from_numpy(self._field(field, rows)) for field in self._fields}
+
+    def _field(self, field: str, rows: NDArray[np.int32]) -> NDArray[Any]:
+        release = self._release
+        match field:
+            case "index":
+                return rows.astype(np.int64)
+            case "kernel_index":
+                return release.observation_kernel[rows].astype(np.int64)
+            case "fold":
+                return release.kernels.fold[release.observation_kernel[rows]].astype(np.int64)
+            case "kernel":
+                return release.kernels.image[release.observation_kernel[rows]]
+            case "phi1" | "B" | "phi2" | "C":
+                return getattr(release.kernels, field)[release.observation_kernel[rows]]
+            case "activation_map":
+                marks = np.empty((len(rows), *self.grid.shape), np.float32)
+                count, position = release.take("n_scatterers", rows), release.take("position_nm", rows)
+                paper = self._map_mode == "paper"
+                activation_maps(paper, self.grid.size_x_nm, self.grid.size_y_nm, count, position, marks)
+                return marks
+            case "n_scatterers":
+                return release.take(field, rows).astype(np.int64)
+            case _:
+                return release.take(field, rows)
+
+
+def _role(release: Release, role: str) -> NDArray[np.int32]:
+    """Images of a role, ordered such that every kernel is shown before one is shown twice."""
+    rows = release.split("id", role)
+    if not len(rows):
+        raise UsageError(
+            f"Release '{release.name}' has no image in the role {role} of the task 'id'; training needs it."
+        )
+    return stratified_order(rows, release.observation_kernel[rows], f"{release.content_sha256}/id/{role}")
+
+
+def _at_most(count: int | None, rows: NDArray[np.int32], release: Release) -> NDArray[np.int32]:
+    """The first ``count`` images of each kernel, in the order that they have."""
+    if count is None:
+        return rows
+    kernel = release.observation_kernel[rows]
+    by_kernel = np.argsort(kernel, kind="stable")
+    grouped = kernel[by_kernel]
+    place = np.empty(len(rows), np.int64)
+    place[by_kernel] = np.arange(len(rows)) - np.searchsorted(grouped, grouped)
+    return rows[place < count]

@@ -1,0 +1,90 @@
+"""Batches of fresh draws of a spec, in the training domain of its seed, which no test image is drawn in."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Generator, Sequence
+from functools import cached_property
+
+import torch
+from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from qpibench.errors import UnavailableError, UsageError
+from qpibench.specs import ReleaseSpec
+from qpibench.synthesis import get_backend
+from qpibench.synthesis.stream import fresh_batches, processors
+from qpibench.training import SourceRecord
+
+SEED_LIMIT = 2**20
+"""Seeds of runs on a stream: each has a part of the endless sequence of images for itself."""
+
+_IMAGES_PER_SEED = 2**41
+_FIRST_VALIDATION_IMAGE = 2**62
+
+
+class StreamSource:
+    """Fresh draws of a spec in the training domain, made on the GPU where there is one for this process alone."""
+
+    def __init__(
+        self,
+        spec: ReleaseSpec,
+        *,
+        seed: int,
+        fields: tuple[str, ...],
+        batch_size: int,
+        map_mode: str,
+        images_per_kernel: int | None,
+    ) -> None:
+        if seed >= SEED_LIMIT:
+            raise UsageError(f"Training on a stream takes a seed below {SEED_LIMIT:,}, found {seed}.")
+        self.batch_size, self.grid = batch_size, spec.grid
+        part = rows_of_this_process(batch_size)
+        size = part.stop - part.start
+        device = _stream_device(alone=size == batch_size)
+        options = {"fields": fields, "map_mode": map_mode}
+        self._fresh = fresh_batches(spec, device=device, batch_size=size, **options)
+        self._held_out = fresh_batches(spec, device="cpu", batch_size=VALIDATION_BATCH, **options)
+        # In batches of this process's size: a step of all processes is batch_size // size of them.
+        self._parts, self._part = batch_size // size, part.start // size
+        self._first_step = seed * _IMAGES_PER_SEED // batch_size
+        self._on_gpu = device == "cuda"
+        self.record = SourceRecord(kind="stream", name=spec.name, spec_sha256=spec.sha256, content_sha256=None)
+        splits, kernels = spec.splits, spec.kernels.count * (1 - spec.splits.ood_kernels)
+        each = spec.observations_per_kernel * (1 - splits.id_test) * (1 - splits.validation)
+        images = round(kernels * min(each, images_per_kernel or each))
+        self.steps_per_epoch = max(1, -(-images // batch_size))
+
+    def batch(self, step: int) -> Batch:
+        arrays = self._fresh((self._first_step + step) * self._parts + self._part)
+        return {field: from_dlpack(array) for field, array in arrays.items()}
+
+    def ahead(self, start: int) -> Generator[Batch, None, None]:
+        if self._on_gpu:  # which works ahead by itself
+            return (self.batch(step) for step in itertools.count(start))
+        return batches_ahead(self.batch, start, threads=max(1, processors() - 1) if torch.cuda.is_available() else 1)
+
+    def validation(self) -> Sequence[Batch]:
+        return self._validation_batches
+
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        raise UsageError("A stream has no fixed set of kernels; train on a release: --release FILE.")
+
+    @cached_property
+    def _validation_batches(self) -> Sequence[Batch]:
+        first = _FIRST_VALIDATION_IMAGE // VALIDATION_BATCH
+        made = (self._held_out(first + place) for place in range(VALIDATION_IMAGES // VALIDATION_BATCH))
+        return [{field: from_dlpack(array) for field, array in arrays.items()} for arrays in made]
+
+
+def _stream_device(*, alone: bool) -> str:
+    if not (alone and torch.cuda.is_available()):
+        return "cpu"
+    try:
+        get_backend("cuda")
+    except UnavailableError as error:
+        print(f"Training images are made on the CPU: {error}", file=sys.stderr)
+        return "cpu"
+    return "cuda"
