@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from qpibench.errors import QpibenchError
+
 PACKAGES = ("numpy", "numba", "h5py", "scipy", "scikit-image", "matplotlib", "pydantic", "psutil", "click", "jinja2")
 ROOM = 2**30
 """Bytes of disk space that the release `paper` and its predictions fit into."""
@@ -42,20 +44,24 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything that qpibench needs or can use."""
-    return [
+    """Look at everything that qpibench needs or can use; at nothing else while a package that it needs is missing."""
+    findings = [
         Finding(what="Python", found=f"{platform.python_version()} at {sys.executable}"),
-        *map(_package, ("qpibench", *PACKAGES)),
         Finding(what="platform", found=platform.platform()),
+        *map(_package, ("qpibench", *PACKAGES)),
+    ]
+    if any(finding.required and finding.advice for finding in findings):
+        return findings
+    numba_cache = _numba_cache()
+    return [
+        *findings,
         _processor(),
         Finding(what="cores", found=f"{_available_cores()} available of {os.cpu_count()}"),
         _memory(),
         _flush_to_zero(),
-        _numba_cache(),
+        numba_cache,
         _disk_space(Path.cwd()),
-        _torch(),
-        _cuda_driver(),
-        _gpu(),
+        *([] if numba_cache.required else _gpu()),
     ]
 
 
@@ -119,12 +125,17 @@ def _numba_cache() -> Finding:
     except RuntimeError as error:
         return Finding(what=what, found=str(error), advice=advice, required=True)
     folder = Path(str(draw_and_superpose.stats.cache_path))
+    return _cache(what, folder, advice=f"{advice}, or every start compiles anew")
+
+
+def _cache(what: str, folder: Path, *, advice: str) -> Finding:
+    """Whether files can be written to a folder, or where it would be made."""
+    place = next(each for each in (folder, *folder.parents) if os.path.exists(each))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=place):
             return Finding(what=what, found=str(folder))
     except OSError as error:
-        return Finding(what=what, found=f"{folder}: {error.strerror}", advice=f"{advice}, or every start compiles anew")
+        return Finding(what=what, found=f"{folder}: {error.strerror}", advice=advice)
 
 
 def _disk_space(folder: Path) -> Finding:
@@ -136,32 +147,85 @@ def _disk_space(folder: Path) -> Finding:
     )
 
 
-def _torch() -> Finding:
+def _gpu() -> list[Finding]:
+    """All that ``--gpu`` needs; the GPU itself is looked at by loading the CUDA kernels, which may compile them."""
+    from qpibench.synthesis import nvrtc
+    from qpibench.synthesis.cuda import RUN_BYTES, CudaBackend
+    from qpibench.synthesis.device import Device, NoGpuError, cupy_cache_folder
+
+    driver = _cuda_version()
+    device: Device | None = None
+    try:
+        device = CudaBackend().device
+    except NoGpuError as error:
+        gpu = Finding(what="GPU", found=f"cannot be used: {error.reason}", advice=f"for --gpu only: {error.remedy}")
+    except QpibenchError as error:
+        gpu = Finding(what="GPU", found=f"cannot be used: {error}", advice="for --gpu only")
+    else:
+        taken = device.free < 4 * RUN_BYTES
+        gpu = Finding(
+            what="GPU",
+            found=f"{device.name}, {device.free / 2**30:.1f} GiB free of {device.memory / 2**30:.1f} GiB",
+            advice="end what else uses it or name another in CUDA_VISIBLE_DEVICES" if taken else "",
+        )
+    try:
+        compiler = nvrtc.find_nvrtc(newest_major=driver[0] if driver else None)
+        found = Finding(what="NVRTC", found=f"{'.'.join(map(str, compiler.version))} at {compiler.path}")
+    except NoGpuError as error:
+        found = Finding(what="NVRTC", found=error.reason, advice=f"for --gpu only: {error.remedy}")
+    writable = "to a folder that can be written to"
+    return [
+        _torch(beside_gpu=device is not None),
+        _driver(driver),
+        _cupy(),
+        _cache("CuPy cache", cupy_cache_folder(), advice=f"for --gpu only: set CUPY_CACHE_DIR {writable}"),
+        found,
+        _cache(
+            "CUDA kernel cache",
+            nvrtc.cache_folder(),
+            advice=f"for --gpu only: set QPIBENCH_CACHE_DIR {writable}, or every start compiles anew",
+        ),
+        gpu,
+    ]
+
+
+def _torch(*, beside_gpu: bool) -> Finding:
     try:
         import torch
     except Exception as error:  # a library that the wheel needs may be missing
         missing = isinstance(error, ModuleNotFoundError)
         found = "not installed" if missing else f"cannot be imported: {' '.join(str(error).split())}"
         return Finding(what="torch", found=found, advice="for networks only: pip install 'qpibench[torch]'")
+    has_cuda = torch.cuda.is_available()
     return Finding(
-        what="torch", found=f"{torch.__version__}, {'with' if torch.cuda.is_available() else 'without'} CUDA"
+        what="torch",
+        found=f"{torch.__version__}, {'with' if has_cuda else 'without'} CUDA",
+        advice="for qpibench.stream on the GPU: install PyTorch with CUDA" if beside_gpu and not has_cuda else "",
     )
 
 
-def _cuda_driver() -> Finding:
+def _cuda_version() -> tuple[int, int] | None:
+    """The newest version of CUDA that the driver supports, by the driver itself; None without one."""
     version = ctypes.c_int()
     try:
         ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
     except OSError:
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def _driver(version: tuple[int, int] | None) -> Finding:
+    if version is None:
         return Finding(what="CUDA driver", found="not installed", advice="for --gpu only: install the GPU's driver")
-    return Finding(what="CUDA driver", found=f"supports CUDA {version.value // 1000}.{version.value % 1000 // 10}")
+    return Finding(what="CUDA driver", found=f"supports CUDA {version[0]}.{version[1]}")
 
 
-def _gpu() -> Finding:
-    from qpibench.synthesis.device import NoGpuError, find_device
+def _cupy() -> Finding:
+    from qpibench.synthesis.device import NoGpuError, cupy_wheels, require_one_cupy
 
+    found = ", ".join(cupy_wheels()) or "not installed"
     try:
-        device = find_device()
+        require_one_cupy()
     except NoGpuError as error:
-        return Finding(what="GPU", found=f"cannot be used: {error.reason}", advice=f"for --gpu only: {error.remedy}")
-    return Finding(what="GPU", found=f"{device.name}, {device.memory / 2**30:.0f} GiB")
+        return Finding(what="CuPy", found=found, advice=f"for --gpu only: {error.remedy}")
+    return Finding(what="CuPy", found=found)

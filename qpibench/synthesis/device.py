@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from qpibench.errors import UnavailableError
 
@@ -37,8 +38,8 @@ class Device:
         What its maker calls it.
     capability
         Compute capability, such as 90.
-    memory
-        Its memory in bytes.
+    memory, free
+        Its memory in bytes, and what of it nobody used when it was looked at.
     cuda
         The newest version of CUDA that its driver supports, such as (13, 0).
     """
@@ -46,6 +47,7 @@ class Device:
     name: str
     capability: int
     memory: int
+    free: int
     cuda: tuple[int, int]
 
 
@@ -58,7 +60,7 @@ def find_device() -> Device:
         If there is none that works: no CuPy or two of them, no driver or one too old for CuPy, no device, or a device
         that does not answer.
     """
-    _require_one_cupy()
+    require_one_cupy()
     try:
         import cupy
     except Exception as error:
@@ -74,7 +76,7 @@ def find_device() -> Device:
         if not runtime.getDeviceCount():
             raise NoGpuError("the driver finds no device", _look_for_device())
         properties = runtime.getDeviceProperties(0)
-        _, memory = cupy.cuda.Device(0).mem_info  # the first call that needs the device itself
+        free, memory = cupy.cuda.Device(0).mem_info  # the first call that needs the device itself
     except NoGpuError:
         raise
     except Exception as error:
@@ -83,17 +85,30 @@ def find_device() -> Device:
         name=properties["name"].decode(),
         capability=10 * properties["major"] + properties["minor"],
         memory=memory,
+        free=free,
         cuda=(driver // 1000, driver % 1000 // 10),
     )
 
 
-def _require_one_cupy() -> None:
-    installed = []
+def cupy_wheels() -> tuple[str, ...]:
+    """The wheels of CuPy that are installed, with their versions; more than one overwrite each other."""
+    found = []
     for wheel in _WHEELS:
         try:
-            installed.append(f"{wheel} {metadata.version(wheel)}")
+            found.append(f"{wheel} {metadata.version(wheel)}")
         except metadata.PackageNotFoundError:
             continue
+    return tuple(found)
+
+
+def cupy_cache_folder() -> Path:
+    """Folder of what CuPy compiles; CuPy cannot be imported where it can be neither found nor made."""
+    return Path(os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache"))
+
+
+def require_one_cupy() -> None:
+    """Raise NoGpuError if there is no wheel of CuPy, or more than one."""
+    installed = cupy_wheels()
     if not installed:
         raise NoGpuError("CuPy is not installed", _install(None))
     if len(installed) > 1:
