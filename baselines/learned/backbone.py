@@ -31,8 +31,6 @@ DEFAULT_PRESET = "compact"
 REDUCTION = 8
 """Pixels of an image along each side of a latent's pixel."""
 
-_PRETRAINED_CHANNELS = 3
-
 
 def build_autoencoder(preset: str, *, in_channels: int, pretrained: str | None = None) -> AutoencoderKL:
     """Make an autoencoder from images of some channels to images of one.
@@ -80,10 +78,10 @@ def adapt_channels(weights: Mapping[str, Tensor], in_channels: int) -> dict[str,
     is the mean of the three. Random outermost layers around pretrained ones make the loss NaN in the first epoch.
     """
     adapted = dict(weights)
-    first = adapted["encoder.conv_in.weight"]
-    mean = first.mean(dim=1, keepdim=True) * (first.shape[1] / in_channels)
-    adapted["encoder.conv_in.weight"] = mean.repeat(1, in_channels, 1, 1)
-    for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
+    for name in adapted.keys() & {"encoder.conv_in.weight"}:
+        mean = adapted[name].mean(dim=1, keepdim=True) * (adapted[name].shape[1] / in_channels)
+        adapted[name] = mean.repeat(1, in_channels, 1, 1)
+    for name in adapted.keys() & {"decoder.conv_out.weight", "decoder.conv_out.bias"}:
         adapted[name] = adapted[name].mean(dim=0, keepdim=True)
     return adapted
 

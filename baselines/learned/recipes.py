@@ -1,6 +1,6 @@
 """The two recipes of both published methods, with every number that they use and where it is from.
 
-``article`` follows the text of arXiv 2506.05325 (version 1) and its equations 1 to 6; ``code`` follows what the code that
+``article`` follows the text of arXiv 2506.05325 (version 1), equations 2 to 6; ``code`` follows what the code that
 its authors published does (github.com/QPI-Dataset/QPI-Dataset-100kernels), which differs. ``docs/methods.md`` sets the
 two side by side. Every number can be set on the command line by its name here: ``--set symmetry_weight=0``.
 
