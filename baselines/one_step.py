@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from qpibench.training import TrainingRun
 
 needs = "raster"
-trained_on = "the training role of a release"
 
 
 class Model(KernelExtractor):
@@ -45,7 +44,7 @@ def train(run: TrainingRun) -> None:
     check_grid(source.grid)
     config = resolve_config(recipe, run, source.grid)
     torch.manual_seed(run.seed)
-    net = OneStepNet(config["preset"], pretrained=None if run.resume else run.pretrained)
+    net = OneStepNet(config["preset"], pretrained=run.pretrained)
     epoch = source.steps_per_epoch
     stated = recipe.epochs * epoch
 

@@ -29,7 +29,6 @@ from qpibench.release import open_release
 from qpibench.training import TrainingRun
 
 needs = "raster"
-trained_on = "the training role of a release"
 
 
 class Model(KernelExtractor):
@@ -55,7 +54,7 @@ def train(run: TrainingRun) -> None:
     check_grid(observations.grid)
     config = resolve_config(recipe, run, observations.grid)
     torch.manual_seed(run.seed)
-    net = TwoStepNet(config["preset"], pretrained=None if run.resume else run.pretrained)
+    net = TwoStepNet(config["preset"], pretrained=run.pretrained)
     steps = recipe.kernel_epochs * kernels.steps_per_epoch, recipe.alignment_epochs * observations.steps_per_epoch
     budget = share_budget(steps, run.steps, recipe.kernel_share)
 

@@ -54,6 +54,8 @@ class KernelExtractor:
         if record.entry != entry:
             raise UsageError(f"'{folder}' holds a run of {record.entry}, expected one of {entry}.")
         recipe, self._grid = record.config["recipe"], Grid.model_validate(record.config["grid"])
+        kind = "training role of the release" if record.source.kind == "release" else "stream of the spec"
+        self.trained_on = f"{kind} {record.source.name}"
         self.samples: int = recipe["samples"]
         self._map_mode: str = recipe["map_mode"]
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
