@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from learned.autoencoder import Encoder, Posterior, TwoStepNet, check_grid
 from learned.distance import DISTANCES, mean_square, norm
-from learned.extractor import KernelExtractor, shipped_weights
+from learned.extractor import CHUNK, KernelExtractor, shipped_weights
 from learned.loop import Stage, fit
 from learned.observation import add_white_noise, observation_channels
 from learned.recipes import TWO_STEP, TwoStepRecipe, choose_recipe, resolve_config
@@ -36,6 +36,13 @@ class Model(KernelExtractor):
 
     def __init__(self, run_folder: Path | None = None) -> None:
         super().__init__(run_folder or shipped_weights(__file__), "two_step", TwoStepNet)
+
+    @torch.inference_mode()
+    def encode_kernel(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Latents (n, d) of kernels (n, y, x) by the first step's encoder: where the second step should arrive."""
+        parts = torch.from_numpy(kernels).split(CHUNK)
+        means = [self.net.kernel_encoder(min_max(part.to(self.device))[:, None]).mean for part in parts]
+        return torch.cat(means).flatten(1).cpu().numpy()
 
 
 def train(run: TrainingRun) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from learned.autoencoder import OneStepNet, Posterior, TwoStepNet
 from learned.observation import observation_channels
-from learned.scaling import gain_and_offset, min_max, scatterers_of
+from learned.scaling import gain_and_offset, scatterers_of
 from qpibench import Batch, Prediction
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.run_record import RunFolder, load_run
@@ -58,12 +58,12 @@ class KernelExtractor:
         self.trained_on = f"{kind} {record.source.name}"
         self.samples: int = recipe["samples"]
         self._map_mode: str = recipe["map_mode"]
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         # Rounding to 10 bits would depend on how the images are batched.
         torch.backends.cudnn.allow_tf32 = False
-        self._net = net(record.config["preset"])
-        _load(self._net, RunFolder(folder).weights)
-        self._net.eval().to(self._device)
+        self.net = net(record.config["preset"])
+        _load(self.net, RunFolder(folder).weights)
+        self.net.eval().to(self.device)
 
     def predict(self, batch: Batch) -> Prediction:
         """Estimate the kernels of observations.
@@ -80,43 +80,31 @@ class KernelExtractor:
         if batch.position_nm is not None:
             maps = activation_map(batch.grid, batch.position_nm, mode=self._map_mode)
         scatterers = [scatterers_of(batch, i) for i in range(len(batch))]
-        scaled, spread = self._scaled_kernels(batch.image, maps)
+        scaled, spread, latent = self._scaled_kernels(batch.image, maps)
         fitted = [gain_and_offset(*parts) for parts in zip(scaled, batch.image, scatterers, strict=True)]
         gain, offset = np.array(fitted, dtype=np.float32).reshape(-1, 2, 1, 1).swapaxes(0, 1)
-        return Prediction(kernel=gain * scaled + offset, std=None if spread is None else np.abs(gain) * spread)
-
-    def encode_kernel(self, kernel: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Latents (n, d) of kernels (n, y, x), by the encoder of kernels.
-
-        Raises
-        ------
-        AttributeError
-            If the method has none: the one-step method.
-        """
-        parts = torch.from_numpy(np.asarray(kernel, dtype=np.float32)).split(CHUNK)
-        with torch.inference_mode():
-            means = [self._net.kernel_encoder(min_max(part.to(self._device))[:, None]).mean for part in parts]
-        return torch.cat(means).flatten(1).cpu().numpy()
+        std = None if spread is None else np.abs(gain) * spread
+        return Prediction(kernel=gain * scaled + offset, std=std, latent=latent)
 
     @torch.inference_mode()
     def _scaled_kernels(
         self, image: NDArray[np.float32], maps: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        kernels: list[Tensor] = []
-        spreads: list[Tensor] = []
-        channels = observation_channels(torch.from_numpy(image), torch.from_numpy(maps))
-        for part in channels.split(CHUNK):
-            posterior = self._net.encoder(part.to(self._device))
-            kernels.append(self._net.decoder(posterior.mean).cpu())
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32]]:
+        """Kernels on the scale 0..1, their standard deviations if they are asked for, and their latents (n, d)."""
+        kernels, spreads, latents = [], [], []
+        for part in observation_channels(torch.from_numpy(image), torch.from_numpy(maps)).split(CHUNK):
+            posterior = self.net.encoder(part.to(self.device))
+            kernels.append(self.net.decoder(posterior.mean))
+            latents.append(posterior.mean.flatten(1))
             if self.samples:
-                spreads.append(self._spread(posterior).cpu())
-        return torch.cat(kernels).numpy(), torch.cat(spreads).numpy() if spreads else None
+                spreads.append(self._spread(posterior))
+        return _array(kernels), _array(spreads) if spreads else None, _array(latents)
 
     def _spread(self, posterior: Posterior) -> Tensor:
         generator = torch.Generator().manual_seed(_DRAWS_SEED)
-        draws = torch.randn((self.samples, *posterior.mean.shape[1:]), generator=generator).to(self._device)
+        draws = torch.randn((self.samples, *posterior.mean.shape[1:]), generator=generator).to(self.device)
         std = torch.exp(posterior.log_variance / 2)
-        drawn = [self._net.decoder(posterior.mean + std * draw) for draw in draws]
+        drawn = [self.net.decoder(posterior.mean + std * draw) for draw in draws]
         return torch.stack(drawn).std(dim=0, correction=0)
 
 
@@ -153,6 +141,10 @@ def _load(net: nn.Module, path: Path) -> None:
             f" '{wrong[0]}'."
         )
     net.load_state_dict(weights)
+
+
+def _array(parts: list[Tensor]) -> NDArray[np.float32]:
+    return torch.cat(parts).cpu().numpy()
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
