@@ -18,7 +18,7 @@ from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
-from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record
+from qpibench.evaluation.predictions import DATASETS, FailureRecord, PredictionsWriter, Record
 from qpibench.evaluation.result import ModelRecord, Run
 from qpibench.evaluation.trained import training_record
 from qpibench.physics.activation import MAP_MODES
@@ -237,6 +237,7 @@ class _Predicting:
         self.fit_seconds: float | None = None
         self.task_seconds = dict.fromkeys(index, 0.0)
         self.non_finite = dict.fromkeys(index, 0)
+        self._latent_size: int | None = None
         self.warnings: list[str] = []
 
     def answer_all(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
@@ -274,6 +275,8 @@ class _Predicting:
                 except ModelFailure as failure:  # all images have their answer: this spoils none
                     self.warnings.append(f"Image {image} of task '{task}' asked again, alone: {failure.message}.")
                     return
+        if model.declaration.has_latents:
+            self._encode_kernels(model, writer)
 
     def failed(self, failure: ModelFailure) -> None:
         """Note why the model stopped."""
@@ -292,6 +295,12 @@ class _Predicting:
             answer = _stored(model.predict(batch))
         finally:
             self.task_seconds[task] += time.monotonic() - started
+        size = answer["latent"].shape[1] if "latent" in answer else self._latent_size
+        if self._latent_size not in (None, size):
+            raise ModelFailure(
+                "answer", f"predict returned a latent of {size} values, after {self._latent_size} before"
+            )
+        self._latent_size = size
         self.non_finite[task] += int((~np.isfinite(answer["kernel"]).all(axis=(1, 2))).sum())
         return answer
 
@@ -303,6 +312,21 @@ class _Predicting:
                 f"The answer to image {image} of task '{task}' depends on its batch mates, or on chance: {problem}."
             )
 
+    def _encode_kernels(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
+        kernels = self._release.kernels.image
+        blocks = [kernels[at : at + self._batch_size] for at in range(0, len(kernels), self._batch_size)]
+        try:
+            latents = [model.encode_kernel(block).astype(np.float32) for block in blocks]
+        except ModelFailure as failure:  # the answers are all there: this spoils none
+            self.warnings.append(f"The kernels have no latents: {failure.message}.")
+            return
+        sizes = {part.shape[1] for part in latents} | ({self._latent_size} if self._latent_size else set())
+        if len(sizes) > 1:
+            listed = ", ".join(map(str, sorted(sizes)))
+            self.warnings.append(f"The kernels have no latents: those of images and kernels differ in size, {listed}.")
+            return
+        writer.write_kernel_latents(np.concatenate(latents))
+
     def _view_of(self, rows: NDArray[np.integer]) -> Batch:
         release = self._release
         return view_batch(release.observations(rows), release.grid, view=self.view, map_mode=self._map_mode)
@@ -310,7 +334,7 @@ class _Predicting:
 
 def _stored(answer: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
     with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which is counted
-        return {name: answer[name].astype(np.float32) for name in ("kernel", "kernel_full", "std") if name in answer}
+        return {name: array.astype(np.float32) for name, array in answer.items() if name in DATASETS}
 
 
 def _training_role(release: Release) -> NDArray[np.int32]:

@@ -6,6 +6,8 @@
     /<task>/index         (image) int32             rows of the release
     /<task>/kernel_full   (image, 2y-1, 2x-1) float32   optional
     /<task>/std           (image, y, x) float32     optional
+    /<task>/latent        (image, d) float32        optional: where a latent space has the images
+    /kernels/latent       (kernel, d) float32       optional: where it has the release's kernels
     root attribute        release_sha256            content hash of the release
 
 That is all that a file must have, so anybody can write one. Our own also says in root attributes how it was made:
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
     from qpibench.release import Release
 
 FORMAT_VERSION = 1
+
+DATASETS = ("kernel", "kernel_full", "std", "latent")
+"""What a file can have of an image."""
+
+_KERNELS = "kernels"  # a group that is no task
 
 Rows = slice | NDArray[np.integer]
 
@@ -93,7 +100,7 @@ class Predictions:
 
     def __init__(self, path: Path, file: h5py.File, record: Record | None) -> None:
         self.path, self.record, self._file = path, record, file
-        self.tasks: tuple[str, ...] = tuple(file)
+        self.tasks: tuple[str, ...] = _tasks(file)
 
     def index(self, task: str) -> NDArray[np.int32]:
         """Rows of the release that are answered, (image,) int32."""
@@ -110,6 +117,14 @@ class Predictions:
     def std(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
         """Stated standard deviations of the kernels' pixels, (image, y, x) float32, if the file has them."""
         return self._read(task, "std", rows) if "std" in self._file[task] else None
+
+    def latent(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
+        """Where the model's latent space has the images, (image, d) float32, if the file says so."""
+        return self._read(task, "latent", rows) if "latent" in self._file[task] else None
+
+    def kernel_latent(self) -> NDArray[np.float32] | None:
+        """Where it has the release's kernels, (kernel, d) float32, if the file says so."""
+        return self._read(_KERNELS, "latent", slice(None)) if _KERNELS in self._file else None
 
     def close(self) -> None:
         """Close the file."""
@@ -154,8 +169,9 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
         ) from None
     try:
         record = _check_root(file, path, release)
-        for task in file:
+        for task in _tasks(file):
             _check_task(file, task, path, release, record.limit if record else None)
+        _check_latents(file, path, release)
     except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
         file.close()
         raise InvalidDataError(f"Predictions file '{path}' is damaged: {error}.") from None
@@ -167,7 +183,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
 
 def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
     release_sha256 = file.attrs.get("release_sha256")
-    if release_sha256 is None or not len(file):
+    if release_sha256 is None or not _tasks(file):
         raise InvalidDataError(
             f"'{path}' is not a predictions file: it must have the root attribute release_sha256 and a group for each"
             " task with the datasets kernel and index."
@@ -221,6 +237,22 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit:
     _check_rows(index[:].astype(np.int64), asked.astype(np.int64), where)
 
 
+def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
+    """Latents of images and of kernels must be of one space."""
+    rows = {task: len(file[task]["index"]) for task in _tasks(file)} | {_KERNELS: len(release.kernels)}
+    size = None
+    for group, count in rows.items():
+        if group not in file or (group != _KERNELS and "latent" not in file[group]):
+            continue
+        latent = file[group].get("latent") if isinstance(file[group], h5py.Group) else None
+        where = f"Predictions file '{path}': '{group}/latent'"
+        if not isinstance(latent, h5py.Dataset) or latent.ndim != 2 or latent.dtype.kind != "f":
+            raise InvalidDataError(f"{where} must be floating point of shape ({count}, d).")
+        size = size or latent.shape[1]
+        if latent.shape != (count, size) or not size:
+            raise InvalidDataError(f"{where} must have the shape ({count}, {size or 'd'}), found {latent.shape}.")
+
+
 def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) -> None:
     rows, times = np.unique(index, return_counts=True)
     if (times > 1).any():
@@ -234,6 +266,10 @@ def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) 
             f"{where}: {len(missing)} of {len(asked)} rows are missing, the first is {missing[0]};"
             " an image without an answer is a row of NaN."
         )
+
+
+def _tasks(file: h5py.File) -> tuple[str, ...]:
+    return tuple(name for name in file if name != _KERNELS)
 
 
 def _text(value: Any) -> str:
@@ -268,7 +304,6 @@ class PredictionsWriter:
         self, path: str | Path, *, release_sha256: str, index: Mapping[str, NDArray[np.int32]], grid: Grid
     ) -> None:
         self._path = Path(path)
-        self._shapes = {"kernel": grid.shape, "kernel_full": (2 * grid.ny - 1, 2 * grid.nx - 1), "std": grid.shape}
         try:
             handle, partial = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
         except OSError as error:
@@ -279,12 +314,17 @@ class PredictionsWriter:
         self._file.attrs["release_sha256"] = release_sha256
         for task, rows in index.items():
             self._file.create_group(task)["index"] = rows.astype(np.int32)
-            self._dataset(task, "kernel")
+            self._dataset(task, "kernel", grid.shape)
 
     def write(self, task: str, start: int, answers: Mapping[str, NDArray[np.float32]]) -> None:
         """Write the answers to consecutive images of a task, by the names of the datasets."""
         for name, values in answers.items():
-            self._dataset(task, name)[start : start + len(values)] = values
+            self._dataset(task, name, values.shape[1:])[start : start + len(values)] = values
+        self._check_sink()
+
+    def write_kernel_latents(self, latents: NDArray[np.float32]) -> None:
+        """Write where a latent space has the release's kernels, (kernel, d)."""
+        self._file.create_group(_KERNELS)["latent"] = latents
         self._check_sink()
 
     def finish(self, record: Record) -> None:
@@ -310,11 +350,11 @@ class PredictionsWriter:
         self._sink.close()
         self._partial.unlink(missing_ok=True)
 
-    def _dataset(self, task: str, name: str) -> h5py.Dataset:
+    def _dataset(self, task: str, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+        """The dataset of a task, made when it is first asked for; ``shape`` is that of one image."""
         group = self._file[task]
         if name not in group:
-            shape = (len(group["index"]), *self._shapes[name])
-            group.create_dataset(name, shape=shape, dtype="<f4", fillvalue=np.nan)
+            group.create_dataset(name, shape=(len(group["index"]), *shape), dtype="<f4", fillvalue=np.nan)
         return group[name]
 
     def _check_sink(self) -> None:

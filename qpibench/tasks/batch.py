@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from qpibench.specs import Grid
 
+MAX_LATENT = 4096
+"""Most values of a latent."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -52,9 +55,15 @@ class Prediction:
         (n, y, x) floating, optional: the stated standard deviation of every pixel of ``kernel``.
     species
         (n, scatterer) integer, optional: which kind each scatterer is of.
+    latent
+        (n, d) floating, optional: where the model's latent space has each image, d being the same for all of them and
+        at most :data:`MAX_LATENT`. The report draws it, and the true kernels beside it if the model has a method
+        ``encode_kernel`` that takes (kernel, y, x) float32 and returns (kernel, d); it is called when all images have
+        their answer.
     """
 
     kernel: NDArray[np.floating]
     kernel_full: NDArray[np.floating] | None = None
     std: NDArray[np.floating] | None = None
     species: NDArray[np.integer] | None = None
+    latent: NDArray[np.floating] | None = None

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from qpibench.evaluation.isolation.protocol import Message
 from qpibench.specs import Grid
-from qpibench.tasks.batch import Batch, Prediction
+from qpibench.tasks.batch import MAX_LATENT, Batch, Prediction
 
 _INPUTS = ("image", "activation_map", "position_nm")
-_OUTPUTS = ("kernel", "kernel_full", "std", "species")
+_OUTPUTS = ("kernel", "kernel_full", "std", "species", "latent")
 
 
 class AnswerError(Exception):
@@ -74,13 +74,51 @@ def check_answer(arrays: Mapping[str, NDArray[Any]], batch: Batch) -> None:
         kinds, wanted = ("iu", "integers") if name == "species" else ("f", "float16, float32 or float64")
         if array.dtype.kind not in kinds or array.dtype.itemsize > 8:
             raise AnswerError(f"predict returned a {name} of type {array.dtype}, expected {wanted}")
-        if array.shape != expected.get(name):
+        if name == "latent":
+            _check_latent(array, len(batch), "predict returned a latent")
+        elif array.shape != expected.get(name):
             raise AnswerError(f"predict returned a {name} of shape {array.shape}, expected {expected.get(name)}")
 
 
 def max_answer_bytes(batch: Batch) -> int:
     """Size that an allowed answer cannot exceed."""
     return 8 * sum(int(np.prod(shape)) for shape in _expected_shapes(batch).values())
+
+
+def pack_latents(latents: object, count: int) -> NDArray[Any]:
+    """The array of what encode_kernel returned.
+
+    Raises
+    ------
+    AnswerError
+        If it is not an array of ``count`` latents.
+    """
+    array = _array(latents, "encode_kernel returned", (count, MAX_LATENT))
+    check_latents(array, count)
+    return array
+
+
+def check_latents(array: NDArray[Any], count: int) -> None:
+    """Check the latents of kernels.
+
+    Raises
+    ------
+    AnswerError
+        If they are of a wrong shape or type.
+    """
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise AnswerError(f"encode_kernel returned latents of type {array.dtype}, expected float16, float32 or float64")
+    _check_latent(array, count, "encode_kernel returned latents")
+
+
+def max_latents_bytes(count: int) -> int:
+    """Size that allowed latents of kernels cannot exceed."""
+    return 8 * count * MAX_LATENT
+
+
+def _check_latent(array: NDArray[Any], count: int, what: str) -> None:
+    if array.ndim != 2 or len(array) != count or not 1 <= array.shape[1] <= MAX_LATENT:
+        raise AnswerError(f"{what} of shape {array.shape}, expected ({count}, d) with d from 1 to {MAX_LATENT}")
 
 
 def _expected_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
@@ -91,6 +129,7 @@ def _expected_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
         "kernel_full": (n, 2 * batch.grid.ny - 1, 2 * batch.grid.nx - 1),
         "std": (n, *batch.kernel_grid.shape),
         "species": (n, scatterers),
+        "latent": (n, MAX_LATENT),
     }
 
 

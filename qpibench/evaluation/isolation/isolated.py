@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.entries import Entry, file_sha256
-from qpibench.evaluation.isolation.exchange import AnswerError, check_answer, max_answer_bytes, pack_batch
+from qpibench.evaluation.isolation.exchange import (
+    AnswerError,
+    check_answer,
+    check_latents,
+    max_answer_bytes,
+    max_latents_bytes,
+    pack_batch,
+)
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
 from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
 from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolError
@@ -70,6 +77,7 @@ class Declaration:
     trained_on: tuple[str, ...]
     weights: dict[str, str]
     has_fit: bool
+    has_latents: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +187,22 @@ class IsolatedModel:
         message = self._ask(batch, compare=True)
         changed = message.fields.get("changed")
         return message.arrays, [str(name) for name in changed] if isinstance(changed, list) else []
+
+    def encode_kernel(self, kernels: NDArray[np.float32]) -> NDArray[Any]:
+        """Where the model's latent space has kernels, (kernel, y, x) to (kernel, d).
+
+        They are the truth: nothing may be asked of the model afterwards.
+        """
+        with self._limited("encode_kernel", self._limits.batch_s):
+            self._channel.send("encode", arrays={"kernels": kernels})
+            latents = self._receive(max_bytes=max_latents_bytes(len(kernels))).arrays.get("latents")
+            try:
+                if latents is None:
+                    raise AnswerError("the answer has no latents")
+                check_latents(latents, len(kernels))
+            except AnswerError as error:
+                raise ProtocolError(str(error)) from None
+        return latents
 
     def _ask(self, batch: Batch, *, compare: bool) -> Message:
         fields, arrays = pack_batch(batch)
@@ -293,6 +317,7 @@ def _declaration(fields: dict[str, Any], entry: Entry) -> Declaration:
         trained_on=tuple(texts["trained_on"] or ()),
         weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | entry.weights_sha256(),
         has_fit=bool(fields.get("has_fit")),
+        has_latents=bool(fields.get("has_latents")),
     )
 
 

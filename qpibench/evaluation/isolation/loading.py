@@ -31,6 +31,8 @@ class Model:
         From a batch to kernels.
     fit
         From the training role to nothing, if the model learns.
+    encode_kernel
+        From kernels to their latents, if the model has them.
     place
         Where predict is defined, such as ``my_model.py:12``.
     declared
@@ -39,6 +41,7 @@ class Model:
 
     predict: Callable[[Any], object]
     fit: Callable[[Any], object] | None
+    encode_kernel: Callable[[Any], object] | None
     place: str
     declared: dict[str, Any]
 
@@ -47,9 +50,9 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
     """Import a file and find its model.
 
     It is the function ``predict`` or an instance of the class ``Model``; ``target`` names another function, class,
-    or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` too; to a function belongs the
-    function ``fit`` of its module. A trained model is a class that is called with its run folder. The object or the
-    module may declare
+    or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` and ``encode_kernel`` too; to a
+    function belong the functions of these names of its module. A trained model is a class that is called with its run
+    folder. The object or the module may declare
 
     - ``needs``: the least view it can work with, ``image`` if it does not say;
     - ``knows``: texts, the prior knowledge built into it;
@@ -69,14 +72,20 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
     found = _find(module, path.name, target)
-    if run_folder is not None:
-        found = _with_weights(found, path.name, run_folder)
-    elif isinstance(found, type):
-        found = found()
+    if run_folder is not None or isinstance(found, type):
+        found = _made(found, path.name, run_folder)
     declared = _declarations(found, module)
     predict = _predictor(found, path.name, declared["needs"])
-    fit = getattr(module if inspect.isfunction(found) else found, "fit", None)
-    return Model(predict=predict, fit=fit if callable(fit) else None, place=_place(found, path), declared=declared)
+    fit, encode_kernel = (
+        getattr(module if inspect.isfunction(found) else found, name, None) for name in ("fit", "encode_kernel")
+    )
+    return Model(
+        predict=predict,
+        fit=fit if callable(fit) else None,
+        encode_kernel=encode_kernel if callable(encode_kernel) else None,
+        place=_place(found, path),
+        declared=declared,
+    )
 
 
 def import_file(path: Path) -> ModuleType:
@@ -111,16 +120,24 @@ def _find(module: ModuleType, file: str, target: str | None) -> Any:
     raise InterfaceError(f"{file} defines neither a function 'predict' nor a class 'Model'; write def predict(batch)")
 
 
-def _with_weights(found: Any, file: str, run_folder: Path) -> Any:
+def _made(found: Any, file: str, run_folder: Path | None) -> Any:
+    """An instance of a class, of the weights in a run folder if there is one."""
     name = getattr(found, "__name__", type(found).__name__)
-    wanted = "write class Model with def __init__(self, run_folder=None)"
+    wanted = "write class Model with def __init__(self, run_folder)"
     if not isinstance(found, type):
         raise InterfaceError(f"{file}: '{name}' is no class, so it cannot be given the run folder; {wanted}")
+    given = () if run_folder is None else (run_folder,)
     try:
-        inspect.signature(found).bind(run_folder)
+        inspect.signature(found).bind(*given)
+    except ValueError:  # a class that does not tell
+        pass
     except TypeError:
-        raise InterfaceError(f"{file}: class '{name}' does not take the run folder alone; {wanted}") from None
-    return found(run_folder)
+        if given:
+            raise InterfaceError(f"{file}: class '{name}' does not take the run folder alone; {wanted}") from None
+        raise InterfaceError(
+            f"{file}: class '{name}' has arguments; if it is trained, name its run folder instead of the file"
+        ) from None
+    return found(*given)
 
 
 def _predictor(found: Any, file: str, needs: str | None) -> Callable[[Any], object]:

@@ -1,7 +1,8 @@
 """The process that runs the user's code: ``python -m qpibench.evaluation.isolation.worker READ_FD WRITE_FD PARENT``.
 
 It is told the model's file and, of a trained model, its run folder; then it is given training rows and batches over
-the pipe READ_FD, and answers over WRITE_FD. It is not told which release they are from.
+the pipe READ_FD, and answers over WRITE_FD. It is not told which release they are from. The true kernels come last,
+when nothing is asked of the model any more but where its latent space has them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.isolation.exchange import AnswerError, pack_answer, unpack_batch
+from qpibench.evaluation.isolation.exchange import AnswerError, pack_answer, pack_latents, unpack_batch
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model
 from qpibench.evaluation.isolation.protocol import Channel, Message
@@ -71,7 +72,9 @@ def _load(channel: Channel, path: Path, target: str | None, seed: int, run_folde
         message, traceback = describe(error, path.parent)
         channel.send("failed", {"kind": "import", "message": message, "traceback": traceback})
         return None
-    channel.send("ready", {**model.declared, "has_fit": model.fit is not None})
+    channel.send(
+        "ready", {**model.declared, "has_fit": model.fit is not None, "has_latents": model.encode_kernel is not None}
+    )
     return model
 
 
@@ -81,6 +84,10 @@ def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> No
             assert model.fit is not None
             model.fit(_remote_train(channel, request))
             reply = Message("fitted")
+        elif request.kind == "encode":
+            assert model.encode_kernel is not None
+            kernels = request.arrays["kernels"]
+            reply = Message("encoded", arrays={"latents": pack_latents(model.encode_kernel(kernels), len(kernels))})
         else:
             reply = _answer(model, request)
     except AnswerError as error:
