@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ class CudaBackend:
         import cupyx
 
         self._cupy, self._cupyx = cupy, cupyx
-        self._functions = {name: self._load(nvrtc, capability, name) for name in CUDA_KERNELS}
+        # Whatever device another library has made current: CUDA kernels belong to the one that they were loaded on.
+        with cupy.cuda.Device(0):
+            self._functions = {name: self._load(nvrtc, capability, name) for name in CUDA_KERNELS}
         self._cpu = CpuBackend()
         # While the images of one run travel to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")
@@ -97,11 +100,25 @@ class CudaBackend:
     ) -> dict[str, Any]:
         """Training images ``start`` to ``stop`` as CuPy arrays, made on CuPy's current stream without waiting.
 
+        Their memory is used again in the order of that stream: who uses them on another one calls this in `on_stream`.
+
         See :class:`qpibench.synthesis.contract.Backend`; raises as :meth:`observations`.
         """
-        with _explained_failures("the stream resumes at any step, in a new process"):
+        with _explained_failures("the stream resumes at any step, in a new process"), self._cupy.cuda.Device(0):
             made = self._make(spec, start, stop, domain="training", fields=fields, map_mode=map_mode)
             return {field: made[field] for field in fields}
+
+    @contextmanager
+    def on_stream(self, pointer: int) -> Iterator[None]:
+        """Make CuPy's current stream the one of this address, such as PyTorch's."""
+        stream = self._cupy.cuda.Stream
+        with self._cupy.cuda.Device(0):
+            if hasattr(stream, "from_external"):
+                external = stream.from_external(SimpleNamespace(__cuda_stream__=lambda: (0, pointer)))
+            else:  # before CuPy 14
+                external = self._cupy.cuda.ExternalStream(pointer)
+            with external:
+                yield
 
     def _make(
         self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain, fields: Sequence[str], map_mode: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ except ModuleNotFoundError as error:
 def stream(
     spec: str | Path | ReleaseSpec,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     batch_size: int = 256,
     start: int = 0,
     fields: Sequence[str] = FIELDS,
@@ -43,7 +44,9 @@ def stream(
         Name of a shipped spec, path of a TOML file, or a spec. The number of kernels and of observations per kernel
         mean nothing here, except that the shares of the folds repeat after as many kernels.
     device
-        Where the batches are made and stay: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one.
+        Where the batches are made and stay: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one. The
+        GPU is the first that ``CUDA_VISIBLE_DEVICES`` shows. It makes a batch on PyTorch's current stream, as PyTorch
+        makes its own tensors: ready for what is queued there next, and freed in that order.
     batch_size
         Images in a batch.
     start
@@ -82,7 +85,7 @@ def stream(
     """
     batches = fresh_batches(
         spec,
-        device=device,
+        device=_backend_name(device),
         batch_size=batch_size,
         fields=fields,
         map_mode=map_mode,
@@ -91,6 +94,19 @@ def stream(
     if threads is not None:
         threads = whole_number("threads", threads, 1, 1024)
     return Stream(batches, start=start, threads=threads)
+
+
+def _backend_name(device: str | torch.device) -> str:
+    """The backend whose arrays PyTorch can take on a device."""
+    name = str(device).removesuffix(":0")
+    if name.startswith("cuda:"):
+        raise UsageError(
+            f"A stream cannot be made on '{name}', only on 'cuda', the first GPU that CUDA_VISIBLE_DEVICES shows;"
+            " set that variable to choose another."
+        )
+    if name == "auto" and not torch.cuda.is_available():
+        return "cpu"
+    return name
 
 
 class Stream(IterableDataset[dict[str, torch.Tensor]]):
@@ -102,6 +118,11 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
     """
 
     def __init__(self, batches: FreshBatches, *, start: int = 0, stride: int = 1, threads: int | None = None) -> None:
+        if batches.backend.name != "cpu" and not torch.cuda.is_available():
+            raise UnavailableError(
+                f"PyTorch {torch.__version__} finds no CUDA device for the tensors of a stream on the GPU;"
+                " install PyTorch with CUDA, or use device='cpu' (same values)."
+            )
         self.batches = batches
         self.stride = stride
         self.threads = threads
@@ -128,7 +149,9 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
         """The batch of any step, made at once in this thread; the stream stays where it is."""
-        return _tensors(self.batches(self.batches.check(step)))
+        step = self.batches.check(step)
+        with self._in_order():
+            return _tensors(self.batches(step))
 
     def close(self) -> None:
         """Stop making batches ahead and forget those that wait; the next batch starts it again."""
@@ -149,7 +172,8 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
         if self._waiting is None:
             self._waiting = self._ahead()
         try:
-            batch = _tensors(next(self._waiting))
+            with self._in_order():
+                batch = _tensors(next(self._waiting))
         except BaseException:
             self.close()
             raise
@@ -165,6 +189,10 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
             return ahead(self.batches, steps, threads=self.threads or processors())
         # A GPU works ahead by itself: its batches are queued in the order of the consumer's own work.
         return (self.batches(step) for step in steps)
+
+    def _in_order(self) -> AbstractContextManager[None]:
+        backend: Any = self.batches.backend
+        return nullcontext() if backend.name == "cpu" else backend.on_stream(torch.cuda.current_stream(0).cuda_stream)
 
 
 def _tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:

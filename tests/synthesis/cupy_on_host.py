@@ -25,8 +25,15 @@ current = threading.local()
 
 
 class Stream:
+    foreign = None  # by address, those that are not ours
+
     def __init__(self, *, non_blocking):
         self.pending = []
+
+    @classmethod
+    def from_external(cls, other):
+        _, pointer = other.__cuda_stream__()
+        return cls.foreign.setdefault(pointer, cls(non_blocking=True))
 
     def __enter__(self):
         current.stream = self
@@ -58,6 +65,12 @@ class Array:
 
     def __getitem__(self, index):
         return Array(self.host[index])
+
+    def __dlpack__(self, **options):
+        return self.host.__dlpack__()
+
+    def __dlpack_device__(self):
+        return self.host.__dlpack_device__()
 
     def copy_to_host_async(self, address, nbytes, stream):
         enqueue(lambda: ctypes.memmove(address, self.host.ctypes.data, nbytes), stream)
@@ -97,9 +110,23 @@ class Module:
         return launch
 
 
+class Device:
+    mem_info = (1 << 30, 1 << 31)
+
+    def __init__(self, number):
+        assert number == 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 def modules(library, sources, *, capability=(9, 0)):
     """Modules `cupy` and `cupyx` whose device is the host."""
     Module.library, Module.sources = library, sources
+    Stream.foreign = {}
     runtime = types.SimpleNamespace(
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
@@ -111,7 +138,7 @@ def modules(library, sources, *, capability=(9, 0)):
     cupy.asarray = lambda host: Array(host.copy())
     cupy.cuda = types.SimpleNamespace(
         runtime=runtime,
-        Device=lambda _: types.SimpleNamespace(mem_info=(1 << 30, 1 << 31)),
+        Device=Device,
         Stream=Stream,
         Module=Module,
     )
