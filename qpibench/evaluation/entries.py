@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -75,8 +75,8 @@ class Entry:
 def find_entry(text: str) -> Entry:
     """Find a model: a file, ``FILE.py:NAME``, the name of a shipped or registered entry, or a run folder.
 
-    A run folder is a model of the entry that it names. An entry beside which there is the run folder ``weights/NAME``,
-    of its own name, is run with these weights.
+    A run folder is a model of the entry that it names. An entry beside whose file lies a run folder ``weights/NAME`` of
+    its own name is run with these weights.
 
     Raises
     ------
@@ -86,14 +86,16 @@ def find_entry(text: str) -> Entry:
         If the file of a registered entry or of a run folder's entry cannot be found, or a run folder has no valid
         run.json or no weights.
     """
-    if RunFolder(Path(text)).record.exists():
-        return _trained_entry(RunFolder(Path(text).absolute()))
+    folder = RunFolder(Path(text).absolute())
+    if folder.record.exists():
+        run = load_run(folder.path)
+        return _trained_entry(_code_of(folder, run), folder, run)
     entry = find_code(text)
     kept = RunFolder(entry.path.parent / "weights" / entry.name)
     if kept.record.exists():
-        trained = _trained_entry(kept)
-        if trained.path == entry.path and trained.target == entry.target:
-            return trained
+        run = load_run(kept.path)
+        if run.entry == entry.name:
+            return _trained_entry(entry, kept, run)
     return entry
 
 
@@ -150,22 +152,24 @@ def file_sha256(path: Path) -> str:
         raise InvalidDataError(f"File '{path}' of the model cannot be read: {error.strerror}.") from None
 
 
-def _trained_entry(folder: RunFolder) -> Entry:
-    run = load_run(folder.path)
+def _code_of(folder: RunFolder, run: RunRecord) -> Entry:
+    """The entry that a run names."""
     try:
         if run.entry_file is None:
-            entry = find_code(run.entry)
-        else:
-            _, colon, target = run.entry.partition(":")
-            entry = find_code(f"{folder.path / run.entry_file}{colon}{target}")
+            return find_code(run.entry)
+        _, colon, target = run.entry.partition(":")
+        return find_code(f"{folder.path / run.entry_file}{colon}{target}")
     except UsageError as error:
         raise InvalidDataError(f"'{folder.record}' is of the entry '{run.entry}', which is not here: {error}") from None
+
+
+def _trained_entry(entry: Entry, folder: RunFolder, run: RunRecord) -> Entry:
     if not folder.weights.is_file():
         raise InvalidDataError(
             f"Run folder '{folder.path}' has no {folder.weights.name} yet: {run.steps_done:,} of {run.steps_stated:,}"
             " steps were done; train on with --resume."
         )
-    return Entry(name=model_name(run), path=entry.path, target=entry.target, folder=folder, run=run)
+    return replace(entry, name=model_name(run), folder=folder, run=run)
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -138,6 +138,7 @@ class IsolatedModel:
         self._hidden = tuple(hidden)
 
     def __enter__(self) -> Self:
+        trained = self._entry.weights_sha256()
         self._resources = ExitStack()
         try:
             self._start(self._resources)
@@ -150,7 +151,7 @@ class IsolatedModel:
             }
             with self._limited("import", self._limits.load_s):
                 self._channel.send("load", fields)
-                self.declaration = _declaration(self._receive().fields, self._entry)
+                self.declaration = _declaration(self._receive().fields, self._entry, trained)
             self._watch.set_baseline()
         except BaseException:
             self._resources.close()
@@ -303,8 +304,8 @@ def _pipe() -> tuple[FileIO, FileIO]:
     return FileIO(read_fd, "r"), FileIO(write_fd, "w")
 
 
-def _declaration(fields: dict[str, Any], entry: Entry) -> Declaration:
-    """Check what the process says of the model, and hash its weights."""
+def _declaration(fields: dict[str, Any], entry: Entry, trained: dict[str, str]) -> Declaration:
+    """Check what the process says of the model, and hash its weights; those of its run folder are hashed already."""
     texts = {name: fields.get(name) for name in ("knows", "trained_on", "weights")}
     if not all(isinstance(value, list) and all(isinstance(text, str) for text in value) for value in texts.values()):
         raise ProtocolError("a declaration is not a list of texts")
@@ -315,7 +316,7 @@ def _declaration(fields: dict[str, Any], entry: Entry) -> Declaration:
         needs=needs,
         knows=tuple(texts["knows"] or ()),
         trained_on=tuple(texts["trained_on"] or ()),
-        weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | entry.weights_sha256(),
+        weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | trained,
         has_fit=bool(fields.get("has_fit")),
         has_latents=bool(fields.get("has_latents")),
     )

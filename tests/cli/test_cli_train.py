@@ -1,0 +1,297 @@
+"""Training from the command line: what it leaves behind is a model, and what goes wrong is told in a sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+PATIENCE_S = 60
+TOY = Path(__file__).parents[1] / "training" / "toy.py"
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """The file of an entry that is trained in no time, without torch."""
+    path = tmp_path / "models" / "toy.py"
+    path.parent.mkdir()
+    shutil.copyfile(TOY, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, qpibench, mini) -> Path:
+    """A folder with the toy and its run on `mini`, three of a hundred steps; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copyfile(TOY, folder / "toy.py")
+    outcome = qpibench("train", folder / "toy.py", "--release", mini, "--steps", 3, "-o", folder / "run")
+    assert outcome.exit_code == 0, outcome.stderr
+    return folder
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> Path:
+    """A copy of that run, beside its entry."""
+    shutil.copytree(trained, tmp_path / "trained")
+    return tmp_path / "trained" / "run"
+
+
+@pytest.fixture
+def without_package(tmp_path, monkeypatch):
+    """Make a package one that is not installed, for all processes that are started."""
+
+    def hide(name):
+        place = tmp_path / "site"
+        place.mkdir()
+        (place / "sitecustomize.py").write_text(f"import sys\nsys.modules[{name!r}] = None\n")
+        monkeypatch.setenv("PYTHONPATH", str(place))
+
+    return hide
+
+
+def test_training_ends_with_a_run_that_says_what_it_is(qpibench, toy, tmp_path):
+    run = tmp_path / "runs" / "first"
+    options = ["--recipe", "fancy", "--set", "alpha=0", "--seed", 4]
+    answer = qpibench("train", toy, "--stream", "mini", *options, "-o", run, "--json").json
+    assert answer == {"path": str(run), "fraction": 1.0} | json.loads((run / "run.json").read_text())
+    assert (answer["entry"], answer["seed"], answer["options"]) == ("toy", 4, {"alpha": 0})
+    assert (answer["source"]["kind"], answer["source"]["name"], answer["status"]) == ("stream", "mini", "complete")
+    answer = qpibench("train", toy, "--stream", "mini", "--steps", 5, "-o", tmp_path / "second")
+    assert answer.stdout.splitlines() == [
+        f"{tmp_path / 'second'}: toy, 5 of 100 steps in 0.00 h, complete",
+        "best validation error 0.25 at step 5 of mean",
+    ]
+
+
+def test_a_run_folder_is_a_model_and_the_board_says_how_far_it_came(qpibench, trained, mini, tmp_path):
+    run, results = trained / "run", tmp_path / "results"
+    results.mkdir()
+    request = ["--release", mini, "--limit", 4, "--map", "exact", "-o", results / "toy.json"]
+    result = qpibench("evaluate", run, *request, "--json").json
+    record = json.loads((run / "run.json").read_text())
+    assert "warnings" not in result
+    model = result["model"]
+    assert model["name"] == "toy (plain, small, seed 0)"
+    assert model["weights"] == {"weights.safetensors": record["weights_sha256"]}
+    assert model["file_sha256"] == record["entry_sha256"]
+    training = model["training"]
+    assert (training["steps_done"], training["steps_stated"], training["fraction"]) == (3, 100, 0.03)
+    assert (training["recipe"], training["preset"], training["seed"]) == ("plain", "small", 0)
+    assert (training["source"], training["hardware"]) == (record["source"], record["hardware"])
+    assert training["hours"] == pytest.approx(1.5 / 3600)
+
+    assert qpibench("leaderboard", "build", results, "-o", tmp_path / "site").exit_code == 0
+    page = " ".join((tmp_path / "site" / "index.html").read_text().split())
+    assert '<span class="mark partial">partial 3 %</span>' in page
+    assert "recipe plain, preset small, seed 0, 3 of 100 steps" in page
+    board = json.loads((tmp_path / "site" / "leaderboard.json").read_text())
+    standings = [standing for track in board["tracks"] for standing in track["standings"]]
+    assert standings
+    for standing in standings:
+        assert "partial" in standing["marks"]
+        assert standing["training"] == training
+
+
+def test_a_run_folder_can_be_checked(qpibench, trained):
+    assert qpibench("check", trained / "run").exit_code == 0
+
+
+def test_a_model_that_is_shown_other_maps_than_it_learned_from_is_warned_of(qpibench, trained, mini, tmp_path):
+    request = ["--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5"]
+    sentence = "The model was trained with exact maps, but is shown paper ones; use --map exact."
+    # The toy needs no map, so it is shown none.
+    assert qpibench("predict", trained / "run", *request).stderr == ""
+    raster = tmp_path / "raster"
+    raster.mkdir()
+    source = (trained / "toy.py").read_text().replace('needs = "image"', 'needs = "raster"')
+    (raster / "toy.py").write_text(source)
+    shutil.copytree(trained / "run", raster / "run")
+    outcome = qpibench("predict", raster / "run", *request)
+    assert outcome.exit_code == 0
+    assert f"Warning: {sentence}" in outcome.stderr
+    assert "toy.py' has changed since its weights were trained" in outcome.stderr
+    assert sentence not in qpibench("predict", raster / "run", *request, "--map", "exact").stderr
+
+
+def test_an_entry_with_kept_weights_is_run_with_them(qpibench, copied, mini, tmp_path):
+    request = ["--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5", "--json"]
+    entry = copied.parent / "toy.py"
+    qpibench("predict", entry, *request).fails(3, "toy.py: class 'Model' has arguments", "name its run folder")
+    kept = copied.parent / "weights" / "toy"
+    shutil.copytree(copied, kept)
+    model = qpibench("predict", entry, *request).json["model"]
+    assert model["name"] == "toy (plain, small, seed 0)"
+    assert list(model["weights"]) == ["weights.safetensors"]
+    assert model["training"]["steps_done"] == 3
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_model_is_not_written_over(qpibench, copied, mini, command):
+    for name in ("run.json", "weights.safetensors"):
+        qpibench(command, copied, "--release", mini, "-o", copied / name).fails(2, "would be written over")
+
+
+def _write(name, content):
+    return lambda run: (run / name).write_bytes(content)
+
+
+def _change(**fields):
+    def change(run):
+        record = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(record | fields))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "exit_code", "words"),
+    [
+        (lambda run: (run / "run.json").unlink(), 2, ["is a folder", "run.json", "qpibench train"]),
+        (_write("run.json", b'{"entry": '), 3, ["run.json' does not describe a training run", "not valid JSON"]),
+        (_write("run.json", b'{"schema_version": 1, "name": "foreign"}'), 3, ["does not describe a training run"]),
+        (_change(entry_file=None, entry="unknown"), 3, ["run.json' is of the entry 'unknown', which is not here"]),
+        (_change(entry_file="../moved.py"), 3, ["is of the entry 'toy', which is not here", "moved.py"]),
+        (lambda run: (run / "weights.safetensors").unlink(), 3, ["no weights.safetensors", "3 of 100", "--resume"]),
+        (_write("weights.safetensors", b"others"), 3, ["not the file that its run.json describes"]),
+    ],
+    ids=["no run.json", "corrupt", "foreign", "unknown entry", "moved entry", "no weights", "other weights"],
+)
+def test_a_damaged_run_folder(qpibench, copied, mini, tmp_path, damage, exit_code, words):
+    damage(copied)
+    outcome = qpibench("evaluate", copied, "--release", mini, "--limit", 1, "-o", tmp_path / "result.json")
+    outcome.fails(exit_code, *words)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_weights_that_were_written_just_before_a_run_was_killed_are_used(qpibench, copied, mini, tmp_path):
+    _change(status="running", weights_sha256="0" * 64)(copied)
+    request = ["--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5", "--json"]
+    assert qpibench("predict", copied, *request).json["model"]["weights"] != {"weights.safetensors": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (["{toy}"], 2, ["one source of images", "--release RELEASE or --stream SPEC"]),
+        (["{toy}", "--release", "{mini}", "--stream", "mini"], 2, ["one source of images"]),
+        (["{toy}", "--release", "missing.h5"], 2, ["missing.h5"]),
+        (["{toy}", "--release", "{toy}"], 3, ["toy.py"]),
+        (["{toy}", "--stream", "minni"], 2, ["did you mean 'mini'?"]),
+        (["{toy}", "--stream", "mini", "--set", "alpha"], 2, ["'alpha' is not of the form name=value"]),
+        (["{toy}", "--stream", "mini", "--max-minutes", "0"], 2, ["larger than 0 s"]),
+        (["{toy}", "--stream", "mini", "--processes", "0"], 2, ["processes must be 1 or more"]),
+        (["nowhere.py", "--stream", "mini"], 2, ["nowhere.py"]),
+        (["{run}", "--stream", "mini"], 2, ["is a folder"]),
+        (["tikhonov", "--stream", "mini"], 3, ["'tikhonov' cannot be trained: tikhonov.py defines no function train"]),
+        (["{toy}", "--stream", "mini", "--set", "fail=raise"], 1, ["toy.py:", "ValueError: the toy is broken"]),
+        (["{toy}", "--stream", "mini", "--set", "fail=refuse"], 3, ["The toy has no wheels; give it some."]),
+        (["{toy}", "--stream", "mini", "--set", "fail=kill"], 1, ["killed by signal SIGKILL", "--resume"]),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+def test_what_cannot_be_trained(qpibench, toy, mini, trained, tmp_path, arguments, exit_code, words, as_json):
+    given = [part.format(toy=toy, mini=mini, run=trained / "run") for part in arguments]
+    qpibench("train", *given, "-o", tmp_path / "run", *as_json).fails(exit_code, *words)
+
+
+def test_a_file_without_train_is_told_what_to_write(qpibench, write_model, tmp_path):
+    for source in ("def predict(batch): ...", "def train(run, more): ..."):
+        outcome = qpibench("train", write_model(source), "--stream", "mini", "-o", tmp_path / "run")
+        outcome.fails(3, "my_model.py", "train(run)")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_train_that_begins_no_run_is_told_to(qpibench, write_model, tmp_path):
+    model = write_model("def train(run): print('done')")
+    qpibench("train", model, "--stream", "mini", "-o", tmp_path / "run").fails(3, "left no run.json", "begin_run")
+
+
+def test_a_missing_package_is_named_with_the_extra_that_has_it(qpibench, toy, tmp_path, without_package):
+    without_package("tensorboard")
+    outcome = qpibench("train", toy, "--stream", "mini", "--set", "fail=import", "-o", tmp_path / "run")
+    outcome.fails(4, "'toy' needs the package tensorboard", 'pip install "qpibench[training]"')
+
+
+def test_a_missing_package_of_the_entrys_own_is_the_entrys_error(qpibench, toy, tmp_path, without_package):
+    without_package("another_package")
+    toy.write_text("import another_package\n" + toy.read_text())
+    outcome = qpibench("train", toy, "--stream", "mini", "-o", tmp_path / "run")
+    outcome.fails(1, "toy.py:1: ModuleNotFoundError", "another_package")
+
+
+def test_a_folder_that_holds_a_run_is_only_continued_and_only_with_the_same_request(qpibench, copied, mini):
+    request = ["train", copied.parent / "toy.py", "--release", mini, "-o", copied]
+    before = (copied / "run.json").read_bytes()
+    qpibench(*request).fails(2, "holds a run already; use --resume")
+    changed = qpibench(*request, "--resume", "--recipe", "other", "--seed", 1)
+    changed.fails(2, "config.recipe.name was 'plain' and is 'other'; seed was 0 and is 1")
+    assert (copied / "run.json").read_bytes() == before
+    answer = qpibench(*request, "--resume", "--steps", 8, "--json").json
+    assert (answer["steps_done"], answer["seconds"]) == (8, 3.0)
+
+
+def _wait(condition, *, by):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert by.poll() is None, by.communicate()
+        assert time.monotonic() < deadline
+        psutil.wait_procs([by], timeout=0.01)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda ending: ending.name)
+def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy, tmp_path, ending):
+    told, run = tmp_path / "told", tmp_path / "run"
+    request = [toy, "--stream", "mini", "-o", run]
+    process = psutil.Popen(
+        [sys.executable, "-m", "qpibench.cli.main", "train", *map(str, request), "--set", f"wait={told}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait(told.exists, by=process)
+    worker = psutil.Process(int(told.read_text()))
+    process.send_signal(ending)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    _, alive = psutil.wait_procs([worker], timeout=PATIENCE_S)
+    for survivor in alive:
+        survivor.kill()
+    assert alive == []
+
+    status = json.loads((run / "run.json").read_text())["status"]
+    if ending == signal.SIGKILL:
+        assert status == "running"
+    else:
+        assert (process.returncode, status) == (130, "stopped")
+        sentence = "Interrupted after 7 of 100 steps; run the same command with --resume added to continue."
+        assert stderr.strip() == f"Error: {sentence}"
+    assert qpibench("train", *request, "--resume", "--json").json["status"] == "complete"
+
+
+def test_what_training_prints_is_apart_from_the_answer(toy, tmp_path):
+    toy.write_text(toy.read_text() + "\nprint('hello from the entry')\n")
+    command = [sys.executable, "-m", "qpibench.cli.main", "train", toy, "--stream", "mini", "--json", "-o"]
+    loud = subprocess.run([*command, tmp_path / "loud"], capture_output=True, text=True, check=True)
+    assert json.loads(loud.stdout)["status"] == "complete"
+    assert loud.stderr == "hello from the entry\n"
+    quiet = subprocess.run([*command, tmp_path / "quiet", "--quiet"], capture_output=True, text=True, check=True)
+    assert quiet.stderr == ""
+
+
+def test_the_package_trains_without_importing_torch():
+    modules = ("request", "run_folder", "start", "worker", "curves")
+    imports = "".join(f"import qpibench.training.{name}\n" for name in modules)
+    source = f"{imports}import sys\nprint('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False False\n"
+
+
+def test_the_schema_of_a_run_is_printed(qpibench):
+    assert qpibench("schema", "run").json["title"] == "RunRecord"
