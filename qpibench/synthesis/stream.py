@@ -70,8 +70,8 @@ class FreshBatches:
     backend: Backend
 
     def __call__(self, step: int) -> Mapping[str, Any]:
-        """The arrays of a step, in the memory of the backend's device; see :data:`FIELDS`."""
-        start = step * self.batch_size
+        """The arrays of a step, in the memory of the backend's device; see :data:`FIELDS`; raises as :meth:`check`."""
+        start = self.check(step) * self.batch_size
         return self.backend.fresh(self.spec, start, start + self.batch_size, fields=self.fields, map_mode=self.map_mode)
 
     def check(self, step: int) -> int:
@@ -107,6 +107,8 @@ def fresh_batches(
         spec = load_spec(spec)
     if not isinstance(spec, ReleaseSpec):
         raise UsageError(f"A stream needs the name or the file of a spec or a ReleaseSpec, not {type(spec).__name__}.")
+    if isinstance(fields, str) or not isinstance(fields, Sequence):
+        raise UsageError(f"fields must be a list of names, such as ['image', 'kernel'], found {fields!r}.")
     unknown = [field for field in fields if field not in FIELDS]
     if unknown or not fields:
         wrong = f"A batch has no field '{unknown[0]}'" if unknown else "A batch needs at least one field"

@@ -132,6 +132,14 @@ def test_images_beyond_two_to_the_32_do_not_come_again(spec, images_per_kernel):
         assert_equal(split, {field: tensor[3:] for field, tensor in batch.items()})
 
 
+def test_behind_the_last_image_there_is_none(spec):
+    stream = qpibench.stream(spec, batch_size=4)
+    last = 2**63 // 4 - 2
+    assert next(stream.seek(last))["index"].tolist() == list(range(4 * last, 4 * last + 4))
+    with pytest.raises(UsageError, match=f"step must be a whole number from 0 to {last}, found {last + 1}"):
+        next(stream)
+
+
 def test_a_stream_shares_no_draw_with_the_benchmark(spec):
     backend, _ = get_backend("cpu")
     kernels = backend.kernels(spec)
@@ -234,6 +242,8 @@ def test_an_error_in_a_thread_reaches_the_consumer_and_the_stream_goes_on(spec, 
         ({"start": 2**63 // 256}, "step must be"),
         ({"fields": ("images",)}, "no field 'images'; choose among image,"),
         ({"fields": ()}, "at least one field; choose among image,"),
+        ({"fields": "image"}, r"fields must be a list of names, such as \['image', 'kernel'\], found 'image'"),
+        ({"fields": None}, "fields must be a list of names, .* found None"),
         ({"map_mode": "sharp"}, "no activation map mode 'sharp'; choose one of paper, exact"),
         ({"device": "tpu"}, "no backend 'tpu'; known backends: auto, cpu, cuda"),
     ],
