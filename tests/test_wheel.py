@@ -55,6 +55,7 @@ def test_specs_entries_templates_and_cuda_sources_are_inside(wheel):
         ("qpibench/leaderboard/templates", "*", "qpibench/leaderboard/templates"),
         ("qpibench/throughput/templates", "*", "qpibench/throughput/templates"),
         ("baselines", "*.py", "qpibench/_baselines"),
+        ("baselines/learned", "*.py", "qpibench/_baselines/learned"),
         ("kernels_cuda", "*.cu*", "qpibench/_kernels_cuda"),
     ]:
         wanted = {f"{inside}/{path.name}" for path in (ROOT / folder).glob(pattern)}

@@ -154,6 +154,9 @@ class TrainingRecord(_Closed):
     )
     hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(description="Wall-clock time in h.")
     hardware: Text = Field(description="The device that trained.")
+    git_commit: Text | None = Field(
+        description="Commit of the code that trained, '-dirty' if files differed from it; null outside of git."
+    )
 
 
 class ModelRecord(_Closed):

@@ -33,4 +33,5 @@ def training_record(run: RunRecord) -> TrainingRecord:
         fraction=run.fraction,
         hours=run.seconds / 3600,
         hardware=run.hardware,
+        git_commit=run.git_commit,
     )
