@@ -3,75 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from learned.source import Batch, Source
+import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from qpibench.training import SourceRecord, TrainingRun
+from learned.checkpoint import Checkpoint, Position, load_net, read_checkpoint
+from learned.device import described, hardware, make_accelerator
+from learned.keeper import Keeper, Status
+from learned.progress import Progress
+from learned.stage import Stage, split_budget
+from learned.steps import Steps, require_finite
+from learned.stop import Stop, watch
+from qpibench.errors import QpibenchError
+from qpibench.training import Best, RunFolder, SourceRecord, TrainingRun, begin_run, update_run
 
+__all__ = ["Stage", "fit", "split_budget"]
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One part of a training: what is minimised, on which images, for how long.
-
-    Attributes
-    ----------
-    name
-        What log and progress call it.
-    module
-        ``module(batch)`` gives a dictionary whose ``"loss"`` is minimised; its other scalars are logged. The parameters
-        with ``requires_grad`` are trained, and ``net`` of :func:`fit` holds all of them.
-    score
-        ``score(batch)`` gives the validation error of every sample, (n,); less is better. It is called in evaluation
-        mode, without gradients.
-    source
-        Batches for both; they arrive on the device of the module.
-    steps
-        Steps of the recipe.
-    budget
-        Steps of this run, often fewer: see :func:`split_budget`.
-    learning_rate
-        Of Adam.
-    decay
-        (k, factor): every k steps the learning rate is multiplied by the factor.
-    clip_norm
-        Largest norm of the gradient; None for no limit.
-    patience
-        End the stage after so many validations in a row without improvement; None for never.
-    validate_every
-        Steps between validations; by default a fiftieth of the budget, but at least 100. The last step always ends
-        with a validation.
-    """
-
-    name: str
-    module: nn.Module
-    score: Callable[[Batch], Tensor]
-    source: Source
-    steps: int
-    budget: int
-    learning_rate: float
-    decay: tuple[int, float] | None = None
-    clip_norm: float | None = None
-    patience: int | None = None
-    validate_every: int | None = None
-
-
-def split_budget(run: TrainingRun, steps: Sequence[int]) -> tuple[int, ...]:
-    """Share the steps that a run is allowed among its stages, in proportion to what the recipe states for each.
-
-    Parameters
-    ----------
-    run
-        The request; without ``run.steps`` every stage gets what is stated.
-    steps
-        Stated steps of every stage.
-    """
-    if run.steps is None:
-        return tuple(steps)
-    ends = [round(run.steps * sum(steps[: place + 1]) / sum(steps)) for place in range(len(steps))]
-    return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))
+GPU_STEPS_UNREAD = 10
+"""On a GPU the losses of so many steps are read at once: reading makes the CPU wait for it."""
 
 
 def fit(
@@ -86,8 +38,8 @@ def fit(
 ) -> None:
     """Train a network stage by stage, and keep the run folder such that any end can be continued from.
 
-    Every step k of stage s seeds torch from (run.seed, s, k), so a run that was killed and resumed has the losses of one
-    that was not, on a CPU bit for bit. At the end of a stage ``net`` has the state that was best by validation.
+    Every step k of stage s seeds torch from (run.seed, s, k), so a run that was killed and resumed has the losses of
+    one that was not, on a CPU bit for bit. At the end of a stage ``net`` has the state that was best by validation.
 
     Parameters
     ----------
@@ -116,3 +68,161 @@ def fit(
     QpibenchError
         If the loss is not finite, the memory does not suffice, or a file cannot be written.
     """
+    accelerator = make_accelerator(run.precision)
+    folder, config = RunFolder(run.folder), {**config, "precision": accelerator.mixed_precision}
+    budget = run.steps or steps_stated
+    if accelerator.is_main_process:
+        device = hardware(accelerator)
+        begin_run(
+            run,
+            config=config,
+            source=source_record,
+            steps_stated=steps_stated,
+            steps_budget=budget,
+            hardware=device,
+        )
+        for torn in folder.path.glob(".*.partial"):  # of a process that was killed while it wrote
+            torn.unlink(missing_ok=True)
+    net.to(accelerator.device)
+    start = _start(run, folder, net)
+    keeper = Keeper(folder, net, export, config=config, start=start.position) if accelerator.is_main_process else None
+    progress = Progress(shown=accelerator.is_main_process, steps=budget, done=start.position.steps_done)
+    progress.say(described(accelerator))
+    try:
+        with watch(run.max_seconds) as stop:
+            _Training(accelerator, net, keeper, progress, stop, seed=run.seed).run(stages, start)
+    except QpibenchError:
+        if keeper is not None:
+            update_run(folder, status="stopped")
+        raise
+    finally:
+        progress.clear()
+        if keeper is not None:
+            keeper.close()
+
+
+def _start(run: TrainingRun, folder: RunFolder, net: nn.Module) -> Checkpoint:
+    """Where the run begins or goes on, with the network in its state there."""
+    if not (run.resume and folder.checkpoint.exists()):
+        return Checkpoint(position=Position(), net={}, optimizer={}, best={})
+    checkpoint = read_checkpoint(folder.checkpoint)
+    load_net(net, checkpoint, folder.checkpoint)
+    return replace(checkpoint, net={})
+
+
+class _Training:
+    """The stages of a run, one after the other; only the main process has a keeper."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        net: nn.Module,
+        keeper: Keeper | None,
+        progress: Progress,
+        stop: Stop,
+        *,
+        seed: int,
+    ) -> None:
+        self._accelerator, self._net, self._keeper = accelerator, net, keeper
+        self._progress, self._stop, self._seed = progress, stop, seed
+        self._steps_unread = GPU_STEPS_UNREAD if accelerator.device.type == "cuda" else 1
+
+    def run(self, stages: Sequence[Callable[[], Stage]], start: Checkpoint) -> None:
+        """Train the stages that are left."""
+        position = start.position
+        if position.stage == len(stages):
+            self._progress.say("The run is complete; there is nothing to resume.")
+            self._save(position, None, status="complete")
+        while position.stage < len(stages):
+            stage = stages[position.stage]()
+            steps = Steps(self._accelerator, stage, self._net, seed=f"{self._seed}/{position.stage}")
+            if position.step:
+                steps.load(start.optimizer, start.best)
+            position, reason = self._train(stage, steps, position)
+            if reason is not None:
+                self._save(position, _best(stage, position), steps, status="stopped")
+                self._progress.say(
+                    f"Stopped after step {position.step:,} of stage '{stage.name}' because {reason}; the same command"
+                    " with --resume goes on."
+                )
+                return
+            steps.close()
+            best, ended_early = _best(stage, position), position.step < stage.budget
+            position = Position(
+                stage=position.stage + 1,
+                steps_before=position.steps_done,
+                all_reached=position.all_reached and (ended_early or position.step >= stage.steps),
+                stopped_early=position.stopped_early or ended_early,
+            )
+            self._save(position, best, status="complete" if position.stage == len(stages) else "running")
+
+    def _train(self, stage: Stage, steps: Steps, position: Position) -> tuple[Position, str | None]:
+        """Train a stage to its end, or to the moment when there is a reason to stop."""
+        batches = stage.source.ahead(position.step)
+        unread: list[Mapping[str, Tensor]] = []
+        try:
+            while position.step < stage.budget:
+                unread.append(steps.take(position.step, next(batches)))
+                position = replace(position, step=position.step + 1)
+                validates = position.step % stage.validation_interval == 0 or position.step == stage.budget
+                if len(unread) < self._steps_unread and not validates:
+                    continue
+                self._read(stage, position, unread)
+                unread = []
+                if validates:
+                    position = self._validate(stage, steps, position)
+                    if (position.stale and position.stale == stage.patience) or position.step == stage.budget:
+                        break
+                if (reason := self._reason_to_stop()) is not None:
+                    return position, reason
+                if self._keeper is not None and self._keeper.is_due:
+                    self._save(position, _best(stage, position), steps, status="running")
+        finally:
+            batches.close()
+        return position, None
+
+    def _validate(self, stage: Stage, steps: Steps, position: Position) -> Position:
+        score = steps.validate()
+        require_finite(stage.name, position.step, {"validation error": score})
+        self._log(stage, position, position.step, {"validation": score})
+        if position.best_score is not None and score >= position.best_score:
+            return replace(position, stale=position.stale + 1)
+        steps.keep_as_best()
+        return replace(position, stale=0, best_step=position.step, best_score=score)
+
+    def _read(self, stage: Stage, position: Position, unread: Sequence[Mapping[str, Tensor]]) -> None:
+        """Bring the losses of the last steps to the CPU; refuse what is not finite, log and show the rest."""
+        names = [name for name, value in unread[0].items() if value.numel() == 1]
+        table = torch.stack([torch.stack([values[name].float().reshape(()) for name in names]) for values in unread])
+        rows = self._accelerator.reduce(table, reduction="mean").tolist()
+        for step, row in enumerate(rows, position.step - len(rows) + 1):
+            numbers = dict(zip(names, row, strict=True))
+            require_finite(stage.name, step, numbers)
+            if step % stage.logging_interval == 0 or step == stage.budget:
+                self._log(stage, position, step, numbers | {"learning_rate": stage.learning_rate_at(step - 1)})
+        self._progress(stage, position, numbers["loss"])
+
+    def _log(self, stage: Stage, position: Position, step: int, numbers: Mapping[str, float]) -> None:
+        if self._keeper is not None:
+            self._keeper.log(stage.name, step, numbers, total_step=position.steps_before + step)
+
+    def _reason_to_stop(self) -> str | None:
+        """Why to stop, the same for all processes."""
+        if self._accelerator.num_processes == 1:
+            return self._stop.reason
+        told = torch.tensor(float(self._stop.reason is not None), device=self._accelerator.device)
+        if self._accelerator.reduce(told, reduction="sum").item() == 0:
+            return None
+        return self._stop.reason or "another process stopped"
+
+    def _save(self, position: Position, best: Best | None, steps: Steps | None = None, *, status: Status) -> None:
+        if self._keeper is None:
+            return
+        optimizer, best_state = ({}, {}) if steps is None else (steps.optimizer_tensors(), steps.best)
+        self._keeper.save(position, best, optimizer=optimizer, best_state=best_state, status=status)
+
+
+def _best(stage: Stage, position: Position) -> Best | None:
+    if position.best_step is None or position.best_score is None:
+        return None
+    return Best(stage=stage.name, step=position.best_step, score=position.best_score)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from qpibench.errors import UsageError
 from qpibench.release import Release
 from qpibench.synthesis.rasterise import activation_maps

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Literal, Protocol
 
+from torch import Tensor
+
 from learned.batches import Batch
 from learned.release_source import RELEASE_FIELDS, ReleaseSource
 from learned.stream_source import StreamSource
-from torch import Tensor
-
 from qpibench.errors import UsageError
 from qpibench.physics.activation import MAP_MODES
 from qpibench.release import open_release

@@ -8,10 +8,10 @@ from collections.abc import Generator, Sequence
 from functools import cached_property
 
 import torch
-from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from qpibench.errors import UnavailableError, UsageError
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis import get_backend

@@ -1,0 +1,160 @@
+"""The steps of one stage: gradients, the optimizer, validation."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from learned.checkpoint import load_optimizer, optimizer_tensors
+from learned.device import is_out_of_memory
+from learned.source import Batch
+from learned.stage import Stage
+from qpibench.errors import QpibenchError
+
+
+class Steps:
+    """A stage on its device, ready to step.
+
+    Parameters
+    ----------
+    accelerator
+        The device, the precision and the other processes.
+    stage
+        The stage, whose modules are on the device.
+    net
+        Holds all that is trained.
+    seed
+        Seed of everything that is drawn in a step.
+
+    Attributes
+    ----------
+    best
+        What the stage changes in the state of ``net``, as it was at the best validation; nothing before the first.
+    """
+
+    best: Mapping[str, Tensor]
+
+    def __init__(self, accelerator: Accelerator, stage: Stage, net: nn.Module, *, seed: str) -> None:
+        self._accelerator, self._stage, self._net = accelerator, stage, net
+        self._seed, self.best = seed, {}
+        self._parameters = [each for each in stage.module.parameters() if each.requires_grad]
+        trained = {id(each) for each in (*self._parameters, *stage.module.buffers())}
+        held = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
+        self._names = frozenset(name for name, tensor in held if id(tensor) in trained) & net.state_dict().keys()
+        if {id(each) for each in self._parameters} - {id(tensor) for _, tensor in held}:
+            raise ValueError(f"Stage '{stage.name}' trains parameters that net does not hold.")
+        self._optimizer = torch.optim.Adam(self._parameters, stage.learning_rate, fused=True)
+        self._module = accelerator.prepare(stage.module)
+        net.eval()
+        self._module.train()
+
+    def load(self, optimizer: Mapping[str, Tensor], best: Mapping[str, Tensor]) -> None:
+        """Go on with the state of the optimizer, and what was best, of a checkpoint."""
+        load_optimizer(self._optimizer, optimizer)
+        self.best = {name: tensor.to(self._accelerator.device) for name, tensor in best.items()}
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """What of the optimizer a checkpoint keeps."""
+        return optimizer_tensors(self._optimizer)
+
+    def keep_as_best(self) -> None:
+        """Note that no validation was better than this one."""
+        state = self._net.state_dict()
+        self.best = {name: state[name].clone() for name in sorted(self._names)}
+
+    def take(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        """Do a step; return its scalars, on the device.
+
+        Raises
+        ------
+        QpibenchError
+            If the memory does not suffice.
+        """
+        try:
+            return self._take(step, batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Not inside of the handler, where the error keeps the memory of the step alive.
+        raise QpibenchError(self._advice(step, batch))
+
+    def validate(self) -> float:
+        """Mean error of all validation images; the processes share them."""
+        self._net.eval()
+        share = self._stage.source.validation()[self._accelerator.process_index :: self._accelerator.num_processes]
+        summed = torch.zeros(2, dtype=torch.float64, device=self._accelerator.device)
+        torch.manual_seed(_number(f"{self._seed}/validation"))
+        with torch.no_grad(), self._accelerator.autocast():
+            for batch in share:
+                score = self._stage.score(self._on_device(batch))
+                summed += torch.stack([score.double().sum(), torch.tensor(len(score), device=summed.device)])
+        self._module.train()
+        error, count = self._accelerator.reduce(summed, reduction="sum").tolist()
+        return error / count
+
+    def close(self) -> None:
+        """End the stage: ``net`` gets its best state, the module loses what it was wrapped into."""
+        self._net.load_state_dict(self.best, strict=False)
+        self._accelerator.unwrap_model(self._module, keep_fp32_wrapper=False)
+        self._accelerator.free_memory()
+
+    def _take(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._stage.learning_rate_at(step)
+        torch.manual_seed(_number(f"{self._seed}/{step}/{self._accelerator.process_index}"))
+        values: Mapping[str, Tensor] = self._module(self._on_device(batch))
+        self._accelerator.backward(values["loss"])
+        if self._stage.clip_norm is not None:
+            self._accelerator.clip_grad_norm_(self._parameters, self._stage.clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return {name: value.detach() for name, value in values.items()}
+
+    def _on_device(self, batch: Batch) -> Batch:
+        """A batch on the device of the network; from pinned memory the copy does not wait."""
+        return {field: tensor.to(self._accelerator.device, non_blocking=True) for field, tensor in batch.items()}
+
+    def _advice(self, step: int, batch: Batch) -> str:
+        """What ran out of memory, and which batch does not: the half, the quarter and so on are tried."""
+        processes = self._accelerator.num_processes
+        rows = len(next(iter(batch.values())))
+        found = f"Stage '{self._stage.name}' ran out of memory at step {step + 1} with a batch of {rows * processes}"
+        while rows > 1 and processes == 1:
+            rows //= 2
+            self._optimizer.zero_grad(set_to_none=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            try:
+                self._take(step, {field: tensor[:rows] for field, tensor in batch.items()})
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                return f"{found}; a batch of {rows} fits: set batch_size={rows} and train in another folder."
+        return f"{found}, and no smaller batch was found that fits; use a smaller preset or a larger device."
+
+
+def require_finite(stage: str, step: int, numbers: Mapping[str, float]) -> None:
+    """Refuse to go on with numbers that are not finite.
+
+    Raises
+    ------
+    QpibenchError
+        Naming the number and the step.
+    """
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise QpibenchError(
+                f"The {name} of stage '{stage}' is {number} at step {step}; the last good checkpoint is kept. Train"
+                " with a smaller learning rate, with --precision no, or with another seed."
+            )
+
+
+def _number(text: str) -> int:
+    """A seed for torch."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
