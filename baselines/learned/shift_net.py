@@ -1,0 +1,196 @@
+"""The networks of the shift-VAE: what a patch shows, apart from where in the patch it lies.
+
+The encoder infers a latent vector from a patch: a shift d, a rotation phi if it is wanted, and the content z. The decoder
+is a function of the place: the pixel at u is f(R(-phi) (u - d), z), so that a shifted patch has another d and no other z.
+Places are (x, y), y up, in units of half the longer side of the patch; angles are in rad, counterclockwise.
+
+Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv 2106.12472; its networks are those of the
+package pyroVED by the same authors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from learned.autoencoder import Posterior
+from learned.shift_patches import Patches, all_patches, patch_shape
+from torch import Tensor, nn
+
+from qpibench.specs import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Sizes of the networks.
+
+    Attributes
+    ----------
+    channels
+        Of the encoder's convolutions, each of which halves the patch; none for an encoder of dense layers only.
+    hidden
+        Units of every dense layer, of encoder and decoder.
+    frequencies
+        The decoder is given sin and cos of k pi/2 times each coordinate for k up to this, beside the coordinate itself;
+        0 for the coordinates alone, from which dense layers learn short waves slowly.
+    """
+
+    channels: tuple[int, ...]
+    hidden: int
+    frequencies: int
+
+
+PRESETS = {
+    # pyroVED's: two dense layers of 128 units each way. 1.14 M parameters at 64 x 64 pixels.
+    "dense": Architecture(channels=(), hidden=128, frequencies=0),
+    # 0.31 M parameters.
+    "compact": Architecture(channels=(16, 32, 64, 64), hidden=128, frequencies=16),
+    # 0.02 M parameters, for tests.
+    "tiny": Architecture(channels=(4, 8, 16, 16), hidden=32, frequencies=4),
+}
+DEFAULT_PRESET = "compact"
+
+
+class ShiftVAE(nn.Module):
+    """Encoder of patches and decoder of places.
+
+    A latent vector is (shift x, shift y, rotation if inferred, content...), each entry in units of its prior's standard
+    deviation.
+
+    Parameters
+    ----------
+    architecture
+        Sizes.
+    grid
+        Grid of the observations and of the kernels.
+    content
+        Entries of the content.
+    shift_prior
+        Standard deviation of the shift in units of half the patch.
+    rotation_prior
+        Standard deviation of the rotation in rad; 0 to infer none.
+    """
+
+    def __init__(
+        self, architecture: Architecture, grid: Grid, *, content: int, shift_prior: float, rotation_prior: float
+    ) -> None:
+        super().__init__()
+        self.shift_prior, self.rotation_prior = shift_prior, rotation_prior
+        self.placed = 3 if rotation_prior else 2
+        shape = patch_shape(grid.shape)
+        self.patch_encoder = PatchEncoder(architecture, shape, self.placed + content)
+        self.pattern = Pattern(architecture, content)
+        pitch = torch.tensor([grid.pitch_x_nm, grid.pitch_y_nm])
+        half = torch.tensor([shape[1] // 2, shape[0] // 2])
+        unit = (half * pitch).max()
+        self.register_buffer("patch_places", _places(shape) * pitch / unit, persistent=False)
+        self.register_buffer("kernel_places", _places(grid.shape) * pitch / unit, persistent=False)
+        self.kernel_shape = grid.shape
+
+    def infer(self, patches: Patches) -> Posterior:
+        """Distribution of the latent vector of every patch: mean and log-variance (patch, latent)."""
+        mean, log_variance = self.patch_encoder(patches).float().chunk(2, dim=1)
+        return Posterior(mean, log_variance.clamp(-30, 20))
+
+    def reconstruct(self, latent: Tensor, place: Tensor) -> Tensor:
+        """Logits (patch, place) of the pixels at some places (place, 2) of patches with some latents (patch, latent)."""
+        shift = self.shift_prior * latent[:, :2]
+        rotation = self.rotation_prior * latent[:, 2] if self.rotation_prior else torch.zeros_like(latent[:, 0])
+        return self.pattern(undo(place, shift, rotation), latent[:, self.placed :])
+
+    def encoder(self, channels: Tensor) -> Posterior:
+        """Distribution of the latent that all scatterers of an observation share: its content, and its rotation.
+
+        All scatterers of an observation are alike, so what their patches say multiplies: the mean is weighted by the
+        inverse variances, times the marks of the activation map. Without a mark it is the prior.
+
+        Parameters
+        ----------
+        channels
+            (n, 2, y, x): observations, scaled to 0..1, and their activation maps.
+        """
+        found = [self._share(all_patches(*observation.split(1))) for observation in channels]
+        return Posterior(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+    def decoder(self, latent: Tensor) -> Tensor:
+        """Kernels (n, y, x), from 0 to 1: what is decoded at shift 0 from what :meth:`encoder` gives."""
+        unshifted = torch.nn.functional.pad(latent, (2, 0))
+        # One by one, so that no answer depends on how many are asked for.
+        logits = torch.cat([self.reconstruct(one[None], self.kernel_places) for one in unshifted])
+        return logits.sigmoid().unflatten(1, self.kernel_shape)
+
+    def _share(self, patches: Patches) -> tuple[Tensor, Tensor]:
+        if not len(patches.weight):
+            prior = patches.value.new_zeros(self.pattern.content + self.placed - 2)
+            return prior, prior
+        each = self.infer(patches)
+        precision = patches.weight[:, None] * torch.exp(-each.log_variance[:, 2:])
+        total = precision.sum(dim=0)
+        return (precision * each.mean[:, 2:]).sum(dim=0) / total, -total.log()
+
+
+class PatchEncoder(nn.Module):
+    """From patches and what of them is seen to ``2 * latent`` numbers: convolutions, then dense layers."""
+
+    def __init__(self, architecture: Architecture, shape: tuple[int, int], latent: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, rows, columns = 2, *shape
+        for out in architecture.channels:
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.Tanh()]
+            channels, rows, columns = out, (rows + 1) // 2, (columns + 1) // 2
+        layers += [nn.Flatten(), *_dense(channels * rows * columns, architecture.hidden)]
+        self.layers = nn.Sequential(*layers, nn.Linear(architecture.hidden, 2 * latent))
+
+    def forward(self, patches: Patches) -> Tensor:
+        return self.layers(torch.stack([patches.value, patches.seen], dim=1))
+
+
+class Pattern(nn.Module):
+    """From places and content to logits: place and content are added in the first layer."""
+
+    def __init__(self, architecture: Architecture, content: int) -> None:
+        super().__init__()
+        hidden, self.content = architecture.hidden, content
+        self.register_buffer("wavenumber", math.pi / 2 * torch.arange(1, architecture.frequencies + 1), persistent=False)
+        self.of_place = nn.Linear(2 + 4 * architecture.frequencies, hidden)
+        self.of_content = nn.Linear(content, hidden, bias=False)
+        self.layers = nn.Sequential(nn.Tanh(), *_dense(hidden, hidden), nn.Linear(hidden, 1))
+
+    def forward(self, place: Tensor, content: Tensor) -> Tensor:
+        phase = (place[..., None] * self.wavenumber).flatten(-2)
+        waves = torch.cat([place, phase.sin(), phase.cos()], dim=-1)
+        return self.layers(self.of_place(waves) + self.of_content(content)[:, None]).float().squeeze(-1)
+
+
+def undo(place: Tensor, shift: Tensor, rotation: Tensor) -> Tensor:
+    """Places in the unshifted, unrotated pattern: R(-phi) (u - d).
+
+    Parameters
+    ----------
+    place
+        (place, 2) places u in the patches.
+    shift
+        (patch, 2) where each patch has the pattern's centre, d.
+    rotation
+        (patch,) by how much the pattern is rotated about it, phi.
+
+    Returns
+    -------
+    Tensor
+        (patch, place, 2).
+    """
+    x, y = (place - shift[:, None]).unbind(dim=-1)
+    cos, sin = rotation.cos()[:, None], rotation.sin()[:, None]
+    return torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
+
+
+def _dense(inputs: int, hidden: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()]
+
+
+def _places(shape: tuple[int, int]) -> Tensor:
+    """Offsets (pixel, 2) of an image's pixels from its centre, (x, y) in pixels."""
+    y, x = (torch.arange(n) - (n - 1) / 2 for n in shape)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
