@@ -1,0 +1,147 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learned.autoencoder import OneStepNet, TwoStepNet
+from learned.extractor import CHUNK, shipped_weights
+from learned.recipes import ONE_STEP, TWO_STEP, choose_recipe, resolve_config
+from one_step import Model as OneStep
+from safetensors.torch import save_file
+from two_step import Model as TwoStep
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.locator import locate
+from qpibench.specs import Grid, load_spec
+from qpibench.synthesis import get_backend
+from qpibench.tasks import view_batch
+from qpibench.training import SourceRecord, TrainingRun, begin_run
+
+SPEC = load_spec("mini")
+RECIPES = {"one_step": ONE_STEP, "two_step": TWO_STEP}
+NETS = {"one_step": OneStepNet, "two_step": TwoStepNet}
+
+
+def run_folder(folder, entry="two_step", **options):
+    """A run's folder with random weights, as after no step of training."""
+    run = TrainingRun(
+        entry=entry,
+        entry_path=locate("baselines") / f"{entry}.py",
+        folder=folder,
+        spec=SPEC,
+        preset="tiny",
+        options=options,
+    )
+    source = SourceRecord(kind="stream", name=SPEC.name, spec_sha256=SPEC.sha256, content_sha256=None)
+    config = resolve_config(choose_recipe(RECIPES[entry], run), run, SPEC.grid)
+    begin_run(run, config=config, source=source, steps_stated=1, steps_budget=1)
+    torch.manual_seed(0)
+    weights = {name: tensor.half() for name, tensor in NETS[entry]("tiny").state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    return folder
+
+
+def batch_of(count, *, view="raster", map_mode="paper", kernel_grid=None):
+    backend, _ = get_backend("cpu")
+    kernels = backend.kernels(SPEC)
+    observations = backend.observations(SPEC, kernels, 0, count)
+    return view_batch(observations, SPEC.grid, kernel_grid, view=view, map_mode=map_mode)
+
+
+def part_of(batch, rows):
+    maps = None if batch.activation_map is None else batch.activation_map[rows]
+    places = None if batch.position_nm is None else batch.position_nm[rows]
+    return replace(batch, image=batch.image[rows], activation_map=maps, position_nm=places)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    return run_folder(tmp_path_factory.mktemp("runs") / "two_step")
+
+
+@pytest.mark.parametrize("view", ["raster", "positions"])
+def test_an_answer_does_not_depend_on_the_batch_or_its_size(trained, view):
+    model, batch = TwoStep(trained), batch_of(CHUNK + 3, view=view)
+    together = model.predict(batch).kernel
+    assert together.dtype == np.float32
+    assert together.shape == batch.image.shape
+    for rows in ([0], [2, 1], [CHUNK + 2, 5, 0]):
+        alone = model.predict(part_of(batch, rows)).kernel
+        assert np.abs(alone - together[rows]).max() <= 1e-5 * np.abs(together).max()
+
+
+def test_the_units_of_the_answer_are_those_of_the_image(trained):
+    model, batch = TwoStep(trained), batch_of(4)
+    times_three = model.predict(replace(batch, image=3 * batch.image)).kernel
+    np.testing.assert_allclose(times_three, 3 * model.predict(batch).kernel, rtol=1e-3, atol=1e-3)
+
+
+def test_a_standard_deviation_is_stated_if_samples_are_drawn_and_leaves_the_answer_alone(tmp_path, trained):
+    batch = batch_of(3)
+    plain = TwoStep(trained).predict(batch)
+    sampling = TwoStep(run_folder(tmp_path / "sampling", samples=4)).predict(batch)
+    assert plain.std is None
+    assert sampling.std.shape == batch.image.shape
+    assert (sampling.std > 0).any()
+    assert np.array_equal(sampling.kernel, plain.kernel)
+    alone = TwoStep(tmp_path / "sampling").predict(part_of(batch, [2])).std
+    np.testing.assert_allclose(alone[0], sampling.std[2], rtol=1e-3, atol=1e-6)
+
+
+def test_latents_of_images_and_of_kernels_lie_in_one_space(trained):
+    model, batch = TwoStep(trained), batch_of(2)
+    kernels = model.encode_kernel(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32))
+    assert model.predict(batch).latent.shape == (2, 4 * 8 * 8)
+    assert kernels.shape == (3, 4 * 8 * 8)
+    assert kernels.dtype == np.float32
+
+
+def test_the_one_step_method_has_no_latents_of_kernels(tmp_path):
+    model = OneStep(run_folder(tmp_path / "run", "one_step"))
+    assert model.predict(batch_of(2)).kernel.shape == (2, 64, 64)
+    assert not hasattr(model, "encode_kernel")
+
+
+def test_a_network_of_exact_maps_makes_them_from_the_coordinates(tmp_path, trained):
+    model = TwoStep(run_folder(tmp_path / "exact", map_mode="exact"))
+    of_paper, of_exact = (model.predict(batch_of(2, view="positions", map_mode=mode)) for mode in ("paper", "exact"))
+    assert np.array_equal(of_paper.kernel, of_exact.kernel)
+    in_raster = model.predict(batch_of(2, map_mode="exact"))
+    assert np.array_equal(in_raster.latent, of_exact.latent)
+    assert not np.array_equal(model.predict(batch_of(2)).latent, of_exact.latent)
+
+
+def test_another_grid_than_that_of_training_is_refused(trained):
+    other = Grid(ny=32, nx=32, size_y_nm=5.0, size_x_nm=5.0)
+    with pytest.raises(ValueError, match="trained for kernels of 64 x 64 pixels on 10 x 10 nm, found 32 x 32"):
+        TwoStep(trained).predict(batch_of(1, kernel_grid=other))
+
+
+def test_a_run_of_another_entry_is_refused(trained):
+    with pytest.raises(UsageError, match="holds a run of two_step, expected one of one_step"):
+        OneStep(trained)
+
+
+def test_a_model_without_weights_says_how_to_get_them():
+    with pytest.raises(UsageError, match="qpibench train nothing_trained --release FILE -o RUN_DIR"):
+        shipped_weights(str(locate("baselines") / "nothing_trained.py"))
+
+
+def test_corrupt_weights_are_named(tmp_path, trained):
+    copy = shutil.copytree(trained, tmp_path / "run")
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InvalidDataError, match="is not a safetensors file of weights"):
+        TwoStep(copy)
+
+
+def test_weights_of_another_architecture_are_named(tmp_path, trained):
+    copy = shutil.copytree(trained, tmp_path / "run")
+    save_file(OneStepNet("tiny").state_dict(), copy / "weights.safetensors")
+    with pytest.raises(InvalidDataError, match=r"another architecture: .* such as 'kernel_encoder"):
+        TwoStep(copy)
+    (copy / "weights.safetensors").unlink()
+    with pytest.raises(UsageError, match="has no weights yet"):
+        TwoStep(copy)
