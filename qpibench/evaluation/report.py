@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 from qpibench.errors import UsageError
 from qpibench.evaluation import metrics
 from qpibench.evaluation import report_figures as figures
+from qpibench.evaluation.latents import (
+    MAX_IMAGES,
+    MIN_NEIGHBOURS,
+    neighbour_embedding,
+    principal_components,
+    read_latents,
+)
 from qpibench.evaluation.notation import interval, number, whole
 from qpibench.evaluation.result import PRIMARY_METRIC, Metrics, Result
 from qpibench.evaluation.whole_file import write_whole
@@ -46,6 +53,7 @@ _VIEWS = {
     "image": "the observation alone",
     "raster": "the observation and its activation map",
     "positions": "the observation, its activation map and the scatterers' coordinates",
+    "oracle": "the true kernel",
 }
 _CHUNK = 1024
 _FOLDS = {-1: "unknown", 0: "total"}
@@ -138,6 +146,7 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         level=level,
         interval_text=f"In brackets the {level} interval: {result.intervals.method}.",
         plots=_plots(result, errors),
+        latents=_latents(predictions, release),
         rings=bool(np.isfinite(release.kernels.B).any()),
         provenance=_provenance(result),
     )
@@ -266,6 +275,43 @@ def _plots(result: Result, errors: Mapping[str, NDArray[np.float64]]) -> list[tu
             ),
         ),
     ]
+
+
+def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | None:
+    """Figures of the latent space, and what they show; None if the predictions have no latents."""
+    latents = read_latents(predictions, release)
+    if latents is None:
+        return None
+    fold = release.kernels.fold[latents.kernel]
+    B = release.kernels.B[latents.kernel]
+    coordinates, shares = principal_components(latents.points)
+    first, second = (
+        f"component {place + 1}, {100 * share:.0f} % of the variance" for place, share in enumerate(shares)
+    )
+    views = [("Principal components", coordinates, (first, second))]
+    neighbours = neighbour_embedding(latents.points)
+    if neighbours is not None:
+        views.append(("t-SNE", neighbours, ("", "")))
+    colourings: dict[str, dict[str, NDArray[Any]]] = {"symmetry": {"folds": fold}}
+    if np.isfinite(B).all():
+        colourings["wavelength"] = {"wavelengths_nm": np.pi / B}
+    plots = []
+    for name, places, labels in views:
+        for by, colours in colourings.items():
+            svg = figures.draw_latents(
+                places, latents.is_kernel, label=f"{name} of the latent space, by {by}", axis_labels=labels, **colours
+            )
+            plots.append((f"{name}, by {by}", Markup(svg)))
+    return {
+        "plots": plots,
+        "folds": [(_symmetry(each), figures.FOLD_COLOURS[each]) for each in sorted(set(fold.tolist()))],
+        "size": latents.points.shape[1],
+        "images": whole(int((~latents.is_kernel).sum())),
+        "kernels": whole(int(latents.is_kernel.sum())),
+        "most": MAX_IMAGES,
+        "tsne": neighbours is not None,
+        "few": len(latents.points) < MIN_NEIGHBOURS,
+    }
 
 
 def _metric_rows(result: Result) -> list[dict[str, Any]]:

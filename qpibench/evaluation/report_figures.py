@@ -14,6 +14,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
@@ -28,6 +29,12 @@ SEQUENTIAL = "inferno"
 MARKS = "Greys"
 DIVERGING = "RdBu_r"
 SPECTRUM = "viridis"
+
+FOLD_COLOURS = {0: "#0072b2", 2: "#d55e00", 3: "#009e73", 4: "#cc79a7", 6: "#e69f00", -1: "#8a8f98"}
+"""Colours of the folds, distinct to colour-blind eyes, on light and on dark pages."""
+
+# Without the ends, which one of both pages would swallow.
+WAVELENGTHS = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.2, 0.9, 256)))
 
 SPECTRUM_DECADES = 4
 """Dynamic range of the log |FFT| panels."""
@@ -225,6 +232,57 @@ def draw_breakdown(scores: Mapping[str, Mapping[str, Interval]], *, groups: Sequ
         return _svg(figure, f"Error by {label}")
 
 
+def draw_latents(
+    places: NDArray[np.float64],
+    is_kernel: NDArray[np.bool_],
+    *,
+    label: str,
+    axis_labels: tuple[str, str],
+    folds: NDArray[np.integer] | None = None,
+    wavelengths_nm: NDArray[np.float64] | None = None,
+) -> str:
+    """Draw points of a plane, images as dots and kernels as diamonds, as SVG.
+
+    Parameters
+    ----------
+    places
+        (n, 2) coordinates.
+    is_kernel
+        (n,) bool.
+    label
+        What the figure shows.
+    axis_labels
+        Names of both axes; those without a name have no ticks.
+    folds, wavelengths_nm
+        (n,) what colours the points: one of the two.
+    """
+    width, plot_height, below = 3.7, 2.75, 0.46 if wavelengths_nm is None else 0.98
+    height = plot_height + below
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((0.62 / width, below / height, 2.98 / width, (plot_height - 0.09) / height))
+        axes.spines[["top", "right"]].set_visible(False)
+        if wavelengths_nm is not None:
+            limits = value_limits(wavelengths_nm)
+            colours = WAVELENGTHS((wavelengths_nm - limits[0]) / (limits[1] - limits[0]))
+            bar = figure.add_axes((0.62 / width, 0.38 / height, 2.98 / width, 0.08 / height))
+            _draw_colour_bar(bar, wavelengths_nm, WAVELENGTHS, limits, "wavelength π/B (nm)")
+        else:
+            assert folds is not None
+            colours = to_rgba_array([FOLD_COLOURS[int(fold)] for fold in folds])
+        (x, y), images = places.T, ~is_kernel
+        axes.scatter(x[images], y[images], s=7, c=colours[images], alpha=0.8, linewidths=0)
+        axes.scatter(
+            x[is_kernel], y[is_kernel], s=16, c=colours[is_kernel], marker="D", edgecolors=_INK, linewidths=0.5
+        )
+        axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
+        if any(axis_labels):
+            axes.locator_params(nbins=5)
+        else:
+            axes.set(xticks=[], yticks=[])
+        return _svg(figure, label)
+
+
 def _draw_image(axes: Axes, panel: Panel, grid: Grid) -> None:
     x, y = edges(grid.x_nm), edges(grid.y_nm)
     axes.imshow(
@@ -275,7 +333,7 @@ def _draw_spectrum(axes: Axes, transform: Image, panel: Panel, grid: Grid) -> No
     axes.locator_params(nbins=5)
 
 
-def _draw_colour_bar(axes: Axes, shown: Image, colours: str, limits: Limits, label: str) -> None:
+def _draw_colour_bar(axes: Axes, shown: Image, colours: str | Colormap, limits: Limits, label: str) -> None:
     low, high = limits
     axes.imshow(
         np.linspace(0, 1, 256)[np.newaxis], extent=(low, high, 0, 1), cmap=colours, aspect="auto", interpolation="none"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qpibench.errors import UsageError
-from qpibench.specs import Grid
+from qpibench.release import Release, open_release, write_release
+from qpibench.specs import Grid, load_spec
+from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Kernels, Observations
 
 
@@ -67,6 +69,15 @@ class MemoryRelease:
 @pytest.fixture
 def memory_release(tmp_path: Path) -> MemoryRelease:
     return MemoryRelease(tmp_path / "release_under_test.h5")
+
+
+@pytest.fixture(scope="session")
+def mini_release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The release `mini`: ten kernels, five of them OOD."""
+    path = tmp_path_factory.mktemp("mini") / "mini.h5"
+    write_release(load_spec("mini"), path, backend=get_backend("cpu")[0])
+    with open_release(path) as opened:
+        yield opened
 
 
 @pytest.fixture

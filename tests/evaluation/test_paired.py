@@ -8,18 +8,11 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.paired import PAIRED_SETTINGS, compare, compare_errors
 from qpibench.evaluation.predict import predict
 from qpibench.evaluation.score import score
-from qpibench.release import open_release, write_release
-from qpibench.specs import load_spec
-from qpibench.synthesis import get_backend
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    """The release `mini`: 5 kernels ID, 5 kernels OOD."""
-    path = tmp_path_factory.mktemp("mini") / "mini.h5"
-    write_release(load_spec("mini"), path, backend=get_backend("cpu")[0])
-    with open_release(path) as opened:
-        yield opened
+def release(mini_release):
+    return mini_release
 
 
 @pytest.fixture(scope="module")
