@@ -378,8 +378,8 @@ def _warnings(record: Record) -> tuple[str, ...]:
 def _training_warnings(entry: Entry, *, view: str, map_mode: str) -> Iterator[str]:
     if entry.run is None:
         return
-    trained_map = entry.run.config.get("map_mode")
-    if view != "image" and isinstance(trained_map, str) and trained_map != map_mode:
+    trained_map = entry.run.map_mode
+    if view != "image" and trained_map not in (None, map_mode):
         yield f"The model was trained with {trained_map} maps, but is shown {map_mode} ones; use --map {trained_map}."
     # A shipped entry goes with the version and the commit that the run folder names.
     if entry.run.entry_file is not None and entry.run.entry_sha256 != entry.sha256:

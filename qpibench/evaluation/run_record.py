@@ -103,8 +103,8 @@ class RunRecord(_Closed):
         description="Commit of the entry's repository, '-dirty' if files differed from it; null outside of git."
     )
     config: JsonObject = Field(
-        description="All that the entry resolved. Its members recipe, preset (a name, or an object with a name) and"
-        " map_mode mean what they say; the others are the entry's own."
+        description="All that the entry resolved. Its members recipe and preset (a name, or an object with a name) and"
+        " map_mode (here or in the recipe) mean what they say; the others are the entry's own."
     )
     options: JsonObject = Field(default={}, description="What was set beyond recipe and preset, by name.")
     seed: Count = Field(description="Seed of weights, order and draws.")
@@ -142,6 +142,13 @@ class RunRecord(_Closed):
     def preset(self) -> str | None:
         """Name of the architecture, if the entry says it."""
         return self._named("preset")
+
+    @property
+    def map_mode(self) -> str | None:
+        """How the activation maps of the training images were rasterised, if the entry says it."""
+        recipe = self.config.get("recipe")
+        places = [self.config, recipe] if isinstance(recipe, dict) else [self.config]
+        return next((mode for place in places if isinstance(mode := place.get("map_mode"), str)), None)
 
     def _named(self, key: str) -> str | None:
         value = self.config.get(key)

@@ -85,6 +85,8 @@ def _curves(lines: Iterator[dict[str, Any]]) -> dict[str, dict[str, Curve]]:
 
 
 def _draw(axes: Axes, stage: str, curves: dict[str, Curve]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     # The loss before its parts, the validation on top of them.
     names = sorted(curves, key=lambda name: (name == "validation", name != "loss"))
     parts = iter(["C2", "C3", "C4", "C5", "C6", "C8", "C9"] * len(names))
@@ -102,6 +104,7 @@ def _draw(axes: Axes, stage: str, curves: dict[str, Curve]) -> None:
         axes.plot(mean_step, mean, color=colour, linewidth=1.6, label=name)
     axes.set_yscale("log", nonpositive="mask")
     axes.set(title=stage, xlabel="step of the stage", ylabel="loss, validation error")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(which="major", color="0.88", linewidth=0.8)
     axes.set_axisbelow(True)

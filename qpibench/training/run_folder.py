@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +22,7 @@ from qpibench.evaluation.environment import environment
 from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
 from qpibench.evaluation.whole_file import write_whole
 from qpibench.specs.load import explain
-from qpibench.training.request import TrainingRun
+from qpibench.training.request import EXTRA, TrainingRun
 
 __all__ = ["Best", "RunFolder", "RunRecord", "SourceRecord", "begin_run", "load_run", "update_run"]
 
@@ -71,7 +73,7 @@ def begin_run(
     """
     folder = RunFolder(run.folder)
     old = former_run(run)
-    where = environment()
+    where = environment() | _versions()
     record = RunRecord.model_validate(
         {
             "entry": run.entry,
@@ -177,6 +179,11 @@ def _shared_code_sha256(entry_path: Path) -> str | None:
     for path in sorted((entry_path.parent / "learned").glob("*.py")):
         digest.update(f"{path.name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages for training that this process uses."""
+    return {name: importlib.metadata.version(package) for name, package in EXTRA.items() if name in sys.modules}
 
 
 def _git_commit(folder: Path) -> str | None:

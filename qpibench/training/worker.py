@@ -21,10 +21,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, U
 from qpibench.evaluation.entries import shipped_entries
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, import_file
-from qpibench.training.request import TrainingRun
-
-EXTRA = ("torch", "diffusers", "accelerate", "safetensors", "tensorboard", "sklearn")
-"""Modules of the packages of ``qpibench[training]``."""
+from qpibench.training.request import EXTRA, TrainingRun
 
 _INTERRUPTED = 130
 
@@ -86,8 +83,8 @@ def _module(error: ImportError) -> str:
 
 def _missing(entry: str, module: str) -> str:
     return (
-        f"Training '{entry}' needs the package {'scikit-learn' if module == 'sklearn' else module}, which is not"
-        ' installed; install it with: pip install "qpibench[training]".'
+        f"Training '{entry}' needs the package {EXTRA[module]}, which is not installed; install it with:"
+        ' pip install "qpibench[training]".'
     )
 
 

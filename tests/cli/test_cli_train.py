@@ -71,9 +71,9 @@ def test_training_ends_with_a_run_that_says_what_it_is(qpibench, toy, tmp_path):
 
 
 def test_a_run_folder_is_a_model_and_the_board_says_how_far_it_came(qpibench, trained, mini, tmp_path):
-    run, results = trained / "run", tmp_path / "results"
+    run, results, answers = trained / "run", tmp_path / "results", tmp_path / "predictions.h5"
     results.mkdir()
-    request = ["--release", mini, "--limit", 4, "--map", "exact", "-o", results / "toy.json"]
+    request = ["--release", mini, "--limit", 4, "--predictions", answers, "-o", results / "toy.json"]
     result = qpibench("evaluate", run, *request, "--json").json
     record = json.loads((run / "run.json").read_text())
     assert "warnings" not in result
@@ -87,6 +87,8 @@ def test_a_run_folder_is_a_model_and_the_board_says_how_far_it_came(qpibench, tr
     assert (training["source"], training["hardware"]) == (record["source"], record["hardware"])
     assert training["hours"] == pytest.approx(1.5 / 3600)
 
+    checked = qpibench("leaderboard", "check", results / "toy.json", "--predictions", answers, "--release", mini)
+    assert checked.exit_code == 0, checked.stderr
     assert qpibench("leaderboard", "build", results, "-o", tmp_path / "site").exit_code == 0
     page = " ".join((tmp_path / "site" / "index.html").read_text().split())
     assert '<span class="mark partial">partial 3 %</span>' in page

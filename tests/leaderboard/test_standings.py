@@ -5,6 +5,7 @@ import re
 import pytest
 
 from qpibench.errors import InvalidDataError
+from qpibench.evaluation.result import TrainingRecord
 from qpibench.leaderboard.standings import standings
 
 
@@ -115,3 +116,39 @@ def test_an_oracle_stands_by_its_score_on_every_track_of_its_images_and_takes_no
 def test_an_oracle_alone_has_a_track_of_its_own(make_result):
     (standing,) = only_track({"o.json": make_result(view="oracle", knows=ORACLE_KNOWS)})
     assert standing.rank is None
+
+
+def trained(result, *, done, stated=1000, fraction=None):
+    training = {
+        "recipe": "article",
+        "preset": "compact",
+        "options": {},
+        "seed": 0,
+        "source": {"kind": "release", "name": "paper", "spec_sha256": "d" * 64, "content_sha256": "e" * 64},
+        "steps_done": done,
+        "steps_stated": stated,
+        "fraction": done / stated if fraction is None else fraction,
+        "hours": 0.5,
+        "hardware": "a processor",
+        "git_commit": None,
+    }
+    model = result.model.model_copy(update={"training": TrainingRecord.model_validate(training)})
+    return result.model_copy(update={"model": model})
+
+
+@pytest.mark.parametrize(
+    ("done", "fraction", "percent"),
+    [(1, None, 1), (30, None, 3), (31, None, 4), (990, None, 99), (999, None, 99), (1000, None, 100), (400, 1.0, 100)],
+)
+def test_an_entry_that_was_not_trained_to_the_end_is_marked_with_the_share_that_was(
+    make_result, done, fraction, percent
+):
+    (standing,) = only_track({"a.json": trained(make_result(), done=done, fraction=fraction)})
+    assert standing.trained_percent == percent
+    assert standing.marks == (("subset", "partial") if percent < 100 else ("subset",))
+
+
+def test_an_entry_without_training_has_no_mark_of_it(make_result):
+    (standing,) = only_track({"a.json": make_result()})
+    assert standing.trained_percent is None
+    assert "partial" not in standing.marks
