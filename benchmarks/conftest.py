@@ -130,24 +130,28 @@ def gpu() -> CudaBackend:
     return backend
 
 
-NOT_MEASURED = pytest.StashKey[list[NotMeasured]]()
+ITEMS = pytest.StashKey[list[pytest.Item]]()
+REASONS = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "figures(*wanted): what a benchmark measures, where it may have to be skipped")
-    config.stash[NOT_MEASURED] = []
+    config.stash[ITEMS], config.stash[REASONS] = [], {}
+    machine.machine()  # now, while the GPU answers
+
+
+def pytest_collection_finish(session) -> None:
+    session.config.stash[ITEMS] = session.items
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Keep the figures of a benchmark that is skipped or fails: they stay empty, with the reason."""
+    """Keep why a benchmark is skipped or fails: its figures stay empty, with the reason."""
     report = yield
-    if report.skipped or report.failed:
-        reason = report.longrepr[2].removeprefix("Skipped: ") if report.skipped else "the benchmark failed"
-        for marker in item.iter_markers("figures"):
-            item.config.stash[NOT_MEASURED] += [
-                NotMeasured(**wanted, benchmark=item.name, reason=reason) for wanted in marker.args
-            ]
+    if report.skipped:
+        item.config.stash[REASONS][item.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
+    elif report.failed:
+        item.config.stash[REASONS][item.nodeid] = f"the benchmark failed with {call.excinfo.typename}"
     return report
 
 
@@ -158,6 +162,33 @@ def pytest_benchmark_generate_machine_info() -> dict[str, Any]:
 def pytest_benchmark_update_json(config, output_json) -> None:
     for measured in output_json["benchmarks"]:
         del measured["params"]  # some name folders of this machine
-    figures = [figure["name"] for each in output_json["benchmarks"] for figure in each["extra_info"].get("figures", [])]
-    missing = [wanted for wanted in config.stash[NOT_MEASURED] if wanted.name not in figures]
-    output_json["not_measured"] = [wanted.model_dump() for wanted in missing]
+    names = [figure["name"] for each in output_json["benchmarks"] for figure in each["extra_info"].get("figures", [])]
+    output_json["not_measured"] = [wanted.model_dump() for wanted in not_measured(config) if wanted.name not in names]
+
+
+def pytest_sessionfinish(session) -> None:
+    """Keep the reasons also where nothing could be measured, of which pytest-benchmark writes no file."""
+    config, written = session.config, session.config._benchmarksession
+    if written.benchmarks or not written.json or not not_measured(config) or config.option.collectonly:
+        return
+    content = config.hook.pytest_benchmark_generate_json(
+        config=config,
+        benchmarks=[],
+        include_data=False,
+        machine_info=written.get_machine_info(),
+        commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
+    )
+    config.hook.pytest_benchmark_update_json(config=config, benchmarks=[], output_json=content)
+    written.save_json(content)
+
+
+def not_measured(config) -> list[NotMeasured]:
+    """Every figure that the chosen benchmarks name in their marks, as if it were missing."""
+    return [
+        NotMeasured(
+            **wanted, benchmark=item.name, reason=config.stash[REASONS].get(item.nodeid, "the run ended before it")
+        )
+        for item in config.stash[ITEMS]
+        for marker in item.iter_markers("figures")
+        for wanted in marker.args
+    ]

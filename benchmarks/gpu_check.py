@@ -2,29 +2,104 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from xml.etree import ElementTree
 
-from benchmarks.__main__ import FOLDER, main, new_file
-from qpibench.synthesis.device import NoGpuError, find_device
+ROOT = Path(__file__).parent.parent
+TESTS = "tests/synthesis/test_cuda_gpu.py"
+
+NEEDED = {
+    "numpy": "numpy",
+    "numba": "numba",
+    "h5py": "h5py",
+    "psutil": "psutil",
+    "pydantic": "pydantic",
+    "scipy": "scipy",
+    "torch": "torch (with CUDA)",
+    "pytest": "pytest",
+    "pytest_benchmark": "pytest-benchmark",
+    "hypothesis": "hypothesis",
+}
+"""Packages by the name of the module, besides CuPy and NVRTC: what is wrong with those the backend says itself."""
+
+TESTS_S, BENCHMARKS_S, ENDING_S = 230, 210, 15
+"""Longest times of either in seconds, and what they are then given to keep what they have: less than eight minutes."""
+
+_LOOK = """
+import sys
+from qpibench.errors import QpibenchError
+from qpibench.synthesis.cuda import CudaBackend
+try:
+    device = CudaBackend().device
+except QpibenchError as error:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+print(f"{device.name}, compute capability {device.capability / 10}", flush=True)
+"""
 
 
 def check() -> int:
-    """Run both, also the second if the first fails; the exit code is 4 without a GPU, and 1 if anything failed."""
-    try:
-        device = find_device()
-    except NoGpuError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{device.name}, compute capability {device.capability / 10}\n", flush=True)
-    # In a process of their own, so that the benchmarks begin on an empty device.
-    tests = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "tests"]
-    tested = subprocess.run(tests, cwd=FOLDER.parent, check=False).returncode
-    print(flush=True)
-    measured = main(["-m", "gpu", "-o", str(new_file())])
+    """Run both, also the second if the first fails.
+
+    The exit code is 4 where a package or the GPU is missing, and 1 if anything failed.
+    """
+    missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
+    if missing:
+        print(f"Error: {sys.executable} lacks {', '.join(missing)}; install what is missing.", file=sys.stderr)
+        return 4
+    # All in processes of their own: each begins on an empty device, and a device that is lost is lost to one alone.
+    looked = subprocess.run([sys.executable, "-c", _LOOK], cwd=ROOT, check=False).returncode
+    if looked:
+        return looked
+    from benchmarks.__main__ import new_file
+
+    output = new_file()
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = Path(folder) / "tests.xml"
+        tested = _run(["pytest", "-m", "gpu", "-v", f"--junit-xml={outcomes}", TESTS], TESTS_S)
+        measured = _run(["benchmarks", "-m", "gpu", "-o", str(output)], BENCHMARKS_S)
+        if output.exists():
+            content = json.loads(output.read_text()) | {"gpu_tests": {"exit_code": tested, **_outcomes(outcomes)}}
+            output.write_text(json.dumps(content, indent=1) + "\n")
     for what, code in (("tests", tested), ("benchmarks", measured)):
         print(f"GPU {what}: {'failed' if code else 'passed'}.")
     return int(bool(tested or measured))
+
+
+def _run(module: Sequence[str], limit_s: float) -> int:
+    """Run a Python module, for so long at most; the exit code."""
+    print(flush=True)
+    child = subprocess.Popen([sys.executable, "-m", *module], cwd=ROOT)
+    try:
+        return child.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        print(f"{module[0]} took longer than {limit_s:g} s and is ended.", file=sys.stderr, flush=True)
+    try:
+        child.send_signal(signal.SIGINT)
+        child.wait(ENDING_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    return 1
+
+
+def _outcomes(report: Path) -> dict[str, object]:
+    """Names of the tests that passed and failed, and the reasons of those that were skipped."""
+    cases = ElementTree.parse(report).findall(".//testcase[@name]") if report.exists() else []
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    skipped = {case: found.get("message") for case in cases if (found := case.find("skipped")) is not None}
+    return {
+        "passed": [case.get("name") for case in cases if case not in failed and case not in skipped],
+        "failed": [case.get("name") for case in failed],
+        "skipped": {case.get("name"): reason for case, reason in skipped.items()},
+    }
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from qpibench.throughput.history import Gpu, Machine
 PACKAGES = ("numpy", "numba", "h5py", "scikit-image", "torch", "cupy-cuda12x", "cupy-cuda13x")
 
 
+@functools.cache
 def machine() -> Machine:
     """What a figure depends on: processor, cores, memory, file system, GPU and versions."""
     return Machine(
@@ -72,8 +74,9 @@ def _driver() -> str | None:
     if program is None:
         return None
     command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    return lines[0].strip() if lines else None
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = asked.stdout.splitlines()
+    return lines[0].strip() if lines and not asked.returncode else None
 
 
 def _version(package: str) -> str | None:
