@@ -24,7 +24,7 @@ def compute_and_hash(spec, backend):
 
     def block(start):
         observations = backend.observations(spec, kernels, start, min(start + BLOCK_ROWS, spec.observation_count))
-        for column in vars(observations).values():
+        for column in observations.columns().values():
             hashlib.sha256(column).digest()
 
     for _ in as_completed(block, range(0, spec.observation_count, BLOCK_ROWS), threads=THREADS):

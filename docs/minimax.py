@@ -67,6 +67,10 @@ def _sinc(z: mp.mpf) -> mp.mpf:
     return mp.pi if z == 0 else mp.sin(mp.pi * mp.sqrt(z)) / mp.sqrt(z)
 
 
+def _minus2ln(f: mp.mpf) -> mp.mpf:
+    return mp.mpf(-2) if f == 0 else -2 * mp.log(1 + f) / f
+
+
 def main() -> None:
     """Print every polynomial of the package."""
     wanted = (
@@ -76,6 +80,10 @@ def main() -> None:
         ("EXP2_F64", lambda g: mp.mpf(2) ** g, -0.5, 0.5, 12, True),
         ("SINPI_F64", _sinc, 0, 0.25, 8, True),
         ("COSPI_F64", lambda z: mp.cos(mp.pi * mp.sqrt(z)), 0, 0.25, 9, False),
+        ("SINPI_F32", _sinc, 0, 0.0625, 3, True),
+        ("COSPI_F32", lambda z: mp.cos(mp.pi * mp.sqrt(z)), 0, 0.0625, 4, True),
+        # Significands are taken from sqrt(1/2) to sqrt(2).
+        ("MINUS2LN_F32", _minus2ln, mp.sqrt(0.5) - 1 - 1e-7, mp.sqrt(2) - 1, 9, True),
         # The seed 0x7EF00000 - bits(x) leaves x times seed in 15/16..1.0332.
         ("RECIPROCAL_F32", lambda h: 1 / h, 0.9375 * (1 - 1e-5), 1.033203125 * (1 + 1e-5), 2, True),
     )

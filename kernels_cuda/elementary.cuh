@@ -83,6 +83,35 @@ __device__ inline void sincospi_f64(double t, double& sine, double& cosine)
     cosine = sign * horner(COSPI_F64, z);
 }
 
+// sin(pi t) and cos(pi t), |t| <= 1/4.
+__device__ inline void sincospi_f32(float t, float& sine, float& cosine)
+{
+    const float SINPI_F32[] = {
+        3.141592643416681569731f, -5.167707681865557995155f, 2.549761048593169695076f, -0.58901220958039244458f,
+    };
+    const float COSPI_F32[] = {
+        0.9999999999439373218052f, -4.934802158259036086426f, 4.058706921538003685795f, -1.335035905833434404452f,
+        0.2312609223178219720835f,
+    };
+    const float z = t * t;
+    sine = t * horner(SINPI_F32, z);
+    cosine = horner(COSPI_F32, z);
+}
+
+// -2 ln x for normal x.
+__device__ inline float minus2ln_f32(float x)
+{
+    const float MINUS2LN_F32[] = {
+        -1.999999999918184451232f, 0.9999997657935989915506f, -0.6666665198447657512579f, 0.5000317311953399747671f,
+        -0.4000393714542036547074f, 0.3321802545675095393722f, -0.2836366765063924876823f, 0.264869217401756765666f,
+        -0.2580933589339734351438f, 0.1524225238587497221753f,
+    };
+    const int SQRT_HALF = 0x3F3504F3;  // its bits: significands are taken from there on
+    const int offset = __float_as_int(x) - SQRT_HALF;
+    const float f = __int_as_float((offset & 0x7FFFFF) + SQRT_HALF) - 1.0f;
+    return fused((float)(offset >> 23), -1.3862943611198906f, f * horner(MINUS2LN_F32, f));
+}
+
 // 2^x for x <= 0; exactly 0 below 2^-40, so that no denormal can come of it.
 __device__ inline float exp2_f32(float x)
 {
@@ -97,6 +126,7 @@ __device__ inline float exp2_f32(float x)
     return below ? 0.0f : p * __int_as_float(((int)n + 127) << 23);
 }
 
+// The same for x < 1024.
 __device__ inline double exp2_f64(double x)
 {
     const double EXP2_F64[] = {

@@ -55,7 +55,7 @@ def contents(
         "scatterer": max_scatterers,
     }
     arrays = layout.arrays(
-        sizes, {f"{task}/{role}": len(rows) for task in splits for role, rows in splits[task].items()}
+        spec, sizes, {f"{task}/{role}": len(rows) for task in splits for role, rows in splits[task].items()}
     )
     for name, column in values.items():
         if len(column) != arrays[name].shape[0]:

@@ -74,7 +74,7 @@ def fill(
     """Write everything that a release holds, and give it its name; `compute` gives the observations of some rows."""
     expected, values = contents(spec, kernels, observation_kernel, max_scatterers)
     attributes = layout.release_attributes(spec)
-    title = f"qpibench release of format {layout.FORMAT_VERSION}, spec {spec.canonical_json()}"
+    title = f"qpibench release of format {layout.format_version(spec)}, spec {spec.canonical_json()}"
     arrays, done = prepare(partial, expected, attributes, title=title, resume=resume)
     for name, column in values.items():
         partial.write_rows(arrays[name], 0, column)

@@ -8,6 +8,8 @@ A release is one HDF5 file that follows the netCDF-4 model::
     /observations/image (observation, y, x)               float32, contiguous unless compression was asked for
     /observations/kernel, n_scatterers (observation)      int32
     /observations/position_nm (observation, scatterer, xy) float64, padded with NaN
+    /observations/snr_db (observation)                    float64, like the next two only where the spec has white noise
+    /observations/noise_sigma, noise_over_kernel_rms (observation) float32
     /splits/<task>/<role>                                 int32, indices of observations
 
 The root carries `format_version`, `name`, `spec` (JSON), `package_version` and `content_sha256`; the last is written
@@ -32,9 +34,11 @@ from numpy.typing import NDArray
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError
-from qpibench.specs import Grid, ImportedSpec, ReleaseSpec
+from qpibench.specs import ImportedSpec, ReleaseSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest version that is read and written. A release without corruptions is written as version 1, which is the same
+for it, so that older readers take it and refuse one whose images are not what they would think."""
 
 _TABLE = (
     ("x", "<f8", ("x",), "nm", "x coordinate of the pixel columns"),
@@ -55,6 +59,18 @@ _TABLE = (
         ("observation", "scatterer", "xy"),
         "nm",
         "x and y of every scatterer, then NaN",
+    ),
+)
+
+_WHITE_NOISE = (
+    ("observations/snr_db", "<f8", ("observation",), "dB", "variance of the clean image over that of its noise"),
+    ("observations/noise_sigma", "<f4", ("observation",), "1", "standard deviation of the noise in the image"),
+    (
+        "observations/noise_over_kernel_rms",
+        "<f4",
+        ("observation",),
+        "1",
+        "noise_sigma over the root mean square of the kernel's image, NaN where that is 0",
     ),
 )
 
@@ -134,11 +150,13 @@ class Array:
         return np.ascontiguousarray(values, dtype=self.dtype)
 
 
-def arrays(sizes: Mapping[str, int], splits: Mapping[str, int]) -> dict[str, Array]:
+def arrays(spec: ReleaseSpec | ImportedSpec, sizes: Mapping[str, int], splits: Mapping[str, int]) -> dict[str, Array]:
     """All arrays of a release by name.
 
     Parameters
     ----------
+    spec
+        Its spec, which decides what there is.
     sizes
         Lengths of the dimensions y, x, kernel, observation and scatterer.
     splits
@@ -149,7 +167,7 @@ def arrays(sizes: Mapping[str, int], splits: Mapping[str, int]) -> dict[str, Arr
         Array(
             name=name, dtype=dtype, dims=dims, shape=tuple(lengths[d] for d in dims), units=units, long_name=long_name
         )
-        for name, dtype, dims, units, long_name in _TABLE
+        for name, dtype, dims, units, long_name in (*_TABLE, *(_WHITE_NOISE if _has_white_noise(spec) else ()))
     ]
     for split, length in splits.items():
         role = split.rpartition("/")[2]
@@ -168,7 +186,7 @@ def arrays(sizes: Mapping[str, int], splits: Mapping[str, int]) -> dict[str, Arr
 
 def observation_arrays(spec: ReleaseSpec) -> dict[str, Array]:
     """The arrays of the observations of a generated release, by name."""
-    table = arrays(sizes(spec), {})
+    table = arrays(spec, sizes(spec), {})
     return {name: array for name, array in table.items() if array.group == "observations"}
 
 
@@ -183,9 +201,18 @@ def sizes(spec: ReleaseSpec) -> dict[str, int]:
     }
 
 
+def format_version(spec: ReleaseSpec | ImportedSpec) -> int:
+    """Version of the format in which a release, or a shard of it, is written."""
+    return 2 if _has_white_noise(spec) else 1
+
+
+def _has_white_noise(spec: ReleaseSpec | ImportedSpec) -> bool:
+    return isinstance(spec, ReleaseSpec) and spec.white_noise is not None
+
+
 def release_attributes(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
     """The attributes of a release, except for those that :func:`sign` writes."""
-    return {"format_version": FORMAT_VERSION, **origin(spec)}
+    return {"format_version": format_version(spec), **origin(spec)}
 
 
 def origin(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
@@ -289,8 +316,8 @@ def _dimension(file: h5py.File, name: str, length: int) -> h5py.Dataset:
     return dataset
 
 
-def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
-    """Find every array of an open release.
+def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array]:
+    """Find every array of an open release of a spec.
 
     Returns
     -------
@@ -303,13 +330,13 @@ def locate(file: h5py.File, grid: Grid) -> dict[str, Array]:
         If an array is missing or not of the type and shape that the layout demands.
     """
     stored = {
-        "y": grid.ny,
-        "x": grid.nx,
+        "y": spec.grid.ny,
+        "x": spec.grid.nx,
         "kernel": _stored_shape(file, "kernels/fold", 1)[0],
         "observation": _stored_shape(file, "observations/kernel", 1)[0],
         "scatterer": _stored_shape(file, "observations/position_nm", 3)[1],
     }
-    return place(file, arrays(stored, split_lengths(file)))
+    return place(file, arrays(spec, stored, split_lengths(file)))
 
 
 def split_lengths(file: h5py.File) -> dict[str, int]:

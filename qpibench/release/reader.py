@@ -86,7 +86,7 @@ class Release:
             if sources is not None and isinstance(self.spec, ReleaseSpec):
                 self.arrays = virtual.locate(file, self.spec)
             else:
-                self.arrays = layout.locate(file, self.grid)
+                self.arrays = layout.locate(file, self.spec)
         if sources is not None and isinstance(self.spec, ReleaseSpec):
             self.shards = virtual.open_sources(path, self.spec, sources)
         self.content_sha256 = str(attributes["content_sha256"])
@@ -149,7 +149,8 @@ class Release:
 
     def observations(self, indices: ArrayLike) -> Observations:
         """Observations with everything that is known of them; `indices` as in :meth:`image`."""
-        return Observations(**{field.name: self.take(field.name, indices) for field in fields(Observations)})
+        held = (field.name for field in fields(Observations) if f"observations/{field.name}" in self.arrays)
+        return Observations(**{name: self.take(name, indices) for name in held})
 
     def take(self, field: str, indices: ArrayLike) -> NDArray[Any]:
         """One field of :class:`Observations`, such as ``"position_nm"``; `indices` as in :meth:`image`."""

@@ -5,13 +5,13 @@ blocks of 256 rows (:mod:`qpibench.release.identity`): of B blocks, numbered fro
 both rounded down. Where N is larger than B some shards hold no observation; they are files like all others, so that a
 job array need not know how large the release is. The file is named ``shard-I-of-N.h5``, I with as many digits as N::
 
-    /observations/image, kernel, n_scatterers, position_nm   its rows, as in a release
+    /observations/image, kernel, n_scatterers, position_nm   its rows of all that a release has here
     /block_digests (block, array, digest)                    uint8, 32 bytes of each of its blocks and of these arrays
 
 Block digests are those of the release, so that they give its content hash when all shards are there. The root carries
 `shard_version`, `shard` (I), `shards` (N), `name`, `spec` (JSON), `package_version` and at last `shard_sha256`: the
-SHA-256 of the lines ``qpibench shard 1\n``, the canonical JSON of the spec and ``\n``, ``I/N\n``, followed by the block
-digests. Without `format_version` and `content_sha256` a shard is no release.
+SHA-256 of the lines ``qpibench shard VERSION\n``, the canonical JSON of the spec and ``\n``, ``I/N\n``, followed by the
+block digests. Without `format_version` and `content_sha256` a shard is no release.
 
 The manifest of a release in shards is what the shards say of themselves; :class:`Shards` has checked it.
 """
@@ -38,7 +38,8 @@ from qpibench.release.hdf5 import structure
 from qpibench.release.layout import Array
 from qpibench.specs import ReleaseSpec, spec_from_json
 
-SHARD_VERSION = 1
+SHARD_VERSION = layout.FORMAT_VERSION
+"""The newest version that is read and written: that of the format of the release."""
 
 
 @dataclass(frozen=True, order=True)
@@ -86,11 +87,12 @@ class Shard:
 
     def title(self, spec: ReleaseSpec) -> str:
         """First line of its journal."""
-        return f"qpibench shard {self} of format {SHARD_VERSION}, spec {spec.canonical_json()}"
+        return f"qpibench shard {self} of format {layout.format_version(spec)}, spec {spec.canonical_json()}"
 
     def attributes(self, spec: ReleaseSpec) -> dict[str, str | int]:
         """Attributes of its file, except for the digest."""
-        return {"shard_version": SHARD_VERSION, "shard": self.index, "shards": self.count, **layout.origin(spec)}
+        version = layout.format_version(spec)
+        return {"shard_version": version, "shard": self.index, "shards": self.count, **layout.origin(spec)}
 
     def arrays(self, spec: ReleaseSpec) -> dict[str, Array]:
         """The arrays in its file, by name."""
@@ -125,7 +127,7 @@ class Shard:
 
     def digest(self, spec: ReleaseSpec, block_digests: NDArray[np.uint8]) -> str:
         """Digest of the shard, hexadecimal, from those of its blocks, (block, array, 32) uint8."""
-        text = f"qpibench shard {SHARD_VERSION}\n{spec.canonical_json()}\n{self}\n"
+        text = f"qpibench shard {layout.format_version(spec)}\n{spec.canonical_json()}\n{self}\n"
         return hashlib.sha256(text.encode() + block_digests.tobytes()).hexdigest()
 
 

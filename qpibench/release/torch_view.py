@@ -15,7 +15,17 @@ from qpibench.errors import UsageError
 from qpibench.physics.activation import activation_map
 from qpibench.release.reader import open_release
 
-FIELDS = ("image", "kernel", "activation_map", "position_nm", "n_scatterers", "kernel_index", "index")
+FIELDS = (
+    "image",
+    "kernel",
+    "activation_map",
+    "position_nm",
+    "n_scatterers",
+    "snr_db",
+    "noise_sigma",
+    "kernel_index",
+    "index",
+)
 """What a sample may contain; see :class:`ReleaseDataset`."""
 
 
@@ -38,6 +48,8 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
         - ``kernel`` (y, x) float32: the kernel that it shows, the target,
         - ``activation_map`` (y, x) float32: where its scatterers are,
         - ``position_nm`` (scatterer, 2) float64: x and y, padded with NaN,
+        - ``snr_db`` float64, ``noise_sigma`` float32: the white noise in the image, its signal-to-noise ratio in dB and
+          its standard deviation; infinity and 0 where the release has none,
         - ``n_scatterers``, ``kernel_index``, ``index`` (int64): how many there are, the kernel's row in the release,
           and the observation's.
     map_mode
@@ -106,5 +118,7 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
                 return activation_map(release.grid, release.take("position_nm", index), mode=self.map_mode)
             case "n_scatterers":
                 return release.take("n_scatterers", index).astype(np.int64)
+            case "snr_db" | "noise_sigma" if f"observations/{field}" not in release.arrays:
+                return np.full(len(index), np.inf) if field == "snr_db" else np.zeros(len(index), np.float32)
             case _:
                 return release.take(field, index)

@@ -96,7 +96,7 @@ def locate(file: h5py.File, spec: ReleaseSpec) -> dict[str, Array]:
 
     Virtual data sets are not looked at: HDF5 keeps what they refer to where damage may send it round in circles.
     """
-    expected = layout.arrays(layout.sizes(spec), layout.split_lengths(file))
+    expected = layout.arrays(spec, layout.sizes(spec), layout.split_lengths(file))
     in_file = {name: array for name, array in expected.items() if array.group != "observations"}
     return expected | layout.place(file, in_file)
 

@@ -139,9 +139,10 @@ def write_imported(
             f"Release '{spec.name}': an observation shows a kernel that is not among {len(kernels)}."
         )
 
+    columns = observations.columns()
+
     def take(start: int, stop: int) -> Observations:
-        fields = vars(observations).items()
-        return Observations(**{name: identity.canonical(values[start:stop]) for name, values in fields})
+        return Observations(**{name: identity.canonical(values[start:stop]) for name, values in columns.items()})
 
     with Partial(target) as partial, explained(partial, resumable=False):
         return fill(

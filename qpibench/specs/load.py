@@ -12,7 +12,7 @@ from contextlib import suppress
 from copy import deepcopy
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -99,7 +99,8 @@ def _validated(fields: dict[str, Any], source: str) -> ReleaseSpec:
 
 
 def _value(spec: ReleaseSpec, path: str) -> Any:
-    return functools.reduce(lambda table, name: table[name], path.split("."), spec.model_dump(mode="json"))
+    # A table that is not there has no fields.
+    return functools.reduce(lambda table, name: table and table[name], path.split("."), spec.model_dump(mode="json"))
 
 
 def _varied(spec: ReleaseSpec, paths: Iterable[str]) -> str:
@@ -150,12 +151,13 @@ def _tables(paths: Iterable[str]) -> list[str]:
     return sorted({path.split(".")[0] for path in paths if "." in path})
 
 
+def _is_table(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
 def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            paths += _field_paths(inner, f"{prefix}{name}.")
-        else:
-            paths.append(prefix + name)
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_table(kind)]
+        paths += _field_paths(inner[0], f"{prefix}{name}.") if inner else [prefix + name]
     return paths

@@ -7,8 +7,9 @@ import json
 from contextlib import suppress
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from qpibench.specs.corruption import CorruptionSpec, WhiteNoise
 from qpibench.specs.grid import Grid
 
 Fold = Literal[0, 2, 3, 4, 6]
@@ -146,6 +147,13 @@ class ReleaseSpec(_Identified):
     observations_per_kernel: Index31
     scatterers: ScattererSpec
     splits: SplitSpec = SplitSpec()
+    corruptions: CorruptionSpec | None = None
+
+    @field_validator("corruptions")
+    @classmethod
+    def _without_empty(cls, corruptions: CorruptionSpec | None) -> CorruptionSpec | None:
+        # No corruption is one thing, and has one hash.
+        return None if corruptions == CorruptionSpec() else corruptions
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -169,6 +177,11 @@ class ReleaseSpec(_Identified):
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"
             )
         return self
+
+    @property
+    def white_noise(self) -> WhiteNoise | None:
+        """The noise of its images, if they have any."""
+        return None if self.corruptions is None else self.corruptions.white_noise
 
     @property
     def observation_count(self) -> int:

@@ -60,15 +60,26 @@ class Observations:
         (observation,) int32.
     position_nm
         (observation, scatterer, xy) float64, padded with NaN behind ``n_scatterers``.
+    snr_db, noise_sigma, noise_over_kernel_rms
+        (observation,) float64, float32 and float32: signal-to-noise ratio in dB, standard deviation of the white noise
+        in ``image``, and the latter over the root mean square of the kernel's image, NaN where that is 0. None where
+        the spec has no white noise.
     """
 
     image: NDArray[np.float32]
     kernel: NDArray[np.int32]
     n_scatterers: NDArray[np.int32]
     position_nm: NDArray[np.float64]
+    snr_db: NDArray[np.float64] | None = None
+    noise_sigma: NDArray[np.float32] | None = None
+    noise_over_kernel_rms: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.kernel)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The arrays that there are, by name."""
+        return {name: values for name, values in vars(self).items() if values is not None}
 
 
 class Backend(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from qpibench.errors import UnavailableError
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Domain, Kernels, Observations
-from qpibench.synthesis.draws import KernelDraws, draw_kernels, observation_draws
+from qpibench.synthesis.draws import KernelDraws, draw_kernels, noise_draws, observation_draws
 from qpibench.synthesis.flush import flushes_to_zero
+from qpibench.synthesis.noise import NOISE_FIELDS, add_white_noise, over_rms
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.superposition import Coefficients, coefficients, draw_and_superpose, kernel_images
 
@@ -58,12 +60,17 @@ class CpuBackend:
         )
         image = np.empty((stop - start, *spec.grid.shape), np.float32)
         n_scatterers, position = _observe(spec, domain, start, first, draws.fold, coefficients(draws), image)
-        return Observations(
+        made = Observations(
             image=image,
             kernel=(np.arange(start, stop) // per_kernel).astype(np.int32),
             n_scatterers=n_scatterers,
             position_nm=position,
         )
+        if spec.white_noise is None:
+            return made
+        snr_db, sigma = _corrupt(spec, domain, start, image)
+        ratio = noise_over_kernel_rms(kernels, made.kernel, sigma)
+        return replace(made, snr_db=snr_db, noise_sigma=sigma, noise_over_kernel_rms=ratio)
 
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
@@ -78,8 +85,10 @@ class CpuBackend:
         draws = draw_kernels(spec, domain="training", start=first, stop=int(kernel[-1]) + 1)
         table = coefficients(draws)
         # Images of no pixels cost nothing: their scatterers are drawn all the same.
-        image = np.empty((len(index), *(grid.shape if "image" in fields else (0, 0))), np.float32)
+        shape = (0, 0) if {"image", *NOISE_FIELDS}.isdisjoint(fields) else grid.shape
+        image = np.empty((len(index), *shape), np.float32)
         n_scatterers, position = _observe(spec, "training", start, first, draws.fold, table, image)
+        snr_db, sigma = _corrupt(spec, "training", start, image)
         made: dict[str, NDArray[Any]] = {
             "image": image,
             "position_nm": position,
@@ -89,6 +98,8 @@ class CpuBackend:
             "B": draws.B[row],
             "phi2": draws.phi2[row],
             "C": draws.C[row],
+            "snr_db": snr_db,
+            "noise_sigma": sigma,
             "kernel_index": kernel,
             "index": index,
         }
@@ -136,6 +147,30 @@ def _observe(
         image,
     )
     return n_scatterers, position
+
+
+def _corrupt(
+    spec: ReleaseSpec, domain: Domain, start: int, image: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Corrupt clean observations from ``start`` on; return their signal-to-noise ratios and sigmas of the noise."""
+    snr_db = np.full(len(image), np.inf)
+    sigma = np.zeros(len(image), np.float32)
+    draws = noise_draws(spec, domain=domain)
+    if draws is not None:
+        per_kernel = spec.observations_per_kernel
+        keys = (draws.ratio_key, draws.normal_key)
+        add_white_noise(start, per_kernel, *keys, draws.low_db, draws.span_db, image, snr_db, sigma)
+    return snr_db, sigma
+
+
+def noise_over_kernel_rms(
+    kernels: Kernels, kernel: NDArray[np.int32], sigma: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Sigma of the noise of a run of observations, over the root mean square of the image of each one's kernel."""
+    first = int(kernel[0])
+    ratio = np.empty(len(sigma), np.float32)
+    over_rms(sigma, kernel - first, kernels.image[first : kernel[-1] + 1], ratio)
+    return ratio
 
 
 def _require_gradual_underflow() -> None:

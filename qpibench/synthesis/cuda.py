@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,16 +17,17 @@ from qpibench.errors import QpibenchError
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Domain, Kernels, Observations
-from qpibench.synthesis.cpu import CpuBackend
+from qpibench.synthesis.cpu import CpuBackend, noise_over_kernel_rms
 from qpibench.synthesis.device import NoGpuError, find_device
-from qpibench.synthesis.draws import draw_folds, observation_draws, parameter_key
+from qpibench.synthesis.draws import draw_folds, noise_draws, observation_draws, parameter_key
+from qpibench.synthesis.noise import NOISE_FIELDS
 from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
 from qpibench.synthesis.superposition import TILE
 
 RUN_BYTES = 64 << 20
 """Observations pass through the device, and through pinned memory, in runs of about so many bytes."""
 
-CUDA_KERNELS = ("draw_parameters", "draw_scatterers", "superpose", "kernel_images", "activation_maps")
+CUDA_KERNELS = ("draw_parameters", "draw_scatterers", "superpose", "white_noise", "kernel_images", "activation_maps")
 THREADS = 256
 """Threads in a block, for all CUDA kernels."""
 
@@ -76,11 +78,14 @@ class CudaBackend:
             If the GPU fails.
         """
         count, most = stop - start, spec.scatterers.max
+        is_noisy = spec.white_noise is not None
         made = Observations(
             image=np.empty((count, *spec.grid.shape), np.float32),
             kernel=(np.arange(start, stop) // spec.observations_per_kernel).astype(np.int32),
             n_scatterers=np.empty(count, np.int32),
             position_nm=np.empty((count, most, 2), np.float64),
+            snr_db=np.empty(count, np.float64) if is_noisy else None,
+            noise_sigma=np.empty(count, np.float32) if is_noisy else None,
         )
         step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * most))
         runs = [
@@ -93,7 +98,10 @@ class CudaBackend:
         finally:
             for run in runs:
                 run.cancel()
-        return made
+        if made.noise_sigma is None:
+            return made
+        ratio = noise_over_kernel_rms(kernels, made.kernel, made.noise_sigma)
+        return replace(made, noise_over_kernel_rms=ratio)
 
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
@@ -151,8 +159,8 @@ class CudaBackend:
         )
         pixels = (np.int32(grid.nx), np.int32(grid.ny))
         places = (made["position_nm"], made["n_scatterers"], most)
-        for name in fields:
-            if name in ("image", "kernel", "activation_map"):
+        for name in ("image", "kernel", "activation_map"):
+            if name in fields or (name == "image" and not NOISE_FIELDS.isdisjoint(fields)):
                 made[name] = cupy.empty((stop - start, *grid.shape), np.float32)
         if "image" in made or "kernel" in made:
             x_y = cupy.asarray(np.concatenate([grid.x_nm, grid.y_nm]))
@@ -161,6 +169,8 @@ class CudaBackend:
             tiles = -(-grid.ny // TILE) * -(-grid.nx // TILE)
             threads = (stop - start) * tiles * THREADS
             launch("superpose", threads, *axes, *places, made["fold"], table, made["image"])
+            if spec.white_noise is not None or not NOISE_FIELDS.isdisjoint(fields):
+                made |= self._noise(spec, start, made["image"], domain=domain)
         if "kernel" in made:
             threads = (stop - start) * grid.ny * grid.nx
             launch("kernel_images", threads, *axes, count, made["fold"], table, made["kernel"])
@@ -171,6 +181,22 @@ class CudaBackend:
                 *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm), *pixels),
                 *(*places, cupy.empty((stop - start, draws.most), np.int32), made["activation_map"]),
             )
+        return made
+
+    def _noise(self, spec: ReleaseSpec, start: int, image: Any, *, domain: Domain) -> dict[str, Any]:
+        """Launch what corrupts clean images from observation ``start`` on; the fields that tell of it."""
+        cupy, count = self._cupy, image.shape[0]
+        draws = noise_draws(spec, domain=domain)
+        if draws is None:
+            return {"snr_db": cupy.asarray(np.full(count, np.inf)), "noise_sigma": cupy.asarray(np.zeros(count, "f4"))}
+        made = {"snr_db": cupy.empty(count, np.float64), "noise_sigma": cupy.empty(count, np.float32)}
+        self._launch(
+            "white_noise",
+            count * THREADS,
+            *(np.uint64(start), np.uint32(spec.observations_per_kernel), draws.ratio_key, draws.normal_key),
+            *(np.float64(draws.low_db), np.float64(draws.span_db), np.int32(spec.grid.ny * spec.grid.nx), image),
+            *(made["snr_db"], made["noise_sigma"]),
+        )
         return made
 
     def _launch(self, name: str, threads: int, *arguments: Any) -> None:
@@ -193,7 +219,7 @@ class CudaBackend:
             on_device = self._make(spec, start + first, start + last, domain=domain, fields=("image",))
             arrived = [
                 (getattr(made, name), self._download(name, on_device[name], stream))
-                for name in ("image", "n_scatterers", "position_nm")
+                for name in ("image", "n_scatterers", "position_nm", *(NOISE_FIELDS if spec.white_noise else ()))
             ]
             stream.synchronize()
         for rows, pinned in arrived:

@@ -1,4 +1,4 @@
-"""What is drawn for a release, and how: kernel parameters, scatterer counts and positions.
+"""What is drawn for a release, and how: kernel parameters, scatterer counts and positions, and for its noise.
 
 Integers come first, then float64 with + - * / alone, so that every machine draws the same bits.
 """
@@ -44,6 +44,29 @@ def observation_draws(spec: ReleaseSpec, *, domain: Domain) -> ObservationDraws:
         most=spec.scatterers.max,
         half_y_nm=spec.grid.size_y_nm / 2 + margin,
         half_x_nm=spec.grid.size_x_nm / 2 + margin,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseDraws:
+    """The numbers that drawing the white noise of a spec needs, ready for compiled code."""
+
+    ratio_key: np.uint64
+    normal_key: np.uint64
+    low_db: float
+    span_db: float
+
+
+def noise_draws(spec: ReleaseSpec, *, domain: Domain) -> NoiseDraws | None:
+    """Stream keys and range of a spec's white noise; None if it has none."""
+    if spec.white_noise is None:
+        return None
+    low_db, high_db = spec.white_noise.snr_db
+    return NoiseDraws(
+        ratio_key=stream_key(domain, spec.seed, "white noise ratio"),
+        normal_key=stream_key(domain, spec.seed, "white noise"),
+        low_db=low_db,
+        span_db=high_db - low_db,
     )
 
 

@@ -100,6 +100,44 @@ COSPI_F64 = (
     -1.343527151981543367243e-7,
 )
 
+# sin(pi t) = t S(z) and cos(pi t) = C(z), z = t^2 <= 1/16; relative errors 3.2e-9 and 5.6e-11.
+SINPI_F32 = tuple(
+    _f32(c)
+    for c in (
+        3.141592643416681569731,
+        -5.167707681865557995155,
+        2.549761048593169695076,
+        -0.58901220958039244458,
+    )
+)
+COSPI_F32 = tuple(
+    _f32(c)
+    for c in (
+        0.9999999999439373218052,
+        -4.934802158259036086426,
+        4.058706921538003685795,
+        -1.335035905833434404452,
+        0.2312609223178219720835,
+    )
+)
+
+# -2 ln(1 + f) = f P(f), sqrt(1/2) <= 1 + f < sqrt(2); relative error 4.1e-9.
+MINUS2LN_F32 = tuple(
+    _f32(c)
+    for c in (
+        -1.999999999918184451232,
+        0.9999997657935989915506,
+        -0.6666665198447657512579,
+        0.5000317311953399747671,
+        -0.4000393714542036547074,
+        0.3321802545675095393722,
+        -0.2836366765063924876823,
+        0.264869217401756765666,
+        -0.2580933589339734351438,
+        0.1524225238587497221753,
+    )
+)
+
 # 1/h for h in 0.9375..1.0332, the range that the seed below leaves; relative error 2.9e-5.
 RECIPROCAL_F32 = (_f32(3.048195101534416077643), _f32(-3.095334416912519387775), _f32(1.047116254924851302549))
 RECIPROCAL_SEED = np.int32(0x7EF00000)
@@ -111,6 +149,8 @@ _FLOOR_F32 = _f32(EXP2_FLOOR)
 _s0, _s1, _s2, _s3, _s4, _s5 = SIN2PI_F32
 _e0, _e1, _e2, _e3, _e4, _e5, _e6 = EXP2_F32
 _r0, _r1, _r2 = RECIPROCAL_F32
+_MINUS2LN_2_F32 = _f32(-1.3862943611198906)
+_SQRT_HALF_BITS = np.int32(0x3F3504F3)
 # Adding and subtracting 1.5 x 2^23 rounds a float32 below 2^22 to the nearest integer, ties to even, like rint: the
 # two additions are cheaper than the one rounding instruction.
 _ROUNDER_F32 = _f32(12582912.0)
@@ -150,6 +190,22 @@ def reciprocal_f32(x):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(inline="always")
+def minus2ln_f32(x):  # type: ignore[no-untyped-def]
+    """-2 ln x in float32 for normal x, accurate to its last digits near 1 too."""
+    offset = nb.int32(bits_of_f32(x) - _SQRT_HALF_BITS)
+    exponent = offset >> nb.int32(23)
+    f = f32_of_bits(nb.int32((offset & nb.int32(0x7FFFFF)) + _SQRT_HALF_BITS)) - _f32(1)
+    return fma(_f32(exponent), _MINUS2LN_2_F32, f * _horner(MINUS2LN_F32, f))
+
+
+@nb.njit(inline="always")
+def sincospi_f32(t):  # type: ignore[no-untyped-def]
+    """sin(pi t) and cos(pi t) in float32, |t| <= 1/4."""
+    z = t * t
+    return t * _horner(SINPI_F32, z), _horner(COSPI_F32, z)
+
+
+@nb.njit(inline="always")
 def _horner(coefficients, z):  # type: ignore[no-untyped-def]
     total = coefficients[-1]
     for k in range(len(coefficients) - 2, -1, -1):
@@ -177,7 +233,7 @@ def sincospi_f64(t):  # type: ignore[no-untyped-def]
 
 @nb.njit(inline="always")
 def exp2_f64(x):  # type: ignore[no-untyped-def]
-    """2^x in float64 for x <= 0; exactly 0 below ``EXP2_FLOOR``."""
+    """2^x in float64 for x < 1024; exactly 0 below ``EXP2_FLOOR``."""
     below = x < EXP2_FLOOR
     x = np.float64(EXP2_FLOOR) if below else x
     n = rint(x)

@@ -37,6 +37,8 @@ FIELDS = (
     "B",
     "phi2",
     "C",
+    "snr_db",
+    "noise_sigma",
     "kernel_index",
     "index",
 )
@@ -47,6 +49,8 @@ FIELDS = (
 - ``position_nm`` (n, scatterer, 2) float64: x and y, padded with NaN,
 - ``n_scatterers``, ``fold`` (n,) int64,
 - ``phi1``, ``B``, ``phi2``, ``C`` (n,) float64: the kernel's parameters in rad, rad/nm, rad and 1/nm^2,
+- ``snr_db`` (n,) float64, ``noise_sigma`` (n,) float32: the white noise in the image, its ratio and its standard
+  deviation; infinity and 0 where the spec has none. The clean images are those of the same spec without corruptions,
 - ``kernel_index``, ``index`` (n,) int64: the places of kernel and image in the endless sequence.
 """
 

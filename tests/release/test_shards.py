@@ -239,7 +239,7 @@ def renumber(folder, file):
 
 def outdate(folder, file):
     with h5py.File(folder / file, "r+") as opened:
-        opened.attrs["shard_version"] = 2
+        opened.attrs["shard_version"] = 3
 
 
 def write_foreign_hdf5(folder, file):
@@ -259,7 +259,7 @@ BAD_SHARDS = [
     (flip_digest, r"shard-2-of-3.h5' is damaged: its digests.*generate it again with --shard 2/3"),
     (unfinish, r"shard-2-of-3.h5' is an interrupted shard"),
     (renumber, r"shard-2-of-3.h5' is damaged.*There is no shard 7/3"),
-    (outdate, r"shard-2-of-3.h5' is a shard of format 2.*upgrade"),
+    (outdate, r"shard-2-of-3.h5' is a shard of format 3.*reads 2; upgrade"),
     (write_foreign_hdf5, r"shard-2-of-3.h5' is not a shard"),
     (copy, r"copy.h5' and '.*shard-2-of-3.h5' are both shard 2/3; move one"),
 ]
@@ -359,7 +359,7 @@ def test_a_virtual_release_reads_like_any_other(virtual, small_release):
         assert release.content_sha256 == plain.content_sha256
         assert release.arrays.keys() == plain.arrays.keys()
         np.testing.assert_array_equal(release.image(ROWS), plain.image(ROWS))
-        for name, values in vars(plain.observations(ROWS)).items():
+        for name, values in plain.observations(ROWS).columns().items():
             np.testing.assert_array_equal(getattr(release.observations(ROWS), name), values)
         for name in plain.arrays:
             np.testing.assert_array_equal(release.read(name), plain.read(name))

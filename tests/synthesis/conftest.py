@@ -26,8 +26,14 @@ def _module(name):
 
 @pytest.fixture(scope="session")
 def content_sha256():
-    """Hashes of the releases of the specs that come with the package, by name."""
+    """Hashes of releases, by name."""
     return _module("test_bits").CONTENT_SHA256
+
+
+@pytest.fixture(scope="session")
+def named_spec():
+    """From such a name to the spec."""
+    return _module("test_bits").named_spec
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@
 #include "draw_scatterers.cu"
 #include "kernel_images.cu"
 #include "superpose.cu"
+#include "white_noise.cu"
 
 template <class... Arguments, size_t... I>
 static void call(void (*kernel)(Arguments...), void** arguments, std::index_sequence<I...>)
@@ -30,6 +31,7 @@ LAUNCHER(draw_parameters)
 LAUNCHER(draw_scatterers)
 LAUNCHER(kernel_images)
 LAUNCHER(superpose)
+LAUNCHER(white_noise)
 
 #define MAPPER(function, Number)                                                 \
     extern "C" void map_##function(const Number* in, Number* out, long count)    \
@@ -39,6 +41,7 @@ LAUNCHER(superpose)
 MAPPER(sin2pi_f32, float)
 MAPPER(exp2_f32, float)
 MAPPER(reciprocal_f32, float)
+MAPPER(minus2ln_f32, float)
 MAPPER(sin2pi_f64, double)
 MAPPER(exp2_f64, double)
 

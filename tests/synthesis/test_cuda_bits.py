@@ -22,6 +22,7 @@ from qpibench.synthesis.stream import FIELDS
 from qpibench.synthesis.superposition import coefficients, superpose
 
 FOLDS = (0, 2, 3, 4, 6)
+NOISY = "mini+corruptions.white_noise.snr_db=[10.0,10.0]"
 
 
 def _bits(array):
@@ -38,14 +39,16 @@ def _assert_same_observations(spec, start, stop):
     kernels = cpu.kernels(spec)
     expected = cpu.observations(spec, kernels, start, stop)
     found = cuda.observations(spec, kernels, start, stop)
-    for name, values in vars(expected).items():
+    assert ("noise_sigma" in expected.columns()) == (spec.white_noise is not None)
+    assert found.columns().keys() == expected.columns().keys()
+    for name, values in expected.columns().items():
         _assert_same_bits(getattr(found, name), values)
 
 
 def test_the_coefficients_are_those_of_the_cpu():
     source = (locate("kernels_cuda") / "elementary.cuh").read_text()
     arrays = re.findall(r"const (float|double) (\w+)\[\] = \{([^}]*)\}", source)
-    assert len(arrays) == 7
+    assert len(arrays) == 10
     for kind, name, numbers in arrays:
         dtype = {"float": np.float32, "double": np.float64}[kind]
         found = np.array([dtype(number.strip().rstrip("f")) for number in numbers.split(",") if number.strip()])
@@ -58,6 +61,7 @@ def test_the_coefficients_are_those_of_the_cpu():
         ("sin2pi_f32", np.linspace(-3000, 3000, 200_001, dtype=np.float32)),
         ("exp2_f32", -np.geomspace(1e-30, 1e6, 200_001, dtype=np.float32)),
         ("reciprocal_f32", np.geomspace(1e-30, 1e30, 200_001, dtype=np.float32)),
+        ("minus2ln_f32", np.geomspace(1e-10, 1, 200_001, dtype=np.float32)),
         ("sin2pi_f64", np.linspace(-3000, 3000, 200_001)),
         ("exp2_f64", -np.geomspace(1e-30, 1e6, 200_001)),
     ],
@@ -103,6 +107,9 @@ def test_observations_of_random_specs_have_the_bits_of_the_cpu(data):
         f"scatterers.max={fewest + data.draw(st.integers(0, 20))}",
         f"scatterers.margin_nm={data.draw(st.floats(-0.02, 1))}",
     ]
+    if data.draw(st.booleans()):
+        low = data.draw(st.floats(-40, 100))
+        overrides.append(f"corruptions.white_noise.snr_db=[{low}, {data.draw(st.floats(low, 100))}]")
     spec = load_spec("mini", overrides=overrides)
     stop = data.draw(st.integers(1, min(spec.observation_count, 6)))
     _assert_same_observations(spec, data.draw(st.integers(0, stop - 1)), stop)
@@ -118,6 +125,15 @@ def test_observations_of_random_specs_have_the_bits_of_the_cpu(data):
         pytest.param(["scatterers.min=333", "scatterers.max=333"], id="many scatterers"),
         pytest.param(["scatterers.max=1", "kernels.decay_nm=[0.05, 0.3]"], id="short decays"),
         pytest.param(["scatterers.margin_nm=90"], id="far outside the field"),
+        pytest.param(["corruptions.white_noise.snr_db=10"], id="white noise"),
+        pytest.param(
+            ["corruptions.white_noise.snr_db=-40", "scatterers.max=1", "kernels.decay_nm=[0.001, 0.001]"],
+            id="white noise of images without contrast",
+        ),
+        pytest.param(
+            ["corruptions.white_noise.snr_db=[0, 100]", "grid.ny=70", "grid.nx=37", "scatterers.max=3"],
+            id="white noise of lanes that are not full",
+        ),
     ],
 )
 @pytest.mark.usefixtures("cupy_on_host")
@@ -172,15 +188,16 @@ def test_images_do_not_depend_on_the_estimate_of_the_root(cuda_on_host, offset):
 @pytest.mark.parametrize("map_mode", ["exact", "paper"])
 def test_the_turns_that_threads_take_between_barriers_do_not_matter(cupy_on_host, monkeypatch, order, map_mode):
     monkeypatch.setattr(cupy_on_host.cuda.Module, "order", order)
-    spec = load_spec("mini", overrides=["scatterers.min=40", "scatterers.max=60"])
+    noise = "corruptions.white_noise.snr_db=[0, 20]"
+    spec = load_spec("mini", overrides=["scatterers.min=40", "scatterers.max=60", noise])
     _assert_same_observations(spec, 0, 10)
     _assert_same_batches(spec, 0, 10, map_mode=map_mode)
 
 
-def _assert_same_batches(spec, start, stop, *, map_mode):
-    expected = get_backend("cpu")[0].fresh(spec, start, stop, fields=FIELDS, map_mode=map_mode)
-    found = get_backend("cuda")[0].fresh(spec, start, stop, fields=FIELDS, map_mode=map_mode)
-    assert list(found) == list(expected)
+def _assert_same_batches(spec, start, stop, *, map_mode, fields=FIELDS):
+    expected = get_backend("cpu")[0].fresh(spec, start, stop, fields=fields, map_mode=map_mode)
+    found = get_backend("cuda")[0].fresh(spec, start, stop, fields=fields, map_mode=map_mode)
+    assert tuple(found) == tuple(expected) == fields
     for name, values in expected.items():
         _assert_same_bits(found[name].host, values)
 
@@ -192,6 +209,7 @@ def _assert_same_batches(spec, start, stop, *, map_mode):
         (0, ["observations_per_kernel=1"]),
         (17, ["observations_per_kernel=3", "scatterers.margin_nm=3"]),
         (2**40 + 5, ["grid.ny=90", "grid.nx=35", "scatterers.min=200", "scatterers.max=201"]),
+        (2**40 + 5, ["observations_per_kernel=3", "corruptions.white_noise.snr_db=[5, 15]"]),
         (2**33, ["observations_per_kernel=1", "grid.ny=3", "grid.nx=2", "kernels.wavelength_nm=[25, 30]"]),
     ],
 )
@@ -201,22 +219,24 @@ def test_training_batches_have_the_bits_of_the_cpu(start, overrides, map_mode):
 
 
 @pytest.mark.usefixtures("cupy_on_host")
-def test_only_the_fields_asked_for_are_made():
-    backend = get_backend("cuda")[0]
-    batch = backend.fresh(load_spec("mini"), 0, 3, fields=("fold", "position_nm"), map_mode="exact")
-    assert list(batch) == ["fold", "position_nm"]
+@pytest.mark.parametrize("overrides", [[], ["corruptions.white_noise.snr_db=10"]], ids=["clean", "noisy"])
+@pytest.mark.parametrize("fields", [("fold", "position_nm"), ("noise_sigma",), ("snr_db", "kernel")])
+def test_only_the_fields_asked_for_are_made(fields, overrides):
+    spec = load_spec("mini", overrides=overrides)
+    _assert_same_batches(spec, 0, 3, map_mode="exact", fields=fields)
 
 
 @pytest.mark.parametrize("run_bytes", [1, 1 << 17, 64 << 20])
 @pytest.mark.usefixtures("cupy_on_host")
 def test_the_size_of_the_runs_through_the_device_does_not_matter(monkeypatch, run_bytes):
     monkeypatch.setattr("qpibench.synthesis.cuda.RUN_BYTES", run_bytes)
-    _assert_same_observations(load_spec("mini"), 13, 40)
+    _assert_same_observations(load_spec("mini", overrides=["corruptions.white_noise.snr_db=[0, 20]"]), 13, 40)
 
 
-@pytest.mark.parametrize("name", ["mini", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["mini", NOISY, pytest.param("paper", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("cupy_on_host")
-def test_a_release_made_by_the_cuda_kernels_has_its_hash(content_sha256, tmp_path, name):
+def test_a_release_made_by_the_cuda_kernels_has_its_hash(content_sha256, named_spec, tmp_path, name):
     backend, sentence = get_backend("auto")
     assert sentence == "CUDA backend on Host."
-    assert write_release(load_spec(name), tmp_path / "release.h5", backend=backend, threads=3) == content_sha256[name]
+    digest = write_release(named_spec(name), tmp_path / "release.h5", backend=backend, threads=3)
+    assert digest == content_sha256[name]

@@ -26,6 +26,8 @@ from qpibench.synthesis.stream import FIELDS
 spec = load_spec("mini", overrides=["grid.ny=70", "grid.nx=67", "scatterers.min=30", "scatterers.max=41"])
 backend = CudaBackend()
 backend.observations(spec, None, 0, 20)
+spec = load_spec("mini", overrides=["grid.ny=70", "grid.nx=67", "corruptions.white_noise.snr_db=[0, 20]"])
+backend.observations(spec, backend.kernels(spec), 0, 20)
 for map_mode in ("exact", "paper"):
     backend.fresh(spec, 0, 20, fields=FIELDS, map_mode=map_mode)
 backend._cupy.cuda.Device().synchronize()
@@ -41,9 +43,9 @@ def gpu():
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("name", ["mini", "paper"])
-def test_a_release_made_on_the_gpu_has_its_hash(gpu, content_sha256, tmp_path, name, threads):
-    digest = write_release(load_spec(name), tmp_path / "release.h5", backend=gpu, threads=threads)
+@pytest.mark.parametrize("name", ["mini", "paper", "mini+corruptions.white_noise.snr_db=[10.0,10.0]"])
+def test_a_release_made_on_the_gpu_has_its_hash(gpu, content_sha256, named_spec, tmp_path, name, threads):
+    digest = write_release(named_spec(name), tmp_path / "release.h5", backend=gpu, threads=threads)
     assert digest == content_sha256[name]
 
 
@@ -61,8 +63,9 @@ def test_a_release_made_on_the_gpu_has_its_hash(gpu, content_sha256, tmp_path, n
             "scatterers.max=1",
         ],
         ["observations_per_kernel=3", "scatterers.margin_nm=20"],
+        ["grid.ny=70", "grid.nx=67", "corruptions.white_noise.snr_db=[-40, 100]"],
     ],
-    ids=["one image per kernel", "tiles that are not full", "short decays", "outside the field"],
+    ids=["one image per kernel", "tiles that are not full", "short decays", "outside the field", "white noise"],
 )
 def test_batches_made_on_the_gpu_have_the_bits_of_the_cpu(gpu, overrides, map_mode):
     spec = load_spec("mini", overrides=overrides)

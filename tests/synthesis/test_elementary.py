@@ -30,6 +30,11 @@ def _exact(function, x):
 
 SIN2PI = (lambda t: mp.sin(mp.pi * t) ** 2, np.linspace(-3, 7, 4001))
 EXP2 = (lambda x: mp.mpf(2) ** x, np.linspace(-39.9, 0, 4001))
+EXP2_WIDE = (lambda x: mp.mpf(2) ** x, np.linspace(-39.9, 39.9, 4001))
+MINUS2LN = (
+    lambda x: -2 * mp.log(x),
+    np.concatenate([np.geomspace(2.0**-33, 1, 4001)[:-1], 1 - 2.0 ** -np.arange(5, 25)]),
+)
 RECIPROCAL = (lambda x: 1 / x, np.geomspace(2.0**-120, 2.0**120, 4001))
 
 
@@ -39,8 +44,9 @@ RECIPROCAL = (lambda x: 1 / x, np.geomspace(2.0**-120, 2.0**120, 4001))
         ("sin2pi_f32", np.float32, SIN2PI, 1.5e-7, False),
         ("sin2pi_f64", np.float64, SIN2PI, 5e-16, False),
         ("exp2_f32", np.float32, EXP2, 1.3e-7, True),
-        ("exp2_f64", np.float64, EXP2, 3e-16, True),
+        ("exp2_f64", np.float64, EXP2_WIDE, 3e-16, True),
         ("reciprocal_f32", np.float32, RECIPROCAL, 1.2e-7, True),
+        ("minus2ln_f32", np.float32, MINUS2LN, 2.5e-7, True),
     ],
 )
 def test_a_polynomial_is_as_accurate_as_it_says(name, dtype, case, tolerance, relative):
@@ -51,17 +57,25 @@ def test_a_polynomial_is_as_accurate_as_it_says(name, dtype, case, tolerance, re
     assert (error / np.abs(expected) if relative else error).max() < tolerance
 
 
-def test_sine_and_cosine_are_exact_to_the_last_digits():
+@pytest.mark.parametrize(
+    ("name", "t", "tolerance"),
+    [
+        ("sincospi_f64", np.linspace(-2.3, 2.3, 4001), 3e-16),
+        ("sincospi_f32", np.linspace(-0.25, 0.25, 4001, dtype=np.float32), 9e-8),
+    ],
+)
+def test_sine_and_cosine_are_exact_to_the_last_digits(name, t, tolerance):
+    function = getattr(elementary, name)
+
     @nb.njit
     def both(t, out):
         for k in range(len(t)):
-            out[k, 0], out[k, 1] = elementary.sincospi_f64(t[k])
+            out[k, 0], out[k, 1] = function(t[k])
 
-    t = np.linspace(-2.3, 2.3, 4001)
-    out = np.empty((len(t), 2))
+    out = np.empty((len(t), 2), t.dtype)
     both(t, out)
-    assert np.abs(out[:, 0] - _exact(lambda x: mp.sin(mp.pi * x), t)).max() < 3e-16
-    assert np.abs(out[:, 1] - _exact(lambda x: mp.cos(mp.pi * x), t)).max() < 3e-16
+    assert np.abs(out[:, 0] - _exact(lambda x: mp.sin(mp.pi * x), t)).max() < tolerance
+    assert np.abs(out[:, 1] - _exact(lambda x: mp.cos(mp.pi * x), t)).max() < tolerance
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("exp2_f32", np.float32), ("exp2_f64", np.float64)])

@@ -49,7 +49,7 @@ def test_a_batch_has_the_shapes_and_types_it_states(spec):
     whole = ("n_scatterers", "fold", "kernel_index", "index")
     types = (
         dict.fromkeys(FIELDS, torch.float64)
-        | dict.fromkeys(with_map, torch.float32)
+        | dict.fromkeys((*with_map, "noise_sigma"), torch.float32)
         | dict.fromkeys(whole, torch.int64)
     )
     batch = next(qpibench.stream(spec, batch_size=5))
@@ -100,10 +100,31 @@ def test_a_stream_begins_with_a_release_drawn_in_the_training_domain(per_kernel)
             "position_nm": observations.position_nm,
             "n_scatterers": observations.n_scatterers,
             **{name: getattr(kernels, name)[observations.kernel] for name in ("fold", "phi1", "B", "phi2", "C")},
+            "snr_db": np.full(count, np.inf),
+            "noise_sigma": np.zeros(count),
             "kernel_index": observations.kernel,
             "index": np.arange(count),
         },
     )
+
+
+def test_a_noisy_stream_begins_with_a_noisy_release_drawn_in_the_training_domain():
+    spec = load_spec("mini", overrides=[*SMALL, "corruptions.white_noise.snr_db=[5, 15]"])
+    backend, _ = get_backend("cpu")
+    count = spec.observation_count
+    observations = backend.observations(spec, backend.kernels(spec, domain="training"), 0, count, domain="training")
+    batch = qpibench.stream(spec, batch_size=count, images_per_kernel=spec.observations_per_kernel).batch(0)
+    for field in ("image", "snr_db", "noise_sigma"):
+        np.testing.assert_array_equal(batch[field], getattr(observations, field), err_msg=field)
+
+
+def test_the_clean_images_of_a_noisy_stream_are_those_of_the_spec_without_corruptions(spec):
+    noisy = load_spec("mini", overrides=[*SMALL, "corruptions.white_noise.snr_db=[5, 15]"])
+    clean = qpibench.stream(spec, batch_size=7).batch(3)
+    batch = qpibench.stream(noisy, batch_size=7).batch(3)
+    assert ((batch["image"] != clean["image"]).flatten(1).sum(1) > 40).all()
+    told = ("image", "snr_db", "noise_sigma")
+    assert_equal(*({field: made[field] for field in FIELDS if field not in told} for made in (batch, clean)))
 
 
 def test_behind_the_kernels_of_the_release_the_folds_repeat_and_nothing_else(spec):

@@ -1,0 +1,135 @@
+"""White noise at a given signal-to-noise ratio: the bits of every noisy image, defined once for both backends.
+
+The variance of the clean image is a sum in a fixed tree, in float64. Pixel k of the flat image, row by row, goes to
+lane k mod ``LANES``; each lane adds its pixels in their order, and then, for widths 128, 64, ..., 1, lane i takes up
+lane i + width. One such sum gives the mean, a second one that of the squared deviations.
+
+Normal numbers are float32, by Box-Muller: with Q = ceil(pixels / 4), the four words of draw q make those of the pixels
+q and q + Q, and of q + 2 Q and q + 3 Q. The sum of clean image and noise is rounded once. ``kernels_cuda/`` states the
+same operations in the same order; :mod:`qpibench.physics.noise` says in float64 what they compute.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from qpibench.synthesis.elementary import exp2_f64, minus2ln_f32, sincospi_f32
+from qpibench.synthesis.ieee import bits_of_f32, f32_of_bits, fma, prefer_wide_vectors, sqrt
+from qpibench.synthesis.philox import unit, words
+
+NOISE_FIELDS = frozenset({"snr_db", "noise_sigma"})
+"""What is told of the noise of an image; the image is made for it."""
+
+LANES = 256
+
+VARIANCE_FLOOR = 2.0**-120
+"""An image with less variance has none: its noise is exactly 0, on every backend, and no product is denormal."""
+
+_LOG2_PER_DB = -0.33219280948873623  # log2(10) / 10: the noise's share of the variance is 10^(-dB/10)
+_QUADS = 256
+_f32 = np.float32
+_BELOW_ONE = _f32(1 - 2.0**-24)
+_SIGN = np.uint32(0x80000000)
+_SWAP = np.uint32(0x40000000)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def add_white_noise(start, per_kernel, ratio_key, normal_key, low_db, span_db, image, snr_db, sigma):  # type: ignore[no-untyped-def]
+    """Add its noise to every row of ``image`` (observation, y, x) float32, clean observations from ``start`` on.
+
+    Fills ``snr_db`` (observation,) float64 with the ratios, uniform from ``low_db`` on, and ``sigma`` (observation,)
+    float32 with the standard deviations of the noise.
+    """
+    for row in range(len(image)):
+        kernel, index = divmod(start + row, per_kernel)
+        snr_db[row] = low_db + unit(words(ratio_key, 0, index, kernel)[0]) * span_db
+        pixels = image[row].reshape(-1)
+        variance = _variance(pixels)
+        share = exp2_f64(snr_db[row] * _LOG2_PER_DB)
+        sigma[row] = _f32(0) if variance < VARIANCE_FLOOR else _f32(sqrt(variance * share))
+        _add_normals(normal_key, index, kernel, sigma[row], pixels)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def over_rms(sigma, row, image, ratio):  # type: ignore[no-untyped-def]
+    """Fill ``ratio`` (observation,) float32 with ``sigma`` over the root mean square of image ``row``; 0 rms gives NaN.
+
+    ``row`` (observation,) is a row of ``image`` (kernel, y, x) float32; the mean is a sum in the tree of the variance.
+    """
+    rms = np.empty(len(image), np.float64)
+    for kernel in range(len(image)):
+        pixels = image[kernel].reshape(-1)
+        rms[kernel] = sqrt(_sum_of_squares(pixels, 0.0) / len(pixels))
+    for k in range(len(sigma)):
+        ratio[k] = _f32(sigma[k] / rms[row[k]]) if rms[row[k]] > 0.0 else _f32(np.nan)
+
+
+@nb.njit(inline="always")
+def normal_pair(radius_word, angle_word):  # type: ignore[no-untyped-def]
+    """Two independent normal numbers in float32 out of two uint32 words."""
+    # (word + 1/2) 2^-32, below 1 after rounding, too.
+    u = fma(_f32(radius_word), _f32(2.0**-32), _f32(2.0**-33))
+    u = u if u < _f32(1) else _BELOW_ONE
+    radius = sqrt(minus2ln_f32(u))
+    # The low thirty bits are an angle within an eighth of a turn of the first axis; two more bits choose the axis.
+    sine, cosine = sincospi_f32(_f32(nb.int32(angle_word << np.uint32(2))) * _f32(2.0**-33))
+    across = radius * sine
+    along = f32_of_bits(nb.int32(bits_of_f32(radius * cosine) ^ nb.int32(angle_word & _SIGN)))
+    swapped = (angle_word & _SWAP) != np.uint32(0)
+    return (across if swapped else along), (along if swapped else across)
+
+
+@nb.njit(inline="always")
+def _add_normals(key, index, kernel, sigma, pixels):  # type: ignore[no-untyped-def]
+    prefer_wide_vectors()  # type: ignore[call-arg]
+    quarter = (len(pixels) + 3) // 4
+    drawn = np.empty((4, _QUADS), np.uint32)
+    normal = np.empty((4, _QUADS), np.float32)
+    for first in range(0, quarter, _QUADS):
+        for k in range(_QUADS):
+            drawn[0, k], drawn[1, k], drawn[2, k], drawn[3, k] = words(key, first + k, index, kernel)
+        for pair in range(0, 4, 2):
+            for k in range(_QUADS):
+                normal[pair, k], normal[pair + 1, k] = normal_pair(drawn[pair, k], drawn[pair + 1, k])
+        for place in range(4):
+            begin = place * quarter + first
+            for k in range(min(_QUADS, quarter - first, len(pixels) - begin)):
+                # Adding 0 leaves no negative zero.
+                pixels[begin + k] = fma(sigma, normal[place, k], pixels[begin + k]) + _f32(0)
+
+
+@nb.njit(inline="always")
+def _variance(pixels):  # type: ignore[no-untyped-def]
+    lanes = np.zeros(LANES, np.float64)
+    whole = len(pixels) // LANES * LANES
+    for first in range(0, whole, LANES):
+        for k in range(LANES):
+            lanes[k] += np.float64(pixels[first + k])
+    for k in range(len(pixels) - whole):
+        lanes[k] += np.float64(pixels[whole + k])
+    return _sum_of_squares(pixels, _tree_sum(lanes) / len(pixels)) / len(pixels)
+
+
+@nb.njit(inline="always")
+def _sum_of_squares(pixels, mean):  # type: ignore[no-untyped-def]
+    lanes = np.zeros(LANES, np.float64)
+    whole = len(pixels) // LANES * LANES
+    for first in range(0, whole, LANES):
+        for k in range(LANES):
+            deviation = np.float64(pixels[first + k]) - mean
+            lanes[k] = fma(deviation, deviation, lanes[k])
+    for k in range(len(pixels) - whole):
+        deviation = np.float64(pixels[whole + k]) - mean
+        lanes[k] = fma(deviation, deviation, lanes[k])
+    return _tree_sum(lanes)
+
+
+@nb.njit(inline="always")
+def _tree_sum(lanes):  # type: ignore[no-untyped-def]
+    width = LANES // 2
+    while width > 0:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]
