@@ -55,7 +55,7 @@ def train(run: TrainingRun) -> None:
             score=lambda batch: scaled_error(net, batch),
             source=source,
             steps=stated,
-            budget=run.steps or stated,
+            budget=min(run.steps or stated, stated),
             learning_rate=recipe.learning_rate,
             decay=(recipe.decay_epochs * epoch, recipe.decay_factor) if recipe.decay_epochs else None,
             clip_norm=recipe.clip_norm,

@@ -262,7 +262,7 @@ def choose_recipe(recipes: Mapping[str, AnyRecipe], run: TrainingRun) -> AnyReci
 
 
 def resolve_config(recipe: Recipe, run: TrainingRun, grid: Grid) -> dict[str, Any]:
-    """All that defines the network for images on a grid, and its training, as values of JSON.
+    """All that defines the network for images on a grid and its training, but the precision, as values of JSON.
 
     Raises
     ------
@@ -279,5 +279,4 @@ def resolve_config(recipe: Recipe, run: TrainingRun, grid: Grid) -> dict[str, An
         "preset": preset,
         "grid": grid.model_dump(mode="json"),
         "pretrained": pretrained_identity(run.pretrained) if run.pretrained else None,
-        "precision": run.precision,
     }
