@@ -70,7 +70,7 @@ def fit(
     """
     accelerator = make_accelerator(run.precision)
     folder, config = RunFolder(run.folder), {**config, "precision": accelerator.mixed_precision}
-    budget = run.steps or steps_stated
+    budget = min(run.steps or steps_stated, steps_stated)
     if accelerator.is_main_process:
         device = hardware(accelerator)
         begin_run(

@@ -19,8 +19,14 @@ from qpibench.tasks.subset import stratified_order
 from qpibench.training import SourceRecord
 
 RELEASE_FIELDS = (
-    *("image", "kernel", "activation_map", "position_nm", "n_scatterers"),
-    *("fold", "phi1", "B", "phi2", "C", "kernel_index", "index"),
+    "image",
+    "kernel",
+    "activation_map",
+    "position_nm",
+    "n_scatterers",
+    "fold",
+    "kernel_index",
+    "index",
 )
 """Fields of a batch; shapes and types are those of :data:`qpibench.synthesis.stream.FIELDS`."""
 
@@ -99,8 +105,6 @@ class ReleaseSource:
                 return release.kernels.fold[release.observation_kernel[rows]].astype(np.int64)
             case "kernel":
                 return release.kernels.image[release.observation_kernel[rows]]
-            case "phi1" | "B" | "phi2" | "C":
-                return getattr(release.kernels, field)[release.observation_kernel[rows]]
             case "activation_map":
                 marks = np.empty((len(rows), *self.grid.shape), np.float32)
                 count, position = release.take("n_scatterers", rows), release.take("position_nm", rows)

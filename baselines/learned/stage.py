@@ -78,11 +78,11 @@ def split_budget(run: TrainingRun, steps: Sequence[int]) -> tuple[int, ...]:
     Parameters
     ----------
     run
-        The request; without ``run.steps`` every stage gets what is stated.
+        The request; without ``run.steps``, or if it allows more, every stage gets what is stated.
     steps
         Stated steps of every stage.
     """
-    if run.steps is None:
-        return tuple(steps)
-    ends = [round(run.steps * sum(steps[: place + 1]) / sum(steps)) for place in range(len(steps))]
+    stated = sum(steps)
+    allowed = min(run.steps or stated, stated)
+    ends = [allowed * sum(steps[: place + 1]) // stated for place in range(len(steps))]
     return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))

@@ -9,13 +9,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
 
 from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from qpibench.errors import UnavailableError, UsageError
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis import get_backend
-from qpibench.synthesis.stream import fresh_batches, processors
+from qpibench.synthesis.stream import processors
+from qpibench.synthesis.torch_stream import stream
 from qpibench.training import SourceRecord
 
 SEED_LIMIT = 2**20
@@ -45,8 +45,8 @@ class StreamSource:
         size = part.stop - part.start
         device = _stream_device(alone=size == batch_size)
         options = {"fields": fields, "map_mode": map_mode}
-        self._fresh = fresh_batches(spec, device=device, batch_size=size, **options)
-        self._held_out = fresh_batches(spec, device="cpu", batch_size=VALIDATION_BATCH, **options)
+        self._trained_on = stream(spec, device=device, batch_size=size, **options)
+        self._held_out = stream(spec, device="cpu", batch_size=VALIDATION_BATCH, **options)
         # In batches of this process's size: a step of all processes is batch_size // size of them.
         self._parts, self._part = batch_size // size, part.start // size
         self._first_step = seed * _IMAGES_PER_SEED // batch_size
@@ -58,8 +58,7 @@ class StreamSource:
         self.steps_per_epoch = max(1, -(-images // batch_size))
 
     def batch(self, step: int) -> Batch:
-        arrays = self._fresh((self._first_step + step) * self._parts + self._part)
-        return {field: from_dlpack(array) for field, array in arrays.items()}
+        return self._trained_on.batch((self._first_step + step) * self._parts + self._part)
 
     def ahead(self, start: int) -> Generator[Batch, None, None]:
         if self._on_gpu:  # which works ahead by itself
@@ -75,8 +74,7 @@ class StreamSource:
     @cached_property
     def _validation_batches(self) -> Sequence[Batch]:
         first = _FIRST_VALIDATION_IMAGE // VALIDATION_BATCH
-        made = (self._held_out(first + place) for place in range(VALIDATION_IMAGES // VALIDATION_BATCH))
-        return [{field: from_dlpack(array) for field, array in arrays.items()} for arrays in made]
+        return [self._held_out.batch(first + place) for place in range(VALIDATION_IMAGES // VALIDATION_BATCH)]
 
 
 def _stream_device(*, alone: bool) -> str:
