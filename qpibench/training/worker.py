@@ -21,6 +21,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, U
 from qpibench.evaluation.entries import shipped_entries
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, import_file
+from qpibench.evaluation.isolation.process import die_with
 from qpibench.training.request import EXTRA, TrainingRun
 
 _INTERRUPTED = 130
@@ -30,6 +31,8 @@ def main() -> None:
     """Train, and end the process with the exit code."""
     request, *failure = (Path(text) for text in sys.argv[1:])
     place = failure[0] if failure else None
+    if failure:  # started by us, or by the launcher that we started, whose processes are a group of their own each
+        die_with(os.getppid())
     sys.argv = sys.argv[:1]
     try:
         run = TrainingRun.from_json(request.read_text())

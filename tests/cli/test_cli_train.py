@@ -277,6 +277,61 @@ def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy
     assert qpibench("train", *request, "--resume", "--json").json["status"] == "complete"
 
 
+SEVERAL = """
+import os, signal
+from pathlib import Path
+from qpibench.training import SourceRecord, begin_run, update_run
+
+def train(run):
+    rank = os.environ["RANK"]
+    if rank == "0":
+        source = SourceRecord(kind="stream", name="mini", spec_sha256="a" * 64, content_sha256=None)
+        begin_run(run, config={"n": int(os.environ["WORLD_SIZE"])}, source=source, steps_stated=9, steps_budget=9)
+    if run.options.get("fail"):
+        raise ValueError("all of us")
+    told = Path(run.options["told"] + rank)
+    told.with_suffix(".new").write_text(str(os.getpid()))
+    told.with_suffix(".new").rename(told)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        if rank == "0":
+            update_run(run.folder, status="stopped", steps_done=4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=lambda ending: ending.name)
+def test_several_processes_end_together(write_model, tmp_path, ending):
+    pytest.importorskip("torch")
+    told, run = tmp_path / "told", tmp_path / "run"
+    request = ["train", write_model(SEVERAL), "--stream", "mini", "--processes", 2, "-o", run, "--set", f"told={told}"]
+    process = psutil.Popen(
+        [sys.executable, "-m", "qpibench.cli.main", *map(str, request), "--quiet"], stderr=subprocess.PIPE, text=True
+    )
+    places = [Path(f"{told}{rank}") for rank in range(2)]
+    _wait(lambda: all(place.exists() for place in places), by=process)
+    workers = [psutil.Process(int(place.read_text())) for place in places]
+    process.send_signal(ending)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE_S)
+    for survivor in alive:
+        survivor.kill()
+    assert alive == []
+    record = json.loads((run / "run.json").read_text())
+    assert record["config"] == {"n": 2}
+    if ending == signal.SIGINT:
+        assert (process.returncode, record["status"]) == (130, "stopped")
+        assert "after 4 of 9 steps" in stderr
+
+
+@pytest.mark.slow
+def test_the_first_of_several_processes_to_fail_is_heard(qpibench, write_model, tmp_path):
+    pytest.importorskip("torch")
+    request = ["--stream", "mini", "--processes", 2, "--set", "fail=true", "-o", tmp_path / "run"]
+    qpibench("train", write_model(SEVERAL), *request).fails(1, "my_model.py:", "ValueError: all of us")
+
+
 def test_what_training_prints_is_apart_from_the_answer(toy, tmp_path):
     toy.write_text(toy.read_text() + "\nprint('hello from the entry')\n")
     command = [sys.executable, "-m", "qpibench.cli.main", "train", toy, "--stream", "mini", "--json", "-o"]

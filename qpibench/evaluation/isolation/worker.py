@@ -7,11 +7,9 @@ when nothing is asked of the model any more but where its latent space has them.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import resource
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -22,18 +20,17 @@ from numpy.typing import NDArray
 from qpibench.evaluation.isolation.exchange import AnswerError, pack_answer, pack_latents, unpack_batch
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model
+from qpibench.evaluation.isolation.process import die_with
 from qpibench.evaluation.isolation.protocol import Channel, Message
 from qpibench.evaluation.isolation.training import Train
 from qpibench.specs import Grid
 from qpibench.tasks.batch import Batch
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> None:
     """Load the model and serve until the other side is gone."""
     read_fd, write_fd, parent = (int(text) for text in sys.argv[1:])
-    _die_with(parent)
+    die_with(parent)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a model that crashes leaves no core file
@@ -53,13 +50,6 @@ def main() -> None:
     with suppress(Exception):
         sys.stdout.flush()
     os._exit(0)
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(1)
 
 
 def _load(channel: Channel, path: Path, target: str | None, seed: int, run_folder: Path | None) -> Model | None:
