@@ -72,6 +72,10 @@ def _text(fields: dict[str, Any]) -> str:
         ("kernels", f"{fields['kernels']:,}: {folds}"),
         ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y, x)"),
     ]
+    noise = (fields["spec"].get("corruptions") or {}).get("white_noise")
+    if noise is not None:
+        low, high = noise["snr_db"]
+        rows.append(("noise", f"white, {low:g} dB" if low == high else f"white, {low:g} to {high:g} dB"))
     for task, roles in fields["splits"].items():
         rows.append((f"task {task}", ", ".join(f"{role} {size:,}" for role, size in roles.items())))
     shards = f" in this file and {fields['shards']:,} shards" if fields["shards"] else ""

@@ -14,10 +14,11 @@ from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Kernels, Observations
 
 
-def make_spec(*, name="small", seed=0, kernels=10, observations_per_kernel=130):
+def make_spec(*, name="small", seed=0, kernels=10, observations_per_kernel=130, corruptions=None):
     """Six blocks of observations, of which the last is not full."""
     return ReleaseSpec.model_validate(
         {
+            "corruptions": corruptions,
             "name": name,
             "seed": seed,
             "grid": {"ny": 6, "nx": 8, "size_y_nm": 3.0, "size_x_nm": 4.0},
@@ -68,7 +69,13 @@ class FakeBackend:
             kernel=(rows // spec.observations_per_kernel).astype(np.int32),
             n_scatterers=n_scatterers,
             position_nm=position,
+            **(self._noise(rows) if spec.white_noise else {}),
         )
+
+    def _noise(self, rows):
+        sigma = (1 + rows % 7).astype(np.float32)
+        ratio = np.where(rows % 5, sigma / 3, np.nan).astype(np.float32)
+        return {"snr_db": rows / 100, "noise_sigma": sigma, "noise_over_kernel_rms": ratio}
 
     def _perhaps_stop(self, start, stop):
         if self.kill_at in range(start, stop):
@@ -87,6 +94,11 @@ def spec():
 @pytest.fixture(scope="session")
 def another_spec():
     return make_spec(name="another", seed=1)
+
+
+@pytest.fixture(scope="session")
+def noisy_spec():
+    return make_spec(name="noisy", corruptions={"white_noise": {"snr_db": 10.0}})
 
 
 @pytest.fixture

@@ -39,6 +39,36 @@ def test_the_same_values_are_the_same_spec_however_they_are_written():
     assert load_spec("mini", overrides=["grid.size_x_nm=9"]) == load_spec("mini", overrides=["grid.size_x_nm = 9.0"])
 
 
+def test_a_spec_without_corruptions_is_one_spec_with_one_hash():
+    mini = load_spec("mini")
+    assert "corruptions" not in mini.canonical_json()
+    assert load_spec("mini", overrides=["corruptions={}"]) == mini
+    assert load_spec("mini", overrides=["corruptions={}"]).sha256 == mini.sha256
+    noisy = load_spec("mini", overrides=["corruptions.white_noise.snr_db=10"])
+    assert spec_from_json(noisy.canonical_json()) == noisy
+
+
+def test_a_ratio_is_one_number_or_a_range_and_the_same_hash_however_it_is_written():
+    overrides = [f"corruptions.white_noise.snr_db={text}" for text in ("0", "0.0", "[0, 0]", "[-0.0, 0e0]")]
+    specs = {load_spec("mini", overrides=[override]).sha256 for override in overrides}
+    assert len(specs) == 1
+    noisy = load_spec("mini", overrides=["corruptions={white_noise={snr_db=10}}"])
+    assert noisy.white_noise.snr_db == (10, 10)
+    assert load_spec("mini", overrides=["corruptions.white_noise.snr_db=[5, 15]"]).white_noise.snr_db == (5, 15)
+    assert load_spec("mini").white_noise is None
+
+
+def test_a_spec_file_may_have_a_table_of_its_noise(tmp_path):
+    from importlib import resources
+
+    path = tmp_path / "own.toml"
+    mini = (resources.files("qpibench.specs") / "mini.toml").read_text()
+    path.write_text(f"{mini}\n[corruptions.white_noise]\nsnr_db = [10.0, 10.0]\n")
+    named = ["name=mini", "corruptions.white_noise.snr_db=10"]
+    assert load_spec(path) == load_spec("mini", overrides=named)
+    assert load_spec(path, overrides=["corruptions={}", "name=mini"]) == load_spec("mini")
+
+
 def test_many_overrides_make_a_name_that_still_fits():
     overrides = [f"scatterers.margin_nm={value}" for value in range(1, 21)]
     names = {load_spec("mini", overrides=overrides + more).name for more in ([], ["seed=1"])}
@@ -87,6 +117,15 @@ def test_seeds_have_up_to_128_bits():
         ("kernels.count", "not of the form field=value"),
         ("grid=3", "'grid': should be a table of fields"),
         ("kernels.decay_nm=[nan, 1]", "'kernels.decay_nm.0'"),
+        ("corruptions.white_noise.snr_db=[20, 5]", "snr_db is reversed: 20 is larger than 5"),
+        ("corruptions.white_noise.snr_db=100.5", "less than or equal to 100"),
+        ("corruptions.white_noise.snr_db=[-41, 0]", "greater than or equal to -40"),
+        ("corruptions.white_noise.snr_db=nan", "finite number"),
+        ("corruptions.white_noise.snr_db=true", "a ratio in dB or a range [low, high], found True"),
+        ("corruptions.white_noise.snr_db=[1, 2, 3]", "a ratio in dB or a range [low, high], found [1, 2, 3]"),
+        ("corruptions.white_noise={}", "'corruptions.white_noise.snr_db': field required"),
+        ("corruptions.white_noise.snr=3", "(did you mean 'corruptions.white_noise.snr_db'?)"),
+        ("corruptions=3", "'corruptions': should be a table of fields"),
     ],
 )
 def test_a_bad_field_is_refused_in_words_that_name_it(override, words):
