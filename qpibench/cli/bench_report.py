@@ -37,8 +37,12 @@ def command(*, history_dir: Path, output: Path) -> Answer:
         for machine, section in sections.items()
         for course, step, run in section.steps
     ]
-    counts = f"{runs:,} runs on {len(sections):,} machines, {len(steps):,} steps"
+    counts = f"{_counted(runs, 'run')} on {_counted(len(sections), 'machine')}, {_counted(len(steps), 'step')}"
     return Answer(
         text=f"{page}: {counts}",
         fields={"path": str(page), "machines": len(sections), "runs": runs, "steps": steps},
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -103,7 +103,7 @@ def test_a_report_names_the_page_and_the_steps(qpibench, history, tmp_path):
     pytest.importorskip("ruptures")
     page = tmp_path / "site" / "index.html"
     outcome = qpibench("bench", "report", history, "-o", page.parent)
-    assert outcome.stdout == f"{page}: 8 runs on 1 machines, 1 steps\n"
+    assert outcome.stdout == f"{page}: 8 runs on 1 machine, 1 step\n"
     (step,) = qpibench("bench", "report", history, "-o", page.parent, "--json").json["steps"]
     assert (step["figure"], step["before"], step["after"]) == ("speed.ratio", 100.0, 130.0)
     assert (step["commit"], step["since"]) == ("ccccccc+", "2026-03-05T00:00:00+00:00")
