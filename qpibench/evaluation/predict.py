@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError, UsageError
+from qpibench.errors import InvalidDataError, UnavailableError, UsageError
 from qpibench.evaluation.check import difference
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.environment import environment
@@ -118,6 +118,8 @@ def predict(
         ``fit``, the model needs more than the view allows, a number is out of range, or the file cannot be put there.
     InvalidDataError
         If the model cannot be imported or has no predict.
+    UnavailableError
+        If it needs a package of ``qpibench[training]`` that is not installed.
     """
     entry = find_entry(model)
     limits = Limits(batch_s=time_limit_s, fit_s=fit_time_limit_s, memory_gib=memory_limit_gib)
@@ -138,7 +140,8 @@ def predict(
         except ModelFailure as failure:
             if run.stage == "import":
                 shown = f"\n{failure.traceback}" if traceback and failure.traceback else ""
-                raise InvalidDataError(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
+                kind = UnavailableError if failure.kind == "missing package" else InvalidDataError
+                raise kind(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
             run.failed(failure)
         record = Record(
             model=_model_record(entry, isolated),

@@ -13,16 +13,6 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.specs import ReleaseSpec, spec_from_json
 
 Precision = Literal["auto", "no", "bf16"]
-EXTRA = {
-    "torch": "torch",
-    "diffusers": "diffusers",
-    "accelerate": "accelerate",
-    "safetensors": "safetensors",
-    "tensorboard": "tensorboard",
-    "sklearn": "scikit-learn",
-}
-"""The packages of ``qpibench[training]``, by the names of their modules."""
-
 PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16")
 
 

@@ -21,8 +21,9 @@ from qpibench.evaluation.entries import file_sha256, find_code, shipped_entries
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
 from qpibench.evaluation.whole_file import write_whole
+from qpibench.extras import TRAINING
 from qpibench.specs.load import explain
-from qpibench.training.request import EXTRA, TrainingRun
+from qpibench.training.request import TrainingRun
 
 __all__ = ["Best", "RunFolder", "RunRecord", "SourceRecord", "begin_run", "load_run", "update_run"]
 
@@ -183,7 +184,7 @@ def _shared_code_sha256(entry_path: Path) -> str | None:
 
 def _versions() -> dict[str, str]:
     """Versions of the packages for training that this process uses."""
-    return {name: importlib.metadata.version(package) for name, package in EXTRA.items() if name in sys.modules}
+    return {name: importlib.metadata.version(package) for name, package in TRAINING.items() if name in sys.modules}
 
 
 def _git_commit(folder: Path) -> str | None:

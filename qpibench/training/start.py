@@ -16,6 +16,7 @@ from pathlib import Path
 from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
 from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
 from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
+from qpibench.extras import missing_package
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import former_run
 
@@ -101,10 +102,7 @@ def _launcher(processes: int) -> list[str]:
     if processes == 1:
         return [sys.executable, "-P", "-m"]
     if importlib.util.find_spec("torch") is None:
-        raise UnavailableError(
-            "Training with several processes needs the package torch, which is not installed; install it with:"
-            ' pip install "qpibench[training]".'
-        )
+        raise UnavailableError(f"{missing_package('Training with several processes', 'torch')}.")
     several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     return [sys.executable, "-P", "-m", *several]
 

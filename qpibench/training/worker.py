@@ -22,7 +22,8 @@ from qpibench.evaluation.entries import shipped_entries
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, import_file
 from qpibench.evaluation.isolation.process import die_with
-from qpibench.training.request import EXTRA, TrainingRun
+from qpibench.extras import TRAINING, missing_module, missing_package
+from qpibench.training.request import TrainingRun
 
 _INTERRUPTED = 130
 
@@ -47,9 +48,10 @@ def main() -> None:
     except QpibenchError as error:
         _tell(place, str(error), error.exit_code, "")
     except ImportError as error:
-        if _module(error) not in EXTRA:
+        module = missing_module(error)
+        if module is None:
             _tell_of_code(place, run, error)
-        _tell(place, _missing(run.entry, _module(error)), UnavailableError.exit_code, "")
+        _tell(place, _missing(run, module), UnavailableError.exit_code, "")
     except BaseException as error:
         _tell_of_code(place, run, error)
 
@@ -58,9 +60,9 @@ def _train(run: TrainingRun) -> None:
     train = _find_train(run)
     if run.entry_path in shipped_entries().values():
         # Better now than after hours: the loop needs some of them late.
-        for module in EXTRA:
+        for module in TRAINING:
             if importlib.util.find_spec(module) is None:
-                raise UnavailableError(_missing(run.entry, module))
+                raise UnavailableError(_missing(run, module))
     train(run)
 
 
@@ -80,15 +82,8 @@ def _find_train(run: TrainingRun) -> Callable[[TrainingRun], object]:
     return found  # type: ignore[no-any-return]
 
 
-def _module(error: ImportError) -> str:
-    return (error.name or "").partition(".")[0]
-
-
-def _missing(entry: str, module: str) -> str:
-    return (
-        f"Training '{entry}' needs the package {EXTRA[module]}, which is not installed; install it with:"
-        ' pip install "qpibench[training]".'
-    )
+def _missing(run: TrainingRun, module: str) -> str:
+    return missing_package(f"Training '{run.entry}'", module) + "."
 
 
 def _tell_of_code(place: Path | None, run: TrainingRun, error: BaseException) -> NoReturn:

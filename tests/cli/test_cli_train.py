@@ -222,6 +222,12 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(qpibench, toy, tm
     outcome.fails(4, "'toy' needs the package tensorboard", 'pip install "qpibench[training]"')
 
 
+def test_a_trained_model_without_its_package_is_told_which(qpibench, copied, mini, tmp_path, without_package):
+    without_package("safetensors")
+    outcome = qpibench("predict", copied, "--release", mini, "-o", tmp_path / "predictions.h5")
+    outcome.fails(4, "toy.py needs the package safetensors", 'pip install "qpibench[training]"')
+
+
 def test_a_missing_package_of_the_entrys_own_is_the_entrys_error(qpibench, toy, tmp_path, without_package):
     without_package("another_package")
     toy.write_text("import another_package\n" + toy.read_text())

@@ -19,8 +19,8 @@ class ModelFailure(Exception):
     Attributes
     ----------
     kind
-        ``import``, ``interface``, ``raised``, ``answer``, ``exited``, ``died``, ``time limit``, ``memory limit`` or
-        ``protocol``.
+        ``import``, ``missing package``, ``interface``, ``raised``, ``answer``, ``exited``, ``died``, ``time limit``,
+        ``memory limit`` or ``protocol``.
     message
         One sentence.
     traceback

@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.errors import QpibenchError, UnavailableError
 from qpibench.evaluation.isolation.exchange import AnswerError, pack_answer, pack_latents, unpack_batch
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model
 from qpibench.evaluation.isolation.process import die_with
 from qpibench.evaluation.isolation.protocol import Channel, Message
 from qpibench.evaluation.isolation.training import Train
+from qpibench.extras import missing_module, missing_package
 from qpibench.specs import Grid
 from qpibench.tasks.batch import Batch
 
@@ -55,17 +57,29 @@ def main() -> None:
 def _load(channel: Channel, path: Path, target: str | None, seed: int, run_folder: Path | None) -> Model | None:
     try:
         model = load_model(path, target, seed=seed, run_folder=run_folder)
-    except InterfaceError as error:
-        channel.send("failed", {"kind": "interface", "message": str(error), "traceback": ""})
-        return None
     except BaseException as error:
-        message, traceback = describe(error, path.parent)
-        channel.send("failed", {"kind": "import", "message": message, "traceback": traceback})
+        kind, message, traceback = _why_not_loaded(error, path)
+        channel.send("failed", {"kind": kind, "message": message, "traceback": traceback})
         return None
     channel.send(
         "ready", {**model.declared, "has_fit": model.fit is not None, "has_latents": model.encode_kernel is not None}
     )
     return model
+
+
+def _why_not_loaded(error: BaseException, path: Path) -> tuple[str, str, str]:
+    """Kind, message and traceback of a model's failure."""
+    match error:
+        case InterfaceError():
+            return "interface", str(error), ""
+        case UnavailableError():
+            return "missing package", str(error).rstrip("."), ""
+        case QpibenchError():  # a sentence already, such as one on weights
+            return "import", str(error).rstrip("."), ""
+    message, traceback = describe(error, path.parent)
+    if isinstance(error, ImportError) and (module := missing_module(error)) is not None:
+        return "missing package", missing_package(path.name, module), traceback
+    return "import", message, traceback
 
 
 def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> None:
