@@ -36,6 +36,7 @@ TO_FILE = {
     "unit": "x",
     "at_most": 1.0,
 }
+TO_FILE_RATE = {"name": "cuda.generate.rate", "what": "`generate paper --gpu`", "unit": "bytes/s"}
 SECONDS = {"name": "cuda.generate.seconds", "what": "`generate paper --gpu`", "unit": "s"}
 WRITE = {"name": "cuda.generate.write", "what": "writing and syncing the bytes", "unit": "s"}
 FIRST = {
@@ -87,7 +88,7 @@ def test_cuda_superposition(alternate, report, gpu, paper):
     report(**PEAK, values=peak)
 
 
-@pytest.mark.figures(TO_FILE, SECONDS, WRITE)
+@pytest.mark.figures(TO_FILE, TO_FILE_RATE, SECONDS, WRITE)
 def test_cuda_generate(alternate, report, gpu, paper, tmp_path):
     target, plain = tmp_path / "paper.h5", tmp_path / "plain"
     write_release(paper, target, backend=gpu)
@@ -108,6 +109,7 @@ def test_cuda_generate(alternate, report, gpu, paper, tmp_path):
     )
     clean()
     report(**TO_FILE, values=rounds.seconds / rounds.reference["write"])
+    report(**TO_FILE_RATE, values=size / rounds.seconds)
     report(**SECONDS, values=rounds.seconds)
     report(**WRITE, values=rounds.reference["write"])
 
