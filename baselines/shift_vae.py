@@ -1,7 +1,7 @@
 """Shift-VAE, the unsupervised entry: patches around scatterers, explained by a content apart from shift and rotation.
 
-It is trained on images and activation maps alone. To answer an image, the contents of its patches are averaged and
-decoded at no shift; gain and offset come from the image. See ``docs/methods.md``.
+It is trained on images and activation maps alone. To answer an image, the latents of its patches are averaged and
+decoded; gain and offset come from the image. See ``docs/methods.md``.
 
 Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv 2106.12472.
 """
@@ -26,7 +26,6 @@ from qpibench.specs import Grid
 from qpibench.training import TrainingRun
 
 needs = "raster"
-trained_on = "the images of a release's training role, without their kernels"
 
 
 class Model(KernelExtractor):
@@ -40,6 +39,7 @@ class Model(KernelExtractor):
             return _build(preset, ShiftRecipe.model_validate(config["recipe"]), Grid.model_validate(config["grid"]))
 
         super().__init__(folder, "shift_vae", build)
+        self.trained_on += ", images and activation maps only"
 
 
 def train(run: TrainingRun) -> None:

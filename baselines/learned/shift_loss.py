@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from learned.autoencoder import Posterior
 from learned.observation import add_white_noise
 from learned.scaling import min_max
@@ -10,8 +13,6 @@ from learned.shift_net import ShiftVAE
 from learned.shift_patches import Patches, patches_at
 from learned.shift_recipes import ShiftRecipe
 from learned.source import Batch
-from torch import Tensor, nn
-from torch.nn import functional
 
 VALIDATION_PIXELS = 256
 

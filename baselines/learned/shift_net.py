@@ -1,11 +1,10 @@
 """The networks of the shift-VAE: what a patch shows, apart from where in the patch it lies.
 
-The encoder infers a latent vector from a patch: a shift d, a rotation phi if it is wanted, and the content z. The decoder
-is a function of the place: the pixel at u is f(R(-phi) (u - d), z), so that a shifted patch has another d and no other z.
-Places are (x, y), y up, in units of half the longer side of the patch; angles are in rad, counterclockwise.
+The encoder infers a latent vector from a patch: a shift d, a rotation phi if it is wanted, and the content z. The
+decoder is a function of the place: the pixel at u is f(R(-phi) (u - d), z), so that a shifted patch has another d and
+no other z. Places are (x, y), y up, in units of half the longer side of the patch; angles are in rad, counterclockwise.
 
-Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv 2106.12472; its networks are those of the
-package pyroVED by the same authors.
+Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv 2106.12472. Their package is pyroVED.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from learned.autoencoder import Posterior
-from learned.shift_patches import Patches, all_patches, patch_shape
 from torch import Tensor, nn
 
+from learned.autoencoder import Posterior
+from learned.shift_patches import Patches, all_patches, patch_shape
 from qpibench.specs import Grid
 
 
@@ -94,16 +93,17 @@ class ShiftVAE(nn.Module):
         return Posterior(mean, log_variance.clamp(-30, 20))
 
     def reconstruct(self, latent: Tensor, place: Tensor) -> Tensor:
-        """Logits (patch, place) of the pixels at some places (place, 2) of patches with some latents (patch, latent)."""
+        """Logits (patch, place) of the pixels at places (place, 2), of patches with latents (patch, latent)."""
         shift = self.shift_prior * latent[:, :2]
         rotation = self.rotation_prior * latent[:, 2] if self.rotation_prior else torch.zeros_like(latent[:, 0])
         return self.pattern(undo(place, shift, rotation), latent[:, self.placed :])
 
     def encoder(self, channels: Tensor) -> Posterior:
-        """Distribution of the latent that all scatterers of an observation share: its content, and its rotation.
+        """Distribution of the latent vector that all scatterers of an observation share, (n, latent).
 
-        All scatterers of an observation are alike, so what their patches say multiplies: the mean is weighted by the
-        inverse variances, times the marks of the activation map. Without a mark it is the prior.
+        They are alike, and each is at the centre of its patch, so what the patches say multiplies: the mean is weighted
+        by the inverse variances, times the marks of the activation map. Without a mark it is the prior. The shift is
+        shared too, because it tells where the pattern has its centre, which nothing fixes but the prior.
 
         Parameters
         ----------
@@ -114,20 +114,19 @@ class ShiftVAE(nn.Module):
         return Posterior(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
     def decoder(self, latent: Tensor) -> Tensor:
-        """Kernels (n, y, x), from 0 to 1: what is decoded at shift 0 from what :meth:`encoder` gives."""
-        unshifted = torch.nn.functional.pad(latent, (2, 0))
+        """Kernels (n, y, x) from 0 to 1, of what :meth:`encoder` gives."""
         # One by one, so that no answer depends on how many are asked for.
-        logits = torch.cat([self.reconstruct(one[None], self.kernel_places) for one in unshifted])
+        logits = torch.cat([self.reconstruct(one[None], self.kernel_places) for one in latent])
         return logits.sigmoid().unflatten(1, self.kernel_shape)
 
     def _share(self, patches: Patches) -> tuple[Tensor, Tensor]:
-        if not len(patches.weight):
-            prior = patches.value.new_zeros(self.pattern.content + self.placed - 2)
-            return prior, prior
         each = self.infer(patches)
-        precision = patches.weight[:, None] * torch.exp(-each.log_variance[:, 2:])
+        if not len(patches.weight):
+            prior = each.mean.sum(dim=0)
+            return prior, prior
+        precision = patches.weight[:, None] * torch.exp(-each.log_variance)
         total = precision.sum(dim=0)
-        return (precision * each.mean[:, 2:]).sum(dim=0) / total, -total.log()
+        return (precision * each.mean).sum(dim=0) / total, -total.log()
 
 
 class PatchEncoder(nn.Module):
@@ -152,8 +151,10 @@ class Pattern(nn.Module):
 
     def __init__(self, architecture: Architecture, content: int) -> None:
         super().__init__()
-        hidden, self.content = architecture.hidden, content
-        self.register_buffer("wavenumber", math.pi / 2 * torch.arange(1, architecture.frequencies + 1), persistent=False)
+        hidden = architecture.hidden
+        self.register_buffer(
+            "wavenumber", math.pi / 2 * torch.arange(1, architecture.frequencies + 1), persistent=False
+        )
         self.of_place = nn.Linear(2 + 4 * architecture.frequencies, hidden)
         self.of_content = nn.Linear(content, hidden, bias=False)
         self.layers = nn.Sequential(nn.Tanh(), *_dense(hidden, hidden), nn.Linear(hidden, 1))

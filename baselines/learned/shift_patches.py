@@ -45,8 +45,8 @@ def patches_at(image: Tensor, activation_map: Tensor, quantile: Tensor) -> Patch
     image, activation_map
         (n, y, x) each.
     quantile
-        (n, count) from 0 to below 1: which marks, by their share of the map's sum up to them in the order of the pixels.
-        Uniformly distributed numbers draw marks in proportion to their weight.
+        (n, count) from 0 to below 1: which marks, by their share of the map's sum in the order of the pixels. Uniformly
+        distributed numbers draw marks in proportion to their weight.
 
     Returns
     -------

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from learned.recipes import Count, OptionalCount, OptionalRate, Range, Rate, Weight
 from pydantic import BaseModel, ConfigDict, Field
+
+from learned.recipes import Count, OptionalCount, OptionalRate, Range, Rate, Weight
 
 
 class ShiftRecipe(BaseModel):
@@ -67,7 +68,7 @@ class ShiftRecipe(BaseModel):
 
 SHIFT_VAE = {
     "published": ShiftRecipe(name="published"),
-    # A standard deviation of 0.1 within an observation, beside that of 1 among all.
-    "smooth": ShiftRecipe(name="smooth", smoothness=50.0),
+    # A standard deviation of 0.32 within an observation, beside that of 1 among all.
+    "smooth": ShiftRecipe(name="smooth", smoothness=5.0),
 }
 DEFAULT_RECIPE = "published"
