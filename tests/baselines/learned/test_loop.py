@@ -139,7 +139,9 @@ def test_a_shorter_budget_is_shared_among_the_stages_and_is_a_fraction(training)
     assert (record.status, record.steps_done, record.fraction) == ("complete", 10, 0.25)
 
 
-@pytest.mark.parametrize(("steps", "expected"), [(None, (24, 16)), (40, (24, 16)), (90, (24, 16)), (5, (3, 2)), (1, (0, 1))])
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(None, (24, 16)), (40, (24, 16)), (90, (24, 16)), (5, (3, 2)), (1, (0, 1))]
+)
 def test_budgets_add_up(steps, expected, tiny_release):
     run = TrainingRun(entry="e", entry_path=Path("e"), folder=Path("f"), release_path=tiny_release, steps=steps)
     assert split_budget(run, STEPS) == expected
