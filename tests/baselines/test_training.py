@@ -15,10 +15,12 @@ ENTRIES = [
     ("one_step", "code"),
     ("two_step", "article"),
     ("two_step", "code"),
+    ("shift_vae", "published"),
+    ("shift_vae", "smooth"),
 ]
 """Entries and their recipes."""
 
-STAGES = {"one_step": ["kernels"], "two_step": ["kernels", "alignment"]}
+STAGES = {"one_step": ["kernels"], "two_step": ["kernels", "alignment"], "shift_vae": ["patches"]}
 
 
 def qpibench(*arguments, exit_code=0):
