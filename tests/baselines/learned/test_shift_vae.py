@@ -246,33 +246,33 @@ def test_what_it_does_not_have_is_a_usage_error(options, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_places_and_decoder_agree_with_pyroved():
-    """Its grid has the rows on the first axis, upside down, and it adds its shift after the rotation."""
-    pyroved = pytest.importorskip("pyroved")
-    theirs = pyroved.utils.generate_grid((33, 33))
-    rotation, shift = torch.tensor([0.4]), torch.tensor([[0.2, -0.1]])
-    turned = pyroved.utils.transform_coordinates(theirs[None], rotation, torch.zeros(1, 1, 2))
-    # Their rotation of coordinates by phi is that of the pattern by -phi.
-    torch.testing.assert_close(undo(theirs, torch.zeros(1, 2), -rotation), turned)
-    moved = pyroved.utils.transform_coordinates(theirs[None], torch.zeros(1), shift[:, None])
-    torch.testing.assert_close(undo(theirs, -shift, torch.zeros(1)), moved)
+@pytest.fixture(scope="module")
+def pyroved():
+    return pytest.importorskip("pyroved")
 
-    net = network(preset="dense", content=2)
-    decoder = pyroved.nets.sDecoderNet((33, 33), 2, sigmoid_out=False, unflat=False)
-    names = {
-        "coord_latent.fc_coord": "of_place",
-        "coord_latent.fc_latent": "of_content",
-        "fc_layers.0": "layers.1",
-        "fc_layers.2": "layers.3",
-        "out": "layers.5",
+
+def test_places_are_those_of_pyroved_but_for_signs(pyroved):
+    # Its rotation turns the coordinates and ours the pattern; it adds its shift and we take ours away.
+    places = pyroved.utils.generate_grid((33, 33))
+    theirs = pyroved.utils.transform_coordinates(places[None], torch.tensor([0.4]), torch.zeros(1, 1, 2))
+    torch.testing.assert_close(undo(places, torch.zeros(1, 2), torch.tensor([-0.4])), theirs)
+    shift = torch.tensor([[0.2, -0.1]])
+    theirs = pyroved.utils.transform_coordinates(places[None], torch.zeros(1), shift[:, None])
+    torch.testing.assert_close(undo(places, -shift, torch.zeros(1)), theirs)
+
+
+def test_the_dense_decoder_is_that_of_pyroved(pyroved):
+    ours = network(preset="dense", content=2).pattern
+    theirs = pyroved.nets.sDecoderNet((33, 33), 2, sigmoid_out=False, unflat=False)
+    pairs = {
+        "coord_latent.fc_coord": ours.of_place,
+        "coord_latent.fc_latent": ours.of_content,
+        "fc_layers.0": ours.layers[1],
+        "fc_layers.2": ours.layers[3],
+        "out": ours.layers[5],
     }
-    own = net.pattern.state_dict()
-    decoder.load_state_dict(
-        {
-            name: own[name.replace(pre := next(one for one in names if name.startswith(one)), names[pre])]
-            for name in decoder.state_dict()
-        }
-    )
+    for name, layer in pairs.items():
+        theirs.get_submodule(name).load_state_dict(layer.state_dict())
     place, content = torch.rand(3, 33 * 33, 2), torch.randn(3, 2)
     with torch.no_grad():
-        torch.testing.assert_close(decoder(place, content).view(3, -1), net.pattern(place, content))
+        torch.testing.assert_close(theirs(place, content).view(3, -1), ours(place, content))
