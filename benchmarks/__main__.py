@@ -36,10 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder) / "figures.json"
         code = run(measured, options)
+        if not measured.exists() or not measured.stat().st_size:  # nothing was selected
+            return code
         try:
             content, tables = measured.read_text(), table.markdown(load_run(measured))
-        except (FileNotFoundError, InvalidDataError):  # nothing was selected, or nothing could be measured
-            return code
+        except InvalidDataError as error:
+            print(f"Error: nothing is kept of this run: {error}", file=sys.stderr)
+            return code or error.exit_code
     output = chosen.output
     if output is None and not options and code == 0:
         output = new_file()

@@ -163,7 +163,8 @@ def pytest_benchmark_update_json(config, output_json) -> None:
     for measured in output_json["benchmarks"]:
         del measured["params"]  # some name folders of this machine
     names = [figure["name"] for each in output_json["benchmarks"] for figure in each["extra_info"].get("figures", [])]
-    output_json["not_measured"] = [wanted.model_dump() for wanted in not_measured(config) if wanted.name not in names]
+    missing = {wanted.name: wanted.model_dump() for wanted in not_measured(config) if wanted.name not in names}
+    output_json["not_measured"] = list(missing.values())
 
 
 def pytest_sessionfinish(session) -> None:
@@ -183,7 +184,7 @@ def pytest_sessionfinish(session) -> None:
 
 
 def not_measured(config) -> list[NotMeasured]:
-    """Every figure that the chosen benchmarks name in their marks, as if it were missing."""
+    """Every figure that the chosen benchmarks name in their marks, once for each of them, as if it were missing."""
     return [
         NotMeasured(
             **wanted, benchmark=item.name, reason=config.stash[REASONS].get(item.nodeid, "the run ended before it")
