@@ -28,7 +28,13 @@ def batches_ahead(batch: Callable[[int], Batch], start: int, *, threads: int = 1
 
 
 def _pinned(batch: Callable[[int], Batch]) -> Callable[[int], Batch]:
-    return lambda step: {field: tensor.pin_memory() for field, tensor in batch(step).items()}
+    device = torch.cuda.current_device()
+
+    def pinned(step: int) -> Batch:
+        with torch.cuda.device(device):  # every thread begins with the first one
+            return {field: tensor.pin_memory() for field, tensor in batch(step).items()}
+
+    return pinned
 
 
 def rows_of_this_process(batch_size: int) -> slice:

@@ -1,0 +1,122 @@
+"""The training loop's steps, fed from a release and from a stream, against the same steps fed from memory."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("accelerate")
+pytest.importorskip("diffusers")
+
+import torch
+
+from qpibench.locator import locate
+from qpibench.training import TrainingRun
+
+FIELDS = ("image", "activation_map", "kernel")
+BATCH = 8
+CPU_STEPS, GPU_STEPS = 6, 40
+
+ON_GPU = {
+    f"train.gpu_{kind}_of_memory": {
+        "name": f"train.gpu_{kind}_of_memory",
+        "what": f"training step on the GPU, `compact`, batches of 64 from {of}, over that of batches in memory",
+        "unit": "",
+        "at_most": 1.05,
+    }
+    for kind, of in {"release": "a release in the disk cache", "stream": "a stream"}.items()
+}
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """The package that the shipped learned entries share, found as their own process finds it."""
+    monkeypatch.syspath_prepend(str(locate("baselines")))
+    import one_step
+    from accelerate.state import AcceleratorState
+    from learned import device, loop, recipes, source, steps
+
+    threads = torch.get_num_threads()
+    yield SimpleNamespace(one_step=one_step, device=device, loop=loop, recipes=recipes, source=source, steps=steps)
+    torch.set_num_threads(threads)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+class Fed:
+    """A training that goes on from round to round, its steps fed by what `batches` makes anew for each round."""
+
+    def __init__(self, learned, accelerator, source, preset, batches):
+        torch.manual_seed(0)
+        net = learned.one_step.OneStepNet(preset).to(accelerator.device)
+        stage = learned.loop.Stage(
+            name="kernels",
+            module=learned.one_step.KernelLoss(net, learned.recipes.ONE_STEP["code"]),
+            score=lambda batch: batch["kernel"],
+            source=source,
+            steps=10**6,
+            budget=10**6,
+            learning_rate=1e-5,
+        )
+        self.steps, self.batches, self.step = learned.steps.Steps(accelerator, stage, net, seed="0"), batches, 0
+
+    def run(self, count):
+        """Steps without a batch made ahead at their beginning."""
+        ahead = self.batches(self.step)
+        for batch in itertools.islice(ahead, count):
+            losses = self.steps.take(self.step, batch)
+            self.step += 1
+        losses["loss"].item()
+        ahead.close()
+
+
+def kept_in_memory(source, count):
+    """What gives the first batches of a source again and again."""
+    kept = [source.batch(step) for step in range(count)]
+    if torch.cuda.is_available():
+        kept = [{field: tensor.cpu().pin_memory() for field, tensor in batch.items()} for batch in kept]
+    return lambda start: (kept[step % count] for step in itertools.count(start))
+
+
+def measured(learned, alternate, run_of, *, precision, preset, batch, steps, rounds):
+    accelerator = learned.device.make_accelerator(precision)
+    source = learned.source.open_source(run_of, fields=FIELDS, batch_size=batch)
+    fed = Fed(learned, accelerator, source, preset, source.ahead)
+    from_memory = Fed(learned, accelerator, source, preset, kept_in_memory(source, 16))
+    return alternate(lambda: fed.run(steps), {"memory": lambda: from_memory.run(steps)}, rounds=rounds, warmup_rounds=2)
+
+
+def request_of(kind, paper, paper_release):
+    where = {"release_path": paper_release} if kind == "release" else {"spec": paper}
+    return TrainingRun(entry="one_step", entry_path=Path("one_step.py"), folder=Path("run"), **where)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("release", "a release in the disk cache"), ("stream", "a stream")],
+    ids=["release", "stream"],
+)
+def test_training_step(alternate, report, learned, paper, paper_release, kind, words):
+    if torch.cuda.is_available():
+        pytest.skip("training takes the GPU where there is one")
+    torch.set_num_threads(1)
+    run = request_of(kind, paper, paper_release)
+    rounds = measured(learned, alternate, run, precision="auto", preset="tiny", batch=BATCH, steps=CPU_STEPS, rounds=15)
+    what = f"training step, `tiny`, batches of {BATCH} from {words}, one thread"
+    report(f"train.{kind}", what, "ms", 1e3 * rounds.seconds / CPU_STEPS)
+    ratio = rounds.seconds / rounds.reference["memory"]
+    report(f"train.{kind}_of_memory", f"{what}, over that of batches in memory", "", ratio, at_most=1.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.figures(*ON_GPU.values())
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("kind", ["release", "stream"])
+def test_training_step_on_the_gpu(alternate, report, learned, paper, paper_release, kind):
+    if not torch.cuda.is_available():
+        pytest.skip(f"PyTorch {torch.__version__} has no CUDA device")
+    run = request_of(kind, paper, paper_release)
+    rounds = measured(learned, alternate, run, precision="auto", preset="compact", batch=64, steps=GPU_STEPS, rounds=20)
+    report(**ON_GPU[f"train.gpu_{kind}_of_memory"], values=rounds.seconds / rounds.reference["memory"])
