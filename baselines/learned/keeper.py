@@ -107,7 +107,7 @@ class Keeper:
             draw_curves(self._folder.log, self._folder.curves)
         except QpibenchError as error:
             raise type(error)(
-                f"{error} The older checkpoint stays; remove the cause and run the same command with --resume."
+                f"{error} What was saved before stays; remove the cause and run the same command with --resume."
             ) from None
         now = time.monotonic()
         self._due_at = now + max(INTERVAL_S, (now - began) / LARGEST_SHARE)

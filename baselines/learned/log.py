@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -62,12 +63,10 @@ class TrainingLog:
             raise self._failed(error) from None
 
     def close(self) -> None:
-        """Write what waits and close the files."""
-        try:
-            self._file.close()
-            self._points.close()
-        except OSError as error:
-            raise self._failed(error) from None
+        """Close the files; what was not synced may be lost."""
+        for each in (self._file, self._points):
+            with suppress(OSError):
+                each.close()
 
     def _failed(self, error: OSError) -> QpibenchError:
         return QpibenchError(f"Log '{self._path}' cannot be written: {error.strerror}.")

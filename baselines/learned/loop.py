@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -72,15 +73,8 @@ def fit(
     folder, config = RunFolder(run.folder), {**config, "precision": accelerator.mixed_precision}
     budget = min(run.steps or steps_stated, steps_stated)
     if accelerator.is_main_process:
-        device = hardware(accelerator)
-        begin_run(
-            run,
-            config=config,
-            source=source_record,
-            steps_stated=steps_stated,
-            steps_budget=budget,
-            hardware=device,
-        )
+        steps = {"steps_stated": steps_stated, "steps_budget": budget}
+        begin_run(run, config=config, source=source_record, **steps, hardware=hardware(accelerator))
         for torn in folder.path.glob(".*.partial"):  # of a process that was killed while it wrote
             torn.unlink(missing_ok=True)
     net.to(accelerator.device)
@@ -93,7 +87,8 @@ def fit(
             _Training(accelerator, net, keeper, progress, stop, seed=run.seed).run(stages, start)
     except QpibenchError:
         if keeper is not None:
-            update_run(folder, status="stopped")
+            with suppress(QpibenchError):  # a disk that is full is full for this too
+                update_run(folder, status="stopped")
         raise
     finally:
         progress.clear()
