@@ -1,7 +1,7 @@
 """Shift-VAE, the unsupervised entry: patches around scatterers, explained by a content apart from shift and rotation.
 
 It is trained on images and activation maps alone. To answer an image, the latents of its patches are averaged and
-decoded; gain and offset come from the image. See ``docs/methods.md``.
+decoded; gain and offset come from the image. See ``docs/shift_vae.md``.
 
 Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv 2106.12472.
 """

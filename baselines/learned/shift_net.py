@@ -43,7 +43,7 @@ class Architecture:
 PRESETS = {
     # pyroVED's: two dense layers of 128 units each way. 1.14 M parameters at 64 x 64 pixels.
     "dense": Architecture(channels=(), hidden=128, frequencies=0),
-    # 0.31 M parameters.
+    # 0.33 M parameters.
     "compact": Architecture(channels=(16, 32, 64, 64), hidden=128, frequencies=16),
     # 0.02 M parameters, for tests.
     "tiny": Architecture(channels=(4, 8, 16, 16), hidden=32, frequencies=4),

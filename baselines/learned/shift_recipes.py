@@ -1,7 +1,7 @@
 """The two recipes of the shift-VAE; every number can be set by its name, as in ``--set content=2``.
 
-Ours are the numbers that have no counterpart where one network is trained on patches of one image; ``docs/methods.md``
-tells which they are and what is different.
+Ours are the numbers that have no counterpart where one network is trained on patches of one image;
+``docs/shift_vae.md`` tells which they are and what is different.
 """
 
 from __future__ import annotations
