@@ -1,7 +1,12 @@
 """Settings of the whole suite."""
 
+import signal
+
 from hypothesis import settings
 
 # The same examples on every run: a failure is a change of the code, never of the draw.
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.load_profile("suite")
+
+# A suite that a script runs in the background is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
