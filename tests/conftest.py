@@ -8,5 +8,5 @@ from hypothesis import settings
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.load_profile("suite")
 
-# A suite that a script runs in the background is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
+# A suite that runs in the background is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
