@@ -94,8 +94,8 @@ def predict(
     tasks
         Names of tasks; all that the release has if not given.
     view, map_mode
-        What the model may see; see :func:`~qpibench.tasks.view_batch`. A model that declares that it needs less is
-        shown no more than that.
+        What the model may see; see :func:`~qpibench.tasks.view_batch`. What a model declares to need is the least
+        that it can work with; it is shown all that the view grants.
     limit
         Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if not given.
     batch_size
@@ -133,7 +133,6 @@ def predict(
         try:
             with isolated:
                 _check_view(entry, isolated.declaration.needs, view)
-                run.view = isolated.declaration.needs or view
                 if isolated.declaration.has_fit:
                     _check_training(entry, release)
                 run.answer_all(isolated, writer)
@@ -161,7 +160,7 @@ def predict(
             ),
         )
         writer.finish(record)
-    warnings = (*_warnings(record), *_training_warnings(entry, view=run.view, map_mode=map_mode), *run.warnings)
+    warnings = (*_warnings(record), *_training_warnings(entry, view=view, map_mode=map_mode), *run.warnings)
     return PredictOutcome(path=Path(path), record=record, warnings=warnings)
 
 
@@ -232,7 +231,7 @@ class _Predicting:
         progress: Progress | None,
     ) -> None:
         self._release, self._index, self._progress = release, index, progress
-        self.view, self._map_mode, self._batch_size = view, map_mode, batch_size
+        self._view, self._map_mode, self._batch_size = view, map_mode, batch_size
         self._task: str | None = None
         self._row: int | None = None
         self.stage = "import"
@@ -332,7 +331,7 @@ class _Predicting:
 
     def _view_of(self, rows: NDArray[np.integer]) -> Batch:
         release = self._release
-        return view_batch(release.observations(rows), release.grid, view=self.view, map_mode=self._map_mode)
+        return view_batch(release.observations(rows), release.grid, view=self._view, map_mode=self._map_mode)
 
 
 def _stored(answer: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -382,7 +381,8 @@ def _training_warnings(entry: Entry, *, view: str, map_mode: str) -> Iterator[st
     if entry.run is None:
         return
     trained_map = entry.run.map_mode
-    if view != "image" and trained_map not in (None, map_mode):
+    # From positions a trained model makes maps of its own.
+    if view == "raster" and trained_map not in (None, map_mode):
         yield f"The model was trained with {trained_map} maps, but is shown {map_mode} ones; use --map {trained_map}."
     # A shipped entry goes with the version and the commit that the run folder names.
     if entry.run.entry_file is not None and entry.run.entry_sha256 != entry.sha256:

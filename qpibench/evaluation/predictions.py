@@ -70,7 +70,7 @@ class Record(_Closed):
 
     model: ModelRecord
     view: str = Field(
-        description="What the entry was granted: image, raster or positions; if it needs less, it was shown that only."
+        description="What the entry was shown: image, raster or positions."
     )
     map_mode: str = Field(description="How activation maps were rasterised: paper or exact.")
     limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")

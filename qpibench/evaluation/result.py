@@ -209,7 +209,7 @@ class Result(_Closed):
     release: ReleaseRecord = Field(description="The data.")
     model: ModelRecord = Field(description="The entry.")
     view: Text = Field(
-        description="What the entry was granted: image, raster or positions; if it needs less, it was shown that only."
+        description="What the entry was shown: image, raster or positions."
     )
     map_mode: Text = Field(description="How activation maps were rasterised: paper or exact.")
     predictions_sha256: Sha256 = Field(description="SHA-256 of the predictions file.")
