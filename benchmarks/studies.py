@@ -5,25 +5,38 @@
 
 Every arm is trained with every seed by ``qpibench train``, evaluated by ``qpibench predict`` and ``score``, and the
 first arm of a study is compared with each of the others by ``qpibench compare``, the seeds of an arm averaged. What a
-folder already has is not made again, so an interrupted study goes on, and studies that share arms share their runs:
+folder already has is not made again, so a study that was interrupted, or ended by the first arm that failed, goes on
+with the same command, and studies that share arms share their runs:
 
     studies/runs/ARM-SEED/             run folders
     studies/predictions/ARM-SEED.h5    what they answered
     studies/results/ARM-SEED.json      their scores: `qpibench leaderboard build studies/results -o site`
     studies/comparisons/A-B.json       paired differences
+
+All runs of a folder are of the same length: a study that asks for another one needs a folder of its own. Predictions
+are made anew where a run has gone on since, or for another ``--limit``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from benchmarks.commands import Commands
+from qpibench.errors import QpibenchError, UsageError
+from qpibench.evaluation.notation import interval, number
+from qpibench.evaluation.predictions import open_predictions
+from qpibench.evaluation.result import Interval
+from qpibench.release import Release, open_release
+from qpibench.training import RunFolder, RunRecord, load_run
+from qpibench.training.request import parse_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,58 +199,136 @@ def compare_command(first: Arm, other: Arm, settings: Settings) -> list[str]:
     return ["compare", *sides[0], *against, "--release", str(settings.release), "--json"]
 
 
-def run_arm(arm: Arm, seed: int, settings: Settings) -> None:
+def run_arm(arm: Arm, seed: int, settings: Settings, qpibench: Commands) -> None:
     """Train, predict and score, as far as it has not been done."""
-    if not _is_complete(settings.run_folder(arm, seed)):
-        _qpibench(train_command(arm, seed, settings), settings)
-    if not settings.predictions(arm, seed).exists():
-        _qpibench(predict_command(arm, seed, settings), settings)
+    run = _former_run(arm, seed, settings)
+    if run is None or run.status != "complete":
+        qpibench(train_command(arm, seed, settings))
+    if not _is_answered(arm, seed, settings):
+        settings.result(arm, seed).unlink(missing_ok=True)
+        qpibench(predict_command(arm, seed, settings))
     if not settings.result(arm, seed).exists():
-        _qpibench(score_command(arm, seed, settings), settings)
+        qpibench(score_command(arm, seed, settings))
 
 
 def run(studies: Sequence[Study], settings: Settings) -> None:
-    """Run studies, ``settings.jobs`` arms at a time, and print what the comparisons say."""
-    for folder in ("runs", "predictions", "results", "comparisons"):
-        (settings.output / folder).mkdir(parents=True, exist_ok=True)
+    """Run studies, ``settings.jobs`` arms at a time, and print what the comparisons say.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds runs of other arms, of another length, or on another release.
+    InvalidDataError
+        If the release, or what the folder holds, is corrupt.
+    QpibenchError
+        If a command fails. Those that run beside it are told to end.
+    """
     arms = {arm.name: arm for study in studies for arm in study.arms}
     # Seed by seed, so that a study that is cut short has all its arms for the first seeds.
     pairs = [(arm, seed) for seed in settings.seeds for arm in arms.values()]
-    with ThreadPoolExecutor(settings.jobs) as pool:
-        for done in [pool.submit(run_arm, arm, seed, settings) for arm, seed in pairs]:
+    with open_release(settings.release) as release:
+        for arm, seed in pairs:
+            _check_former_run(arm, seed, settings, release)
+    for folder in ("runs", "predictions", "results", "comparisons"):
+        (settings.output / folder).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(settings.jobs) as pool, Commands(settings.jobs) as qpibench:
+        for done in as_completed([pool.submit(run_arm, arm, seed, settings, qpibench) for arm, seed in pairs]):
             done.result()
-    for study in studies:
-        print(f"\n{study.question}")
-        for first, other, comparison in _compared(study, settings):
-            settings.comparison(first, other).write_text(comparison)
-            print(f"  {first.name} against {other.name}: {settings.comparison(first, other)}")
+        for study in studies:
+            print("\n".join(answer(study, settings, qpibench)), flush=True)
 
 
-def _compared(study: Study, settings: Settings) -> Iterator[tuple[Arm, Arm, str]]:
+def _former_run(arm: Arm, seed: int, settings: Settings) -> RunRecord | None:
+    folder = RunFolder(settings.run_folder(arm, seed))
+    return load_run(folder.path) if folder.record.exists() else None
+
+
+def _check_former_run(arm: Arm, seed: int, settings: Settings, release: Release) -> None:
+    run = _former_run(arm, seed, settings)
+    if run is None:
+        return
+    found_and_asked = {
+        "recipe": (run.recipe, arm.recipe),
+        "preset": (run.preset, arm.preset),
+        "options": (dict(run.options), parse_options(arm.settings)),
+        "seed": (run.seed, seed),
+        "release": (run.source.content_sha256, release.content_sha256),
+        "steps": (run.steps_budget, min(settings.steps or run.steps_stated, run.steps_stated)),
+    }
+    for name, (found, asked) in found_and_asked.items():
+        if found != asked:
+            raise UsageError(
+                f"'{settings.run_folder(arm, seed)}' holds a run whose {name} is {found}, but the study asks for"
+                f" {asked}; give it another folder by -o, or ask for what this one has."
+            )
+
+
+def _is_answered(arm: Arm, seed: int, settings: Settings) -> bool:
+    """Whether there are predictions, of the weights that the run has now and as many as are asked for."""
+    path, run = settings.predictions(arm, seed), load_run(settings.run_folder(arm, seed))
+    if not path.exists():
+        return False
+    with open_release(settings.release) as release, open_predictions(path, release) as predictions:
+        record = predictions.record
+    return (
+        record is not None
+        and list(record.model.weights.values()) == [run.weights_sha256]
+        and (record.limit, record.map_mode) == (settings.limit, arm.map_mode)
+    )
+
+
+def answer(study: Study, settings: Settings, qpibench: Commands) -> Iterator[str]:
+    """Compare the arms of a study, and tell line by line what the comparisons say."""
+    yield f"\n{study.question}"
     first, *others = study.arms
+    for arm in study.arms:
+        for seed in settings.seeds:
+            run = load_run(settings.run_folder(arm, seed))
+            if run.status != "complete":
+                yield f"  {arm.name}-{seed} is not complete: {run.steps_done:,} of {run.steps_budget:,} steps."
+    if not others:
+        yield f"  There is nothing to compare; the scores are in {settings.result(first, settings.seeds[0]).parent}."
     for other in others:
-        yield first, other, _qpibench(compare_command(first, other, settings), settings)
+        compared = qpibench(compare_command(first, other, settings))
+        settings.comparison(first, other).write_text(compared)
+        yield from comparison_lines(first.name, other.name, json.loads(compared))
+        yield f"  In full: {settings.comparison(first, other)}"
 
 
-def _is_complete(folder: Path) -> bool:
-    record = folder / "run.json"
-    return record.exists() and json.loads(record.read_text())["status"] == "complete"
+TOLD = {"rel_l2_capped": "relative L2 error, capped", "mae_published": "MAE, published convention"}
+"""The metrics of a comparison that are told in words; the first ranks."""
 
 
-def _qpibench(arguments: Sequence[str], settings: Settings) -> str:
-    print("qpibench", *arguments, file=sys.stderr, flush=True)
-    threads = str(max(1, (os.cpu_count() or 1) // settings.jobs))
-    return subprocess.run(
-        [sys.executable, "-m", "qpibench.cli.main", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+def comparison_lines(first: str, other: str, comparison: dict[str, Any]) -> Iterator[str]:
+    """Tell a comparison in words.
+
+    Parameters
+    ----------
+    first, other
+        What to call both sides.
+    comparison
+        What ``qpibench compare --json`` prints.
+    """
+    seeds = len(comparison["a"])
+    level = comparison["intervals"]["level"]
+    yield f"  {first} against {other}, {seeds} seed{'s' * (seeds > 1)} each, {100 * level:g} % intervals:"
+    for task, compared in comparison["tasks"].items():
+        for metric, title in TOLD.items():
+            yield f"    {task}, {title}: {_difference(first, other, compared[metric])}"
+    if seeds == 1:
+        yield "    With one seed each this holds for these two trained models; other seeds may say otherwise."
+
+
+def _difference(first: str, other: str, compared: dict[str, Any]) -> str:
+    a, b = (number(sum(compared[side]) / len(compared[side])) for side in ("a", "b"))
+    value, bounds = interval(Interval.model_validate(compared["difference"]))
+    lower = {"A": f"the error of {first} is lower", "B": f"the error of {other} is lower"}
+    verdict = lower.get(compared["lower"], "it is open which error is lower")
+    return f"{a} and {b}, difference {value} {bounds}; {verdict}."
 
 
 def main() -> None:
-    """Run the studies that are named on the command line."""
+    """Run the studies that are named on the command line, and end the process with the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.studies", description="Train, evaluate and compare the learned entries."
     )
@@ -247,13 +338,23 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="steps of every run; without it, the recipe's own length")
-    parser.add_argument("--max-minutes", type=float, help="of every run")
+    parser.add_argument("--max-minutes", type=float, help="of every run; the same command goes on with those it ends")
     parser.add_argument("--limit", type=int, default=500, help="test images of each task")
     parser.add_argument("--jobs", type=int, default=1, help="arms that are trained at the same time")
     options = vars(parser.parse_args())
     options["seeds"] = tuple(options["seeds"])
     studies = [STUDIES[name] for name in options.pop("studies")]
-    run(studies, Settings(**options))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(ending, signal.default_int_handler)
+    try:
+        run(studies, Settings(**options))
+    except QpibenchError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

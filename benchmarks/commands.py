@@ -1,0 +1,66 @@
+"""Commands of ``qpibench`` in processes of their own, several at a time."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from threading import Lock
+from typing import Self
+
+from qpibench.errors import QpibenchError
+
+
+class Commands:
+    """Runs commands, from several threads; those that still run when its context is left are told to end.
+
+    Parameters
+    ----------
+    jobs
+        How many run at the same time and share the processor.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        self._environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+        self._lock, self._running, self._ended = Lock(), set[subprocess.Popen[str]](), False
+
+    def __call__(self, arguments: Sequence[str]) -> str:
+        """Run `qpibench` with arguments and return what it prints.
+
+        Raises
+        ------
+        QpibenchError
+            If it fails; why is on standard error.
+        """
+        shown = shlex.join(["qpibench", *arguments])
+        with self._lock:
+            if self._ended:
+                raise QpibenchError(f"`{shown}` was not started, as others were ended.")
+            print(shown, file=sys.stderr, flush=True)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "qpibench.cli.main", *arguments],
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C at the terminal reaches us alone, and is passed on once
+            )
+            self._running.add(process)
+        printed, _ = process.communicate()
+        with self._lock:
+            self._running.remove(process)
+        if process.returncode:
+            raise QpibenchError(f"`{shown}` ended with exit code {process.returncode}.")
+        return printed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Start no more, and tell those that still run to end; a training then keeps a checkpoint."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()

@@ -1,0 +1,296 @@
+"""The studies of the learned entries: every command is one that qpibench takes, and a small study runs to its end."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import save_file
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
+
+from benchmarks.studies import (  # noqa: E402
+    STUDIES,
+    Arm,
+    Settings,
+    Study,
+    answer,
+    compare_command,
+    comparison_lines,
+    predict_command,
+    run,
+    score_command,
+    train_command,
+)
+from qpibench.cli.main import cli  # noqa: E402
+from qpibench.errors import QpibenchError, UsageError  # noqa: E402
+from qpibench.evaluation.entries import file_sha256, find_code  # noqa: E402
+from qpibench.evaluation.paired import Comparison  # noqa: E402
+from qpibench.evaluation.result import Result  # noqa: E402
+from qpibench.locator import locate  # noqa: E402
+from qpibench.training import RunFolder, TrainingRun, load_run, update_run  # noqa: E402
+from qpibench.training.request import parse_options  # noqa: E402
+
+PATIENCE_S = 60
+TOY = ROOT / "tests" / "training" / "toy.py"
+ARMS = {arm.name: arm for study in STUDIES.values() for arm in study.arms}
+FIRST = Arm(name="first", entry=str(TOY), recipe="plain", preset="small", map_mode="exact")
+OTHER = replace(FIRST, name="other", settings=("offset=0.5",))
+ALONE = Study(question="How far does one get?", arms=(FIRST,))
+TOY_STUDY = Study(question="Does an offset help?", arms=(FIRST, OTHER))
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory):
+    """A release of ten kernels with ten images each."""
+    from qpibench.release import write_release
+    from qpibench.specs import load_spec
+    from qpibench.synthesis import get_backend
+
+    path = tmp_path_factory.mktemp("studies") / "mini.h5"
+    write_release(load_spec("mini"), path, backend=get_backend("cpu")[0])
+    return path
+
+
+@pytest.fixture
+def settings(release, tmp_path):
+    return Settings(release=release, output=tmp_path / "studies", seeds=(0,), steps=3, limit=2)
+
+
+@pytest.fixture(scope="session")
+def once(release, tmp_path_factory):
+    """The folder of the toy's study, made once and not to be changed, and what was printed."""
+    folder, printed = tmp_path_factory.mktemp("once") / "studies", io.StringIO()
+    with redirect_stdout(printed):
+        run([TOY_STUDY], Settings(release=release, output=folder, seeds=(0,), steps=3, limit=2))
+    return folder, printed.getvalue()
+
+
+@pytest.fixture
+def made(once, settings):
+    """Settings of a copy of it."""
+    shutil.copytree(once[0], settings.output)
+    return settings
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file below a folder, and which file that is and since when."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
+def test_the_command_line_takes_every_command(arm, release, tmp_path):
+    settings = Settings(release=release, output=tmp_path, steps=10, max_minutes=1.5)
+    for folder in ("runs", "predictions", "results"):
+        (tmp_path / folder).mkdir()
+    commands = [make(arm, 1, settings) for make in (train_command, predict_command, score_command)]
+    settings.run_folder(arm, 1).mkdir()
+    (settings.run_folder(arm, 1) / "run.json").touch()
+    commands += [train_command(arm, 1, settings), compare_command(arm, FIRST, settings)]
+    parsed = [cli.get_command(None, name).make_context(name, list(rest)).params for name, *rest in commands]
+    train, predict, score, resumed, compared = parsed
+    assert (train["entry"], train["steps"], train["max_minutes"], train["seed"]) == (arm.entry, 10, 1.5, 1)
+    assert (train["options"], train["pretrained"], train["resume"]) == (arm.settings, arm.pretrained, False)
+    assert resumed == train | {"resume": True}
+    assert (predict["view"], predict["map_mode"], predict["limit"]) == ("raster", arm.map_mode, 500)
+    assert predict["output"] == score["predictions"] == settings.predictions(arm, 1)
+    assert compared["a"] == tuple(settings.predictions(arm, seed) for seed in (0, 1, 2))
+    assert compared["b"] == tuple(settings.predictions(FIRST, seed) for seed in (0, 1, 2))
+
+
+@pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
+def test_every_arm_is_of_a_recipe_and_a_preset_that_its_entry_has(arm, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(locate("baselines"))
+    from learned import backbone, recipes, shift_net, shift_recipes
+
+    known = {
+        "one_step": (recipes.ONE_STEP, backbone.PRESETS),
+        "two_step": (recipes.TWO_STEP, backbone.PRESETS),
+        "shift_vae": (shift_recipes.SHIFT_VAE, shift_net.PRESETS),
+    }
+    of_entry, presets = known[arm.entry]
+    code = find_code(arm.entry)
+    asked = TrainingRun(
+        entry=code.name,
+        entry_path=code.path,
+        folder=Path("run"),
+        release_path=Path("paper.h5"),
+        recipe=arm.recipe,
+        options=parse_options(arm.settings),
+    )
+    recipe = recipes.choose_recipe(of_entry, asked)
+    assert recipe.map_mode == arm.map_mode  # it answers what it was trained on
+    assert arm.preset in presets
+    unset = recipes.choose_recipe(of_entry, replace(asked, options={}))
+    assert (recipe != unset) == bool(arm.settings)
+
+
+def test_a_name_belongs_to_one_arm_and_the_others_of_a_study_differ_from_its_first():
+    for study in STUDIES.values():
+        first, *others = study.arms
+        for arm in study.arms:
+            assert arm == ARMS[arm.name]
+        assert all(replace(other, name=first.name) != first for other in others)
+        assert study.question.count("?") == 1
+    assert len({replace(arm, name="") for arm in ARMS.values()}) == len(ARMS)
+
+
+def test_a_study_is_made_and_told_in_words(once):
+    folder, printed = once
+    told = printed.splitlines()
+    assert told[1] == "Does an offset help?"
+    assert told[2] == "  first against other, 1 seed each, 95 % intervals:"
+    for line, start in zip(told[3:7], ("id, rel", "id, MAE", "ood, rel", "ood, MAE"), strict=True):
+        assert line.startswith(f"    {start}")
+        assert re.search(r": [\d.]+ and [\d.]+, difference 0 \[0, 0\]; it is open which error is lower\.$", line)
+    assert "one seed each" in told[7]
+    assert told[8] == f"  In full: {folder / 'comparisons' / 'first-other.json'}"
+    result = Result.model_validate_json((folder / "results" / "other-0.json").read_text())
+    assert (result.model.name, result.model.training.steps_done) == ("toy (plain, small, offset=0.5, seed 0)", 3)
+    comparison = Comparison.model_validate_json((folder / "comparisons" / "first-other.json").read_text())
+    assert list(comparison.tasks) == ["id", "ood"]
+
+
+def test_what_is_there_is_not_made_again(once, made, capfd):
+    before = written(made.output)
+    run([TOY_STUDY], made)
+    printed, commands = capfd.readouterr()
+    assert printed == once[1].replace(str(once[0]), str(made.output))
+    assert [line.split()[1] for line in commands.splitlines()] == ["compare"]
+    compared = str(made.comparison(FIRST, OTHER).relative_to(made.output))
+    assert written(made.output) | {compared: before[compared]} == before
+
+
+def test_an_arm_that_was_broken_off_is_continued(made, capfd):
+    update_run(made.run_folder(FIRST, 0), status="stopped", steps_done=2)
+    run([ALONE], made)
+    commands = capfd.readouterr().err.splitlines()
+    assert [line.split()[1] for line in commands if line.startswith("qpibench ")] == ["train"]
+    record = load_run(made.run_folder(FIRST, 0))
+    assert (record.status, record.steps_done) == ("complete", 3)
+
+
+def test_an_arm_answers_anew_with_other_weights_and_for_another_limit(made):
+    folder = RunFolder(made.run_folder(FIRST, 0))
+    old = Result.model_validate_json(made.result(FIRST, 0).read_text())
+    save_file({"kernel": np.full((64, 64), 3, np.float32)}, folder.weights)
+    update_run(folder, weights_sha256=file_sha256(folder.weights))
+    run([ALONE], made)
+    other_weights = Result.model_validate_json(made.result(FIRST, 0).read_text())
+    assert other_weights.tasks["id"].metrics != old.tasks["id"].metrics
+    run([ALONE], replace(made, limit=3))
+    assert Result.model_validate_json(made.result(FIRST, 0).read_text()).tasks["id"].n_images == 3
+
+
+def test_a_run_that_is_not_complete_is_told(made):
+    update_run(made.run_folder(FIRST, 0), status="stopped", steps_done=2)
+    lines = list(answer(ALONE, made, None))
+    assert lines[1:] == [
+        "  first-0 is not complete: 2 of 3 steps.",
+        f"  There is nothing to compare; the scores are in {made.output / 'results'}.",
+    ]
+
+
+def test_a_folder_with_runs_of_another_study_is_refused_before_anything_is_made(made):
+    before = written(made.output)
+    changed = {
+        "steps is 3, but the study asks for 4": (FIRST, {"steps": 4}),
+        "steps is 3, but the study asks for 100": (FIRST, {"steps": None}),
+        "recipe is plain, but the study asks for fancy": (replace(FIRST, recipe="fancy"), {}),
+        "options is {}, but the study asks for {'offset': 1}": (replace(FIRST, settings=("offset=1",)), {}),
+    }
+    for sentence, (arm, fields) in changed.items():
+        with pytest.raises(UsageError) as error:
+            run([Study(question="And now?", arms=(replace(FIRST, name="new"), arm))], replace(made, **fields))
+        assert f"first-0' holds a run whose {sentence}; give it another folder" in str(error.value)
+    assert written(made.output) == before
+
+
+def test_the_first_arm_that_fails_ends_the_study(settings, capfd):
+    broken = replace(FIRST, name="broken", settings=('fail="raise"',))
+    with pytest.raises(QpibenchError, match=r"`qpibench train .*broken-0.*` ended with exit code 1\."):
+        run([Study(question="Does it work?", arms=(broken, FIRST))], settings)
+    assert "ValueError: the toy is broken" in capfd.readouterr().err
+    assert not settings.run_folder(FIRST, 0).exists()
+
+
+def test_a_study_that_is_ended_ends_its_trainings_with_a_checkpoint(settings, tmp_path):
+    told = tmp_path / "told"
+    source = (
+        "from benchmarks import studies\n"
+        "arm = studies.Arm(name='first', recipe='plain', preset='small',\n"
+        f"    entry={str(TOY)!r}, settings=('wait={told}',))\n"
+        "studies.STUDIES['toy'] = studies.Study(question='How long?', arms=(arm,))\n"
+        "studies.main()\n"
+    )
+    request = ["toy", "--release", settings.release, "-o", settings.output, "--seeds", 0, 1]
+    study = psutil.Popen(
+        [sys.executable, "-c", source, *map(str, request)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not told.exists():
+        assert study.poll() is None, study.communicate()
+        psutil.wait_procs([study], timeout=0.01)
+    worker = psutil.Process(int(told.read_text()))
+    study.send_signal(signal.SIGTERM)
+    _, stderr = study.communicate(timeout=PATIENCE_S)
+    _, alive = psutil.wait_procs([worker], timeout=PATIENCE_S)
+    assert alive == []
+    assert study.returncode == 130
+    assert stderr.endswith("Interrupted; the same command goes on.\n")
+    assert "Traceback" not in stderr
+    assert load_run(settings.run_folder(FIRST, 0)).status == "stopped"
+    assert not settings.run_folder(FIRST, 1).exists()
+
+
+def test_words_say_which_error_is_lower():
+    def metric(lower, low, high):
+        return {
+            "a": [0.2, 0.3],
+            "b": [0.5, 0.6],
+            "difference": {"value": -0.3, "low": low, "high": high},
+            "lower": lower,
+        }
+
+    comparison = {
+        "a": [{}, {}],
+        "intervals": {"level": 0.95},
+        "tasks": {"ood": {"rel_l2_capped": metric("A", -0.5, -0.1), "mae_published": metric(None, -0.7, 0.1)}},
+    }
+    assert list(comparison_lines("two", "one", comparison)) == [
+        "  two against one, 2 seeds each, 95 % intervals:",
+        "    ood, relative L2 error, capped: 0.250 and 0.550, difference −0.300 [−0.500, −0.100]; the error of two is"
+        " lower.",
+        "    ood, MAE, published convention: 0.250 and 0.550, difference −0.300 [−0.700, 0.100]; it is open which error"
+        " is lower.",
+    ]
+
+
+@pytest.mark.slow
+def test_a_study_of_the_published_methods_runs_to_its_end(settings, capfd):
+    pytest.importorskip("diffusers")
+    arms = [replace(arm, preset="tiny") for arm in STUDIES["map"].arms]
+    run([Study(question=STUDIES["map"].question, arms=tuple(arms))], replace(settings, seeds=(0, 1)))
+    told = capfd.readouterr().out
+    assert "two_step-article against two_step-article-exact, 2 seeds each" in told
+    for arm in arms:
+        result = Result.model_validate_json(settings.result(arm, 1).read_text())
+        assert (result.map_mode, result.model.training.steps_done) == (arm.map_mode, 3)
+    content = json.loads(settings.comparison(*arms).read_text())
+    assert "warnings" not in content
