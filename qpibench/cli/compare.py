@@ -66,12 +66,14 @@ def command(*, a: tuple[Path, ...], b: tuple[Path, ...], release_path: Path, tas
 
 
 def _warnings(comparison: Comparison, paths: Sequence[Path]) -> Iterator[str]:
+    from qpibench.evaluation.trained import method_name
+
     files = (*comparison.a, *comparison.b)
     for path, file in zip(paths, files, strict=True):
         if file.stopped:
             yield f"The entry of '{path}' stopped early; what it did not answer counts as failed."
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
-        names = dict.fromkeys(file.name for file in side)
+        names = dict.fromkeys(method_name(file.name) for file in side)
         if len(names) > 1:
             yield f"Side {letter} has files of {len(names)} entries, taken for seeds of one method: {', '.join(names)}."
     views = sorted({file.view for file in files if file.view not in ("unknown", "oracle")})
@@ -118,5 +120,10 @@ def _verdict(compared: PairedMetric) -> str:
 
 
 def _side(files: Sequence[ComparedFile]) -> str:
-    names, views = (", ".join(dict.fromkeys(texts)) for texts in zip(*((f.name, f.view) for f in files), strict=True))
-    return f"{names}, view {views}" + (f", {len(files)} seeds" if len(files) > 1 else "")
+    from qpibench.evaluation.trained import method_name
+
+    views = ", ".join(dict.fromkeys(file.view for file in files))
+    if len(files) == 1:
+        return f"{files[0].name}, view {views}"
+    names = ", ".join(dict.fromkeys(method_name(file.name) for file in files))
+    return f"{names}, view {views}, {len(files)} seeds"

@@ -103,8 +103,9 @@ class RunRecord(_Closed):
         description="Commit of the entry's repository, '-dirty' if files differed from it; null outside of git."
     )
     config: JsonObject = Field(
-        description="All that the entry resolved. Its members recipe and preset (a name, or an object with a name) and"
-        " map_mode (here or in the recipe) mean what they say; the others are the entry's own."
+        description="All that the entry resolved. Its members recipe and preset (a name, or an object with a name),"
+        " pretrained (weights that it started from, or null) and map_mode (here or in the recipe) mean what they say;"
+        " the others are the entry's own."
     )
     options: JsonObject = Field(default={}, description="What was set beyond recipe and preset, by name.")
     seed: Count = Field(description="Seed of weights, order and draws.")
@@ -142,6 +143,11 @@ class RunRecord(_Closed):
     def preset(self) -> str | None:
         """Name of the architecture, if the entry says it."""
         return self._named("preset")
+
+    @property
+    def pretrained(self) -> str | None:
+        """Pretrained weights that the run started from, if the entry says it."""
+        return self._named("pretrained")
 
     @property
     def map_mode(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from pydantic import JsonValue
 
@@ -13,13 +14,27 @@ from qpibench.evaluation.run_record import RunRecord
 def model_name(run: RunRecord) -> str:
     """What the board calls a trained model, such as ``two_step (article, compact, symmetry_weight=0, seed 1)``.
 
-    It is the entry, and in parentheses what sets this run apart from others of the entry: recipe, preset, each option
-    that was set, in alphabetical order, ``stream`` for fresh draws, and the seed. How far it was trained is not in the
-    name: the board marks that.
+    It is the entry, and in parentheses what sets this run apart from others of the entry: recipe, preset, the weights
+    that it started from if they were pretrained, each option that was set, in alphabetical order, ``stream`` for fresh
+    draws, and the seed. How far it was trained is not in the name: the board marks that.
     """
+    # Eight digits of a local file's hash tell it apart.
+    pretrained = run.pretrained and "pretrained=" + re.sub(r"(sha256:\w{8})\w+", r"\1", run.pretrained)
     options = [f"{name}={_text(value)}" for name, value in sorted(run.options.items())]
-    parts = [run.recipe, run.preset, *options, "stream" if run.source.kind == "stream" else None, f"seed {run.seed}"]
+    stream = "stream" if run.source.kind == "stream" else None
+    parts = [run.recipe, run.preset, pretrained, *options, stream, f"seed {run.seed}"]
     return f"{run.entry} ({', '.join(part for part in parts if part)})"
+
+
+def method_name(name: str) -> str:
+    """The name of a trained model without its seed: what the runs of one method share.
+
+    Examples
+    --------
+    >>> method_name("two_step (article, compact, seed 0)"), method_name("zeros")
+    ('two_step (article, compact)', 'zeros')
+    """
+    return re.sub(r" \(seed \d+\)$", "", re.sub(r", seed \d+\)$", ")", name))
 
 
 def _text(value: JsonValue) -> str:

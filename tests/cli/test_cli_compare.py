@@ -1,7 +1,9 @@
 """``qpibench compare`` and ``qpibench oracle``: two methods side by side, and what looking at the truth is worth."""
 
 import json
+import shutil
 
+import h5py
 import pytest
 
 from qpibench.evaluation.paired import Comparison
@@ -58,6 +60,21 @@ def test_against_takes_all_files_up_to_the_next_option(qpibench, mini, predictio
     assert outcome.json["warnings"] == [
         "Side B has files of 2 entries, taken for seeds of one method: zeros, median_kernel."
     ]
+
+
+def test_runs_that_differ_by_their_seed_are_one_method(qpibench, mini, predictions, oracle, median, tmp_path):
+    side = []
+    for seed, source in enumerate((predictions, median)):
+        side.append(shutil.copy(source, tmp_path / f"{seed}.h5"))
+        with h5py.File(side[-1], "r+") as file:
+            record = json.loads(file.attrs["record"])
+            record["model"]["name"] = f"two_step (article, seed {seed})"
+            file.attrs["record"] = json.dumps(record)
+    several = qpibench("compare", *side, "--against", oracle, "--release", mini)
+    assert several.stdout.startswith("A: two_step (article), view positions, 2 seeds\n")
+    assert several.stderr == ""
+    alone = qpibench("compare", side[1], "--against", oracle, "--release", mini)
+    assert alone.stdout.startswith("A: two_step (article, seed 1), view positions\n")
 
 
 def test_a_comparison_without_a_second_side_is_refused(qpibench, mini, predictions):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qpibench.evaluation.run_record import RunRecord
-from qpibench.evaluation.trained import model_name, training_record
+from qpibench.evaluation.trained import method_name, model_name, training_record
 
 
 def run_record(*, source: str = "release", **fields: Any) -> RunRecord:
@@ -45,10 +45,39 @@ def run_record(*, source: str = "release", **fields: Any) -> RunRecord:
         ),
         ({"config": {"recipe": {"name": "code", "alpha": 1}}}, "two_step (code, seed 0)"),
         ({"config": {}}, "two_step (seed 0)"),
+        (
+            {"config": {"recipe": "article", "preset": "sdxl", "pretrained": "madebyollin/sdxl-vae-fp16-fix"}},
+            "two_step (article, sdxl, pretrained=madebyollin/sdxl-vae-fp16-fix, seed 0)",
+        ),
+        (
+            {
+                "config": {"preset": "tiny", "pretrained": f"vae.safetensors sha256:{'0a' * 32}"},
+                "options": {"samples": 8},
+            },
+            "two_step (tiny, pretrained=vae.safetensors sha256:0a0a0a0a, samples=8, seed 0)",
+        ),
+        ({"config": {"preset": "sdxl", "pretrained": None}}, "two_step (sdxl, seed 0)"),
     ],
 )
 def test_the_name_has_what_sets_a_run_apart(fields, name):
     assert model_name(run_record(**fields)) == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({}, "two_step (article, compact)"),
+        ({"config": {}}, "two_step"),
+        ({"seed": 12, "options": {"alpha": 0.5}}, "two_step (article, compact, alpha=0.5)"),
+    ],
+)
+def test_the_runs_of_a_method_share_its_name(fields, name):
+    assert method_name(model_name(run_record(**fields))) == name
+
+
+@pytest.mark.parametrize("name", ["zeros", "my_model:NAME", "two_step (seed 1) and more"])
+def test_the_name_of_what_has_no_seed_stays(name):
+    assert method_name(name) == name
 
 
 def test_a_result_says_how_far_the_training_came():
