@@ -35,10 +35,16 @@ def standings_table(track: Track, standings: Sequence[Standing]) -> str:
 
     images = f"{track.n_images:,} of {track.n_available:,} images"
     head = f"{track.release_name}, {track.task}, view {track.view}, {track.map_mode} maps, {images}"
-    rows = [["rank", "entry", "relative L2, capped", "MAE"]]
+    rows = [["rank", "entry", "relative L2, capped", "MAE", ""]]
     for standing in standings:
         metrics = standing.task.metrics
         cells = (" ".join(interval(each)) for each in (metrics.rel_l2_capped, metrics.mae))
         rank = "-" if standing.rank is None else f"{standing.rank}{'=' if standing.tied else ''}"
-        rows.append([rank, standing.result.model.name, *cells])
+        # The subset is in the head of the table.
+        marks = ", ".join(_mark(standing, mark) for mark in standing.marks if mark != "subset")
+        rows.append([rank, standing.result.model.name, *cells, marks])
     return f"{head}\n{aligned(rows)}"
+
+
+def _mark(standing: Standing, mark: str) -> str:
+    return f"partial {standing.trained_percent} %" if mark == "partial" else mark

@@ -59,7 +59,7 @@ class Standing:
     Attributes
     ----------
     rank
-        Place of the best entry of the group; entries of a group share it. None for an oracle.
+        Place of the best entry of the group; entries of a group share it. None for an oracle, and for what was not trained to the end.
     tied
         Whether the group has more than one entry.
     file
@@ -94,17 +94,14 @@ class Standing:
             "subset": self.task.subset,
             "failed": failed,
             "unanswered": not failed and self.task.n_failed > 0,
-            "partial": self.trained_percent is not None and self.trained_percent < 100,
+            "partial": _is_partial(self.result),
         }
         return tuple(mark for mark, applies in marks.items() if applies)
 
     @property
     def trained_percent(self) -> int | None:
         """Share of the stated training steps that was done, rounded up, 100 for all only; None if untrained."""
-        training = self.result.model.training
-        if training is None:
-            return None
-        return 100 if training.fraction == 1 else min(99, -(-100 * training.steps_done // training.steps_stated))
+        return _trained_percent(self.result)
 
     @property
     def seconds_per_image(self) -> float | None:
@@ -121,6 +118,7 @@ def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]
     intervals, no paired test: it never separates what is equal, and it may leave together what a paired test separates.
 
     Oracles take no rank. They were shown the truth, so no view limits them: each stands on every track of its images.
+    Nor does an entry that was trained for a part of the steps that its recipe states: its score is not its method's.
 
     Parameters
     ----------
@@ -153,6 +151,18 @@ def _is_oracle(result: Result) -> bool:
     return ORACLE in result.model.knows
 
 
+def _is_partial(result: Result) -> bool:
+    percent = _trained_percent(result)
+    return percent is not None and percent < 100
+
+
+def _trained_percent(result: Result) -> int | None:
+    training = result.model.training
+    if training is None:
+        return None
+    return 100 if training.fraction == 1 else min(99, -(-100 * training.steps_done // training.steps_stated))
+
+
 def _join(members: list[_Member], member: _Member) -> None:
     file, result, _ = member
     for other, earlier, _ in members:
@@ -181,7 +191,7 @@ def _ranked(members: Sequence[_Member]) -> tuple[Standing, ...]:
     groups: list[list[str]] = []
     high = -math.inf
     for file, result, task in ordered:
-        if _is_oracle(result):
+        if _is_oracle(result) or _is_partial(result):
             continue
         if _primary(task).low <= high:
             groups[-1].append(file)

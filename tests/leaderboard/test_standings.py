@@ -152,3 +152,13 @@ def test_an_entry_without_training_has_no_mark_of_it(make_result):
     (standing,) = only_track({"a.json": make_result()})
     assert standing.trained_percent is None
     assert "partial" not in standing.marks
+
+
+def test_an_entry_that_was_not_trained_to_the_end_takes_no_rank(make_result):
+    results = {
+        "a.json": trained(make_result(name="a", capped=(0.1, 0.05, 0.15)), done=999),
+        "b.json": make_result(name="b", capped=(0.12, 0.1, 0.14)),
+        "c.json": trained(make_result(name="c", capped=(0.5, 0.45, 0.55)), done=1000),
+    }
+    (members,) = standings(results).values()
+    assert places(members) == [(None, False, "a"), (1, False, "b"), (2, False, "c")]
