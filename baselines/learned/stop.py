@@ -15,18 +15,18 @@ class Stop:
 
     def __init__(self, max_seconds: float | None) -> None:
         self._ends = None if max_seconds is None else time.monotonic() + max_seconds
-        self._signal: str | None = None
+        self._asked = False
 
     @property
     def reason(self) -> str | None:
         """Why training has to stop now, if it has to."""
-        if self._signal is None and self._ends is not None and time.monotonic() >= self._ends:
-            return "the time is over"
-        return self._signal
+        if self._asked:
+            return "it was interrupted"
+        return "the time is over" if self._ends is not None and time.monotonic() >= self._ends else None
 
     def ask(self, number: int, _frame: FrameType | None) -> None:
         """Take note of a signal; the next one of its kind does what it always does."""
-        self._signal = f"of {signal.Signals(number).name}"
+        self._asked = True
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 

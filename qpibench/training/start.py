@@ -51,8 +51,9 @@ class TrainOutcome:
 def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> TrainOutcome:
     """Let an entry train in a process of its own, and wait for it.
 
-    KeyboardInterrupt, which is also what the command line makes of SIGTERM, is passed on: training is told by SIGINT to
-    write a checkpoint and stop. A second one kills it. If this process ends in any other way, so does training.
+    KeyboardInterrupt, which is also what the command line makes of SIGTERM, is passed on: training is told by SIGTERM,
+    which the worker makes a KeyboardInterrupt of, to write a checkpoint and stop. A second one kills it. If this
+    process ends in any other way, so does training.
 
     Parameters
     ----------
@@ -103,8 +104,7 @@ def _launcher(processes: int) -> list[str]:
         return [sys.executable, "-P", "-m"]
     if importlib.util.find_spec("torch") is None:
         raise UnavailableError(f"{missing_package('Training with several processes', 'torch')}.")
-    several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    return [sys.executable, "-P", "-m", *several]
+    return [sys.executable, "-P", "-m", "qpibench.training.launcher", str(processes)]
 
 
 def _environment(processes: int) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
         return process.wait(), False
     except KeyboardInterrupt:
         with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         return process.wait(), True
 
 

@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,8 @@ def main() -> None:
     place = failure[0] if failure else None
     if failure:  # started by us, or by the launcher that we started, whose processes are a group of their own each
         die_with(os.getppid())
+        for ending in (signal.SIGTERM, signal.SIGINT):  # whatever those who started us made of them
+            signal.signal(ending, signal.default_int_handler)
     sys.argv = sys.argv[:1]
     try:
         run = TrainingRun.from_json(request.read_text())

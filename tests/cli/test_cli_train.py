@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -254,16 +255,18 @@ def _wait(condition, *, by):
         psutil.wait_procs([by], timeout=0.01)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda ending: ending.name)
-def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy, tmp_path, ending):
+@pytest.mark.parametrize(
+    ("ending", "in_background"),
+    [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGTERM, True)],
+    ids=["SIGKILL", "SIGTERM", "SIGINT", "SIGTERM in the background"],
+)
+def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy, tmp_path, ending, in_background):
     told, run = tmp_path / "told", tmp_path / "run"
     request = [toy, "--stream", "mini", "-o", run]
-    process = psutil.Popen(
-        [sys.executable, "-m", "qpibench.cli.main", "train", *map(str, request), "--set", f"wait={told}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "qpibench.cli.main", "train", *map(str, request), "--set", f"wait={told}"]
+    if in_background:  # as a shell starts `nohup qpibench train ... &`
+        command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait(told.exists, by=process)
     worker = psutil.Process(int(told.read_text()))
     process.send_signal(ending)
@@ -313,7 +316,7 @@ def test_several_processes_end_together(write_model, tmp_path, ending):
     told, run = tmp_path / "told", tmp_path / "run"
     request = ["train", write_model(SEVERAL), "--stream", "mini", "--processes", 2, "-o", run, "--set", f"told={told}"]
     process = psutil.Popen(
-        [sys.executable, "-m", "qpibench.cli.main", *map(str, request), "--quiet"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "qpibench.cli.main", *map(str, request)], stderr=subprocess.PIPE, text=True
     )
     places = [Path(f"{told}{rank}") for rank in range(2)]
     _wait(lambda: all(place.exists() for place in places), by=process)
@@ -328,14 +331,18 @@ def test_several_processes_end_together(write_model, tmp_path, ending):
     assert record["config"] == {"n": 2}
     if ending == signal.SIGINT:
         assert (process.returncode, record["status"]) == (130, "stopped")
-        assert "after 4 of 9 steps" in stderr
+        sentence = "Interrupted after 4 of 9 steps; run the same command with --resume added to continue."
+        assert stderr.strip() == f"Error: {sentence}"
 
 
 @pytest.mark.slow
-def test_the_first_of_several_processes_to_fail_is_heard(qpibench, write_model, tmp_path):
+def test_the_first_of_several_processes_to_fail_is_heard(write_model, tmp_path):
     pytest.importorskip("torch")
     request = ["--stream", "mini", "--processes", 2, "--set", "fail=true", "-o", tmp_path / "run"]
-    qpibench("train", write_model(SEVERAL), *request).fails(1, "my_model.py:", "ValueError: all of us")
+    command = [sys.executable, "-m", "qpibench.cli.main", "train", write_model(SEVERAL), *map(str, request)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert re.fullmatch(r"Error: Training 'my_model' failed: my_model.py:\d+: ValueError: all of us.\n", ended.stderr)
 
 
 def test_what_training_prints_is_apart_from_the_answer(toy, tmp_path):

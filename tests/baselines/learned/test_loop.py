@@ -191,9 +191,7 @@ def test_a_signal_stops_training_with_a_checkpoint(training, uninterrupted, numb
     training.fit()
     record = load_run(training.folder)
     assert (record.status, record.steps_done) == ("stopped", 8 if stage == "first" else 32)
-    assert (
-        f"Stopped after step 8 of stage '{stage}' because of {signal.Signals(number).name}" in capsys.readouterr().err
-    )
+    assert f"Stopped after step 8 of stage '{stage}' because it was interrupted" in capsys.readouterr().err
     assert signal.getsignal(number) == former
     training.at_step = at_step(0, None)
     training.fit(resume=True)
