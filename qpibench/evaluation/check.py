@@ -18,8 +18,14 @@ from qpibench.specs import Grid
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import Batch, view_batch
 
-TOLERANCE = 1e-5
-"""How far two answers to the same image may be apart, relative to the largest value of the first."""
+TOLERANCE = 1e-4
+"""How far two answers to the same image may be apart, relative to the largest value of the first.
+
+A convolution in float32 adds its terms in another order for another number of images. Through all layers of the learned
+entries that makes up to 2e-5 of the largest value, measured on a CPU with 1, 3, 8 and 25 images, and somewhat more in
+deeper networks and on GPUs. The limit is below the three digits that a score shows, so nothing is gained below it,
+while a model that looks at its batch mates differs by far more.
+"""
 
 _GRID = Grid(ny=64, nx=64, size_y_nm=10.0, size_x_nm=10.0)
 _IMAGES_PER_KERNEL = 4

@@ -86,6 +86,12 @@ def test_a_model_is_shown_the_view_that_it_needs(write_model):
     assert _problems(check(write_model(source))) == {}
 
 
+@pytest.mark.parametrize(("apart", "problems"), [(3e-5, set()), (3e-4, {INDEPENDENT})], ids=["rounding", "more"])
+def test_the_rounding_of_a_deep_network_is_no_dependence_on_batch_mates(write_model, apart, problems):
+    source = f"def predict(batch): return batch.image * (1 + {apart} * (len(batch) > 1))"
+    assert _problems(check(write_model(source))).keys() == problems
+
+
 def test_a_missing_model_is_a_wrong_request():
     with pytest.raises(UsageError, match="There is no model file"):
         check("missing.py")
