@@ -1,7 +1,8 @@
-"""The trained model of both published methods: an encoder of observations and a decoder of kernels."""
+"""The trained model of all learned entries: an encoder of observations and a decoder of kernels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from learned.autoencoder import OneStepNet, Posterior, TwoStepNet
+from learned.autoencoder import Posterior
 from learned.observation import observation_channels
 from learned.scaling import gain_and_offset, scatterers_of
 from qpibench import Batch, Prediction
@@ -39,7 +40,8 @@ class KernelExtractor:
     entry
         Name of the entry that the run must be of.
     net
-        Its network.
+        Makes its network of a preset: a module with an ``encoder`` from images and maps to a distribution of latents
+        and a ``decoder`` from latents to kernels on the scale 0..1.
 
     Raises
     ------
@@ -49,7 +51,7 @@ class KernelExtractor:
         If its weights are missing, corrupt, or of another architecture.
     """
 
-    def __init__(self, folder: Path, entry: str, net: type[OneStepNet] | type[TwoStepNet]) -> None:
+    def __init__(self, folder: Path, entry: str, net: Callable[[str], nn.Module]) -> None:
         record = load_run(folder)
         if record.entry != entry:
             raise UsageError(f"'{folder}' holds a run of {record.entry}, expected one of {entry}.")

@@ -229,6 +229,15 @@ def test_a_trained_model_without_its_package_is_told_which(qpibench, copied, min
     outcome.fails(4, "toy.py needs the package safetensors", 'pip install "qpibench[training]"')
 
 
+def test_a_missing_package_of_the_learned_entries_is_named_in_the_same_sentence(qpibench, tmp_path, without_package):
+    pytest.importorskip("torch")
+    without_package("diffusers")
+    outcome = qpibench("train", "two_step", "--stream", "mini", "-o", tmp_path / "run")
+    outcome.fails(
+        4, "'two_step' needs the package diffusers, which is not installed", 'pip install "qpibench[training]"'
+    )
+
+
 def test_a_missing_package_of_the_entrys_own_is_the_entrys_error(qpibench, toy, tmp_path, without_package):
     without_package("another_package")
     toy.write_text("import another_package\n" + toy.read_text())
