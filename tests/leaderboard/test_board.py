@@ -1,0 +1,64 @@
+"""The board of docs/board: it is what its results give, and its numbers come again from the weights that are kept."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from qpibench.evaluation.predict import predict
+from qpibench.evaluation.result import load_result
+from qpibench.evaluation.run_record import RunFolder, load_run
+from qpibench.evaluation.score import score
+from qpibench.leaderboard.build import build_leaderboard
+from qpibench.release import open_release, write_release
+from qpibench.specs import load_spec
+from qpibench.synthesis import get_backend
+
+ROOT = Path(__file__).parents[2]
+BOARD = ROOT / "docs" / "board"
+WEIGHTS = sorted(path for path in (ROOT / "baselines" / "weights").iterdir() if path.is_dir())
+RESULTS = {path.stem: load_result(path) for path in (BOARD / "results").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    """The release of the board, 0.9 GB, on the disk for no longer than it is needed."""
+    path = tmp_path_factory.mktemp("paper") / "paper.h5"
+    write_release(load_spec("paper"), path, backend=get_backend("cpu")[0])
+    with open_release(path) as release:
+        yield release
+    path.unlink()
+
+
+def test_the_page_is_what_the_results_beside_it_give(tmp_path):
+    build_leaderboard(BOARD / "results", tmp_path)
+    for name in ("index.html", "leaderboard.json"):
+        assert (tmp_path / name).read_bytes() == (BOARD / name).read_bytes()
+
+
+@pytest.mark.parametrize("folder", WEIGHTS, ids=lambda folder: folder.name)
+def test_weights_that_are_kept_have_the_hash_of_an_entry_of_the_board(folder):
+    digest = hashlib.sha256(RunFolder(folder).weights.read_bytes()).hexdigest()
+    assert digest == load_run(folder).weights_sha256
+    assert digest in {found for result in RESULTS.values() for found in result.model.weights.values()}
+
+
+def test_weights_that_are_kept_are_small():
+    sizes = [RunFolder(folder).weights.stat().st_size for folder in WEIGHTS]
+    assert max(sizes) <= 15_000_000
+    assert sum(sizes) <= 60_000_000
+
+
+@pytest.mark.parametrize(("model", "result"), [("tikhonov", "tikhonov-positions"), ("one_step", "one_step-article-0")])
+def test_a_number_of_the_board_is_derived_again(paper, tmp_path, model, result):
+    expected = RESULTS[result]
+    assert paper.content_sha256 == expected.release.content_sha256
+    options = {"view": expected.view, "map_mode": expected.map_mode, "limit": expected.tasks["id"].n_images}
+    predict(model, paper, tmp_path / "predictions.h5", tasks=["id"], **options)
+    found = score(tmp_path / "predictions.h5", paper)
+    assert found.model.weights == expected.model.weights
+    # A processor's convolutions and transforms may round in another order; seen: 1e-6.
+    for metric, interval in expected.tasks["id"].metrics:
+        ours = getattr(found.tasks["id"].metrics, metric)
+        for end in ("value", "low", "high"):
+            assert getattr(ours, end) == pytest.approx(getattr(interval, end), rel=1e-4, abs=1e-9), metric
