@@ -65,7 +65,8 @@ def command(
 
       qpibench evaluate runs/two_step --release paper.h5 --view raster -o result.json
 
-    Training can be interrupted at any time, by Ctrl-C too, and is continued by --resume.
+    Training can be interrupted at any time, by Ctrl-C too, and is continued by --resume. A complete run is not
+    extended: for more steps train in another folder.
     """
     from qpibench.evaluation.entries import find_code
     from qpibench.release import open_release

@@ -65,8 +65,8 @@ def begin_run(
     Raises
     ------
     UsageError
-        If the folder holds a run and ``run.resume`` is not set, or the run it holds is another one, or the folder
-        cannot be written to.
+        If the folder holds a run and ``run.resume`` is not set, or the run it holds is another one, or is complete
+        with another number of steps, or the folder cannot be written to.
     InvalidDataError
         If the folder's run.json is corrupt.
     QpibenchError
@@ -99,6 +99,11 @@ def begin_run(
             raise UsageError(
                 f"'{folder.path}' holds another run, which cannot be continued with what is asked:"
                 f" {'; '.join(changes)}; ask for the same, or use another folder."
+            )
+        if old.status == "complete" and old.steps_budget != steps_budget:
+            raise UsageError(
+                f"'{folder.path}' holds a complete run of {old.steps_budget:,} steps, which --resume cannot turn into"
+                f" one of {steps_budget:,}; use another folder."
             )
         kept = ("steps_done", "seconds", "best", "weights_sha256")
         record = record.model_copy(update={name: getattr(old, name) for name in kept})

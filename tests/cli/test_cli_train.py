@@ -93,7 +93,7 @@ def test_a_run_folder_is_a_model_and_the_board_says_how_far_it_came(qpibench, tr
     assert qpibench("leaderboard", "build", results, "-o", tmp_path / "site").exit_code == 0
     page = " ".join((tmp_path / "site" / "index.html").read_text().split())
     assert '<span class="mark partial">partial 3 %</span>' in page
-    assert "recipe plain, preset small, seed 0, 3 of 100 steps" in page
+    assert "3 of 100 steps" in page
     board = json.loads((tmp_path / "site" / "leaderboard.json").read_text())
     standings = [standing for track in board["tracks"] for standing in track["standings"]]
     assert standings
@@ -107,10 +107,11 @@ def test_a_run_folder_can_be_checked(qpibench, trained):
 
 
 def test_a_model_that_is_shown_other_maps_than_it_learned_from_is_warned_of(qpibench, trained, mini, tmp_path):
-    request = ["--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5"]
+    request = ["--release", mini, "--limit", 1, "--view", "raster", "-o", tmp_path / "predictions.h5"]
     sentence = "The model was trained with exact maps, but is shown paper ones; use --map exact."
-    # The toy needs no map, so it is shown none.
-    assert qpibench("predict", trained / "run", *request).stderr == ""
+    # Shown positions, a model makes its own maps; shown the image, it has none.
+    for view in ("positions", "image"):
+        assert qpibench("predict", trained / "run", *request, "--view", view).stderr == ""
     raster = tmp_path / "raster"
     raster.mkdir()
     source = (trained / "toy.py").read_text().replace('needs = "image"', 'needs = "raster"')
@@ -252,6 +253,10 @@ def test_a_folder_that_holds_a_run_is_only_continued_and_only_with_the_same_requ
     changed = qpibench(*request, "--resume", "--recipe", "other", "--seed", 1)
     changed.fails(2, "config.recipe.name was 'plain' and is 'other'; seed was 0 and is 1")
     assert (copied / "run.json").read_bytes() == before
+    qpibench(*request, "--resume").fails(
+        2, "holds a complete run of 3 steps, which --resume cannot turn into one of 100"
+    )
+    _change(status="stopped")(copied)
     answer = qpibench(*request, "--resume", "--steps", 8, "--json").json
     assert (answer["steps_done"], answer["seconds"]) == (8, 3.0)
 

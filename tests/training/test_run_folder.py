@@ -79,6 +79,19 @@ def test_a_run_is_not_continued_with_a_changed_request(request_run, changes, sen
     assert RunFolder(request_run().folder).record.read_bytes() == before
 
 
+@pytest.mark.parametrize("budget", [40, 200])
+def test_a_complete_run_does_not_become_one_of_another_length(request_run, budget):
+    run = request_run(resume=True)
+    begin(run, budget=50)
+    complete = update_run(run.folder, status="complete", steps_done=50)
+    with pytest.raises(UsageError) as error:
+        begin(run, budget=budget)
+    sentence = f"holds a complete run of 50 steps, which --resume cannot turn into one of {budget}; use another folder"
+    assert sentence in str(error.value)
+    assert load_run(run.folder) == complete
+    assert begin(run, budget=50).steps_done == 50
+
+
 def test_every_change_is_named(request_run):
     begin(request_run())
     with pytest.raises(UsageError, match=r"entry was 'toy' and is 'other'; config.recipe was .*; seed was 0 and is 5;"):
