@@ -25,11 +25,14 @@ quickstart: .venv/base clear-numba-cache
 	@echo
 	@echo "The leaderboard: $(OUT)/site/index.html. The reports, image by image: $(OUT)/reports/*.html."
 
+# Two processes; each takes neighbouring tests, which share fixtures, and then half of what is left of the other's.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable
+
 test: lint clear-numba-cache
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: lint clear-numba-cache
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
