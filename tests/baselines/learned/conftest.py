@@ -2,13 +2,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from accelerate.state import AcceleratorState
 
 from qpibench.locator import locate
 
 # The worker puts an entry's folder on its path; here it is done once for all.
 sys.path[:0] = [str(locate("baselines")), str(Path(__file__).parent)]
-torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _the_next_test_may_choose_its_precision():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 import tiny_training
 import torch
 from accelerate.state import AcceleratorState
+from learned import keeper
 from learned.checkpoint import read_checkpoint
 from learned.keeper import Keeper
 from learned.loop import split_budget
@@ -31,9 +32,9 @@ def training(tiny_release, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _other_precision_is_allowed():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+def _draws_no_curves(monkeypatch):
+    # They would take most of the time, and have tests of their own.
+    monkeypatch.setattr(keeper, "draw_curves", lambda log, picture: None)
 
 
 @pytest.fixture
@@ -317,7 +318,7 @@ def test_two_processes_share_every_batch_and_train_as_one_does(training, tmp_pat
     path = os.pathsep.join([str(locate("baselines")), *sys.path])
     done = subprocess.run(
         [*command, tiny_training.__file__, str(training.release), str(tmp_path / "two"), "noise", "0"],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,

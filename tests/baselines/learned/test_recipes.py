@@ -1,16 +1,43 @@
 from pathlib import Path
 
+import one_step
 import pytest
+import two_step
 from learned.recipes import ONE_STEP, TWO_STEP, choose_recipe, resolve_config
 from pydantic import ValidationError
 
 from qpibench.errors import UsageError
+from qpibench.locator import locate
+from qpibench.release import write_release
 from qpibench.specs import load_spec
-from qpibench.training import TrainingRun
+from qpibench.synthesis import get_backend
+from qpibench.training import RunFolder, TrainingRun, load_run
 
 
 def run_of(entry="two_step", **given):
     return TrainingRun(entry=entry, entry_path=Path("entry.py"), folder=Path("run"), spec=load_spec("mini"), **given)
+
+
+@pytest.fixture(scope="module")
+def coarse_release(tmp_path_factory):
+    """The release `mini` on 16 x 16 pixels."""
+    overrides = ["grid.ny=16", "grid.nx=16", "kernels.wavelength_nm=[3, 6]"]
+    path = tmp_path_factory.mktemp("coarse") / "coarse.h5"
+    write_release(load_spec("mini", overrides=overrides), path, backend=get_backend("cpu")[0])
+    return path
+
+
+@pytest.fixture
+def train(coarse_release, tmp_path):
+    """Train an entry for some steps on that release."""
+
+    def train_(entry, **given):
+        name, request = entry.__name__, {"preset": "tiny", "precision": "no", **given}
+        place, folder = locate("baselines") / f"{name}.py", tmp_path / "run"
+        entry.train(TrainingRun(entry=name, entry_path=place, folder=folder, release_path=coarse_release, **request))
+        return folder
+
+    return train_
 
 
 def with_options(recipes=TWO_STEP, recipe="code", **options):
@@ -97,3 +124,16 @@ def test_an_unknown_recipe_or_preset_is_a_usage_error():
         with_options(recipe="thesis")
     with pytest.raises(UsageError, match="no preset 'huge'"):
         resolve_config(TWO_STEP["code"], run_of(preset="huge"), load_spec("mini").grid)
+
+
+@pytest.mark.parametrize(("entry", "recipe"), [(one_step, "article"), (two_step, "code")], ids=["one_step", "two_step"])
+def test_the_recipe_that_the_command_is_not_tested_with_can_be_trained(train, entry, recipe):
+    record = load_run(train(entry, recipe=recipe, steps=6))
+    assert (record.config["recipe"]["name"], record.status, record.steps_done) == (recipe, "complete", 6)
+
+
+@pytest.mark.parametrize("entry", [one_step, two_step], ids=["one_step", "two_step"])
+def test_an_option_that_an_entry_does_not_have_leaves_no_run(train, entry, tmp_path):
+    with pytest.raises(UsageError, match=f"{entry.__name__} has no option 'alpha'"):
+        train(entry, options={"alpha": 0.5})
+    assert not RunFolder(tmp_path / "run").record.exists()

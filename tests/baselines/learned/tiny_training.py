@@ -130,7 +130,6 @@ def die_at(number):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     release, folder, moment, number = sys.argv[1:]
     training = Training(Path(release), Path(folder))
     save_often()
