@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import shutil
 import signal
@@ -286,11 +285,9 @@ def test_words_say_which_error_is_lower():
 def test_a_study_of_the_published_methods_runs_to_its_end(settings, capfd):
     pytest.importorskip("diffusers")
     arms = [replace(arm, preset="tiny") for arm in STUDIES["map"].arms]
-    run([Study(question=STUDIES["map"].question, arms=tuple(arms))], replace(settings, seeds=(0, 1)))
+    run([Study(question=STUDIES["map"].question, arms=tuple(arms))], settings)
     told = capfd.readouterr().out
-    assert "two_step-article against two_step-article-exact, 2 seeds each" in told
+    assert "two_step-article against two_step-article-exact, 1 seed each" in told
     for arm in arms:
-        result = Result.model_validate_json(settings.result(arm, 1).read_text())
+        result = Result.model_validate_json(settings.result(arm, 0).read_text())
         assert (result.map_mode, result.model.training.steps_done) == (arm.map_mode, 3)
-    content = json.loads(settings.comparison(*arms).read_text())
-    assert "warnings" not in content
