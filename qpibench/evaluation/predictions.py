@@ -69,9 +69,7 @@ class Record(_Closed):
     """How a predictions file was made."""
 
     model: ModelRecord
-    view: str = Field(
-        description="What the entry was shown: image, raster or positions."
-    )
+    view: str = Field(description="What the entry was shown: image, raster or positions.")
     map_mode: str = Field(description="How activation maps were rasterised: paper or exact.")
     limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
     seed: int = Field(description="Seed given to the model's random number generators.")

@@ -208,9 +208,7 @@ class Result(_Closed):
     visibility: Literal["public"] = Field(description="public: anyone can draw the test data from their known seed.")
     release: ReleaseRecord = Field(description="The data.")
     model: ModelRecord = Field(description="The entry.")
-    view: Text = Field(
-        description="What the entry was shown: image, raster or positions."
-    )
+    view: Text = Field(description="What the entry was shown: image, raster or positions.")
     map_mode: Text = Field(description="How activation maps were rasterised: paper or exact.")
     predictions_sha256: Sha256 = Field(description="SHA-256 of the predictions file.")
     intervals: IntervalSettings = Field(description="How low and high were made.")

@@ -59,7 +59,8 @@ class Standing:
     Attributes
     ----------
     rank
-        Place of the best entry of the group; entries of a group share it. None for an oracle, and for what was not trained to the end.
+        Place of the best entry of the group; entries of a group share it. None for an oracle, and for what was
+        not trained to the end.
     tied
         Whether the group has more than one entry.
     file
