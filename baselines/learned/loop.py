@@ -211,6 +211,8 @@ class _Training:
         return self._stop.reason or "another process stopped"
 
     def _save(self, position: Position, best: Best | None, steps: Steps | None = None, *, status: Status) -> None:
+        if steps is not None:
+            steps.require_finite_parameters(position.step)
         if self._keeper is None:
             return
         optimizer, best_state = ({}, {}) if steps is None else (steps.optimizer_tensors(), steps.best)

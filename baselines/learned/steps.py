@@ -16,6 +16,10 @@ from learned.source import Batch
 from learned.stage import Stage
 from qpibench.errors import QpibenchError
 
+_REMEDY = (
+    "the last good checkpoint is kept. Train with a smaller learning rate, with --precision no, or with another seed."
+)
+
 
 class Steps:
     """A stage on its device, ready to step.
@@ -61,6 +65,19 @@ class Steps:
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """What of the optimizer a checkpoint keeps."""
         return optimizer_tensors(self._optimizer)
+
+    def require_finite_parameters(self, step: int) -> None:
+        """Refuse to keep parameters that are not finite, of which the loss tells a step later only.
+
+        Raises
+        ------
+        QpibenchError
+            Naming the step.
+        """
+        if not all(each.isfinite().all() for each in self._parameters):
+            raise QpibenchError(
+                f"The parameters of stage '{self._stage.name}' are not finite after step {step}; {_REMEDY}"
+            )
 
     def keep_as_best(self) -> None:
         """Note that no validation was better than this one."""
@@ -149,10 +166,7 @@ def require_finite(stage: str, step: int, numbers: Mapping[str, float]) -> None:
     """
     for name, number in numbers.items():
         if not math.isfinite(number):
-            raise QpibenchError(
-                f"The {name} of stage '{stage}' is {number} at step {step}; the last good checkpoint is kept. Train"
-                " with a smaller learning rate, with --precision no, or with another seed."
-            )
+            raise QpibenchError(f"The {name} of stage '{stage}' is {number} at step {step}; {_REMEDY}")
 
 
 def _number(text: str) -> int:

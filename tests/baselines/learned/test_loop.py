@@ -234,6 +234,21 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_good_checkp
     assert all(tensor.isfinite().all() for tensor in checkpoint.net.values())
 
 
+@pytest.mark.usefixtures("_saves_often")
+def test_parameters_that_are_not_finite_are_not_kept_though_the_loss_was(training):
+    def spoil():
+        training.net.last.bias.register_hook(lambda gradient: gradient * torch.nan)
+
+    training.at_step = at_step(2 * SAVE_EVERY, spoil)  # a checkpoint is due, and the loss will tell of it a step later
+    with pytest.raises(
+        QpibenchError, match=rf"parameters of stage 'first' .* after step {2 * SAVE_EVERY}; the last good"
+    ):
+        training.fit()
+    checkpoint = read_checkpoint(RunFolder(training.folder).checkpoint)
+    assert checkpoint.position.step == SAVE_EVERY
+    assert all(tensor.isfinite().all() for tensor in checkpoint.net.values())
+
+
 def test_a_batch_that_does_not_fit_into_memory_is_answered_with_one_that_does(training):
     def at_step(stage, step, batch):
         if len(batch["image"]) > 2:
