@@ -214,6 +214,13 @@ def test_the_entry_trains_a_few_steps_and_answers_with_finite_kernels(trained):
     assert prediction.latent.shape == (3, 2 + 1 + 3)
 
 
+def test_more_steps_than_the_recipe_states_are_not_trained(tmp_path):
+    options = {"epochs": 1, "batch_size": 32, "patches": 1, "pixels": 1}
+    shift_vae.train(request(tmp_path, spec=load_spec("mini"), options=options, steps=50))
+    record = load_run(tmp_path)
+    assert (record.status, record.steps_done, record.steps_budget, record.steps_stated) == ("complete", 2, 2, 2)
+
+
 def test_an_answer_does_not_depend_on_batch_mates(trained):
     model, batch = shift_vae.Model(trained), mini_batch(4)
     alone = replace(batch, image=batch.image[2:3], activation_map=batch.activation_map[2:3])
