@@ -23,7 +23,7 @@ from qpibench.evaluation.latents import (
     read_latents,
 )
 from qpibench.evaluation.notation import interval, number, whole
-from qpibench.evaluation.result import PRIMARY_METRIC, Metrics, Result
+from qpibench.evaluation.result import PRIMARY_METRIC, Metrics, Result, TrainingRecord
 from qpibench.evaluation.whole_file import write_whole
 from qpibench.physics.activation import activation_map
 from qpibench.specs import Grid
@@ -134,12 +134,14 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
     tasks = [_task(result, predictions, release, name, errors[name]) for name in sorted(result.tasks)]
     grid = release.grid
     level = f"{100 * result.intervals.level:g} %"
+    training = result.model.training
     return environment.get_template("report.html.j2").render(
         result=result,
         pixels=f"{grid.nx} by {grid.ny} pixels",
         field=f"{grid.size_x_nm:g} by {grid.size_y_nm:g} nm",
         view_text=_VIEWS.get(result.view, result.view),
         tasks=tasks,
+        trained=_trained_steps(training) if training is not None and training.fraction < 1 else "",
         subsets=[f"{task['subset']} images of task {task['name']}" for task in tasks if task["subset"]],
         any_failed=any(task.n_failed for task in result.tasks.values()),
         metrics=_metric_rows(result),
@@ -326,6 +328,10 @@ def _metric_rows(result: Result) -> list[dict[str, Any]]:
     ]
 
 
+def _trained_steps(training: TrainingRecord) -> str:
+    return f"{whole(training.steps_done)} of {whole(training.steps_stated)} steps"
+
+
 def _provenance(result: Result) -> list[tuple[str, str]]:
     run = result.prediction_run
     images = sum(task.n_images for task in result.tasks.values())
@@ -336,6 +342,9 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
         ("Model file, SHA-256", result.model.file_sha256 or "not recorded"),
         *((f"Weights {name}, SHA-256", digest) for name, digest in sorted(result.model.weights.items())),
     ]
+    training = result.model.training
+    if training is not None:
+        rows.append(("Training", f"{_trained_steps(training)}, {training.hours:.3g} h on {training.hardware}"))
     if run.seconds is not None:
         rows.append(("Time to predict", f"{run.seconds:.3g} s, {1e3 * run.seconds / images:.3g} ms an image"))
     if run.peak_memory_bytes is not None:

@@ -14,7 +14,8 @@ from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation.notation import interval, number
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record, open_predictions
 from qpibench.evaluation.report import pick_by_rank, report
-from qpibench.evaluation.result import Interval, ModelRecord, Run
+from qpibench.evaluation.result import Interval, ModelRecord, Run, TrainingRecord
+from qpibench.evaluation.run_record import SourceRecord
 from qpibench.evaluation.score import score
 from qpibench.physics import eq7
 from qpibench.release import open_release, write_imported
@@ -65,7 +66,7 @@ def release(tmp_path_factory):
 def write_report(tmp_path_factory, release):
     """Write the report of an entry whose errors grow with the row; the last ``unanswered`` images have no answer."""
 
-    def write(*, name="growing", limit=None, unanswered=0):
+    def write(*, name="growing", limit=None, unanswered=0, training=None):
         folder = tmp_path_factory.mktemp("report")
         index = {
             task: release.split(task, "test") if limit is None else subset(release, task, limit)
@@ -75,7 +76,15 @@ def write_report(tmp_path_factory, release):
             kind="raised", stage="predict", message="ValueError: <no>.", traceback="", task="ood", row=0
         )
         record = Record(
-            model=ModelRecord(name=name, file_sha256="a" * 64, weights={}, knows=("eq. 7",), needs=(), trained_on=()),
+            model=ModelRecord(
+                name=name,
+                file_sha256="a" * 64,
+                weights={},
+                knows=("eq. 7",),
+                needs=(),
+                trained_on=(),
+                training=training,
+            ),
             view="positions",
             map_mode="exact",
             limit=limit,
@@ -196,6 +205,26 @@ def test_names_are_text_and_never_markup(html):
 
 def test_a_whole_test_role_carries_no_mark_of_a_subset(whole):
     assert "Subset" not in Text(whole.read_text()).text
+
+
+@pytest.mark.parametrize(("fraction", "said"), [(0.15, True), (1.0, False)])
+def test_a_training_is_told_and_one_that_was_not_finished_is_a_reservation(write_report, fraction, said):
+    training = TrainingRecord(
+        recipe="code",
+        preset="compact",
+        options={},
+        seed=0,
+        source=SourceRecord(kind="stream", name="paper", spec_sha256="b" * 64, content_sha256=None),
+        steps_done=1500,
+        steps_stated=10_000,
+        fraction=fraction,
+        hours=1.88,
+        hardware="a processor",
+        git_commit=None,
+    )
+    text = Text(write_report(limit=1, training=training).read_text()).text
+    assert "1,500 of 10,000 steps, 1.88 h on a processor" in text
+    assert ("Not trained to the end: 1,500 of 10,000 steps." in text) is said
 
 
 def test_an_entry_that_answered_nothing_has_a_report_without_images(write_report, release):
