@@ -82,8 +82,15 @@ def rotate(image: Tensor, degrees: Tensor, *, aspect: float = 1.0) -> Tensor:
     Returns
     -------
     Tensor
-        (n, y, x).
+        (n, y, x), at least float32.
     """
+    precision = torch.promote_types(image.dtype, torch.float32)
+    # Under autocast the grid's coordinates would be bf16: a tenth of a pixel, where quarter turns are exact.
+    with torch.autocast(image.device.type, enabled=False):
+        return _rotate(image.to(precision), degrees.to(precision), aspect)
+
+
+def _rotate(image: Tensor, degrees: Tensor, aspect: float) -> Tensor:
     angle = torch.deg2rad(degrees)
     cos, sin = torch.cos(angle), torch.sin(angle)
     zero = torch.zeros_like(cos)

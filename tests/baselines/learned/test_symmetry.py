@@ -44,6 +44,14 @@ def test_a_wrong_fold_scores_much_more_than_the_true_one(true, wrong):
     assert error(image, image, (wrong,)) > 50 * error(image, image, (true,)) + 1e-3
 
 
+def test_training_in_bf16_rotates_in_float32():
+    image = kernels((0, 2, 4)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (error(image, image, (0, 2, 4)) < 1e-12).all()
+        halved = rotate(image.bfloat16(), torch.tensor([90.0, 180.0, 90.0]))
+    assert halved.dtype == torch.float32
+
+
 def test_total_symmetry_has_every_fold():
     image = kernels((0,) * 5)
     assert (error(image, image, FOLDS) < 1e-4).all()
