@@ -9,7 +9,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from qpibench.synthesis.ieee import fma, prefer_wide_vectors
+from qpibench.arithmetic.ieee import fma, prefer_wide_vectors
 
 
 def superpose(

@@ -31,9 +31,9 @@ from typing import Any
 
 from benchmarks.commands import Commands
 from qpibench.errors import QpibenchError, UsageError
-from qpibench.evaluation.notation import interval, number
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.result import Interval
+from qpibench.pages.notation import interval, number
 from qpibench.release import Release, open_release
 from qpibench.training import RunFolder, RunRecord, load_run
 from qpibench.training.request import parse_options

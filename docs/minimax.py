@@ -1,4 +1,4 @@
-"""Derives the polynomial coefficients of qpibench/synthesis/elementary.py: Remez exchange in 60 digits.
+"""Derives the polynomial coefficients of qpibench/arithmetic/elementary.py: Remez exchange in 60 digits.
 
 Run ``python docs/minimax.py`` (needs mpmath, in the dev extra); it prints each polynomial's coefficients and error.
 """

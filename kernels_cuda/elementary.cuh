@@ -1,4 +1,4 @@
-// Elementary functions of the exact path: the operations of qpibench/synthesis/elementary.py, in the same order, with
+// Elementary functions of the exact path: the operations of qpibench/arithmetic/elementary.py, in the same order, with
 // the same coefficients (tests/synthesis/test_cuda_bits.py keeps them equal).
 //
 // The compiler must neither fuse nor flush (--fmad=false --ftz=false): * and + are single IEEE operations here, and

@@ -1,4 +1,4 @@
-// Counter-based random words, Philox4x32-10: the operations of qpibench/synthesis/philox.py.
+// Counter-based random words, Philox4x32-10: the operations of qpibench/arithmetic/philox.py.
 #pragma once
 
 #include "integers.cuh"

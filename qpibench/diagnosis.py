@@ -105,7 +105,7 @@ def _memory() -> Finding:
 def _flush_to_zero() -> Finding:
     what = "denormal numbers"
     try:
-        from qpibench.synthesis.flush import flushes_to_zero
+        from qpibench.arithmetic.flush import flushes_to_zero
     except RuntimeError as error:  # Numba finds no place for its cache
         return Finding(what=what, found=f"not known: {error}")
     if not flushes_to_zero():

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation.whole_file import write_whole
+from qpibench.pages.whole_file import write_whole
 
 _REMEDY = "train anew in another folder"
 

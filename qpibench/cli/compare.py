@@ -92,8 +92,8 @@ def _text(comparison: Comparison) -> str:
 
 
 def _task_text(comparison: Comparison, name: str, task: PairedTask) -> str:
-    from qpibench.evaluation.notation import interval, number
     from qpibench.evaluation.paired import METRICS
+    from qpibench.pages.notation import interval, number
 
     metrics: dict[str, PairedMetric] = {metric: getattr(task, metric) for metric in METRICS}
     head = (

@@ -19,7 +19,7 @@ def command(*, path: Path) -> Answer:
     qpibench new my_model.py
     """
     from qpibench.evaluation.model_template import TEMPLATE
-    from qpibench.evaluation.whole_file import write_whole
+    from qpibench.pages.whole_file import write_whole
 
     if path.exists():
         raise UsageError(f"'{path}' exists already; choose another name.")

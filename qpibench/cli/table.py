@@ -19,7 +19,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def metrics_table(result: Result) -> str:
     """The metrics of every task with their intervals."""
-    from qpibench.evaluation.notation import interval
+    from qpibench.pages.notation import interval
 
     tasks = result.tasks
     rows = [["", *(f"{name} ({task.n_images:,} of {task.n_available:,})" for name, task in tasks.items())]]
@@ -31,7 +31,7 @@ def metrics_table(result: Result) -> str:
 
 def standings_table(track: Track, standings: Sequence[Standing]) -> str:
     """The ranks of a track, with the primary score and the mean absolute error."""
-    from qpibench.evaluation.notation import interval
+    from qpibench.pages.notation import interval
 
     images = f"{track.n_images:,} of {track.n_available:,} images"
     head = f"{track.release_name}, {track.task}, view {track.view}, {track.map_mode} maps, {images}"

@@ -13,8 +13,8 @@ from qpibench.errors import QpibenchError
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
+from qpibench.grid import Grid
 from qpibench.physics import eq7
-from qpibench.specs import Grid
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import Batch, view_batch
 

@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.result import ModelRecord, Run
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -22,11 +21,12 @@ from qpibench.evaluation.latents import (
     principal_components,
     read_latents,
 )
-from qpibench.evaluation.notation import interval, number, whole
 from qpibench.evaluation.result import PRIMARY_METRIC, Metrics, Result, TrainingRecord
-from qpibench.evaluation.whole_file import write_whole
+from qpibench.grid import Grid
+from qpibench.pages.environment import page_environment
+from qpibench.pages.notation import interval, number, whole
+from qpibench.pages.whole_file import write_whole
 from qpibench.physics.activation import activation_map
-from qpibench.specs import Grid
 
 if TYPE_CHECKING:
     from qpibench.evaluation.predictions import Predictions
@@ -123,13 +123,7 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
 
 
 def _render(result: Result, predictions: Predictions, release: Release) -> str:
-    environment = Environment(
-        loader=PackageLoader("qpibench.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("qpibench.evaluation")
     errors = {task: _relative_errors(predictions, release, task) for task in result.tasks}
     tasks = [_task(result, predictions, release, name, errors[name]) for name in sorted(result.tasks)]
     grid = release.grid

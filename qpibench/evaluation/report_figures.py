@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from qpibench.evaluation.result import Interval
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 
 Image = NDArray[np.floating]
 Limits = tuple[float, float]

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
-from qpibench.evaluation.whole_file import write_whole
-from qpibench.specs import Grid
+from qpibench.grid import Grid
+from qpibench.pages.whole_file import write_whole
 from qpibench.specs.load import explain
 
 SCHEMA_VERSION = 1

@@ -9,10 +9,10 @@ from typing import Any
 
 from qpibench.errors import UsageError
 from qpibench.evaluation.result import PRIMARY_METRIC, load_result
-from qpibench.evaluation.whole_file import write_whole
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.standings import Standing, Track, standings
+from qpibench.pages.whole_file import write_whole
 
 SITE_SCHEMA_VERSION = 2
 """Version of the layout of leaderboard.json."""

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-from qpibench.evaluation.notation import decade, interval, number, whole
 from qpibench.evaluation.result import Interval
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.leaderboard.standings import Standing, Track
+from qpibench.pages.environment import page_environment
+from qpibench.pages.notation import decade, interval, number, whole
 
 COLUMNS = {
     "rel_l2_median": "median rel. L2",
@@ -29,15 +28,7 @@ COLUMNS = {
 
 def render_page(tracks: Mapping[Track, Sequence[Standing]]) -> str:
     """HTML of the leaderboard: a table for each track, then the literature's numbers in a table of their own."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("qpibench.leaderboard", "templates"), PackageLoader("qpibench.evaluation", "templates")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("qpibench.leaderboard")
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
     return environment.get_template("leaderboard.html.j2").render(
         tracks=[(track, members, LogScale.around([m.primary for m in members])) for track, members in tracks.items()],

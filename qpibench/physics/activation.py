@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import UsageError
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 
 MAP_MODES = ("paper", "exact")
 """How a scatterer is rasterised; see :func:`activation_map`."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 
 
 def kernel(

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.grid import Grid
 from qpibench.release.csv_layout import UNUSED_ANGSTROM, UNUSED_NM, angstrom
 from qpibench.release.partial import Partial
 from qpibench.release.reader import Release
-from qpibench.specs import Grid
 
 ROWS_AT_ONCE = 256
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.grid import Grid
 from qpibench.release.csv_layout import UNUSED_ANGSTROM, UNUSED_NM, nanometres
-from qpibench.specs import MAX_SCATTERERS, Grid
+from qpibench.specs import MAX_SCATTERERS
 
 PITCH_TOLERANCE = 0.01
 """How far a pixel coordinate may lie off the even lattice, in pixels: the files round them."""

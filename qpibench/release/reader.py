@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.grid import Grid
 from qpibench.release import layout, virtual
 from qpibench.release.hdf5 import open_hdf5, structure
 from qpibench.release.shards import Shards
-from qpibench.specs import Grid, ImportedSpec, ReleaseSpec, spec_from_json
+from qpibench.specs import ImportedSpec, ReleaseSpec, spec_from_json
 from qpibench.synthesis.contract import Kernels, Observations
 
 TEST_ROLE = "test"

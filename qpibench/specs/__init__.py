@@ -1,6 +1,6 @@
 """What defines a release: :class:`ReleaseSpec` and the named specs, commented TOML files in this folder."""
 
-from qpibench.specs.grid import Grid
+from qpibench.grid import Grid
 from qpibench.specs.load import load_spec, spec_from_json, spec_names
 from qpibench.specs.spec import FOLDS, MAX_SCATTERERS, ImportedSpec, ReleaseSpec
 

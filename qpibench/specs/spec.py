@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from qpibench.grid import Grid
 from qpibench.specs.corruption import CorruptionSpec, WhiteNoise
-from qpibench.specs.grid import Grid
 
 Fold = Literal[0, 2, 3, 4, 6]
 

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.streams import Domain
 from qpibench.specs import ReleaseSpec
-
-Domain = Literal["benchmark", "training"]
-"""Streams of different domains never meet: official test data are drawn in one, training data in the other."""
 
 
 @dataclass(frozen=True, kw_only=True)

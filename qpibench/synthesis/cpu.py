@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.flush import flushes_to_zero
+from qpibench.arithmetic.streams import Domain
 from qpibench.errors import UnavailableError
 from qpibench.specs import ReleaseSpec
-from qpibench.synthesis.contract import Domain, Kernels, Observations
+from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.draws import KernelDraws, draw_kernels, noise_draws, observation_draws
-from qpibench.synthesis.flush import flushes_to_zero
 from qpibench.synthesis.noise import NOISE_FIELDS, add_white_noise, over_rms
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.superposition import Coefficients, coefficients, draw_and_superpose, kernel_images

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.streams import Domain
 from qpibench.errors import QpibenchError
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
-from qpibench.synthesis.contract import Domain, Kernels, Observations
+from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.cpu import CpuBackend, noise_over_kernel_rms
 from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.synthesis.draws import draw_folds, noise_draws, observation_draws, parameter_key

@@ -13,9 +13,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.philox import integer_between, unit, words
+from qpibench.arithmetic.streams import Domain, stream_key
 from qpibench.specs import ReleaseSpec
-from qpibench.synthesis.contract import Domain
-from qpibench.synthesis.philox import integer_between, stream_key, unit, words
 
 PI = math.pi
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from qpibench.synthesis.elementary import exp2_f64, minus2ln_f32, sincospi_f32
-from qpibench.synthesis.ieee import bits_of_f32, f32_of_bits, fma, prefer_wide_vectors, sqrt
-from qpibench.synthesis.philox import unit, words
+from qpibench.arithmetic.elementary import exp2_f64, minus2ln_f32, sincospi_f32
+from qpibench.arithmetic.ieee import bits_of_f32, f32_of_bits, fma, prefer_wide_vectors, sqrt
+from qpibench.arithmetic.philox import unit, words
 
 NOISE_FIELDS = frozenset({"snr_db", "noise_sigma"})
 """What is told of the noise of an image; the image is made for it."""

@@ -11,8 +11,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.philox import words
+from qpibench.arithmetic.streams import stream_key
 from qpibench.specs.spec import SplitSpec
-from qpibench.synthesis.philox import stream_key, words
 
 Splits = dict[str, dict[str, NDArray[np.int32]]]
 

@@ -19,9 +19,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.elementary import exp2_f32, exp2_f64, reciprocal_f32, sin2pi_f32, sin2pi_f64, sincospi_f64
+from qpibench.arithmetic.ieee import fma, prefer_wide_vectors, sqrt
 from qpibench.synthesis.draws import KernelDraws, draw_scatterers
-from qpibench.synthesis.elementary import exp2_f32, exp2_f64, reciprocal_f32, sin2pi_f32, sin2pi_f64, sincospi_f64
-from qpibench.synthesis.ieee import fma, prefer_wide_vectors, sqrt
 
 TILE = 64
 LOG2_E = 1.4426950408889634

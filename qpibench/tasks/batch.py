@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 
 MAX_LATENT = 4096
 """Most values of a latent."""

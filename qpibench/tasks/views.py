@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from qpibench.errors import UsageError
+from qpibench.grid import Grid
 from qpibench.physics.activation import activation_map
-from qpibench.specs import Grid
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks.batch import Batch
 

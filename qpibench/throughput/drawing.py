@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qpibench.evaluation.notation import decade
+from qpibench.pages.notation import decade
 from qpibench.throughput.history import Figure
 from qpibench.throughput.steps import Step
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from qpibench.errors import UsageError
-from qpibench.evaluation.whole_file import write_whole
+from qpibench.pages.environment import page_environment
+from qpibench.pages.whole_file import write_whole
 from qpibench.throughput import drawing
 from qpibench.throughput.drawing import Plot, change, plot
 from qpibench.throughput.history import Figure, NotMeasured, Run, load_history
@@ -127,15 +127,7 @@ def _course(runs: Sequence[Run], name: str) -> Course:
 
 
 def _render(sections: Mapping[str, Section]) -> str:
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("qpibench.throughput", "templates"), PackageLoader("qpibench.evaluation", "templates")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("qpibench.throughput")
     environment.filters |= {"code": _code, "day": _day, "command": _command}
     return environment.get_template("throughput.html.j2").render(
         sections=sections, generator=Markup(_GENERATOR), drawing=drawing, change=change

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.whole_file import write_whole
+from qpibench.pages.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,8 +20,8 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import file_sha256, find_code, shipped_entries
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
-from qpibench.evaluation.whole_file import write_whole
 from qpibench.extras import TRAINING
+from qpibench.pages.whole_file import write_whole
 from qpibench.specs.load import explain
 from qpibench.training.request import TrainingRun
 

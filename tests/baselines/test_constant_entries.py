@@ -10,7 +10,7 @@ import pytest
 
 from qpibench import Batch
 from qpibench.evaluation.entries import find_entry
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 
 
 @pytest.fixture

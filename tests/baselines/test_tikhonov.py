@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from qpibench import Batch
+from qpibench.grid import Grid
 from qpibench.locator import locate
 from qpibench.physics import eq7
 from qpibench.physics.activation import activation_map
-from qpibench.specs import Grid
 
 SQUARE = Grid(ny=48, nx=48, size_y_nm=10.0, size_x_nm=10.0)
 OBLONG = Grid(ny=40, nx=56, size_y_nm=10.0, size_x_nm=9.0)

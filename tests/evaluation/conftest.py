@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from qpibench.errors import UsageError
+from qpibench.grid import Grid
 from qpibench.release import Release, open_release, write_release
-from qpibench.specs import Grid, load_spec
+from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Kernels, Observations
 

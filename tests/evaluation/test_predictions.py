@@ -167,7 +167,7 @@ import resource, sys
 import numpy as np
 from qpibench.errors import QpibenchError
 from qpibench.evaluation.predictions import PredictionsWriter
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 index = {"id": np.arange(100, dtype=np.int32)}

@@ -11,15 +11,16 @@ from matplotlib.image import imread
 
 from qpibench.errors import UsageError
 from qpibench.evaluation import report_figures as figures
-from qpibench.evaluation.notation import interval, number
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record, open_predictions
 from qpibench.evaluation.report import pick_by_rank, report
 from qpibench.evaluation.result import Interval, ModelRecord, Run, TrainingRecord
 from qpibench.evaluation.run_record import SourceRecord
 from qpibench.evaluation.score import score
+from qpibench.grid import Grid
+from qpibench.pages.notation import interval, number
 from qpibench.physics import eq7
 from qpibench.release import open_release, write_imported
-from qpibench.specs import Grid, ImportedSpec
+from qpibench.specs import ImportedSpec
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.tasks import subset
 

@@ -9,8 +9,9 @@ from qpibench.evaluation import metrics
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record, open_predictions
 from qpibench.evaluation.result import HIGHER_IS_BETTER, Metrics, ModelRecord, Run, compare_results
 from qpibench.evaluation.score import aggregate, score, score_images
+from qpibench.grid import Grid
 from qpibench.release import open_release, write_imported
-from qpibench.specs import Grid, ImportedSpec
+from qpibench.specs import ImportedSpec
 from qpibench.synthesis.contract import Kernels, Observations
 
 FOLDS = np.repeat(np.array([0, 2, 3, 4, 6], dtype=np.int32), 4)

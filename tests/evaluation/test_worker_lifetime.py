@@ -17,8 +17,8 @@ import pytest
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits
+from qpibench.grid import Grid
 from qpibench.locator import PACKAGE
-from qpibench.specs import Grid
 from qpibench.tasks import Batch
 
 PATIENCE_S = 10
@@ -44,7 +44,7 @@ PARENT = """
     import numpy as np
     from qpibench.evaluation.entries import find_entry
     from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits
-    from qpibench.specs import Grid
+    from qpibench.grid import Grid
     from qpibench.tasks import Batch
 
     grid = Grid(ny=8, nx=8, size_y_nm=1, size_x_nm=1)

@@ -9,9 +9,10 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.predictions import PredictionsWriter, Record
 from qpibench.evaluation.result import ModelRecord, Run, save_result
 from qpibench.evaluation.score import score
+from qpibench.grid import Grid
 from qpibench.leaderboard.check import check_result
 from qpibench.release import open_release, write_imported
-from qpibench.specs import Grid, ImportedSpec
+from qpibench.specs import ImportedSpec
 from qpibench.synthesis.contract import Kernels, Observations
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpibench.errors import UsageError
+from qpibench.grid import Grid
 from qpibench.physics.activation import MAP_MODES, activation_map
-from qpibench.specs import Grid
 
 FIELD = Grid(ny=8, nx=5, size_y_nm=7.0, size_x_nm=10.0)
 NOWHERE = (np.nan, np.nan)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpibench.grid import Grid
 from qpibench.physics import eq7
-from qpibench.specs import FOLDS, Grid
+from qpibench.specs import FOLDS
 
 FIELD = Grid(ny=9, nx=14, size_y_nm=6.0, size_x_nm=10.0)
 

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.grid import Grid
 from qpibench.physics import eq7
 from qpibench.release.csv_export import export_csv
 from qpibench.release.csv_import import import_csv, import_release
 from qpibench.release.csv_layout import angstrom, nanometres
 from qpibench.release.reader import open_release
 from qpibench.release.writer import write_imported
-from qpibench.specs import Grid, ImportedSpec
+from qpibench.specs import ImportedSpec
 from qpibench.synthesis.contract import Kernels, Observations
 
 FIELD = Grid(ny=12, nx=12, size_y_nm=10.0, size_x_nm=10.0)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.grid import Grid
 from qpibench.release import open_release, verify_release, write_imported, write_release
-from qpibench.specs import Grid, ImportedSpec, load_spec
+from qpibench.specs import ImportedSpec, load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Kernels, Observations
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from qpibench.errors import UsageError
-from qpibench.specs import Grid, load_spec, spec_from_json, spec_names
+from qpibench.grid import Grid
+from qpibench.specs import load_spec, spec_from_json, spec_names
 
 
 def test_the_shipped_specs_are_the_documented_ones():

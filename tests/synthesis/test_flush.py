@@ -2,7 +2,7 @@
 
 import pytest
 
-from qpibench.synthesis.flush import flushes_to_zero
+from qpibench.arithmetic.flush import flushes_to_zero
 
 torch = pytest.importorskip("torch")
 

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from qpibench.arithmetic.philox import words
+from qpibench.arithmetic.streams import stream_key
 from qpibench.physics import noise as reference
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.noise import normal_pair
-from qpibench.synthesis.philox import stream_key, words
 
 
 def _noisy(snr_db, *overrides, name="mini"):

@@ -6,7 +6,8 @@ import numba as nb
 import numpy as np
 import pytest
 
-from qpibench.synthesis.philox import integer_between, philox4x32, stream_key, unit, words
+from qpibench.arithmetic.philox import integer_between, philox4x32, unit, words
+from qpibench.arithmetic.streams import stream_key
 
 
 @nb.njit

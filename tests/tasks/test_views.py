@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from qpibench.errors import UsageError
+from qpibench.grid import Grid
 from qpibench.physics.activation import activation_map
-from qpibench.specs import Grid
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import VIEWS, allows, view_batch
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.evaluation.isolation.protocol import Message
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 from qpibench.tasks.batch import MAX_LATENT, Batch, Prediction
 
 _INPUTS = ("image", "activation_map", "position_nm")

@@ -38,7 +38,7 @@ from qpibench.evaluation.isolation.process import guard, way_of_death, with_pack
 from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolError
 from qpibench.evaluation.isolation.training import MAX_ROWS
 from qpibench.evaluation.isolation.watch import LimitReached, Watch
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 from qpibench.tasks import VIEWS, Batch
 
 _LOG_TAIL_BYTES = 4000

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 from qpibench.tasks.batch import Batch
 
 MAX_ROWS = 256

@@ -25,7 +25,7 @@ from qpibench.evaluation.isolation.process import die_with
 from qpibench.evaluation.isolation.protocol import Channel, Message
 from qpibench.evaluation.isolation.training import Train
 from qpibench.extras import missing_module, missing_package
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 from qpibench.tasks.batch import Batch
 
 

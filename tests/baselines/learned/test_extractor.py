@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from two_step import Model as TwoStep
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.grid import Grid
 from qpibench.locator import locate
-from qpibench.specs import Grid, load_spec
+from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.tasks import view_batch
 from qpibench.training import SourceRecord, TrainingRun, begin_run

@@ -4,8 +4,8 @@ import torch
 from learned.observation import add_white_noise, observation_channels
 from learned.scaling import Scatterers, gain_and_offset, min_max, scatterers_of, superpose
 
+from qpibench.grid import Grid
 from qpibench.physics import eq7
-from qpibench.specs import Grid
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import view_batch
 

@@ -12,8 +12,9 @@ from learned.shift_patches import all_patches, patch_shape, patches_at
 from learned.shift_recipes import SHIFT_VAE, ShiftRecipe
 
 from qpibench.errors import UsageError
+from qpibench.grid import Grid
 from qpibench.locator import locate
-from qpibench.specs import Grid, load_spec
+from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.tasks import view_batch
 from qpibench.training import TrainingRun, load_run

@@ -5,8 +5,8 @@ from learned.distance import mean_square, norm_over_size
 from learned.recipes import TWO_STEP
 from learned.symmetry import rotate, symmetry_error
 
+from qpibench.grid import Grid
 from qpibench.physics import eq7
-from qpibench.specs import Grid
 
 FOLDS = (0, 2, 3, 4, 6)
 GRID = Grid(ny=64, nx=64, size_y_nm=10.0, size_x_nm=10.0)

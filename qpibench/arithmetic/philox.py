@@ -1,32 +1,18 @@
 """Counter-based random words: Philox4x32-10 (Salmon et al., SC11, doi:10.1145/2063384.2063405).
 
-A stream is named by a domain, a seed and a tag, and addressed by (draw, image within kernel, kernel); nothing is ever
-drawn in sequence, so every value can be made anywhere, in any order.
+A stream is named by its key (:func:`qpibench.arithmetic.streams.stream_key`) and addressed by (draw, image within
+kernel, kernel). Nothing is drawn in sequence, so every value can be made anywhere, in any order.
 """
 
 from __future__ import annotations
 
-import hashlib
-
 import numba as nb
 import numpy as np
-
-from qpibench.synthesis.contract import Domain
 
 _u32 = np.uint32
 _u64 = np.uint64
 _MULTIPLIER_0, _MULTIPLIER_1 = _u64(0xD2511F53), _u64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = _u32(0x9E3779B9), _u32(0xBB67AE85)
-
-
-def stream_key(domain: Domain, seed: int, tag: str) -> np.uint64:
-    """Key of a stream: the first 64 bits of SHA-256 over domain, seed and tag.
-
-    The hashed text is ``qpibench/<domain>/<seed, 32 hexadecimal digits>/<tag>`` in ASCII; the digest's first eight
-    bytes are read little-endian. Every purpose has a tag of its own, so that adding one never shifts another.
-    """
-    digest = hashlib.sha256(f"qpibench/{domain}/{seed:032x}/{tag}".encode()).digest()
-    return _u64(int.from_bytes(digest[:8], "little"))
 
 
 @nb.njit(inline="always")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from qpibench.synthesis.ieee import bits_of_f32, f32_of_bits, f64_of_bits, fma, rint
+from qpibench.arithmetic.ieee import bits_of_f32, f32_of_bits, f64_of_bits, fma, rint
 
 _f32 = np.float32
 
