@@ -55,7 +55,7 @@ gpu-check: clear-numba-cache
 clean:
 	rm -rf .venv build dist *.egg-info $(OUT)
 
-.venv/base: pyproject.toml
+.venv/base: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qpibench needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
