@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qpibench.arithmetic import elementary, get_backend
 from qpibench.locator import locate
 from qpibench.release import write_release
 from qpibench.specs import load_spec
-from qpibench.synthesis import elementary, get_backend
 from qpibench.synthesis.draws import KernelDraws
 from qpibench.synthesis.stream import FIELDS
 from qpibench.synthesis.superposition import coefficients, superpose

@@ -5,7 +5,7 @@ import numba as nb
 import numpy as np
 import pytest
 
-from qpibench.synthesis import elementary
+from qpibench.arithmetic import elementary
 
 
 def _vectorised(function, dtype):
