@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qpibench.arithmetic import elementary, get_backend
+from qpibench.arithmetic import elementary
 from qpibench.locator import locate
 from qpibench.release import write_release
 from qpibench.specs import load_spec
+from qpibench.synthesis import get_backend
 from qpibench.synthesis.draws import KernelDraws
 from qpibench.synthesis.stream import FIELDS
 from qpibench.synthesis.superposition import coefficients, superpose
