@@ -1,13 +1,18 @@
 // Observations from their scatterers: superpose of qpibench/synthesis/superposition.py, the same operations in the same
 // order.
 //
-// Launch: one block of 256 threads for each tile of 64 x 64 pixels of each observation, observations * tiles blocks in
-// one dimension, tiles = ceil(ny / 64) * ceil(nx / 64), x first. Shared memory: 32 KiB.
+// Launch: one block for each tile of each observation, observations * tiles blocks in one dimension, x first. A thread
+// owns a patch of 4 x 4 neighbouring pixels, in registers. A tile is across x down patches, at most 16 x 16. A block has
+// a thread for each patch and at least 4 * (across + down), in whole warps: tiles of one size that just cover the image
+// leave few threads idle. Shared memory: 32.4 KiB. Registers: 80 and no spills, so that three blocks of 256 threads share
+// a multiprocessor.
 //
-// A thread owns 4 x 4 neighbouring pixels, in registers. Scatterers pass in index order, in chunks: the block makes the
-// values of a chunk's rows and columns in shared memory, then every thread adds the chunk to its pixels. The fold is
-// the same for a whole block, which branches on it once; a launch may therefore mix kernels of all folds, and needs no
-// sorting.
+// Scatterers pass in index order, as many at a time as the block has threads. The block lists those whose envelope is
+// not exactly 0 all over the tile, and goes through the list in chunks: it makes the values of a chunk's rows and columns
+// in shared memory, then every thread adds the chunk to its pixels, except for scatterers whose envelope is 0 all over
+// its patch. What is left out would add a zero. That changes no number but a negative zero, and the last step leaves none.
+// The fold is the same for a whole block, which branches on it once; a launch may therefore mix kernels of all folds,
+// and needs no sorting.
 //
 // Per evaluation (one pixel, one scatterer), besides about 1/2 for loads and 1/2 for the choice of the root:
 //
@@ -16,18 +21,20 @@
 //     integer            0    1    1    1    1
 //     special function   1    1    1    1    1
 //
-// x, y            (nx,), (ny,) float64: pixel coordinates, nm
+// x, y            (nx,), (ny,) float64: pixel coordinates, nm, ascending
 // position        (observation, most, xy) float64: scatterers, nm; those behind n_scatterers are not read
 // n_scatterers    (observation,) int64
 // fold            (observation,) int64: 0, 2, 3, 4 or 6
 // table           (observation, 5) float64: cos a, sin a, B/pi, phi2/pi, -C log2(e)
-// image           out, (observation, ny, nx) float32
+// across, down    patches of a tile
+// image           out, (observation, ny, nx) float32, at an address that 16 divides
 #include "eq7.cuh"
 
-#define TILE 64
+#define PATCH 4  // pixels per thread and direction
+#define TILE 64  // most pixels of a tile in a direction
 #define THREADS 256
 #define CHUNK 16
-#define PATCH 4  // pixels per thread and direction
+#define WORD 32
 
 // What a pixel needs of its row, and of its column: one array of a tile's length each.
 enum { D2, COS, SIN, ENVELOPE, VALUES };
@@ -37,30 +44,83 @@ struct alignas(16) Axes {
     float row[CHUNK][VALUES][TILE];
 };
 
-struct Wave {
+// What all threads of a block share.
+struct Block {
+    float* corner;      // first pixel of the tile, in the image
+    int columns, rows;  // of the image, from there on
+    double left, right, top, bottom;  // outermost pixels of the tile, nm
     double ca, sa;
-    float freq, phase, decay;
+    int stride;
+    // Scatterers that reach the tile, of as many as the block has threads: one bit each, and their list.
+    u32 bits[THREADS / WORD];
+    unsigned char listed[THREADS];
 };
 
-// Rows and columns of a chunk of scatterers; a thread stays with one row or one column of the tile.
+struct Wave {
+    float freq, phase, decay;
+    float reach2;  // an envelope is exactly 0 at greater squared distances along one axis, nm^2
+};
+
+// The row or column that a thread makes for a chunk's scatterers, of which it takes every stride-th.
+struct Line {
+    double at;
+    bool is_row;
+    u32 place;
+    int first;
+};
+
+// Envelope along one axis at the point of the tile that is nearest. Rounding keeps order: no pixel's is larger.
+__device__ inline float largest_envelope(double first, double last, double position, float decay)
+{
+    const double d = position - fmin(fmax(position, first), last);
+    return exp2_f32((float)(d * d) * decay);
+}
+
+// List, in their order, the scatterers that reach the tile, of which each thread judges one; return how many.
+__device__ inline int list_reaching(bool reaches, Block& block)
+{
+    const u32 thread = threadIdx.x;
+    if (thread < THREADS / WORD) {
+        block.bits[thread] = 0;
+    }
+    __syncthreads();
+    if (reaches) {
+        atomicOr(&block.bits[thread / WORD], 1u << thread % WORD);
+    }
+    __syncthreads();
+    int before = 0, all = 0;
+    for (u32 word = 0; word < THREADS / WORD; ++word) {
+        const u32 bits = block.bits[word];
+        all += __popc(bits);
+        before += word < thread / WORD ? __popc(bits) : 0;
+    }
+    if (reaches) {
+        before += __popc(block.bits[thread / WORD] & ((1u << thread % WORD) - 1));
+        block.listed[before] = (unsigned char)thread;
+    }
+    __syncthreads();
+    return all;
+}
+
+// Rows and columns of a chunk of scatterers.
 template <int FOLD>
 __device__ inline void stage(
-    u32 thread, double at, const double* position, int scatterers, const Wave& wave, Axes& axes)
+    const Block& block, const Line& line, const double* position, int chunk, int scatterers, float decay, Axes& axes)
 {
-    const bool is_row = thread % (2 * TILE) >= TILE;
-    const u32 place = thread % TILE;
-    for (int scatterer = thread / (2 * TILE); scatterer < scatterers; scatterer += THREADS / (2 * TILE)) {
+    const bool is_row = line.is_row;
+    const u32 place = line.place;
+    for (int scatterer = line.first; scatterer < scatterers; scatterer += block.stride) {
         float(&values)[VALUES][TILE] = is_row ? axes.row[scatterer] : axes.column[scatterer];
-        const double d = at - position[2 * scatterer + (is_row ? 1 : 0)];
+        const double d = line.at - position[2 * block.listed[chunk + scatterer] + (is_row ? 1 : 0)];
         const float d2 = (float)(d * d);
-        const float envelope = exp2_f32(d2 * wave.decay);
+        const float envelope = exp2_f32(d2 * decay);
         values[D2][place] = d2;
         values[ENVELOPE][place] = is_row && FOLD == 4 ? envelope * 4.0f : envelope;
         if (FOLD == 6 || (FOLD != 0 && !is_row)) {
-            values[COS][place] = (float)(d * wave.ca);
+            values[COS][place] = (float)(d * block.ca);
         }
         if (FOLD == 6 || (FOLD != 0 && is_row)) {
-            values[SIN][place] = (float)(d * wave.sa);
+            values[SIN][place] = (float)(d * block.sa);
         }
     }
 }
@@ -83,6 +143,31 @@ __device__ inline float least(const Patch& d2)
 struct Pixels {
     float v[PATCH][PATCH];
 };
+
+// Write a patch, of which so many columns and rows lie in the image, at least one each.
+__device__ inline void write(const Pixels& pixels, float* target, int nx, int columns, int rows)
+{
+    const bool is_aligned = nx % PATCH == 0;
+#pragma unroll
+    for (int j = 0; j < PATCH; ++j) {
+        Patch row;
+#pragma unroll
+        for (int i = 0; i < PATCH; ++i) {
+            row.v[i] = pixels.v[j][i] + 0.0f;  // no negative zero
+        }
+        if (j < rows && is_aligned) {
+            *reinterpret_cast<Patch*>(target) = row;
+        } else if (j < rows) {
+#pragma unroll
+            for (int i = 0; i < PATCH; ++i) {
+                if (i < columns) {
+                    target[i] = row.v[i];
+                }
+            }
+        }
+        target += nx;
+    }
+}
 
 // Add a scatterer that may lie on a pixel. Almost never called, so it is kept small and out of the way.
 template <int FOLD>
@@ -115,7 +200,12 @@ __device__ inline void accumulate(
         const Patch dx2 = patch_of(column[D2], left);
         const Patch dy2 = patch_of(row[D2], top);
         // Rounding keeps order: no distance of the patch is below the sum of the least ones.
-        if (least(dx2) + least(dy2) < ROOT_FLOOR) {
+        const float least_x = least(dx2);
+        const float least_y = least(dy2);
+        if (fmaxf(least_x, least_y) > wave.reach2) {
+            continue;
+        }
+        if (least_x + least_y < ROOT_FLOOR) {
             pixels = add_near<FOLD>(pixels, axes, scatterer, left, top, wave);
             continue;
         }
@@ -144,65 +234,95 @@ __device__ inline void accumulate(
 
 template <int FOLD>
 __device__ inline void superpose_tile(
-    Axes& axes, double at, const double* position, int count, bool is_inside, u32 left, u32 top, const Wave& wave,
-    Pixels& pixels)
+    Axes& axes, Block& block, const Line& line, const double* position, int count, bool is_inside, u32 left,
+    u32 top, const Wave& wave, Pixels& pixels)
 {
-    for (int first = 0; first < count; first += CHUNK) {
-        const int scatterers = count - first < CHUNK ? count - first : CHUNK;
-        stage<FOLD>(threadIdx.x, at, position + 2 * first, scatterers, wave, axes);
-        __syncthreads();
-        if (is_inside) {
-            accumulate<FOLD>(axes, scatterers, left, top, wave, pixels);
+    for (int first = 0; first < count; first += blockDim.x, position += 2 * blockDim.x) {
+        const int mine = threadIdx.x;
+        bool reaches = first + mine < count;
+        if (reaches) {
+            reaches = largest_envelope(block.left, block.right, position[2 * mine], wave.decay) *
+                    largest_envelope(block.top, block.bottom, position[2 * mine + 1], wave.decay) !=
+                0.0f;
         }
-        __syncthreads();
+        const int listed = list_reaching(reaches, block);
+        for (int chunk = 0; chunk < listed; chunk += CHUNK) {
+            const int scatterers = listed - chunk < CHUNK ? listed - chunk : CHUNK;
+            stage<FOLD>(block, line, position, chunk, scatterers, wave.decay, axes);
+            __syncthreads();
+            if (is_inside) {
+                accumulate<FOLD>(axes, scatterers, left, top, wave, pixels);
+            }
+            __syncthreads();
+        }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) superpose(
-    const double* x, const double* y, int nx, int ny, const double* position, const long long* n_scatterers,
-    int most, const long long* fold, const double* table, float* image)
+__device__ inline int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) superpose(
+    const double* x, const double* y, int nx, int ny, int across, int down, const double* position,
+    const long long* n_scatterers, int most, const long long* fold, const double* table, float* image)
 {
     __shared__ Axes axes;
+    __shared__ Block block;
 
-    const u32 tiles_x = (nx + TILE - 1) / TILE;
-    const u32 tiles = tiles_x * ((ny + TILE - 1) / TILE);
-    const u64 observation = blockIdx.x / tiles;
+    const u32 width = PATCH * across;
+    const u32 height = PATCH * down;
+    const u32 tiles_x = (nx + width - 1) / width;
+    const u32 tiles = tiles_x * ((ny + height - 1) / height);
+    const u32 observation = blockIdx.x / tiles;
     const u32 tile = blockIdx.x % tiles;
-    const int tile_left = TILE * (tile % tiles_x);
-    const int tile_top = TILE * (tile / tiles_x);
+    const int tile_left = width * (tile % tiles_x);
+    const int tile_top = height * (tile / tiles_x);
 
-    const double* const row = table + 5 * observation;
-    const Wave wave = {row[0], row[1], (float)row[2], (float)row[3], (float)row[4]};
+    const double* const row = table + 5 * (u64)observation;
+    Wave wave = {(float)row[2], (float)row[3], (float)row[4], 0.0f};
+    wave.reach2 = -40.001f / wave.decay;  // exp2_f32 is 0 below -40
+
+    const u32 thread = threadIdx.x;
+    const u32 lines = width + height;
+    const u32 left = PATCH * (thread % across);
+    const u32 top = PATCH * (thread / across);
+    const bool is_inside = top < height && tile_left + (int)left < nx && tile_top + (int)top < ny;
 
     // As in the CPU's tiles, rows and columns behind the edge repeat the last one, and are not written.
-    const int place = threadIdx.x % TILE;
-    const bool is_row = threadIdx.x % (2 * TILE) >= TILE;
-    const int line = (is_row ? tile_top : tile_left) + place;
-    const int last = (is_row ? ny : nx) - 1;
-    const double at = (is_row ? y : x)[line < last ? line : last];
+    const u32 number = thread % lines;
+    Line line;
+    line.is_row = number >= width;
+    line.place = line.is_row ? number - width : number;
+    const u32 stride = blockDim.x / lines;
+    line.first = thread < stride * lines ? thread / lines : CHUNK;
+    line.at = line.is_row ? y[smaller(tile_top + line.place, ny - 1)] : x[smaller(tile_left + line.place, nx - 1)];
 
-    const u32 left = PATCH * (threadIdx.x % (TILE / PATCH));
-    const u32 top = PATCH * (threadIdx.x / (TILE / PATCH));
-    const bool is_inside = tile_left + (int)left < nx && tile_top + (int)top < ny;
+    if (thread == 0) {
+        block.columns = nx - tile_left;
+        block.rows = ny - tile_top;
+        block.corner = image + ((u64)observation * ny + tile_top) * nx + tile_left;
+        block.ca = row[0];
+        block.sa = row[1];
+        block.stride = stride;
+        block.left = x[tile_left];
+        block.right = x[smaller(tile_left + width, nx) - 1];
+        block.top = y[tile_top];
+        block.bottom = y[smaller(tile_top + height, ny) - 1];
+    }
+    __syncthreads();
 
     Pixels pixels = {};
-    const double* const places = position + 2 * observation * most;
+    const double* const places = position + 2 * (u64)observation * most;
     const int count = (int)n_scatterers[observation];
     switch (fold[observation]) {
-    case 0: superpose_tile<0>(axes, at, places, count, is_inside, left, top, wave, pixels); break;
-    case 2: superpose_tile<2>(axes, at, places, count, is_inside, left, top, wave, pixels); break;
-    case 3: superpose_tile<3>(axes, at, places, count, is_inside, left, top, wave, pixels); break;
-    case 4: superpose_tile<4>(axes, at, places, count, is_inside, left, top, wave, pixels); break;
-    default: superpose_tile<6>(axes, at, places, count, is_inside, left, top, wave, pixels);
+    case 0: superpose_tile<0>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
+    case 2: superpose_tile<2>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
+    case 3: superpose_tile<3>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
+    case 4: superpose_tile<4>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
+    default: superpose_tile<6>(axes, block, line, places, count, is_inside, left, top, wave, pixels);
     }
-
-    for (int j = 0; j < PATCH; ++j) {
-        for (int i = 0; i < PATCH; ++i) {
-            const int iy = tile_top + (int)top + j;
-            const int ix = tile_left + (int)left + i;
-            if (iy < ny && ix < nx) {
-                image[(observation * ny + iy) * nx + ix] = pixels.v[j][i];
-            }
-        }
+    if (is_inside) {
+        write(pixels, block.corner + (u64)top * nx + left, nx, block.columns - left, block.rows - top);
     }
 }

@@ -23,14 +23,16 @@ from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.synthesis.draws import draw_folds, noise_draws, observation_draws, parameter_key
 from qpibench.synthesis.noise import NOISE_FIELDS
 from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
-from qpibench.synthesis.superposition import TILE
 
 RUN_BYTES = 64 << 20
 """Observations pass through the device, and through pinned memory, in runs of about so many bytes."""
 
 CUDA_KERNELS = ("draw_parameters", "draw_scatterers", "superpose", "white_noise", "kernel_images", "activation_maps")
-THREADS = 256
-"""Threads in a block, for all CUDA kernels."""
+WARP, THREADS = 32, 256
+"""Threads in a warp, and in a block of all CUDA kernels but superpose."""
+
+PATCH, PATCHES = 4, 16
+"""Pixels of a thread of superpose, and most patches of a tile, in either direction."""
 
 _RUNS_UNDER_WAY = 2
 
@@ -167,9 +169,9 @@ class CudaBackend:
             x_y = cupy.asarray(np.concatenate([grid.x_nm, grid.y_nm]))
             axes = (x_y[: grid.nx], x_y[grid.nx :], *pixels)
         if "image" in made:
-            tiles = -(-grid.ny // TILE) * -(-grid.nx // TILE)
-            threads = (stop - start) * tiles * THREADS
-            launch("superpose", threads, *axes, *places, made["fold"], table, made["image"])
+            tiles, across, down, threads = tiling(grid.nx, grid.ny)
+            arguments = (*axes, np.int32(across), np.int32(down), *places, made["fold"], table, made["image"])
+            self._functions["superpose"](((stop - start) * tiles,), (threads,), arguments)
             if spec.white_noise is not None or not NOISE_FIELDS.isdisjoint(fields):
                 made |= self._noise(spec, start, made["image"], domain=domain)
         if "kernel" in made:
@@ -240,6 +242,19 @@ class CudaBackend:
         target: NDArray[Any] = pinned[name][: array.nbytes].view(array.dtype).reshape(array.shape)
         array.data.copy_to_host_async(target.ctypes.data, array.nbytes, stream)
         return target
+
+
+def tiling(nx: int, ny: int) -> tuple[int, int, int, int]:
+    """Tiles of an image, patches of a tile across and down, and threads in its block; see kernels_cuda/superpose.cu."""
+    (tiles_x, across), (tiles_y, down) = (_shared(-(-pixels // PATCH)) for pixels in (nx, ny))
+    threads = max(across * down, PATCH * (across + down))
+    return tiles_x * tiles_y, across, down, -(-threads // WARP) * WARP
+
+
+def _shared(patches: int) -> tuple[int, int]:
+    """Number of tiles along an axis, and patches of each, as even as can be."""
+    tiles = -(-patches // PATCHES)
+    return tiles, -(-patches // tiles)
 
 
 def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:

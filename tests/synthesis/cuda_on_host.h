@@ -15,13 +15,14 @@
 #include <cstring>
 #include <functional>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #define __global__
 #define __device__
 #define __shared__ static
 #define __noinline__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct Index {
     unsigned x;
@@ -43,6 +44,8 @@ To bits_as(From from)
 }
 inline int __float_as_int(float a) { return bits_as<int>(a); }
 inline float __int_as_float(int a) { return bits_as<float>(a); }
+inline int __popc(unsigned a) { return __builtin_popcount(a); }
+inline unsigned atomicOr(unsigned* target, unsigned bits) { return std::exchange(*target, *target | bits); }
 inline double __longlong_as_double(long long a) { return bits_as<double>(a); }
 
 // How far, in units of the last place, the estimate is moved off the best one: a GPU's may be off as well.

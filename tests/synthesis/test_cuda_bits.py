@@ -18,6 +18,7 @@ from qpibench.locator import locate
 from qpibench.release import write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
+from qpibench.synthesis.cuda import tiling
 from qpibench.synthesis.draws import KernelDraws
 from qpibench.synthesis.stream import FIELDS
 from qpibench.synthesis.superposition import coefficients, superpose
@@ -126,6 +127,26 @@ def test_observations_of_random_specs_have_the_bits_of_the_cpu(data):
         pytest.param(["scatterers.min=333", "scatterers.max=333"], id="many scatterers"),
         pytest.param(["scatterers.max=1", "kernels.decay_nm=[0.05, 0.3]"], id="short decays"),
         pytest.param(["scatterers.margin_nm=90"], id="far outside the field"),
+        pytest.param(
+            [
+                "grid={ny=200, nx=260, size_y_nm=60, size_x_nm=80}",
+                "scatterers.min=290",
+                "scatterers.max=310",
+                "kernels.wavelength_nm=[1, 5]",
+                "kernels.decay_nm=[0.5, 2]",
+            ],
+            id="a large field and short decays",
+        ),
+        pytest.param(
+            [
+                "grid={ny=65, nx=129, size_y_nm=500, size_x_nm=900}",
+                "scatterers.min=600",
+                "scatterers.max=600",
+                "kernels.wavelength_nm=[25, 30]",
+                "kernels.decay_nm=[0.05, 5]",
+            ],
+            id="tiles that no scatterer reaches",
+        ),
         pytest.param(["corruptions.white_noise.snr_db=10"], id="white noise"),
         pytest.param(
             ["corruptions.white_noise.snr_db=-40", "scatterers.max=1", "kernels.decay_nm=[0.001, 0.001]"],
@@ -150,6 +171,20 @@ def test_the_largest_number_of_scatterers_has_the_bits_of_the_cpu():
     _assert_same_observations(spec, 0, 1)
 
 
+@pytest.mark.parametrize("nx", [1, 4, 5, 63, 64, 65, 68, 130, 512, 4096])
+@pytest.mark.parametrize("ny", [2, 65, 129, 1000])
+def test_tiles_cover_an_image_and_little_else(nx, ny):
+    tiles, across, down, threads = tiling(nx, ny)
+    tiles_x = -(-nx // (4 * across))
+    assert across <= 16
+    assert down <= 16
+    assert tiles == tiles_x * -(-ny // (4 * down))
+    assert threads % 32 == 0
+    assert max(across * down, 4 * (across + down)) <= threads <= 256
+    # No axis has a row of patches more than its tiles.
+    assert 4 * across * tiles_x < nx + 4 * (tiles_x + 1)
+
+
 @pytest.mark.parametrize("fold", FOLDS)
 def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_host, fold):
     x, y = np.linspace(-3, 3, 33), np.linspace(-4, 4, 65)
@@ -171,7 +206,9 @@ def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_h
     device = cupy_on_host.asarray
     count, folds = np.array([len(position)]), np.array([fold], np.int64)
     arguments = (device(position), device(count), np.int32(len(position)), device(folds), device(table), image)
-    kernel((2,), (256,), (device(x), device(y), np.int32(33), np.int32(65), *arguments))
+    tiles, across, down, threads = tiling(33, 65)
+    shape = (np.int32(number) for number in (33, 65, across, down))
+    kernel((tiles,), (threads,), (device(x), device(y), *shape, *arguments))
     _assert_same_bits(image.host[0], expected)
 
 
@@ -192,6 +229,8 @@ def test_the_turns_that_threads_take_between_barriers_do_not_matter(cupy_on_host
     noise = "corruptions.white_noise.snr_db=[0, 20]"
     spec = load_spec("mini", overrides=["scatterers.min=40", "scatterers.max=60", noise])
     _assert_same_observations(spec, 0, 10)
+    overrides = ["grid.ny=70", "grid.nx=67", "scatterers.min=290", "scatterers.max=300", "kernels.decay_nm=[0.05, 0.2]"]
+    _assert_same_observations(load_spec("mini", overrides=overrides), 0, 10)
     _assert_same_batches(spec, 0, 10, map_mode=map_mode)
 
 
