@@ -2,17 +2,17 @@
 // order.
 //
 // Launch: one block for each tile of each observation, observations * tiles blocks in one dimension, x first. A thread
-// owns a patch of 4 x 4 neighbouring pixels, in registers. A tile is across x down patches, at most 16 x 16. A block has
-// a thread for each patch and at least 4 * (across + down), in whole warps: tiles of one size that just cover the image
-// leave few threads idle. Shared memory: 32.4 KiB. Registers: 80 and no spills, so that three blocks of 256 threads share
-// a multiprocessor.
+// owns a patch of 4 x 4 neighbouring pixels, in registers. A tile is across x down patches, at most 16 x 16. A block
+// has a thread for each patch and at least 4 * (across + down), in whole warps: tiles of one size that just cover the
+// image leave few threads idle. Shared memory: 32.4 KiB. Registers: 80 and no spills, so that three blocks of 256
+// threads share a multiprocessor.
 //
 // Scatterers pass in index order, as many at a time as the block has threads. The block lists those whose envelope is
-// not exactly 0 all over the tile, and goes through the list in chunks: it makes the values of a chunk's rows and columns
-// in shared memory, then every thread adds the chunk to its pixels, except for scatterers whose envelope is 0 all over
-// its patch. What is left out would add a zero. That changes no number but a negative zero, and the last step leaves none.
-// The fold is the same for a whole block, which branches on it once; a launch may therefore mix kernels of all folds,
-// and needs no sorting.
+// not exactly 0 all over the tile, and goes through the list in chunks: it makes the values of a chunk's rows and
+// columns in shared memory, then every thread adds the chunk to its pixels, except for scatterers whose envelope is 0
+// all over its patch. What is left out would add a zero. That changes no number but a negative zero, and the last step
+// leaves none. The fold is the same for a whole block, which branches on it once; a launch may therefore mix kernels
+// of all folds, and needs no sorting.
 //
 // Per evaluation (one pixel, one scatterer), besides about 1/2 for loads and 1/2 for the choice of the root:
 //

@@ -2,7 +2,8 @@
 
 An image is made in tiles of ``TILE`` x ``TILE`` pixels whose accumulators stay in the first-level cache; the inner loop
 has a constant length, so that it becomes straight vector code. Scatterers are added in index order into one
-accumulator per pixel, so tiles, threads and batches cannot change a bit.
+accumulator per pixel, so tiles, threads and batches cannot change a bit. What the envelope makes exactly 0, a
+scatterer in a far tile or row, is not computed: adding it would change nothing.
 
 Per scatterer, offsets are float64 once per row and column and rounded once; the envelope exp(-C r^2) is a row factor
 times a column factor. Per pixel,
@@ -117,6 +118,11 @@ def _superpose(fold, x, y, position, count, ca, sa, freq, phase, decay, image): 
             for scatterer in range(count):
                 px = position[scatterer, 0]
                 py = position[scatterer, 1]
+                # Rounding keeps order: no pixel has a larger factor than the point of the tile that is nearest.
+                dx = px - min(max(px, at[0]), at[TILE - 1])
+                dy = py - min(max(py, at[TILE]), at[2 * TILE - 1])
+                if exp2_f32(_f32(dx * dx) * decay) * exp2_f32(_f32(dy * dy) * decay) == _f32(0):
+                    continue
                 for k in range(TILE):
                     d = at[k] - px
                     d2[k] = _f32(d * d)
@@ -136,6 +142,8 @@ def _superpose(fold, x, y, position, count, ca, sa, freq, phase, decay, image): 
                 for k in range(rows):
                     row = TILE + k
                     ey = envelope[row] * gain
+                    if ey == _f32(0):
+                        continue
                     # r = 0 can only lie in a row with dy = 0: the other rows go without the selection.
                     if d2[row] == _f32(0):
                         _add(fold, tile[k], d2, dc, ds, envelope, d2[row], dc[row], ds[row], ey, freq, phase, True)
@@ -143,7 +151,8 @@ def _superpose(fold, x, y, position, count, ca, sa, freq, phase, decay, image): 
                         _add(fold, tile[k], d2, dc, ds, envelope, d2[row], dc[row], ds[row], ey, freq, phase, False)
             for k in range(rows):
                 for j in range(columns):
-                    image[top + k, left + j] = tile[k, j]
+                    # A negative zero would tell whether zeros were added or left out.
+                    image[top + k, left + j] = tile[k, j] + _f32(0)
 
 
 # One compiled function per fold: with the fold a constant, its branches vanish and the pixel loop vectorises.

@@ -122,3 +122,34 @@ def test_short_decays_leave_no_denormal_pixel_and_no_negative_zero(backend):
     assert not ((image != 0) & (np.abs(image) < tiny)).any()
     assert not np.signbit(image[image == 0]).any()
     assert (image == 0).any()
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_scatterers_out_of_reach_change_no_bit(fold):
+    kernel = {"fold": fold, "phi1": 0.7, "B": 2.0, "phi2": 1.1, "C": 1.0}
+    x, y = np.linspace(-10, 10, 150), np.linspace(-40, 40, 130)
+    rng = np.random.default_rng(0)
+    position = rng.uniform((-10, -40), (10, 40), (50, 2))
+    # exp(-r^2) along one axis is exactly 0 where it is below 2^-40, that is, from 5.3 nm on.
+    far = rng.uniform((-10, 46), (10, 90), (30, 2)) * rng.choice([-1, 1], (30, 1))
+    mixed = np.empty((80, 2))
+    place = rng.permutation(80) < 50
+    mixed[place], mixed[~place] = position, far
+    image = _image(x, y, mixed, **kernel)
+    assert np.array_equal(image.view(np.uint32), _image(x, y, position, **kernel).view(np.uint32))
+    assert not np.signbit(image).any()
+    dx, dy = np.abs(x - position[:, :1]), np.abs(y - position[:, 1:])
+    reached = ((dy < 5.3)[:, :, None] & (dx < 5.3)[:, None, :]).any(axis=0)
+    assert not reached.all()
+    assert not image[~reached].any()
+
+
+def test_images_of_a_large_field_and_short_decays_agree_with_the_reference(backend):
+    overrides = ["grid={ny=150, nx=200, size_y_nm=60, size_x_nm=80}", "kernels.decay_nm=[1, 3]"]
+    wavelength = ["kernels.wavelength_nm=[1, 5]", "scatterers.min=100", "scatterers.max=100"]
+    spec = load_spec("mini", overrides=[*overrides, *wavelength])
+    kernels = backend.kernels(spec)
+    observations = backend.observations(spec, kernels, 0, spec.observation_count)
+    for row in range(0, spec.observation_count, spec.observations_per_kernel):
+        expected = _reference(spec, kernels, observations, row)
+        assert np.abs(observations.image[row] - expected).max() < 3e-6 * expected.max()
