@@ -201,7 +201,9 @@ def compare_errors(
             above_1 = _with_seeds(
                 excess, seeds_a / of_b.mean(), (1 + excess.value) * seeds_b / of_b.mean(), settings.level
             )
-            ratio = Interval(value=1 + above_1.value, low=max(0.0, 1 + above_1.low), high=1 + above_1.high)
+            # Of errors that are all 0, the excess is -1 up to rounding, which may take the ratio below 0.
+            value, low, high = (max(0.0, 1 + end) for end in (above_1.value, above_1.low, above_1.high))
+            ratio = Interval(value=value, low=low, high=high)
         lower: Literal["A", "B"] | None = "A" if difference.high < 0 else "B" if difference.low > 0 else None
         compared[name] = PairedMetric(
             a=tuple(seeds_a.tolist()), b=tuple(seeds_b.tolist()), difference=difference, ratio=ratio, lower=lower

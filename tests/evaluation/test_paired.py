@@ -66,6 +66,15 @@ def test_errors_in_a_fixed_proportion_have_a_ratio_without_width(write, release)
             assert metric.lower == "A"
 
 
+@pytest.mark.parametrize("images", [4, 7, 64])
+def test_a_side_without_error_has_a_ratio_of_0(images):
+    settings = PAIRED_SETTINGS.model_copy(update={"replicates": 20})
+    for seed in range(100):
+        errors = np.random.default_rng(seed).uniform(0.3, 1, (1, images))
+        compared = compare_errors({"e": 0 * errors}, {"e": errors}, np.arange(images) // 2, settings=settings)["e"]
+        assert 0 <= compared.ratio.low <= compared.ratio.value <= compared.ratio.high < 1e-12
+
+
 def test_means_are_those_of_the_scores_failures_included(write, release):
     first, second = write("failing", factor=0.7, unanswered=4), write("other", factor=0.6, offset=0.03)
     comparison = compare([first], [second], release)
