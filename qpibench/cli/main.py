@@ -23,6 +23,7 @@ SUMMARIES = {
     "new": "Write a model to start from.",
     "check": "Test in seconds whether a model keeps its contract.",
     "train": "Train an entry.",
+    "tracks": "List what entries are ranked by.",
     "evaluate": "Let a model predict, and score it.",
     "predict": "Let a model predict, and keep what it answers.",
     "score": "Score a predictions file.",

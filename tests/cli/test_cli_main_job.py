@@ -64,6 +64,19 @@ def test_evaluate_is_predict_and_score(qpibench, mini, predictions, result, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json"]
 
 
+def test_the_tracks_are_listed_with_what_their_cells_ask(qpibench, tmp_path):
+    assert "paper/ood-positions" in qpibench("tracks").stdout
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'summary = "one cell"\n[cells.all]\nspecs = ["mini"]\ntask = "id"\nview = "image"\n'
+        'metrics = ["mae"]\nprimary = "mae"\n'
+    )
+    (track,) = qpibench("tracks", own, "--json").json["tracks"]
+    cell = track["cells"]["all"]
+    assert (track["name"], cell["task"], cell["view"], cell["map"], cell["size"]) == ("own", "id", "image", None, None)
+    qpibench("tracks", "papre").fails(2, "did you mean 'paper'?")
+
+
 def test_a_new_model_passes_check_and_can_be_evaluated(qpibench, mini, tmp_path):
     model = tmp_path / "my_model.py"
     assert qpibench("new", model).exit_code == 0

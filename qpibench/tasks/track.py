@@ -1,0 +1,206 @@
+"""Tracks: what entries are ranked on. A track is one TOML file of named cells, in the folder ``tracks`` or a user's."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qpibench.errors import UsageError
+from qpibench.specs import ReleaseSpec, load_spec
+from qpibench.specs.load import explain
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Cell(_Frozen):
+    """A fixed protocol: the data, what is shown of them, and what is scored.
+
+    Attributes
+    ----------
+    specs
+        The releases whose images are asked. Where there are several, the cell's score is the mean of theirs.
+    task
+        How the releases are split; the images are those of its test role.
+    view
+        What the entry is shown, one of :data:`qpibench.tasks.VIEWS`.
+    map
+        How activation maps are rasterised. The view ``raster`` needs it. In the view ``positions`` a map is shown only
+        if there is a mode.
+    metrics
+        What is scored, by name.
+    primary
+        The metric that ranks, one of ``metrics``.
+    size
+        Images of each release, chosen by :func:`qpibench.tasks.subset`; all of the test role if None.
+    """
+
+    specs: Annotated[tuple[ReleaseSpec, ...], Field(min_length=1)]
+    task: Literal["id", "ood"]
+    view: Literal["image", "raster", "positions"]
+    map: Literal["paper", "exact"] | None = None
+    metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
+    primary: Text
+    size: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.view == "raster" and self.map is None:
+            raise ValueError("the view 'raster' shows an activation map: map = 'paper' or 'exact' is missing")
+        if self.view == "image" and self.map is not None:
+            raise ValueError("the view 'image' shows no activation map; leave out map")
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary is '{self.primary}', which is not among the metrics")
+        if len({spec.sha256 for spec in self.specs}) < len(self.specs):
+            raise ValueError("a spec is named twice")
+        return self
+
+
+class Track(_Frozen):
+    """Named cells, on each of which entries are ranked.
+
+    Attributes
+    ----------
+    name
+        Name of the track's file, without its ending.
+    summary
+        A line for lists.
+    cells
+        The cells by name, in the order of the file.
+    """
+
+    name: Name
+    summary: Text
+    cells: Annotated[dict[Name, Cell], Field(min_length=1)]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the canonical JSON: name and cells, each spec by its own hash; what is null is left out."""
+        cells = {
+            name: cell.model_dump(mode="json", exclude={"specs"}, exclude_none=True)
+            | {"specs": [spec.sha256 for spec in cell.specs]}
+            for name, cell in self.cells.items()
+        }
+        text = json.dumps({"name": self.name, "cells": cells}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def cell(self, name: str) -> Cell:
+        """A cell by its name.
+
+        Raises
+        ------
+        UsageError
+            If there is none of that name.
+        """
+        if name not in self.cells:
+            raise UsageError(f"Track '{self.name}' has no cell '{name}'; {_hint(name, tuple(self.cells))}")
+        return self.cells[name]
+
+
+class _File(_Frozen):
+    """A track as it is written: the specs by their names."""
+
+    summary: Text
+    every_cell: dict[str, Any] = {}
+    cells: dict[str, dict[str, Any]]
+
+
+def track_names() -> tuple[str, ...]:
+    """Names of the tracks that come with the package."""
+    folder = resources.files("qpibench.tasks") / "tracks"
+    return tuple(sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml")))
+
+
+def load_track(source: str | Path) -> Track:
+    """Load a track by name or from a TOML file.
+
+    Parameters
+    ----------
+    source
+        The name of a shipped track (see :func:`track_names`), or the path of a TOML file. Paths of specs in that file
+        are relative to its folder.
+
+    Raises
+    ------
+    UsageError
+        If there is no such track, or it is not valid.
+    """
+    name, folder, content = _read(str(source))
+    try:
+        file = _File.model_validate(content)
+        cells = {
+            cell: _with_specs(file.every_cell | fields, folder, f"Track '{source}', cell '{cell}'")
+            for cell, fields in file.cells.items()
+        }
+        return Track.model_validate({"name": name, "summary": file.summary, "cells": cells})
+    except ValidationError as error:
+        model = Track if error.title == "Track" else _File
+        raise UsageError(f"Track '{source}': {explain(error, model)}.") from None
+
+
+def find_cells(text: str) -> tuple[Track, tuple[str, ...]]:
+    """The track and the cells that are meant by ``TRACK`` (all of them) or ``TRACK/CELL``.
+
+    Raises
+    ------
+    UsageError
+        As :func:`load_track`; or if the track has no such cell.
+    """
+    track_text, ending, cell = text.partition(".toml/")
+    if ending:
+        track_text += ".toml"
+    elif not text.endswith(".toml"):
+        track_text, _, cell = text.partition("/")
+    track = load_track(track_text)
+    if not cell:
+        return track, tuple(track.cells)
+    track.cell(cell)
+    return track, (cell,)
+
+
+def _read(source: str) -> tuple[str, Path, dict[str, Any]]:
+    """Name, folder and content of a track's file."""
+    try:
+        if source in track_names():
+            file = resources.files("qpibench.tasks") / "tracks" / f"{source}.toml"
+            return source, Path(), tomllib.loads(file.read_text())
+        path = Path(source)
+        if not path.is_file():
+            raise UsageError(f"There is no track and no file '{source}'; {_hint(source, track_names())}")
+        return path.stem, path.parent, tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"Track '{source}' cannot be read: {error}.") from None
+
+
+def _with_specs(fields: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """The fields of a cell, with the specs that it names."""
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    try:
+        return {**fields, "specs": tuple(_spec(named, folder) for named in fields.get("specs", ()))}
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _spec(named: Any, folder: Path) -> ReleaseSpec:
+    match {"spec": named} if isinstance(named, str) else named:
+        case {"spec": str(source), **others} if isinstance(overrides := others.pop("set", []), list) and not others:
+            return load_spec(folder / source if source.endswith(".toml") else source, overrides=overrides)
+        case _:
+            raise UsageError(f"a spec is a name, a file or {{spec = ..., set = [...]}}, found {named!r}.")
+
+
+def _hint(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(known)}."
