@@ -14,7 +14,7 @@ quickstart: .venv/base clear-numba-cache
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
 	@set -e; for entry in $(ENTRIES); do \
-	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --limit $(LIMIT)"; \
+	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --map paper --limit $(LIMIT)"; \
 	    command="$$command -o $(OUT)/results/$$entry.json --report $(OUT)/reports/$$entry.html"; \
 	    command="$$command --predictions $(OUT)/predictions/$$entry.h5"; \
 	    echo "$$command"; $$command; \

@@ -51,7 +51,7 @@ def operations(spec, images):
 @pytest.mark.parametrize(("most", "target"), [(100, 30_000), (20, None)])
 def test_stream_on_two_cores(alternate, report, most, target):
     spec = load_spec("paper", overrides=[] if most == 100 else [f"scatterers.max={most}"])
-    batches = qpibench.stream(spec, batch_size=CPU_BATCH, threads=THREADS)
+    batches = qpibench.stream(spec, batch_size=CPU_BATCH, map_mode="exact", threads=THREADS)
     images_alone = qpibench.stream(spec, batch_size=CPU_BATCH, fields=("image",), threads=THREADS)
     chains = [np.ones((references.CHAINS, 128), np.float32) for _ in range(THREADS)]
     passes = 40_000
@@ -89,7 +89,7 @@ def test_stream_on_two_cores(alternate, report, most, target):
 def test_stream_on_the_gpu(alternate, report):
     if not torch.cuda.is_available():
         pytest.skip(f"PyTorch {torch.__version__} has no CUDA device")
-    batches = qpibench.stream("paper", device="cuda", batch_size=GPU_BATCH)
+    batches = qpibench.stream("paper", device="cuda", batch_size=GPU_BATCH, map_mode="exact")
     source = next(batches)
     assert all(tensor.is_cuda and len(tensor) == GPU_BATCH for tensor in source.values())
     size = sum(tensor.nbytes for tensor in source.values())

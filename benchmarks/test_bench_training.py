@@ -82,7 +82,7 @@ def kept_in_memory(source, count):
 
 def measured(learned, alternate, run_of, *, precision, preset, batch, steps, rounds):
     accelerator = learned.device.make_accelerator(precision)
-    source = learned.source.open_source(run_of, fields=FIELDS, batch_size=batch)
+    source = learned.source.open_source(run_of, fields=FIELDS, map_mode="paper", batch_size=batch)
     fed = Fed(learned, accelerator, source, preset, source.ahead)
     from_memory = Fed(learned, accelerator, source, preset, kept_in_memory(source, 16))
     return alternate(lambda: fed.run(steps), {"memory": lambda: from_memory.run(steps)}, rounds=rounds, warmup_rounds=2)

@@ -41,7 +41,7 @@ class ReleaseSource:
         seed: int,
         fields: tuple[str, ...],
         batch_size: int,
-        map_mode: str,
+        map_mode: str | None,
         images_per_kernel: int | None,
     ) -> None:
         unknown = [field for field in fields if field not in RELEASE_FIELDS]

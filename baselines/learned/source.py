@@ -15,7 +15,7 @@ from learned.batches import Batch
 from learned.release_source import RELEASE_FIELDS, ReleaseSource
 from learned.stream_source import StreamSource
 from qpibench.errors import UsageError
-from qpibench.physics.activation import MAP_MODES
+from qpibench.physics.activation import check_map_mode
 from qpibench.release import open_release
 from qpibench.specs import Grid
 from qpibench.training import SourceRecord, TrainingRun
@@ -62,7 +62,7 @@ def open_source(
     *,
     fields: Sequence[str],
     batch_size: int,
-    map_mode: str = "paper",
+    map_mode: str | None = None,
     images_per_kernel: int | None = None,
     unit: Literal["image", "kernel"] = "image",
 ) -> Source:
@@ -78,7 +78,7 @@ def open_source(
         Images in a batch, of all processes together.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
-        :func:`qpibench.physics.activation.activation_map`.
+        :func:`qpibench.physics.activation.activation_map`. The field ``activation_map`` needs it.
     images_per_kernel
         Use at most so many images of each kernel; all if None. In a stream, where every image has a kernel of its own,
         it only shortens the epoch.
@@ -92,8 +92,7 @@ def open_source(
     InvalidDataError
         If the file is not a release.
     """
-    if map_mode not in MAP_MODES:
-        raise UsageError(f"There is no activation map mode {map_mode!r}; choose one of {', '.join(MAP_MODES)}.")
+    check_map_mode(map_mode, fields)
     if batch_size < 1:
         raise UsageError(f"batch_size must be 1 or more, found {batch_size}.")
     per_kernel = 1 if unit == "kernel" else images_per_kernel

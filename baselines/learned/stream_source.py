@@ -35,7 +35,7 @@ class StreamSource:
         seed: int,
         fields: tuple[str, ...],
         batch_size: int,
-        map_mode: str,
+        map_mode: str | None,
         images_per_kernel: int | None,
     ) -> None:
         if seed >= SEED_LIMIT:

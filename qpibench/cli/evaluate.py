@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qpibench.cli.answer import Answer
-from qpibench.cli.models import model_answer, result_fields, result_text, run_model, score_to_files
+from qpibench.cli.models import ModelOptions, model_answer, result_fields, result_text, run_model, score_to_files
 from qpibench.cli.options import (
     FILE,
     keep_apart,
@@ -30,7 +30,7 @@ from qpibench.cli.options import (
 @click.option("--predictions", type=FILE, callback=writable, metavar="FILE", help="Also keep what the model answered.")
 @model_options
 def command(
-    *, model: str, release_path: Path, output: Path, report: Path | None, predictions: Path | None, **request: Any
+    *, model: str, release_path: Path, output: Path, report: Path | None, predictions: Path | None, **options: Any
 ) -> Answer:
     """Let MODEL predict the kernels of a release's test images, and score it: predict and score in one.
 
@@ -39,8 +39,8 @@ def command(
     belongs in a container.
 
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
-      qpibench evaluate tikhonov --release paper.h5 --limit 500 -o tikhonov.json
-      qpibench evaluate runs/two_step --release paper.h5 --view raster -o two_step.json
+      qpibench evaluate tikhonov --release paper.h5 --map paper --limit 500 -o tikhonov.json
+      qpibench evaluate runs/two_step --release paper.h5 --view raster --map paper -o two_step.json
     """
     from qpibench.evaluation.entries import find_entry
     from qpibench.release import open_release
@@ -48,6 +48,6 @@ def command(
     keep_apart([output, report, predictions], [release_path, *find_entry(model).files])
     with tempfile.TemporaryDirectory(prefix="qpibench-") as folder, open_release(release_path) as release:
         answers = predictions or Path(folder) / "predictions.h5"
-        outcome = run_model(model, release, answers, request)
+        outcome = run_model(model, release, answers, ModelOptions(**options))
         result = score_to_files(answers, release, output, report)
     return model_answer(outcome, text=result_text(result, output, report), fields=result_fields(result, output, report))

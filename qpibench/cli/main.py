@@ -56,7 +56,7 @@ class Program(LazyGroup):
 HELP = """Generate quasiparticle-interference images, and benchmark how well models extract their kernels.
 
   qpibench generate mini -o mini.h5
-  qpibench evaluate tikhonov --release mini.h5 -o result.json
+  qpibench evaluate tikhonov --release mini.h5 --map exact -o result.json
 
 Exit codes: 0 done, 1 failure, 2 usage, 3 invalid data or hash mismatch, 4 device or package not available, 5 a
 benchmark fell.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,47 @@ from qpibench.cli.answer import Answer, settings
 from qpibench.cli.progress import progress
 
 if TYPE_CHECKING:
-    from qpibench.evaluation.predict import PredictOutcome
+    from qpibench.evaluation.predict import Execution, PredictOutcome, Request
     from qpibench.evaluation.result import Result
     from qpibench.release import Release
 
 
-def run_model(model: str, release: Release, path: Path, request: Mapping[str, Any]) -> PredictOutcome:
-    """Write the predictions of a model; ``request`` has the values of the model options."""
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Values of :data:`qpibench.cli.options.model_options`."""
+
+    tasks: tuple[str, ...]
+    view: str
+    map_mode: str | None
+    limit: int | None
+    batch_size: int
+    time_limit_s: float
+    fit_time_limit_s: float
+    memory_limit_gib: float
+    seed: int
+
+    def request(self) -> Request:
+        """What the model is asked."""
+        from qpibench.evaluation.predict import Request
+
+        return Request(tasks=self.tasks, view=self.view, map_mode=self.map_mode, limit=self.limit)
+
+    def execution(self) -> Execution:
+        """How it is run."""
+        from qpibench.evaluation.isolation.isolated import Limits
+        from qpibench.evaluation.predict import Execution
+
+        limits = Limits(batch_s=self.time_limit_s, fit_s=self.fit_time_limit_s, memory_gib=self.memory_limit_gib)
+        return Execution(batch_size=self.batch_size, seed=self.seed, limits=limits)
+
+
+def run_model(model: str, release: Release, path: Path, options: ModelOptions) -> PredictOutcome:
+    """Write the predictions of a model."""
     from qpibench.evaluation.predict import predict
 
+    request, execution = options.request(), options.execution()
     with progress("Predicting") as report:
-        return predict(model, release, path, **request, traceback=settings().traceback, progress=report)
+        return predict(model, release, path, request, execution, traceback=settings().traceback, progress=report)
 
 
 def score_to_files(

@@ -121,7 +121,10 @@ model_options = _together(
         help="What is shown: image, raster, positions.",
     ),
     click.option(
-        "--map", "map_mode", default="paper", show_default=True, metavar="MODE", help="Activation map: paper or exact."
+        "--map",
+        "map_mode",
+        metavar="MODE",
+        help="Activation map: paper or exact; view raster needs it, view positions shows no map without it.",
     ),
     limit_option,
     click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Images per call."),

@@ -34,7 +34,8 @@ def standings_table(track: Track, standings: Sequence[Standing]) -> str:
     from qpibench.pages.notation import interval
 
     images = f"{track.n_images:,} of {track.n_available:,} images"
-    head = f"{track.release_name}, {track.task}, view {track.view}, {track.map_mode} maps, {images}"
+    maps = "no maps" if track.map_mode is None else f"{track.map_mode} maps"
+    head = f"{track.release_name}, {track.task}, view {track.view}, {maps}, {images}"
     rows = [["rank", "entry", "relative L2, capped", "MAE", ""]]
     for standing in standings:
         metrics = standing.task.metrics

@@ -142,7 +142,7 @@ class _SyntheticImages:
             n_scatterers=all_of.n_scatterers[chosen],
             position_nm=all_of.position_nm[chosen],
         )
-        return view_batch(part, _GRID, view=self._view)
+        return view_batch(part, _GRID, view=self._view, map_mode=None if self._view == "image" else "paper")
 
 
 def _parameters(fold: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 TEMPLATE = '''"""A model for qpibench: from observations to the kernel of their scatterers.
 
     qpibench check {name}
-    qpibench evaluate {name} --release RELEASE.h5 -o RESULT.json
+    qpibench evaluate {name} --release RELEASE.h5 --map exact -o RESULT.json
 
 This one divides in Fourier space (a Wiener filter). Replace it by something better.
 """
@@ -30,7 +30,7 @@ def predict(batch):
     """Estimate the kernel of every observation.
 
     batch.image           (n, y, x) float32, the observations
-    batch.activation_map  (n, y, x) float32, where the scatterers are; None in the view "image"
+    batch.activation_map  (n, y, x) float32, where the scatterers are; None unless --map is given
     batch.position_nm     (n, scatterer, 2) float64, x and y in nm, padded with NaN; None but in the view "positions"
     batch.grid            pixels and size of the observations: ny, nx, size_y_nm, size_x_nm, y_nm, x_nm
     batch.kernel_grid     the same for the kernel that is wanted

@@ -112,7 +112,7 @@ def _record(limit: int | None, seconds: float) -> Record:
             trained_on=("the release's training role",),
         ),
         view="oracle",
-        map_mode="paper",
+        map_mode=None,
         limit=limit,
         seed=0,
         batch_size=_BLOCK,

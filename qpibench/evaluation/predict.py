@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, Traini
 from qpibench.evaluation.predictions import DATASETS, FailureRecord, PredictionsWriter, Record
 from qpibench.evaluation.result import ModelRecord, Run
 from qpibench.evaluation.trained import training_record
-from qpibench.physics.activation import MAP_MODES
-from qpibench.tasks import VIEWS, Batch, allows, asking_order, view_batch
+from qpibench.tasks import Batch, allows, asking_order, view_batch
+from qpibench.tasks.views import ASK_MAP_MODE, check_view
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -57,20 +57,79 @@ class PredictOutcome:
         return 0 if self.record.failure is None else 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a model is asked, and what it is shown.
+
+    Attributes
+    ----------
+    tasks
+        Names of tasks; all that the release has if None.
+    view, map_mode
+        What the model may see; see :func:`~qpibench.tasks.view_batch`. What a model declares to need is the least
+        that it can work with; it is shown all that the view grants.
+    limit
+        Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if None.
+
+    Raises
+    ------
+    UsageError
+        If there is no such view or map mode, or the view shows a map and there is no mode.
+    """
+
+    tasks: Sequence[str] | None = None
+    view: str = "positions"
+    map_mode: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        check_view(self.view, self.map_mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a model is run.
+
+    Attributes
+    ----------
+    batch_size
+        Images per call of predict.
+    seed
+        Seed of the random number generators in the model's process.
+    limits
+        What the model may take.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range.
+    """
+
+    batch_size: int = 32
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        numbers = {
+            "batch size": self.batch_size,
+            "time limit": self.limits.batch_s,
+            "time limit of fit": self.limits.fit_s,
+            "memory limit": self.limits.memory_gib,
+        }
+        for name, number in numbers.items():
+            if not number > 0:
+                raise UsageError(f"The {name} must be larger than 0, found {number}.")
+        if self.seed < 0:
+            raise UsageError(f"The seed must not be negative, found {self.seed}.")
+
+
 def predict(
     model: str,
     release: Release,
     path: str | Path,
+    request: Request = Request(),
+    execution: Execution = Execution(),
     *,
-    tasks: Sequence[str] | None = None,
-    view: str = "positions",
-    map_mode: str = "paper",
-    limit: int | None = None,
-    batch_size: int = 32,
-    time_limit_s: float = 60,
-    memory_limit_gib: float = 4,
-    fit_time_limit_s: float = 3600,
-    seed: int = 0,
     progress: Progress | None = None,
     traceback: bool = False,
 ) -> PredictOutcome:
@@ -91,21 +150,10 @@ def predict(
         The release.
     path
         Where to write; the file appears when it is complete.
-    tasks
-        Names of tasks; all that the release has if not given.
-    view, map_mode
-        What the model may see; see :func:`~qpibench.tasks.view_batch`. What a model declares to need is the least
-        that it can work with; it is shown all that the view grants.
-    limit
-        Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if not given.
-    batch_size
-        Images per call of predict.
-    time_limit_s, fit_time_limit_s
-        Wall-clock limits in s, of one batch and of fit.
-    memory_limit_gib
-        Limit in GiB of the model's memory above what it had after import.
-    seed
-        Seed of the random number generators in the model's process.
+    request
+        Which images are asked, and what the model is shown of them.
+    execution
+        How the model is run.
     progress
         Called after every batch.
     traceback
@@ -114,25 +162,24 @@ def predict(
     Raises
     ------
     UsageError
-        If there is no such model, task or view, the release has no test role, or no training role for a model with
-        ``fit``, the model needs more than the view allows, a number is out of range, or the file cannot be put there.
+        If there is no such model or task, the release has no test role, or no training role for a model with ``fit``,
+        the model needs more than it is shown, or the file cannot be put there.
     InvalidDataError
         If the model cannot be imported or has no predict.
     UnavailableError
         If it needs a package of ``qpibench[training]`` that is not installed.
     """
     entry = find_entry(model)
-    limits = Limits(batch_s=time_limit_s, fit_s=fit_time_limit_s, memory_gib=memory_limit_gib)
-    _check_request(view=view, map_mode=map_mode, batch_size=batch_size, limits=limits, seed=seed)
     started = time.monotonic()
     _check_tasks(release)
-    index = {task: asking_order(release, task, limit) for task in dict.fromkeys(tasks or release.tasks)}
-    isolated = IsolatedModel(entry, limits=limits, hidden=_paths(release), seed=seed)
+    tasks = dict.fromkeys(request.tasks or release.tasks)
+    index = {task: asking_order(release, task, request.limit) for task in tasks}
+    isolated = IsolatedModel(entry, limits=execution.limits, hidden=_paths(release), seed=execution.seed)
     with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer:
-        run = _Predicting(release, index, view=view, map_mode=map_mode, batch_size=batch_size, progress=progress)
+        run = _Predicting(release, index, request, batch_size=execution.batch_size, progress=progress)
         try:
             with isolated:
-                _check_view(entry, isolated.declaration.needs, view)
+                _check_needs(entry, isolated.declaration.needs, request)
                 if isolated.declaration.has_fit:
                     _check_training(entry, release)
                 run.answer_all(isolated, writer)
@@ -144,11 +191,11 @@ def predict(
             run.failed(failure)
         record = Record(
             model=_model_record(entry, isolated),
-            view=view,
-            map_mode=map_mode,
-            limit=limit,
-            seed=seed,
-            batch_size=batch_size,
+            view=request.view,
+            map_mode=request.map_mode,
+            limit=request.limit,
+            seed=execution.seed,
+            batch_size=execution.batch_size,
             failure=run.failure,
             non_finite=run.non_finite,
             fit_seconds=run.fit_seconds,
@@ -160,7 +207,7 @@ def predict(
             ),
         )
         writer.finish(record)
-    warnings = (*_warnings(record), *_training_warnings(entry, view=view, map_mode=map_mode), *run.warnings)
+    warnings = (*_warnings(record), *_training_warnings(entry, request), *run.warnings)
     return PredictOutcome(path=Path(path), record=record, warnings=warnings)
 
 
@@ -170,29 +217,15 @@ def _paths(release: Release) -> tuple[Path, ...]:
     return (Path(release.path), *(shard.path for shard in shards))
 
 
-def _check_request(*, view: str, map_mode: str, batch_size: int, limits: Limits, seed: int) -> None:
-    if view not in VIEWS:
-        raise UsageError(f"There is no view '{view}'; choose one of {', '.join(VIEWS)}.")
-    if map_mode not in MAP_MODES:
-        raise UsageError(f"There is no activation map mode '{map_mode}'; choose one of {', '.join(MAP_MODES)}.")
-    numbers = {
-        "batch size": batch_size,
-        "time limit": limits.batch_s,
-        "time limit of fit": limits.fit_s,
-        "memory limit": limits.memory_gib,
-    }
-    for name, number in numbers.items():
-        if not number > 0:
-            raise UsageError(f"The {name} must be larger than 0, found {number}.")
-    if seed < 0:
-        raise UsageError(f"The seed must not be negative, found {seed}.")
-
-
-def _check_view(entry: Entry, needs: str | None, view: str) -> None:
-    if needs is not None and not allows(view, needs):
+def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:
+    if needs is None:
+        return
+    if not allows(request.view, needs):
         raise UsageError(
-            f"Entry '{entry.name}' needs the view '{needs}', but is granted '{view}' only; use --view {needs}."
+            f"Entry '{entry.name}' needs the view '{needs}', but is granted '{request.view}' only; use --view {needs}."
         )
+    if needs == "raster" and request.map_mode is None:
+        raise UsageError(f"Entry '{entry.name}' needs an activation map; {ASK_MAP_MODE}.")
 
 
 def _check_tasks(release: Release) -> None:
@@ -224,14 +257,13 @@ class _Predicting:
         self,
         release: Release,
         index: dict[str, NDArray[np.int32]],
+        request: Request,
         *,
-        view: str,
-        map_mode: str,
         batch_size: int,
         progress: Progress | None,
     ) -> None:
         self._release, self._index, self._progress = release, index, progress
-        self._view, self._map_mode, self._batch_size = view, map_mode, batch_size
+        self._request, self._batch_size = request, batch_size
         self._task: str | None = None
         self._row: int | None = None
         self.stage = "import"
@@ -330,8 +362,8 @@ class _Predicting:
         writer.write_kernel_latents(np.concatenate(latents))
 
     def _view_of(self, rows: NDArray[np.integer]) -> Batch:
-        release = self._release
-        return view_batch(release.observations(rows), release.grid, view=self._view, map_mode=self._map_mode)
+        release, request = self._release, self._request
+        return view_batch(release.observations(rows), release.grid, view=request.view, map_mode=request.map_mode)
 
 
 def _stored(answer: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -377,13 +409,13 @@ def _warnings(record: Record) -> tuple[str, ...]:
     )
 
 
-def _training_warnings(entry: Entry, *, view: str, map_mode: str) -> Iterator[str]:
+def _training_warnings(entry: Entry, request: Request) -> Iterator[str]:
     if entry.run is None:
         return
-    trained_map = entry.run.map_mode
+    trained_map, shown_map = entry.run.map_mode, request.map_mode
     # From positions a trained model makes maps of its own.
-    if view == "raster" and trained_map not in (None, map_mode):
-        yield f"The model was trained with {trained_map} maps, but is shown {map_mode} ones; use --map {trained_map}."
+    if request.view == "raster" and trained_map not in (None, shown_map):
+        yield f"The model was trained with {trained_map} maps, but is shown {shown_map} ones; use --map {trained_map}."
     # A shipped entry goes with the version and the commit that the run folder names.
     if entry.run.entry_file is not None and entry.run.entry_sha256 != entry.sha256:
         yield f"'{entry.path}' has changed since its weights were trained; train again if that concerns the model."

@@ -70,7 +70,7 @@ class Record(_Closed):
 
     model: ModelRecord
     view: str = Field(description="What the entry was shown: image, raster or positions.")
-    map_mode: str = Field(description="How activation maps were rasterised: paper or exact.")
+    map_mode: str | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
     limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
     seed: int = Field(description="Seed given to the model's random number generators.")
     batch_size: int = Field(description="Images per call of predict.")

@@ -203,7 +203,7 @@ def _case(
     panels = _panels(
         release.grid,
         observation=shown.image[0],
-        activation=activation_map(release.grid, shown.position_nm, mode=result.map_mode)[0],
+        activation=activation_map(release.grid, shown.position_nm, mode=result.map_mode or "exact")[0],
         truth=truth[0],
         prediction=prediction[0],
         ring_q=2 * B if np.isfinite(B) else None,

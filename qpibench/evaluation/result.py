@@ -209,7 +209,7 @@ class Result(_Closed):
     release: ReleaseRecord = Field(description="The data.")
     model: ModelRecord = Field(description="The entry.")
     view: Text = Field(description="What the entry was shown: image, raster or positions.")
-    map_mode: Text = Field(description="How activation maps were rasterised: paper or exact.")
+    map_mode: Text | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
     predictions_sha256: Sha256 = Field(description="SHA-256 of the predictions file.")
     intervals: IntervalSettings = Field(description="How low and high were made.")
     tasks: dict[Text, TaskResult] = Field(description="The scores by task.", min_length=1)

@@ -61,7 +61,7 @@ _BLOCK = 64  # images at once: in float64 they fit into the processor's cache
 _NO_RECORD = Record(
     model=ModelRecord(name="unnamed", file_sha256=None, weights={}, knows=(), needs=(), trained_on=()),
     view="unknown",
-    map_mode="paper",
+    map_mode=None,
     limit=None,
     seed=0,
     batch_size=1,

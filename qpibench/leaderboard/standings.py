@@ -32,14 +32,14 @@ class Track:
     content_sha256: str
     task: str
     view: str
-    map_mode: str
+    map_mode: str | None
     n_available: int
     n_images: int
 
     @property
     def order(self) -> tuple[object, ...]:
         """Key that puts tracks in alphabetical order, and larger subsets first."""
-        return self.release_name, self.content_sha256, self.task, self.view, self.map_mode, -self.n_images
+        return self.release_name, self.content_sha256, self.task, self.view, self.map_mode or "", -self.n_images
 
     @property
     def images(self) -> tuple[object, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,20 @@ from qpibench.grid import Grid
 
 MAP_MODES = ("paper", "exact")
 """How a scatterer is rasterised; see :func:`activation_map`."""
+
+
+def check_map_mode(map_mode: str | None, fields: Sequence[str]) -> None:
+    """Check the map mode of samples that have these fields.
+
+    Raises
+    ------
+    UsageError
+        If the mode is unknown, or the fields have an activation map and there is no mode.
+    """
+    if map_mode is None and "activation_map" in fields:
+        raise UsageError(f"The field 'activation_map' needs map_mode, {' or '.join(map(repr, MAP_MODES))}.")
+    if map_mode is not None and map_mode not in MAP_MODES:
+        raise UsageError(f"There is no activation map mode {map_mode!r}; choose one of {', '.join(MAP_MODES)}.")
 
 
 def activation_map(grid: Grid, position_nm: NDArray[np.float64], *, mode: str) -> NDArray[np.float32]:
@@ -38,8 +54,7 @@ def activation_map(grid: Grid, position_nm: NDArray[np.float64], *, mode: str) -
     UsageError
         If the mode is unknown.
     """
-    if mode not in MAP_MODES:
-        raise UsageError(f"There is no activation map mode {mode!r}; choose one of {', '.join(MAP_MODES)}.")
+    check_map_mode(mode, ())
     x, y = position_nm[..., 0], position_nm[..., 1]
     inside = (np.abs(x) <= grid.size_x_nm / 2) & (np.abs(y) <= grid.size_y_nm / 2)
     observation = np.nonzero(inside)[0]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from qpibench.errors import UsageError
-from qpibench.physics.activation import activation_map
+from qpibench.physics.activation import activation_map, check_map_mode
 from qpibench.release.reader import open_release
 
 FIELDS = (
@@ -54,19 +54,20 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
           and the observation's.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
-        :func:`qpibench.physics.activation.activation_map`.
+        :func:`qpibench.physics.activation.activation_map`. The field ``activation_map`` needs it.
 
     Raises
     ------
     UsageError
-        If there is no such file, task, role or field.
+        If there is no such file, task, role, field or mode, or a map is asked for without its mode.
     InvalidDataError
         If the file is not a release.
 
     Examples
     --------
     >>> from torch.utils.data import DataLoader  # doctest: +SKIP
-    >>> dataset = ReleaseDataset("paper.h5", task="id", role="train", fields=("image", "activation_map", "kernel"))
+    >>> fields = ("image", "activation_map", "kernel")
+    >>> dataset = ReleaseDataset("paper.h5", task="id", role="train", fields=fields, map_mode="paper")
     >>> for batch in DataLoader(dataset, batch_size=256, shuffle=True, num_workers=2):
     ...     batch["image"]  # (256, y, x)
     """
@@ -78,11 +79,12 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
         task: str,
         role: str,
         fields: Sequence[str] = ("image", "kernel"),
-        map_mode: str = "exact",
+        map_mode: str | None = None,
     ) -> None:
         unknown = [field for field in fields if field not in FIELDS]
         if unknown:
             raise UsageError(f"A sample has no field '{unknown[0]}'; choose among {', '.join(FIELDS)}.")
+        check_map_mode(map_mode, fields)
         self.release = open_release(path)
         self.rows = self.release.split(task, role)
         self.fields = tuple(fields)
@@ -115,7 +117,7 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
             case "kernel":
                 return release.kernels.image[release.observation_kernel[index]]
             case "activation_map":
-                return activation_map(release.grid, release.take("position_nm", index), mode=self.map_mode)
+                return activation_map(release.grid, release.take("position_nm", index), mode=self.map_mode or "")
             case "n_scatterers":
                 return release.take("n_scatterers", index).astype(np.int64)
             case "snr_db" | "noise_sigma" if f"observations/{field}" not in release.arrays:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numba
 
 from qpibench.errors import UsageError
-from qpibench.physics.activation import MAP_MODES
+from qpibench.physics.activation import check_map_mode
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.synthesis.backends import get_backend
 from qpibench.synthesis.contract import Backend
@@ -70,13 +70,14 @@ class FreshBatches:
     spec: ReleaseSpec
     batch_size: int
     fields: tuple[str, ...]
-    map_mode: str
+    map_mode: str | None
     backend: Backend
 
     def __call__(self, step: int) -> Mapping[str, Any]:
         """The arrays of a step, in the memory of the backend's device; see :data:`FIELDS`; raises as :meth:`check`."""
         start = self.check(step) * self.batch_size
-        return self.backend.fresh(self.spec, start, start + self.batch_size, fields=self.fields, map_mode=self.map_mode)
+        mode = self.map_mode or ""  # without a mode there is no map
+        return self.backend.fresh(self.spec, start, start + self.batch_size, fields=self.fields, map_mode=mode)
 
     def check(self, step: int) -> int:
         """A step's number as an integer.
@@ -94,8 +95,8 @@ def fresh_batches(
     *,
     device: str = "cpu",
     batch_size: int = 256,
-    fields: Sequence[str] = FIELDS,
-    map_mode: str = "exact",
+    fields: Sequence[str] | None = None,
+    map_mode: str | None = None,
     images_per_kernel: int = 1,
 ) -> FreshBatches:
     """Describe a stream; for the parameters see :func:`qpibench.synthesis.torch_stream.stream`.
@@ -103,7 +104,8 @@ def fresh_batches(
     Raises
     ------
     UsageError
-        If there is no such spec, device, field or mode, or a number is out of range.
+        If there is no such spec, device, field or mode, a map is asked for without its mode, or a number is out of
+        range.
     UnavailableError
         If the device is ``"cuda"`` and cannot be had.
     """
@@ -111,14 +113,15 @@ def fresh_batches(
         spec = load_spec(spec)
     if not isinstance(spec, ReleaseSpec):
         raise UsageError(f"A stream needs the name or the file of a spec or a ReleaseSpec, not {type(spec).__name__}.")
+    if fields is None:
+        fields = [field for field in FIELDS if field != "activation_map" or map_mode is not None]
     if isinstance(fields, str) or not isinstance(fields, Sequence):
         raise UsageError(f"fields must be a list of names, such as ['image', 'kernel'], found {fields!r}.")
     unknown = [field for field in fields if field not in FIELDS]
     if unknown or not fields:
         wrong = f"A batch has no field '{unknown[0]}'" if unknown else "A batch needs at least one field"
         raise UsageError(f"{wrong}; choose among {', '.join(FIELDS)}.")
-    if map_mode not in MAP_MODES:
-        raise UsageError(f"There is no activation map mode {map_mode!r}; choose one of {', '.join(MAP_MODES)}.")
+    check_map_mode(map_mode, fields)
     per_kernel = whole_number("images_per_kernel", images_per_kernel, 1, 2**31 - 1)
     return FreshBatches(
         # The limits of a release's file do not bind a stream, so this copy is not validated again.

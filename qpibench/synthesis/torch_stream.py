@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from qpibench.errors import UnavailableError, UsageError
 from qpibench.specs import ReleaseSpec
-from qpibench.synthesis.stream import FIELDS, FreshBatches, ahead, fresh_batches, processors, whole_number
+from qpibench.synthesis.stream import FreshBatches, ahead, fresh_batches, processors, whole_number
 
 try:
     import torch
@@ -28,8 +28,8 @@ def stream(
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     start: int = 0,
-    fields: Sequence[str] = FIELDS,
-    map_mode: str = "exact",
+    fields: Sequence[str] | None = None,
+    map_mode: str | None = None,
     images_per_kernel: int = 1,
     threads: int | None = None,
 ) -> Stream:
@@ -53,9 +53,10 @@ def stream(
         The step to begin with; a run that was stopped after k batches goes on with ``start=k``.
     fields
         What a batch contains, a choice of :data:`qpibench.synthesis.stream.FIELDS`; what is left out is not computed.
+        All of them if None, the activation map only with a ``map_mode``.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
-        :func:`qpibench.physics.activation.activation_map`.
+        :func:`qpibench.physics.activation.activation_map`. The field ``activation_map`` needs it.
     images_per_kernel
         How many images in a row show the same kernel.
     threads
@@ -70,7 +71,8 @@ def stream(
     Raises
     ------
     UsageError
-        If there is no such spec, device, field or mode, or a number is out of range.
+        If there is no such spec, device, field or mode, a map is asked for without its mode, or a number is out of
+        range.
     UnavailableError
         If the device is ``"cuda"`` and cannot be had.
 

@@ -22,7 +22,8 @@ class Batch:
     image
         (n, y, x) float32: the observations, in native units.
     activation_map
-        (n, y, x) float32, or None in the view ``image``: where the scatterers are, as a raster.
+        (n, y, x) float32: where the scatterers are, as a raster; None in the view ``image``, and in the view
+        ``positions`` if no map was asked for.
     position_nm
         (n, scatterer, 2) float64 padded with NaN, or None except in the view ``positions``: x and y in nm.
     grid

@@ -46,7 +46,9 @@ def test_an_entry_learns_and_is_evaluated_from_its_run_folder(entry, recipe, sta
     with safe_open(run_dir / "weights.safetensors", "np") as weights:
         assert {weights.get_slice(name).get_dtype() for name in weights.offset_keys()} == {"F16"}
 
-    qpibench("evaluate", run_dir, "--release", release, "--view", "raster", "--limit", 3, "-o", result_path)
+    qpibench(
+        "evaluate", run_dir, "--release", release, "--view", "raster", "--map", "paper", "--limit", 3, "-o", result_path
+    )
     result = Result.model_validate_json(result_path.read_text())
     assert result.model.training.recipe == recipe
     assert result.model.training.fraction < 1

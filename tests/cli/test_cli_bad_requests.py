@@ -122,6 +122,8 @@ def test_a_spec_file_that_is_not_text(qpibench, tmp_path, unchanged):
         ("predict zeros --release {mini} -o {out} --task odd", ["no task 'odd'", "id, ood"]),
         ("predict zeros --release {mini} -o {out} --view all", ["no view 'all'", "image, raster, positions"]),
         ("predict zeros --release {mini} -o {out} --map round", ["'round'"]),
+        ("predict zeros --release {mini} -o {out} --view raster", ["'raster' shows an activation map", "--map"]),
+        ("evaluate tikhonov --release {mini} -o {out}", ["tikhonov", "needs an activation map", "--map"]),
         ("predict zeros --release {mini} -o {out} --limit 0", ["limit", "at least 1"]),
         ("predict zeros --release {mini} -o {out} --limit -5", ["limit", "at least 1"]),
         ("predict zeros --release {mini} -o {out} --batch-size 0", ["batch size"]),

@@ -107,7 +107,7 @@ def test_a_run_folder_can_be_checked(qpibench, trained):
 
 
 def test_a_model_that_is_shown_other_maps_than_it_learned_from_is_warned_of(qpibench, trained, mini, tmp_path):
-    request = ["--release", mini, "--limit", 1, "--view", "raster", "-o", tmp_path / "predictions.h5"]
+    request = ["--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5"]
     sentence = "The model was trained with exact maps, but is shown paper ones; use --map exact."
     # Shown positions, a model makes its own maps; shown the image, it has none.
     for view in ("positions", "image"):
@@ -117,11 +117,11 @@ def test_a_model_that_is_shown_other_maps_than_it_learned_from_is_warned_of(qpib
     source = (trained / "toy.py").read_text().replace('needs = "image"', 'needs = "raster"')
     (raster / "toy.py").write_text(source)
     shutil.copytree(trained / "run", raster / "run")
-    outcome = qpibench("predict", raster / "run", *request)
+    outcome = qpibench("predict", raster / "run", *request, "--view", "raster", "--map", "paper")
     assert outcome.exit_code == 0
     assert f"Warning: {sentence}" in outcome.stderr
     assert "toy.py' has changed since its weights were trained" in outcome.stderr
-    assert sentence not in qpibench("predict", raster / "run", *request, "--map", "exact").stderr
+    assert sentence not in qpibench("predict", raster / "run", *request, "--view", "raster", "--map", "exact").stderr
 
 
 def test_an_entry_with_kept_weights_is_run_with_them(qpibench, copied, mini, tmp_path):

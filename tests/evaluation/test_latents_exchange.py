@@ -8,7 +8,7 @@ import pytest
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.check import check
-from qpibench.evaluation.predict import predict
+from qpibench.evaluation.predict import Execution, Request, predict
 from qpibench.evaluation.predictions import open_predictions
 
 
@@ -51,7 +51,7 @@ def test_latents_of_images_and_kernels_are_kept(memory_release, path, write_mode
 
 def test_kernels_are_encoded_as_many_at_a_time_as_images_are_asked(memory_release, path, write_model):
     source = MODEL.replace("self.kernels_seen = True", "assert len(kernels) <= 4").replace("[:, :3]", "[:, :2]")
-    predict(write_model(source), memory_release, path, batch_size=4)
+    predict(write_model(source), memory_release, path, execution=Execution(batch_size=4))
     with open_predictions(path, memory_release) as predictions:
         kernels = memory_release.kernels.image
         np.testing.assert_array_equal(predictions.kernel_latent(), kernels.reshape(len(kernels), -1)[:, :2])
@@ -120,7 +120,11 @@ def test_a_latent_that_is_none_ends_the_model_like_any_wrong_answer(
     memory_release, path, write_model, latent, sentence
 ):
     outcome = predict(
-        write_model(MODEL.replace("rows[:, :3]", latent)), memory_release, path, tasks=["ood", "id"], batch_size=32
+        write_model(MODEL.replace("rows[:, :3]", latent)),
+        memory_release,
+        path,
+        Request(tasks=["ood", "id"]),
+        Execution(batch_size=32),
     )
     assert outcome.exit_code == 1
     assert outcome.record.failure.kind == "answer"
@@ -149,7 +153,7 @@ def test_check_tells_a_latent_that_depends_on_its_batch_mates(write_model):
 def test_latents_that_do_not_fit_the_release_or_each_other_are_refused(
     memory_release, path, write_model, name, value, sentence
 ):
-    predict(write_model(MODEL), memory_release, path, tasks=["id"])
+    predict(write_model(MODEL), memory_release, path, Request(tasks=["id"]))
     with h5py.File(path, "r+") as file:
         del file[name.split("/")[0] + "/latent"]
         file[name] = value

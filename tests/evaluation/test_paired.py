@@ -6,7 +6,7 @@ import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.paired import PAIRED_SETTINGS, compare, compare_errors
-from qpibench.evaluation.predict import predict
+from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.score import score
 
 
@@ -135,7 +135,7 @@ def test_files_without_a_common_task_are_refused(write, release):
 
 def test_files_of_different_images_are_refused(release, tmp_path):
     for limit in (10, 20):
-        predict("zeros", release, tmp_path / f"{limit}.h5", limit=limit, tasks=["ood"])
+        predict("zeros", release, tmp_path / f"{limit}.h5", Request(limit=limit, tasks=["ood"]))
     with pytest.raises(InvalidDataError, match="different images of task 'ood', 10 and 20 with 10 in common"):
         compare([tmp_path / "10.h5"], [tmp_path / "20.h5"], release)
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from qpibench.evaluation.predict import predict
+from qpibench.evaluation.predict import Execution, Request, predict
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.release import open_release, write_release
 from qpibench.specs import load_spec
@@ -37,13 +37,26 @@ def out(tmp_path):
     return tmp_path / "predictions.h5"
 
 
-@pytest.mark.parametrize("view", ["image", "raster", "positions"])
-@pytest.mark.parametrize("map_mode", ["paper", "exact"])
+@pytest.mark.parametrize(
+    ("view", "map_mode"),
+    [
+        ("image", None),
+        ("raster", "paper"),
+        ("raster", "exact"),
+        ("positions", None),
+        ("positions", "paper"),
+        ("positions", "exact"),
+    ],
+)
 def test_a_model_sees_what_the_view_allows_and_every_test_image_is_answered(
     memory_release, write_model, out, view, map_mode
 ):
     outcome = predict(
-        write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, view=view, map_mode=map_mode, batch_size=7
+        write_model(RETURN_WHAT_WAS_SEEN),
+        memory_release,
+        out,
+        Request(view=view, map_mode=map_mode),
+        Execution(batch_size=7),
     )
 
     assert outcome.exit_code == 0
@@ -58,7 +71,7 @@ def test_a_model_sees_what_the_view_allows_and_every_test_image_is_answered(
                 memory_release.observations(index), memory_release.grid, view="positions", map_mode=map_mode
             )
             expected = seen.image.copy()
-            expected[:, 0, 0] = -1 if view == "image" else seen.activation_map.sum((1, 2))
+            expected[:, 0, 0] = -1 if map_mode is None else seen.activation_map.sum((1, 2))
             expected[:, 0, 1] = np.nansum(seen.position_nm, (1, 2)) if view == "positions" else -1
             expected[:, 0, 2:4] = 5, 12
             np.testing.assert_array_equal(predictions.kernel(task), expected)
@@ -76,13 +89,13 @@ def test_a_model_that_could_do_with_less_is_shown_all_that_the_view_grants(memor
                 assert batch.activation_map is not None and batch.position_nm is not None
                 return batch.image
     """
-    outcome = predict(write_model(source), memory_release, out, view="positions")
+    outcome = predict(write_model(source), memory_release, out, Request(view="positions", map_mode="exact"))
     assert outcome.record.failure is None
     assert (outcome.record.view, outcome.record.model.needs) == ("positions", ("raster",))
 
 
 def test_a_limit_answers_the_declared_subset(memory_release, write_model, out):
-    predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, limit=5)
+    predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, Request(limit=5))
     with open_predictions(out, memory_release) as predictions:
         assert predictions.record.limit == 5
         for task in ("id", "ood"):
@@ -90,7 +103,7 @@ def test_a_limit_answers_the_declared_subset(memory_release, write_model, out):
 
 
 def test_only_the_tasks_that_are_asked_for_are_answered(memory_release, out):
-    predict("zeros", memory_release, out, tasks=["ood"])
+    predict("zeros", memory_release, out, Request(tasks=["ood"]))
     with open_predictions(out, memory_release) as predictions:
         assert predictions.tasks == ("ood",)
 
@@ -99,7 +112,7 @@ def test_the_batch_size_does_not_change_the_file(memory_release, write_model, tm
     kernels = []
     for batch_size in (1, 5, 100):
         path = tmp_path / f"{batch_size}.h5"
-        predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, path, batch_size=batch_size)
+        predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, path, execution=Execution(batch_size=batch_size))
         with open_predictions(path, memory_release) as predictions:
             kernels.append(predictions.kernel("id"))
     np.testing.assert_array_equal(kernels[0], kernels[1])
@@ -113,7 +126,7 @@ def test_a_batch_does_not_tell_which_images_show_the_same_kernel(memory_release,
         def predict(batch):
             return np.broadcast_to(np.median(batch.image, axis=0), batch.image.shape)
     """
-    outcome = predict(write_model(source), memory_release, out, tasks=["ood"], batch_size=10)
+    outcome = predict(write_model(source), memory_release, out, Request(tasks=["ood"]), Execution(batch_size=10))
     with open_predictions(out, memory_release) as predictions:
         kernel = memory_release.observation_kernel[predictions.index("ood")]
         assert len(np.unique(predictions.kernel("ood"), axis=0)) == 2
@@ -127,7 +140,10 @@ def test_a_batch_does_not_tell_which_images_show_the_same_kernel(memory_release,
 
 
 def test_a_model_that_answers_each_image_for_itself_is_not_warned_of(memory_release, write_model, out):
-    assert predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, batch_size=5).warnings == ()
+    assert (
+        predict(write_model(RETURN_WHAT_WAS_SEEN), memory_release, out, execution=Execution(batch_size=5)).warnings
+        == ()
+    )
 
 
 def test_a_model_that_fails_at_one_image_alone_keeps_its_answers(memory_release, write_model, out):
@@ -169,12 +185,13 @@ def test_fit_is_given_the_training_role_and_nothing_else(memory_release, write_m
             def predict(self, batch):
                 return np.zeros_like(batch.image)
     """
-    outcome = predict(write_model(source), memory_release, out)
+    shown = {"view": "positions", "map_mode": "paper"}
+    outcome = predict(write_model(source), memory_release, out, Request(**shown))
     assert outcome.record.failure is None
     assert outcome.record.fit_seconds > 0
 
     train = memory_release.split("id", "train")
-    allowed = view_batch(memory_release.observations(train), memory_release.grid, view="positions")
+    allowed = view_batch(memory_release.observations(train), memory_release.grid, **shown)
     with np.load(seen) as given:
         np.testing.assert_array_equal(given["image"], allowed.image)
         np.testing.assert_array_equal(given["map"], allowed.activation_map)
@@ -194,7 +211,7 @@ def test_fit_is_shown_no_more_than_the_view_allows(memory_release, write_model, 
         def predict(batch):
             return batch.image
     """
-    assert predict(write_model(source), memory_release, out, view="image").exit_code == 0
+    assert predict(write_model(source), memory_release, out, Request(view="image")).exit_code == 0
 
 
 def test_a_row_number_outside_the_training_role_reaches_nothing(memory_release, write_model, out):
@@ -294,7 +311,7 @@ def test_random_numbers_of_a_model_follow_the_seed(memory_release, write_model, 
     kernels = []
     for run, seed in enumerate((3, 3, 4)):
         path = tmp_path / f"{run}.h5"
-        assert predict(model, memory_release, path, seed=seed).record.seed == seed
+        assert predict(model, memory_release, path, execution=Execution(seed=seed)).record.seed == seed
         with open_predictions(path, memory_release) as predictions:
             kernels.append(predictions.kernel("id"))
     np.testing.assert_array_equal(kernels[0], kernels[1])
@@ -333,10 +350,11 @@ def test_a_torch_module_is_given_tensors_with_a_channel_axis(memory_release, wri
     """
     model = write_model(source)
     index = asking_order(memory_release, "id")
-    seen = view_batch(memory_release.observations(index), memory_release.grid, view="raster")
+    shown = {"view": "raster", "map_mode": "paper"}
+    seen = view_batch(memory_release.observations(index), memory_release.grid, **shown)
     expected = {"Net": seen.image + 2 * seen.activation_map, "finished": np.full_like(seen.image, 1.5)}
     for name, kernel in expected.items():
-        outcome = predict(f"{model}:{name}", memory_release, out)
+        outcome = predict(f"{model}:{name}", memory_release, out, Request(**shown))
         assert outcome.record.failure is None
         with open_predictions(out, memory_release) as predictions:
             np.testing.assert_allclose(predictions.kernel("id"), kernel, rtol=1e-6)
@@ -344,7 +362,13 @@ def test_a_torch_module_is_given_tensors_with_a_channel_axis(memory_release, wri
 
 def test_progress_is_told_after_every_batch(memory_release, out):
     told = []
-    predict("zeros", memory_release, out, batch_size=8, progress=lambda done, total: told.append((done, total)))
+    predict(
+        "zeros",
+        memory_release,
+        out,
+        execution=Execution(batch_size=8),
+        progress=lambda done, total: told.append((done, total)),
+    )
     assert told == [(8, 32), (12, 32), (20, 32), (28, 32), (32, 32)]
 
 

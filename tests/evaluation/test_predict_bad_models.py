@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.predict import predict
+from qpibench.evaluation.isolation.isolated import Limits
+from qpibench.evaluation.predict import Execution, Request, predict
 from qpibench.evaluation.predictions import open_predictions
 
 HEADER = "import os, signal, sys, time\nimport numpy as np\nfrom qpibench import Prediction\n\n"
@@ -121,7 +122,7 @@ def test_the_traceback_of_a_failed_import_is_shown_when_asked_for(memory_release
 def test_a_model_that_fails_is_shown_with_its_line_and_its_images_stay_unanswered(
     memory_release, write_model, out, lines, kind, sentence
 ):
-    outcome = predict(write_model(_predict_body(*lines)), memory_release, out, batch_size=5)
+    outcome = predict(write_model(_predict_body(*lines)), memory_release, out, execution=Execution(batch_size=5))
 
     failure = outcome.record.failure
     assert outcome.exit_code == 1
@@ -141,7 +142,7 @@ def test_images_answered_before_the_failure_are_kept(memory_release, write_model
         "if predict.calls == 3: raise RuntimeError('third batch')",
         f"return np.ones({SHAPE})",
     )
-    outcome = predict(write_model(source), memory_release, out, batch_size=5)
+    outcome = predict(write_model(source), memory_release, out, execution=Execution(batch_size=5))
 
     assert outcome.record.failure is not None
     assert (outcome.record.failure.task, outcome.record.failure.row) == ("id", 10)
@@ -153,7 +154,7 @@ def test_images_answered_before_the_failure_are_kept(memory_release, write_model
 
 def test_a_model_that_hangs_is_stopped_and_its_line_named(memory_release, write_model, out):
     source = _predict_body("while True:", "    pass")
-    outcome = predict(write_model(source), memory_release, out, time_limit_s=0.3)
+    outcome = predict(write_model(source), memory_release, out, execution=Execution(limits=Limits(batch_s=0.3)))
     failure = outcome.record.failure
     assert failure is not None
     assert failure.kind == "time limit"
@@ -165,14 +166,14 @@ def test_a_model_that_ignores_signals_is_stopped_too(memory_release, write_model
     source = _predict_body(
         "for name in (signal.SIGABRT, signal.SIGTERM): signal.signal(name, signal.SIG_IGN)", "time.sleep(60)"
     )
-    outcome = predict(write_model(source), memory_release, out, time_limit_s=0.3)
+    outcome = predict(write_model(source), memory_release, out, execution=Execution(limits=Limits(batch_s=0.3)))
     assert outcome.record.failure is not None
     assert outcome.record.failure.kind == "time limit"
 
 
 def test_a_model_that_exhausts_memory_is_stopped(memory_release, write_model, out):
     source = _predict_body("kept = []", "while True: kept.append(np.ones(1 << 20)); time.sleep(0.001)")
-    outcome = predict(write_model(source), memory_release, out, memory_limit_gib=0.125)
+    outcome = predict(write_model(source), memory_release, out, execution=Execution(limits=Limits(memory_gib=0.125)))
     failure = outcome.record.failure
     assert failure is not None
     assert failure.kind == "memory limit"
@@ -183,7 +184,7 @@ def test_a_model_that_exhausts_memory_is_stopped(memory_release, write_model, ou
 def test_a_model_that_exhausts_memory_on_import_leaves_no_file(memory_release, write_model, out):
     source = "import time\nimport numpy as np\nkept = []\nwhile True: kept.append(np.ones(1 << 20)); time.sleep(0.001)"
     with pytest.raises(InvalidDataError, match=r"import took .* GiB of memory; the limit is 0.25 GiB"):
-        predict(write_model(source), memory_release, out, memory_limit_gib=0.25)
+        predict(write_model(source), memory_release, out, execution=Execution(limits=Limits(memory_gib=0.25)))
     assert not out.exists()
 
 
@@ -194,7 +195,7 @@ def test_memory_of_processes_that_the_model_starts_counts(memory_release, write_
         "    while True: kept.append(np.ones(1 << 17)); time.sleep(0.001)",
         "time.sleep(60)",
     )
-    outcome = predict(write_model(source), memory_release, out, memory_limit_gib=0.125)
+    outcome = predict(write_model(source), memory_release, out, execution=Execution(limits=Limits(memory_gib=0.125)))
     assert outcome.record.failure is not None
     assert outcome.record.failure.kind == "memory limit"
 
@@ -202,7 +203,7 @@ def test_memory_of_processes_that_the_model_starts_counts(memory_release, write_
 @pytest.mark.parametrize("value", ["np.nan", "np.inf", "1e300"])
 def test_numbers_that_are_not_finite_in_float32_are_written_with_a_warning(memory_release, write_model, out, value):
     source = _predict_body(f"kernel = np.zeros({SHAPE})", f"kernel[0, 0, 0] = {value}", "return kernel")
-    outcome = predict(write_model(source), memory_release, out, batch_size=5)
+    outcome = predict(write_model(source), memory_release, out, execution=Execution(batch_size=5))
     assert outcome.exit_code == 0
     assert outcome.record.failure is None
     assert outcome.record.non_finite == {"id": 3, "ood": 4}
@@ -258,7 +259,7 @@ def test_a_fit_that_raises_leaves_every_image_unanswered(memory_release, write_m
 
 def test_a_fit_that_takes_too_long_is_stopped(memory_release, write_model, out):
     source = _predict_body("...") + "\ndef fit(train):\n    time.sleep(60)\n"
-    outcome = predict(write_model(source), memory_release, out, fit_time_limit_s=0.3)
+    outcome = predict(write_model(source), memory_release, out, execution=Execution(limits=Limits(fit_s=0.3)))
     assert outcome.record.failure is not None
     assert outcome.record.failure.message.endswith("fit took longer than 0.3 s")
 
@@ -266,7 +267,7 @@ def test_a_fit_that_takes_too_long_is_stopped(memory_release, write_model, out):
 def test_a_model_that_needs_more_than_the_view_is_refused(memory_release, write_model, out):
     source = "needs = 'positions'\ndef predict(batch): ...\n"
     with pytest.raises(UsageError, match="needs the view 'positions', but is granted 'raster' only"):
-        predict(write_model(source), memory_release, out, view="raster")
+        predict(write_model(source), memory_release, out, Request(view="raster", map_mode="paper"))
     assert not out.exists()
 
 
@@ -276,15 +277,38 @@ def test_a_model_that_needs_more_than_the_view_is_refused(memory_release, write_
         ({"view": "all"}, "There is no view 'all'; choose one of image, raster, positions"),
         ({"tasks": ["idd"]}, "idd"),
         ({"limit": 0}, "The limit of images per task must be at least 1"),
-        ({"batch_size": 0}, "The batch size must be larger than 0"),
-        ({"time_limit_s": -1}, "The time limit must be larger than 0"),
-        ({"memory_limit_gib": float("nan")}, "The memory limit must be larger than 0"),
         ({"map_mode": "exactly"}, "There is no activation map mode 'exactly'"),
+        (
+            {"view": "raster"},
+            r"view 'raster' shows an activation map; say .* --map \(in Python map_mode\), paper or exact",
+        ),
+        ({"view": "image", "map_mode": "exact"}, "view 'image' shows no activation map; leave out --map"),
     ],
 )
 def test_an_impossible_request_is_refused(memory_release, out, options, sentence):
     with pytest.raises(UsageError, match=sentence):
-        predict("zeros", memory_release, out, **options)
+        predict("zeros", memory_release, out, Request(**options))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch_size": 0}, "The batch size must be larger than 0"),
+        ({"seed": -1}, "The seed must not be negative"),
+        ({"limits": Limits(batch_s=-1)}, "The time limit must be larger than 0"),
+        ({"limits": Limits(memory_gib=float("nan"))}, "The memory limit must be larger than 0"),
+    ],
+)
+def test_an_impossible_execution_is_refused(options, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Execution(**options)
+
+
+def test_an_entry_that_needs_a_map_is_refused_without_its_mode(memory_release, write_model, out):
+    source = "needs = 'raster'\ndef predict(batch): ...\n"
+    with pytest.raises(UsageError, match="Entry 'my_model' needs an activation map; say how it is rasterised by --map"):
+        predict(write_model(source), memory_release, out, Request(view="positions"))
     assert not out.exists()
 
 
@@ -304,7 +328,7 @@ def test_a_release_without_a_test_role_is_refused_with_the_reason(memory_release
     memory_release.kernels = replace(memory_release.kernels, fold=np.array(fold, dtype=np.int32))
     for tasks in (None, ["ood"]):
         with pytest.raises(UsageError, match=rf"'memory' has no test role.*{reason} .* has at most 10 images"):
-            predict("zeros", memory_release, out, tasks=tasks)
+            predict("zeros", memory_release, out, Request(tasks=tasks))
     assert not out.exists()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.predict import predict
+from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.predictions import PredictionsWriter, open_predictions
 from qpibench.locator import PACKAGE
 from qpibench.tasks import subset
@@ -99,7 +99,7 @@ def test_a_dataset_that_is_missing_is_named(memory_release, path, write):
 
 
 def test_a_subset_must_be_the_one_it_declares(memory_release, path):
-    predict("zeros", memory_release, path, limit=4)
+    predict("zeros", memory_release, path, Request(limit=4))
     open_predictions(path, memory_release).close()
 
     with h5py.File(path, "r+") as file:
@@ -109,7 +109,7 @@ def test_a_subset_must_be_the_one_it_declares(memory_release, path):
 
 
 def test_a_subset_that_is_not_declared_has_rows_missing(memory_release, path):
-    predict("zeros", memory_release, path, limit=4)
+    predict("zeros", memory_release, path, Request(limit=4))
     with h5py.File(path, "r+") as file:
         del file.attrs["record"]
     with pytest.raises(InvalidDataError, match="8 of 12 rows are missing"):

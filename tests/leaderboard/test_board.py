@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qpibench.evaluation.predict import predict
+from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.result import load_result
 from qpibench.evaluation.run_record import RunFolder, load_run
 from qpibench.evaluation.score import score
@@ -54,7 +54,7 @@ def test_a_number_of_the_board_is_derived_again(paper, tmp_path, model, result):
     expected = RESULTS[result]
     assert paper.content_sha256 == expected.release.content_sha256
     options = {"view": expected.view, "map_mode": expected.map_mode, "limit": expected.tasks["id"].n_images}
-    predict(model, paper, tmp_path / "predictions.h5", tasks=["id"], **options)
+    predict(model, paper, tmp_path / "predictions.h5", Request(tasks=["id"], **options))
     found = score(tmp_path / "predictions.h5", paper)
     assert found.model.weights == expected.model.weights
     # A processor's convolutions and transforms may round in another order; seen: 1e-6.

@@ -18,7 +18,7 @@ def make_dataset(path, **options):
 
 
 def test_a_sample_is_what_the_release_holds(small_release, spec, truth):
-    dataset = make_dataset(small_release, fields=FIELDS)
+    dataset = make_dataset(small_release, fields=FIELDS, map_mode="exact")
     kernels, observations = truth
     row = open_release(small_release).split("id", "train")[17]
     sample = dataset[17]
@@ -67,5 +67,9 @@ def test_the_data_set_goes_through_pickle_and_subset(small_release):
 def test_unknown_fields_and_roles_are_refused(small_release):
     with pytest.raises(UsageError, match="no field 'images'; choose among image,"):
         make_dataset(small_release, fields=("images",))
+    with pytest.raises(UsageError, match="The field 'activation_map' needs map_mode, 'paper' or 'exact'"):
+        make_dataset(small_release, fields=("activation_map",))
+    with pytest.raises(UsageError, match="no activation map mode 'sharp'"):
+        make_dataset(small_release, fields=("activation_map",), map_mode="sharp")
     with pytest.raises(UsageError, match="no role 'tests'"):
         ReleaseDataset(small_release, task="id", role="tests")

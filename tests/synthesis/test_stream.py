@@ -52,28 +52,29 @@ def test_a_batch_has_the_shapes_and_types_it_states(spec):
         | dict.fromkeys((*with_map, "noise_sigma"), torch.float32)
         | dict.fromkeys(whole, torch.int64)
     )
-    batch = next(qpibench.stream(spec, batch_size=5))
+    batch = next(qpibench.stream(spec, batch_size=5, map_mode="exact"))
     assert tuple(batch) == FIELDS
     assert {field: tuple(tensor.shape) for field, tensor in batch.items()} == shapes
     assert {field: tensor.dtype for field, tensor in batch.items()} == types
     assert batch["image"].device.type == "cpu"
+    assert tuple(next(qpibench.stream(spec, batch_size=5))) == tuple(f for f in FIELDS if f != "activation_map")
 
 
 @pytest.mark.parametrize("images_per_kernel", [1, 5])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_images_do_not_depend_on_the_batch_size_or_the_threads(spec, batch_size, threads, images_per_kernel):
-    options = {"images_per_kernel": images_per_kernel}
+    options = {"images_per_kernel": images_per_kernel, "map_mode": "exact"}
     whole = qpibench.stream(spec, batch_size=60, **options).batch(0)
     parts = take(qpibench.stream(spec, batch_size=batch_size, threads=threads, **options), 60)
     assert_equal(parts, whole)
 
 
 def test_a_stream_resumes_at_any_step(spec):
-    first = qpibench.stream(spec, batch_size=4)
+    first = qpibench.stream(spec, batch_size=4, map_mode="exact")
     batches = list(itertools.islice(first, 6))
     assert first.step == 6
-    again = qpibench.stream(spec, batch_size=4, start=3)
+    again = qpibench.stream(spec, batch_size=4, map_mode="exact", start=3)
     assert_equal(next(again), batches[3])
     assert_equal(next(first.seek(2)), batches[2])
     assert_equal(next(first), batches[3])
@@ -90,7 +91,7 @@ def test_a_stream_begins_with_a_release_drawn_in_the_training_domain(per_kernel)
     kernels = backend.kernels(spec, domain="training")
     count = spec.observation_count
     observations = backend.observations(spec, kernels, 0, count, domain="training")
-    batch = qpibench.stream(spec, batch_size=count, images_per_kernel=per_kernel).batch(0)
+    batch = qpibench.stream(spec, batch_size=count, map_mode="exact", images_per_kernel=per_kernel).batch(0)
     assert_equal(
         batch,
         {
@@ -113,15 +114,17 @@ def test_a_noisy_stream_begins_with_a_noisy_release_drawn_in_the_training_domain
     backend, _ = get_backend("cpu")
     count = spec.observation_count
     observations = backend.observations(spec, backend.kernels(spec, domain="training"), 0, count, domain="training")
-    batch = qpibench.stream(spec, batch_size=count, images_per_kernel=spec.observations_per_kernel).batch(0)
+    batch = qpibench.stream(
+        spec, batch_size=count, map_mode="exact", images_per_kernel=spec.observations_per_kernel
+    ).batch(0)
     for field in ("image", "snr_db", "noise_sigma"):
         np.testing.assert_array_equal(batch[field], getattr(observations, field), err_msg=field)
 
 
 def test_the_clean_images_of_a_noisy_stream_are_those_of_the_spec_without_corruptions(spec):
     noisy = load_spec("mini", overrides=[*SMALL, "corruptions.white_noise.snr_db=[5, 15]"])
-    clean = qpibench.stream(spec, batch_size=7).batch(3)
-    batch = qpibench.stream(noisy, batch_size=7).batch(3)
+    clean = qpibench.stream(spec, batch_size=7, map_mode="exact").batch(3)
+    batch = qpibench.stream(noisy, batch_size=7, map_mode="exact").batch(3)
     assert ((batch["image"] != clean["image"]).flatten(1).sum(1) > 40).all()
     told = ("image", "snr_db", "noise_sigma")
     assert_equal(*({field: made[field] for field in FIELDS if field not in told} for made in (batch, clean)))
@@ -129,18 +132,18 @@ def test_the_clean_images_of_a_noisy_stream_are_those_of_the_spec_without_corrup
 
 def test_behind_the_kernels_of_the_release_the_folds_repeat_and_nothing_else(spec):
     shares = load_spec("mini", overrides=[*SMALL, "kernels.fold_counts={0=1, 2=3, 3=2, 4=0, 6=4}"])
-    batch = qpibench.stream(shares, batch_size=30).batch(0)
+    batch = qpibench.stream(shares, batch_size=30, map_mode="exact").batch(0)
     expected = [0, 2, 3, 6, 2, 3, 6, 2, 6, 6] * 3
     assert batch["fold"].tolist() == expected
     assert len(np.unique(batch["B"])) == 30
-    far = qpibench.stream(shares, batch_size=30).batch(FAR)
+    far = qpibench.stream(shares, batch_size=30, map_mode="exact").batch(FAR)
     offset = 30 * FAR % 10
     assert far["fold"].tolist() == (expected + expected)[offset : offset + 30]
 
 
 @pytest.mark.parametrize("images_per_kernel", [1, 3])
 def test_images_beyond_two_to_the_32_do_not_come_again(spec, images_per_kernel):
-    stream = qpibench.stream(spec, batch_size=6, images_per_kernel=images_per_kernel)
+    stream = qpibench.stream(spec, batch_size=6, map_mode="exact", images_per_kernel=images_per_kernel)
     begin = stream.batch(0)
     for kernel in (2**32, FAR, 2**61):
         step = kernel * images_per_kernel // 6
@@ -149,12 +152,14 @@ def test_images_beyond_two_to_the_32_do_not_come_again(spec, images_per_kernel):
         assert batch["kernel_index"].tolist() == [i // images_per_kernel for i in batch["index"].tolist()]
         assert not np.intersect1d(batch["B"], begin["B"]).size
         assert not np.intersect1d(batch["position_nm"][:, 0], begin["position_nm"][:, 0]).size
-        split = qpibench.stream(spec, batch_size=3, images_per_kernel=images_per_kernel).batch(2 * step + 1)
+        split = qpibench.stream(spec, batch_size=3, map_mode="exact", images_per_kernel=images_per_kernel).batch(
+            2 * step + 1
+        )
         assert_equal(split, {field: tensor[3:] for field, tensor in batch.items()})
 
 
 def test_behind_the_last_image_there_is_none(spec):
-    stream = qpibench.stream(spec, batch_size=4)
+    stream = qpibench.stream(spec, batch_size=4, map_mode="exact")
     last = 2**63 // 4 - 2
     assert next(stream.seek(last))["index"].tolist() == list(range(4 * last, 4 * last + 4))
     with pytest.raises(UsageError, match=f"step must be a whole number from 0 to {last}, found {last + 1}"):
@@ -165,7 +170,9 @@ def test_a_stream_shares_no_draw_with_the_benchmark(spec):
     backend, _ = get_backend("cpu")
     kernels = backend.kernels(spec)
     official = backend.observations(spec, kernels, 0, spec.observation_count)
-    batch = qpibench.stream(spec, batch_size=100, images_per_kernel=spec.observations_per_kernel).batch(0)
+    batch = qpibench.stream(
+        spec, batch_size=100, map_mode="exact", images_per_kernel=spec.observations_per_kernel
+    ).batch(0)
     assert not np.intersect1d(batch["B"], kernels.B).size
     assert not np.intersect1d(batch["position_nm"][:, 0], official.position_nm[:, 0]).size
 
@@ -183,8 +190,8 @@ def test_activation_maps_are_those_of_the_reference(mode, overrides):
 
 @pytest.mark.parametrize("fields", [("kernel", "fold"), ("activation_map",), ("n_scatterers", "image")])
 def test_a_batch_contains_what_was_asked_for(spec, fields):
-    everything = qpibench.stream(spec, batch_size=8).batch(3)
-    batch = qpibench.stream(spec, batch_size=8, fields=fields).batch(3)
+    everything = qpibench.stream(spec, batch_size=8, map_mode="exact").batch(3)
+    batch = qpibench.stream(spec, batch_size=8, map_mode="exact", fields=fields).batch(3)
     assert tuple(batch) == fields
     assert_equal(batch, {field: everything[field] for field in fields})
 
@@ -194,7 +201,7 @@ def test_tensors_lie_in_the_memory_that_the_backend_filled(spec, monkeypatch):
     backend = get_backend("cpu")[0]
     fresh = type(backend).fresh
     monkeypatch.setattr(type(backend), "fresh", lambda *a, **k: made.append(fresh(*a, **k)) or made[-1])
-    batch = qpibench.stream(spec, batch_size=4).batch(0)
+    batch = qpibench.stream(spec, batch_size=4, map_mode="exact").batch(0)
     assert {field: tensor.data_ptr() for field, tensor in batch.items()} == {
         field: array.ctypes.data for field, array in made[0].items()
     }
@@ -202,19 +209,19 @@ def test_tensors_lie_in_the_memory_that_the_backend_filled(spec, monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_loader_gives_every_batch_once_and_in_order(spec, workers):
-    stream = qpibench.stream(spec, batch_size=4, start=5)
+    stream = qpibench.stream(spec, batch_size=4, map_mode="exact", start=5)
     next(stream)  # its threads must not trouble the workers
     loader = DataLoader(stream, batch_size=None, num_workers=workers)
     batches = list(itertools.islice(loader, 7))
     stream.close()
     assert_equal(
         {field: torch.cat([batch[field] for batch in batches]) for field in FIELDS},
-        take(qpibench.stream(spec, batch_size=4, start=6), 28),
+        take(qpibench.stream(spec, batch_size=4, map_mode="exact", start=6), 28),
     )
 
 
 def test_a_stream_goes_through_pickle_with_its_step(spec):
-    stream = qpibench.stream(spec, batch_size=4)
+    stream = qpibench.stream(spec, batch_size=4, map_mode="exact")
     next(stream)
     copy = pickle.loads(pickle.dumps(stream))
     assert copy.step == 1
@@ -240,7 +247,7 @@ def test_batches_made_ahead_are_few_and_freed_with_their_consumer(threads):
 
 
 def test_an_error_in_a_thread_reaches_the_consumer_and_the_stream_goes_on(spec, monkeypatch):
-    stream = qpibench.stream(spec, batch_size=4)
+    stream = qpibench.stream(spec, batch_size=4, map_mode="exact")
     batch = next(stream)
     stream.seek(0)
     with monkeypatch.context() as broken:
@@ -264,7 +271,8 @@ def test_an_error_in_a_thread_reaches_the_consumer_and_the_stream_goes_on(spec, 
         ({"fields": ("images",)}, "no field 'images'; choose among image,"),
         ({"fields": ()}, "at least one field; choose among image,"),
         ({"fields": "image"}, r"fields must be a list of names, such as \['image', 'kernel'\], found 'image'"),
-        ({"fields": None}, "fields must be a list of names, .* found None"),
+        ({"fields": 3}, "fields must be a list of names, .* found 3"),
+        ({"fields": ("image", "activation_map")}, "field 'activation_map' needs map_mode, 'paper' or 'exact'"),
         ({"map_mode": "sharp"}, "no activation map mode 'sharp'; choose one of paper, exact"),
         ({"device": "tpu"}, "no backend 'tpu'; known backends: auto, cpu, cuda"),
     ],

@@ -26,7 +26,8 @@ def observations():
 
 
 def test_views_show_more_and_more(observations):
-    shown = {view: view_batch(observations, GRID, view=view) for view in VIEWS}
+    modes = {"image": None, "raster": "exact", "positions": "exact"}
+    shown = {view: view_batch(observations, GRID, view=view, map_mode=modes[view]) for view in VIEWS}
     for batch in shown.values():
         np.testing.assert_array_equal(batch.image, observations.image)
         assert batch.grid == batch.kernel_grid == GRID
@@ -39,6 +40,12 @@ def test_views_show_more_and_more(observations):
 def test_the_map_is_that_of_the_asked_mode(observations, mode):
     batch = view_batch(observations, GRID, view="raster", map_mode=mode)
     np.testing.assert_array_equal(batch.activation_map, activation_map(GRID, observations.position_nm, mode=mode))
+
+
+def test_positions_need_no_map_and_a_raster_does(observations):
+    batch = view_batch(observations, GRID, view="positions")
+    assert batch.activation_map is None
+    np.testing.assert_array_equal(batch.position_nm, observations.position_nm)
 
 
 def test_a_smaller_kernel_may_be_wanted(observations):
@@ -59,8 +66,10 @@ def test_a_view_allows_itself_and_what_shows_less():
     [
         ({"view": "labels"}, "There is no view 'labels'; choose one of image, raster, positions"),
         ({"view": "raster", "map_mode": "fine"}, "There is no activation map mode 'fine'"),
+        ({"view": "raster"}, r"'raster' shows an activation map; .* by --map \(in Python map_mode\), paper or exact"),
+        ({"view": "image", "map_mode": "exact"}, "'image' shows no activation map"),
     ],
 )
-def test_unknown_names_are_refused(observations, options, sentence):
+def test_a_view_that_cannot_be_shown_is_refused(observations, options, sentence):
     with pytest.raises(UsageError, match=sentence):
         view_batch(observations, GRID, **options)

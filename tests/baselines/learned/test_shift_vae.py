@@ -202,7 +202,7 @@ def trained(tmp_path_factory):
 def mini_batch(count):
     spec, (backend, _) = load_spec("mini"), get_backend("cpu")
     observations = backend.observations(spec, backend.kernels(spec), 0, count)
-    return view_batch(observations, spec.grid, view="raster")
+    return view_batch(observations, spec.grid, view="raster", map_mode="paper")
 
 
 def test_the_entry_trains_a_few_steps_and_answers_with_finite_kernels(trained):

@@ -19,10 +19,12 @@ FIELDS = ("image", "activation_map", "kernel", "fold", "kernel_index", "index")
 def opened(tiny_release, tiny_spec, tmp_path):
     """Open a source: of the release, or of a stream of its spec."""
 
-    def open_(kind="release", *, release=tiny_release, seed=0, fields=FIELDS, batch_size=7, **options):
+    def open_(
+        kind="release", *, release=tiny_release, seed=0, fields=FIELDS, batch_size=7, map_mode="paper", **options
+    ):
         where = {"release_path": release} if kind == "release" else {"spec": tiny_spec}
         run = TrainingRun(entry="e", entry_path=tmp_path / "e.py", folder=tmp_path, seed=seed, **where)
-        return open_source(run, fields=fields, batch_size=batch_size, **options)
+        return open_source(run, fields=fields, batch_size=batch_size, map_mode=map_mode, **options)
 
     return open_
 
@@ -87,6 +89,7 @@ def test_a_field_that_does_not_exist_is_refused(opened, kind):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"map_mode": None}, "field 'activation_map' needs map_mode"),
         ({"map_mode": "blurred"}, "no activation map mode 'blurred'"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),
         ({"images_per_kernel": 0}, "images_per_kernel must be 1 or more"),
@@ -194,10 +197,13 @@ def test_a_stream_never_shows_a_kernel_twice(opened):
 def test_an_epoch_of_a_stream_is_as_long_as_that_of_a_release(tmp_path):
     paper = load_spec("paper")  # 80 training kernels with 500 images, of which 0.8 x 0.9 are trained on
     run = TrainingRun(entry="e", entry_path=tmp_path / "e.py", folder=tmp_path, spec=paper)
-    source = open_source(run, fields=FIELDS, batch_size=8)
+    source = open_source(run, fields=FIELDS, map_mode="paper", batch_size=8)
     assert source.steps_per_epoch == 80 * 360 // 8
-    assert open_source(run, fields=FIELDS, batch_size=8, images_per_kernel=250).steps_per_epoch == 80 * 250 // 8
-    assert open_source(run, fields=FIELDS, batch_size=8, unit="kernel").steps_per_epoch == 80 // 8
+    assert (
+        open_source(run, fields=FIELDS, map_mode="paper", batch_size=8, images_per_kernel=250).steps_per_epoch
+        == 80 * 250 // 8
+    )
+    assert open_source(run, fields=FIELDS, map_mode="paper", batch_size=8, unit="kernel").steps_per_epoch == 80 // 8
 
 
 def test_validation_of_a_stream_has_512_images(opened):

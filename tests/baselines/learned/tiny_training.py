@@ -75,7 +75,8 @@ class Training:
             release_path=self.release,
             **options,
         )
-        source = open_source(run, fields=("image", "activation_map", "kernel"), batch_size=self.batch_size)
+        fields = ("image", "activation_map", "kernel")
+        source = open_source(run, fields=fields, map_mode="paper", batch_size=self.batch_size)
         torch.manual_seed(run.seed)
         self.net = Net(self.width)
         budgets = split_budget(run, STEPS)
