@@ -79,15 +79,21 @@ def _warnings(comparison: Comparison, paths: Sequence[Path]) -> Iterator[str]:
     views = sorted({file.view for file in files if file.view not in ("unknown", "oracle")})
     if len(views) > 1:
         yield f"The files were made with different views: {', '.join(views)}."
+    cells = sorted({file.cell for file in files if file.cell is not None})
+    if len(cells) > 1:
+        yield f"The files answer different cells: {', '.join(cells)}."
 
 
 def _text(comparison: Comparison) -> str:
     tasks = [_task_text(comparison, name, task) for name, task in comparison.tasks.items()]
     level = f"{100 * comparison.intervals.level:g} %"
+    cells = {file.cell for file in (*comparison.a, *comparison.b)}
     sides = [f"{letter}: {_side(side)}" for letter, side in (("A", comparison.a), ("B", comparison.b))]
     note = f"In brackets {level} intervals, the spread of seeds included."
     if len(comparison.a) == 1 or len(comparison.b) == 1:
         note += " Of a side with a single file it is not known: there they hold for that trained model."
+    if len(cells) == 1 and (cell := cells.pop()) is not None:
+        sides.insert(0, f"Track {cell}")
     return "\n\n".join(["\n".join(sides), *tasks, note])
 
 

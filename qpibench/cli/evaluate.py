@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from qpibench.cli.answer import Answer
-from qpibench.cli.models import ModelOptions, model_answer, result_fields, result_text, run_model, score_to_files
+from qpibench.cli.models import (
+    Asked,
+    ModelOptions,
+    answer_each,
+    model_answer,
+    result_fields,
+    result_text,
+    run_model,
+    score_to_files,
+)
 from qpibench.cli.options import (
     FILE,
     keep_apart,
     model_options,
     output_option,
-    release_option,
+    releases_option,
     report_option,
     subcommand,
     writable,
@@ -24,13 +34,19 @@ from qpibench.cli.options import (
 
 @subcommand("evaluate")
 @click.argument("model")
-@release_option
+@releases_option
 @output_option("RESULT.json", "The result to write; an existing one is replaced.")
 @report_option
 @click.option("--predictions", type=FILE, callback=writable, metavar="FILE", help="Also keep what the model answered.")
 @model_options
 def command(
-    *, model: str, release_path: Path, output: Path, report: Path | None, predictions: Path | None, **options: Any
+    *,
+    model: str,
+    release_paths: tuple[Path, ...],
+    output: Path,
+    report: Path | None,
+    predictions: Path | None,
+    **options: Any,
 ) -> Answer:
     """Let MODEL predict the kernels of a release's test images, and score it: predict and score in one.
 
@@ -38,16 +54,33 @@ def command(
     of its own, within limits of time and memory, and is shown the inputs only. That contains accidents; hostile code
     belongs in a container.
 
+    With --track every cell has files of its own, and those of the cell id are tikhonov-id.json and so on.
+
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
-      qpibench evaluate tikhonov --release paper.h5 --map paper --limit 500 -o tikhonov.json
+      qpibench evaluate tikhonov --release paper.h5 --track paper -o tikhonov.json
       qpibench evaluate runs/two_step --release paper.h5 --view raster --map paper -o two_step.json
     """
     from qpibench.evaluation.entries import find_entry
     from qpibench.release import open_release
 
-    keep_apart([output, report, predictions], [release_path, *find_entry(model).files])
-    with tempfile.TemporaryDirectory(prefix="qpibench-") as folder, open_release(release_path) as release:
-        answers = predictions or Path(folder) / "predictions.h5"
-        outcome = run_model(model, release, answers, ModelOptions(**options))
-        result = score_to_files(answers, release, output, report)
-    return model_answer(outcome, text=result_text(result, output, report), fields=result_fields(result, output, report))
+    given = ModelOptions(**options)
+    read = [*release_paths, *find_entry(model).files]
+    keep_apart([output, report, predictions], read)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-")))
+        asked = given.asked([stack.enter_context(open_release(path)) for path in release_paths])
+        for each in asked:
+            keep_apart([each.place(path) for path in (output, report, predictions) if path is not None], read)
+
+        def run(each: Asked) -> Answer:
+            result_path, report_path = each.place(output), None if report is None else each.place(report)
+            answers = folder / "predictions.h5" if predictions is None else each.place(predictions)
+            outcome = run_model(model, each, answers, given)
+            result = score_to_files(answers, each.release, result_path, report_path)
+            return model_answer(
+                outcome,
+                text=result_text(result, result_path, report_path),
+                fields=result_fields(result, result_path, report_path),
+            )
+
+        return answer_each(asked, run)

@@ -21,11 +21,11 @@ def command(*, results_dir: Path, output: Path) -> Answer:
     from qpibench.cli.table import standings_table
     from qpibench.leaderboard.build import build_leaderboard
 
-    tracks = build_leaderboard(results_dir, output)
+    tables = build_leaderboard(results_dir, output)
     page = output / "index.html"
-    entries = sum(map(len, tracks.values()))
-    tables = (standings_table(track, standings) for track, standings in tracks.items())
+    entries = sum(map(len, tables.values()))
+    texts = (standings_table(table, standings) for table, standings in tables.items())
     return Answer(
-        text="\n\n".join([*tables, f"{page}: {entries:,} standings on {len(tracks):,} tracks"]),
-        fields={"path": str(page), "tracks": len(tracks), "standings": entries},
+        text="\n\n".join([*texts, f"{page}: {entries:,} standings on {len(tables):,} tables"]),
+        fields={"path": str(page), "tables": len(tables), "standings": entries},
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpibench.cli.answer import Answer, settings
 from qpibench.cli.progress import progress
+from qpibench.errors import UsageError
 
 if TYPE_CHECKING:
     from qpibench.evaluation.predict import Execution, PredictOutcome, Request
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 class ModelOptions:
     """Values of :data:`qpibench.cli.options.model_options`."""
 
+    track: str | None
     tasks: tuple[str, ...]
-    view: str
+    view: str | None
     map_mode: str | None
     limit: int | None
     batch_size: int
@@ -30,11 +32,28 @@ class ModelOptions:
     memory_limit_gib: float
     seed: int
 
-    def request(self) -> Request:
-        """What the model is asked."""
+    def asked(self, releases: Sequence[Release]) -> tuple[Asked, ...]:
+        """What the model is asked: by every cell of a track, or by the options, on the only release."""
         from qpibench.evaluation.predict import Request
 
-        return Request(tasks=self.tasks, view=self.view, map_mode=self.map_mode, limit=self.limit)
+        if self.track is not None:
+            return self._asked_by_track(self.track, releases)
+        if len(releases) > 1:
+            raise UsageError("Several releases are for --track only; give one.")
+        request = Request(tasks=self.tasks, view=self.view or "positions", map_mode=self.map_mode, limit=self.limit)
+        return (Asked(request=request, release=releases[0]),)
+
+    def _asked_by_track(self, track: str, releases: Sequence[Release]) -> tuple[Asked, ...]:
+        from qpibench.evaluation.cells import cell_requests
+
+        for option, value in (("--task", self.tasks), ("--view", self.view), ("--map", self.map_mode)):
+            if value:
+                raise UsageError(f"A track says what is asked and shown; leave out {option}, or --track.")
+        cells = cell_requests(track, releases, limit=self.limit)
+        return tuple(
+            Asked(request=cell.request, release=cell.release, suffix=f"-{cell.name}" if len(cells) > 1 else "")
+            for cell in cells
+        )
 
     def execution(self) -> Execution:
         """How it is run."""
@@ -45,13 +64,60 @@ class ModelOptions:
         return Execution(batch_size=self.batch_size, seed=self.seed, limits=limits)
 
 
-def run_model(model: str, release: Release, path: Path, options: ModelOptions) -> PredictOutcome:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a model is asked on a release; ``suffix`` tells the files of several cells apart."""
+
+    request: Request
+    release: Release
+    suffix: str = ""
+
+    def place(self, path: Path) -> Path:
+        """Where the file goes that the command was told to write to ``path``."""
+        return path.with_name(f"{path.stem}{self.suffix}{path.suffix}")
+
+
+def run_model(model: str, asked: Asked, path: Path, options: ModelOptions) -> PredictOutcome:
     """Write the predictions of a model."""
     from qpibench.evaluation.predict import predict
 
-    request, execution = options.request(), options.execution()
     with progress("Predicting") as report:
-        return predict(model, release, path, request, execution, traceback=settings().traceback, progress=report)
+        return predict(
+            model,
+            asked.release,
+            path,
+            asked.request,
+            options.execution(),
+            traceback=settings().traceback,
+            progress=report,
+        )
+
+
+def answer_each(asked: Sequence[Asked], run: Callable[[Asked], Answer]) -> Answer:
+    """One answer for all cells of a track; a cell that shows less than the model needs is left out with a warning."""
+    from qpibench.evaluation.predict import UnmetNeedError
+
+    if len(asked) == 1:
+        return run(asked[0])
+    answers: list[Answer] = []
+    unmet: list[str] = []
+    for each in asked:
+        try:
+            answers.append(run(each))
+        except UnmetNeedError as error:
+            cell = each.request.cell.label if each.request.cell else ""
+            unmet.append(f"Cell '{cell}' is left out: {error}")
+    if not answers:
+        raise UsageError(unmet[0])
+    failed = [answer for answer in answers if answer.error is not None]
+    return Answer(
+        text="\n\n".join(answer.text for answer in answers),
+        fields={"cells": [dict(answer.fields) for answer in answers]},
+        warnings=[*unmet, *(warning for answer in answers for warning in answer.warnings)],
+        error=" ".join(answer.error or "" for answer in failed) or None,
+        traceback="".join(answer.traceback for answer in failed),
+        exit_code=max(answer.exit_code for answer in answers),
+    )
 
 
 def score_to_files(
@@ -105,4 +171,5 @@ def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     from qpibench.cli.table import metrics_table
 
     files = f"{path}" if report_path is None else f"{path}, {report_path}"
-    return f"{metrics_table(result)}\n{result.model.name} on {result.release.name}, view {result.view}: {files}"
+    where = result.release.name if result.cell is None else f"{result.cell.label}, {result.release.name}"
+    return f"{metrics_table(result)}\n{result.model.name} on {where}, view {result.view}: {files}"

@@ -71,6 +71,16 @@ release_option = click.option(
     "--release", "release_path", type=FILE, required=True, metavar="RELEASE", help="The release file."
 )
 
+releases_option = click.option(
+    "--release",
+    "release_paths",
+    type=FILE,
+    required=True,
+    multiple=True,
+    metavar="RELEASE",
+    help="The release file; with --track one for every spec that it names.",
+)
+
 report_option = click.option(
     "--report", type=FILE, callback=writable, metavar="REPORT.html", help="Also write a report, one HTML file."
 )
@@ -112,14 +122,13 @@ tasks_option = click.option(
 limit_option = click.option("--limit", type=int, metavar="N", help="Images per task, a seeded subset.  [default: all]")
 
 model_options = _together(
-    tasks_option,
     click.option(
-        "--view",
-        default="positions",
-        show_default=True,
-        metavar="VIEW",
-        help="What is shown: image, raster, positions.",
+        "--track",
+        metavar="TRACK[/CELL]",
+        help="Ask what the cells of a track ask, a name or a TOML file; see 'qpibench tracks'.",
     ),
+    tasks_option,
+    click.option("--view", metavar="VIEW", help="What is shown: image, raster, positions.  [default: positions]"),
     click.option(
         "--map",
         "map_mode",

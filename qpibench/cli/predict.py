@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from qpibench.cli.answer import Answer
-from qpibench.cli.models import ModelOptions, model_answer, run_model
-from qpibench.cli.options import keep_apart, model_options, output_option, release_option, subcommand
+from qpibench.cli.models import Asked, ModelOptions, answer_each, model_answer, run_model
+from qpibench.cli.options import keep_apart, model_options, output_option, releases_option, subcommand
 
 
 @subcommand("predict")
 @click.argument("model")
-@release_option
+@releases_option
 @output_option("PREDICTIONS", "The predictions file to write; an existing one is replaced.")
 @model_options
-def command(*, model: str, release_path: Path, output: Path, **options: Any) -> Answer:
+def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **options: Any) -> Answer:
     """Let MODEL predict the kernels of a release's test images, in a process of its own.
 
-    MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train.
+    MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. With --track every
+    cell has a file of its own, and that of the cell id is predictions-id.h5.
 
       qpibench predict my_model.py --release mini.h5 -o predictions.h5
       qpibench predict tikhonov --release mini.h5 --map exact --task ood --limit 10 -o predictions.h5
@@ -28,17 +30,27 @@ def command(*, model: str, release_path: Path, output: Path, **options: Any) -> 
     from qpibench.evaluation.entries import find_entry
     from qpibench.release import open_release
 
-    keep_apart([output], [release_path, *find_entry(model).files])
-    with open_release(release_path) as release:
-        outcome = run_model(model, release, output, ModelOptions(**options))
-    record = outcome.record
-    seconds = record.run.seconds or 0.0
-    return model_answer(
-        outcome,
-        text=f"{output}: {record.model.name} on {release.name} in {seconds:.2f} s",
-        fields={
-            "path": str(output),
-            "release_sha256": release.content_sha256,
-            **record.model_dump(mode="json", exclude={"failure": {"traceback"}}),
-        },
-    )
+    given = ModelOptions(**options)
+    read = [*release_paths, *find_entry(model).files]
+    keep_apart([output], read)
+    with ExitStack() as stack:
+        asked = given.asked([stack.enter_context(open_release(path)) for path in release_paths])
+        for each in asked:
+            keep_apart([each.place(output)], read)
+
+        def run(each: Asked) -> Answer:
+            path = each.place(output)
+            outcome = run_model(model, each, path, given)
+            record = outcome.record
+            seconds = record.run.seconds or 0.0
+            return model_answer(
+                outcome,
+                text=f"{path}: {record.model.name} on {each.release.name} in {seconds:.2f} s",
+                fields={
+                    "path": str(path),
+                    "release_sha256": each.release.content_sha256,
+                    **record.model_dump(mode="json", exclude={"failure": {"traceback"}}),
+                },
+            )
+
+        return answer_each(asked, run)

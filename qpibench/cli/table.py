@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qpibench.evaluation.result import Result
-    from qpibench.leaderboard.standings import Standing, Track
+    from qpibench.leaderboard.standings import Standing, Table
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -29,17 +29,18 @@ def metrics_table(result: Result) -> str:
     return aligned(rows)
 
 
-def standings_table(track: Track, standings: Sequence[Standing]) -> str:
-    """The ranks of a track, with the primary score and the mean absolute error."""
+def standings_table(table: Table, standings: Sequence[Standing]) -> str:
+    """The ranks of a table, with the primary score and the mean absolute error."""
     from qpibench.pages.notation import interval
 
-    images = f"{track.n_images:,} of {track.n_available:,} images"
-    maps = "no maps" if track.map_mode is None else f"{track.map_mode} maps"
-    head = f"{track.release_name}, {track.task}, view {track.view}, {maps}, {images}"
-    rows = [["rank", "entry", "relative L2, capped", "MAE", ""]]
+    images = f"{table.n_images:,} of {table.n_whole:,} images"
+    maps = "no maps" if table.map_mode is None else f"{table.map_mode} maps"
+    cell = "" if table.cell is None else f"{table.cell.label}: "
+    head = f"{cell}{table.release_name}, {table.task}, view {table.view}, {maps}, {images}"
+    rows = [["rank", "entry", table.primary, "mae", ""]]
     for standing in standings:
         metrics = standing.task.metrics
-        cells = (" ".join(interval(each)) for each in (metrics.rel_l2_capped, metrics.mae))
+        cells = (" ".join(interval(each)) for each in (standing.primary, metrics.mae))
         rank = "-" if standing.rank is None else f"{standing.rank}{'=' if standing.tied else ''}"
         # The subset is in the head of the table.
         marks = ", ".join(_mark(standing, mark) for mark in standing.marks if mark != "subset")

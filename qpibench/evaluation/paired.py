@@ -58,6 +58,7 @@ class ComparedFile(_Closed):
 
     name: Text = Field(description="Name of the entry; 'unnamed' if the predictions do not say.")
     view: Text = Field(description="What the entry was granted; 'unknown' if the predictions do not say.")
+    cell: Text | None = Field(default=None, description="Track and cell that were asked; null outside of tracks.")
     stopped: bool = Field(description="Whether the entry stopped before it had answered every image.")
     predictions_sha256: Sha256 = Field(description="SHA-256 of the file.")
 
@@ -255,6 +256,7 @@ def _compared_file(file: Predictions) -> ComparedFile:
     return ComparedFile(
         name="unnamed" if record is None else record.model.name,
         view="unknown" if record is None else record.view,
+        cell=None if record is None or record.cell is None else record.cell.label,
         stopped=record is not None and record.failure is not None,
         predictions_sha256=predictions_sha256,
     )

@@ -19,7 +19,7 @@ from qpibench.evaluation.environment import environment
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
 from qpibench.evaluation.predictions import DATASETS, FailureRecord, PredictionsWriter, Record
-from qpibench.evaluation.result import ModelRecord, Run
+from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.trained import training_record
 from qpibench.tasks import Batch, allows, asking_order, view_batch
 from qpibench.tasks.views import ASK_MAP_MODE, check_view
@@ -70,6 +70,8 @@ class Request:
         that it can work with; it is shown all that the view grants.
     limit
         Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if None.
+    cell
+        The cell of a track that asks this; noted in the predictions file.
 
     Raises
     ------
@@ -81,9 +83,14 @@ class Request:
     view: str = "positions"
     map_mode: str | None = None
     limit: int | None = None
+    cell: CellRecord | None = None
 
     def __post_init__(self) -> None:
         check_view(self.view, self.map_mode)
+
+
+class UnmetNeedError(UsageError):
+    """The model needs more than it would be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +170,9 @@ def predict(
     ------
     UsageError
         If there is no such model or task, the release has no test role, or no training role for a model with ``fit``,
-        the model needs more than it is shown, or the file cannot be put there.
+        or the file cannot be put there.
+    UnmetNeedError
+        If the model needs more than it would be shown; also a UsageError.
     InvalidDataError
         If the model cannot be imported or has no predict.
     UnavailableError
@@ -193,6 +202,7 @@ def predict(
             model=_model_record(entry, isolated),
             view=request.view,
             map_mode=request.map_mode,
+            cell=request.cell,
             limit=request.limit,
             seed=execution.seed,
             batch_size=execution.batch_size,
@@ -221,11 +231,11 @@ def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:
     if needs is None:
         return
     if not allows(request.view, needs):
-        raise UsageError(
+        raise UnmetNeedError(
             f"Entry '{entry.name}' needs the view '{needs}', but is granted '{request.view}' only; use --view {needs}."
         )
     if needs == "raster" and request.map_mode is None:
-        raise UsageError(f"Entry '{entry.name}' needs an activation map; {ASK_MAP_MODE}.")
+        raise UnmetNeedError(f"Entry '{entry.name}' needs an activation map; {ASK_MAP_MODE}.")
 
 
 def _check_tasks(release: Release) -> None:

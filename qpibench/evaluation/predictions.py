@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
-from qpibench.evaluation.result import ModelRecord, Run
+from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.grid import Grid
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
@@ -71,6 +71,7 @@ class Record(_Closed):
     model: ModelRecord
     view: str = Field(description="What the entry was shown: image, raster or positions.")
     map_mode: str | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
+    cell: CellRecord | None = Field(default=None, description="The cell of a track; null outside of tracks.")
     limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
     seed: int = Field(description="Seed given to the model's random number generators.")
     batch_size: int = Field(description="Images per call of predict.")

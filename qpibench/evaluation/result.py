@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,9 @@ from qpibench.evaluation.run_record import JsonObject, SourceRecord
 from qpibench.grid import Grid
 from qpibench.pages.whole_file import write_whole
 from qpibench.specs.load import explain
+
+if TYPE_CHECKING:
+    from qpibench.tasks.track import Track
 
 SCHEMA_VERSION = 1
 
@@ -182,6 +185,27 @@ class IntervalSettings(_Closed):
     seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(description="Seed of the draws.")
 
 
+class CellRecord(_Closed):
+    """The cell of a track that was asked; what it shows and asks stands beside it."""
+
+    track: Text = Field(description="Name of the track.")
+    track_sha256: Sha256 = Field(description="SHA-256 of the track's canonical JSON.")
+    cell: Text = Field(description="Name of the cell.")
+    primary: Text = Field(description="The metric that ranks.")
+    size: Positive | None = Field(description="Images that the cell has of each release; null for the whole test role.")
+
+    @classmethod
+    def of(cls, track: Track, name: str) -> Self:
+        """The record of a track's cell."""
+        cell = track.cell(name)
+        return cls(track=track.name, track_sha256=track.sha256, cell=name, primary=cell.primary, size=cell.size)
+
+    @property
+    def label(self) -> str:
+        """Track and cell, as commands take them."""
+        return f"{self.track}/{self.cell}"
+
+
 class Run(_Closed):
     """What a computation took, and where it ran."""
 
@@ -210,6 +234,7 @@ class Result(_Closed):
     model: ModelRecord = Field(description="The entry.")
     view: Text = Field(description="What the entry was shown: image, raster or positions.")
     map_mode: Text | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
+    cell: CellRecord | None = Field(default=None, description="The cell of a track; null outside of tracks.")
     predictions_sha256: Sha256 = Field(description="SHA-256 of the predictions file.")
     intervals: IntervalSettings = Field(description="How low and high were made.")
     tasks: dict[Text, TaskResult] = Field(description="The scores by task.", min_length=1)
@@ -220,6 +245,8 @@ class Result(_Closed):
     def _check(self) -> Self:
         if (self.status == "failed") != (self.failure is not None):
             raise ValueError(f"status '{self.status}' does not fit failure {self.failure!r}")
+        if self.cell is not None and self.cell.primary not in Metrics.model_fields:
+            raise ValueError(f"there is no metric '{self.cell.primary}' to rank by")
         return self
 
 

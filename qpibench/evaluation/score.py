@@ -161,6 +161,7 @@ def score(
         model=record.model,
         view=record.view,
         map_mode=record.map_mode,
+        cell=record.cell,
         predictions_sha256=predictions_sha256,
         intervals=DEFAULT_SETTINGS,
         tasks=tasks,

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from qpibench.errors import UsageError
-from qpibench.evaluation.result import PRIMARY_METRIC, load_result
+from qpibench.evaluation.result import load_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
-from qpibench.leaderboard.standings import Standing, Track, standings
+from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.pages.whole_file import write_whole
 
-SITE_SCHEMA_VERSION = 2
+SITE_SCHEMA_VERSION = 3
 """Version of the layout of leaderboard.json."""
 
 
-def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Track, tuple[Standing, ...]]:
+def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, tuple[Standing, ...]]:
     """Make the page from every result file of a folder.
 
     The site is ``index.html``, ``leaderboard.json`` (the standings for programs) and a copy of every result file under
@@ -42,7 +42,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Track, 
     UsageError
         If there is no result file, or the site cannot be written or holds a page of someone else.
     InvalidDataError
-        If a file is not a valid result, or two of a track are of the same predictions.
+        If a file is not a valid result, or two of a table are of the same predictions.
     QpibenchError
         If writing fails, as on a full disk.
     """
@@ -52,7 +52,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Track, 
     paths = _result_paths(results_dir)
     results = {path.name: load_result(path) for path in paths}
     files = {path.name: path.read_bytes() for path in paths}
-    tracks = standings(results)
+    tables = standings(results)
     former = _former_files(site)
     try:
         (site / "results").mkdir(parents=True, exist_ok=True)
@@ -60,11 +60,11 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Track, 
         raise UsageError(f"Folder '{site}' cannot be written: {error.strerror}.") from None
     for name, content in files.items():
         write_whole(site / "results" / name, content, what="Result file")
-    write_whole(site / "leaderboard.json", _json(tracks, tuple(files)).encode(), what="File")
-    write_whole(site / "index.html", render_page(tracks).encode(), what="Page")
+    write_whole(site / "leaderboard.json", _json(tables, tuple(files)).encode(), what="File")
+    write_whole(site / "index.html", render_page(tables).encode(), what="Page")
     for name in former - files.keys():
         (site / "results" / name).unlink(missing_ok=True)
-    return tracks
+    return tables
 
 
 def _result_paths(folder: Path) -> list[Path]:
@@ -90,24 +90,26 @@ def _former_files(site: Path) -> set[str]:
         raise UsageError(f"'{listing}' is not a leaderboard's; remove it or give another folder.") from None
 
 
-def _json(tracks: Mapping[Track, Sequence[Standing]], files: Sequence[str]) -> str:
+def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str]) -> str:
     content = {
         "schema_version": SITE_SCHEMA_VERSION,
-        "primary_metric": PRIMARY_METRIC,
         "result_files": list(files),
-        "tracks": [
+        "tables": [
             {
-                "release": track.release_name,
-                "content_sha256": track.content_sha256,
-                "task": track.task,
-                "view": track.view,
-                "map_mode": track.map_mode,
-                "n_available": track.n_available,
-                "n_images": track.n_images,
-                "subset": track.subset,
+                "cell": None if table.cell is None else table.cell.model_dump(mode="json"),
+                "release": table.release_name,
+                "content_sha256": table.content_sha256,
+                "task": table.task,
+                "view": table.view,
+                "map_mode": table.map_mode,
+                "primary_metric": table.primary,
+                "n_available": table.n_available,
+                "n_images": table.n_images,
+                "n_whole": table.n_whole,
+                "subset": table.subset,
                 "standings": [_row(standing) for standing in members],
             }
-            for track, members in tracks.items()
+            for table, members in tables.items()
         ],
         "reported": [
             {"source": SOURCE, "method": r.method, "task": r.task, "mae": r.mae, "mse": r.mse, "rmse": r.rmse}

@@ -8,7 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.result import FoldGroup, Result, ScattererBin, TaskResult, compare_results, load_result
+from qpibench.evaluation.result import (
+    CellRecord,
+    FoldGroup,
+    Result,
+    ScattererBin,
+    TaskResult,
+    compare_results,
+    load_result,
+)
+from qpibench.tasks.track import load_track, track_names
 from qpibench.tasks.views import VIEWS, allows
 
 _SHOWN = 8
@@ -92,11 +101,34 @@ def _contradictions(result: Result) -> Iterator[str]:
             yield f"task {name}: {task.n_available} images in a release of {result.release.observation_count}."
         if task.n_kernels > result.release.kernel_count:
             yield f"task {name}: {task.n_kernels} kernels in a release of {result.release.kernel_count}."
+    yield from _cell_contradictions(result)
     needs = [view for view in result.model.needs if view in VIEWS]
     if needs and result.view in VIEWS and not any(allows(result.view, view) for view in needs):
         yield f"the entry needs {' or '.join(needs)} and was shown the view {result.view}."
     if result.failure is not None and result.failure.task not in (None, *result.tasks):
         yield f"the entry failed in task {result.failure.task}, which was not scored."
+
+
+def _cell_contradictions(result: Result) -> Iterator[str]:
+    """What a result says of the cell of a shipped track, against that track."""
+    if result.cell is None or result.cell.track not in track_names():
+        return
+    track = load_track(result.cell.track)
+    if track.sha256 != result.cell.track_sha256:
+        yield f"the track {track.name} is another one: its hash is {track.sha256}, not {result.cell.track_sha256}."
+        return
+    if result.cell.cell not in track.cells:
+        yield f"the track {track.name} has no cell {result.cell.cell}."
+        return
+    cell = track.cells[result.cell.cell]
+    if CellRecord.of(track, result.cell.cell) != result.cell:
+        yield f"the cell {result.cell.label} has the primary metric {cell.primary} and the size {cell.size}."
+    if (result.view, result.map_mode) != (cell.view, cell.map):
+        yield f"the cell {result.cell.label} has view {cell.view} and map {cell.map}."
+    if list(result.tasks) != [cell.task]:
+        yield f"the cell {result.cell.label} has the task {cell.task}."
+    if result.release.spec_sha256 not in {spec.sha256 for spec in cell.specs}:
+        yield f"the cell {result.cell.label} is on other releases: {', '.join(spec.name for spec in cell.specs)}."
 
 
 def _task_contradictions(task: TaskResult) -> Iterator[str]:

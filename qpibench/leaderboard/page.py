@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from qpibench.evaluation.result import Interval
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
-from qpibench.leaderboard.standings import Standing, Track
+from qpibench.leaderboard.standings import Standing, Table
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import decade, interval, number, whole
 
 COLUMNS = {
+    "rel_l2_capped": "relative L2, capped",
     "rel_l2_median": "median rel. L2",
     "failure_rate": "failure rate",
     "mae": "MAE",
@@ -23,15 +24,15 @@ COLUMNS = {
     "ssim": "SSIM",
     "psnr": "PSNR (dB)",
 }
-"""Metrics shown beside the ranking one, and the heads of their columns."""
+"""The metrics that are shown, the ranking one first, and the heads of their columns."""
 
 
-def render_page(tracks: Mapping[Track, Sequence[Standing]]) -> str:
-    """HTML of the leaderboard: a table for each track, then the literature's numbers in a table of their own."""
+def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
+    """HTML of the leaderboard: the tables of standings, then the literature's numbers in a table of their own."""
     environment = page_environment("qpibench.leaderboard")
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
     return environment.get_template("leaderboard.html.j2").render(
-        tracks=[(track, members, LogScale.around([m.primary for m in members])) for track, members in tracks.items()],
+        tables=[(table, members, LogScale.around([m.primary for m in members])) for table, members in tables.items()],
         levels=_levels,
         columns=COLUMNS,
         reported=REPORTED,

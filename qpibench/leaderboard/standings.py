@@ -5,19 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation.result import ORACLE, PRIMARY_METRIC, Interval, Result, TaskResult
+from qpibench.evaluation.result import (
+    HIGHER_IS_BETTER,
+    ORACLE,
+    PRIMARY_METRIC,
+    CellRecord,
+    Interval,
+    Result,
+    TaskResult,
+)
+from qpibench.tasks.track import Track, load_track
 
 _Member = tuple[str, Result, TaskResult]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Track:
+class Table:
     """What two results must share for their numbers to be comparable.
 
     Attributes
     ----------
+    cell
+        The cell of a track; None for what stands on none.
     release_name, content_sha256
         The data.
     task
@@ -28,6 +40,7 @@ class Track:
         Images of the task's test role, and how many of them were scored: fewer make a subset.
     """
 
+    cell: CellRecord | None
     release_name: str
     content_sha256: str
     task: str
@@ -38,8 +51,15 @@ class Track:
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Key that puts tracks in alphabetical order, and larger subsets first."""
-        return self.release_name, self.content_sha256, self.task, self.view, self.map_mode or "", -self.n_images
+        """Key that puts tables in alphabetical order, and larger subsets first."""
+        cell = () if self.cell is None else (self.cell.label, self.cell.track_sha256)
+        shown = (self.view, self.map_mode or "", cell)
+        return self.release_name, self.content_sha256, self.task, *shown, -self.n_images
+
+    @property
+    def primary(self) -> str:
+        """The metric that ranks."""
+        return PRIMARY_METRIC if self.cell is None else self.cell.primary
 
     @property
     def images(self) -> tuple[object, ...]:
@@ -48,13 +68,19 @@ class Track:
 
     @property
     def subset(self) -> bool:
-        """Whether only a part of the test role was scored."""
-        return self.n_images < self.n_available
+        """Whether only a part of the cell was scored, or outside of tracks of the test role."""
+        return self.n_images < self.n_whole
+
+    @property
+    def n_whole(self) -> int:
+        """Images of the cell, or outside of tracks of the test role."""
+        size = None if self.cell is None else self.cell.size
+        return self.n_available if size is None else min(size, self.n_available)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """An entry's place on a track.
+    """An entry's place in a table.
 
     Attributes
     ----------
@@ -68,7 +94,11 @@ class Standing:
     result
         What it holds.
     task
-        Its part for the track's task.
+        Its part for the table's task.
+    primary
+        The score that ranks.
+    subset
+        Whether only a part of the table's images was scored.
     """
 
     rank: int | None
@@ -76,11 +106,8 @@ class Standing:
     file: str
     result: Result
     task: TaskResult
-
-    @property
-    def primary(self) -> Interval:
-        """The score that ranks."""
-        return _primary(self.task)
+    primary: Interval
+    subset: bool
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -92,7 +119,7 @@ class Standing:
         failed = self.result.status == "failed"
         marks = {
             "oracle": _is_oracle(self.result),
-            "subset": self.task.subset,
+            "subset": self.subset,
             "failed": failed,
             "unanswered": not failed and self.task.n_failed > 0,
             "partial": _is_partial(self.result),
@@ -112,13 +139,15 @@ class Standing:
         return None if seconds is None or self.result.failure else seconds / self.task.n_images
 
 
-def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]]:
-    """Sort results into tracks and rank them by the capped mean of the relative L2 error.
+def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]]:
+    """Sort results into tables, one for each cell of a track, and rank them by the cell's primary metric.
+
+    What stands on no track has tables by release, task and view, ranked by the capped mean of the relative L2 error.
 
     Entries whose intervals overlap that of the best of their group share its rank. That is a cautious reading of two
     intervals, no paired test: it never separates what is equal, and it may leave together what a paired test separates.
 
-    Oracles take no rank. They were shown the truth, so no view limits them: each stands on every track of its images.
+    Oracles take no rank. They were shown the truth, so no view limits them: each stands in every table of its images.
     Nor does an entry that was trained for a part of the steps that its recipe states: its score is not its method's.
 
     Parameters
@@ -129,23 +158,41 @@ def standings(results: Mapping[str, Result]) -> dict[Track, tuple[Standing, ...]
     Returns
     -------
     dict
-        Tracks in alphabetical order, larger subsets first, and the standings of each from the best on. The
+        Tables in alphabetical order, larger subsets first, and the standings of each from the best on. The
         order of ``results`` has no influence.
 
     Raises
     ------
     InvalidDataError
-        If two results of a track are of the same predictions.
+        If two results of a table are of the same predictions.
     """
-    tracks: dict[Track, list[_Member]] = {}
-    # Oracles last, when the tracks of all others are known.
+    tables: dict[Table, list[_Member]] = {}
+    # Oracles last, when the tables of all others are known.
     for file, result in sorted(results.items(), key=lambda item: (_is_oracle(item[1]), item[0])):
         for name, task in result.tasks.items():
-            own = _track(result, name, task)
-            shared = [track for track in tracks if track.images == own.images] if _is_oracle(result) else []
-            for track in shared or [own]:
-                _join(tracks.setdefault(track, []), (file, result, task))
-    return {track: _ranked(tracks[track]) for track in sorted(tracks, key=lambda track: track.order)}
+            own = _table(result, name, task)
+            shared = [table for table in tables if table.images == own.images] if _is_oracle(result) else []
+            for table in shared or [own]:
+                _join(tables.setdefault(table, []), (file, result, task))
+    return {table: _ranked(table, tables[table]) for table in sorted(tables, key=lambda table: table.order)}
+
+
+@cache
+def _published() -> Track:
+    return load_track("paper")
+
+
+def cell_without_track(result: Result, task: str) -> CellRecord | None:
+    """The cell of the track `paper` that a result without a track stands for, such as all that are older than tracks.
+
+    It must show the same maps in the same view of the same release as the cell; None if no cell does.
+    """
+    track = _published()
+    for name, cell in track.cells.items():
+        shown = (cell.task, cell.view, cell.map) == (task, result.view, result.map_mode)
+        if shown and [spec.sha256 for spec in cell.specs] == [result.release.spec_sha256]:
+            return CellRecord.of(track, name)
+    return None
 
 
 def _is_oracle(result: Result) -> bool:
@@ -175,8 +222,9 @@ def _join(members: list[_Member], member: _Member) -> None:
     members.append(member)
 
 
-def _track(result: Result, name: str, task: TaskResult) -> Track:
-    return Track(
+def _table(result: Result, name: str, task: TaskResult) -> Table:
+    return Table(
+        cell=result.cell or cell_without_track(result, name),
         release_name=result.release.name,
         content_sha256=result.release.content_sha256,
         task=name,
@@ -187,28 +235,36 @@ def _track(result: Result, name: str, task: TaskResult) -> Track:
     )
 
 
-def _ranked(members: Sequence[_Member]) -> tuple[Standing, ...]:
-    ordered = sorted(members, key=lambda member: (_primary(member[2]).value, member[1].model.name, member[0]))
+def _ranked(table: Table, members: Sequence[_Member]) -> tuple[Standing, ...]:
+    scores: dict[str, Interval] = {file: getattr(task.metrics, table.primary) for file, _, task in members}
+    sign = -1 if table.primary in HIGHER_IS_BETTER else 1
+    ordered = sorted(members, key=lambda member: (sign * scores[member[0]].value, member[1].model.name, member[0]))
     groups: list[list[str]] = []
-    high = -math.inf
-    for file, result, task in ordered:
+    worst = -math.inf  # the end of the best's interval, smaller being better
+    for file, result, _ in ordered:
         if _is_oracle(result) or _is_partial(result):
             continue
-        if _primary(task).low <= high:
+        low, high = sorted((sign * scores[file].low, sign * scores[file].high))
+        if low <= worst:
             groups[-1].append(file)
         else:
             groups.append([file])
-            high = _primary(task).high
+            worst = high
     places: dict[str, tuple[int, bool]] = {}
     for group in groups:
         places |= dict.fromkeys(group, (len(places) + 1, len(group) > 1))
     ranked = []
     for file, result, task in ordered:
         rank, tied = places.get(file, (None, False))
-        ranked.append(Standing(rank=rank, tied=tied, file=file, result=result, task=task))
+        ranked.append(
+            Standing(
+                rank=rank,
+                tied=tied,
+                file=file,
+                result=result,
+                task=task,
+                primary=scores[file],
+                subset=table.subset,
+            )
+        )
     return tuple(ranked)
-
-
-def _primary(task: TaskResult) -> Interval:
-    score: Interval = getattr(task.metrics, PRIMARY_METRIC)
-    return score

@@ -95,7 +95,7 @@ def test_a_run_folder_is_a_model_and_the_board_says_how_far_it_came(qpibench, tr
     assert '<span class="mark partial">partial 3 %</span>' in page
     assert "3 of 100 steps" in page
     board = json.loads((tmp_path / "site" / "leaderboard.json").read_text())
-    standings = [standing for track in board["tracks"] for standing in track["standings"]]
+    standings = [standing for table in board["tables"] for standing in table["standings"]]
     assert standings
     for standing in standings:
         assert "partial" in standing["marks"]

@@ -128,13 +128,13 @@ def test_the_standings_for_programs_agree_with_the_result_files(results_dir, tmp
     site = tmp_path / "site"
     build_leaderboard(results_dir, site)
     board = json.loads((site / "leaderboard.json").read_text())
-    assert [len(track["standings"]) for track in board["tracks"]] == [1, 1, 3]
-    for track in board["tracks"]:
-        for row in track["standings"]:
+    assert [len(table["standings"]) for table in board["tables"]] == [1, 1, 3]
+    for table in board["tables"]:
+        for row in table["standings"]:
             result = json.loads((site / row["result_file"]).read_text())
-            assert row["metrics"] == result["tasks"][track["task"]]["metrics"]
+            assert row["metrics"] == result["tasks"][table["task"]]["metrics"]
             assert row["entry"] == result["model"]["name"]
-    assert board["tracks"][-1]["standings"][0]["entry"] == "gaps"
+    assert board["tables"][-1]["standings"][0]["entry"] == "gaps"
 
 
 def test_the_numbers_of_the_literature_stand_in_a_table_of_their_own(results_dir, tmp_path):

@@ -1,0 +1,140 @@
+"""A track from one TOML file, and what every command knows of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+TOY = """
+summary = "two cells on two releases"
+
+[every_cell]
+specs = ["mini"]
+task = "ood"
+metrics = ["psnr", "mae"]
+primary = "psnr"
+size = 4
+
+[cells.raster]
+view = "raster"
+map = "exact"
+
+[cells.image]
+view = "image"
+primary = "mae"
+specs = ["mini", {spec = "mini", set = ["seed=1"]}]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(qpibench, mini, tmp_path_factory):
+    """A toy track, the second of its releases, and what two entries score on it; not to be changed."""
+    folder = tmp_path_factory.mktemp("track")
+    (folder / "toy.toml").write_text(TOY)
+    (folder / "results").mkdir()
+    assert qpibench("generate", "mini", "--set", "seed=1", "-o", folder / "other.h5").exit_code == 0
+    for entry in ("zeros", "median_kernel"):
+        outcome = qpibench(
+            *("evaluate", entry, "--track", folder / "toy.toml"),
+            *("--release", mini, "--release", folder / "other.h5", "-o", folder / "results" / f"{entry}.json"),
+            *("--report", folder / f"{entry}.html", "--predictions", folder / f"{entry}.h5"),
+        )
+        assert outcome.exit_code == 0, outcome.stderr
+    return folder
+
+
+CELLS = {"raster": "raster", "image.mini": "image", "image.mini_seed_1": "image"}
+"""Names that files have, and the cells they belong to."""
+
+
+def test_every_cell_is_asked_and_shown_as_the_track_says(folder):
+    assert {path.stem for path in (folder / "results").iterdir()} == {
+        f"{entry}-{name}" for entry in ("zeros", "median_kernel") for name in CELLS
+    }
+    for name, cell in CELLS.items():
+        result = json.loads((folder / "results" / f"zeros-{name}.json").read_text())
+        assert (result["cell"]["track"], result["cell"]["cell"]) == ("toy", cell)
+        assert (result["view"], result["map_mode"]) == (("raster", "exact") if cell == "raster" else ("image", None))
+        assert {task: scores["n_images"] for task, scores in result["tasks"].items()} == {"ood": 4}
+        assert f"toy/{cell}" in (folder / f"zeros-{name}.html").read_text()
+
+
+def test_the_board_ranks_every_cell_by_its_own_metric(qpibench, folder, tmp_path):
+    built = qpibench("leaderboard", "build", folder / "results", "-o", tmp_path / "site")
+    assert built.exit_code == 0, built.stderr
+    assert "toy/raster: mini, ood, view raster, exact maps, 4 of 4 images" in built.stdout
+    assert "toy/image" in (tmp_path / "site" / "index.html").read_text()
+    tables = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["tables"]
+    assert [(table["cell"]["cell"], table["primary_metric"]) for table in tables] == [
+        ("image", "mae"),
+        ("raster", "psnr"),
+        ("image", "mae"),
+    ]
+    for table in tables:
+        values = [row["metrics"][table["primary_metric"]]["value"] for row in table["standings"]]
+        assert len(values) == 2
+        assert values == sorted(values, reverse=table["primary_metric"] == "psnr")
+        assert not table["subset"]  # the cell has no more images
+
+
+def test_a_result_of_a_track_is_derived_again_and_compared(qpibench, mini, folder):
+    files = ("--predictions", folder / "zeros-raster.h5", "--release", mini)
+    assert qpibench("leaderboard", "check", folder / "results" / "zeros-raster.json", *files).exit_code == 0
+    first, second = folder / "zeros-raster.h5", folder / "median_kernel-raster.h5"
+    assert qpibench("compare", first, "--against", second, "--release", mini).stdout.startswith("Track toy/raster")
+    other = qpibench("compare", first, "--against", folder / "zeros-image.mini.h5", "--release", mini)
+    assert "different cells: toy/image, toy/raster" in other.stderr
+
+
+def test_one_cell_has_the_file_that_was_named_and_may_be_asked_in_part(qpibench, mini, folder, tmp_path):
+    asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini, "--limit", 2)
+    answer = qpibench("evaluate", "zeros", *asked, "-o", tmp_path / "zeros.json", "--json").json
+    assert (answer["path"], answer["tasks"]["ood"]["n_images"]) == (str(tmp_path / "zeros.json"), 2)
+    built = qpibench("leaderboard", "build", tmp_path, "-o", tmp_path / "site")
+    assert "2 of 4 images" in built.stdout
+
+
+def test_predict_asks_the_cells_too(qpibench, mini, folder, tmp_path):
+    asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini)
+    record = qpibench("predict", "zeros", *asked, "-o", tmp_path / "zeros.h5", "--json").json
+    assert (record["cell"]["track"], record["cell"]["cell"], record["limit"]) == ("toy", "raster", 4)
+
+
+def test_a_cell_that_shows_less_than_an_entry_needs_is_left_out(qpibench, mini, folder, tmp_path):
+    asked = ("--track", folder / "toy.toml", "--release", mini, "--release", folder / "other.h5")
+    outcome = qpibench("evaluate", "tikhonov", *asked, "-o", tmp_path / "tikhonov.json")
+    assert outcome.exit_code == 0
+    assert "Cell 'toy/image' is left out: Entry 'tikhonov' needs the view 'raster'" in outcome.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tikhonov-raster.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--view", "image"], ["A track says what is asked and shown; leave out --view, or --track."]),
+        (["--map", "exact"], ["leave out --map"]),
+        (["--task", "id"], ["leave out --task"]),
+        ([], ["Cell 'toy/image' needs a release of the spec 'mini+seed=1'"]),
+        (["--track", "paper"], ["Cell 'paper/id' needs a release of the spec 'paper'"]),
+        (["--track", "papre"], ["no track and no file 'papre'; did you mean 'paper'?"]),
+    ],
+)
+def test_what_a_track_does_not_allow(qpibench, mini, folder, tmp_path, options, words):
+    asked = ["--track", folder / "toy.toml", "--release", mini, *options]
+    qpibench("evaluate", "zeros", *asked, "-o", tmp_path / "zeros.json").fails(2, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_releases_that_nobody_asks_for_are_refused(qpibench, mini, folder, tmp_path):
+    two = ("--release", mini, "--release", folder / "other.h5", "-o", tmp_path / "zeros.json")
+    qpibench("evaluate", "zeros", *two).fails(2, "Several releases are for --track only")
+    cell = f"{folder / 'toy.toml'}/raster"
+    qpibench("evaluate", "zeros", "--track", cell, *two).fails(2, "other.h5' is a release of another spec than track")
+
+
+def test_a_metric_that_nobody_knows_is_refused(qpibench, mini, tmp_path):
+    track = tmp_path / "toy.toml"
+    track.write_text(TOY.replace('"mae"]', '"mea"]').replace('"mae"', '"mea"'))
+    asked = ("--track", f"{track}/raster", "--release", mini, "-o", tmp_path / "r.json")
+    qpibench("evaluate", "zeros", *asked).fails(2, "Track 'toy', cell 'raster': there is no metric 'mea'")
