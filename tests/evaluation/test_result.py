@@ -63,6 +63,7 @@ def content():
         },
         "view": "positions",
         "map_mode": "paper",
+        "cell": None,
         "predictions_sha256": "e" * 64,
         "intervals": {"level": 0.95, "method": "bootstrap", "replicates": 2000, "seed": 0},
         "tasks": {

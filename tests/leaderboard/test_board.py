@@ -10,6 +10,7 @@ from qpibench.evaluation.result import load_result
 from qpibench.evaluation.run_record import RunFolder, load_run
 from qpibench.evaluation.score import score
 from qpibench.leaderboard.build import build_leaderboard
+from qpibench.leaderboard.standings import standings
 from qpibench.release import open_release, write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
@@ -34,6 +35,20 @@ def test_the_page_is_what_the_results_beside_it_give(tmp_path):
     build_leaderboard(BOARD / "results", tmp_path)
     for name in ("index.html", "leaderboard.json"):
         assert (tmp_path / name).read_bytes() == (BOARD / name).read_bytes()
+
+
+def test_results_that_are_older_than_tracks_stand_in_the_cells_that_show_the_same():
+    cells = {}
+    for table, members in standings(RESULTS).items():
+        cells.setdefault(table.cell and table.cell.label, []).append((table.task, table.view, table.map_mode))
+        assert members
+    assert cells == {
+        "paper/id": [("id", "raster", "paper")],
+        "paper/ood": [("ood", "raster", "paper")],
+        "paper/id-positions": [("id", "positions", "paper")],
+        "paper/ood-positions": [("ood", "positions", "paper")],
+        None: [("id", "raster", "exact"), ("ood", "raster", "exact")],
+    }
 
 
 @pytest.mark.parametrize("folder", WEIGHTS, ids=lambda folder: folder.name)

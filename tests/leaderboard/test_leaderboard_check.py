@@ -7,13 +7,14 @@ import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.predictions import PredictionsWriter, Record
-from qpibench.evaluation.result import ModelRecord, Run, save_result
+from qpibench.evaluation.result import CellRecord, ModelRecord, Run, save_result
 from qpibench.evaluation.score import score
 from qpibench.grid import Grid
 from qpibench.leaderboard.check import check_result
 from qpibench.release import open_release, write_imported
 from qpibench.specs import ImportedSpec
 from qpibench.synthesis.contract import Kernels, Observations
+from qpibench.tasks.track import load_track
 
 
 @pytest.fixture
@@ -76,6 +77,25 @@ def test_an_entry_that_needs_the_scatterers_cannot_have_answered_without_them(ma
 def test_an_entry_that_needs_no_scatterers_may_be_shown_the_image(make_result, tmp_path, needs):
     save_result(make_result(view="image", needs=needs), tmp_path / "result.json")
     assert check_result(tmp_path / "result.json").view == "image"
+
+
+@pytest.mark.parametrize(
+    ("claim", "view", "message"),
+    [
+        ({}, "positions", "paper/ood has view raster and map paper"),
+        ({}, "raster", "paper/ood is on other releases: paper"),
+        ({"size": 5}, "raster", "paper/ood has the primary metric rel_l2_capped and the size 500"),
+        ({"cell": "id"}, "raster", "paper/id has the task id"),
+        ({"cell": "odd"}, "raster", "the track paper has no cell odd"),
+        ({"track_sha256": "0" * 64}, "raster", "the track paper is another one"),
+    ],
+)
+def test_a_result_cannot_claim_a_cell_that_asks_something_else(make_result, tmp_path, claim, view, message):
+    cell = CellRecord.of(load_track("paper"), "ood").model_copy(update=claim)
+    result = make_result(view=view, tasks=("ood",)).model_copy(update={"cell": cell})
+    save_result(result, tmp_path / "result.json")
+    with pytest.raises(InvalidDataError, match=message):
+        check_result(tmp_path / "result.json")
 
 
 def test_predictions_and_release_are_needed_together(edited, tmp_path):
