@@ -204,7 +204,7 @@ def _training_kernels(path: Path) -> NDArray[np.int32]:
 
 def _check_folds(path: Path) -> None:
     release = open_release(path)
-    if (release.kernels.fold[_training_kernels(path)] < 0).any():
+    if (release.kernels.parameters["fold"][_training_kernels(path)] < 0).any():
         raise UsageError(
             f"Release '{release.name}' does not say the folds of its kernels, which the symmetry loss needs; train"
             " without it: --set symmetry_weight=0."

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.physics import eq7
-from qpibench.specs import FOLDS, load_spec
+from qpibench.families import get_family
+from qpibench.families.eq7 import FOLDS
+from qpibench.physics.superposition import kernel_image, superpose
+from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 
 IMAGES = 300
@@ -27,24 +29,22 @@ def measure(images: int = IMAGES) -> Errors:
     """Compare images with 1-100 scatterers, and a hundred kernels, of every fold with their references."""
     backend, _ = get_backend("cpu")
     of_images, of_kernels = {}, []
+    eq7 = get_family("eq7")
     for fold in FOLDS:
         spec = load_spec("paper", overrides=[f"kernels.folds=[{fold}]", f"observations_per_kernel={-(-images // 100)}"])
         kernels = backend.kernels(spec)
-        parameters = [
-            {name: float(getattr(kernels, name)[k]) for name in ("phi1", "B", "phi2", "C")} for k in range(len(kernels))
-        ]
+        parameters = [{name: values[k] for name, values in kernels.parameters.items()} for k in range(len(kernels))]
         observations = backend.observations(spec, kernels, 0, images)
         of_images[fold] = np.array(
             [
-                _error(image, eq7.superpose(spec.grid, position, fold=fold, **parameters[kernel]))
+                _error(image, superpose(spec.grid, eq7, position, **parameters[kernel]))
                 for image, position, kernel in zip(
                     observations.image, observations.position_nm, observations.kernel, strict=True
                 )
             ]
         )
         of_kernels += [
-            _error(image, eq7.kernel_image(spec.grid, fold=fold, **parameters[k]))
-            for k, image in enumerate(kernels.image)
+            _error(image, kernel_image(spec.grid, eq7, **parameters[k])) for k, image in enumerate(kernels.image)
         ]
     return Errors(of_images, np.array(of_kernels))
 

@@ -118,7 +118,7 @@ _FIRST_CALL = """
 import json, time
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
-from qpibench.synthesis.stream import FIELDS
+from qpibench.synthesis.fields import stream_fields
 spec = load_spec("paper")
 started = time.perf_counter()
 import cupy
@@ -126,7 +126,7 @@ cupy.cuda.Device().synchronize()
 cupy.empty(1)
 opened = time.perf_counter()
 backend, _ = get_backend("cuda")
-batch = backend.fresh(spec, 0, 1024, fields=FIELDS, map_mode="exact")
+batch = backend.fresh(spec, 0, 1024, fields=stream_fields(spec), map_mode="exact")
 cupy.cuda.Device().synchronize()
 print(json.dumps([opened - started, time.perf_counter() - opened]))
 """

@@ -45,10 +45,7 @@ def broadcast(array_library, as_array, backend, kernels):
     drawn = backend.observations(spec, kernels, 0, 10)
     x, y = as_array(spec.grid.x_nm), as_array(spec.grid.y_nm)
     scatterers = [as_array(drawn.position_nm[i, : drawn.n_scatterers[i]]) for i in range(10)]
-    parameters = [
-        {"fold": int(kernels.fold[i])} | {name: float(getattr(kernels, name)[i]) for name in ("phi1", "B", "phi2", "C")}
-        for i in range(10)
-    ]
+    parameters = [{name: values[i].item() for name, values in kernels.parameters.items()} for i in range(10)]
 
     def run():
         return [
@@ -90,7 +87,9 @@ def test_one_core(alternate, report, backend, spec, kernels, request):
             ratio = rate / (plain[name][1] / rounds.reference[name])
             key = f"superposition.over_{name.lower().replace(' ', '_')}"
             report(key, f"superposition, one core, over {name} broadcast", "x", ratio, at_least=target)
-    flops = sum(references.FLOPS[int(fold)] * count for fold, count in zip(kernels.fold, by_kernel, strict=True))
+    flops = sum(
+        references.FLOPS[int(fold)] * count for fold, count in zip(kernels.parameters["fold"], by_kernel, strict=True)
+    )
     peak = 2 * references.DEPTH * chains.size * passes / rounds.reference["FMA"]
     report("superposition.fma_peak", "fused multiply-adds, one core", "flop/s", peak)
     report(

@@ -1,47 +1,45 @@
-// Parameters of the kernel that each observation shows: draw_kernels of qpibench/synthesis/draws.py and coefficients of
-// qpibench/synthesis/superposition.py.
+// Parameters of the kernel that each observation shows: draw_parameters of qpibench/synthesis/draws.py with parameters
+// and coefficients of the FAMILY.
 //
-// Launch: one thread for an observation, any block size. Float64; one Philox block of 10 rounds, 4 divisions and two
-// polynomials of 9 and 10 terms a thread. Observations of one kernel repeat its numbers: that costs less than telling
-// which do.
+// Launch: one thread for an observation, any block size. Float64; one Philox block of 10 rounds and, for eq. 7, 4
+// divisions and two polynomials of 9 and 10 terms a thread. Observations of one kernel repeat its numbers: that costs
+// less than telling which do.
 //
 // start           index of the first observation; observation i shows kernel i / per_kernel
 // observations    how many
 // key             key of the stream
-// wavelength, wavelength_span, decay, decay_span    lower ends and lengths of the ranges, nm
-// fold_of_kernel  (kernel,) int32: 0, 2, 3, 4 or 6; the first is that of the first observation
-// fold, phi1, B, phi2, C       out, (observation,): int64 and float64; rad, rad/nm, rad, 1/nm^2
+// range0...3      numbers of the family's ranges
+// stratum_of_kernel  (kernel,) int32; the first is that of the first observation
+// stratum         out, (observation,) int64
+// parameters      out, (PARAMETERS, observation) float64
 // kernel_index, index          out, (observation,) int64: which kernel, which observation
-// table           out, (observation, 5) float64: cos a, sin a, B/pi, phi2/pi, -C log2(e)
-#include "elementary.cuh"
+// table           out, (observation, 5) float64: cos a, sin a, two numbers of the family, -C log2(e)
 #include "philox.cuh"
+#ifndef FAMILY
+#define FAMILY "families/eq7.cuh"
+#endif
+#include FAMILY
 
 extern "C" __global__ void draw_parameters(
-    u64 start, u64 observations, u32 per_kernel, u64 key, double wavelength, double wavelength_span, double decay,
-    double decay_span, const int* fold_of_kernel, long long* fold, double* phi1, double* B, double* phi2, double* C,
-    long long* kernel_index, long long* index, double* table)
+    u64 start, u64 observations, u32 per_kernel, u64 key, double range0, double range1, double range2, double range3,
+    const int* stratum_of_kernel, long long* stratum, double* parameters, long long* kernel_index, long long* index,
+    double* table)
 {
-    const double PI = 3.141592653589793;
-    const double LOG2_E = 1.4426950408889634;
     const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= observations) {
         return;
     }
     const u64 kernel = (start + i) / per_kernel;
-    const int n = fold_of_kernel[kernel - start / per_kernel];
+    const int n = stratum_of_kernel[kernel - start / per_kernel];
     const Words drawn = words(key, 0, 0, kernel);
-    const double radius = decay + unit(drawn.w1) * decay_span;
-    phi1[i] = n == 0 ? PI / 2 : PI * unit(drawn.w2);
-    B[i] = PI / (wavelength + unit(drawn.w0) * wavelength_span);
-    phi2[i] = PI * unit(drawn.w3);
-    C[i] = 1.0 / (radius * radius);
-    fold[i] = n;
+    const double uniform[4] = {unit(drawn.w0), unit(drawn.w1), unit(drawn.w2), unit(drawn.w3)};
+    const double range[4] = {range0, range1, range2, range3};
+    double parameter[PARAMETERS];
+    draw_kernel(n, uniform, range, parameter, table + 5 * i);
+    for (int k = 0; k < PARAMETERS; ++k) {
+        parameters[k * observations + i] = parameter[k];
+    }
+    stratum[i] = n;
     kernel_index[i] = (long long)kernel;
     index[i] = (long long)(start + i);
-
-    double* const row = table + 5 * i;
-    sincospi_f64(2.0 * phi1[i] / (PI * (n < 1 ? 1 : n)), row[1], row[0]);
-    row[2] = B[i] / PI;
-    row[3] = phi2[i] / PI;
-    row[4] = -C[i] * LOG2_E;
 }

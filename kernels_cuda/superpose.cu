@@ -1,5 +1,5 @@
-// Observations from their scatterers: superpose of qpibench/synthesis/superposition.py, the same operations in the same
-// order.
+// Observations from their scatterers: superpose_tiles of qpibench/arithmetic/superposition.py with the formulas of the
+// FAMILY's header, the same operations in the same order.
 //
 // Launch: one block for each tile of each observation, observations * tiles blocks in one dimension, x first. A thread
 // owns a patch of 4 x 4 neighbouring pixels, in registers. A tile is across x down patches, at most 16 x 16. A block
@@ -11,10 +11,10 @@
 // not exactly 0 all over the tile, and goes through the list in chunks: it makes the values of a chunk's rows and
 // columns in shared memory, then every thread adds the chunk to its pixels, except for scatterers whose envelope is 0
 // all over its patch. What is left out would add a zero. That changes no number but a negative zero, and the last step
-// leaves none. The fold is the same for a whole block, which branches on it once; a launch may therefore mix kernels
-// of all folds, and needs no sorting.
+// leaves none. The stratum is the same for a whole block, which branches on it once; a launch may therefore mix
+// kernels of all strata, and needs no sorting.
 //
-// Per evaluation (one pixel, one scatterer), besides about 1/2 for loads and 1/2 for the choice of the root:
+// Per evaluation (one pixel, one scatterer) of eq. 7, besides about 1/2 for loads and 1/2 for the choice of the root:
 //
 //     fold               0    2    3    4    6
 //     FP32              21   32   33   32   39
@@ -24,11 +24,15 @@
 // x, y            (nx,), (ny,) float64: pixel coordinates, nm, ascending
 // position        (observation, most, xy) float64: scatterers, nm; those behind n_scatterers are not read
 // n_scatterers    (observation,) int64
-// fold            (observation,) int64: 0, 2, 3, 4 or 6
-// table           (observation, 5) float64: cos a, sin a, B/pi, phi2/pi, -C log2(e)
+// amplitude       (observation, stride) float32 by which scatterers are multiplied; a stride of 0: one number for all
+// stratum         (observation,) int64
+// table           (observation, 5) float64: cos a, sin a, two numbers of the family, -C log2(e)
 // across, down    patches of a tile
 // image           out, (observation, ny, nx) float32, at an address that 16 divides
-#include "eq7.cuh"
+#ifndef FAMILY
+#define FAMILY "families/eq7.cuh"
+#endif
+#include FAMILY
 
 #define PATCH 4  // pixels per thread and direction
 #define TILE 64  // most pixels of a tile in a direction
@@ -50,14 +54,15 @@ struct Block {
     int columns, rows;  // of the image, from there on
     double left, right, top, bottom;  // outermost pixels of the tile, nm
     double ca, sa;
-    int stride;
+    int stride;  // of the threads that make a chunk's rows and columns
+    int amplitudes;  // per observation, or 0
     // Scatterers that reach the tile, of as many as the block has threads: one bit each, and their list.
     u32 bits[THREADS / WORD];
     unsigned char listed[THREADS];
 };
 
 struct Wave {
-    float freq, phase, decay;
+    float first, second, decay;
     float reach2;  // an envelope is exactly 0 at greater squared distances along one axis, nm^2
 };
 
@@ -103,23 +108,26 @@ __device__ inline int list_reaching(bool reaches, Block& block)
 }
 
 // Rows and columns of a chunk of scatterers.
-template <int FOLD>
+template <int STRATUM>
 __device__ inline void stage(
-    const Block& block, const Line& line, const double* position, int chunk, int scatterers, float decay, Axes& axes)
+    const Block& block, const Line& line, const double* position, const float* amplitude, int chunk, int scatterers,
+    float decay, Axes& axes)
 {
     const bool is_row = line.is_row;
     const u32 place = line.place;
     for (int scatterer = line.first; scatterer < scatterers; scatterer += block.stride) {
         float(&values)[VALUES][TILE] = is_row ? axes.row[scatterer] : axes.column[scatterer];
-        const double d = line.at - position[2 * block.listed[chunk + scatterer] + (is_row ? 1 : 0)];
+        const int number = block.listed[chunk + scatterer];
+        const double d = line.at - position[2 * number + (is_row ? 1 : 0)];
         const float d2 = (float)(d * d);
         const float envelope = exp2_f32(d2 * decay);
         values[D2][place] = d2;
-        values[ENVELOPE][place] = is_row && FOLD == 4 ? envelope * 4.0f : envelope;
-        if (FOLD == 6 || (FOLD != 0 && !is_row)) {
+        const float factor = is_row ? amplitude[block.amplitudes ? number : 0] * gain<STRATUM> : 1.0f;
+        values[ENVELOPE][place] = envelope * factor;
+        if (components<STRATUM> == 2 || (components<STRATUM> == 1 && !is_row)) {
             values[COS][place] = (float)(d * block.ca);
         }
-        if (FOLD == 6 || (FOLD != 0 && is_row)) {
+        if (components<STRATUM> == 2 || (components<STRATUM> == 1 && is_row)) {
             values[SIN][place] = (float)(d * block.sa);
         }
     }
@@ -170,7 +178,7 @@ __device__ inline void write(const Pixels& pixels, float* target, int nx, int co
 }
 
 // Add a scatterer that may lie on a pixel. Almost never called, so it is kept small and out of the way.
-template <int FOLD>
+template <int STRATUM>
 __device__ __noinline__ Pixels add_near(Pixels pixels, const Axes& axes, int scatterer, u32 left, u32 top, Wave wave)
 {
     const float(&column)[VALUES][TILE] = axes.column[scatterer];
@@ -181,16 +189,16 @@ __device__ __noinline__ Pixels add_near(Pixels pixels, const Axes& axes, int sca
         for (int i = 0; i < PATCH; ++i) {
             const u32 x = left + i;
             const u32 y = top + j;
-            pixels.v[j][i] = add_scatterer<FOLD, false>(
+            pixels.v[j][i] = add_scatterer<STRATUM, false>(
                 pixels.v[j][i], column[D2][x] + row[D2][y], column[COS][x] - row[SIN][y], column[SIN][x] + row[COS][y],
-                row[ENVELOPE][y] * column[ENVELOPE][x], wave.freq, wave.phase);
+                row[ENVELOPE][y] * column[ENVELOPE][x], wave.first, wave.second);
         }
     }
     return pixels;
 }
 
 // Add a chunk of scatterers, in their order, to the pixels of one thread.
-template <int FOLD>
+template <int STRATUM>
 __device__ inline void accumulate(
     const Axes& axes, int scatterers, u32 left, u32 top, const Wave& wave, Pixels& pixels)
 {
@@ -206,17 +214,17 @@ __device__ inline void accumulate(
             continue;
         }
         if (least_x + least_y < ROOT_FLOOR) {
-            pixels = add_near<FOLD>(pixels, axes, scatterer, left, top, wave);
+            pixels = add_near<STRATUM>(pixels, axes, scatterer, left, top, wave);
             continue;
         }
         const Patch ex = patch_of(column[ENVELOPE], left);
         const Patch ey = patch_of(row[ENVELOPE], top);
         Patch xc = {}, xs = {}, yc = {}, ys = {};
-        if constexpr (FOLD != 0) {
+        if constexpr (components<STRATUM> != 0) {
             xc = patch_of(column[COS], left);
             ys = patch_of(row[SIN], top);
         }
-        if constexpr (FOLD == 6) {
+        if constexpr (components<STRATUM> == 2) {
             xs = patch_of(column[SIN], left);
             yc = patch_of(row[COS], top);
         }
@@ -224,18 +232,18 @@ __device__ inline void accumulate(
         for (int j = 0; j < PATCH; ++j) {
 #pragma unroll
             for (int i = 0; i < PATCH; ++i) {
-                pixels.v[j][i] = add_scatterer<FOLD, true>(
+                pixels.v[j][i] = add_scatterer<STRATUM, true>(
                     pixels.v[j][i], dx2.v[i] + dy2.v[j], xc.v[i] - ys.v[j], xs.v[i] + yc.v[j], ey.v[j] * ex.v[i],
-                    wave.freq, wave.phase);
+                    wave.first, wave.second);
             }
         }
     }
 }
 
-template <int FOLD>
+template <int STRATUM>
 __device__ inline void superpose_tile(
-    Axes& axes, Block& block, const Line& line, const double* position, int count, bool is_inside, u32 left,
-    u32 top, const Wave& wave, Pixels& pixels)
+    Axes& axes, Block& block, const Line& line, const double* position, const float* amplitude, int count,
+    bool is_inside, u32 left, u32 top, const Wave& wave, Pixels& pixels)
 {
     for (int first = 0; first < count; first += blockDim.x, position += 2 * blockDim.x) {
         const int mine = threadIdx.x;
@@ -248,13 +256,14 @@ __device__ inline void superpose_tile(
         const int listed = list_reaching(reaches, block);
         for (int chunk = 0; chunk < listed; chunk += CHUNK) {
             const int scatterers = listed - chunk < CHUNK ? listed - chunk : CHUNK;
-            stage<FOLD>(block, line, position, chunk, scatterers, wave.decay, axes);
+            stage<STRATUM>(block, line, position, amplitude, chunk, scatterers, wave.decay, axes);
             __syncthreads();
             if (is_inside) {
-                accumulate<FOLD>(axes, scatterers, left, top, wave, pixels);
+                accumulate<STRATUM>(axes, scatterers, left, top, wave, pixels);
             }
             __syncthreads();
         }
+        amplitude += block.amplitudes ? blockDim.x : 0;
     }
 }
 
@@ -265,7 +274,8 @@ __device__ inline int smaller(int a, int b)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) superpose(
     const double* x, const double* y, int nx, int ny, int across, int down, const double* position,
-    const long long* n_scatterers, int most, const long long* fold, const double* table, float* image)
+    const long long* n_scatterers, int most, const float* amplitude, int stride, const long long* stratum,
+    const double* table, float* image)
 {
     __shared__ Axes axes;
     __shared__ Block block;
@@ -294,8 +304,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) superpose(
     Line line;
     line.is_row = number >= width;
     line.place = line.is_row ? number - width : number;
-    const u32 stride = blockDim.x / lines;
-    line.first = thread < stride * lines ? thread / lines : CHUNK;
+    const u32 lines_at_once = blockDim.x / lines;
+    line.first = thread < lines_at_once * lines ? thread / lines : CHUNK;
     line.at = line.is_row ? y[smaller(tile_top + line.place, ny - 1)] : x[smaller(tile_left + line.place, nx - 1)];
 
     if (thread == 0) {
@@ -304,7 +314,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) superpose(
         block.corner = image + ((u64)observation * ny + tile_top) * nx + tile_left;
         block.ca = row[0];
         block.sa = row[1];
-        block.stride = stride;
+        block.stride = lines_at_once;
+        block.amplitudes = stride;
         block.left = x[tile_left];
         block.right = x[smaller(tile_left + width, nx) - 1];
         block.top = y[tile_top];
@@ -314,13 +325,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) superpose(
 
     Pixels pixels = {};
     const double* const places = position + 2 * (u64)observation * most;
+    const float* const amplitudes = amplitude + (u64)observation * stride;
     const int count = (int)n_scatterers[observation];
-    switch (fold[observation]) {
-    case 0: superpose_tile<0>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
-    case 2: superpose_tile<2>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
-    case 3: superpose_tile<3>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
-    case 4: superpose_tile<4>(axes, block, line, places, count, is_inside, left, top, wave, pixels); break;
-    default: superpose_tile<6>(axes, block, line, places, count, is_inside, left, top, wave, pixels);
+#define CASE(S)                                                                                             \
+    case S:                                                                                                 \
+        superpose_tile<S>(axes, block, line, places, amplitudes, count, is_inside, left, top, wave, pixels); \
+        break;
+    switch (stratum[observation]) {
+        STRATA(CASE)
     }
     if (is_inside) {
         write(pixels, block.corner + (u64)top * nx + left, nx, block.columns - left, block.rows - top);

@@ -121,10 +121,10 @@ def _flush_to_zero() -> Finding:
 def _numba_cache() -> Finding:
     what, advice = "Numba cache", "set NUMBA_CACHE_DIR to a folder that can be written to"
     try:
-        from qpibench.synthesis.superposition import draw_and_superpose
+        from qpibench.families.eq7 import superpose
     except RuntimeError as error:
         return Finding(what=what, found=str(error), advice=advice, required=True)
-    folder = Path(str(draw_and_superpose.stats.cache_path))
+    folder = Path(str(superpose.stats.cache_path))
     return _cache(what, folder, advice=f"{advice}, or every start compiles anew")
 
 

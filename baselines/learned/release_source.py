@@ -28,7 +28,7 @@ RELEASE_FIELDS = (
     "kernel_index",
     "index",
 )
-"""Fields of a batch; shapes and types are those of :data:`qpibench.synthesis.stream.FIELDS`."""
+"""Fields of a batch; shapes and types are those of :func:`qpibench.synthesis.fields.stream_fields`."""
 
 
 class ReleaseSource:
@@ -78,7 +78,7 @@ class ReleaseSource:
 
     def kernels(self) -> tuple[Tensor, Tensor]:
         kernel = np.unique(self._release.observation_kernel[self._train])
-        images, folds = self._release.kernels.image[kernel], self._release.kernels.fold[kernel]
+        images, folds = self._release.kernels.image[kernel], self._release.kernels.parameters["fold"][kernel]
         return torch.from_numpy(images), torch.from_numpy(folds.astype(np.int64))
 
     @cached_property
@@ -102,12 +102,13 @@ class ReleaseSource:
             case "kernel_index":
                 return release.observation_kernel[rows].astype(np.int64)
             case "fold":
-                return release.kernels.fold[release.observation_kernel[rows]].astype(np.int64)
+                return release.kernels.parameters["fold"][release.observation_kernel[rows]].astype(np.int64)
             case "kernel":
                 return release.kernels.image[release.observation_kernel[rows]]
             case "activation_map":
                 marks = np.empty((len(rows), *self.grid.shape), np.float32)
-                count, position = release.take("n_scatterers", rows), release.take("position_nm", rows)
+                position = release.told_position_nm(rows)
+                count = (~np.isnan(position[..., 0])).sum(axis=1, dtype=np.int32)
                 paper = self._map_mode == "paper"
                 activation_maps(paper, self.grid.size_x_nm, self.grid.size_y_nm, count, position, marks)
                 return marks

@@ -33,7 +33,8 @@ def command(*, file: Path) -> Answer:
 
 
 def _fields(release: Release) -> dict[str, Any]:
-    folds = release.kernels.fold.tolist()
+    strata = release.stratum.tolist()
+    labels = {stratum: release.family.stratum_label(stratum) for stratum in sorted(set(strata))}
     shards = release.shards.files if release.shards else ()
     return {
         "content_sha256": release.content_sha256,
@@ -45,8 +46,13 @@ def _fields(release: Release) -> dict[str, Any]:
         "package_version": release.package_version,
         "observations": release.observation_count,
         "max_scatterers": release.max_scatterers,
-        "kernels": len(folds),
-        "kernels_by_fold": {str(fold): folds.count(fold) for fold in sorted(set(folds))},
+        "kernels": len(strata),
+        "kernels_by_stratum": {label: strata.count(stratum) for stratum, label in labels.items()},
+        "columns": [
+            {"name": array.name, "units": array.units, "long_name": array.long_name}
+            for array in release.arrays.values()
+            if array.group in ("kernels", "observations")
+        ],
         "grid": release.grid.model_dump(mode="json"),
         "splits": _split_sizes(release),
         "spec": release.spec.model_dump(mode="json"),
@@ -63,21 +69,26 @@ def _split_sizes(release: Release) -> dict[str, dict[str, int]]:
 
 
 def _text(fields: dict[str, Any]) -> str:
-    grid, named = fields["grid"], {"-1": "unknown", "0": "total"}
-    folds = ", ".join(f"{count} {named.get(fold, f'{fold}-fold')}" for fold, count in fields["kernels_by_fold"].items())
+    grid = fields["grid"]
+    strata = ", ".join(f"{count} {label}" for label, count in fields["kernels_by_stratum"].items())
     rows = [
         ("release", fields["name"]),
         ("content_sha256", fields["content_sha256"]),
         ("images", f"{fields['observations']:,}, with up to {fields['max_scatterers']:,} scatterers"),
-        ("kernels", f"{fields['kernels']:,}: {folds}"),
+        ("kernels", f"{fields['kernels']:,}: {strata}"),
         ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y, x)"),
     ]
-    noise = (fields["spec"].get("corruptions") or {}).get("white_noise")
-    if noise is not None:
-        low, high = noise["snr_db"]
-        rows.append(("noise", f"white, {low:g} dB" if low == high else f"white, {low:g} to {high:g} dB"))
+    for name, settings in (fields["spec"].get("corruptions") or {}).items():
+        rows.append((name.replace("_", " "), ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())))
     for task, roles in fields["splits"].items():
         rows.append((f"task {task}", ", ".join(f"{role} {size:,}" for role, size in roles.items())))
     shards = f" in this file and {fields['shards']:,} shards" if fields["shards"] else ""
     rows.append(("file", f"{fields['bytes'] / 1e6:,.1f} MB{shards}, format {fields['format_version']}"))
     return aligned(rows)
+
+
+def _shown(value: Any) -> str:
+    """A setting; a range of no width is one number."""
+    if isinstance(value, list):
+        return " to ".join(f"{each:g}" for each in dict.fromkeys(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import keyword
 import textwrap
 from collections.abc import Mapping
 from importlib import import_module
@@ -39,7 +40,8 @@ class LazyGroup(click.Group):
     Parameters
     ----------
     modules
-        Prefix of the modules' names: the command ``import-csv`` is in ``<modules>import_csv``.
+        Prefix of the modules' names: the command ``export-csv`` is in ``<modules>export_csv``, and one that is a word
+        of Python has a line behind its name.
     summaries
         One sentence for each command, in the order of the help text.
     help
@@ -65,7 +67,8 @@ class LazyGroup(click.Group):
         """Import a command; None if there is none of that name."""
         if cmd_name not in self._summaries:
             return None
-        command: click.Command = import_module(self._modules + cmd_name.replace("-", "_")).command
+        name = cmd_name.replace("-", "_") + ("_" if keyword.iskeyword(cmd_name) else "")
+        command: click.Command = import_module(self._modules + name).command
         return command
 
     def resolve_command(

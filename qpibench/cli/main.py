@@ -18,7 +18,7 @@ SUMMARIES = {
     "merge": "Make one release of its shards.",
     "verify": "Check that a release is what its hash says.",
     "info": "Say what is in a release.",
-    "import-csv": "Make a release of scatterer CSV files.",
+    "import": "Make a release of foreign files.",
     "export-csv": "Write a kernel and its images as a CSV file.",
     "new": "Write a model to start from.",
     "check": "Test in seconds whether a model keeps its contract.",

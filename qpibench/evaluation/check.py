@@ -13,8 +13,10 @@ from qpibench.errors import QpibenchError
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
+from qpibench.families import get_family
+from qpibench.families.eq7 import FOLDS
 from qpibench.grid import Grid
-from qpibench.physics import eq7
+from qpibench.physics.superposition import kernel_image, superpose
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import Batch, view_batch
 
@@ -29,7 +31,6 @@ while a model that looks at its batch mates differs by far more.
 
 _GRID = Grid(ny=64, nx=64, size_y_nm=10.0, size_x_nm=10.0)
 _IMAGES_PER_KERNEL = 4
-_FOLDS = (0, 2, 3, 4, 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,16 +114,17 @@ class _SyntheticImages:
 
     def __init__(self, *, view: str) -> None:
         rng = np.random.default_rng(20260101)
-        count = len(_FOLDS) * _IMAGES_PER_KERNEL
-        self.kernel_index = np.repeat(np.arange(len(_FOLDS), dtype=np.int32), _IMAGES_PER_KERNEL)
-        parameters = [_parameters(fold, rng) for fold in _FOLDS]
-        self.kernels = np.stack([eq7.kernel_image(_GRID, **given) for given in parameters]).astype(np.float32)
+        count = len(FOLDS) * _IMAGES_PER_KERNEL
+        self.kernel_index = np.repeat(np.arange(len(FOLDS), dtype=np.int32), _IMAGES_PER_KERNEL)
+        family = get_family("eq7")
+        parameters = [_parameters(fold, rng) for fold in FOLDS]
+        self.kernels = np.stack([kernel_image(_GRID, family, **given) for given in parameters]).astype(np.float32)
         n_scatterers = rng.integers(1, 11, count)
         n_scatterers[0] = 1
         position_nm = rng.uniform(-5, 5, (count, 10, 2))
         position_nm[np.arange(10) >= n_scatterers[:, None]] = np.nan
         image = [
-            eq7.superpose(_GRID, positions, **parameters[kernel])
+            superpose(_GRID, family, positions, **parameters[kernel])
             for positions, kernel in zip(position_nm, self.kernel_index, strict=True)
         ]
         self._view = view

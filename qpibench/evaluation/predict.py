@@ -241,14 +241,18 @@ def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:
 def _check_tasks(release: Release) -> None:
     if release.tasks:
         return
-    folds, kernels = np.unique(release.kernels.fold, return_counts=True)
+    strata, kernels = np.unique(release.stratum, return_counts=True)
     few = kernels.argmin()
-    ood = f"fold {folds[few]} has only {kernels[few]} kernel" if kernels[few] < 2 else "no kernels are held out"
+    ood = (
+        f"{release.family.STRATUM} {strata[few]} has only {kernels[few]} kernel"
+        if kernels[few] < 2
+        else "no kernels are held out"
+    )
     most = np.bincount(release.observation_kernel).max()
     raise UsageError(
         f"Release '{release.name}' has no test role, so there is nothing to predict: {ood}, which leaves no OOD test,"
-        f" and a kernel has at most {most} images, too few for an ID test; make it with two kernels of every fold or"
-        " with more images of each kernel."
+        f" and a kernel has at most {most} images, too few for an ID test; make it with two kernels of every"
+        f" {release.family.STRATUM} or with more images of each kernel."
     )
 
 

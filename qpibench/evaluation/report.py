@@ -143,7 +143,7 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         interval_text=f"In brackets the {level} interval: {result.intervals.method}.",
         plots=_plots(result, errors),
         latents=_latents(predictions, release),
-        rings=bool(np.isfinite(release.kernels.B).any()),
+        rings=bool(np.isfinite(release.family.wavevector(release.kernels.parameters)).any()),
         provenance=_provenance(result),
     )
 
@@ -190,23 +190,19 @@ def _case(
         f"image {observation}",
         f"kernel {kernel}",
         f"{scatterers} scatterer" + "s" * (scatterers != 1),
-        _symmetry(int(kernels.fold[kernel])),
-    ]
-    B, C = float(kernels.B[kernel]), float(kernels.C[kernel])
-    if np.isfinite(B) and np.isfinite(C):
-        facts += [f"wavelength {np.pi / B:.3g} nm", f"decay {1 / np.sqrt(C):.3g} nm"]
-    facts += [
+        *release.family.describe({name: values[kernel] for name, values in kernels.parameters.items()}),
         f"relative L2 {number(metrics.relative_l2(truth, prediction)[0])}",
         f"MAE {number(metrics.absolute_error(truth, prediction)[0])}",
         f"RMSE {number(metrics.root_mean_square_error(truth, prediction)[0])}",
     ]
+    q = float(release.family.wavevector(kernels.parameters)[kernel])
     panels = _panels(
         release.grid,
         observation=shown.image[0],
-        activation=activation_map(release.grid, shown.position_nm, mode=result.map_mode or "exact")[0],
+        activation=activation_map(release.grid, shown.told, mode=result.map_mode or "exact")[0],
         truth=truth[0],
         prediction=prediction[0],
-        ring_q=2 * B if np.isfinite(B) else None,
+        ring_q=q if np.isfinite(q) else None,
     )
     return {
         "label": pick.label,
@@ -278,8 +274,8 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
     latents = read_latents(predictions, release)
     if latents is None:
         return None
-    fold = release.kernels.fold[latents.kernel]
-    B = release.kernels.B[latents.kernel]
+    fold = release.stratum[latents.kernel]
+    q = release.family.wavevector(release.kernels.parameters)[latents.kernel]
     coordinates, shares = principal_components(latents.points)
     first, second = (
         f"component {place + 1}, {100 * share:.0f} % of the variance" for place, share in enumerate(shares)
@@ -289,8 +285,8 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
     if neighbours is not None:
         views.append(("t-SNE", neighbours, ("", "")))
     colourings: dict[str, dict[str, NDArray[Any]]] = {"symmetry": {"folds": fold}}
-    if np.isfinite(B).all():
-        colourings["wavelength"] = {"wavelengths_nm": np.pi / B}
+    if np.isfinite(q).all():
+        colourings["wavelength"] = {"wavelengths_nm": 2 * np.pi / q}
     plots = []
     for name, places, labels in views:
         for by, colours in colourings.items():

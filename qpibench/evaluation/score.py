@@ -221,7 +221,7 @@ def score_images(
     return ImageScores(
         index=index,
         kernel=kernel,
-        fold=release.kernels.fold[kernel],
+        fold=release.stratum[kernel],
         n_scatterers=release.read("observations/n_scatterers")[index],
         failed=failed,
         errors=errors,

@@ -61,9 +61,9 @@ def write_blocks(
     computing = BoundedSemaphore(threads)
 
     def write(start: int, stop: int) -> Iterator[NDArray[Any]]:
-        computed = compute(start, stop)
+        computed = compute(start, stop).columns()
         for array in arrays:
-            rows = array.rows(getattr(computed, array.field))
+            rows = array.rows(computed[array.field])
             computing.release()
             try:
                 partial.write_rows(array, start, rows)

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
+from qpibench.families import get_family
 from qpibench.release import layout
 from qpibench.release.identity import canonical
 from qpibench.release.layout import Array
 from qpibench.specs import ImportedSpec, ReleaseSpec
+from qpibench.specs.columns import family_name
 from qpibench.synthesis.contract import Kernels
 
 
@@ -43,9 +45,10 @@ def contents(
     """
     from qpibench.synthesis.splits import draw_splits  # brings Numba, which reading a release does not need
 
-    splits = draw_splits(observation_kernel, kernels.fold, spec.splits, spec.seed)
+    stratum = kernels.parameters[get_family(family_name(spec)).STRATUM]
+    splits = draw_splits(observation_kernel, stratum, spec.splits, spec.seed)
     values: dict[str, NDArray[Any]] = {"x": spec.grid.x_nm, "y": spec.grid.y_nm}
-    values |= {f"kernels/{name}": column for name, column in vars(kernels).items()}
+    values |= {f"kernels/{name}": column for name, column in kernels.columns().items()}
     values |= {f"splits/{task}/{role}": rows for task, roles in splits.items() for role, rows in roles.items()}
     sizes = {
         "y": spec.grid.ny,

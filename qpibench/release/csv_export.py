@@ -1,4 +1,4 @@
-"""Writes the observations of one kernel as a scatterer CSV file; see :mod:`qpibench.release.csv_layout`."""
+"""Writes the observations of one kernel as a scatterer CSV file; see :mod:`qpibench.readers.csv`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.grid import Grid
-from qpibench.release.csv_layout import UNUSED_ANGSTROM, UNUSED_NM, angstrom
+from qpibench.readers.csv import UNUSED_ANGSTROM, UNUSED_NM, angstrom
 from qpibench.release.partial import Partial
 from qpibench.release.reader import Release
 

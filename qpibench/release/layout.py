@@ -4,13 +4,19 @@ A release is one HDF5 file that follows the netCDF-4 model::
 
     /x (x), /y (y)                                        float64, nm
     /kernels/image (kernel, y, x)                         float32
-    /kernels/family, fold, phi1, B, phi2, C (kernel)
+    /kernels/family (kernel), and the columns that the family declares (kernel)
     /observations/image (observation, y, x)               float32, contiguous unless compression was asked for
     /observations/kernel, n_scatterers (observation)      int32
     /observations/position_nm (observation, scatterer, xy) float64, padded with NaN
-    /observations/snr_db (observation)                    float64, like the next two only where the spec has white noise
-    /observations/noise_sigma, noise_over_kernel_rms (observation) float32
+    /observations/told_position_nm (observation, scatterer, xy)  where a corruption changes what a model is told
+    /observations/..., the columns that the corruptions declare (observation) or (observation, scatterer)
     /splits/<task>/<role>                                 int32, indices of observations
+
+Format 1 holds eq. 7 without corruptions, format 2 has white noise as well; their arrays follow from the spec. From
+format 3 on the root's attribute `columns` lists the arrays (JSON: name, dtype, dims, units, long_name), so that a file
+tells by itself what it has. Readers take from there any further dimension: images may be (observation, energy, y, x)
+with /energy in meV, kernels (kernel, energy, y, x), and kernel (observation, species) where several species of
+scatterers share an image.
 
 The root carries `format_version`, `name`, `spec` (JSON), `package_version` and `content_sha256`; the last is written
 when everything else is complete, so that a file without it is an interrupted one. Every array carries `units`,
@@ -21,61 +27,56 @@ A shard of a release (:mod:`qpibench.release.shards`) is laid out in the same wa
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench import __version__
+from qpibench.columns import Column
 from qpibench.errors import InvalidDataError
 from qpibench.specs import ImportedSpec, ReleaseSpec
+from qpibench.specs.columns import (
+    applied_corruptions,
+    family_name,
+    kernel_columns,
+    observation_columns,
+    tells_other_positions,
+)
 
-FORMAT_VERSION = 2
-"""The newest version that is read and written. A release without corruptions is written as version 1, which is the same
-for it, so that older readers take it and refuse one whose images are not what they would think."""
+FORMAT_VERSION = 3
+"""The newest version that is read and written. A release is written in the oldest that can hold it, so that older
+readers take it, and refuse one whose images are not what they would think."""
 
-_TABLE = (
+_COORDINATES = (
     ("x", "<f8", ("x",), "nm", "x coordinate of the pixel columns"),
     ("y", "<f8", ("y",), "nm", "y coordinate of the pixel rows, upwards"),
+)
+_KERNELS = (
     ("kernels/image", "<f4", ("kernel", "y", "x"), "1", "scattering kernel: image of a single scatterer at the origin"),
     ("kernels/family", "|S16", ("kernel",), "1", "formula of the kernel"),
-    ("kernels/fold", "<i4", ("kernel",), "1", "rotational symmetry, 0 for total symmetry, -1 where unknown"),
-    ("kernels/phi1", "<f8", ("kernel",), "rad", "angular phase of eq. 7"),
-    ("kernels/B", "<f8", ("kernel",), "rad/nm", "radial wavevector of eq. 7, 2 pi included"),
-    ("kernels/phi2", "<f8", ("kernel",), "rad", "radial phase of eq. 7"),
-    ("kernels/C", "<f8", ("kernel",), "1/nm^2", "Gaussian decay of eq. 7"),
+)
+_PLACES = ("observation", "scatterer", "xy")
+_OBSERVATIONS = (
     ("observations/image", "<f4", ("observation", "y", "x"), "1", "observation: superposition of shifted kernels"),
     ("observations/kernel", "<i4", ("observation",), "1", "row of the kernel that the observation shows"),
     ("observations/n_scatterers", "<i4", ("observation",), "1", "number of scatterers"),
-    (
-        "observations/position_nm",
-        "<f8",
-        ("observation", "scatterer", "xy"),
-        "nm",
-        "x and y of every scatterer, then NaN",
-    ),
+    ("observations/position_nm", "<f8", _PLACES, "nm", "x and y of every scatterer, then NaN"),
 )
+_TOLD = ("observations/told_position_nm", "<f8", _PLACES, "nm", "x and y of scatterers as a model is told, then NaN")
 
-_WHITE_NOISE = (
-    ("observations/snr_db", "<f8", ("observation",), "dB", "variance of the clean image over that of its noise"),
-    ("observations/noise_sigma", "<f4", ("observation",), "1", "standard deviation of the noise in the image"),
-    (
-        "observations/noise_over_kernel_rms",
-        "<f4",
-        ("observation",),
-        "1",
-        "noise_sigma over the root mean square of the kernel's image, NaN where that is 0",
-    ),
-)
+_DIMS = {"kernel": ("kernel",), "observation": ("observation",), "scatterer": ("observation", "scatterer")}
 
 _ATTRIBUTES = (
-    *("format_version", "name", "spec", "package_version", "content_sha256", "sha256"),
+    *("format_version", "name", "spec", "columns", "package_version", "content_sha256", "sha256"),
     *("shard_version", "shard", "shards", "shard_sha256"),
 )
 
@@ -121,7 +122,7 @@ class Array:
 
     @property
     def field(self) -> str:
-        """Last part of the name: the attribute of `Kernels` or `Observations`."""
+        """Last part of the name: the column of `Kernels` or `Observations`."""
         return self.name.rpartition("/")[2]
 
     @property
@@ -167,21 +168,32 @@ def arrays(spec: ReleaseSpec | ImportedSpec, sizes: Mapping[str, int], splits: M
         Array(
             name=name, dtype=dtype, dims=dims, shape=tuple(lengths[d] for d in dims), units=units, long_name=long_name
         )
-        for name, dtype, dims, units, long_name in (*_TABLE, *(_WHITE_NOISE if _has_white_noise(spec) else ()))
-    ]
-    for split, length in splits.items():
-        role = split.rpartition("/")[2]
-        table.append(
-            Array(
-                name=f"splits/{split}",
-                dtype="<i4",
-                dims=(role,),
-                shape=(length,),
-                units="1",
-                long_name="indices of observations",
-            )
+        for name, dtype, dims, units, long_name in (
+            *_COORDINATES,
+            *_KERNELS,
+            *(_declared("kernels", column) for column in kernel_columns(spec)),
+            *_OBSERVATIONS,
+            *((_TOLD,) if tells_other_positions(spec) else ()),
+            *(_declared("observations", column) for column in observation_columns(spec)),
         )
+    ]
+    table += [_split_array(split, length) for split, length in splits.items()]
     return {array.name: array for array in table}
+
+
+def _declared(group: str, column: Column) -> tuple[str, str, tuple[str, ...], str, str]:
+    return f"{group}/{column.name}", column.dtype, _DIMS[column.per], column.units, column.long_name
+
+
+def _split_array(split: str, length: int) -> Array:
+    return Array(
+        name=f"splits/{split}",
+        dtype="<i4",
+        dims=(split.rpartition("/")[2],),
+        shape=(length,),
+        units="1",
+        long_name="indices of observations",
+    )
 
 
 def observation_arrays(spec: ReleaseSpec) -> dict[str, Array]:
@@ -203,16 +215,24 @@ def sizes(spec: ReleaseSpec) -> dict[str, int]:
 
 def format_version(spec: ReleaseSpec | ImportedSpec) -> int:
     """Version of the format in which a release, or a shard of it, is written."""
-    return 2 if _has_white_noise(spec) else 1
-
-
-def _has_white_noise(spec: ReleaseSpec | ImportedSpec) -> bool:
-    return isinstance(spec, ReleaseSpec) and spec.white_noise is not None
+    corruptions = [applied.name for applied in applied_corruptions(spec)]
+    if family_name(spec) == "eq7" and corruptions in ([], ["white_noise"]):
+        return 1 + len(corruptions)
+    return FORMAT_VERSION
 
 
 def release_attributes(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
     """The attributes of a release, except for those that :func:`sign` writes."""
-    return {"format_version": format_version(spec), **origin(spec)}
+    version = format_version(spec)
+    declared: dict[str, str | int] = {"columns": _declaration(spec)} if version > 2 else {}
+    return {"format_version": version, **origin(spec), **declared}
+
+
+def _declaration(spec: ReleaseSpec | ImportedSpec) -> str:
+    """JSON of all arrays but the splits."""
+    table = arrays(spec, dict.fromkeys(("y", "x", "kernel", "observation", "scatterer"), 0), {})
+    keys = ("name", "dtype", "dims", "units", "long_name")
+    return json.dumps([{key: getattr(array, key) for key in keys} for array in table.values()])
 
 
 def origin(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
@@ -327,16 +347,52 @@ def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array
     Raises
     ------
     InvalidDataError
-        If an array is missing or not of the type and shape that the layout demands.
+        If an array is missing or not of the type and shape that the layout demands, or that the file declares.
     """
+    splits = split_lengths(file)
+    if (declared := attributes(file).get("columns")) is not None:
+        return place(file, _as_declared(file, str(declared), splits))
     stored = {
         "y": spec.grid.ny,
         "x": spec.grid.nx,
-        "kernel": _stored_shape(file, "kernels/fold", 1)[0],
+        "kernel": _stored_shape(file, "kernels/family", 1)[0],
         "observation": _stored_shape(file, "observations/kernel", 1)[0],
         "scatterer": _stored_shape(file, "observations/position_nm", 3)[1],
     }
-    return place(file, arrays(spec, stored, split_lengths(file)))
+    return place(file, arrays(spec, stored, splits))
+
+
+def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> dict[str, Array]:
+    """The arrays that a file declares, with the lengths of dimensions that its first array of each has."""
+    try:
+        table = [_Declared.model_validate(fields) for fields in json.loads(declared)]
+    except (ValueError, TypeError) as error:
+        raise InvalidDataError(f"'{file.filename}' is damaged: its list of columns cannot be read ({error}).") from None
+    lengths: dict[str, int] = {}
+    found = {}
+    for entry in table:
+        stored = _stored_shape(file, entry.name, len(entry.dims))
+        for dim, length in zip(entry.dims, stored, strict=True):
+            lengths.setdefault(dim, length)
+        shape = tuple(lengths[dim] for dim in entry.dims)
+        found[entry.name] = Array(shape=shape, **entry.model_dump())
+    required = [name for name, *_ in (*_COORDINATES, *_KERNELS, *_OBSERVATIONS)]
+    missing = [name for name in required if name not in found]
+    if missing:
+        raise InvalidDataError(f"'{file.filename}' is not complete: it declares no {missing[0]}.")
+    return found | {f"splits/{split}": _split_array(split, length) for split, length in splits.items()}
+
+
+class _Declared(BaseModel):
+    """What a file of format 3 declares of an array."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Annotated[str, Field(pattern=r"^([a-z]+/)?[A-Za-z][A-Za-z0-9_]*$")]
+    dtype: Annotated[str, Field(pattern=r"^(<[fi][248]|\|[iu]1|\|S[0-9]{1,3})$")]
+    dims: Annotated[tuple[str, ...], Field(min_length=1, max_length=5)]
+    units: str
+    long_name: str
 
 
 def split_lengths(file: h5py.File) -> dict[str, int]:

@@ -102,7 +102,7 @@ def _copy(shards: Shards, partial: Partial, backend: Backend, threads: int | Non
         spec,
         partial,
         backend.kernels(spec),
-        lambda start, stop: Observations(**dict(zip(fields, _rows(shards, start, stop), strict=True))),
+        lambda start, stop: Observations.of_columns(dict(zip(fields, _rows(shards, start, stop), strict=True))),
         observation_kernel=observation_kernel(spec),
         max_scatterers=spec.scatterers.max,
         threads=threads,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.families import Family, get_family
 from qpibench.grid import Grid
 from qpibench.release import layout, virtual
 from qpibench.release.hdf5 import open_hdf5, structure
 from qpibench.release.shards import Shards
 from qpibench.specs import ImportedSpec, ReleaseSpec, spec_from_json
+from qpibench.specs.columns import family_name
 from qpibench.synthesis.contract import Kernels, Observations
 
 TEST_ROLE = "test"
@@ -107,7 +108,19 @@ class Release:
     @cached_property
     def kernels(self) -> Kernels:
         """All kernels, read once."""
-        return Kernels(**{field.name: self.read(f"kernels/{field.name}") for field in fields(Kernels)})
+        columns = {array.field: self.read(name) for name, array in self.arrays.items() if array.group == "kernels"}
+        return Kernels(image=columns.pop("image"), family=columns.pop("family"), parameters=columns)
+
+    @property
+    def family(self) -> Family:
+        """The family whose columns the kernels have."""
+        return get_family(family_name(self.spec))
+
+    @cached_property
+    def stratum(self) -> NDArray[np.int32]:
+        """What splits and breakdowns go by, (kernel,) int32: a column of the family, such as the fold of eq. 7."""
+        stratum: NDArray[np.int32] = self.kernels.parameters[self.family.STRATUM]
+        return stratum
 
     @cached_property
     def observation_kernel(self) -> NDArray[np.int32]:
@@ -150,11 +163,16 @@ class Release:
 
     def observations(self, indices: ArrayLike) -> Observations:
         """Observations with everything that is known of them; `indices` as in :meth:`image`."""
-        held = (field.name for field in fields(Observations) if f"observations/{field.name}" in self.arrays)
-        return Observations(**{name: self.take(name, indices) for name in held})
+        held = [array.field for array in self.arrays.values() if array.group == "observations"]
+        return Observations.of_columns({name: self.take(name, indices) for name in held})
+
+    def told_position_nm(self, indices: ArrayLike) -> NDArray[np.float64]:
+        """Where a model is told that scatterers are, (n, scatterer, xy) in nm, NaN behind; `indices` as in `image`."""
+        told = "told_position_nm"
+        return self.take(told if f"observations/{told}" in self.arrays else "position_nm", indices)
 
     def take(self, field: str, indices: ArrayLike) -> NDArray[Any]:
-        """One field of :class:`Observations`, such as ``"position_nm"``; `indices` as in :meth:`image`."""
+        """One column of the observations, such as ``"position_nm"``; `indices` as in :meth:`image`."""
         name = f"observations/{field}"
         rows = self._checked(indices)
         if self.arrays[name].offset is not None:
@@ -184,7 +202,8 @@ class Release:
 
     def __getstate__(self) -> dict[str, Any]:
         # What was opened or read stays here. The process that unpickles may have another working directory.
-        state = {name: value for name, value in vars(self).items() if name not in ("kernels", "observation_kernel")}
+        read = ("kernels", "stratum", "observation_kernel")
+        state = {name: value for name, value in vars(self).items() if name not in read}
         return {**state, "path": self.path.absolute(), "_handles": {}, "_file": None}
 
     def __repr__(self) -> str:
@@ -243,7 +262,7 @@ class Release:
             raise InvalidDataError(f"'{self.path}' is truncated: it has {size:,} of {end:,} bytes.")
         if isinstance(self.spec, ReleaseSpec):
             wanted = (self.spec.kernels.count, self.spec.observation_count, self.spec.scatterers.max)
-            found = (self.arrays["kernels/fold"].shape[0], self.observation_count, self.max_scatterers)
+            found = (self.arrays["kernels/family"].shape[0], self.observation_count, self.max_scatterers)
             if wanted != found:
                 raise InvalidDataError(
                     f"'{self.path}' has {found[0]} kernels, {found[1]} observations and room for {found[2]} scatterers,"

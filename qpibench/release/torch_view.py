@@ -11,22 +11,31 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from qpibench.columns import Column
+from qpibench.corruptions import corruption_names, get_corruption
 from qpibench.errors import UsageError
 from qpibench.physics.activation import activation_map, check_map_mode
-from qpibench.release.reader import open_release
+from qpibench.release.reader import Release, open_release
 
-FIELDS = (
+_FIELDS = (
     "image",
     "kernel",
     "activation_map",
     "position_nm",
+    "told_position_nm",
     "n_scatterers",
-    "snr_db",
-    "noise_sigma",
-    "kernel_index",
-    "index",
+    *("kernel_index", "index"),
 )
-"""What a sample may contain; see :class:`ReleaseDataset`."""
+
+
+def sample_fields(release: Release) -> tuple[str, ...]:
+    """All that a sample of a release may contain; see :class:`ReleaseDataset`."""
+    return (*_FIELDS, *release.kernels.parameters, *_corruption_columns())
+
+
+def _corruption_columns() -> dict[str, Column]:
+    corruptions = map(get_corruption, corruption_names())
+    return {column.name: column for corruption in corruptions for column in corruption.COLUMNS}
 
 
 class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
@@ -46,10 +55,12 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
 
         - ``image`` (y, x) float32: the observation,
         - ``kernel`` (y, x) float32: the kernel that it shows, the target,
-        - ``activation_map`` (y, x) float32: where its scatterers are,
-        - ``position_nm`` (scatterer, 2) float64: x and y, padded with NaN,
-        - ``snr_db`` float64, ``noise_sigma`` float32: the white noise in the image, its signal-to-noise ratio in dB and
-          its standard deviation; infinity and 0 where the release has none,
+        - ``activation_map`` (y, x) float32: where a model is told that its scatterers are,
+        - ``position_nm``, ``told_position_nm`` (scatterer, 2) float64: x and y of the scatterers, and as a model is
+          told, padded with NaN,
+        - the columns of any corruption, such as ``snr_db`` and ``noise_sigma``; where the release has none, their
+          absent value (infinity and 0),
+        - the columns of the release's kernels, such as ``fold``,
         - ``n_scatterers``, ``kernel_index``, ``index`` (int64): how many there are, the kernel's row in the release,
           and the observation's.
     map_mode
@@ -81,11 +92,12 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
         fields: Sequence[str] = ("image", "kernel"),
         map_mode: str | None = None,
     ) -> None:
-        unknown = [field for field in fields if field not in FIELDS]
-        if unknown:
-            raise UsageError(f"A sample has no field '{unknown[0]}'; choose among {', '.join(FIELDS)}.")
-        check_map_mode(map_mode, fields)
         self.release = open_release(path)
+        known = sample_fields(self.release)
+        unknown = [field for field in fields if field not in known]
+        if unknown:
+            raise UsageError(f"A sample has no field '{unknown[0]}'; choose among {', '.join(known)}.")
+        check_map_mode(map_mode, fields)
         self.rows = self.release.split(task, role)
         self.fields = tuple(fields)
         self.map_mode = map_mode
@@ -117,10 +129,16 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
             case "kernel":
                 return release.kernels.image[release.observation_kernel[index]]
             case "activation_map":
-                return activation_map(release.grid, release.take("position_nm", index), mode=self.map_mode or "")
+                return activation_map(release.grid, release.told_position_nm(index), mode=self.map_mode or "")
             case "n_scatterers":
                 return release.take("n_scatterers", index).astype(np.int64)
-            case "snr_db" | "noise_sigma" if f"observations/{field}" not in release.arrays:
-                return np.full(len(index), np.inf) if field == "snr_db" else np.zeros(len(index), np.float32)
-            case _:
+            case "told_position_nm":
+                return release.told_position_nm(index)
+            case _ if field in release.kernels.parameters:
+                return release.kernels.parameters[field][release.observation_kernel[index]]
+            case _ if f"observations/{field}" in release.arrays:
                 return release.take(field, index)
+            case _:
+                column = _corruption_columns()[field]
+                shape = (len(index), release.max_scatterers) if column.per == "scatterer" else (len(index),)
+                return column.empty(*shape)

@@ -127,8 +127,8 @@ def _generated_digests(
     observed, others = _groups(arrays)
 
     def rows(start: int, stop: int) -> Iterable[NDArray[Any]]:
-        computed = backend.observations(spec, kernels, start, stop)
-        return (array.rows(getattr(computed, array.field)) for array in observed)
+        computed = backend.observations(spec, kernels, start, stop).columns()
+        return (array.rows(computed[array.field]) for array in observed)
 
     digests = hash_blocks(observed, rows, threads=threads, progress=progress)
     return _by_name(observed, digests) | {

@@ -105,7 +105,8 @@ def write_imported(
 ) -> str:
     """Write a release from arrays in memory.
 
-    Observations may show the kernels in any order; what is not known of a kernel is NaN, and its fold -1.
+    Observations may show the kernels in any order; what is not known of a kernel has its column's absent
+    value, such as NaN, and a fold of -1.
 
     Parameters
     ----------
@@ -142,7 +143,9 @@ def write_imported(
     columns = observations.columns()
 
     def take(start: int, stop: int) -> Observations:
-        return Observations(**{name: identity.canonical(values[start:stop]) for name, values in columns.items()})
+        return Observations.of_columns(
+            {name: identity.canonical(values[start:stop]) for name, values in columns.items()}
+        )
 
     with Partial(target) as partial, explained(partial, resumable=False):
         return fill(

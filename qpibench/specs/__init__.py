@@ -2,10 +2,9 @@
 
 from qpibench.grid import Grid
 from qpibench.specs.load import load_spec, spec_from_json, spec_names
-from qpibench.specs.spec import FOLDS, MAX_SCATTERERS, ImportedSpec, ReleaseSpec
+from qpibench.specs.spec import MAX_SCATTERERS, ImportedSpec, ReleaseSpec
 
 __all__ = [
-    "FOLDS",
     "MAX_SCATTERERS",
     "Grid",
     "ImportedSpec",

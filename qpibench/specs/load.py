@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import hashlib
 import json
 import tomllib
@@ -17,6 +16,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.families import family_names, get_family
+from qpibench.specs.corruptions import corruptions_model
 from qpibench.specs.spec import MAX_NAME_LENGTH, ImportedSpec, ReleaseSpec
 
 
@@ -61,7 +62,10 @@ def spec_from_json(text: str) -> ReleaseSpec | ImportedSpec:
     InvalidDataError
         If the text is not the JSON of a spec.
     """
-    model = ImportedSpec if '"source"' in text else ReleaseSpec
+    model: type[ImportedSpec | ReleaseSpec] = ReleaseSpec
+    with suppress(ValueError):
+        fields = json.loads(text)
+        model = ImportedSpec if isinstance(fields, dict) and "source" in fields else ReleaseSpec
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -99,8 +103,10 @@ def _validated(fields: dict[str, Any], source: str) -> ReleaseSpec:
 
 
 def _value(spec: ReleaseSpec, path: str) -> Any:
-    # A table that is not there has no fields.
-    return functools.reduce(lambda table, name: table and table[name], path.split("."), spec.model_dump(mode="json"))
+    value: Any = spec.model_dump(mode="json")
+    for name in path.split("."):
+        value = value and value.get(name)  # a table that is not there has no fields
+    return value
 
 
 def _varied(spec: ReleaseSpec, paths: Iterable[str]) -> str:
@@ -151,13 +157,17 @@ def _tables(paths: Iterable[str]) -> list[str]:
     return sorted({path.split(".")[0] for path in paths if "." in path})
 
 
-def _is_table(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
 def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, field in model.model_fields.items():
         inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_table(kind)]
-        paths += _field_paths(inner[0], f"{prefix}{name}.") if inner else [prefix + name]
-    return paths
+        if model is ReleaseSpec and name == "kernels":
+            inner = [get_family(family).Ranges for family in family_names()]
+        elif model is ReleaseSpec and name == "corruptions":
+            inner = [corruptions_model()]
+        paths += [path for table in inner for path in _field_paths(table, f"{prefix}{name}.")] or [prefix + name]
+    return list(dict.fromkeys(paths))
+
+
+def _is_table(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

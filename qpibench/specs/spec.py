@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SerializeAsAny, model_validator
+from pydantic_core import PydanticCustomError
 
+from qpibench.errors import UsageError
+from qpibench.families import KernelSpec, get_family
 from qpibench.grid import Grid
-from qpibench.specs.corruption import CorruptionSpec, WhiteNoise
-
-Fold = Literal[0, 2, 3, 4, 6]
-
-FOLDS: tuple[Fold, ...] = (0, 2, 3, 4, 6)
-"""Rotational symmetries of eq. 7, 0 for total symmetry, in the order in which remainders are given out."""
+from qpibench.specs.corruptions import Corruptions
 
 MAX_SCATTERERS = 10_000
 """Documented limit of scatterers per observation."""
@@ -31,7 +29,6 @@ MAX_NAME_LENGTH = 200
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[\x20-\x7e]+$")]
 Index31 = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Length = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -53,18 +50,6 @@ class _Identified(_Frozen):
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
 
 
-def _ordered(low: float, high: float, what: str) -> None:
-    if low > high:
-        raise ValueError(f"{what} is reversed: {low:g} is larger than {high:g}")
-
-
-def _integer_keys(value: object) -> object:
-    # TOML and JSON know text keys only.
-    if isinstance(value, dict):
-        return {int(key) if isinstance(key, str) and key.isdigit() else key: share for key, share in value.items()}
-    return value
-
-
 def _seed(value: object) -> object:
     number = value
     if isinstance(value, str):
@@ -75,36 +60,17 @@ def _seed(value: object) -> object:
     return number
 
 
-class KernelSpec(_Frozen):
-    """The kernels of a release: how many, of which symmetry, drawn from which ranges.
-
-    ``folds`` are given equal shares of ``count``, the remainder in their order; ``fold_counts`` gives counts instead.
-    ``wavelength_nm`` is the range of pi/B, ``decay_nm`` that of 1/sqrt(C); both phases are uniform in [0, pi).
-    """
-
-    family: Literal["eq7"] = "eq7"
-    count: Index31
-    folds: tuple[Fold, ...] = FOLDS
-    fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_integer_keys)] = None
-    wavelength_nm: tuple[Length, Length]
-    decay_nm: tuple[Length, Length]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _ordered(*self.wavelength_nm, "wavelength_nm")
-        _ordered(*self.decay_nm, "decay_nm")
-        if not self.folds or len(set(self.folds)) != len(self.folds):
-            raise ValueError("folds must be a list of different folds out of 0, 2, 3, 4, 6")
-        if self.fold_counts is not None and sum(self.fold_counts.values()) != self.count:
-            raise ValueError(f"fold_counts add up to {sum(self.fold_counts.values())}, but count is {self.count}")
-        return self
-
-    def fold_shares(self) -> dict[int, int]:
-        """Number of kernels of each fold."""
-        if self.fold_counts is not None:
-            return {fold: self.fold_counts[fold] for fold in FOLDS if fold in self.fold_counts}
-        each, left = divmod(self.count, len(self.folds))
-        return {fold: each + (place < left) for place, fold in enumerate(self.folds)}
+def _kernels(value: Any) -> KernelSpec:
+    """The ranges of a family, from a table that names it."""
+    if isinstance(value, KernelSpec):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticCustomError("model_type", "should be a table of fields")
+    try:
+        family = get_family(str(value.get("family", "eq7")))
+    except UsageError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    return family.Ranges.model_validate_json(json.dumps(value, default=str), strict=True)
 
 
 class ScattererSpec(_Frozen):
@@ -120,7 +86,8 @@ class ScattererSpec(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _ordered(self.min, self.max, "scatterers min..max")
+        if self.min > self.max:
+            raise ValueError(f"scatterers min..max is reversed: {self.min} is larger than {self.max}")
         return self
 
 
@@ -143,26 +110,20 @@ class ReleaseSpec(_Identified):
     arithmetic: Literal[1] = 1
     seed: Annotated[int, Field(ge=0, lt=2**128), BeforeValidator(_seed)] = 0
     grid: Grid
-    kernels: KernelSpec
+    kernels: Annotated[SerializeAsAny[KernelSpec], PlainValidator(_kernels)]
     observations_per_kernel: Index31
     scatterers: ScattererSpec
     splits: SplitSpec = SplitSpec()
-    corruptions: CorruptionSpec | None = None
-
-    @field_validator("corruptions")
-    @classmethod
-    def _without_empty(cls, corruptions: CorruptionSpec | None) -> CorruptionSpec | None:
-        # No corruption is one thing, and has one hash.
-        return None if corruptions == CorruptionSpec() else corruptions
+    corruptions: Corruptions = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         pitch = max(self.grid.pitch_y_nm, self.grid.pitch_x_nm)
-        shortest = self.kernels.wavelength_nm[0]
+        shortest = get_family(self.kernels.family).shortest_period_nm(self.kernels)
         if shortest < MIN_PIXELS_PER_PERIOD * pitch:
             raise ValueError(
                 f"a period of {shortest:g} nm would alias: pixels are {pitch:.4g} nm apart, and a period needs at least"
-                f" {MIN_PIXELS_PER_PERIOD:g} of them; raise kernels.wavelength_nm or use more pixels"
+                f" {MIN_PIXELS_PER_PERIOD:g} of them; draw longer ones or use more pixels"
             )
         half = min(self.grid.size_y_nm, self.grid.size_x_nm) / 2
         if half + self.scatterers.margin_nm <= 0:
@@ -179,23 +140,21 @@ class ReleaseSpec(_Identified):
         return self
 
     @property
-    def white_noise(self) -> WhiteNoise | None:
-        """The noise of its images, if they have any."""
-        return None if self.corruptions is None else self.corruptions.white_noise
-
-    @property
     def observation_count(self) -> int:
         """Number of images in the release."""
         return self.kernels.count * self.observations_per_kernel
 
 
 class ImportedSpec(_Identified):
-    """A release that was imported from CSV files: it records its sources and cannot be regenerated."""
+    """A release that was imported from foreign files: it records its sources and cannot be regenerated.
+
+    ``source`` is the reader, and ``axis_order`` what it found out where the files do not tell which axis is x.
+    """
 
     name: Name
-    source: Literal["csv"] = "csv"
+    source: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "csv"
     files_sha256: tuple[str, ...]
-    axis_order: Literal["x_first", "y_first"]
+    axis_order: Literal["x_first", "y_first"] | None = None
     grid: Grid
     seed: Annotated[int, Field(ge=0, lt=2**128)] = 0
     splits: SplitSpec = SplitSpec()

@@ -6,8 +6,8 @@ Both backends implement :class:`Backend`; for the same spec they return the same
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +26,20 @@ class Kernels:
         (kernel, y, x) float32: the single-scatterer image on the release's grid, amplitude 1.
     family
         (kernel,) bytes ``S16``: the family's name, such as ``b"eq7"``.
-    fold
-        (kernel,) int32: rotational symmetry 2, 3, 4 or 6; 0 for total symmetry; -1 where it is not known.
-    phi1, B, phi2, C
-        (kernel,) float64: parameters of eq. 7 in rad, rad/nm, rad and 1/nm^2; NaN where they are not known.
+    parameters
+        The columns that the family declares, by name, (kernel,) each; see :mod:`qpibench.families`.
     """
 
     image: NDArray[np.float32]
     family: NDArray[np.bytes_]
-    fold: NDArray[np.int32]
-    phi1: NDArray[np.float64]
-    B: NDArray[np.float64]
-    phi2: NDArray[np.float64]
-    C: NDArray[np.float64]
+    parameters: Mapping[str, NDArray[Any]]
 
     def __len__(self) -> int:
-        return len(self.fold)
+        return len(self.image)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name."""
+        return {"image": self.image, "family": self.family, **self.parameters}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,27 +55,40 @@ class Observations:
     n_scatterers
         (observation,) int32.
     position_nm
-        (observation, scatterer, xy) float64, padded with NaN behind ``n_scatterers``.
-    snr_db, noise_sigma, noise_over_kernel_rms
-        (observation,) float64, float32 and float32: signal-to-noise ratio in dB, standard deviation of the white noise
-        in ``image``, and the latter over the root mean square of the kernel's image, NaN where that is 0. None where
-        the spec has no white noise.
+        (observation, scatterer, xy) float64, padded with NaN behind ``n_scatterers``: where the scatterers are.
+    told_position_nm
+        The same for what a model is told: equal to the former unless a corruption says otherwise, and None if none
+        can; see :attr:`told`.
+    extra
+        The columns that the spec's corruptions declare, by name, (observation,) or (observation, scatterer); see
+        :mod:`qpibench.corruptions`.
     """
 
     image: NDArray[np.float32]
     kernel: NDArray[np.int32]
     n_scatterers: NDArray[np.int32]
     position_nm: NDArray[np.float64]
-    snr_db: NDArray[np.float64] | None = None
-    noise_sigma: NDArray[np.float32] | None = None
-    noise_over_kernel_rms: NDArray[np.float32] | None = None
+    told_position_nm: NDArray[np.float64] | None = None
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.kernel)
 
+    @property
+    def told(self) -> NDArray[np.float64]:
+        """Where a model is told that scatterers are, (observation, scatterer, xy) float64 in nm, padded with NaN."""
+        return self.position_nm if self.told_position_nm is None else self.told_position_nm
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """The arrays that there are, by name."""
-        return {name: values for name, values in vars(self).items() if values is not None}
+        own = {name: values for name, values in vars(self).items() if name != "extra" and values is not None}
+        return {**own, **self.extra}
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
+        """Observations from such arrays by name."""
+        own = {name: values for name, values in columns.items() if name in cls.__dataclass_fields__}
+        return cls(**own, extra={name: values for name, values in columns.items() if name not in own})
 
 
 class Backend(Protocol):
@@ -99,6 +110,6 @@ class Backend(Protocol):
         """Images ``start`` to ``stop`` of the endless training sequence, with kernels of their own.
 
         Image i shows kernel i // observations_per_kernel, behind the count of the release too; both are 64-bit
-        numbers. The arrays have the shapes and types of :data:`qpibench.synthesis.stream.FIELDS`, lie in the memory of
-        the backend's device and can be handed on by DLPack.
+        numbers. The arrays have the shapes and types of :func:`qpibench.synthesis.fields.stream_fields`, lie in the
+        memory of the backend's device and can be handed on by DLPack.
         """

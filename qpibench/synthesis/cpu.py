@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.arithmetic.flush import flushes_to_zero
-from qpibench.arithmetic.streams import Domain
+from qpibench.arithmetic.streams import Domain, stream_key
+from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
+from qpibench.corruptions import ComparedWithKernels, Draft, Stage
 from qpibench.errors import UnavailableError
+from qpibench.families import Parameters, get_family
 from qpibench.specs import ReleaseSpec
+from qpibench.specs.columns import applied_corruptions, tells_other_positions
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.draws import KernelDraws, draw_kernels, noise_draws, observation_draws
-from qpibench.synthesis.noise import NOISE_FIELDS, add_white_noise, over_rms
+from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
+from qpibench.synthesis.fields import absent_columns, needs_image
 from qpibench.synthesis.rasterise import activation_maps
-from qpibench.synthesis.superposition import Coefficients, coefficients, draw_and_superpose, kernel_images
 
 _checked = threading.local()
 
@@ -31,17 +34,11 @@ class CpuBackend:
     def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
         """All kernels of the release; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        draws = draw_kernels(spec, domain=domain)
-        image = np.empty((spec.kernels.count, *spec.grid.shape), np.float32)
-        kernel_images(spec.grid.x_nm, spec.grid.y_nm, draws.fold, coefficients(draws), image)
+        parameters = draw_parameters(spec, domain=domain)
         return Kernels(
-            image=image,
+            image=_kernel_images(spec, formulas(spec, parameters)),
             family=np.full(spec.kernels.count, spec.kernels.family.encode(), "S16"),
-            fold=draws.fold,
-            phi1=draws.phi1,
-            B=draws.B,
-            phi2=draws.phi2,
-            C=draws.C,
+            parameters=parameters,
         )
 
     def observations(
@@ -49,29 +46,14 @@ class CpuBackend:
     ) -> Observations:
         """Observations ``start`` to ``stop``; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        per_kernel = spec.observations_per_kernel
-        first = start // per_kernel
-        shown = slice(first, (stop - 1) // per_kernel + 1)
-        draws = KernelDraws(
-            fold=kernels.fold[shown],
-            phi1=kernels.phi1[shown],
-            B=kernels.B[shown],
-            phi2=kernels.phi2[shown],
-            C=kernels.C[shown],
-        )
-        image = np.empty((stop - start, *spec.grid.shape), np.float32)
-        n_scatterers, position = _observe(spec, domain, start, first, draws.fold, coefficients(draws), image)
-        made = Observations(
-            image=image,
-            kernel=(np.arange(start, stop) // per_kernel).astype(np.int32),
-            n_scatterers=n_scatterers,
-            position_nm=position,
-        )
-        if spec.white_noise is None:
-            return made
-        snr_db, sigma = _corrupt(spec, domain, start, image)
-        ratio = noise_over_kernel_rms(kernels, made.kernel, sigma)
-        return replace(made, snr_db=snr_db, noise_sigma=sigma, noise_over_kernel_rms=ratio)
+        kernel = np.arange(start, stop) // spec.observations_per_kernel
+        shown = slice(int(kernel[0]), int(kernel[-1]) + 1)
+        parameters = {name: values[shown] for name, values in kernels.parameters.items()}
+        draft = draw(spec, start, stop, domain=domain)
+        extra = corrupt(spec, draft, "scatterers")
+        superpose(spec, draft, kernel - kernel[0], formulas(spec, parameters))
+        extra |= corrupt(spec, draft, "image", "told")
+        return finish(spec, kernels, draft, extra)
 
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
@@ -81,97 +63,119 @@ class CpuBackend:
         grid = spec.grid
         index = np.arange(start, stop)
         kernel = index // spec.observations_per_kernel
-        first = int(kernel[0])
-        row = kernel - first
-        draws = draw_kernels(spec, domain="training", start=first, stop=int(kernel[-1]) + 1)
-        table = coefficients(draws)
-        # Images of no pixels cost nothing: their scatterers are drawn all the same.
-        shape = (0, 0) if {"image", *NOISE_FIELDS}.isdisjoint(fields) else grid.shape
-        image = np.empty((len(index), *shape), np.float32)
-        n_scatterers, position = _observe(spec, "training", start, first, draws.fold, table, image)
-        snr_db, sigma = _corrupt(spec, "training", start, image)
-        made: dict[str, NDArray[Any]] = {
-            "image": image,
-            "position_nm": position,
-            "n_scatterers": n_scatterers.astype(np.int64),
-            "fold": draws.fold[row].astype(np.int64),
-            "phi1": draws.phi1[row],
-            "B": draws.B[row],
-            "phi2": draws.phi2[row],
-            "C": draws.C[row],
-            "snr_db": snr_db,
-            "noise_sigma": sigma,
+        row = kernel - kernel[0]
+        parameters = draw_parameters(spec, domain="training", start=int(kernel[0]), stop=int(kernel[-1]) + 1)
+        table = formulas(spec, parameters)
+        draft = draw(spec, start, stop, domain="training")
+        made: dict[str, NDArray[Any]] = absent_columns(fields, len(index), spec)
+        made |= corrupt(spec, draft, "scatterers")
+        if needs_image(spec, fields):
+            superpose(spec, draft, row, table)
+            made |= corrupt(spec, draft, "image")
+        made |= corrupt(spec, draft, "told")
+        made |= {name: values[row] for name, values in as_fields(parameters).items()}
+        made |= {
+            "image": draft.image,
+            "position_nm": draft.position_nm,
+            "told_position_nm": draft.told_position_nm,
+            "n_scatterers": draft.n_scatterers.astype(np.int64),
             "kernel_index": kernel,
             "index": index,
         }
         if "kernel" in fields:
-            shown = np.empty((len(table), *grid.shape), np.float32)
-            kernel_images(grid.x_nm, grid.y_nm, draws.fold, table, shown)
+            shown = _kernel_images(spec, table)
             made["kernel"] = shown if len(shown) == len(index) else shown[row]
         if "activation_map" in fields:
+            told = draft.told_position_nm
             made["activation_map"] = np.empty((len(index), *grid.shape), np.float32)
             activation_maps(
-                map_mode == "paper", grid.size_x_nm, grid.size_y_nm, n_scatterers, position, made["activation_map"]
+                map_mode == "paper", grid.size_x_nm, grid.size_y_nm, count_told(told), told, made["activation_map"]
             )
         return {field: made[field] for field in fields}
 
 
-def _observe(
-    spec: ReleaseSpec,
-    domain: Domain,
-    start: int,
-    first_kernel: int,
-    fold: NDArray[np.int32],
-    table: Coefficients,
-    image: NDArray[np.float32],
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Fill ``image`` with the observations from ``start`` on; return the numbers and positions of scatterers."""
-    draws = observation_draws(spec, domain=domain)
-    n_scatterers = np.empty(len(image), np.int32)
-    position = np.empty((len(image), draws.most, 2), np.float64)
-    draw_and_superpose(
-        start,
-        draws.per_kernel,
-        draws.count_key,
-        draws.position_key,
-        draws.fewest,
-        draws.most,
-        draws.half_y_nm,
-        draws.half_x_nm,
-        spec.grid.x_nm,
-        spec.grid.y_nm,
-        first_kernel,
-        fold,
-        table,
-        n_scatterers,
-        position,
-        image,
+def formulas(spec: ReleaseSpec, parameters: Parameters) -> Formulas:
+    """What compiled code needs of kernels."""
+    family = get_family(spec.kernels.family)
+    return Formulas(parameters[family.STRATUM], family.coefficients(parameters))
+
+
+def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
+    """Parameters of kernels as they are in a batch of a stream: integers have 64 bits."""
+    return {
+        name: values.astype(np.int64) if np.issubdtype(values.dtype, np.integer) else values
+        for name, values in parameters.items()
+    }
+
+
+def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
+    """Observations ``start`` to ``stop`` with their scatterers, and images of no pixels."""
+    draws = scatterer_draws(spec, domain=domain)
+    n_scatterers = np.empty(stop - start, np.int32)
+    position = np.empty((stop - start, draws.most, 2), np.float64)
+    draw_scatterers(draws, start, n_scatterers, position)
+    return Draft(
+        grid=spec.grid,
+        key=partial(stream_key, domain, spec.seed),
+        start=start,
+        per_kernel=draws.per_kernel,
+        n_scatterers=n_scatterers,
+        position_nm=position,
+        told_position_nm=position.copy() if tells_other_positions(spec) else position,
+        amplitude=np.ones(position.shape[:2], np.float32),
+        image=np.empty((stop - start, 0, 0), np.float32),
     )
-    return n_scatterers, position
 
 
-def _corrupt(
-    spec: ReleaseSpec, domain: Domain, start: int, image: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Corrupt clean observations from ``start`` on; return their signal-to-noise ratios and sigmas of the noise."""
-    snr_db = np.full(len(image), np.inf)
-    sigma = np.zeros(len(image), np.float32)
-    draws = noise_draws(spec, domain=domain)
-    if draws is not None:
-        per_kernel = spec.observations_per_kernel
-        keys = (draws.ratio_key, draws.normal_key)
-        add_white_noise(start, per_kernel, *keys, draws.low_db, draws.span_db, image, snr_db, sigma)
-    return snr_db, sigma
+def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], shown: Formulas) -> None:
+    """Make the images of a draft, clean; ``row`` (observation,) says which of the kernels each shows."""
+    draft.image = np.empty((len(draft), *spec.grid.shape), np.float32)
+    scatterers = Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude)
+    get_family(spec.kernels.family).superpose(_axes(spec), row, shown, scatterers, draft.image)
 
 
-def noise_over_kernel_rms(
-    kernels: Kernels, kernel: NDArray[np.int32], sigma: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Sigma of the noise of a run of observations, over the root mean square of the image of each one's kernel."""
+def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArray[Any]]:
+    """Apply the corruptions of some stages to a draft; their columns by name."""
+    made: dict[str, NDArray[Any]] = {}
+    for applied in applied_corruptions(spec, *stages):
+        made |= applied.corruption.corrupt(applied.settings, draft)
+    return made
+
+
+def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str, NDArray[Any]]) -> Observations:
+    """The observations of a draft that is made, with what tells how corruptions compare with the kernels."""
+    kernel = (draft.start + np.arange(len(draft))) // draft.per_kernel
     first = int(kernel[0])
-    ratio = np.empty(len(sigma), np.float32)
-    over_rms(sigma, kernel - first, kernels.image[first : kernel[-1] + 1], ratio)
-    return ratio
+    columns = dict(extra)
+    for applied in applied_corruptions(spec):
+        if hasattr(applied.corruption, "compare_with_kernels"):
+            compared = cast(ComparedWithKernels, applied.corruption)
+            image = kernels.image[first : int(kernel[-1]) + 1]
+            columns |= compared.compare_with_kernels(columns, kernel - first, image)
+    return Observations(
+        image=draft.image,
+        kernel=kernel.astype(np.int32),
+        n_scatterers=draft.n_scatterers,
+        position_nm=draft.position_nm,
+        told_position_nm=draft.told_position_nm if tells_other_positions(spec) else None,
+        extra=columns,
+    )
+
+
+def count_told(told_position_nm: NDArray[np.float64]) -> NDArray[np.int32]:
+    """How many scatterers a model is told of, (observation,) int32, from their padded positions."""
+    count: NDArray[np.int32] = (~np.isnan(told_position_nm[..., 0])).sum(axis=1, dtype=np.int32)
+    return count
+
+
+def _axes(spec: ReleaseSpec) -> Axes:
+    return Axes(spec.grid.x_nm, spec.grid.y_nm)
+
+
+def _kernel_images(spec: ReleaseSpec, shown: Formulas) -> NDArray[np.float32]:
+    image = np.empty((len(shown.table), *spec.grid.shape), np.float32)
+    get_family(spec.kernels.family).kernel_images(_axes(spec), shown, image)
+    return image
 
 
 def _require_gradual_underflow() -> None:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.arithmetic.streams import Domain
-from qpibench.errors import QpibenchError
+from qpibench.arithmetic.streams import Domain, stream_key
+from qpibench.corruptions import Draft, OnGpu
+from qpibench.errors import QpibenchError, UnavailableError
+from qpibench.families import FamilyOnGpu, get_family
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
+from qpibench.specs.columns import Applied, applied_corruptions
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.cpu import CpuBackend, noise_over_kernel_rms
+from qpibench.synthesis.cpu import CpuBackend, corrupt, count_told, draw, finish
 from qpibench.synthesis.device import NoGpuError, find_device
-from qpibench.synthesis.draws import draw_folds, noise_draws, observation_draws, parameter_key
-from qpibench.synthesis.noise import NOISE_FIELDS
+from qpibench.synthesis.draws import parameter_key, scatterer_draws
+from qpibench.synthesis.fields import absent_columns, needs_image
 from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
 
 RUN_BYTES = 64 << 20
 """Observations pass through the device, and through pinned memory, in runs of about so many bytes."""
 
-CUDA_KERNELS = ("draw_parameters", "draw_scatterers", "superpose", "white_noise", "kernel_images", "activation_maps")
+OF_FAMILIES = ("draw_parameters", "superpose", "kernel_images")
+"""CUDA kernels that are compiled for each kernel family, with its header."""
+
+OF_ALL = ("draw_scatterers", "activation_maps")
+"""Those that are the same for all; the others are those of corruptions."""
+
 WARP, THREADS = 32, 256
 """Threads in a warp, and in a block of all CUDA kernels but superpose."""
 
@@ -50,15 +58,19 @@ class CudaBackend:
 
     def __init__(self) -> None:
         self.device = find_device()
-        nvrtc = find_nvrtc(newest_major=self.device.cuda[0])
-        capability = _compiled_capability(nvrtc, self.device.capability)
+        self._nvrtc = find_nvrtc(newest_major=self.device.cuda[0])
+        self._capability = _compiled_capability(self._nvrtc, self.device.capability)
         import cupy
         import cupyx
 
         self._cupy, self._cupyx = cupy, cupyx
+        self._functions: dict[tuple[str, str], Any] = {}
+        self._loading = threading.Lock()
         # Whatever device another library has made current: CUDA kernels belong to the one that they were loaded on.
         with cupy.cuda.Device(0):
-            self._functions = {name: self._load(nvrtc, capability, name) for name in CUDA_KERNELS}
+            for name in OF_ALL:
+                self._function(name)
+            self._one = cupy.asarray(np.ones(1, np.float32))
         self._cpu = CpuBackend()
         # While the images of one run travel to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")
@@ -80,20 +92,20 @@ class CudaBackend:
         QpibenchError
             If the GPU fails.
         """
-        count, most = stop - start, spec.scatterers.max
-        is_noisy = spec.white_noise is not None
-        made = Observations(
-            image=np.empty((count, *spec.grid.shape), np.float32),
-            kernel=(np.arange(start, stop) // spec.observations_per_kernel).astype(np.int32),
-            n_scatterers=np.empty(count, np.int32),
-            position_nm=np.empty((count, most, 2), np.float64),
-            snr_db=np.empty(count, np.float64) if is_noisy else None,
-            noise_sigma=np.empty(count, np.float32) if is_noisy else None,
-        )
-        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * most))
+        _require_header(spec)
+        draft, extra = self._draft(spec, start, stop, domain=domain)
+        draft.image = np.empty((stop - start, *spec.grid.shape), np.float32)
+        on_device, on_host = _corruptions_of_images(spec)
+        extra |= {
+            column.name: np.empty(stop - start, column.dtype)
+            for applied in on_device
+            for column in applied.corruption.COLUMNS
+            if column.in_streams
+        }
+        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * spec.scatterers.max))
         runs = [
-            self._runs.submit(self._run, spec, domain, start, made, first, min(first + step, count))
-            for first in range(0, count, step)
+            self._runs.submit(self._run, spec, domain, draft, extra, first, min(first + step, len(draft)))
+            for first in range(0, len(draft), step)
         ]
         try:
             for run in runs:
@@ -101,10 +113,32 @@ class CudaBackend:
         finally:
             for run in runs:
                 run.cancel()
-        if made.noise_sigma is None:
-            return made
-        ratio = noise_over_kernel_rms(kernels, made.kernel, made.noise_sigma)
-        return replace(made, noise_over_kernel_rms=ratio)
+        for applied in on_host:
+            extra |= applied.corruption.corrupt(applied.settings, draft)
+        if not _are_drawn_on_host(spec):
+            draft.told_position_nm = draft.position_nm
+        return finish(spec, kernels, draft, extra)
+
+    def _draft(
+        self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain
+    ) -> tuple[Draft, dict[str, NDArray[Any]]]:
+        """Observations whose scatterers the device will draw or, where corruptions change them, are drawn already."""
+        if _are_drawn_on_host(spec):
+            drawn = draw(spec, start, stop, domain=domain)
+            return drawn, corrupt(spec, drawn, "scatterers") | corrupt(spec, drawn, "told")
+        position = np.empty((stop - start, spec.scatterers.max, 2), np.float64)
+        made = Draft(
+            grid=spec.grid,
+            key=partial(stream_key, domain, spec.seed),
+            start=start,
+            per_kernel=spec.observations_per_kernel,
+            n_scatterers=np.empty(stop - start, np.int32),
+            position_nm=position,
+            told_position_nm=position,
+            amplitude=np.empty((0, 0), np.float32),
+            image=np.empty((0, 0, 0), np.float32),
+        )
+        return made, {}
 
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
@@ -115,8 +149,27 @@ class CudaBackend:
 
         See :class:`qpibench.synthesis.contract.Backend`; raises as :meth:`observations`.
         """
+        _require_header(spec)
+        _, on_host = _corruptions_of_images(spec)
+        if on_host and needs_image(spec, fields):
+            raise UnavailableError(
+                f"The corruption '{on_host[0].name}' has no CUDA kernel, which a stream on the GPU needs; use"
+                " device='cpu' (same values)."
+            )
         with _explained_failures("the stream resumes at any step, in a new process"), self._cupy.cuda.Device(0):
-            made = self._make(spec, start, stop, domain="training", fields=fields, map_mode=map_mode)
+            upload = self._cupy.asarray
+            made = {name: upload(values) for name, values in absent_columns(fields, stop - start, spec).items()}
+            if _are_drawn_on_host(spec):
+                draft, extra = self._draft(spec, start, stop, domain="training")
+                made |= {name: upload(values) for name, values in extra.items()}
+                scatterers = self._upload(draft)
+            else:
+                scatterers = None
+            wanted = {*fields, "image"} if needs_image(spec, fields) else set(fields) - {"image"}
+            made |= self._make(
+                spec, start, stop, domain="training", fields=wanted, map_mode=map_mode, scatterers=scatterers
+            )
+            made.setdefault("told_position_nm", made["position_nm"])
             return {field: made[field] for field in fields}
 
     @contextmanager
@@ -132,81 +185,126 @@ class CudaBackend:
                 yield
 
     def _make(
-        self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain, fields: Sequence[str], map_mode: str = ""
+        self,
+        spec: ReleaseSpec,
+        start: int,
+        stop: int,
+        *,
+        domain: Domain,
+        fields: set[str],
+        map_mode: str = "",
+        scatterers: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Launch what makes the fields of :data:`qpibench.synthesis.stream.FIELDS`, and those that they need."""
-        cupy, launch, grid = self._cupy, self._launch, spec.grid
-        draws = observation_draws(spec, domain=domain)
-        count = np.uint64(stop - start)
-        first, per_kernel = np.uint64(start), np.uint32(draws.per_kernel)
-        most = np.int32(draws.most)
-        made = {name: cupy.empty(stop - start, np.int64) for name in ("fold", "kernel_index", "index", "n_scatterers")}
-        made |= {name: cupy.empty(stop - start, np.float64) for name in ("phi1", "B", "phi2", "C")}
-        made["position_nm"] = cupy.empty((stop - start, draws.most, 2), np.float64)
-        table = cupy.empty((stop - start, 5), np.float64)
-        low_high = [np.array(limits) for limits in (spec.kernels.wavelength_nm, spec.kernels.decay_nm)]
+        """Launch what makes the fields of a batch, and those that they need; scatterers as :meth:`_upload` has them."""
+        cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
+        family = cast(FamilyOnGpu, get_family(spec.kernels.family))
+        first, per_kernel = np.uint64(start), np.uint32(spec.observations_per_kernel)
+        most = np.int32(spec.scatterers.max)
+        names = [column.name for column in family.COLUMNS if column.name != family.STRATUM]
+        made = {name: cupy.empty(count, np.int64) for name in (family.STRATUM, "kernel_index", "index")}
+        parameters = cupy.empty((len(names), count), np.float64)
+        made |= {name: parameters[row] for row, name in enumerate(names)}
+        table = cupy.empty((count, 5), np.float64)
+        kernels = start // spec.observations_per_kernel, (stop - 1) // spec.observations_per_kernel + 1
         launch(
-            "draw_parameters",
-            stop - start,
-            *(first, count, per_kernel, parameter_key(spec, domain=domain)),
-            *(number for low, high in low_high for number in (low, high - low)),
-            cupy.asarray(draw_folds(spec, start // draws.per_kernel, (stop - 1) // draws.per_kernel + 1)),
-            *(made[name] for name in ("fold", "phi1", "B", "phi2", "C", "kernel_index", "index")),
-            table,
+            ("draw_parameters", spec.kernels.family),
+            count,
+            *(first, np.uint64(count), per_kernel, parameter_key(spec, domain=domain)),
+            *(np.float64(number) for number in family.gpu_ranges(spec.kernels)),
+            cupy.asarray(family.strata(spec.kernels, *kernels)),
+            *(made[family.STRATUM], parameters, made["kernel_index"], made["index"], table),
         )
-        launch(
-            "draw_scatterers",
-            (stop - start) * ((draws.most + 1) // 2),
-            *(first, count, per_kernel, draws.count_key, draws.position_key, np.int32(draws.fewest), most),
-            *(np.float64(draws.half_y_nm), np.float64(draws.half_x_nm), made["n_scatterers"], made["position_nm"]),
-        )
+        made |= self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
         pixels = (np.int32(grid.nx), np.int32(grid.ny))
-        places = (made["position_nm"], made["n_scatterers"], most)
-        for name in ("image", "kernel", "activation_map"):
-            if name in fields or (name == "image" and not NOISE_FIELDS.isdisjoint(fields)):
-                made[name] = cupy.empty((stop - start, *grid.shape), np.float32)
+        for name in {"image", "kernel", "activation_map"} & fields:
+            made[name] = cupy.empty((count, *grid.shape), np.float32)
         if "image" in made or "kernel" in made:
             x_y = cupy.asarray(np.concatenate([grid.x_nm, grid.y_nm]))
             axes = (x_y[: grid.nx], x_y[grid.nx :], *pixels)
         if "image" in made:
+            amplitude = made.get("amplitude")
+            amplitudes = (self._one, np.int32(0)) if amplitude is None else (amplitude, most)
             tiles, across, down, threads = tiling(grid.nx, grid.ny)
-            arguments = (*axes, np.int32(across), np.int32(down), *places, made["fold"], table, made["image"])
-            self._functions["superpose"](((stop - start) * tiles,), (threads,), arguments)
-            if spec.white_noise is not None or not NOISE_FIELDS.isdisjoint(fields):
-                made |= self._noise(spec, start, made["image"], domain=domain)
+            places = (made["position_nm"], made["n_scatterers"], most, *amplitudes)
+            arguments: tuple[Any, ...] = (*axes, np.int32(across), np.int32(down), *places)
+            arguments += (made[family.STRATUM], table, made["image"])
+            self._function("superpose", spec.kernels.family)((count * tiles,), (threads,), arguments)
+            for applied in _corruptions_of_images(spec)[0]:
+                made |= self._corrupt(spec, applied, start, made["image"], domain=domain)
         if "kernel" in made:
-            threads = (stop - start) * grid.ny * grid.nx
-            launch("kernel_images", threads, *axes, count, made["fold"], table, made["kernel"])
+            threads = count * grid.ny * grid.nx
+            arguments = (*axes, np.uint64(count), made[family.STRATUM], table, made["kernel"])
+            launch(("kernel_images", spec.kernels.family), threads, *arguments)
         if "activation_map" in made:
+            told = made.get("told_position_nm", made["position_nm"])
+            n_told = made.get("n_told", made["n_scatterers"])
             launch(
-                "activation_maps",
-                (stop - start) * THREADS,
+                ("activation_maps",),
+                count * THREADS,
                 *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm), *pixels),
-                *(*places, cupy.empty((stop - start, draws.most), np.int32), made["activation_map"]),
+                *(told, n_told, np.int32(told.shape[1])),
+                *(cupy.empty((count, told.shape[1]), np.int32), made["activation_map"]),
             )
         return made
 
-    def _noise(self, spec: ReleaseSpec, start: int, image: Any, *, domain: Domain) -> dict[str, Any]:
-        """Launch what corrupts clean images from observation ``start`` on; the fields that tell of it."""
-        cupy, count = self._cupy, image.shape[0]
-        draws = noise_draws(spec, domain=domain)
-        if draws is None:
-            return {"snr_db": cupy.asarray(np.full(count, np.inf)), "noise_sigma": cupy.asarray(np.zeros(count, "f4"))}
-        made = {"snr_db": cupy.empty(count, np.float64), "noise_sigma": cupy.empty(count, np.float32)}
+    def _drawn(self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> dict[str, Any]:
+        """Launch what draws the scatterers."""
+        draws = scatterer_draws(spec, domain=domain)
+        made = {
+            "n_scatterers": self._cupy.empty(stop - start, np.int64),
+            "position_nm": self._cupy.empty((stop - start, draws.most, 2), np.float64),
+        }
         self._launch(
-            "white_noise",
-            count * THREADS,
-            *(np.uint64(start), np.uint32(spec.observations_per_kernel), draws.ratio_key, draws.normal_key),
-            *(np.float64(draws.low_db), np.float64(draws.span_db), np.int32(spec.grid.ny * spec.grid.nx), image),
-            *(made["snr_db"], made["noise_sigma"]),
+            ("draw_scatterers",),
+            (stop - start) * ((draws.most + 1) // 2),
+            *(np.uint64(start), np.uint64(stop - start), np.uint32(draws.per_kernel)),
+            *(draws.count_key, draws.position_key, np.int32(draws.fewest), np.int32(draws.most)),
+            *(np.float64(draws.half_y_nm), np.float64(draws.half_x_nm), made["n_scatterers"], made["position_nm"]),
         )
         return made
 
-    def _launch(self, name: str, threads: int, *arguments: Any) -> None:
-        self._functions[name]((-(-threads // THREADS),), (THREADS,), arguments)
+    def _upload(self, draft: Draft, rows: slice = slice(None)) -> dict[str, Any]:
+        """Scatterers of a draft, on the device."""
+        told = draft.told_position_nm[rows]
+        arrays = {
+            "n_scatterers": draft.n_scatterers[rows].astype(np.int64),
+            "position_nm": draft.position_nm[rows],
+            "amplitude": draft.amplitude[rows],
+            "told_position_nm": told,
+            "n_told": count_told(told).astype(np.int64),
+        }
+        return {name: self._cupy.asarray(np.ascontiguousarray(values)) for name, values in arrays.items()}
 
-    def _load(self, nvrtc: Nvrtc, capability: int, name: str) -> Any:
-        cubin = cached_cubin(nvrtc, locate("kernels_cuda") / f"{name}.cu", capability)
+    def _corrupt(
+        self, spec: ReleaseSpec, applied: Applied, start: int, image: Any, *, domain: Domain
+    ) -> dict[str, Any]:
+        """Launch what corrupts images from observation ``start`` on; the columns that tell of it."""
+        count = image.shape[0]
+        on_gpu = cast(OnGpu, applied.corruption)
+        columns = [column for column in applied.corruption.COLUMNS if column.in_streams]
+        made = {column.name: self._cupy.empty(count, np.dtype(column.dtype)) for column in columns}
+        self._launch(
+            (applied.name,),
+            count * THREADS,
+            *(np.uint64(start), np.uint32(spec.observations_per_kernel)),
+            *on_gpu.numbers(applied.settings, partial(stream_key, domain, spec.seed)),
+            *(np.int32(spec.grid.ny * spec.grid.nx), image, *made.values()),
+        )
+        return made
+
+    def _launch(self, name: tuple[str, ...], threads: int, *arguments: Any) -> None:
+        self._function(*name)((-(-threads // THREADS),), (THREADS,), arguments)
+
+    def _function(self, name: str, family: str = "") -> Any:
+        """A CUDA kernel, for a family where it is one for families; compiled and loaded on first use."""
+        with self._loading:
+            if (name, family) not in self._functions:
+                self._functions[name, family] = self._load(name, family)
+            return self._functions[name, family]
+
+    def _load(self, name: str, family: str) -> Any:
+        source = locate("kernels_cuda") / f"{name}.cu"
+        cubin = cached_cubin(self._nvrtc, source, self._capability, family=family)
         try:
             module = self._cupy.cuda.Module()
             module.load(cubin)
@@ -216,14 +314,19 @@ class CudaBackend:
                 f"the driver does not load the CUDA kernel {name} ({error})", "update the driver"
             ) from error
 
-    def _run(self, spec: ReleaseSpec, domain: Domain, start: int, made: Observations, first: int, last: int) -> None:
-        """Fill rows ``first`` to ``last`` of `made`, whose first row is observation ``start``."""
+    def _run(
+        self, spec: ReleaseSpec, domain: Domain, draft: Draft, extra: Mapping[str, Any], first: int, last: int
+    ) -> None:
+        """Fill rows ``first`` to ``last`` of a draft and of its columns."""
         with _explained_failures("what is written is kept: continue with --resume"), self._stream() as stream:
-            on_device = self._make(spec, start + first, start + last, domain=domain, fields=("image",))
-            arrived = [
-                (getattr(made, name), self._download(name, on_device[name], stream))
-                for name in ("image", "n_scatterers", "position_nm", *(NOISE_FIELDS if spec.white_noise else ()))
-            ]
+            is_drawn = _are_drawn_on_host(spec)
+            start, stop = draft.start + first, draft.start + last
+            scatterers = self._upload(draft, slice(first, last)) if is_drawn else None
+            made = self._make(spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers)
+            targets = {"image": draft.image} | {name: values for name, values in extra.items() if name in made}
+            if not is_drawn:
+                targets |= {"n_scatterers": draft.n_scatterers, "position_nm": draft.position_nm}
+            arrived = [(rows, self._download(name, made[name], stream)) for name, rows in targets.items()]
             stream.synchronize()
         for rows, pinned in arrived:
             rows[first:last] = pinned
@@ -242,6 +345,26 @@ class CudaBackend:
         target: NDArray[Any] = pinned[name][: array.nbytes].view(array.dtype).reshape(array.shape)
         array.data.copy_to_host_async(target.ctypes.data, array.nbytes, stream)
         return target
+
+
+def _require_header(spec: ReleaseSpec) -> None:
+    name = spec.kernels.family
+    if not (locate("kernels_cuda") / "families" / f"{name}.cuh").is_file():
+        raise UnavailableError(f"The kernel family '{name}' has no CUDA header; use the CPU (same values).")
+
+
+def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Applied]]:
+    """Those that the device applies; and from the first one without a CUDA kernel on, those that the CPU applies."""
+    applied = list(applied_corruptions(spec, "image"))
+    for place, each in enumerate(applied):
+        if not (locate("kernels_cuda") / f"{each.name}.cu").is_file():
+            return applied[:place], applied[place:]
+    return applied, []
+
+
+def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
+    """Whether corruptions change the scatterers or what is told of them: they are drawn on the CPU then."""
+    return bool(applied_corruptions(spec, "scatterers", "told"))
 
 
 def tiling(nx: int, ny: int) -> tuple[int, int, int, int]:

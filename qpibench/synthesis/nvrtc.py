@@ -155,8 +155,10 @@ def _candidates() -> Iterator[str | Path]:
     yield from sorted(Path("/usr/local/cuda/lib64").glob("libnvrtc.so*"), reverse=True)
 
 
-def cached_cubin(nvrtc: Nvrtc, source: Path, capability: int) -> bytes:
+def cached_cubin(nvrtc: Nvrtc, source: Path, capability: int, *, family: str = "eq7") -> bytes:
     """Machine code of a source file, compiled once per user, device generation and version of compiler and sources.
+
+    Where the source is one for any kernel family, ``family`` is the one that it is compiled for.
 
     Where the cache cannot be written, it is kept in memory, and the next process compiles again.
 
@@ -165,12 +167,13 @@ def cached_cubin(nvrtc: Nvrtc, source: Path, capability: int) -> bytes:
     QpibenchError
         If the source does not compile.
     """
-    name = f"{source.stem}-sm_{capability}-{_fingerprint(nvrtc, source)}.cubin"
+    name = f"{source.stem}-{family}-sm_{capability}-{_fingerprint(nvrtc, source)}.cubin"
     if name in _in_memory:
         return _in_memory[name]
     cubin = _read(cache_folder() / name)
     if cubin is None:
-        cubin = nvrtc.cubin(source, capability)
+        chosen = f'--define-macro=FAMILY="families/{family}.cuh"'
+        cubin = nvrtc.cubin(source, capability, options=(*STRICT, chosen))
         with suppress(OSError):
             _write(cache_folder() / name, cubin)
     _in_memory[name] = cubin
@@ -187,7 +190,7 @@ def cache_folder() -> Path:
 
 def _fingerprint(nvrtc: Nvrtc, source: Path) -> str:
     digest = hashlib.sha256(repr((nvrtc.version, STRICT)).encode())
-    for path in [source, *sorted(source.parent.glob("*.cuh"))]:
+    for path in [source, *sorted(source.parent.rglob("*.cuh"))]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]
 

@@ -1,8 +1,9 @@
 """Splits of a release, drawn once and written into its file.
 
-As in arXiv 2506.05325: a share of the kernels of every fold is kept for the OOD test; of each remaining kernel's images
-a share is the ID test; of the rest a share is set apart as validation and the remainder is the training role. Both
-tasks share the training and validation roles. A kernel with images in the ID test has one in the training role too.
+As in arXiv 2506.05325: a share of the kernels of every stratum (in eq. 7, the fold) is kept for the OOD test; of each
+remaining kernel's images a share is the ID test; of the rest a share is set apart as validation and the remainder is
+the training role. Both tasks share the training and validation roles. A kernel with images in the ID test has one in
+the training role too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Splits = dict[str, dict[str, NDArray[np.int32]]]
 
 
 def draw_splits(
-    observation_kernel: NDArray[np.int32], fold: NDArray[np.int32], fractions: SplitSpec, seed: int
+    observation_kernel: NDArray[np.int32], stratum: NDArray[np.int32], fractions: SplitSpec, seed: int
 ) -> Splits:
     """Index lists by task and role.
 
@@ -27,8 +28,8 @@ def draw_splits(
     ----------
     observation_kernel
         (observation,) kernel of every observation.
-    fold
-        (kernel,) symmetry by which the OOD kernels are stratified.
+    stratum
+        (kernel,) what the OOD kernels are stratified by.
     fractions, seed
         Shares of the splits, and the release's seed.
 
@@ -36,9 +37,9 @@ def draw_splits(
     -------
     dict
         ``{"id": {"train", "validation", "test"}, "ood": {...}}``, sorted int32 indices. ``ood`` exists only if every
-        fold that occurs has at least two kernels, ``id`` only if a kernel has images enough for a test.
+        stratum that occurs has at least two kernels, ``id`` only if a kernel has images enough for a test.
     """
-    held_out = _held_out_kernels(fold, fractions.ood_kernels, seed)
+    held_out = _held_out_kernels(stratum, fractions.ood_kernels, seed)
     unseen = np.isin(observation_kernel, held_out)
     pool = np.flatnonzero(~unseen)
     shuffled = pool[_order(len(pool), seed, "split images")]
@@ -59,13 +60,13 @@ def draw_splits(
     return {task: {**common, "test": _sorted(test)} for task, test in tests.items() if len(test)}
 
 
-def _held_out_kernels(fold: NDArray[np.int32], fraction: float, seed: int) -> NDArray[np.int64]:
-    members = [np.flatnonzero(fold == value) for value in np.unique(fold)]
+def _held_out_kernels(stratum: NDArray[np.int32], fraction: float, seed: int) -> NDArray[np.int64]:
+    members = [np.flatnonzero(stratum == value) for value in np.unique(stratum)]
     if fraction == 0 or any(len(kernels) < 2 for kernels in members):
         return np.empty(0, np.int64)
-    order = _order(len(fold), seed, "split kernels")
-    rank = np.empty(len(fold), np.int64)
-    rank[order] = np.arange(len(fold))
+    order = _order(len(stratum), seed, "split kernels")
+    rank = np.empty(len(stratum), np.int64)
+    rank[order] = np.arange(len(stratum))
     chosen = []
     for kernels in members:
         count = min(max(1, int(_share(np.array(len(kernels)), fraction))), len(kernels) - 1)

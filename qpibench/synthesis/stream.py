@@ -25,34 +25,7 @@ from qpibench.physics.activation import check_map_mode
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.synthesis.backends import get_backend
 from qpibench.synthesis.contract import Backend
-
-FIELDS = (
-    "image",
-    "kernel",
-    "activation_map",
-    "position_nm",
-    "n_scatterers",
-    "fold",
-    "phi1",
-    "B",
-    "phi2",
-    "C",
-    "snr_db",
-    "noise_sigma",
-    "kernel_index",
-    "index",
-)
-"""What a batch of n images contains, or a choice of it.
-
-- ``image``, ``kernel``, ``activation_map`` (n, y, x) float32: the observation, the kernel that it shows, and where its
-  scatterers are,
-- ``position_nm`` (n, scatterer, 2) float64: x and y, padded with NaN,
-- ``n_scatterers``, ``fold`` (n,) int64,
-- ``phi1``, ``B``, ``phi2``, ``C`` (n,) float64: the kernel's parameters in rad, rad/nm, rad and 1/nm^2,
-- ``snr_db`` (n,) float64, ``noise_sigma`` (n,) float32: the white noise in the image, its ratio and its standard
-  deviation; infinity and 0 where the spec has none. The clean images are those of the same spec without corruptions,
-- ``kernel_index``, ``index`` (n,) int64: the places of kernel and image in the endless sequence.
-"""
+from qpibench.synthesis.fields import known_fields, stream_fields
 
 IMAGES = 2**63 - 1
 """Images in the endless sequence: their numbers are signed 64-bit integers."""
@@ -74,7 +47,10 @@ class FreshBatches:
     backend: Backend
 
     def __call__(self, step: int) -> Mapping[str, Any]:
-        """The arrays of a step, in the memory of the backend's device; see :data:`FIELDS`; raises as :meth:`check`."""
+        """The arrays of a step, in the memory of the backend's device; raises as :meth:`check`.
+
+        See :func:`qpibench.synthesis.fields.stream_fields`.
+        """
         start = self.check(step) * self.batch_size
         mode = self.map_mode or ""  # without a mode there is no map
         return self.backend.fresh(self.spec, start, start + self.batch_size, fields=self.fields, map_mode=mode)
@@ -114,13 +90,14 @@ def fresh_batches(
     if not isinstance(spec, ReleaseSpec):
         raise UsageError(f"A stream needs the name or the file of a spec or a ReleaseSpec, not {type(spec).__name__}.")
     if fields is None:
-        fields = [field for field in FIELDS if field != "activation_map" or map_mode is not None]
+        fields = [field for field in stream_fields(spec) if field != "activation_map" or map_mode is not None]
     if isinstance(fields, str) or not isinstance(fields, Sequence):
         raise UsageError(f"fields must be a list of names, such as ['image', 'kernel'], found {fields!r}.")
-    unknown = [field for field in fields if field not in FIELDS]
+    known = known_fields(spec)
+    unknown = [field for field in fields if field not in known]
     if unknown or not fields:
         wrong = f"A batch has no field '{unknown[0]}'" if unknown else "A batch needs at least one field"
-        raise UsageError(f"{wrong}; choose among {', '.join(FIELDS)}.")
+        raise UsageError(f"{wrong}; choose among {', '.join(known)}.")
     check_map_mode(map_mode, fields)
     per_kernel = whole_number("images_per_kernel", images_per_kernel, 1, 2**31 - 1)
     return FreshBatches(

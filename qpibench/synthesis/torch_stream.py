@@ -52,8 +52,8 @@ def stream(
     start
         The step to begin with; a run that was stopped after k batches goes on with ``start=k``.
     fields
-        What a batch contains, a choice of :data:`qpibench.synthesis.stream.FIELDS`; what is left out is not computed.
-        All of them if None, the activation map only with a ``map_mode``.
+        What a batch contains, a choice of :func:`qpibench.synthesis.fields.stream_fields`; what is left out is not
+        computed. All of them if None, the activation map only with a ``map_mode``.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
         :func:`qpibench.physics.activation.activation_map`. The field ``activation_map`` needs it.

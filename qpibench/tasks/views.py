@@ -68,7 +68,7 @@ def view_batch(
         As :func:`check_view`.
     """
     check_view(view, map_mode)
-    position_nm = np.asarray(observations.position_nm, dtype=np.float64)
+    position_nm = np.asarray(observations.told, dtype=np.float64)
     return Batch(
         image=observations.image,
         activation_map=None if map_mode is None else activation_map(grid, position_nm, mode=map_mode),

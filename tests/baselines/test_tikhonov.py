@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from qpibench import Batch
+from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.locator import locate
-from qpibench.physics import eq7
 from qpibench.physics.activation import activation_map
+from qpibench.physics.superposition import kernel_image, superpose
 
 SQUARE = Grid(ny=48, nx=48, size_y_nm=10.0, size_x_nm=10.0)
 OBLONG = Grid(ny=40, nx=56, size_y_nm=10.0, size_x_nm=9.0)
@@ -29,7 +30,7 @@ def tikhonov():
 def make_batch(grid, kernels, *, count=60, margin=0.0, view="positions", map_mode="exact", kernel_grid=None, seed=3):
     half = np.array([grid.size_x_nm, grid.size_y_nm]) / 2 + margin
     position_nm = np.random.default_rng(seed).uniform(-half, half, (len(kernels), count, 2))
-    images = [eq7.superpose(grid, p, **kernel) for p, kernel in zip(position_nm, kernels, strict=True)]
+    images = [superpose(grid, eq7, p, **kernel) for p, kernel in zip(position_nm, kernels, strict=True)]
     return Batch(
         image=np.array(images, dtype=np.float32),
         activation_map=activation_map(grid, position_nm, mode=map_mode),
@@ -47,21 +48,21 @@ def relative_error(found, truth):
 def test_a_smooth_kernel_is_recovered_to_fifteen_percent(tikhonov, grid):
     prediction = tikhonov.predict(make_batch(grid, [THREEFOLD, TWOFOLD]))
     for found, parameters in zip(prediction.kernel, [THREEFOLD, TWOFOLD], strict=True):
-        assert relative_error(found, eq7.kernel_image(grid, **parameters)) < 0.15
+        assert relative_error(found, kernel_image(grid, eq7, **parameters)) < 0.15
 
 
 @pytest.mark.parametrize("map_mode", ["paper", "exact"])
 def test_an_activation_map_serves_where_coordinates_are_missing(tikhonov, map_mode):
     batch = make_batch(OBLONG, [THREEFOLD], count=25, view="raster", map_mode=map_mode)
     found = tikhonov.predict(batch).kernel[0]
-    assert relative_error(found, eq7.kernel_image(OBLONG, **THREEFOLD)) < 0.2
+    assert relative_error(found, kernel_image(OBLONG, eq7, **THREEFOLD)) < 0.2
 
 
 def test_the_full_kernel_reproduces_the_observation(tikhonov):
     # Scatterers on pixels, so that the offset lattice holds every shift that superposition needs.
     rows, columns = np.random.default_rng(1).permuted(np.arange(48)), np.random.default_rng(2).permuted(np.arange(48))
     position_nm = np.stack([SQUARE.x_nm[columns], SQUARE.y_nm[rows]], axis=-1)
-    image = eq7.superpose(SQUARE, position_nm, **TWOFOLD).astype(np.float32)
+    image = superpose(SQUARE, eq7, position_nm, **TWOFOLD).astype(np.float32)
     batch = Batch(
         image=image[None],
         activation_map=None,
@@ -78,12 +79,12 @@ def test_the_full_kernel_reproduces_the_observation(tikhonov):
 def test_the_kernel_is_given_on_the_grid_that_is_asked_for(tikhonov):
     patch = Grid(ny=21, nx=30, size_y_nm=4.0, size_x_nm=5.0)
     found = tikhonov.predict(make_batch(SQUARE, [THREEFOLD], kernel_grid=patch)).kernel[0]
-    assert relative_error(found, eq7.kernel_image(patch, **THREEFOLD)) < 0.1
+    assert relative_error(found, kernel_image(patch, eq7, **THREEFOLD)) < 0.1
 
 
 def test_scatterers_outside_the_field_are_made_use_of(tikhonov):
     found = tikhonov.predict(make_batch(SQUARE, [THREEFOLD], margin=2.5)).kernel[0]
-    assert relative_error(found, eq7.kernel_image(SQUARE, **THREEFOLD)) < 0.15
+    assert relative_error(found, kernel_image(SQUARE, eq7, **THREEFOLD)) < 0.15
 
 
 def test_the_answer_for_an_image_does_not_depend_on_its_batch_mates(tikhonov):

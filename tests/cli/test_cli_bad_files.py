@@ -182,20 +182,20 @@ def test_a_csv_file_that_is_not_of_the_layout(qpibench, tmp_path, unchanged, row
     file = tmp_path / "kernel.csv"
     file.write_text("\n".join([*rows, ""]) if rows else "")
     with unchanged():
-        qpibench("import-csv", file, "-o", tmp_path / "release.h5", "--json").fails(3, "kernel.csv", *words)
+        qpibench("import", file, "-o", tmp_path / "release.h5", "--json").fails(3, "kernel.csv", *words)
 
 
 def test_a_csv_file_of_this_test_without_its_fault_is_imported(qpibench, tmp_path):
     file = tmp_path / "kernel.csv"
     file.write_text("\n".join(["4,2", GRID, KERNEL, IMAGE, ""]))
-    assert qpibench("import-csv", file, "-o", tmp_path / "release.h5").exit_code == 0
+    assert qpibench("import", file, "-o", tmp_path / "release.h5").exit_code == 0
 
 
 def test_csv_files_of_different_grids(qpibench, tmp_path, unchanged):
     for name, grid in (("a.csv", GRID), ("b.csv", "-30,-10,10,30")):
         (tmp_path / name).write_text("\n".join(["4,2", grid, KERNEL, IMAGE, ""]))
     with unchanged():
-        outcome = qpibench("import-csv", tmp_path / "a.csv", tmp_path / "b.csv", "-o", tmp_path / "release.h5")
+        outcome = qpibench("import", tmp_path / "a.csv", tmp_path / "b.csv", "-o", tmp_path / "release.h5")
     outcome.fails(3, "b.csv", "a.csv", "different releases")
 
 

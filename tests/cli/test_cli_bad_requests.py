@@ -113,9 +113,9 @@ def test_a_spec_file_that_is_not_text(qpibench, tmp_path, unchanged):
         ("export-csv {mini} --kernel 10 -o {out}", ["no kernel 10", "0 to 9"]),
         ("export-csv {mini} --kernel -1 -o {out}", ["no kernel -1"]),
         ("export-csv {mini} --kernel 0 -o {mini}", ["given twice"]),
-        ("import-csv -o {out}", ["Missing argument"]),
-        ("import-csv {tmp}/missing.csv -o {out}", ["There is no file", "missing.csv"]),
-        ("import-csv {tmp} -o {out}", ["is a folder"]),
+        ("import -o {out}", ["Missing argument"]),
+        ("import {tmp}/missing.csv -o {out}", ["There is no file", "missing.csv"]),
+        ("import {tmp} -o {out}", ["is a folder"]),
         ("predict missing.py --release {mini} -o {out}", ["There is no model file 'missing.py'"]),
         ("predict zeroes --release {mini} -o {out}", ["'zeroes'", "'zeros'"]),
         ("predict zeros --release {tmp}/missing.h5 -o {out}", ["There is no file", "missing.h5"]),
@@ -164,7 +164,7 @@ def _files(mini, predictions, result):
 
 COMMANDS_THAT_WRITE = [
     "generate mini -o {out}",
-    "import-csv {mini} -o {out}",
+    "import {mini} -o {out}",
     "export-csv {mini} --kernel 0 -o {out}",
     "predict zeros --release {mini} -o {out}",
     "evaluate zeros --release {mini} -o {out}",
@@ -212,7 +212,7 @@ def test_a_folder_that_only_looks_writable(qpibench, mini, command):
     [
         ("generate mini -o {target}", ["exists already", "resume", "overwrite"]),
         ("export-csv {mini} --kernel 0 -o {target}", ["exists already"]),
-        ("import-csv {csv} -o {target}", ["exists already"]),
+        ("import {csv} -o {target}", ["exists already"]),
         ("new {target}", ["exists already"]),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_finished_release_of_another_spec_is_not_resumed(qpibench, mini, tmp_p
 
 def test_an_imported_release_cannot_be_regenerated(qpibench, mini, tmp_path, unchanged):
     qpibench("export-csv", mini, "--kernel", 0, "-o", tmp_path / "kernel.csv")
-    qpibench("import-csv", tmp_path / "kernel.csv", "-o", tmp_path / "release.h5")
+    qpibench("import", tmp_path / "kernel.csv", "-o", tmp_path / "release.h5")
     assert qpibench("verify", tmp_path / "release.h5").exit_code == 0
     with unchanged():
         qpibench("verify", tmp_path / "release.h5", "--regenerate").fails(2, "imported", "without regenerating")

@@ -143,7 +143,7 @@ FILES = {
     "score": "{predictions} --release {mini} -o {out}",
     "evaluate": "zeros --release {mini} --limit 4 -o {out}",
     "export-csv": "{mini} --kernel 0 -o {out}",
-    "import-csv": "{csv} -o {out}",
+    "import": "{csv} -o {out}",
 }
 
 
@@ -155,7 +155,7 @@ def test_a_full_disk(qpibench, mini, predictions, tmp_path, unchanged, full_disk
     options = []
     if existing:
         out.write_text("precious")
-        options = ["--overwrite"] if command in ("generate", "export-csv", "import-csv") else []
+        options = ["--overwrite"] if command in ("generate", "export-csv", "import") else []
     places = {"out": out, "csv": csv, "mini": mini, "predictions": predictions}
     arguments = [part.format(**places) for part in FILES[command].split()]
     with unchanged(), full_disk(500):

@@ -104,11 +104,11 @@ def test_a_release_goes_to_csv_files_and_back(qpibench, mini, tmp_path):
     files = [tmp_path / f"kernel_{kernel}.csv" for kernel in (0, 5)]
     for kernel, file in zip((0, 5), files, strict=True):
         assert qpibench("export-csv", mini, "--kernel", kernel, "-o", file, "--json").json["observations"] == 10
-    imported = qpibench("import-csv", *files, "-o", tmp_path / "back.h5", "--name", "back", "--json").json
+    imported = qpibench("import", *files, "-o", tmp_path / "back.h5", "--name", "back", "--json").json
     assert (imported["kernels"], imported["observations"]) == (2, 20)
     info = qpibench("info", tmp_path / "back.h5", "--json").json
     assert info["content_sha256"] == imported["content_sha256"]
-    assert info["kernels_by_fold"] == {"-1": 2}
+    assert info["kernels_by_stratum"] == {"unknown": 2}
 
 
 def test_compression_keeps_the_hash(qpibench, mini, tmp_path):

@@ -23,12 +23,12 @@ def test_a_noisy_release_is_what_its_spec_gives(qpibench, noisy):
 
 
 def test_info_tells_the_noise(qpibench, noisy, mini):
-    assert "white, 10 dB" in qpibench("info", noisy).stdout
+    assert "white noise     snr_db 10" in qpibench("info", noisy).stdout
     fields = qpibench("info", noisy, "--json").json
     assert fields["name"] == "mini+corruptions.white_noise.snr_db=[10.0,10.0]"
     assert fields["format_version"] == 2
     assert fields["spec"]["corruptions"] == {"white_noise": {"snr_db": [10.0, 10.0]}}
-    assert "noise" not in qpibench("info", mini).stdout
+    assert "white noise" not in qpibench("info", mini).stdout
 
 
 def test_noise_is_set_on_paper_and_its_shards_are_merged(qpibench, tmp_path):
@@ -39,7 +39,7 @@ def test_noise_is_set_on_paper_and_its_shards_are_merged(qpibench, tmp_path):
     merged = qpibench("merge", tmp_path / "shards", "-o", tmp_path / "merged.h5", "--json")
     whole = qpibench("generate", "paper", *few, "-o", tmp_path / "whole.h5", "--json")
     assert merged.json["content_sha256"] == whole.json["content_sha256"]
-    assert "white, 5 to 15 dB" in qpibench("info", tmp_path / "merged.h5").stdout
+    assert "snr_db 5 to 15" in qpibench("info", tmp_path / "merged.h5").stdout
 
 
 def test_a_model_is_evaluated_on_noisy_images(qpibench, noisy, tmp_path):

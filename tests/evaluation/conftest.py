@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qpibench.errors import UsageError
+from qpibench.families import get_family
 from qpibench.grid import Grid
 from qpibench.release import Release, open_release, write_release
 from qpibench.specs import load_spec
@@ -29,12 +30,15 @@ class MemoryRelease:
         self.kernels = Kernels(
             image=rng.random((6, 12, 10), dtype=np.float32),
             family=np.full(6, b"eq7", dtype="S16"),
-            fold=np.full(6, -1, dtype=np.int32),
-            phi1=unknown,
-            B=unknown,
-            phi2=unknown,
-            C=unknown,
+            parameters={
+                "fold": np.full(6, -1, dtype=np.int32),
+                "phi1": unknown,
+                "B": unknown,
+                "phi2": unknown,
+                "C": unknown,
+            },
         )
+        self.family, self.stratum = get_family("eq7"), np.full(6, -1, dtype=np.int32)
         self.observation_kernel = np.repeat(np.arange(6, dtype=np.int32), 10)
         self.observation_count, self.max_scatterers, self.tasks = 60, 3, ("id", "ood")
         self._image = rng.random((60, 12, 10), dtype=np.float32)

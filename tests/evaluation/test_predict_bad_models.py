@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -325,7 +323,7 @@ def test_a_missing_folder_is_refused_before_the_model_runs(memory_release, write
 )
 def test_a_release_without_a_test_role_is_refused_with_the_reason(memory_release, out, fold, reason):
     memory_release.tasks = ()
-    memory_release.kernels = replace(memory_release.kernels, fold=np.array(fold, dtype=np.int32))
+    memory_release.stratum = np.array(fold, dtype=np.int32)
     for tasks in (None, ["ood"]):
         with pytest.raises(UsageError, match=rf"'memory' has no test role.*{reason} .* has at most 10 images"):
             predict("zeros", memory_release, out, Request(tasks=tasks))

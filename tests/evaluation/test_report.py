@@ -16,9 +16,10 @@ from qpibench.evaluation.report import pick_by_rank, report
 from qpibench.evaluation.result import Interval, ModelRecord, Run, TrainingRecord
 from qpibench.evaluation.run_record import SourceRecord
 from qpibench.evaluation.score import score
+from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.pages.notation import interval, number
-from qpibench.physics import eq7
+from qpibench.physics.superposition import kernel_image
 from qpibench.release import open_release, write_imported
 from qpibench.specs import ImportedSpec
 from qpibench.synthesis.contract import Kernels, Observations
@@ -38,17 +39,13 @@ def release(tmp_path_factory):
     kernels = Kernels(
         image=np.array(
             [
-                eq7.kernel_image(GRID, fold=int(fold), phi1=a, B=B, phi2=b, C=C)
+                kernel_image(GRID, eq7, fold=int(fold), phi1=a, B=B, phi2=b, C=C)
                 for fold, a, b in zip(FOLDS, phi1, phi2, strict=True)
             ],
             dtype=np.float32,
         ),
         family=np.full(4, b"eq7", dtype="S16"),
-        fold=FOLDS,
-        phi1=phi1,
-        B=np.full(4, B),
-        phi2=phi2,
-        C=np.full(4, C),
+        parameters={"fold": FOLDS, "phi1": phi1, "B": np.full(4, B), "phi2": phi2, "C": np.full(4, C)},
     )
     observations = Observations(
         image=rng.random((40, *GRID.shape), dtype=np.float32),

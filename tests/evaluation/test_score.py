@@ -26,11 +26,7 @@ def write_release(path, *, kernel_image=None):
     kernels = Kernels(
         image=rng.random((len(FOLDS), *grid.shape), dtype=np.float32) if kernel_image is None else kernel_image,
         family=np.full(len(FOLDS), b"eq7", dtype="S16"),
-        fold=FOLDS,
-        phi1=unknown,
-        B=unknown,
-        phi2=unknown,
-        C=unknown,
+        parameters={"fold": FOLDS, "phi1": unknown, "B": unknown, "phi2": unknown, "C": unknown},
     )
     count = len(FOLDS) * IMAGES_PER_KERNEL
     n_scatterers = rng.integers(1, 61, count).astype(np.int32)

@@ -115,11 +115,13 @@ def scored(tmp_path_factory):
     kernels = Kernels(
         image=rng.random((4, *grid.shape), dtype=np.float32),
         family=np.full(4, b"eq7", dtype="S16"),
-        fold=np.array([2, 2, 4, 4], dtype=np.int32),
-        phi1=unknown,
-        B=unknown,
-        phi2=unknown,
-        C=unknown,
+        parameters={
+            "fold": np.array([2, 2, 4, 4], dtype=np.int32),
+            "phi1": unknown,
+            "B": unknown,
+            "phi2": unknown,
+            "C": unknown,
+        },
     )
     observations = Observations(
         image=rng.random((40, *grid.shape), dtype=np.float32),

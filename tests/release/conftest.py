@@ -46,13 +46,13 @@ class FakeBackend:
     def kernels(self, spec, *, domain="benchmark"):
         count = spec.kernels.count
         rng = np.random.default_rng([spec.seed, 1])
-        parameters = {name: rng.uniform(0, 3, count) for name in ("phi1", "B", "phi2", "C")}
         fold = np.repeat(list(spec.kernels.fold_shares()), list(spec.kernels.fold_shares().values()))
+        parameters = {"fold": fold.astype(np.int32)}
+        parameters |= {name: rng.uniform(0, 3, count) for name in ("phi1", "B", "phi2", "C")}
         return Kernels(
             image=rng.random((count, *spec.grid.shape), dtype=np.float32),
             family=np.full(count, b"eq7", dtype="S16"),
-            fold=fold.astype(np.int32),
-            **parameters,
+            parameters=parameters,
         )
 
     def observations(self, spec, kernels, start, stop, *, domain="benchmark"):
@@ -69,7 +69,7 @@ class FakeBackend:
             kernel=(rows // spec.observations_per_kernel).astype(np.int32),
             n_scatterers=n_scatterers,
             position_nm=position,
-            **(self._noise(rows) if spec.white_noise else {}),
+            extra=self._noise(rows) if spec.corruptions else {},
         )
 
     def _noise(self, rows):

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.families import eq7
 from qpibench.grid import Grid
-from qpibench.physics import eq7
+from qpibench.physics.superposition import kernel_image, superpose
+from qpibench.readers.csv import angstrom, nanometres
 from qpibench.release.csv_export import export_csv
-from qpibench.release.csv_import import import_csv, import_release
-from qpibench.release.csv_layout import angstrom, nanometres
+from qpibench.release.importing import import_arrays, import_release
 from qpibench.release.reader import open_release
 from qpibench.release.writer import write_imported
 from qpibench.specs import ImportedSpec
@@ -29,8 +30,8 @@ def table(*, axis_order="x_first", grid=FIELD, parameters=TWOFOLD, counts=(2, 4,
     rng = np.random.default_rng(seed)
     half = grid.size_x_nm / 2
     positions = [np.round(rng.uniform(-half, half, (count, 2)), 5) for count in counts]
-    kernel = eq7.kernel_image(grid, **parameters).astype(np.float32)
-    images = [eq7.superpose(grid, position_nm, **parameters).astype(np.float32) for position_nm in positions]
+    kernel = kernel_image(grid, eq7, **parameters).astype(np.float32)
+    images = [superpose(grid, eq7, position_nm, **parameters).astype(np.float32) for position_nm in positions]
 
     def row(image, position_nm):
         pixels = (image.T if axis_order == "x_first" else image).ravel()
@@ -57,15 +58,17 @@ def write_release(path, *, grid=FIELD, position_nm=None, observation_kernel=(0, 
     position_nm = np.where(np.arange(ROOM)[:, None] < n_scatterers[:, None, None], position_nm, np.nan)
     unknown = np.full(2, np.nan)
     kernels = Kernels(
-        image=np.array([eq7.kernel_image(grid, **TWOFOLD)] * 2, dtype=np.float32),
+        image=np.array([kernel_image(grid, eq7, **TWOFOLD)] * 2, dtype=np.float32),
         family=np.full(2, b"unknown", dtype="S16"),
-        fold=np.full(2, -1, dtype=np.int32),
-        phi1=unknown,
-        B=unknown,
-        phi2=unknown,
-        C=unknown,
+        parameters={
+            "fold": np.full(2, -1, dtype=np.int32),
+            "phi1": unknown,
+            "B": unknown,
+            "phi2": unknown,
+            "C": unknown,
+        },
     )
-    image = np.array([eq7.superpose(grid, scatterers, **TWOFOLD) for scatterers in position_nm], dtype=np.float32)
+    image = np.array([superpose(grid, eq7, scatterers, **TWOFOLD) for scatterers in position_nm], dtype=np.float32)
     image[0, 0, :4] = [1e-42, 1 / 3, -1e-20, 0]
     observations = Observations(
         image=image,
@@ -81,33 +84,33 @@ def write_release(path, *, grid=FIELD, position_nm=None, observation_kernel=(0, 
 @pytest.mark.parametrize("axis_order", ["x_first", "y_first"])
 def test_images_come_out_y_first_whatever_the_file_says(tmp_path, axis_order):
     rows, kernel, images, positions = table(axis_order=axis_order)
-    imported = import_csv([write(tmp_path / "kernel.csv", rows)])
-    assert imported.spec.axis_order == axis_order
-    assert imported.residual[axis_order] < 0.5 * max(imported.residual.values())
-    np.testing.assert_array_equal(imported.kernels.image[0], kernel)
-    np.testing.assert_array_equal(imported.observations.image, images)
-    for padded, position_nm in zip(imported.observations.position_nm, positions, strict=True):
+    spec, kernels, observations, maps = import_arrays([write(tmp_path / "kernel.csv", rows)])
+    assert spec.axis_order == axis_order
+    assert maps.details["residual"][axis_order] < 0.5 * max(maps.details["residual"].values())
+    np.testing.assert_array_equal(kernels.image[0], kernel)
+    np.testing.assert_array_equal(observations.image, images)
+    for padded, position_nm in zip(observations.position_nm, positions, strict=True):
         np.testing.assert_array_equal(padded[: len(position_nm)], position_nm)
         assert np.isnan(padded[len(position_nm) :]).all()
 
 
 def test_what_a_file_does_not_tell_is_unknown(tmp_path):
-    kernels = import_csv([write(tmp_path / "kernel.csv", table()[0])]).kernels
-    assert kernels.fold.tolist() == [-1]
+    kernels = import_arrays([write(tmp_path / "kernel.csv", table()[0])])[1]
+    assert kernels.parameters["fold"].tolist() == [-1]
     assert kernels.family.tolist() == [b"unknown"]
-    assert np.isnan([kernels.phi1, kernels.B, kernels.phi2, kernels.C]).all()
+    assert np.isnan([kernels.parameters[name] for name in ("phi1", "B", "phi2", "C")]).all()
 
 
 def test_several_files_make_one_release_with_a_kernel_each(tmp_path):
     files = [write(tmp_path / f"{seed}.csv", table(seed=seed, counts=(seed, 4))[0]) for seed in (3, 1, 2)]
-    content, imported = import_release(files, tmp_path / "three.h5")
+    content, maps = import_release(files, tmp_path / "three.h5")
     with open_release(tmp_path / "three.h5") as release:
         assert release.content_sha256 == content
         assert release.name == "three"
         assert release.spec.files_sha256 == tuple(hashlib.sha256(f.read_bytes()).hexdigest() for f in files)
         assert release.observation_kernel.tolist() == [0, 0, 1, 1, 2, 2]
         assert release.observations(range(6)).n_scatterers.tolist() == [3, 4, 1, 4, 2, 4]
-        np.testing.assert_array_equal(release.kernels.image, imported.kernels.image)
+        np.testing.assert_array_equal(release.kernels.image, maps.kernel_image)
 
 
 @pytest.mark.parametrize(("size_nm", "room"), [(40.0, 20), (10.0, 100)], ids=["400 A, 20", "100 A, 100"])
@@ -120,28 +123,28 @@ def test_both_published_layouts_are_read(tmp_path, size_nm, room):
         ["0.5"] * 4096 + ["1000"] * (2 * room),
         ["0.25"] * 4096 + scatterers,
     ]
-    imported = import_csv([write(tmp_path / "kernel.csv", rows)])
-    assert imported.spec.grid == grid
-    assert imported.observations.position_nm.shape == (1, room, 2)
-    assert imported.observations.position_nm[0, 0].tolist() == [1.25, -3.0]
+    spec, _kernels, observations, _maps = import_arrays([write(tmp_path / "kernel.csv", rows)])
+    assert spec.grid == grid
+    assert observations.position_nm.shape == (1, room, 2)
+    assert observations.position_nm[0, 0].tolist() == [1.25, -3.0]
 
 
 def test_unused_places_may_lie_between_used_ones(tmp_path):
     rows = table()[0]
     rows[3][FIRST_COORDINATE:] = ["1000", "1000", "1", "2", "1000", "1000", "3", "4"]
-    observations = import_csv([write(tmp_path / "kernel.csv", rows)]).observations
+    observations = import_arrays([write(tmp_path / "kernel.csv", rows)])[2]
     assert observations.n_scatterers[0] == 2
     assert observations.position_nm[0, :2].tolist() == [[0.1, 0.2], [0.3, 0.4]]
 
 
 def test_line_ends_blank_lines_and_a_byte_order_mark_do_not_matter(tmp_path):
     rows = table()[0]
-    plain = import_csv([write(tmp_path / "plain.csv", rows)])
+    plain = import_arrays([write(tmp_path / "plain.csv", rows)])[2]
     text = "\r\n".join(", ".join(row) for row in [*rows, []])
     (tmp_path / "other.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    other = import_csv([tmp_path / "other.csv"])
-    np.testing.assert_array_equal(other.observations.image, plain.observations.image)
-    np.testing.assert_array_equal(other.observations.position_nm, plain.observations.position_nm)
+    other = import_arrays([tmp_path / "other.csv"])[2]
+    np.testing.assert_array_equal(other.image, plain.image)
+    np.testing.assert_array_equal(other.position_nm, plain.position_nm)
 
 
 def test_an_exported_kernel_is_imported_bit_for_bit(tmp_path):
@@ -150,13 +153,13 @@ def test_an_exported_kernel_is_imported_bit_for_bit(tmp_path):
         assert [export_csv(release, kernel, file) for kernel, file in enumerate(files)] == [3, 2]
         written = release.observations(np.argsort(release.observation_kernel, kind="stable"))
         kernels = release.kernels
-    imported = import_csv(files)
-    assert imported.spec.axis_order == "x_first"
-    np.testing.assert_array_equal(imported.kernels.image, kernels.image)
-    np.testing.assert_array_equal(imported.observations.image, written.image)
-    np.testing.assert_array_equal(imported.observations.position_nm, written.position_nm)
-    np.testing.assert_array_equal(imported.observations.n_scatterers, written.n_scatterers)
-    assert imported.spec.grid == FIELD
+    spec, found, observations, _ = import_arrays(files)
+    assert spec.axis_order == "x_first"
+    np.testing.assert_array_equal(found.image, kernels.image)
+    np.testing.assert_array_equal(observations.image, written.image)
+    np.testing.assert_array_equal(observations.position_nm, written.position_nm)
+    np.testing.assert_array_equal(observations.n_scatterers, written.n_scatterers)
+    assert spec.grid == FIELD
 
 
 def test_a_kernel_row_names_its_own_scatterer(tmp_path):
@@ -223,40 +226,40 @@ def test_a_bad_file_is_named_with_row_and_column(tmp_path, change, message):
     rows = table()[0]
     change(rows)
     with pytest.raises(InvalidDataError, match=r"bad\.csv'.*" + message):
-        import_csv([write(tmp_path / "bad.csv", rows)])
+        import_arrays([write(tmp_path / "bad.csv", rows)])
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "picture.csv").write_bytes(bytes(range(256)) * 4)
     with pytest.raises(InvalidDataError, match=r"picture\.csv', row 1"):
-        import_csv([tmp_path / "picture.csv"])
+        import_arrays([tmp_path / "picture.csv"])
 
 
 def test_a_field_that_reaches_the_placeholder_is_refused(tmp_path):
     rows = table(grid=Grid(ny=12, nx=12, size_y_nm=200, size_x_nm=200))[0]
     with pytest.raises(InvalidDataError, match="stands for no scatterer"):
-        import_csv([write(tmp_path / "wide.csv", rows)])
+        import_arrays([write(tmp_path / "wide.csv", rows)])
 
 
 def test_missing_and_repeated_files_and_folders_are_refused(tmp_path):
     file = write(tmp_path / "kernel.csv", table()[0])
     with pytest.raises(UsageError, match=r"There is no file .*absent\.csv"):
-        import_csv([file, tmp_path / "absent.csv"])
+        import_arrays([file, tmp_path / "absent.csv"])
     with pytest.raises(UsageError, match="is a folder"):
-        import_csv([tmp_path])
+        import_arrays([tmp_path])
     with pytest.raises(UsageError, match="given once"):
-        import_csv([file, file])
+        import_arrays([file, file])
     with pytest.raises(UsageError, match="name at least one"):
-        import_csv([])
+        import_arrays([])
     with pytest.raises(UsageError, match="cannot be named"):
-        import_csv([file], name="")
+        import_arrays([file], name="")
 
 
 def test_files_of_different_grids_do_not_mix(tmp_path):
     other = Grid(ny=12, nx=12, size_y_nm=20, size_x_nm=20)
     files = [write(tmp_path / "a.csv", table()[0]), write(tmp_path / "b.csv", table(grid=other)[0])]
     with pytest.raises(InvalidDataError, match=r"b\.csv' has 12 pixels on 20 nm, but .*a\.csv"):
-        import_csv(files)
+        import_arrays(files)
 
 
 def test_an_export_never_harms_an_existing_file(tmp_path):

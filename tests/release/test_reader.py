@@ -106,8 +106,8 @@ def test_a_foreign_hdf5_file_is_invalid(tmp_path):
 
 def test_a_newer_format_asks_for_an_upgrade(copy):
     with h5py.File(copy, "r+") as file:
-        file.attrs["format_version"] = 3
-    with pytest.raises(InvalidDataError, match=r"format version 3.*reads 2.*upgrade"):
+        file.attrs["format_version"] = 4
+    with pytest.raises(InvalidDataError, match=r"format version 4.*reads 3.*upgrade"):
         open_release(copy)
 
 
@@ -196,3 +196,60 @@ def test_to_xarray_gives_the_values_of_the_release(tmp_path, spec, truth, fake_b
         np.testing.assert_array_equal(dataset.split_id_test, open_release(path).split("id", "test"))
         assert dataset.x.units == "nm"
         assert dataset.attrs["content_sha256"] == open_release(path).content_sha256
+
+
+def test_dimensions_that_no_release_has_yet_need_no_new_format(copy, truth):
+    kernels, observations = truth
+    count, species = len(observations), 2
+    with h5py.File(copy, "r+") as file:
+        for name in ("observations/image", "observations/kernel", "kernels/image"):
+            del file[name]
+        file["energy"] = np.array([-5.0, 5.0, 15.0])
+        image = np.stack([observations.image] * 3, axis=1)
+        file["observations/image"] = image
+        file["kernels/image"] = np.stack([kernels.image] * 3, axis=1)
+        file["observations/kernel"] = np.stack([observations.kernel] * species, axis=1)
+        dims = {
+            "energy": ("<f8", ["energy"], "meV"),
+            "observations/image": ("<f4", ["observation", "energy", "y", "x"], "1"),
+            "kernels/image": ("<f4", ["kernel", "energy", "y", "x"], "1"),
+            "observations/kernel": ("<i4", ["observation", "species"], "1"),
+            "observations/position_nm": ("<f8", ["observation", "scatterer", "xy"], "nm"),
+            "observations/n_scatterers": ("<i4", ["observation"], "1"),
+            "kernels/family": ("|S16", ["kernel"], "1"),
+            "kernels/fold": ("<i4", ["kernel"], "1"),
+            "x": ("<f8", ["x"], "nm"),
+            "y": ("<f8", ["y"], "nm"),
+        }
+        columns = [
+            {"name": name, "dtype": dtype, "dims": axes, "units": units, "long_name": name}
+            for name, (dtype, axes, units) in dims.items()
+        ]
+        file.attrs["format_version"], file.attrs["columns"] = 3, np.bytes_(json.dumps(columns).encode())
+    with open_release(copy) as release:
+        assert release.image([5, 2]).shape == (2, 3, *release.grid.shape)
+        np.testing.assert_array_equal(release.image([5, 2]), image[[5, 2]])
+        assert release.read("energy").tolist() == [-5.0, 5.0, 15.0]
+        assert release.arrays["energy"].units == "meV"
+        assert release.observation_kernel.shape == (count, species)
+        assert set(release.kernels.parameters) == {"fold"}
+        dataset = to_xarray(release)
+        assert dataset.image.dims == ("observation", "energy", "y", "x")
+        assert dataset.energy.attrs["units"] == "meV"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("nonsense", "its list of columns cannot be read"),
+        ('[{"name": "../x"}]', "its list of columns cannot be read"),
+        ("[]", "it declares no x"),
+        ("{}", "it declares no x"),
+        ("3", "its list of columns cannot be read"),
+    ],
+)
+def test_a_bad_list_of_columns_is_damage(copy, columns, message):
+    with h5py.File(copy, "r+") as file:
+        file.attrs["columns"] = np.bytes_(columns.encode())
+    with pytest.raises(InvalidDataError, match=message):
+        open_release(copy)

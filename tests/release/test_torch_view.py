@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Subset  # noqa: E402
 from qpibench.errors import UsageError  # noqa: E402
 from qpibench.physics.activation import activation_map  # noqa: E402
 from qpibench.release import open_release  # noqa: E402
-from qpibench.release.torch_view import FIELDS, ReleaseDataset  # noqa: E402
+from qpibench.release.torch_view import ReleaseDataset, sample_fields  # noqa: E402
 
 
 def make_dataset(path, **options):
@@ -18,7 +18,7 @@ def make_dataset(path, **options):
 
 
 def test_a_sample_is_what_the_release_holds(small_release, spec, truth):
-    dataset = make_dataset(small_release, fields=FIELDS, map_mode="exact")
+    dataset = make_dataset(small_release, fields=sample_fields(open_release(small_release)), map_mode="exact")
     kernels, observations = truth
     row = open_release(small_release).split("id", "train")[17]
     sample = dataset[17]

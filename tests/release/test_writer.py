@@ -55,7 +55,7 @@ def interrupt(spec, path, backend, **options):
 def test_a_release_holds_what_the_backend_computes(small_release, truth):
     kernels, observations = truth
     with h5py.File(small_release) as file:
-        for group, expected in (("kernels", vars(kernels)), ("observations", observations.columns())):
+        for group, expected in (("kernels", kernels.columns()), ("observations", observations.columns())):
             assert set(file[group]) == set(expected)
             for name, values in expected.items():
                 np.testing.assert_array_equal(file[group][name][:], values)
@@ -311,11 +311,7 @@ def imported(spec_of_grid):
     kernels = Kernels(
         image=np.ones((3, *grid.shape), np.float32),
         family=np.full(3, b"unknown", "S16"),
-        fold=np.full(3, -1, np.int32),
-        phi1=unknown,
-        B=unknown,
-        phi2=unknown,
-        C=unknown,
+        parameters={"fold": np.full(3, -1, np.int32), "phi1": unknown, "B": unknown, "phi2": unknown, "C": unknown},
     )
     observations = Observations(
         image=np.arange(20 * grid.ny * grid.nx, dtype=np.float32).reshape(20, *grid.shape),
@@ -333,8 +329,8 @@ def test_an_imported_release_reads_back_and_cannot_be_regenerated(tmp_path, spec
     with open_release(path) as release:
         assert release.spec == source
         np.testing.assert_array_equal(release.observation_kernel, observations.kernel)
-        np.testing.assert_array_equal(release.kernels.fold, -1)
-        assert np.isnan(release.kernels.B).all()
+        np.testing.assert_array_equal(release.stratum, -1)
+        assert np.isnan(release.kernels.parameters["B"]).all()
         np.testing.assert_array_equal(release.image(range(20)), observations.image)
     assert verify_release(path) == content
     with pytest.raises(UsageError, match="cannot be generated again"):

@@ -54,9 +54,11 @@ def test_a_ratio_is_one_number_or_a_range_and_the_same_hash_however_it_is_writte
     specs = {load_spec("mini", overrides=[override]).sha256 for override in overrides}
     assert len(specs) == 1
     noisy = load_spec("mini", overrides=["corruptions={white_noise={snr_db=10}}"])
-    assert noisy.white_noise.snr_db == (10, 10)
-    assert load_spec("mini", overrides=["corruptions.white_noise.snr_db=[5, 15]"]).white_noise.snr_db == (5, 15)
-    assert load_spec("mini").white_noise is None
+    assert noisy.corruptions["white_noise"].snr_db == (10, 10)
+    assert load_spec("mini", overrides=["corruptions.white_noise.snr_db=[5, 15]"]).corruptions[
+        "white_noise"
+    ].snr_db == (5, 15)
+    assert load_spec("mini").corruptions is None
 
 
 def test_a_spec_file_may_have_a_table_of_its_noise(tmp_path):

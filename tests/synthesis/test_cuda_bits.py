@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qpibench.arithmetic import elementary
+from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
+from qpibench.families import eq7
 from qpibench.locator import locate
 from qpibench.release import write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.cuda import tiling
-from qpibench.synthesis.draws import KernelDraws
-from qpibench.synthesis.stream import FIELDS
-from qpibench.synthesis.superposition import coefficients, superpose
+from qpibench.synthesis.fields import stream_fields
 
 FOLDS = (0, 2, 3, 4, 6)
 NOISY = "mini+corruptions.white_noise.snr_db=[10.0,10.0]"
@@ -41,10 +41,10 @@ def _assert_same_observations(spec, start, stop):
     kernels = cpu.kernels(spec)
     expected = cpu.observations(spec, kernels, start, stop)
     found = cuda.observations(spec, kernels, start, stop)
-    assert ("noise_sigma" in expected.columns()) == (spec.white_noise is not None)
+    assert ("noise_sigma" in expected.columns()) == (spec.corruptions is not None)
     assert found.columns().keys() == expected.columns().keys()
     for name, values in expected.columns().items():
-        _assert_same_bits(getattr(found, name), values)
+        _assert_same_bits(found.columns()[name], values)
 
 
 def test_the_coefficients_are_those_of_the_cpu():
@@ -190,26 +190,24 @@ def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_h
     x, y = np.linspace(-3, 3, 33), np.linspace(-4, 4, 65)
     near = [(x[0], y[0]), (x[32], y[64]), (x[7] + 1e-12, y[9]), (x[7], y[9] - 1e-16), (1e-15, -1e-15), (0, 0)]
     position = np.array([*near, *((x[k], y[2 * k]) for k in range(33))])
-    draws = KernelDraws(
-        fold=np.array([fold], np.int32),
-        phi1=np.array([0.7]),
-        B=np.array([2.0]),
-        phi2=np.array([1.1]),
-        C=np.array([0.3]),
-    )
-    table = coefficients(draws)
-    expected = np.empty((65, 33), np.float32)
-    superpose(fold, x, y, position, len(position), *table[0], expected)
+    parameters = {"fold": np.array([fold], np.int32)}
+    parameters |= {name: np.array([value]) for name, value in {"phi1": 0.7, "B": 2.0, "phi2": 1.1, "C": 0.3}.items()}
+    table = eq7.coefficients(parameters)
+    amplitude = np.linspace(-1, 2, len(position), dtype=np.float32)[None]
+    scatterers = Scatterers(np.array([len(position)], np.int32), position[None], amplitude)
+    expected = np.empty((1, 65, 33), np.float32)
+    eq7.superpose(Axes(x, y), np.zeros(1, np.int64), Formulas(parameters["fold"], table), scatterers, expected)
 
     kernel = cupy_on_host.cuda.Module().get_function("superpose")
     image = cupy_on_host.empty((1, 65, 33), np.float32)
     device = cupy_on_host.asarray
     count, folds = np.array([len(position)]), np.array([fold], np.int64)
-    arguments = (device(position), device(count), np.int32(len(position)), device(folds), device(table), image)
+    places = (device(position), device(count), np.int32(len(position)), device(amplitude), np.int32(len(position)))
+    arguments = (*places, device(folds), device(table), image)
     tiles, across, down, threads = tiling(33, 65)
     shape = (np.int32(number) for number in (33, 65, across, down))
     kernel((tiles,), (threads,), (device(x), device(y), *shape, *arguments))
-    _assert_same_bits(image.host[0], expected)
+    _assert_same_bits(image.host, expected)
 
 
 @pytest.mark.parametrize("offset", [-2, -1, 1, 2])
@@ -234,7 +232,8 @@ def test_the_turns_that_threads_take_between_barriers_do_not_matter(cupy_on_host
     _assert_same_batches(spec, 0, 10, map_mode=map_mode)
 
 
-def _assert_same_batches(spec, start, stop, *, map_mode, fields=FIELDS):
+def _assert_same_batches(spec, start, stop, *, map_mode, fields=None):
+    fields = fields or stream_fields(spec)
     expected = get_backend("cpu")[0].fresh(spec, start, stop, fields=fields, map_mode=map_mode)
     found = get_backend("cuda")[0].fresh(spec, start, stop, fields=fields, map_mode=map_mode)
     assert tuple(found) == tuple(expected) == fields

@@ -16,22 +16,22 @@ from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.cuda import CudaBackend
 from qpibench.synthesis.device import NoGpuError
+from qpibench.synthesis.fields import stream_fields
 from qpibench.synthesis.nvrtc import STRICT, find_nvrtc
-from qpibench.synthesis.stream import FIELDS
 
 pytestmark = pytest.mark.gpu
 
 SANITIZED = """
 from qpibench.specs import load_spec
 from qpibench.synthesis.cuda import CudaBackend
-from qpibench.synthesis.stream import FIELDS
+from qpibench.synthesis.fields import stream_fields
 spec = load_spec("mini", overrides=["grid.ny=70", "grid.nx=67", "scatterers.min=30", "scatterers.max=41"])
 backend = CudaBackend()
 backend.observations(spec, None, 0, 20)
 spec = load_spec("mini", overrides=["grid.ny=70", "grid.nx=67", "corruptions.white_noise.snr_db=[0, 20]"])
 backend.observations(spec, backend.kernels(spec), 0, 20)
 for map_mode in ("exact", "paper"):
-    backend.fresh(spec, 0, 20, fields=FIELDS, map_mode=map_mode)
+    backend.fresh(spec, 0, 20, fields=stream_fields(spec), map_mode=map_mode)
 backend._cupy.cuda.Device().synchronize()
 """
 
@@ -72,8 +72,8 @@ def test_a_release_made_on_the_gpu_has_its_hash(gpu, content_sha256, named_spec,
 def test_batches_made_on_the_gpu_have_the_bits_of_the_cpu(gpu, overrides, map_mode):
     spec = load_spec("mini", overrides=overrides)
     start = 2**33 + 1
-    expected = get_backend("cpu")[0].fresh(spec, start, start + 300, fields=FIELDS, map_mode=map_mode)
-    found = gpu.fresh(spec, start, start + 300, fields=FIELDS, map_mode=map_mode)
+    expected = get_backend("cpu")[0].fresh(spec, start, start + 300, fields=stream_fields(spec), map_mode=map_mode)
+    found = gpu.fresh(spec, start, start + 300, fields=stream_fields(spec), map_mode=map_mode)
     for name, values in expected.items():
         bits = f"u{values.dtype.itemsize}"
         assert np.array_equal(found[name].get().view(bits), np.ascontiguousarray(values).view(bits)), name

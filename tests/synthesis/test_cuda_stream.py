@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 
 import qpibench  # noqa: E402
 from qpibench.errors import UnavailableError, UsageError  # noqa: E402
-from qpibench.synthesis.stream import FIELDS  # noqa: E402
+from qpibench.specs import load_spec  # noqa: E402
+from qpibench.synthesis.fields import stream_fields  # noqa: E402
 
 POINTER = 0xC0DE
 
@@ -31,7 +32,7 @@ def test_batches_are_made_in_the_order_of_pytorchs_current_stream(cupy_on_host):
     assert not torch.equal(found[0]["image"], expected.batch(0)["image"])  # nothing has run so far
     cupy_on_host.cuda.Stream.foreign[POINTER].synchronize()
     for step, batch in enumerate(found):
-        for field in FIELDS:
+        for field in stream_fields(load_spec("mini")):
             torch.testing.assert_close(batch[field], expected.batch(step)[field], rtol=0, atol=0, equal_nan=True)
 
 

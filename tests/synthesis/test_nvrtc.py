@@ -6,14 +6,16 @@ import subprocess
 
 import pytest
 
+from qpibench.corruptions import corruption_names
 from qpibench.errors import QpibenchError
 from qpibench.locator import locate
 from qpibench.synthesis import nvrtc as compiler
-from qpibench.synthesis.cuda import CUDA_KERNELS
+from qpibench.synthesis.cuda import OF_ALL, OF_FAMILIES
 from qpibench.synthesis.device import NoGpuError
 from qpibench.synthesis.nvrtc import STRICT, cache_folder, cached_cubin, find_nvrtc
 
-SOURCES = [locate("kernels_cuda") / f"{name}.cu" for name in CUDA_KERNELS]
+SOURCES = sorted(locate("kernels_cuda").glob("*.cu"))
+NAMES = [source.stem for source in SOURCES]
 
 # What rounds may be fused by the assembler unless it says how to round; cvt, min and so on say all there is to say.
 FUSIBLE = re.compile(r"\b(add|sub|mul|mad|fma)\.(?!rn\.)\S*f(32|64)\b")
@@ -59,7 +61,9 @@ def counted(nvrtc, monkeypatch):
     """NVRTC with a list of what it compiled."""
     compiled = []
     cubin = nvrtc.cubin
-    monkeypatch.setattr(nvrtc, "cubin", lambda source, *rest: (compiled.append(source), cubin(source, *rest))[1])
+    monkeypatch.setattr(
+        nvrtc, "cubin", lambda source, *rest, **options: (compiled.append(source), cubin(source, *rest, **options))[1]
+    )
     nvrtc.compiled = compiled
     return nvrtc
 
@@ -74,18 +78,18 @@ def _without_asked_fusion(folder):
     return [folder / source.name for source in SOURCES]
 
 
-def test_every_source_is_a_kernel_of_its_name_that_the_backend_loads():
-    assert {path.stem for path in locate("kernels_cuda").glob("*.cu")} == set(CUDA_KERNELS)
+def test_every_source_is_one_of_the_backend_or_of_a_corruption():
+    assert set(NAMES) <= {*OF_FAMILIES, *OF_ALL, *corruption_names()}
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("source", SOURCES, ids=CUDA_KERNELS)
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_every_kernel_compiles_to_machine_code(nvrtc, source, capability):
     assert nvrtc.cubin(source, capability)[:4] == b"\x7fELF"
 
 
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("source", SOURCES, ids=CUDA_KERNELS)
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_nothing_is_flushed_approximated_or_left_for_the_assembler_to_fuse(ptx, source, capability):
     text = ptx(source, capability)
     assert f".entry {source.stem}" in text

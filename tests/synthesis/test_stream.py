@@ -18,7 +18,8 @@ from qpibench.errors import UnavailableError, UsageError  # noqa: E402
 from qpibench.physics.activation import MAP_MODES, activation_map  # noqa: E402
 from qpibench.specs import ImportedSpec, load_spec  # noqa: E402
 from qpibench.synthesis import get_backend  # noqa: E402
-from qpibench.synthesis.stream import FIELDS, ahead, fresh_batches  # noqa: E402
+from qpibench.synthesis.fields import stream_fields  # noqa: E402
+from qpibench.synthesis.stream import ahead, fresh_batches  # noqa: E402
 
 SMALL = ["grid.ny=6", "grid.nx=8", "kernels.wavelength_nm=[4, 6]", "scatterers.max=9", "scatterers.margin_nm=1.5"]
 FAR = 2**40
@@ -45,19 +46,20 @@ def assert_equal(batch, expected):
 
 def test_a_batch_has_the_shapes_and_types_it_states(spec):
     with_map = {"image": (5, 6, 8), "kernel": (5, 6, 8), "activation_map": (5, 6, 8)}
-    shapes = dict.fromkeys(FIELDS, (5,)) | with_map | {"position_nm": (5, 9, 2)}
+    fields = stream_fields(spec)
+    shapes = dict.fromkeys(fields, (5,)) | with_map | {"position_nm": (5, 9, 2)}
     whole = ("n_scatterers", "fold", "kernel_index", "index")
     types = (
-        dict.fromkeys(FIELDS, torch.float64)
-        | dict.fromkeys((*with_map, "noise_sigma"), torch.float32)
+        dict.fromkeys(fields, torch.float64)
+        | dict.fromkeys(with_map, torch.float32)
         | dict.fromkeys(whole, torch.int64)
     )
     batch = next(qpibench.stream(spec, batch_size=5, map_mode="exact"))
-    assert tuple(batch) == FIELDS
+    assert tuple(batch) == fields
     assert {field: tuple(tensor.shape) for field, tensor in batch.items()} == shapes
     assert {field: tensor.dtype for field, tensor in batch.items()} == types
     assert batch["image"].device.type == "cpu"
-    assert tuple(next(qpibench.stream(spec, batch_size=5))) == tuple(f for f in FIELDS if f != "activation_map")
+    assert tuple(next(qpibench.stream(spec, batch_size=5))) == tuple(f for f in fields if f != "activation_map")
 
 
 @pytest.mark.parametrize("images_per_kernel", [1, 5])
@@ -100,9 +102,7 @@ def test_a_stream_begins_with_a_release_drawn_in_the_training_domain(per_kernel)
             "activation_map": activation_map(spec.grid, observations.position_nm, mode="exact"),
             "position_nm": observations.position_nm,
             "n_scatterers": observations.n_scatterers,
-            **{name: getattr(kernels, name)[observations.kernel] for name in ("fold", "phi1", "B", "phi2", "C")},
-            "snr_db": np.full(count, np.inf),
-            "noise_sigma": np.zeros(count),
+            **{name: values[observations.kernel] for name, values in kernels.parameters.items()},
             "kernel_index": observations.kernel,
             "index": np.arange(count),
         },
@@ -118,7 +118,7 @@ def test_a_noisy_stream_begins_with_a_noisy_release_drawn_in_the_training_domain
         spec, batch_size=count, map_mode="exact", images_per_kernel=spec.observations_per_kernel
     ).batch(0)
     for field in ("image", "snr_db", "noise_sigma"):
-        np.testing.assert_array_equal(batch[field], getattr(observations, field), err_msg=field)
+        np.testing.assert_array_equal(batch[field], observations.columns()[field], err_msg=field)
 
 
 def test_the_clean_images_of_a_noisy_stream_are_those_of_the_spec_without_corruptions(spec):
@@ -127,7 +127,16 @@ def test_the_clean_images_of_a_noisy_stream_are_those_of_the_spec_without_corrup
     batch = qpibench.stream(noisy, batch_size=7, map_mode="exact").batch(3)
     assert ((batch["image"] != clean["image"]).flatten(1).sum(1) > 40).all()
     told = ("image", "snr_db", "noise_sigma")
-    assert_equal(*({field: made[field] for field in FIELDS if field not in told} for made in (batch, clean)))
+    assert_equal(*({field: made[field] for field in clean if field not in told} for made in (batch, clean)))
+
+
+def test_a_stream_without_noise_says_so_when_it_is_asked(spec):
+    batch = qpibench.stream(
+        spec, batch_size=3, fields=("snr_db", "noise_sigma", "told_position_nm", "position_nm")
+    ).batch(0)
+    assert batch["snr_db"].tolist() == [np.inf] * 3
+    assert batch["noise_sigma"].tolist() == [0.0] * 3
+    np.testing.assert_array_equal(batch["told_position_nm"], batch["position_nm"])
 
 
 def test_behind_the_kernels_of_the_release_the_folds_repeat_and_nothing_else(spec):
@@ -173,7 +182,7 @@ def test_a_stream_shares_no_draw_with_the_benchmark(spec):
     batch = qpibench.stream(
         spec, batch_size=100, map_mode="exact", images_per_kernel=spec.observations_per_kernel
     ).batch(0)
-    assert not np.intersect1d(batch["B"], kernels.B).size
+    assert not np.intersect1d(batch["B"], kernels.parameters["B"]).size
     assert not np.intersect1d(batch["position_nm"][:, 0], official.position_nm[:, 0]).size
 
 
@@ -215,7 +224,7 @@ def test_a_loader_gives_every_batch_once_and_in_order(spec, workers):
     batches = list(itertools.islice(loader, 7))
     stream.close()
     assert_equal(
-        {field: torch.cat([batch[field] for batch in batches]) for field in FIELDS},
+        {field: torch.cat([batch[field] for batch in batches]) for field in stream_fields(spec)},
         take(qpibench.stream(spec, batch_size=4, map_mode="exact", start=6), 28),
     )
 

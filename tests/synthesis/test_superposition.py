@@ -5,33 +5,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qpibench.physics import eq7
+from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
+from qpibench.families import eq7
+from qpibench.physics.superposition import kernel_image, superpose
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
-from qpibench.synthesis.draws import KernelDraws
-from qpibench.synthesis.superposition import coefficients, superpose
 
 FOLDS = (0, 2, 3, 4, 6)
 
 
 def _parameters(kernels, row):
-    return {"fold": int(kernels.fold[row])} | {
-        name: float(getattr(kernels, name)[row]) for name in ("phi1", "B", "phi2", "C")
-    }
+    return {name: values[row] for name, values in kernels.parameters.items()}
 
 
 def _reference(spec, kernels, observations, row):
     position = observations.position_nm[row, : observations.n_scatterers[row]]
-    return eq7.superpose(spec.grid, position, **_parameters(kernels, observations.kernel[row]))
+    return superpose(spec.grid, eq7, position, **_parameters(kernels, observations.kernel[row]))
 
 
-def _image(x, y, position, *, fold, phi1, B, phi2, C):
-    draws = KernelDraws(
-        fold=np.array([fold], np.int32), phi1=np.array([phi1]), B=np.array([B]), phi2=np.array([phi2]), C=np.array([C])
+def _image(x, y, position, *, amplitude=1.0, fold, **parameters):
+    kernels = {"fold": np.array([fold], np.int32)} | {name: np.array([value]) for name, value in parameters.items()}
+    image = np.empty((1, len(y), len(x)), np.float32)
+    scatterers = Scatterers(
+        np.array([len(position)], np.int32),
+        np.asarray(position, np.float64)[None],
+        np.broadcast_to(np.float32(amplitude), (1, len(position))).copy(),
     )
-    image = np.empty((len(y), len(x)), np.float32)
-    superpose(fold, x, y, np.asarray(position, np.float64), len(position), *coefficients(draws)[0], image)
-    return image
+    formulas = Formulas(kernels["fold"], eq7.coefficients(kernels))
+    eq7.superpose(Axes(x, y), np.zeros(1, np.int64), formulas, scatterers, image)
+    return image[0]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_kernel_images_agree_with_the_reference(backend, size):
     spec = load_spec("paper", overrides=[f"grid.ny={size[0]}", f"grid.nx={size[1]}", "kernels.wavelength_nm=[0.8, 3]"])
     kernels = backend.kernels(spec)
     for row in range(len(kernels)):
-        expected = eq7.kernel_image(spec.grid, **_parameters(kernels, row))
+        expected = kernel_image(spec.grid, eq7, **_parameters(kernels, row))
         assert np.abs(kernels.image[row] - expected).max() < 1e-7 * expected.max()
 
 
@@ -101,6 +103,19 @@ def test_superposition_is_linear(data):
     together = _image(x, y, position, **kernel)
     one_by_one = sum(_image(x, y, [place], **kernel).astype(np.float64) for place in position)
     assert np.abs(together - one_by_one).max() < 1e-6 * len(position)
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_amplitudes_multiply_the_images_of_scatterers(fold):
+    x, y = np.linspace(-5, 5, 20), np.linspace(-4, 4, 30)
+    kernel = {"fold": fold, "phi1": 0.4, "B": 2.0, "phi2": 1.1, "C": 0.1}
+    position, amplitude = [(0.3, -1.0), (-2.0, 0.4), (4.5, 3.0)], [0.5, -1.25, 3.0]
+    image = _image(x, y, position, amplitude=amplitude, **kernel)
+    expected = sum(
+        factor * _image(x, y, [place], **kernel).astype(np.float64)
+        for factor, place in zip(amplitude, position, strict=True)
+    )
+    assert np.abs(image - expected).max() < 1e-6 * np.abs(expected).max()
 
 
 def test_an_image_does_not_depend_on_the_run_it_is_made_in(backend):

@@ -4,8 +4,9 @@ import torch
 from learned.observation import add_white_noise, observation_channels
 from learned.scaling import Scatterers, gain_and_offset, min_max, scatterers_of, superpose
 
+from qpibench.families import eq7
 from qpibench.grid import Grid
-from qpibench.physics import eq7
+from qpibench.physics import superposition as reference
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import view_batch
 
@@ -23,7 +24,7 @@ def batch_of(position_nm, image, *, view, map_mode="paper"):
 
 def observation(parameters, count, seed=0):
     position_nm = np.random.default_rng(seed).uniform(-5, 5, (count, 2))
-    return position_nm, eq7.superpose(GRID, position_nm, **parameters).astype(np.float32)
+    return position_nm, reference.superpose(GRID, eq7, position_nm, **parameters).astype(np.float32)
 
 
 def scaled(kernel):
@@ -49,7 +50,7 @@ def test_the_encoder_sees_the_scaled_image_and_the_map_as_it_is():
 def test_the_superposition_is_that_of_the_reference(count):
     position_nm, image = observation(SHORT, count)
     scatterers = scatterers_of(batch_of(position_nm, image, view="positions"), 0)
-    shown, _ = superpose(eq7.kernel_image(GRID, **SHORT), scatterers)
+    shown, _ = superpose(reference.kernel_image(GRID, eq7, **SHORT), scatterers)
     assert np.abs(shown - image).mean() < 0.01 * np.abs(image).mean()
 
 
@@ -70,7 +71,7 @@ def test_a_scatterer_far_outside_shows_nothing():
 @pytest.mark.parametrize("parameters", [SHORT, LONG], ids=["short", "long"])
 def test_gain_and_offset_come_back_from_the_image(parameters, count, tolerance):
     position_nm, image = observation(parameters, count)
-    kernel = eq7.kernel_image(GRID, **parameters)
+    kernel = reference.kernel_image(GRID, eq7, **parameters)
     scatterers = scatterers_of(batch_of(position_nm, 3 * image, view="positions"), 0)
     gain, offset = gain_and_offset(scaled(kernel), 3 * image, scatterers)
     assert gain == pytest.approx(3 * np.ptp(kernel), rel=tolerance)
@@ -82,7 +83,7 @@ def test_a_rasterised_map_gives_nearly_the_same_gain(map_mode):
     errors = []
     for seed in range(10):
         position_nm, image = observation(LONG, 20, seed)
-        kernel = eq7.kernel_image(GRID, **LONG)
+        kernel = reference.kernel_image(GRID, eq7, **LONG)
         scatterers = scatterers_of(batch_of(position_nm, image, view="raster", map_mode=map_mode), 0)
         gain, _ = gain_and_offset(scaled(kernel), image, scatterers)
         errors.append(gain / np.ptp(kernel) - 1)

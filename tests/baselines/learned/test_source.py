@@ -114,7 +114,7 @@ def test_a_batch_has_what_the_release_has(opened, tiny_release, map_mode):
             "image": release.image(rows),
             "activation_map": activation_map(release.grid, release.take("position_nm", rows), mode=map_mode),
             "kernel": release.kernels.image[kernel],
-            "fold": release.kernels.fold[kernel],
+            "fold": release.kernels.parameters["fold"][kernel],
             "kernel_index": kernel,
         }
     for field, values in expected.items():
@@ -173,7 +173,7 @@ def test_the_kernels_are_those_of_the_training_role_alone(opened, tiny_release):
         unseen = set(release.observation_kernel[release.split("ood", "test")])
         trained = [kernel for kernel in range(len(release.kernels)) if kernel not in unseen]
         np.testing.assert_array_equal(images, release.kernels.image[trained])
-        np.testing.assert_array_equal(folds, release.kernels.fold[trained])
+        np.testing.assert_array_equal(folds, release.kernels.parameters["fold"][trained])
 
 
 @pytest.mark.parametrize(("splits", "role"), [({"validation": 0.0}, "validation"), ({"id_test": 0.0}, "id")])

@@ -5,8 +5,9 @@ from learned.distance import mean_square, norm_over_size
 from learned.recipes import TWO_STEP
 from learned.symmetry import rotate, symmetry_error
 
+from qpibench.families import eq7
 from qpibench.grid import Grid
-from qpibench.physics import eq7
+from qpibench.physics.superposition import kernel_image
 
 FOLDS = (0, 2, 3, 4, 6)
 GRID = Grid(ny=64, nx=64, size_y_nm=10.0, size_x_nm=10.0)
@@ -14,7 +15,7 @@ GRID = Grid(ny=64, nx=64, size_y_nm=10.0, size_x_nm=10.0)
 
 def kernels(folds=FOLDS, grid=GRID):
     images = [
-        eq7.kernel_image(grid, fold=fold, phi1=0.4 if fold else np.pi / 2, B=np.pi / 2, phi2=0.0, C=0.06)
+        kernel_image(grid, eq7, fold=fold, phi1=0.4 if fold else np.pi / 2, B=np.pi / 2, phi2=0.0, C=0.06)
         for fold in folds
     ]
     return torch.from_numpy(np.stack(images))

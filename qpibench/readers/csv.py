@@ -1,24 +1,50 @@
-"""Reads one scatterer CSV file; see :mod:`qpibench.release.csv_layout`."""
+"""The CSV layout of the published scatterer data set: one file for each kernel.
+
+======  =======================================================================================
+row     columns
+======  =======================================================================================
+1       resolution n, largest number of scatterers m
+2       n pixel coordinates in Angstrom, the same along x and y
+3       n*n values of the kernel, then 2*m scatterer coordinates: the kernel's own at (0, 0)
+4...    n*n values of an image, then 2*m scatterer coordinates x1, y1, x2, y2, ... in Angstrom
+======  =======================================================================================
+
+A coordinate of 1000 stands for "no scatterer". Two data sets are published in this layout: 64 pixels on 400 Angstrom
+with up to 20 scatterers, and 64 pixels on 100 Angstrom with up to 100. They do not state which of x and y runs slowest
+in the n*n values.
+
+Angstrom become nanometres in the decimal text, where the factor of ten is exact; a float64 would not survive it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.grid import Grid
-from qpibench.release.csv_layout import UNUSED_ANGSTROM, UNUSED_NM, nanometres
+from qpibench.readers import Maps, Progress
 from qpibench.specs import MAX_SCATTERERS
+
+AxisOrder = Literal["x_first", "y_first"]
+"""Which coordinate of an image runs slowest: in ``"x_first"`` order, neighbouring values are neighbours along y."""
+
+UNUSED_ANGSTROM = 1000.0
+UNUSED_NM = UNUSED_ANGSTROM / 10
 
 PITCH_TOLERANCE = 0.01
 """How far a pixel coordinate may lie off the even lattice, in pixels: the files round them."""
+
+_COMPARED_FILES = 4
+_COMPARED_IMAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +78,58 @@ class CsvFile:
     position_nm: tuple[NDArray[np.float64], ...]
 
 
-def read_csv(path: str | Path) -> CsvFile:
+def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Maps:
+    """Read scatterer CSV files, one for each kernel; see :class:`qpibench.readers.Reader`.
+
+    The files do not say which of x and y runs slowest in the pixels. That order is taken in which the kernels,
+    superposed at the scatterers, resemble the images more.
+    """
+    parts: list[CsvFile] = []
+    for path in files:
+        parts.append(read_file(path))
+        _check_fits(parts)
+        if progress is not None:
+            progress(len(parts), len(files))
+    residual = forward_residuals(parts)
+    axis_order: AxisOrder = "y_first" if residual["y_first"] < residual["x_first"] else "x_first"
+    counts = [len(part.image) for part in parts]
+    positions = [position for part in parts for position in part.position_nm]
+    position_nm = np.full((len(positions), max(part.max_scatterers for part in parts), 2), np.nan)
+    for padded, position in zip(position_nm, positions, strict=True):
+        padded[: len(position)] = position
+    image = np.empty((sum(counts), *parts[0].grid.shape), dtype=np.float32)
+    np.concatenate([_images(part.image, axis_order) for part in parts], out=image)
+    return Maps(
+        grid=parts[0].grid,
+        image=image,
+        files_sha256=tuple(part.sha256 for part in parts),
+        kernel=np.repeat(np.arange(len(parts), dtype=np.int32), counts),
+        kernel_image=np.ascontiguousarray(_images(np.stack([part.kernel for part in parts]), axis_order)),
+        position_nm=position_nm,
+        axis_order=axis_order,
+        remark=f"pixels are read in the order {axis_order} (relative residual {residual[axis_order]:.3g})",
+        details={"axis_order": axis_order, "residual": residual},
+    )
+
+
+def _check_fits(parts: list[CsvFile]) -> None:
+    first, last = parts[0], parts[-1]
+    if last.grid != first.grid:
+        raise InvalidDataError(
+            f"'{last.path}' has {last.grid.nx} pixels on {last.grid.size_x_nm:g} nm, but '{first.path}' has"
+            f" {first.grid.nx} on {first.grid.size_x_nm:g} nm; import them into different releases."
+        )
+    for other in parts[:-1]:
+        if other.sha256 == last.sha256:
+            raise UsageError(f"'{last.path}' and '{other.path}' are the same; every kernel must be given once.")
+
+
+def _images(stored: NDArray[np.float32], axis_order: AxisOrder) -> NDArray[np.float32]:
+    """Images (..., y, x) from images in the file's order."""
+    return stored.swapaxes(-2, -1) if axis_order == "x_first" else stored
+
+
+def read_file(path: str | Path) -> CsvFile:
     """Read one scatterer CSV file.
 
     Raises
@@ -208,3 +285,69 @@ def _number(field: bytes) -> float:
         return float(field)
     except ValueError:
         return np.nan
+
+
+def nanometres(angstrom: str) -> float:
+    """Read a length in Angstrom: the float64 nearest to a tenth of it.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a number.
+    """
+    mantissa, _, exponent = angstrom.strip().lower().partition("e")
+    return float(f"{mantissa}e{int(exponent or 0) - 1}")
+
+
+def angstrom(nm: float) -> str:
+    """Write a length so that :func:`nanometres` reads the same float64."""
+    return format(Decimal(repr(float(nm))).scaleb(1), "f")
+
+
+def forward_residuals(parts: Sequence[CsvFile]) -> dict[AxisOrder, float]:
+    """Compare images with the superposition of their kernel, in both axis orders.
+
+    Parameters
+    ----------
+    parts
+        The files; a few images of a few of them are looked at.
+
+    Returns
+    -------
+    dict
+        Norm of the difference over norm of the images. It does not vanish in the right order, because a kernel that
+        is known on its own window only cannot be superposed to the edges of the field.
+    """
+    difference = {"x_first": 0.0, "y_first": 0.0}
+    total = 0.0
+    for p in _evenly(len(parts), _COMPARED_FILES):
+        part = parts[p]
+        for i in _evenly(len(part.image), _COMPARED_IMAGES):
+            image, position_nm = part.image[i].astype(np.float64), part.position_nm[i]
+            total += float((image**2).sum())
+            difference["x_first"] += float(((image - _superpose(part, position_nm)) ** 2).sum())
+            difference["y_first"] += float(((image - _superpose(part, position_nm[:, ::-1])) ** 2).sum())
+    scale = total or 1.0
+    return {
+        "x_first": float(np.sqrt(difference["x_first"] / scale)),
+        "y_first": float(np.sqrt(difference["y_first"] / scale)),
+    }
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))})
+
+
+def _superpose(part: CsvFile, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Superpose a tabulated kernel, zero outside its window; positions in the order of the array's axes."""
+    from scipy.interpolate import RectBivariateSpline
+
+    pixels = part.grid.x_nm
+    degree = min(3, len(pixels) - 1)
+    spline = RectBivariateSpline(pixels, pixels, part.kernel.astype(np.float64), kx=degree, ky=degree)
+    image = np.zeros(part.grid.shape)
+    for slow, fast in position:
+        rows = np.flatnonzero(np.abs(pixels - slow) <= pixels[-1])
+        columns = np.flatnonzero(np.abs(pixels - fast) <= pixels[-1])
+        image[np.ix_(rows, columns)] += spline(pixels[rows] - slow, pixels[columns] - fast)
+    return image

@@ -1,0 +1,43 @@
+"""``qpibench import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qpibench.cli.answer import Answer
+from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_option, subcommand
+from qpibench.cli.progress import progress
+
+
+@subcommand("import")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@output_option("RELEASE", "The release to write.")
+@click.option("--reader", default="csv", show_default=True, help="What the files are.")
+@click.option("--name", help="Name of the release.  [default: that of the file]")
+@overwrite_option
+def command(*, files: tuple[Path, ...], output: Path, reader: str, name: str | None, overwrite: bool) -> Answer:
+    """Make a release of foreign files, such as the published scatterer CSV files, one for each kernel.
+
+    qpibench import kernel_*.csv -o measured.h5 --name measured
+    """
+    from qpibench.release.importing import import_release
+
+    keep_apart([output], files)
+    with progress("Reading") as report:
+        content, maps = import_release(files, output, reader=reader, name=name, overwrite=overwrite, progress=report)
+    images, kernels = len(maps.image), 0 if maps.kernel_image is None else len(maps.kernel_image)
+    remark = f"; {maps.remark}" if maps.remark else ""
+    return Answer(
+        text=f"{content}  {output}\n{images:,} images of {kernels:,} kernels{remark}",
+        fields={
+            "content_sha256": content,
+            "path": str(output),
+            "name": output.stem if name is None else name,
+            "reader": reader,
+            "kernels": kernels,
+            "observations": images,
+            **maps.details,
+        },
+    )

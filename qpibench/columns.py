@@ -1,0 +1,46 @@
+"""What families and corruptions tell of kernels, observations and scatterers: columns with a type and a unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Per = Literal["kernel", "observation", "scatterer"]
+"""What a column has a value for; one per scatterer is (observation, scatterer)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column.
+
+    Attributes
+    ----------
+    name
+        Its name, a Python identifier; the columns of all corruptions have different names.
+    dtype
+        NumPy's type string with byte order, such as ``"<f8"``.
+    per
+        What it has a value for.
+    units, long_name
+        What the values mean.
+    absent
+        The value where there is none: of a kernel whose parameters are not known, of an image without the corruption,
+        behind the last scatterer.
+    in_streams
+        Whether batches of a stream have it as well; not if it needs the image of the kernel.
+    """
+
+    name: str
+    dtype: str
+    per: Per
+    units: str
+    long_name: str
+    absent: float
+    in_streams: bool = True
+
+    def empty(self, *shape: int) -> NDArray[Any]:
+        """An array of the column's type that holds the absent value."""
+        return np.full(shape, self.absent, self.dtype)

@@ -1,0 +1,378 @@
+"""The kernel family of arXiv 2506.05325, eq. 7.
+
+The scattering kernel is the image of a single scatterer at the origin. In polar coordinates r and theta,
+
+    A(r, theta) = sin^2(n theta / 2 + phi1)  sin^2(B r + phi2)  exp(-C r^2),
+
+where the fold n is 2, 3, 4 or 6, or 0 for total symmetry, which has phi1 = pi/2 and hence an angular factor of 1. (The
+article writes A_n for n/2.) At r = 0 the angle is not defined, and the angular factor is its angular mean.
+
+In the fast form, per pixel,
+
+    angular:  sin^2(n theta/2 + phi1) = (1 - T_n(u)) / 2,  u = (dx cos a - dy sin a)/r = cos(theta + a),  a = 2 phi1/n
+    radial:   sin^2(B r + phi2) = sin^2(pi t),  t = (B/pi) r + phi2/pi
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import numba as nb
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from qpibench.arithmetic.elementary import exp2_f64, reciprocal_f32, sin2pi_f32, sin2pi_f64, sincospi_f64
+from qpibench.arithmetic.ieee import fma, sqrt
+from qpibench.arithmetic.superposition import LOG2_E, image_of_kernel, superpose_tiles
+from qpibench.columns import Column
+from qpibench.families import KernelSpec, Parameters
+
+PI = math.pi
+
+Fold = Literal[0, 2, 3, 4, 6]
+
+FOLDS: tuple[Fold, ...] = (0, 2, 3, 4, 6)
+"""Rotational symmetries, 0 for total symmetry, in the order in which remainders are given out."""
+
+Length = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
+
+_f32 = np.float32
+
+
+def _integer_keys(value: object) -> object:
+    # TOML and JSON know text keys only.
+    if isinstance(value, dict):
+        return {int(key) if isinstance(key, str) and key.isdigit() else key: share for key, share in value.items()}
+    return value
+
+
+class Ranges(KernelSpec):
+    """What kernels are drawn from.
+
+    ``folds`` are given equal shares of ``count``, the remainder in their order; ``fold_counts`` gives counts instead.
+    ``wavelength_nm`` is the range of pi/B, ``decay_nm`` that of 1/sqrt(C); both phases are uniform in [0, pi).
+    """
+
+    family: Literal["eq7"] = "eq7"
+    folds: tuple[Fold, ...] = FOLDS
+    fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_integer_keys)] = None
+    wavelength_nm: tuple[Length, Length]
+    decay_nm: tuple[Length, Length]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, (low, high) in (("wavelength_nm", self.wavelength_nm), ("decay_nm", self.decay_nm)):
+            if low > high:
+                raise ValueError(f"{name} is reversed: {low:g} is larger than {high:g}")
+        if not self.folds or len(set(self.folds)) != len(self.folds):
+            raise ValueError("folds must be a list of different folds out of 0, 2, 3, 4, 6")
+        if self.fold_counts is not None and sum(self.fold_counts.values()) != self.count:
+            raise ValueError(f"fold_counts add up to {sum(self.fold_counts.values())}, but count is {self.count}")
+        return self
+
+    def fold_shares(self) -> dict[int, int]:
+        """Number of kernels of each fold."""
+        if self.fold_counts is not None:
+            return {fold: self.fold_counts[fold] for fold in FOLDS if fold in self.fold_counts}
+        each, left = divmod(self.count, len(self.folds))
+        return {fold: each + (place < left) for place, fold in enumerate(self.folds)}
+
+
+def _column(name: str, dtype: str, units: str, long_name: str, absent: float) -> Column:
+    return Column(name=name, dtype=dtype, per="kernel", units=units, long_name=long_name, absent=absent)
+
+
+COLUMNS = (
+    _column("fold", "<i4", "1", "rotational symmetry, 0 for total symmetry, -1 where unknown", -1),
+    _column("phi1", "<f8", "rad", "angular phase of eq. 7", math.nan),
+    _column("B", "<f8", "rad/nm", "radial wavevector of eq. 7, 2 pi included", math.nan),
+    _column("phi2", "<f8", "rad", "radial phase of eq. 7", math.nan),
+    _column("C", "<f8", "1/nm^2", "Gaussian decay of eq. 7", math.nan),
+)
+
+STRATUM = "fold"
+UNIFORMS = 4
+EXAMPLE = {"wavelength_nm": [0.6, 3.0], "decay_nm": [1.0, 5.0]}
+
+
+def stratum_label(stratum: int) -> str:
+    """A fold in words: ``total``, ``3-fold``, or ``unknown``."""
+    return {-1: "unknown", 0: "total"}.get(stratum, f"{stratum}-fold")
+
+
+def shortest_period_nm(ranges: Ranges) -> float:
+    """The shortest wavelength pi/B."""
+    return ranges.wavelength_nm[0]
+
+
+def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
+    """Folds of kernels ``start`` to ``stop``; behind those of the release they repeat."""
+    period = _fold_period(tuple(ranges.fold_shares().items()))
+    fold: NDArray[np.int32] = period[np.arange(start, stop) % len(period)]
+    return fold
+
+
+@functools.lru_cache(maxsize=4)
+def _fold_period(shares: tuple[tuple[int, int], ...]) -> NDArray[np.int32]:
+    """Fold of every kernel: the folds take turns until their shares are used up, so any run of kernels is mixed."""
+    fold, share = np.array(shares).T
+    turn = np.concatenate([np.arange(count) for count in share])
+    return np.repeat(fold, share)[np.argsort(turn, kind="stable")].astype(np.int32)
+
+
+def parameters(
+    ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64] | NDArray[np.int32]]:
+    """Fold, phi1 (rad), B (rad/nm), phi2 (rad) and C (1/nm^2) of kernels, (kernel,) each."""
+    wavelength = _between(uniform[:, 0], ranges.wavelength_nm)
+    decay = _between(uniform[:, 1], ranges.decay_nm)
+    return {
+        "fold": stratum,
+        "phi1": np.where(stratum == 0, PI / 2, PI * uniform[:, 2]),
+        "B": PI / wavelength,
+        "phi2": PI * uniform[:, 3],
+        "C": 1.0 / (decay * decay),
+    }
+
+
+def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
+    low, high = limits
+    return low + uniform * (high - low)
+
+
+def wavevector(parameters: Parameters) -> NDArray[np.float64]:
+    """Q = 2 B in rad/nm, because sin^2(B r + phi2) oscillates with it."""
+    q: NDArray[np.float64] = 2 * parameters["B"]
+    return q
+
+
+def describe(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Symmetry, wavelength and decay length of a kernel."""
+    B, C = float(parameters["B"]), float(parameters["C"])
+    symmetry = stratum_label(int(parameters["fold"]))
+    if math.isnan(B + C):
+        return (symmetry,)
+    return symmetry, f"wavelength {PI / B:.3g} nm", f"decay {1 / math.sqrt(C):.3g} nm"
+
+
+def gpu_ranges(ranges: Ranges) -> tuple[float, float, float, float]:
+    """Lower end and length of both ranges, nm: what ``kernels_cuda/families/eq7.cuh`` draws from."""
+    (wavelength, longest), (decay, widest) = ranges.wavelength_nm, ranges.decay_nm
+    return wavelength, longest - wavelength, decay, widest - decay
+
+
+def reference(
+    dx: ArrayLike, dy: ArrayLike, *, fold: int, phi1: float, B: float, phi2: float, C: float
+) -> NDArray[np.float64]:
+    """Evaluate eq. 7 at offsets from the scatterer.
+
+    Parameters
+    ----------
+    dx, dy
+        Offsets in nm; they broadcast against each other.
+    fold
+        Rotational symmetry 2, 3, 4 or 6; 0 for total symmetry.
+    phi1
+        Angular phase in rad; pi/2 for total symmetry.
+    B
+        Radial frequency in rad/nm; the wavelength is pi/B.
+    phi2
+        Radial phase in rad.
+    C
+        Envelope in 1/nm^2; the decay length is 1/sqrt(C).
+
+    Returns
+    -------
+    ndarray
+        float64 of the broadcast shape, between 0 and 1.
+    """
+    r = np.hypot(dx, dy)
+    theta = np.arctan2(dy, dx)
+    angular_mean = 0.5 if fold else np.sin(phi1) ** 2
+    angular = np.where(r == 0, angular_mean, np.sin(fold / 2 * theta + phi1) ** 2)
+    radial = np.sin(B * r + phi2) ** 2 * np.exp(-C * r**2)
+    result: NDArray[np.float64] = angular * radial
+    return result
+
+
+def coefficients(parameters: Parameters) -> NDArray[np.float64]:
+    """The table of the formulas, (kernel, 5): cos a, sin a, B/pi, phi2/pi, -C log2(e)."""
+    turn = 2.0 * parameters["phi1"] / (PI * np.maximum(parameters["fold"], 1))
+    own = (parameters["B"] / PI, parameters["phi2"] / PI, -parameters["C"] * LOG2_E)
+    return np.column_stack([_cos_and_sin_pi(turn), *own])
+
+
+@nb.njit(cache=True)
+def _cos_and_sin_pi(turn):  # type: ignore[no-untyped-def]
+    table = np.empty((len(turn), 2))
+    for k in range(len(turn)):
+        table[k, 1], table[k, 0] = sincospi_f64(turn[k])
+    return table
+
+
+# The pixel after one more scatterer, for every fold. kernels_cuda/families/eq7.cuh states the same operations.
+
+
+@nb.njit(inline="always")
+def _ring(pixel, r2, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return fma(weight, sin2pi_f32(fma(freq, sqrt(r2), phase)), pixel)
+
+
+@nb.njit(inline="always")
+def _add_0(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight, freq, phase)
+
+
+@nb.njit(inline="always")
+def _angular_2(r2, c, s):  # type: ignore[no-untyped-def]
+    return _f32(1) - c * c * reciprocal_f32(r2)
+
+
+@nb.njit(inline="always")
+def _angular_3(r2, c, s):  # type: ignore[no-untyped-def]
+    u = c * reciprocal_f32(sqrt(r2))
+    return fma(-u, fma(_f32(2), u * u, _f32(-1.5)), _f32(0.5))
+
+
+@nb.njit(inline="always")
+def _angular_4(r2, c, s):  # type: ignore[no-untyped-def]
+    """A quarter of the factor: the gain of fold 4 is 4."""
+    v = c * c * reciprocal_f32(r2)
+    return fma(-v, v, v)
+
+
+@nb.njit(inline="always")
+def _angular_6(r2, c, s):  # type: ignore[no-untyped-def]
+    # T_6 magnifies rounding ninefold where u^2 is near 1: take whichever component is the smaller there.
+    c2 = c * c
+    s2 = s * s
+    steep = s2 < c2
+    v = (s2 if steep else c2) * reciprocal_f32(r2)
+    w = fma(_f32(-4), v, _f32(3))
+    value = v * w * w
+    return value if steep else _f32(1) - value
+
+
+@nb.njit(inline="always")
+def _add_2(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * _angular_2(r2, c, s), freq, phase)
+
+
+@nb.njit(inline="always")
+def _add_3(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * _angular_3(r2, c, s), freq, phase)
+
+
+@nb.njit(inline="always")
+def _add_4(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * _angular_4(r2, c, s), freq, phase)
+
+
+@nb.njit(inline="always")
+def _add_6(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * _angular_6(r2, c, s), freq, phase)
+
+
+# At r = 0 the angular factor is its mean, 1/2, which is an eighth in quarters.
+
+
+@nb.njit(inline="always")
+def _centre_2(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * (_f32(0.5) if r2 == _f32(0) else _angular_2(r2, c, s)), freq, phase)
+
+
+@nb.njit(inline="always")
+def _centre_3(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * (_f32(0.5) if r2 == _f32(0) else _angular_3(r2, c, s)), freq, phase)
+
+
+@nb.njit(inline="always")
+def _centre_4(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * (_f32(0.125) if r2 == _f32(0) else _angular_4(r2, c, s)), freq, phase)
+
+
+@nb.njit(inline="always")
+def _centre_6(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def]
+    return _ring(pixel, r2, weight * (_f32(0.5) if r2 == _f32(0) else _angular_6(r2, c, s)), freq, phase)
+
+
+# One compiled function per fold: with the formula a constant, the pixel loop vectorises.
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _superpose_0(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_0, _add_0, 0, _f32(1), axes, position, amplitude, count, numbers, image)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _superpose_2(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_2, _centre_2, 1, _f32(1), axes, position, amplitude, count, numbers, image)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _superpose_3(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_3, _centre_3, 1, _f32(1), axes, position, amplitude, count, numbers, image)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _superpose_4(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_4, _centre_4, 1, _f32(4), axes, position, amplitude, count, numbers, image)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _superpose_6(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_6, _centre_6, 2, _f32(1), axes, position, amplitude, count, numbers, image)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def superpose(axes, row, formulas, scatterers, image):  # type: ignore[no-untyped-def]
+    """Fill ``image`` (observation, y, x) float32 with superpositions; see :class:`qpibench.families.Family`."""
+    for k in range(len(image)):
+        fold = formulas.stratum[row[k]]
+        numbers = formulas.table[row[k]]
+        count = scatterers.number[k]
+        position = scatterers.position[k]
+        amplitude = scatterers.amplitude[k]
+        if fold == 0:
+            _superpose_0(axes, position, amplitude, count, numbers, image[k])
+        elif fold == 2:
+            _superpose_2(axes, position, amplitude, count, numbers, image[k])
+        elif fold == 3:
+            _superpose_3(axes, position, amplitude, count, numbers, image[k])
+        elif fold == 4:
+            _superpose_4(axes, position, amplitude, count, numbers, image[k])
+        else:
+            _superpose_6(axes, position, amplitude, count, numbers, image[k])
+
+
+@nb.njit(inline="always")
+def _value(n, x, y, r2, r, numbers):  # type: ignore[no-untyped-def]
+    """Eq. 7 in float64."""
+    c = x * numbers[0] - y * numbers[1]
+    angular = 0.5
+    if n == 0:
+        angular = 1.0
+    elif r2 > 0.0 and n == 3:
+        u = c / r
+        angular = 0.5 - u * (2.0 * (u * u) - 1.5)
+    elif r2 > 0.0:
+        v = c * c / r2
+        if n == 2:
+            angular = 1.0 - v
+        elif n == 4:
+            angular = 4.0 * (v - v * v)
+        else:
+            w = 4.0 * v - 3.0
+            angular = 1.0 - v * (w * w)
+    return exp2_f64(numbers[4] * r2) * angular * sin2pi_f64(fma(numbers[2], r, numbers[3]))
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def kernel_images(axes, formulas, image):  # type: ignore[no-untyped-def]
+    """Fill ``image`` (kernel, y, x) float32 with single scatterers; see :class:`qpibench.families.Family`."""
+    for k in range(len(image)):
+        image_of_kernel(_value, axes, formulas.stratum[k], formulas.table[k], image[k])

@@ -1,0 +1,62 @@
+"""Images from a family's float64 reference: a scatterer at the origin, and the linear superposition of many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.families import Family
+from qpibench.grid import Grid
+
+
+def kernel_image(grid: Grid, family: Family, **parameters: Any) -> NDArray[np.float64]:
+    """Evaluate a kernel on a grid, the scatterer at its centre.
+
+    Parameters
+    ----------
+    grid
+        Where.
+    family, **parameters
+        A family and the values of its columns for one kernel; see its `reference`.
+
+    Returns
+    -------
+    ndarray
+        (ny, nx) float64, indexed [y, x].
+    """
+    return family.reference(grid.x_nm, grid.y_nm[:, None], **parameters)
+
+
+def superpose(
+    grid: Grid,
+    family: Family,
+    position_nm: NDArray[np.float64],
+    amplitude: NDArray[np.floating] | None = None,
+    **parameters: Any,
+) -> NDArray[np.float64]:
+    """Add up the images of scatterers of one kernel: Y(r) = sum_s a_s A(r - r_s).
+
+    Parameters
+    ----------
+    grid
+        Grid of the observation.
+    family, **parameters
+        See :func:`kernel_image`.
+    position_nm
+        (scatterer, 2) float64: x and y of every scatterer in nm, inside the field or not. Rows of NaN are padding.
+    amplitude
+        (scatterer,) by what the image of each is multiplied; 1 if not given.
+
+    Returns
+    -------
+    ndarray
+        (ny, nx) float64, indexed [y, x].
+    """
+    observation = np.zeros(grid.shape)
+    amplitude = np.ones(len(position_nm)) if amplitude is None else amplitude
+    for (x, y), factor in zip(position_nm, amplitude, strict=True):
+        if not np.isnan(x + y):
+            observation += factor * family.reference(grid.x_nm - x, grid.y_nm[:, None] - y, **parameters)
+    return observation

@@ -1,0 +1,62 @@
+"""What a batch of a stream may contain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.columns import Column
+from qpibench.corruptions import corruption_names, get_corruption
+from qpibench.specs import ReleaseSpec
+from qpibench.specs.columns import applied_corruptions, kernel_columns, observation_columns, tells_other_positions
+
+IMAGES = ("image", "kernel", "activation_map")
+PLACES = ("position_nm", "told_position_nm", "n_scatterers")
+NUMBERS = ("kernel_index", "index")
+
+
+def stream_fields(spec: ReleaseSpec) -> tuple[str, ...]:
+    """All that a batch of n images of a spec contains.
+
+    - ``image``, ``kernel``, ``activation_map`` (n, y, x) float32: the observation, the kernel that it shows, and where
+      a model is told that its scatterers are,
+    - ``position_nm`` and, where the spec has a corruption of what is told, ``told_position_nm`` (n, scatterer, 2)
+      float64: x and y, padded with NaN,
+    - ``n_scatterers`` (n,) int64,
+    - the columns of the spec's family, (n,): integers as int64,
+    - the columns of its corruptions, (n,) or (n, scatterer), but for those that compare with the kernel's image. The
+      clean images are those of the same spec without corruptions,
+    - ``kernel_index``, ``index`` (n,) int64: the places of kernel and image in the endless sequence.
+    """
+    places = [name for name in PLACES if name != "told_position_nm" or tells_other_positions(spec)]
+    declared = [column.name for column in (*kernel_columns(spec), *_streamed(observation_columns(spec)))]
+    return (*IMAGES, *places, *declared, *NUMBERS)
+
+
+def known_fields(spec: ReleaseSpec) -> tuple[str, ...]:
+    """Those, and the columns of corruptions that the spec does not have: they can be asked for, and say so."""
+    return tuple(dict.fromkeys((*stream_fields(spec), "told_position_nm", *_corruption_columns())))
+
+
+def absent_columns(fields: Sequence[str], count: int, spec: ReleaseSpec) -> dict[str, NDArray[np.generic]]:
+    """Of the fields that are asked for, columns of corruptions as they are where there is none."""
+    known = _corruption_columns()
+    shapes = {"observation": (count,), "scatterer": (count, spec.scatterers.max), "kernel": (count,)}
+    return {name: known[name].empty(*shapes[known[name].per]) for name in fields if name in known}
+
+
+def needs_image(spec: ReleaseSpec, fields: Sequence[str]) -> bool:
+    """Whether the observations have to be made: for themselves, or for what corruptions of images tell."""
+    told = (column.name for applied in applied_corruptions(spec, "image") for column in applied.corruption.COLUMNS)
+    return not {"image", *told}.isdisjoint(fields)
+
+
+def _corruption_columns() -> dict[str, Column]:
+    corruptions = map(get_corruption, corruption_names())
+    return {column.name: column for corruption in corruptions for column in _streamed(corruption.COLUMNS)}
+
+
+def _streamed(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if column.in_streams]

@@ -1,0 +1,191 @@
+"""What every family and every corruption must do: those of the package, and toys of one file each."""
+
+import numpy as np
+import pytest
+
+from qpibench.columns import Column
+from qpibench.corruptions import STAGES, corruption_names, get_corruption
+from qpibench.errors import UnavailableError
+from qpibench.families import family_names, get_family
+from qpibench.locator import locate
+from qpibench.physics.superposition import kernel_image, superpose
+from qpibench.release import open_release, verify_release, write_release
+from qpibench.specs import spec_from_json
+from qpibench.synthesis import get_backend
+from qpibench.synthesis.fields import stream_fields
+from qpibench.synthesis.stream import fresh_batches
+
+SHIPPED = family_names(), corruption_names()
+FAMILIES = [*family_names(), "ring"]
+CORRUPTIONS = [*corruption_names(), "shaken", "dimmed"]
+WORLDS = [(family, ()) for family in FAMILIES] + [("eq7", (name,)) for name in CORRUPTIONS]
+WORLDS += [("ring", ("shaken", "white_noise", "dimmed"))]
+DTYPES = {"<f8", "<f4", "<i4"}
+
+
+@pytest.fixture
+def backend():
+    return get_backend("cpu")[0]
+
+
+def _same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype, name
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def _check_columns(columns, *, per):
+    assert len({column.name for column in columns}) == len(columns)
+    for column in columns:
+        assert isinstance(column, Column)
+        assert column.name.isidentifier()
+        assert column.per in per
+        assert column.dtype in DTYPES
+        assert column.units
+        assert column.long_name
+        assert column.empty(2).dtype == np.dtype(column.dtype)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_declares_its_columns_and_describes_its_kernels(name, spec_of, backend):
+    family, spec = get_family(name), spec_of(name)
+    _check_columns(family.COLUMNS, per={"kernel"})
+    assert {column.name: column.dtype for column in family.COLUMNS}[family.STRATUM] == "<i4"
+    kernels = backend.kernels(spec)
+    declared = {column.name: np.empty(0, column.dtype) for column in family.COLUMNS}
+    _same({name: values[:0] for name, values in kernels.parameters.items()}, declared)
+    assert kernels.family.tolist() == [name.encode()] * len(kernels)
+    for row in range(len(kernels)):
+        described = family.describe({column: values[row] for column, values in kernels.parameters.items()})
+        assert family.stratum_label(int(kernels.parameters[family.STRATUM][row])) in described
+    unknown = {column.name: column.empty(1)[0] for column in family.COLUMNS}
+    assert family.describe(unknown)[0] == family.stratum_label(-1) == "unknown"
+    assert family.wavevector(kernels.parameters).shape == (len(kernels),)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_strata_of_a_family_go_on_without_end(name, spec_of):
+    family, ranges = get_family(name), spec_of(name).kernels
+    far = 2**40
+    whole = family.strata(ranges, far, far + 50)
+    assert whole.dtype == np.int32
+    np.testing.assert_array_equal(whole[20:30], family.strata(ranges, far + 20, far + 30))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_refuses_periods_that_would_alias(name, spec_of):
+    with pytest.raises(ValueError, match="would alias"):
+        spec_of(name, grid={"ny": 4, "nx": 4, "size_y_nm": 90.0, "size_x_nm": 90.0})
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_fast_images_of_a_family_are_those_of_its_reference(name, spec_of, backend):
+    family, spec = get_family(name), spec_of(name)
+    kernels = backend.kernels(spec)
+    made = backend.observations(spec, kernels, 0, spec.observation_count)
+    parameters = [{column: values[row] for column, values in kernels.parameters.items()} for row in range(len(kernels))]
+    for image, given in zip(kernels.image, parameters, strict=True):
+        expected = kernel_image(spec.grid, family, **given)
+        assert np.abs(image - expected).max() < 1e-7 * np.abs(expected).max()
+    for image, position, row in zip(made.image, made.position_nm, made.kernel, strict=True):
+        expected = superpose(spec.grid, family, position, **parameters[row])
+        assert np.abs(image - expected).max() < 5e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_corruption_declares_its_columns_and_its_stage(name):
+    corruption = get_corruption(name)
+    assert corruption.STAGE in STAGES
+    _check_columns(corruption.COLUMNS, per={"observation", "scatterer"})
+    others = {c.name for other in CORRUPTIONS if other != name for c in get_corruption(other).COLUMNS}
+    assert others.isdisjoint(column.name for column in corruption.COLUMNS)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_corruption_leaves_alone_what_it_does_not_act_on(name, spec_of, backend):
+    clean, spec = spec_of(), spec_of(corruptions=[name])
+    kernels = backend.kernels(spec)
+    without, made = (backend.observations(each, kernels, 0, 60) for each in (clean, spec))
+    np.testing.assert_array_equal(made.position_nm, without.position_nm)
+    np.testing.assert_array_equal(made.n_scatterers, without.n_scatterers)
+    stage = get_corruption(name).STAGE
+    assert np.array_equal(made.image, without.image) == (stage == "told")
+    assert np.array_equal(made.told, without.told, equal_nan=True) == (stage != "told")
+    assert list(made.extra) == [column.name for column in get_corruption(name).COLUMNS]
+
+
+@pytest.mark.parametrize(("family", "corruptions"), WORLDS)
+def test_runs_and_batches_do_not_matter(family, corruptions, spec_of, backend):
+    spec = spec_of(family, corruptions)
+    kernels = backend.kernels(spec)
+    whole = backend.observations(spec, kernels, 0, 60).columns()
+    for start, stop in [(0, 1), (17, 31), (59, 60)]:
+        part = backend.observations(spec, kernels, start, stop).columns()
+        _same(part, {name: values[start:stop] for name, values in whole.items()})
+    batch, part = (fresh_batches(spec, batch_size=size, map_mode="exact")(step) for size, step in ((24, 1), (4, 7)))
+    _same(part, {name: values[4:8] for name, values in batch.items()})
+    assert tuple(batch) == stream_fields(spec)
+
+
+@pytest.mark.parametrize(("family", "corruptions"), WORLDS)
+def test_a_stream_has_the_bits_of_a_release_in_the_training_domain(family, corruptions, spec_of, backend):
+    spec = spec_of(family, corruptions)
+    kernels = backend.kernels(spec, domain="training")
+    made = backend.observations(spec, kernels, 0, 60, domain="training").columns()
+    batch = fresh_batches(spec, batch_size=60, images_per_kernel=spec.observations_per_kernel)(0)
+    shared = made.keys() & batch.keys()
+    assert {"image", "position_nm", "n_scatterers"} < shared
+    for name in shared - {"kernel"}:
+        np.testing.assert_array_equal(batch[name], made[name], err_msg=name)
+    np.testing.assert_array_equal(batch["kernel"], kernels.image[made["kernel"]])
+
+
+@pytest.mark.parametrize(("family", "corruptions"), WORLDS)
+def test_a_file_gives_back_what_was_made_and_its_spec_gives_it_again(family, corruptions, spec_of, backend, tmp_path):
+    spec, path = spec_of(family, corruptions), tmp_path / "release.h5"
+    content = write_release(spec, path, backend=backend, threads=1)
+    assert content == write_release(spec, tmp_path / "again.h5", backend=backend, threads=3)
+    assert verify_release(path, backend=backend) == content
+    with open_release(path) as release:
+        assert release.spec == spec == spec_from_json(spec.canonical_json())
+        kernels = backend.kernels(spec)
+        _same(release.kernels.columns(), kernels.columns())
+        rows = np.array([40, 3, 59])
+        made = backend.observations(spec, kernels, 0, 60)
+        _same(release.observations(rows).columns(), {name: values[rows] for name, values in made.columns().items()})
+        np.testing.assert_array_equal(release.told_position_nm(rows), made.told[rows])
+        np.testing.assert_array_equal(release.stratum, kernels.parameters[get_family(family).STRATUM])
+        test = release.observation_kernel[release.split("ood", "test")]
+        assert set(release.stratum[test]) == set(release.stratum)
+
+
+@pytest.mark.parametrize(("family", "corruptions"), [world for world in WORLDS if world[0] == "eq7"])
+@pytest.mark.usefixtures("cupy_on_host")
+def test_the_cuda_backend_has_the_same_bits(family, corruptions, spec_of, backend):
+    spec = spec_of(family, corruptions)
+    cuda = get_backend("cuda")[0]
+    kernels = backend.kernels(spec)
+    found, expected = (each.observations(spec, kernels, 7, 40).columns() for each in (cuda, backend))
+    _same(found, expected)
+    fields = stream_fields(spec)
+    found, expected = (each.fresh(spec, 7, 40, fields=fields, map_mode="exact") for each in (cuda, backend))
+    _same({name: array.host for name, array in found.items()}, expected)
+
+
+@pytest.mark.usefixtures("cupy_on_host")
+def test_a_family_without_a_cuda_header_is_refused_on_the_gpu(spec_of):
+    spec = spec_of("ring")
+    cuda = get_backend("cuda")[0]
+    with pytest.raises(UnavailableError, match="kernel family 'ring' has no CUDA header; use the CPU"):
+        cuda.observations(spec, cuda.kernels(spec), 0, 5)
+    with pytest.raises(UnavailableError, match="kernel family 'ring' has no CUDA header; use the CPU"):
+        cuda.fresh(spec, 0, 5, fields=["image"], map_mode="exact")
+
+
+def test_every_column_of_the_package_is_in_the_documentation_with_its_unit():
+    text = (locate("baselines").parent / "docs" / "format.md").read_text()
+    families, corruptions = SHIPPED
+    for declared in [*map(get_family, families), *map(get_corruption, corruptions)]:
+        for column in declared.COLUMNS:
+            assert f"| `{column.name}` | {column.per} | {column.dtype} | {column.units} | {column.long_name}" in text
