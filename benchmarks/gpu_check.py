@@ -30,8 +30,8 @@ NEEDED = {
 }
 """Packages by the name of the module, besides CuPy and NVRTC: what is wrong with those the backend says itself."""
 
-TESTS_S, ALL_S, ENDING_S = 230, 460, 15
-"""Longest times in seconds: of the tests, of all, and what is then given to keep what there is; under eight minutes."""
+TESTS_S, ALL_S, ENDING_S = 100, 225, 15
+"""Longest times in seconds: of the tests, of all, and what is then given to keep what there is; four minutes in all."""
 
 _LOOK = """
 import sys

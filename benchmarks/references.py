@@ -10,6 +10,7 @@ import numba as nb
 import numpy as np
 
 from qpibench.arithmetic.ieee import fma, prefer_wide_vectors
+from qpibench.specs import ReleaseSpec, load_spec
 
 
 def superpose(
@@ -64,3 +65,16 @@ def write_and_sync(path: Path, size: int, buffer: memoryview) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def reach_specs(*, images: int) -> tuple[ReleaseSpec, ReleaseSpec]:
+    """Large images whose scatterers reach little of the field, and the same with scatterers that reach all of it."""
+    field = [
+        "grid={ny=512, nx=512, size_y_nm=80, size_x_nm=80}",
+        "scatterers.min=2000",
+        "scatterers.max=2000",
+        f"kernels.count={images}",
+        "observations_per_kernel=1",
+    ]
+    near, far = (load_spec("mini", overrides=[*field, f"kernels.decay_nm={decay}"]) for decay in ([2, 3], [400, 500]))
+    return near, far

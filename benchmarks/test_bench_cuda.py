@@ -30,6 +30,11 @@ SHARE = {
     "unit": "",
 }
 PEAK = {"name": "cuda.fma_peak", "what": "fused multiply-adds on the GPU", "unit": "flop/s"}
+REACH = {
+    "name": "cuda.reach",
+    "what": "superposition on the GPU of 512 x 512 px, 80 nm, 2,000 scatterers: decay 400-500 nm over 2-3 nm",
+    "unit": "x",
+}
 TO_FILE = {
     "name": "cuda.generate.over_write",
     "what": "`generate paper --gpu` to a synced, hashed file, over writing and syncing the bytes",
@@ -86,6 +91,17 @@ def test_cuda_superposition(alternate, report, gpu, paper):
     peak = 2 * references.CHAINS * references.DEPTH * passes * blocks * threads / rounds.reference["FMA"]
     report(**SHARE, values=flops / rounds.seconds / peak)
     report(**PEAK, values=peak)
+
+
+@pytest.mark.figures(REACH)
+def test_cuda_out_of_reach(alternate, report, gpu):
+    near, far = references.reach_specs(images=20)
+
+    def superpose(spec):
+        return gpu.fresh(spec, 0, 20, fields=("image",), map_mode="exact")
+
+    rounds = alternate(lambda: superpose(near), {"far": lambda: superpose(far)}, rounds=20, warmup_rounds=3)
+    report(**REACH, values=rounds.reference["far"] / rounds.seconds)
 
 
 @pytest.mark.figures(TO_FILE, TO_FILE_RATE, SECONDS, WRITE)

@@ -100,6 +100,20 @@ def test_one_core(alternate, report, backend, spec, kernels, request):
     )
 
 
+def test_out_of_reach(alternate, report, backend):
+    near, far = references.reach_specs(images=5)
+    kernels = {name: backend.kernels(spec) for name, spec in (("near", near), ("far", far))}
+
+    rounds = alternate(
+        lambda: backend.observations(near, kernels["near"], 0, 5),
+        {"far": lambda: backend.observations(far, kernels["far"], 0, 5)},
+        rounds=6,
+    )
+
+    what = "superposition, one core, 512 x 512 px, 80 nm, 2,000 scatterers: decay 400-500 nm over 2-3 nm"
+    report("superposition.reach", what, "x", rounds.reference["far"] / rounds.seconds, at_least=4)
+
+
 def test_two_cores(alternate, report, backend, spec, kernels):
     edges = np.linspace(0, spec.observation_count, 33).astype(int)
     blocks = list(itertools.pairwise(edges.tolist()))
