@@ -118,5 +118,5 @@ def test_training_step_on_the_gpu(alternate, report, learned, paper, paper_relea
     if not torch.cuda.is_available():
         pytest.skip(f"PyTorch {torch.__version__} has no CUDA device")
     run = request_of(kind, paper, paper_release)
-    rounds = measured(learned, alternate, run, precision="auto", preset="compact", batch=64, steps=GPU_STEPS, rounds=20)
+    rounds = measured(learned, alternate, run, precision="auto", preset="compact", batch=64, steps=GPU_STEPS, rounds=7)
     report(**ON_GPU[f"train.gpu_{kind}_of_memory"], values=rounds.seconds / rounds.reference["memory"])
