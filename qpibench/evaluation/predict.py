@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qpibench.errors import InvalidDataError, UnavailableError, UsageError
 from qpibench.evaluation.check import difference
 from qpibench.evaluation.entries import Entry, find_entry
+from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
@@ -407,6 +408,7 @@ def _model_record(entry: Entry, isolated: IsolatedModel) -> ModelRecord:
     return ModelRecord(
         name=entry.name,
         file_sha256=entry.sha256,
+        code_sha256=code_sha256(entry.path),
         weights=declaration.weights,
         knows=declaration.knows,
         needs=() if declaration.needs is None else (declaration.needs,),
@@ -431,5 +433,12 @@ def _training_warnings(entry: Entry, request: Request) -> Iterator[str]:
     if request.view == "raster" and trained_map not in (None, shown_map):
         yield f"The model was trained with {trained_map} maps, but is shown {shown_map} ones; use --map {trained_map}."
     # A shipped entry goes with the version and the commit that the run folder names.
-    if entry.run.entry_file is not None and entry.run.entry_sha256 != entry.sha256:
+    if entry.run.entry_file is None:
+        return
+    if entry.run.entry_sha256 != entry.sha256:
         yield f"'{entry.path}' has changed since its weights were trained; train again if that concerns the model."
+    elif entry.run.code_sha256 not in (None, code_sha256(entry.path)):
+        yield (
+            f"A module that '{entry.path}' imports has changed since its weights were trained; train again if that"
+            " concerns the model."
+        )

@@ -167,6 +167,11 @@ class ModelRecord(_Closed):
 
     name: Text = Field(description="Name of the entry; 'unnamed' if the predictions do not say.")
     file_sha256: Sha256 | None = Field(description="SHA-256 of the model's file; null if the predictions do not say.")
+    code_sha256: Sha256 | None = Field(
+        default=None,
+        description="SHA-256 of the model's file and the modules of its own that it imports; that of the file if it"
+        " imports none; null if the predictions do not say.",
+    )
     weights: dict[Text, Sha256] = Field(description="SHA-256 of each file of weights, by its name; empty without any.")
     knows: tuple[str, ...] = Field(description="Prior knowledge the entry declares, such as eq. 7.")
     needs: tuple[str, ...] = Field(description="Views the entry declares it can work with; empty if none is declared.")

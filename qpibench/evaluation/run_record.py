@@ -96,7 +96,8 @@ class RunRecord(_Closed):
     )
     entry_sha256: Sha256 = Field(description="SHA-256 of the entry's file.")
     code_sha256: Sha256 | None = Field(
-        description="SHA-256 of the code that the shipped learned entries share; null for other entries."
+        description="SHA-256 of the entry's file and the modules of its own that it imports. Older runs: of all modules"
+        " that the shipped learned entries share, null for other entries."
     )
     qpibench_version: Text = Field(description="Version of qpibench.")
     git_commit: Text | None = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -17,7 +16,8 @@ from pydantic import ValidationError
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.entries import file_sha256, find_code, shipped_entries
+from qpibench.evaluation.entries import file_sha256, find_code
+from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
 from qpibench.extras import TRAINING
@@ -80,7 +80,7 @@ def begin_run(
             "entry": run.entry,
             "entry_file": _entry_file(run),
             "entry_sha256": file_sha256(run.entry_path),
-            "code_sha256": _shared_code_sha256(run.entry_path),
+            "code_sha256": code_sha256(run.entry_path),
             "qpibench_version": __version__,
             "git_commit": _git_commit(run.entry_path.parent),
             "config": json.loads(json.dumps(dict(config), allow_nan=False)),  # tuples become lists
@@ -175,16 +175,6 @@ def _entry_file(run: TrainingRun) -> str | None:
         if find_code(run.entry).path == run.entry_path:
             return None
     return Path(os.path.relpath(run.entry_path, run.folder)).as_posix()
-
-
-def _shared_code_sha256(entry_path: Path) -> str | None:
-    """One hash of the modules in ``learned/`` beside a shipped entry: of their names and contents."""
-    if entry_path not in shipped_entries().values():
-        return None
-    digest = hashlib.sha256()
-    for path in sorted((entry_path.parent / "learned").glob("*.py")):
-        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -124,6 +124,15 @@ def test_a_model_that_is_shown_other_maps_than_it_learned_from_is_warned_of(qpib
     assert sentence not in qpibench("predict", raster / "run", *request, "--view", "raster", "--map", "exact").stderr
 
 
+def test_a_model_whose_own_modules_changed_since_training_is_warned_of(qpibench, copied, mini, tmp_path):
+    record = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(record | {"code_sha256": "0" * 64}))
+    outcome = qpibench("predict", copied, "--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5")
+    assert outcome.exit_code == 0
+    assert "Warning: A module that " in outcome.stderr
+    assert "toy.py' imports has changed since its weights were trained" in outcome.stderr
+
+
 def test_an_entry_with_kept_weights_is_run_with_them(qpibench, copied, mini, tmp_path):
     request = ["--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5", "--json"]
     entry = copied.parent / "toy.py"

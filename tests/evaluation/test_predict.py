@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.predict import Execution, Request, predict
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.release import open_release, write_release
@@ -293,6 +294,7 @@ def test_a_model_imports_its_neighbours_and_reads_its_weights(memory_release, wr
     outcome = predict(str(model), memory_release, out)
     assert outcome.record.failure is None
     assert outcome.record.model.file_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert outcome.record.model.code_sha256 == code_sha256(model) != outcome.record.model.file_sha256
     assert outcome.record.model.weights == {"weights.txt": hashlib.sha256(weights.read_bytes()).hexdigest()}
     assert outcome.record.model.trained_on == ("nothing",)
 

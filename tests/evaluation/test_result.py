@@ -55,6 +55,7 @@ def content():
         "model": {
             "name": "zeros",
             "file_sha256": "c" * 64,
+            "code_sha256": "e" * 64,
             "weights": {"zeros.npz": "d" * 64},
             "knows": ["eq7"],
             "needs": ["raster"],
