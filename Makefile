@@ -7,9 +7,9 @@ RELEASE := $(OUT)/paper.h5
 ENTRIES := zeros median_kernel tikhonov
 LIMIT := 500
 
-.PHONY: quickstart test test-all lint clear-numba-cache bench gpu-check clean
+.PHONY: quickstart test test-all lint numba-cache bench gpu-check clean
 
-quickstart: .venv/base clear-numba-cache
+quickstart: .venv/base numba-cache
 	@mkdir -p $(OUT)/predictions $(OUT)/results $(OUT)/reports
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
@@ -28,10 +28,10 @@ quickstart: .venv/base clear-numba-cache
 # Two processes; each takes neighbouring tests, which share fixtures, and then half of what is left of the other's.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable
 
-test: lint clear-numba-cache
+test: lint numba-cache
 	$(PYTEST) -m "not slow and not gpu"
 
-test-all: lint clear-numba-cache
+test-all: lint numba-cache
 	$(PYTEST)
 
 lint: .venv/dev
@@ -40,16 +40,16 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 # Numba's cache does not notice edits in modules that a compiled function uses.
-clear-numba-cache:
-	find qpibench baselines tests benchmarks -name '*.nb[ic]' -delete
+numba-cache:
+	$(QPIBENCH_PYTHON) benchmarks/numba_cache.py
 
-bench: .venv/dev clear-numba-cache
+bench: .venv/dev numba-cache
 	$(BIN)/python -m benchmarks
 
 # Needs no network: where packages are installed already, a Python outside .venv does, or QPIBENCH_PYTHON names it.
 QPIBENCH_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-gpu-check: clear-numba-cache
+gpu-check: numba-cache
 	$(QPIBENCH_PYTHON) -m benchmarks.gpu_check
 
 clean:
