@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.sparse.linalg import LinearOperator, cg
+from shared.scatterers import Scatterers, scatterers_of
+from shared.splines import periodic_splines
 
 from qpibench import Batch, Prediction
-from qpibench.specs import Grid
+from qpibench.grid import Grid
 
 needs = "raster"
 knows: list[str] = []
@@ -42,30 +44,21 @@ def predict(batch: Batch) -> Prediction:
     kernel = np.empty((len(batch), *batch.kernel_grid.shape), dtype=np.float32)
     kernel_full = np.empty((len(batch), *batch.grid.offsets.shape), dtype=np.float32)
     for i, image in enumerate(batch.image):
-        row, column, weight = _scatterers(batch, i)
-        coefficient = deconvolve(image, row, column, weight, batch.grid)
+        coefficient = deconvolve(image, scatterers_of(batch, i), batch.grid)
         kernel[i] = _evaluate(coefficient, *window)
         kernel_full[i] = _evaluate(coefficient, *offsets)
     return Prediction(kernel=kernel, kernel_full=kernel_full)
 
 
-def deconvolve(
-    image: NDArray[np.floating],
-    row: NDArray[np.float64],
-    column: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    grid: Grid,
-) -> NDArray[np.float32]:
+def deconvolve(image: NDArray[np.floating], scatterers: Scatterers, grid: Grid) -> NDArray[np.float32]:
     """Estimate the kernel's spline coefficients from an image and its scatterers.
 
     Parameters
     ----------
     image
         (ny, nx) observation.
-    row, column
-        (scatterer,) places in pixels; 0 is the centre of the first pixel.
-    weight
-        (scatterer,) strengths.
+    scatterers
+        Where they are.
     grid
         Grid of the image.
 
@@ -75,21 +68,22 @@ def deconvolve(
         float32 coefficients on a periodic lattice whose element [0, 0] is the offset 0.
     """
     ny, nx = grid.shape
-    lattice = _lattice_size(row, ny), _lattice_size(column, nx)
-    count = max(weight.sum(), 1.0)
-    spread = _splines(row, lattice[0]).T @ (weight[:, None] * _splines(column, lattice[1]))
-    scatterers = fft.rfft2(spread.astype(np.float32))
+    lattice = _lattice_size(scatterers.row, ny), _lattice_size(scatterers.column, nx)
+    count = max(scatterers.weight.sum(), 1.0)
+    across = scatterers.weight[:, None] * periodic_splines(scatterers.column, lattice[1])
+    spread = periodic_splines(scatterers.row, lattice[0]).T @ across
+    transfer = fft.rfft2(spread.astype(np.float32))
     smoothness, confinement = (count * penalty.astype(np.float32) for penalty in _penalties(grid, lattice))
 
     def back_project(residual: NDArray[np.floating]) -> NDArray[np.complex64]:
         padded = np.zeros(lattice, dtype=np.float32)
         padded[:ny, :nx] = residual
-        return (scatterers.conj() * fft.rfft2(padded)).astype(np.complex64, copy=False)
+        return (transfer.conj() * fft.rfft2(padded)).astype(np.complex64, copy=False)
 
     def normal_equations(flat: NDArray[np.float32]) -> NDArray[np.float32]:
         coefficient = flat.reshape(lattice)
         transformed = fft.rfft2(coefficient)
-        shown = fft.irfft2(scatterers * transformed, s=lattice)[:ny, :nx]
+        shown = fft.irfft2(transfer * transformed, s=lattice)[:ny, :nx]
         gradient = fft.irfft2(back_project(shown) + smoothness * transformed, s=lattice)
         applied: NDArray[np.float32] = (gradient + confinement * coefficient).ravel()
         return applied
@@ -108,44 +102,17 @@ def deconvolve(
     return solution.reshape(lattice)
 
 
-def _scatterers(batch: Batch, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Rows and columns of an image's scatterers in pixels, and their strengths."""
-    ny, nx = batch.grid.shape
-    if batch.position_nm is not None:
-        x, y = batch.position_nm[i][~np.isnan(batch.position_nm[i]).any(axis=1)].T
-        row = y / batch.grid.pitch_y_nm + (ny - 1) / 2
-        column = x / batch.grid.pitch_x_nm + (nx - 1) / 2
-        return row, column, np.ones(len(row))
-    if batch.activation_map is None:
-        raise ValueError("tikhonov needs the scatterers: the view 'raster' or 'positions'")
-    marks = batch.activation_map[i]
-    row, column = (index.astype(np.float64) for index in np.nonzero(marks))
-    weight = marks[marks != 0].astype(np.float64)
-    if (weight == 1).all():
-        # The published raster: n cells that divide the field, while n pixels reach from edge to edge.
-        row, column = (row + 0.5) * (ny - 1) / ny, (column + 0.5) * (nx - 1) / nx
-    return row, column, weight
-
-
 def _lattice_size(place: NDArray[np.float64], n: int) -> int:
     """Size of a periodic lattice on which no two offsets between the n pixels and the scatterers meet."""
     reach = max(n - 1, int(np.ceil(max(place.max(initial=0), n - 1 - place.min(initial=n - 1)))))
     return int(fft.next_fast_len(2 * reach + 3, real=True))
 
 
-def _splines(place: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Values (place, size) of the periodic cubic B-splines of a lattice at some places on it."""
-    distance = np.abs((place[:, None] - np.arange(size) + size / 2) % size - size / 2)
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.maximum(2 - distance, 0) ** 3 / 6
-    return np.where(distance < 1, near, far)
-
-
 def _evaluate(
     coefficient: NDArray[np.float32], row: NDArray[np.float64], column: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Kernel (row, column) at offsets in pixels."""
-    return _splines(row, coefficient.shape[0]) @ coefficient @ _splines(column, coefficient.shape[1]).T
+    return periodic_splines(row, coefficient.shape[0]) @ coefficient @ periodic_splines(column, coefficient.shape[1]).T
 
 
 def _penalties(grid: Grid, lattice: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from shared.scatterers import scatterers_of
 from torch import Tensor, nn
 
 from learned.autoencoder import Posterior
 from learned.observation import observation_channels
-from learned.scaling import gain_and_offset, scatterers_of
+from learned.scaling import gain_and_offset
 from qpibench import Batch, Prediction
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.run_record import RunFolder, load_run

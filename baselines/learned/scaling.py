@@ -6,14 +6,12 @@ back from the image: of all kernels "answer times a gain plus an offset", the on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
+from shared.scatterers import Scatterers
+from shared.splines import periodic_splines
 from torch import Tensor
-
-from qpibench import Batch
 
 
 def min_max(image: Tensor) -> Tensor:
@@ -21,52 +19,6 @@ def min_max(image: Tensor) -> Tensor:
     low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
     span = high - low
     return (image - low) / span.where(span > 0, 1)
-
-
-@dataclass(frozen=True)
-class Scatterers:
-    """Scatterers of one image, as far as they are known.
-
-    Attributes
-    ----------
-    row, column
-        (scatterer,) float64: places in pixels from the centre of the first pixel.
-    weight
-        (scatterer,) float64: strengths.
-    cell
-        Side in pixels of the cell in which each may lie anywhere; 0 where the places are exact.
-    """
-
-    row: NDArray[np.float64]
-    column: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    cell: tuple[float, float] = (0.0, 0.0)
-
-
-def scatterers_of(batch: Batch, i: int) -> Scatterers:
-    """Scatterers of an image: from its coordinates where the view grants them, else from its activation map.
-
-    Raises
-    ------
-    ValueError
-        If the view has neither.
-    """
-    ny, nx = batch.grid.shape
-    if batch.position_nm is not None:
-        x, y = batch.position_nm[i][~np.isnan(batch.position_nm[i]).any(axis=1)].T
-        row = y / batch.grid.pitch_y_nm + (ny - 1) / 2
-        column = x / batch.grid.pitch_x_nm + (nx - 1) / 2
-        return Scatterers(row, column, np.ones(len(row)))
-    if batch.activation_map is None:
-        raise ValueError("this model needs the scatterers: the view 'raster' or 'positions'")
-    marks = batch.activation_map[i].astype(np.float64)
-    row, column = (index.astype(np.float64) for index in np.nonzero(marks))
-    weight = marks[marks != 0]
-    if not (weight == 1).all():
-        return Scatterers(row, column, weight)
-    # The published raster: n cells that divide the field, while n pixels reach from edge to edge.
-    cell = ((ny - 1) / ny, (nx - 1) / nx)
-    return Scatterers((row + 0.5) * cell[0], (column + 0.5) * cell[1], weight, cell)
 
 
 def gain_and_offset(
@@ -121,7 +73,8 @@ def superpose(kernel: NDArray[np.floating], scatterers: Scatterers) -> tuple[NDA
     # A scatterer farther out shows the field none of its window.
     near = (np.abs(row) < ny + 1) & (np.abs(column) < nx + 1)
     size = (fft.next_fast_len(2 * ny + 4, real=True), fft.next_fast_len(2 * nx + 4, real=True))
-    spread = _splines(row[near], size[0]).T @ (scatterers.weight[near, None] * _splines(column[near], size[1]))
+    across = scatterers.weight[near, None] * periodic_splines(column[near], size[1])
+    spread = periodic_splines(row[near], size[0]).T @ across
     blur = np.sinc(scatterers.cell[0] * fft.fftfreq(size[0]))[:, None] * np.sinc(
         scatterers.cell[1] * fft.rfftfreq(size[1])
     )
@@ -132,11 +85,3 @@ def superpose(kernel: NDArray[np.floating], scatterers: Scatterers) -> tuple[NDA
         return shown
 
     return put(ndimage.spline_filter(kernel, order=3, mode="mirror")), put(np.ones(kernel.shape))
-
-
-def _splines(place: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Values (place, size) of the periodic cubic B-splines of a lattice at some places on it."""
-    distance = np.abs((place[:, None] - np.arange(size) + size / 2) % size - size / 2)
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.maximum(2 - distance, 0) ** 3 / 6
-    return np.where(distance < 1, near, far)

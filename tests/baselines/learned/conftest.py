@@ -4,10 +4,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from qpibench.locator import locate
-
-# The worker puts an entry's folder on its path; here it is done once for all.
-sys.path[:0] = [str(locate("baselines")), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 from learned.observation import add_white_noise, observation_channels
-from learned.scaling import Scatterers, gain_and_offset, min_max, scatterers_of, superpose
+from learned.scaling import gain_and_offset, min_max, superpose
+from shared.scatterers import Scatterers, scatterers_of
 
 from qpibench.families import eq7
 from qpibench.grid import Grid
