@@ -31,6 +31,7 @@ from typing import Any
 
 from benchmarks.commands import Commands
 from qpibench.errors import QpibenchError, UsageError
+from qpibench.evaluation.metrics import find_metrics
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.result import Interval
 from qpibench.pages.notation import interval, number
@@ -295,7 +296,7 @@ def answer(study: Study, settings: Settings, qpibench: Commands) -> Iterator[str
         yield f"  In full: {settings.comparison(first, other)}"
 
 
-TOLD = {"rel_l2_capped": "relative L2 error, capped", "mae_published": "MAE, published convention"}
+TOLD = ("rel_l2_capped", "mae_published")
 """The metrics of a comparison that are told in words; the first ranks."""
 
 
@@ -313,8 +314,8 @@ def comparison_lines(first: str, other: str, comparison: dict[str, Any]) -> Iter
     level = comparison["intervals"]["level"]
     yield f"  {first} against {other}, {seeds} seed{'s' * (seeds > 1)} each, {100 * level:g} % intervals:"
     for task, compared in comparison["tasks"].items():
-        for metric, title in TOLD.items():
-            yield f"    {task}, {title}: {_difference(first, other, compared[metric])}"
+        for metric in find_metrics(TOLD):
+            yield f"    {task}, {metric.label}: {_difference(first, other, compared['metrics'][metric.name])}"
     if seeds == 1:
         yield "    With one seed each this holds for these two trained models; other seeds may say otherwise."
 

@@ -108,7 +108,7 @@ def test_the_command_line_takes_every_command(arm, release, tmp_path):
     assert (train["options"], train["pretrained"], train["resume"]) == (arm.settings, arm.pretrained, False)
     assert resumed == train | {"resume": True}
     assert (predict["view"], predict["map_mode"], predict["limit"]) == ("raster", arm.map_mode, 500)
-    assert predict["output"] == score["predictions"] == settings.predictions(arm, 1)
+    assert (predict["output"],) == score["predictions"] == (settings.predictions(arm, 1),)
     assert compared["a"] == tuple(settings.predictions(arm, seed) for seed in (0, 1, 2))
     assert compared["b"] == tuple(settings.predictions(FIRST, seed) for seed in (0, 1, 2))
 
@@ -193,9 +193,9 @@ def test_an_arm_answers_anew_with_other_weights_and_for_another_limit(made):
     update_run(folder, weights_sha256=file_sha256(folder.weights))
     run([ALONE], made)
     other_weights = Result.model_validate_json(made.result(FIRST, 0).read_text())
-    assert other_weights.tasks["id"].metrics != old.tasks["id"].metrics
+    assert other_weights.cells["id"].metrics != old.cells["id"].metrics
     run([ALONE], replace(made, limit=3))
-    assert Result.model_validate_json(made.result(FIRST, 0).read_text()).tasks["id"].n_images == 3
+    assert Result.model_validate_json(made.result(FIRST, 0).read_text()).cells["id"].n_images == 3
 
 
 def test_a_run_that_is_not_complete_is_told(made):
@@ -270,12 +270,13 @@ def test_words_say_which_error_is_lower():
     comparison = {
         "a": [{}, {}],
         "intervals": {"level": 0.95},
-        "tasks": {"ood": {"rel_l2_capped": metric("A", -0.5, -0.1), "mae_published": metric(None, -0.7, 0.1)}},
+        "tasks": {
+            "ood": {"metrics": {"rel_l2_capped": metric("A", -0.5, -0.1), "mae_published": metric(None, -0.7, 0.1)}}
+        },
     }
     assert list(comparison_lines("two", "one", comparison)) == [
         "  two against one, 2 seeds each, 95 % intervals:",
-        "    ood, relative L2 error, capped: 0.250 and 0.550, difference −0.300 [−0.500, −0.100]; the error of two is"
-        " lower.",
+        "    ood, relative L2, capped: 0.250 and 0.550, difference −0.300 [−0.500, −0.100]; the error of two is lower.",
         "    ood, MAE, published convention: 0.250 and 0.550, difference −0.300 [−0.700, 0.100]; it is open which error"
         " is lower.",
     ]
@@ -290,4 +291,4 @@ def test_a_study_of_the_published_methods_runs_to_its_end(settings, capfd):
     assert "two_step-article against two_step-article-exact, 1 seed each" in told
     for arm in arms:
         result = Result.model_validate_json(settings.result(arm, 0).read_text())
-        assert (result.map_mode, result.model.training.steps_done) == (arm.map_mode, 3)
+        assert (result.cells["id"].map_mode, result.model.training.steps_done) == (arm.map_mode, 3)

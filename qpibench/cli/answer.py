@@ -16,7 +16,7 @@ import click
 
 from qpibench.errors import QpibenchError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the objects that ``--json`` prints."""
 
 FAILURE = 1

@@ -15,6 +15,7 @@ from qpibench.cli.progress import progress
 from qpibench.cli.table import aligned
 
 if TYPE_CHECKING:
+    from qpibench.evaluation.metrics import Metric
     from qpibench.evaluation.paired import ComparedFile, Comparison, PairedMetric, PairedTask
 
 
@@ -44,7 +45,15 @@ def _one_by_one(arguments: Sequence[str]) -> Iterator[str]:
 )
 @release_option
 @tasks_option
-def command(*, a: tuple[Path, ...], b: tuple[Path, ...], release_path: Path, tasks: tuple[str, ...]) -> Answer:
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="What to compare; may be given several times.")
+def command(
+    *,
+    a: tuple[Path, ...],
+    b: tuple[Path, ...],
+    release_path: Path,
+    tasks: tuple[str, ...],
+    metrics: tuple[str, ...],
+) -> Answer:
     """Compare two methods image by image: by how much the error of A is lower than that of B, with intervals.
 
     Both are predictions files of the same images. Several files of a side are one method trained with several seeds:
@@ -57,7 +66,7 @@ def command(*, a: tuple[Path, ...], b: tuple[Path, ...], release_path: Path, tas
     from qpibench.release import open_release
 
     with open_release(release_path) as release, progress("Comparing") as report:
-        comparison = compare(a, b, release, tasks=tasks, progress=report)
+        comparison = compare(a, b, release, tasks=tasks, metrics=metrics, progress=report)
     return Answer(
         text=_text(comparison),
         fields=comparison.model_dump(mode="json", exclude={"schema_version"}),
@@ -98,15 +107,14 @@ def _text(comparison: Comparison) -> str:
 
 
 def _task_text(comparison: Comparison, name: str, task: PairedTask) -> str:
-    from qpibench.evaluation.paired import METRICS
+    from qpibench.evaluation.metrics import find_metrics
     from qpibench.pages.notation import interval, number
 
-    metrics: dict[str, PairedMetric] = {metric: getattr(task, metric) for metric in METRICS}
     head = (
         f"{comparison.release.name}, {name}: {task.n_images:,} of {task.n_available:,} images, {task.n_kernels} kernels"
     )
     rows = [["", "A", "B", "A - B", "A / B"]]
-    for metric, compared in metrics.items():
+    for metric, compared in task.metrics.items():
         rows.append(
             [
                 metric,
@@ -116,13 +124,18 @@ def _task_text(comparison: Comparison, name: str, task: PairedTask) -> str:
                 "-" if compared.ratio is None else " ".join(interval(compared.ratio)),
             ]
         )
-    return "\n".join([head, aligned(rows), *(f"{metric}: {_verdict(each)}" for metric, each in metrics.items())])
+    verdicts = [f"{each.name}: {_verdict(task.metrics[each.name], each)}" for each in find_metrics(task.metrics)]
+    return "\n".join([head, aligned(rows), *verdicts])
 
 
-def _verdict(compared: PairedMetric) -> str:
+def _verdict(compared: PairedMetric, metric: Metric) -> str:
+    error = metric.better == "lower"
     if compared.lower is None:
-        return "the interval of the difference holds 0; these images do not tell which error is lower."
-    return f"the error of {compared.lower} is lower; the interval of the difference excludes 0."
+        which = "which error is lower" if error else "which is higher"
+        return f"the interval of the difference holds 0; these images do not tell {which}."
+    side = compared.lower if error else {"A": "B", "B": "A"}[compared.lower]
+    said = f"the error of {side} is lower" if error else f"{side} is higher, which is better"
+    return f"{said}; the interval of the difference excludes 0."
 
 
 def _side(files: Sequence[ComparedFile]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from qpibench.cli.models import (
     result_fields,
     result_text,
     run_model,
-    score_to_files,
+    score_file,
+    write_report,
 )
 from qpibench.cli.options import (
     FILE,
@@ -54,13 +56,16 @@ def command(
     of its own, within limits of time and memory, and is shown the inputs only. That contains accidents; hostile code
     belongs in a container.
 
-    With --track every cell has files of its own, and those of the cell id are tikhonov-id.json and so on.
+    With --track the result holds every cell; reports and kept predictions have a file for each, such as
+    tikhonov-id.html. Where a cell has several releases, each has its own.
 
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
       qpibench evaluate tikhonov --release paper.h5 --track paper -o tikhonov.json
       qpibench evaluate runs/two_step --release paper.h5 --view raster --map paper -o two_step.json
     """
     from qpibench.evaluation.entries import find_entry
+    from qpibench.evaluation.joining import join
+    from qpibench.evaluation.result import Result, save_result
     from qpibench.release import open_release
 
     given = ModelOptions(**options)
@@ -70,17 +75,28 @@ def command(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-")))
         asked = given.asked([stack.enter_context(open_release(path)) for path in release_paths])
         for each in asked:
-            keep_apart([each.place(path) for path in (output, report, predictions) if path is not None], read)
+            keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
+        results: list[Result] = []
 
         def run(each: Asked) -> Answer:
-            result_path, report_path = each.place(output), None if report is None else each.place(report)
+            report_path = None if report is None else each.place(report)
             answers = folder / "predictions.h5" if predictions is None else each.place(predictions)
             outcome = run_model(model, each, answers, given)
-            result = score_to_files(answers, each.release, result_path, report_path)
+            results.append(score_file(answers, each.release))
+            # After every cell, so that a run which is broken off leaves what it has.
+            save_result(join(results), output)
+            write_report(results[-1], answers, each.release, report_path)
             return model_answer(
                 outcome,
-                text=result_text(result, result_path, report_path),
-                fields=result_fields(result, result_path, report_path),
+                text=result_text(results[-1], output, report_path),
+                fields=result_fields(results[-1], output, report_path),
             )
 
-        return answer_each(asked, run)
+        answer = answer_each(asked, run)
+        if len(results) > 1:
+            answer = replace(
+                answer,
+                text=result_text(join(results), output, None),
+                fields=result_fields(join(results), output, None),
+            )
+        return answer

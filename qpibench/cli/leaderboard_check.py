@@ -12,9 +12,15 @@ from qpibench.cli.options import FILE, subcommand
 
 @subcommand("check")
 @click.argument("result_path", type=FILE, metavar="RESULT")
-@click.option("--predictions", type=FILE, metavar="PREDICTIONS", help="Score these again, and compare.")
-@click.option("--release", "release_path", type=FILE, metavar="RELEASE", help="The release they are for.")
-def command(*, result_path: Path, predictions: Path | None, release_path: Path | None) -> Answer:
+@click.option(
+    "--predictions",
+    type=FILE,
+    multiple=True,
+    metavar="PREDICTIONS",
+    help="Score these again, and compare; given once for every part of the result.",
+)
+@click.option("--release", "releases", type=FILE, multiple=True, metavar="RELEASE", help="A release that they are for.")
+def command(*, result_path: Path, predictions: tuple[Path, ...], releases: tuple[Path, ...]) -> Answer:
     """Check that RESULT is a valid result file and, with its predictions, that it says what they give.
 
     qpibench leaderboard check result.json
@@ -22,9 +28,11 @@ def command(*, result_path: Path, predictions: Path | None, release_path: Path |
     """
     from qpibench.leaderboard.check import check_result
 
-    check_result(result_path, predictions, release_path)
-    derived = predictions is not None
-    return Answer(
-        text=f"{result_path} is " + ("what its predictions give." if derived else "consistent, but not re-derived."),
-        fields={"path": str(result_path), "derived": derived},
-    )
+    _, derived = check_result(result_path, predictions, releases)
+    if derived:
+        said = "is what its predictions give."
+    elif predictions:
+        said = "is what these predictions give, but it has parts of others, which were not re-derived."
+    else:
+        said = "is consistent, but not re-derived."
+    return Answer(text=f"{result_path} {said}", fields={"path": str(result_path), "derived": derived})

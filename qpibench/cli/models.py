@@ -120,29 +120,22 @@ def answer_each(asked: Sequence[Asked], run: Callable[[Asked], Answer]) -> Answe
     )
 
 
-def score_to_files(
-    predictions: Path,
-    release: Release,
-    path: Path,
-    report_path: Path | None,
-    *,
-    name: str | None = None,
-    view: str | None = None,
-) -> Result:
-    """Score a predictions file, and write the result and its report."""
-    from qpibench.evaluation.predictions import open_predictions
-    from qpibench.evaluation.result import save_result
+def score_file(predictions: Path, release: Release, *, name: str | None = None, view: str | None = None) -> Result:
+    """Score a predictions file."""
     from qpibench.evaluation.score import score
 
     with progress("Scoring") as report:
-        result = score(predictions, release, name=name, view=view, progress=report)
-    save_result(result, path)
-    if report_path is not None:
-        from qpibench.evaluation.report import report as write_report
+        return score(predictions, release, name=name, view=view, progress=report)
 
+
+def write_report(result: Result, predictions: Path, release: Release, path: Path | None) -> None:
+    """Write the report of a predictions file, if one is wanted."""
+    from qpibench.evaluation.predictions import open_predictions
+    from qpibench.evaluation.report import report
+
+    if path is not None:
         with open_predictions(predictions, release) as answers:
-            write_report(result, answers, release, report_path)
-    return result
+            report(result, answers, release, path)
 
 
 def model_answer(outcome: PredictOutcome, *, text: str, fields: Mapping[str, Any]) -> Answer:
@@ -171,5 +164,9 @@ def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     from qpibench.cli.table import metrics_table
 
     files = f"{path}" if report_path is None else f"{path}, {report_path}"
-    where = result.release.name if result.cell is None else f"{result.cell.label}, {result.release.name}"
-    return f"{metrics_table(result)}\n{result.model.name} on {where}, view {result.view}: {files}"
+    cells = result.cells.values()
+    tracks = dict.fromkeys(cell.record.label for cell in cells if cell.record is not None)
+    where = dict.fromkeys(part.release.name for cell in cells for part in cell.parts)
+    views = dict.fromkeys(cell.view for cell in cells)
+    told = f"{result.model.name} on {', '.join((*tracks, *where))}, view {', '.join(views)}: {files}"
+    return f"{metrics_table(result)}\n{told}"

@@ -78,7 +78,7 @@ releases_option = click.option(
     required=True,
     multiple=True,
     metavar="RELEASE",
-    help="The release file; with --track one for every spec that it names.",
+    help="The release file; on the cells of a track one for every spec that they name.",
 )
 
 report_option = click.option(

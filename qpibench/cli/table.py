@@ -18,14 +18,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def metrics_table(result: Result) -> str:
-    """The metrics of every task with their intervals."""
+    """The metrics of every cell with their intervals."""
+    from qpibench.evaluation.metrics import in_order
     from qpibench.pages.notation import interval
 
-    tasks = result.tasks
-    rows = [["", *(f"{name} ({task.n_images:,} of {task.n_available:,})" for name, task in tasks.items())]]
-    for metric in type(next(iter(tasks.values())).metrics).model_fields:
-        cells = (" ".join(interval(getattr(task.metrics, metric))) for task in tasks.values())
-        rows.append([metric, *cells])
+    cells = result.cells
+    rows = [["", *(f"{name} ({cell.n_images:,} of {cell.n_available:,})" for name, cell in cells.items())]]
+    for metric in in_order(name for cell in cells.values() for name in cell.metrics):
+        scores = (cell.metrics.get(metric) for cell in cells.values())
+        rows.append([metric, *("-" if score is None else " ".join(interval(score)) for score in scores)])
     return aligned(rows)
 
 
@@ -36,15 +37,16 @@ def standings_table(table: Table, standings: Sequence[Standing]) -> str:
     images = f"{table.n_images:,} of {table.n_whole:,} images"
     maps = "no maps" if table.map_mode is None else f"{table.map_mode} maps"
     cell = "" if table.cell is None else f"{table.cell.label}: "
-    head = f"{cell}{table.release_name}, {table.task}, view {table.view}, {maps}, {images}"
-    rows = [["rank", "entry", table.primary, "mae", ""]]
+    head = f"{cell}{table.release_names}, {table.task}, view {table.view}, {maps}, {images}"
+    beside = [] if table.primary == "mae" else ["mae"]
+    rows = [["rank", "entry", table.primary, *beside, ""]]
     for standing in standings:
-        metrics = standing.task.metrics
-        cells = (" ".join(interval(each)) for each in (standing.primary, metrics.mae))
+        scores = [standing.primary, *(standing.cell.metrics.get(name) for name in beside)]
+        values = ("-" if score is None else " ".join(interval(score)) for score in scores)
         rank = "-" if standing.rank is None else f"{standing.rank}{'=' if standing.tied else ''}"
         # The subset is in the head of the table.
         marks = ", ".join(_mark(standing, mark) for mark in standing.marks if mark != "subset")
-        rows.append([rank, standing.result.model.name, *cells, marks])
+        rows.append([rank, standing.result.model.name, *values, marks])
     return f"{head}\n{aligned(rows)}"
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qpibench.errors import UsageError
+from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.predict import Request
-from qpibench.evaluation.result import CellRecord, Metrics
+from qpibench.evaluation.result import CellRecord
 from qpibench.specs import ReleaseSpec
 from qpibench.tasks.track import Cell, Track, find_cells
 
@@ -73,9 +74,10 @@ def cell_requests(text: str, releases: Sequence[Release], *, limit: int | None =
 def _request(
     track: Track, name: str, cell: Cell, spec: ReleaseSpec, releases: dict[str, Release], limit: int | None
 ) -> CellRequest:
-    unknown = [metric for metric in cell.metrics if metric not in Metrics.model_fields]
+    metrics = all_metrics()
+    unknown = [metric for metric in cell.metrics if metric not in metrics]
     if unknown:
-        known = ", ".join(Metrics.model_fields)
+        known = ", ".join(metrics)
         raise UsageError(f"Track '{track.name}', cell '{name}': there is no metric '{unknown[0]}'; known: {known}.")
     if spec.sha256 not in releases:
         raise UsageError(

@@ -2,7 +2,8 @@
 
 The errors of two methods rise and fall together, because some images are hard for both. Their difference, image by
 image, is therefore known much better than either mean, and intervals that overlap may hide a difference that is
-certain. What is given is the mean over images of A's error minus B's, and the ratio of both mean errors.
+certain. What is given is the mean over images of A's value minus B's, and the ratio of both means. Any metric that is a
+mean over images can be compared.
 
 *Images.* Differences are those of one image; the interval is that of :mod:`qpibench.evaluation.statistics`: kernels are
 drawn, then their images. Images without an answer count as in a score.
@@ -33,10 +34,22 @@ from scipy.special import stdtrit
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics
 from qpibench.evaluation.predictions import Predictions, open_predictions
-from qpibench.evaluation.result import Count, Finite, Interval, IntervalSettings, Positive, ReleaseRecord, Sha256, Text
+from qpibench.evaluation.result import (
+    PRIMARY_METRIC,
+    Count,
+    Finite,
+    Interval,
+    IntervalSettings,
+    Positive,
+    ReleaseRecord,
+    Sha256,
+    Text,
+    with_metrics,
+)
 from qpibench.evaluation.score import ImageScores, release_record, score_images
-from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals
+from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals, statistic_of
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -64,16 +77,16 @@ class ComparedFile(_Closed):
 
 
 class PairedMetric(_Closed):
-    """One metric of both sides on the same images; less is better."""
+    """One metric of both sides on the same images."""
 
-    a: tuple[Finite, ...] = Field(description="Mean error of each of A's files.", min_length=1)
-    b: tuple[Finite, ...] = Field(description="Mean error of each of B's files.", min_length=1)
-    difference: Interval = Field(description="Mean over images of A's error minus B's, both averaged over their files.")
+    a: tuple[Finite, ...] = Field(description="Mean over images of each of A's files.", min_length=1)
+    b: tuple[Finite, ...] = Field(description="Mean over images of each of B's files.", min_length=1)
+    difference: Interval = Field(description="Mean over images of A's value minus B's, both averaged over their files.")
     ratio: Interval | None = Field(
-        description="A's mean error over B's; null if B's error of an image is exactly 0 in every file."
+        description="A's mean over B's; null if B's value of an image is exactly 0 in every file, or its mean negative."
     )
     lower: Literal["A", "B"] | None = Field(
-        description="The side whose error is lower, if the interval of the difference excludes 0; else null."
+        description="The side whose value is lower, if the interval of the difference excludes 0; else null."
     )
 
 
@@ -85,15 +98,13 @@ class PairedTask(_Closed):
     n_kernels: Positive = Field(description="Different kernels among the images.")
     n_failed_a: tuple[Count, ...] = Field(description="Images without a finite prediction in each of A's files.")
     n_failed_b: tuple[Count, ...] = Field(description="Images without a finite prediction in each of B's files.")
-    rel_l2_capped: PairedMetric = Field(description="min(relative L2 error, 1): what ranks entries.")
-    mae: PairedMetric = Field(description="Mean absolute error, native units.")
-    mae_published: PairedMetric = Field(description="Mean absolute error in the published convention.")
+    metrics: dict[Text, PairedMetric] = Field(description="What was compared, by name.", min_length=1)
 
 
 class Comparison(_Closed):
     """Two methods on the same images of one release."""
 
-    schema_version: Literal[1] = Field(description="Version of this schema.")
+    schema_version: Literal[2] = Field(description="Version of this schema.")
     evaluator_version: Text = Field(description="Version of qpibench that compared.")
     release: ReleaseRecord = Field(description="The data.")
     a: tuple[ComparedFile, ...] = Field(description="One side: files of one method that differ by seed.", min_length=1)
@@ -102,13 +113,13 @@ class Comparison(_Closed):
     tasks: dict[Text, PairedTask] = Field(description="The comparison by task.", min_length=1)
 
 
-METRICS = ("rel_l2_capped", "mae", "mae_published")
-"""What is compared; the first ranks."""
+METRICS = (PRIMARY_METRIC, "mae", "mae_published")
+"""What is compared unless it is said; the first ranks."""
 
 
 def comparison_schema() -> dict[str, Any]:
-    """JSON Schema of a comparison."""
-    return Comparison.model_json_schema()
+    """JSON Schema of a comparison, with every metric there is."""
+    return with_metrics(Comparison.model_json_schema(), "PairedMetric")
 
 
 def compare(
@@ -117,6 +128,7 @@ def compare(
     release: Release,
     *,
     tasks: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare the predictions of two methods, image by image.
@@ -129,16 +141,20 @@ def compare(
         The release that was predicted.
     tasks
         What to compare; every task that all files answer if not given.
+    metrics
+        By what, by name; :data:`METRICS` if not given.
     progress
         Called with the number of images measured and their total.
 
     Raises
     ------
     UsageError
-        If there is no such file, a side names the same predictions twice, or a task is not in every file.
+        If there is no such file, a side names the same predictions twice, a task is not in every file, or a
+        metric is not known or no mean over images.
     InvalidDataError
         If a file is no predictions file of this release, or the files answer different images.
     """
+    chosen = _means(metrics or METRICS)
     with ExitStack() as stack:
         files = [stack.enter_context(open_predictions(path, release)) for path in (*a, *b)]
         compared = [_compared_file(file) for file in files]
@@ -152,13 +168,15 @@ def compare(
         for task in asked:
             images = []
             for file in files:
-                images.append(score_images(file, release, task, names=("rel_l2", "mae", "mae_published")))
+                images.append(score_images(file, release, task, metrics=chosen))
                 done += len(images[-1])
                 if progress is not None:
                     progress(done, total)
-            results[task] = _paired_task(images[: len(a)], images[len(a) :], len(release.split(task, "test")))
+            results[task] = _paired_task(
+                chosen, images[: len(a)], images[len(a) :], n_available=len(release.split(task, "test"))
+            )
     return Comparison(
-        schema_version=1,
+        schema_version=2,
         evaluator_version=__version__,
         release=release_record(release),
         a=tuple(compared[: len(a)]),
@@ -175,12 +193,12 @@ def compare_errors(
     *,
     settings: IntervalSettings = PAIRED_SETTINGS,
 ) -> dict[str, PairedMetric]:
-    """Compare the errors of two methods, metric by metric; all metrics see the same replicates.
+    """Compare the values of two methods, metric by metric; all metrics see the same replicates.
 
     Parameters
     ----------
     a, b
-        Errors of both by metric, each (seed, image) with the same images and any number of seeds.
+        Values of both by metric, each (seed, image) with the same images and any number of seeds.
     kernel
         (image,) the kernel that each image shows.
     settings
@@ -190,7 +208,9 @@ def compare_errors(
     # Over B's error the difference is the ratio less 1: so equal errors have a ratio of exactly 1.
     statistics = {f"difference {name}": Statistic(of_a - of_b) for name, (of_a, of_b) in means.items()}
     statistics |= {
-        f"ratio {name}": Statistic(of_a - of_b, over=of_b) for name, (of_a, of_b) in means.items() if of_b.all()
+        f"ratio {name}": Statistic(of_a - of_b, over=of_b)
+        for name, (of_a, of_b) in means.items()
+        if of_b.all() and of_b.mean() > 0
     }
     intervals = bootstrap_intervals(statistics, kernel, settings=settings)
     compared = {}
@@ -203,7 +223,8 @@ def compare_errors(
                 excess, seeds_a / of_b.mean(), (1 + excess.value) * seeds_b / of_b.mean(), settings.level
             )
             # Of errors that are all 0, the excess is -1 up to rounding, which may take the ratio below 0.
-            value, low, high = (max(0.0, 1 + end) for end in (above_1.value, above_1.low, above_1.high))
+            least = 0.0 if (a[name] >= 0).all() else -np.inf
+            value, low, high = (float(max(least, 1 + end)) for end in (above_1.value, above_1.low, above_1.high))
             ratio = Interval(value=value, low=low, high=high)
         lower: Literal["A", "B"] | None = "A" if difference.high < 0 else "B" if difference.low > 0 else None
         compared[name] = PairedMetric(
@@ -227,7 +248,18 @@ def _with_seeds(interval: Interval, a: Errors, b: Errors, level: float) -> Inter
     )
 
 
-def _paired_task(a: Sequence[ImageScores], b: Sequence[ImageScores], n_available: int) -> PairedTask:
+def _means(names: Sequence[str]) -> tuple[Metric, ...]:
+    chosen = find_metrics(names)
+    for metric in chosen:
+        if not metric.is_mean:
+            means = ", ".join(name for name, each in all_metrics().items() if each.is_mean)
+            raise UsageError(f"Metric '{metric.name}' is no mean over images and cannot be paired; choose of {means}.")
+    return chosen
+
+
+def _paired_task(
+    metrics: Sequence[Metric], a: Sequence[ImageScores], b: Sequence[ImageScores], *, n_available: int
+) -> PairedTask:
     kernel = a[0].kernel[np.argsort(a[0].index)]
     return PairedTask(
         n_images=len(kernel),
@@ -235,18 +267,16 @@ def _paired_task(a: Sequence[ImageScores], b: Sequence[ImageScores], n_available
         n_kernels=len(np.unique(kernel)),
         n_failed_a=tuple(int(images.failed.sum()) for images in a),
         n_failed_b=tuple(int(images.failed.sum()) for images in b),
-        **compare_errors(_errors(a), _errors(b), kernel),
+        metrics=compare_errors(_values(metrics, a), _values(metrics, b), kernel),
     )
 
 
-def _errors(images: Sequence[ImageScores]) -> dict[str, Errors]:
-    """Errors of a side by metric, (file, image), in the order of the images' rows."""
-    orders = [np.argsort(of_file.index) for of_file in images]
-    measured = {
-        name: np.stack([of_file.errors[name][order] for of_file, order in zip(images, orders, strict=True)])
-        for name in images[0].errors
+def _values(metrics: Sequence[Metric], images: Sequence[ImageScores]) -> dict[str, Errors]:
+    """Values of a side by metric, (file, image), in the order of the images' rows."""
+    return {
+        metric.name: np.stack([statistic_of(metric, each.columns).of(np.argsort(each.index)).values for each in images])
+        for metric in metrics
     }
-    return {"rel_l2_capped": np.minimum(measured.pop("rel_l2"), 1.0), **measured}
 
 
 def _compared_file(file: Predictions) -> ComparedFile:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -144,6 +144,16 @@ class Predictions:
         # HDF5 wants rows in order and each of them once.
         once, place = np.unique(rows, return_inverse=True)
         return np.asarray(dataset[once], dtype=np.float32)[place]
+
+
+def release_of(path: Path, releases: Sequence[Release]) -> Release:
+    """The release that a predictions file is of; the first if it is of none, which opening it then says."""
+    try:
+        with h5py.File(path) as file:
+            digest = _text(file.attrs.get("release_sha256"))
+    except OSError:
+        return releases[0]
+    return next((release for release in releases if release.content_sha256 == digest), releases[0])
 
 
 def open_predictions(path: str | Path, release: Release) -> Predictions:

@@ -12,7 +12,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from qpibench.errors import UsageError
-from qpibench.evaluation import metrics
 from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation.latents import (
     MAX_IMAGES,
@@ -21,7 +20,9 @@ from qpibench.evaluation.latents import (
     principal_components,
     read_latents,
 )
-from qpibench.evaluation.result import PRIMARY_METRIC, Metrics, Result, TrainingRecord
+from qpibench.evaluation.metrics import Case, all_metrics, in_order
+from qpibench.evaluation.metrics.relative_l2 import relative_l2
+from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
 from qpibench.grid import Grid
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import interval, number, whole
@@ -32,23 +33,6 @@ if TYPE_CHECKING:
     from qpibench.evaluation.predictions import Predictions
     from qpibench.release import Release
 
-METRIC_LABELS = {
-    "rel_l2_capped": "relative L2, capped",
-    "rel_l2_mean": "relative L2, mean",
-    "rel_l2_median": "relative L2, median",
-    "rel_l2_q90": "relative L2, 90 % quantile",
-    "failure_rate": "failure rate",
-    "mae": "MAE",
-    "mse": "MSE",
-    "rmse": "RMSE",
-    "mae_published": "MAE, published convention",
-    "mse_published": "MSE, published convention",
-    "rmse_published": "RMSE, published convention",
-    "ssim": "SSIM",
-    "psnr": "PSNR (dB)",
-}
-"""Names of the metrics on the pages, in the order in which they are shown."""
-
 _VIEWS = {
     "image": "the observation alone",
     "raster": "the observation and its activation map",
@@ -56,7 +40,7 @@ _VIEWS = {
     "oracle": "the true kernel",
 }
 _CHUNK = 1024
-_FOLDS = {-1: "unknown", 0: "total"}
+_CAPTIONED = ("mae", "rmse")
 
 
 @dataclass(frozen=True)
@@ -101,7 +85,7 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
     Parameters
     ----------
     result
-        What :func:`qpibench.evaluation.score.score` made of the predictions.
+        What :func:`qpibench.evaluation.score.score` made of the predictions; of no others.
     predictions
         The opened predictions file.
     release
@@ -124,27 +108,34 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
 
 def _render(result: Result, predictions: Predictions, release: Release) -> str:
     environment = page_environment("qpibench.evaluation")
-    errors = {task: _relative_errors(predictions, release, task) for task in result.tasks}
-    tasks = [_task(result, predictions, release, name, errors[name]) for name in sorted(result.tasks)]
+    cells = {name: (cell, cell.parts[0]) for name, cell in sorted(result.cells.items())}
+    errors = {name: _relative_errors(predictions, release, part.task) for name, (_, part) in cells.items()}
+    shown = [_cell(predictions, release, name, *cells[name], errors[name]) for name in cells]
+    cell, part = next(iter(cells.values()))
     grid = release.grid
     level = f"{100 * result.intervals.level:g} %"
     training = result.model.training
     return environment.get_template("report.html.j2").render(
         result=result,
+        release=part.release,
         pixels=f"{grid.nx} by {grid.ny} pixels",
         field=f"{grid.size_x_nm:g} by {grid.size_y_nm:g} nm",
-        view_text=_VIEWS.get(result.view, result.view),
-        tasks=tasks,
+        view=cell.view,
+        view_text=_VIEWS.get(cell.view, cell.view),
+        track=None if cell.record is None else cell.record.label,
+        primary=cell.primary,
+        failure=part.failure,
+        cells=shown,
         trained=_trained_steps(training) if training is not None and training.fraction < 1 else "",
-        subsets=[f"{task['subset']} images of task {task['name']}" for task in tasks if task["subset"]],
-        any_failed=any(task.n_failed for task in result.tasks.values()),
+        subsets=[f"{each['subset']} images of task {each['task']}" for each in shown if each["subset"]],
+        any_failed=any(part.n_failed for _, part in cells.values()),
         metrics=_metric_rows(result),
         level=level,
         interval_text=f"In brackets the {level} interval: {result.intervals.method}.",
-        plots=_plots(result, errors),
+        plots=_plots(cells, errors, f"{release.family.STRATUM} of the kernel"),
         latents=_latents(predictions, release),
         rings=bool(np.isfinite(release.family.wavevector(release.kernels.parameters)).any()),
-        provenance=_provenance(result),
+        provenance=_provenance(result, part),
     )
 
 
@@ -154,52 +145,65 @@ def _relative_errors(predictions: Predictions, release: Release, task: str) -> N
     errors = np.empty(len(kernels))
     for start in range(0, len(kernels), _CHUNK):
         rows = slice(start, start + _CHUNK)
+        truth, predicted = release.kernels.image[kernels[rows]], predictions.kernel(task, rows)
         with np.errstate(invalid="ignore", over="ignore"):
-            errors[rows] = metrics.relative_l2(release.kernels.image[kernels[rows]], predictions.kernel(task, rows))
+            errors[rows] = relative_l2(Case(grid=release.grid, prediction=predicted, truth=truth))
     return errors
 
 
-def _task(
-    result: Result, predictions: Predictions, release: Release, name: str, errors: NDArray[np.float64]
+def _cell(
+    predictions: Predictions,
+    release: Release,
+    name: str,
+    cell: CellResult,
+    part: PartResult,
+    errors: NDArray[np.float64],
 ) -> dict[str, Any]:
-    scores = result.tasks[name]
     answered = int(np.isfinite(errors).sum())
-    index = predictions.index(name)
+    index = predictions.index(part.task)
     return {
         "name": name,
-        "scored": f"{whole(scores.n_images)} of {whole(scores.n_available)} images",
-        "subset": f"{whole(scores.n_images)} of {whole(scores.n_available)}" if scores.subset else "",
-        "failed": f"{whole(scores.n_failed)} of {whole(scores.n_images)}",
+        "task": part.task,
+        "scored": f"{whole(part.n_images)} of {whole(part.n_available)} images",
+        "subset": f"{whole(part.n_images)} of {whole(part.n_available)}" if part.subset else "",
+        "failed": f"{whole(part.n_failed)} of {whole(part.n_images)}",
         "answered": whole(answered),
         "cases": [
-            _case(result, release, pick, int(index[pick.row]), predictions.kernel(name, slice(pick.row, pick.row + 1)))
+            _case(
+                cell,
+                release,
+                pick,
+                int(index[pick.row]),
+                predictions.kernel(part.task, slice(pick.row, pick.row + 1)),
+            )
             for pick in pick_by_rank(errors)
         ],
     }
 
 
 def _case(
-    result: Result, release: Release, pick: Pick, observation: int, prediction: NDArray[np.float32]
+    cell: CellResult, release: Release, pick: Pick, observation: int, prediction: NDArray[np.float32]
 ) -> dict[str, Any]:
     """One image of the gallery: its heading and its panels. ``prediction`` is (1, y, x)."""
     shown = release.observations([observation])
     kernel, scatterers = int(shown.kernel[0]), int(shown.n_scatterers[0])
     kernels = release.kernels
     truth = kernels.image[kernel : kernel + 1]
+    case = Case(grid=release.grid, prediction=prediction, truth=truth)
+    known = all_metrics()
     facts = [
         f"image {observation}",
         f"kernel {kernel}",
         f"{scatterers} scatterer" + "s" * (scatterers != 1),
         *release.family.describe({name: values[kernel] for name, values in kernels.parameters.items()}),
-        f"relative L2 {number(metrics.relative_l2(truth, prediction)[0])}",
-        f"MAE {number(metrics.absolute_error(truth, prediction)[0])}",
-        f"RMSE {number(metrics.root_mean_square_error(truth, prediction)[0])}",
+        f"relative L2 {number(relative_l2(case)[0])}",
+        *(f"{known[name].label} {number(known[name].columns[0].measure(case)[0])}" for name in _CAPTIONED),
     ]
     q = float(release.family.wavevector(kernels.parameters)[kernel])
     panels = _panels(
         release.grid,
         observation=shown.image[0],
-        activation=activation_map(release.grid, shown.told, mode=result.map_mode or "exact")[0],
+        activation=activation_map(release.grid, shown.told, mode=cell.map_mode or "exact")[0],
         truth=truth[0],
         prediction=prediction[0],
         ring_q=q if np.isfinite(q) else None,
@@ -234,39 +238,31 @@ def _panels(
     ]
 
 
-def _plots(result: Result, errors: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, Markup]]:
-    answered = {task: values[np.isfinite(values)] for task, values in errors.items()}
-    tasks = result.tasks
-    bins = sorted(
-        {(group.min_scatterers, group.max_scatterers) for task in tasks.values() for group in task.by_scatterers}
-    )
-    folds = sorted({group.fold for task in tasks.values() for group in task.by_fold})
-    by_scatterers = {
-        name: {_range(group.min_scatterers, group.max_scatterers): group.rel_l2_capped for group in task.by_scatterers}
-        for name, task in tasks.items()
-    }
-    by_fold = {
-        name: {_symmetry(group.fold): group.rel_l2_capped for group in task.by_fold} for name, task in tasks.items()
-    }
-    return [
-        ("Distribution over images", Markup(figures.draw_distributions(answered))),
-        (
-            "By number of scatterers",
-            Markup(
-                figures.draw_breakdown(
-                    by_scatterers, groups=[_range(*bin) for bin in bins], label="number of scatterers"
-                )
-            ),
-        ),
-        (
-            "By symmetry",
-            Markup(
-                figures.draw_breakdown(
-                    by_fold, groups=[_symmetry(fold) for fold in folds], label="symmetry of the kernel"
-                )
-            ),
-        ),
-    ]
+def _plots(
+    cells: Mapping[str, tuple[CellResult, PartResult]], errors: Mapping[str, NDArray[np.float64]], stratum: str
+) -> list[tuple[str, Markup]]:
+    answered = {name: values[np.isfinite(values)] for name, values in errors.items()}
+    plots = [("Distribution over images", Markup(figures.draw_distributions(answered)))]
+    primary = next(iter(cells.values()))[0].primary
+    metric = all_metrics()[primary]
+    distinguished = {"scatterers": "number of scatterers", "stratum": stratum}
+    for breakdown in dict.fromkeys(name for _, part in cells.values() for name in part.breakdowns):
+        groups = {name: part.breakdowns.get(breakdown, ()) for name, (_, part) in cells.items()}
+        labels = {group.order: group.label for members in groups.values() for group in members}
+        scores = {
+            name: {group.label: group.metrics[primary] for group in members if primary in group.metrics}
+            for name, members in groups.items()
+        }
+        label = distinguished.get(breakdown, breakdown)
+        svg = figures.draw_breakdown(
+            scores,
+            groups=[labels[order] for order in sorted(labels)],
+            label=label,
+            score=metric.head,
+            at_0=metric.bounds[0] == 0,
+        )
+        plots.append((f"By {label}", Markup(svg)))
+    return plots
 
 
 def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | None:
@@ -274,7 +270,7 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
     latents = read_latents(predictions, release)
     if latents is None:
         return None
-    fold = release.stratum[latents.kernel]
+    stratum = release.stratum[latents.kernel]
     q = release.family.wavevector(release.kernels.parameters)[latents.kernel]
     coordinates, shares = principal_components(latents.points)
     first, second = (
@@ -284,7 +280,7 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
     neighbours = neighbour_embedding(latents.points)
     if neighbours is not None:
         views.append(("t-SNE", neighbours, ("", "")))
-    colourings: dict[str, dict[str, NDArray[Any]]] = {"symmetry": {"folds": fold}}
+    colourings: dict[str, dict[str, NDArray[Any]]] = {"symmetry": {"folds": stratum}}
     if np.isfinite(q).all():
         colourings["wavelength"] = {"wavelengths_nm": 2 * np.pi / q}
     plots = []
@@ -296,7 +292,9 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
             plots.append((f"{name}, by {by}", Markup(svg)))
     return {
         "plots": plots,
-        "folds": [(_symmetry(each), figures.FOLD_COLOURS[each]) for each in sorted(set(fold.tolist()))],
+        "folds": [
+            (release.family.stratum_label(each), figures.fold_colour(each)) for each in sorted(set(stratum.tolist()))
+        ],
         "size": latents.points.shape[1],
         "images": whole(int((~latents.is_kernel).sum())),
         "kernels": whole(int(latents.is_kernel.sum())),
@@ -307,14 +305,18 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
 
 
 def _metric_rows(result: Result) -> list[dict[str, Any]]:
+    cells = [cell for _, cell in sorted(result.cells.items())]
+    known = all_metrics()
+    ranking = dict.fromkeys(cell.primary for cell in cells)
+    scored = in_order(name for cell in cells for name in cell.metrics)
     return [
         {
-            "label": label,
-            "description": Metrics.model_fields[name].description,
-            "primary": name == PRIMARY_METRIC,
-            "cells": [interval(getattr(task.metrics, name)) for _, task in sorted(result.tasks.items())],
+            "label": known[name].head if name in known else name,
+            "description": known[name].sentence if name in known else "",
+            "primary": name in ranking,
+            "cells": [interval(cell.metrics[name]) if name in cell.metrics else ("–", "") for cell in cells],
         }
-        for name, label in METRIC_LABELS.items()
+        for name in (*ranking, *(name for name in scored if name not in ranking))
     ]
 
 
@@ -322,13 +324,13 @@ def _trained_steps(training: TrainingRecord) -> str:
     return f"{whole(training.steps_done)} of {whole(training.steps_stated)} steps"
 
 
-def _provenance(result: Result) -> list[tuple[str, str]]:
-    run = result.prediction_run
-    images = sum(task.n_images for task in result.tasks.values())
+def _provenance(result: Result, part: PartResult) -> list[tuple[str, str]]:
+    run = part.prediction_run
+    images = sum(cell.n_images for cell in result.cells.values())
     rows = [
-        ("Release, content hash", result.release.content_sha256),
-        ("Release, spec hash", result.release.spec_sha256),
-        ("Predictions file, SHA-256", result.predictions_sha256),
+        ("Release, content hash", part.release.content_sha256),
+        ("Release, spec hash", part.release.spec_sha256),
+        ("Predictions file, SHA-256", part.predictions_sha256),
         ("Model file, SHA-256", result.model.file_sha256 or "not recorded"),
         *((f"Weights {name}, SHA-256", digest) for name, digest in sorted(result.model.weights.items())),
     ]
@@ -340,14 +342,6 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
     if run.peak_memory_bytes is not None:
         rows.append(("Peak memory of the model", f"{run.peak_memory_bytes / 2**20:,.0f} MiB"))
     return [*rows, *sorted(run.environment.items())]
-
-
-def _range(least: int, most: int) -> str:
-    return str(most) if least == most else f"{least}\N{EN DASH}{most}"
-
-
-def _symmetry(fold: int) -> str:
-    return _FOLDS.get(fold, f"{fold}-fold")
 
 
 def _ordinal(place: int, kind: str) -> str:

@@ -33,6 +33,13 @@ SPECTRUM = "viridis"
 FOLD_COLOURS = {0: "#0072b2", 2: "#d55e00", 3: "#009e73", 4: "#cc79a7", 6: "#e69f00", -1: "#8a8f98"}
 """Colours of the folds, distinct to colour-blind eyes, on light and on dark pages."""
 
+
+def fold_colour(stratum: int) -> str:
+    """Colour of a stratum; those of other families take the colours of the folds in turn."""
+    known = list(FOLD_COLOURS.values())[:-1]
+    return FOLD_COLOURS.get(stratum) or known[stratum % len(known)]
+
+
 # Without the ends, which one of both pages would swallow.
 WAVELENGTHS = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.2, 0.9, 256)))
 
@@ -192,7 +199,9 @@ def draw_distributions(relative_errors: Mapping[str, NDArray[np.float64]]) -> st
         return _svg(figure, "Cumulative distribution of the relative L2 error")
 
 
-def draw_breakdown(scores: Mapping[str, Mapping[str, Interval]], *, groups: Sequence[str], label: str) -> str:
+def draw_breakdown(
+    scores: Mapping[str, Mapping[str, Interval]], *, groups: Sequence[str], label: str, score: str, at_0: bool
+) -> str:
     """Draw the ranking score of groups of images with its intervals, as SVG.
 
     Parameters
@@ -203,6 +212,10 @@ def draw_breakdown(scores: Mapping[str, Mapping[str, Interval]], *, groups: Sequ
         All groups in the order in which they shall stand.
     label
         What distinguishes the groups.
+    score
+        Name of the score.
+    at_0
+        Whether a linear axis begins at 0.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _plot_axes()
@@ -223,11 +236,11 @@ def draw_breakdown(scores: Mapping[str, Mapping[str, Interval]], *, groups: Sequ
                 label=task,
             )
         axes.set_xticks(range(len(groups)), groups)
-        axes.set(xlabel=label, ylabel="mean of min(relative L2 error, 1)", xlim=(-0.6, len(groups) - 0.4))
+        axes.set(xlabel=label, ylabel=score, xlim=(-0.6, len(groups) - 0.4))
         ends = [end for by_group in scores.values() for score in by_group.values() for end in (score.low, score.high)]
         if _spans_decades(np.array(ends)):
             _set_log(axes, "y")
-        else:
+        elif at_0:
             axes.set_ylim(bottom=0)
         return _svg(figure, f"Error by {label}")
 
@@ -269,7 +282,7 @@ def draw_latents(
             _draw_colour_bar(bar, wavelengths_nm, WAVELENGTHS, limits, "wavelength π/B (nm)")
         else:
             assert folds is not None
-            colours = to_rgba_array([FOLD_COLOURS[int(fold)] for fold in folds])
+            colours = to_rgba_array([fold_colour(int(fold)) for fold in folds])
         (x, y), images = places.T, ~is_kernel
         axes.scatter(x[images], y[images], s=7, c=colours[images], alpha=0.8, linewidths=0)
         axes.scatter(

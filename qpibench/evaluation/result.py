@@ -1,7 +1,8 @@
 """What a score says: :class:`Result`, a closed and versioned schema, its file, and when two of them agree.
 
-A result is a function of the predictions file and the release. What differs between two computations of the same score
-(how long it took, on which machine) is kept apart in ``scoring_run``.
+A result is a function of predictions files and their releases. What differs between two computations of the same score
+(how long it took, on which machine) is kept apart in ``scoring_run``. Files of schema 1 are read as well, see
+:mod:`qpibench.evaluation.schema_1`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
+from qpibench.evaluation.schema_1 import from_schema_1
 from qpibench.grid import Grid
 from qpibench.pages.whole_file import write_whole
 from qpibench.specs.load import explain
@@ -23,13 +26,10 @@ from qpibench.specs.load import explain
 if TYPE_CHECKING:
     from qpibench.tasks.track import Track
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PRIMARY_METRIC = "rel_l2_capped"
-"""The metric that ranks entries."""
-
-HIGHER_IS_BETTER = frozenset({"ssim", "psnr"})
-"""Metrics of which more is better; of all others less is."""
+"""The metric that ranks entries outside of tracks."""
 
 ORACLE = "the true kernel (oracle)"
 """What an entry knows that was shown the truth; it takes no rank."""
@@ -59,76 +59,22 @@ class Interval(_Closed):
         return self
 
 
-class Metrics(_Closed):
-    """The scores of one task; formulas are those of ``qpibench.evaluation.metrics``.
+Metrics = Annotated[dict[Text, Interval], Field(min_length=1)]
+"""Scores by the name of their metric, see :mod:`qpibench.evaluation.metrics`.
 
-    Failed images are in every one of them: each with the worse of the error of predicting zeros and the entry's own
-    worst image.
-    """
-
-    mae: Interval = Field(description="Mean absolute error per image, native units, averaged over images.")
-    mse: Interval = Field(description="Mean squared error per image, native units, averaged over images.")
-    rmse: Interval = Field(description="Root-mean-square error per image, native units, averaged over images.")
-    mae_published: Interval = Field(description="MAE in the published convention: 2 MAE / (truth's max - min).")
-    mse_published: Interval = Field(description="MSE in the published convention: 4 MSE / (truth's max - min)^2.")
-    rmse_published: Interval = Field(description="RMSE in the published convention: 2 RMSE / (truth's max - min).")
-    rel_l2_mean: Interval = Field(description="Relative L2 error ||p - t|| / ||t||, mean over images.")
-    rel_l2_median: Interval = Field(description="Relative L2 error, median over images.")
-    rel_l2_q90: Interval = Field(description="Relative L2 error, 90 % quantile over images.")
-    rel_l2_capped: Interval = Field(description="Mean over images of min(relative L2 error, 1): the ranking score.")
-    failure_rate: Interval = Field(
-        description="Share of images without an answer or with a relative L2 error of 1 or more: no better than zeros."
-    )
-    ssim: Interval = Field(description="Structural similarity with the truth's range, averaged over images.")
-    psnr: Interval = Field(description="Peak signal-to-noise ratio in dB with the truth's range, at most 150 dB.")
+Failed images are in every one of them: each with the worse of the error of predicting zeros and the entry's own worst
+image.
+"""
 
 
-class ScattererBin(_Closed):
-    """The ranking score of the images whose number of scatterers lies in a range."""
+class Group(_Closed):
+    """The ranking score of some of the images."""
 
-    min_scatterers: Count = Field(description="Fewest scatterers of the bin.")
-    max_scatterers: Count = Field(description="Most scatterers of the bin, included.")
-    n_images: Positive = Field(description="Images in the bin.")
-    n_kernels: Positive = Field(description="Different kernels among them.")
-    rel_l2_capped: Interval = Field(description="Mean of min(relative L2 error, 1) over the bin.")
-
-
-class FoldGroup(_Closed):
-    """The ranking score of the images whose kernel has a given symmetry."""
-
-    fold: int = Field(description="Rotational symmetry 2, 3, 4 or 6; 0 for total symmetry, -1 where it is not known.")
+    label: Text = Field(description="What the images of the group have in common, for tables and figures.")
+    order: int = Field(description="Number by which groups are sorted: fewest scatterers, or the stratum's number.")
     n_images: Positive = Field(description="Images in the group.")
     n_kernels: Positive = Field(description="Different kernels among them.")
-    rel_l2_capped: Interval = Field(description="Mean of min(relative L2 error, 1) over the group.")
-
-
-class TaskResult(_Closed):
-    """The scores of one task."""
-
-    metrics: Metrics = Field(description="The scores, each with its interval.")
-    n_images: Positive = Field(description="Images that were scored, failed ones included.")
-    n_available: Positive = Field(description="Images in the task's test role.")
-    subset: bool = Field(description="Whether fewer images were scored than the test role has.")
-    n_failed: Count = Field(description="Scored images without a finite prediction.")
-    n_kernels: Positive = Field(description="Different kernels among the scored images; 1 makes the intervals narrow.")
-    predict_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        default=None,
-        description="Wall-clock time in s of the calls of predict, import and fit left out, as the predictions file"
-        " records it; null if it does not, or if none was made.",
-    )
-    by_scatterers: tuple[ScattererBin, ...] = Field(description="The ranking score against the number of scatterers.")
-    by_fold: tuple[FoldGroup, ...] = Field(description="The ranking score by rotational symmetry.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.n_failed <= self.n_images <= self.n_available:
-            raise ValueError(
-                "n_failed <= n_images <= n_available is expected,"
-                f" found {self.n_failed}, {self.n_images}, {self.n_available}"
-            )
-        if self.subset != (self.n_images < self.n_available):
-            raise ValueError(f"subset is {self.subset}, but {self.n_images} of {self.n_available} images were scored")
-        return self
+    metrics: Metrics = Field(description="Scores of the group, each with its interval, by name.")
 
 
 class ReleaseRecord(_Closed):
@@ -198,12 +144,20 @@ class CellRecord(_Closed):
     cell: Text = Field(description="Name of the cell.")
     primary: Text = Field(description="The metric that ranks.")
     size: Positive | None = Field(description="Images that the cell has of each release; null for the whole test role.")
+    metrics: tuple[Text, ...] = Field(default=(), description="What is scored; empty where it is not recorded.")
 
     @classmethod
     def of(cls, track: Track, name: str) -> Self:
         """The record of a track's cell."""
         cell = track.cell(name)
-        return cls(track=track.name, track_sha256=track.sha256, cell=name, primary=cell.primary, size=cell.size)
+        return cls(
+            track=track.name,
+            track_sha256=track.sha256,
+            cell=name,
+            primary=cell.primary,
+            size=cell.size,
+            metrics=cell.metrics,
+        )
 
     @property
     def label(self) -> str:
@@ -227,37 +181,147 @@ class Failure(_Closed):
     task: Text | None = Field(description="The task during which it happened; null if before the first.")
 
 
-class Result(_Closed):
-    """The score of one entry on one release."""
+class PartResult(_Closed):
+    """The scores of one predictions file on one task of one release."""
 
-    schema_version: Literal[1] = Field(description="Version of this schema.")
-    evaluator_version: Text = Field(description="Version of qpibench that scored.")
-    status: Literal["complete", "failed"] = Field(description="failed: the entry stopped, see failure; all are scored.")
-    failure: Failure | None = Field(description="Why the entry stopped; null when it did not.")
-    visibility: Literal["public"] = Field(description="public: anyone can draw the test data from their known seed.")
     release: ReleaseRecord = Field(description="The data.")
-    model: ModelRecord = Field(description="The entry.")
+    task: Text = Field(description="How the release was split: id or ood; its test role was asked.")
     view: Text = Field(description="What the entry was shown: image, raster or positions.")
     map_mode: Text | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
-    cell: CellRecord | None = Field(default=None, description="The cell of a track; null outside of tracks.")
+    n_images: Positive = Field(description="Images that were scored, failed ones included.")
+    n_available: Positive = Field(description="Images in the task's test role.")
+    subset: bool = Field(description="Whether fewer images were scored than the test role has.")
+    n_failed: Count = Field(description="Scored images without a finite prediction.")
+    n_kernels: Positive = Field(description="Different kernels among the scored images; 1 makes the intervals narrow.")
+    failure: Failure | None = Field(description="Why the entry stopped; null when it did not.")
+    metrics: Metrics = Field(description="The scores, each with its interval, by name.")
+    breakdowns: dict[Text, tuple[Group, ...]] = Field(
+        description="The ranking score of groups that share out the images: by scatterers and by stratum."
+    )
     predictions_sha256: Sha256 = Field(description="SHA-256 of the predictions file.")
+    predict_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Wall-clock time in s of the calls of predict, import and fit left out, as the predictions file"
+        " records it; null if it does not, or if none was made.",
+    )
+    prediction_run: Run = Field(description="What predicting took, all tasks of the predictions file together.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.n_failed <= self.n_images <= self.n_available:
+            raise ValueError(
+                "n_failed <= n_images <= n_available is expected,"
+                f" found {self.n_failed}, {self.n_images}, {self.n_available}"
+            )
+        if self.subset != (self.n_images < self.n_available):
+            raise ValueError(f"subset is {self.subset}, but {self.n_images} of {self.n_available} images were scored")
+        return self
+
+
+class CellResult(_Closed):
+    """The scores of one cell."""
+
+    record: CellRecord | None = Field(description="The cell of a track that was asked; null outside of tracks.")
+    primary: Text = Field(description="The metric that ranks.")
+    metrics: Metrics = Field(description="The scores, each with its interval, by name: the mean of those of the parts.")
+    parts: Annotated[tuple[PartResult, ...], Field(min_length=1)] = Field(description="One for each release.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.record is not None and self.record.primary != self.primary:
+            raise ValueError(f"primary is '{self.primary}', but the cell is ranked by '{self.record.primary}'")
+        if self.primary not in all_metrics():
+            raise ValueError(f"there is no metric '{self.primary}' to rank by")
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary is '{self.primary}', which is not among the metrics")
+        if len({part.release.content_sha256 for part in self.parts}) < len(self.parts):
+            raise ValueError("two parts are of the same release")
+        shown = [(part.task, part.view, part.map_mode) for part in self.parts]
+        if len(set(shown)) > 1:
+            raise ValueError(f"all parts have the same task, view and map_mode, found {shown}")
+        return self
+
+    @property
+    def task(self) -> str:
+        """How the releases were split."""
+        return self.parts[0].task
+
+    @property
+    def view(self) -> str:
+        """What the entry was shown."""
+        return self.parts[0].view
+
+    @property
+    def map_mode(self) -> str | None:
+        """How activation maps were rasterised."""
+        return self.parts[0].map_mode
+
+    @property
+    def n_images(self) -> int:
+        """Images that were scored."""
+        return sum(part.n_images for part in self.parts)
+
+    @property
+    def n_available(self) -> int:
+        """Images in the test roles."""
+        return sum(part.n_available for part in self.parts)
+
+    @property
+    def n_failed(self) -> int:
+        """Scored images without a finite prediction."""
+        return sum(part.n_failed for part in self.parts)
+
+    @property
+    def n_kernels(self) -> int:
+        """Different kernels among the scored images."""
+        return sum(part.n_kernels for part in self.parts)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the entry stopped in one of the parts."""
+        return any(part.failure is not None for part in self.parts)
+
+
+class Result(_Closed):
+    """The scores of one entry."""
+
+    schema_version: Literal[2] = Field(description="Version of this schema.")
+    evaluator_version: Text = Field(description="Version of qpibench that scored.")
+    status: Literal["complete", "failed"] = Field(
+        description="failed: the entry stopped, see failure of the parts; all are scored."
+    )
+    visibility: Literal["public"] = Field(description="public: anyone can draw the test data from their known seed.")
+    model: ModelRecord = Field(description="The entry.")
     intervals: IntervalSettings = Field(description="How low and high were made.")
-    tasks: dict[Text, TaskResult] = Field(description="The scores by task.", min_length=1)
-    prediction_run: Run = Field(description="What predicting took, as the predictions file records it.")
+    cells: dict[Text, CellResult] = Field(
+        description="The scores by cell; outside of tracks the cells are named after the tasks.", min_length=1
+    )
     scoring_run: Run = Field(description="What scoring took; no part of the comparison of two results.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.status == "failed") != (self.failure is not None):
-            raise ValueError(f"status '{self.status}' does not fit failure {self.failure!r}")
-        if self.cell is not None and self.cell.primary not in Metrics.model_fields:
-            raise ValueError(f"there is no metric '{self.cell.primary}' to rank by")
+        if (self.status == "failed") != any(cell.failed for cell in self.cells.values()):
+            raise ValueError(f"status '{self.status}' does not fit the failure of the parts")
+        for name, cell in self.cells.items():
+            if name != (cell.task if cell.record is None else cell.record.cell):
+                raise ValueError(f"cell '{name}' is called otherwise by its record or its task")
         return self
 
 
 def result_schema() -> dict[str, Any]:
-    """JSON Schema of a result file."""
-    return Result.model_json_schema()
+    """JSON Schema of a result file, with every metric there is."""
+    return with_metrics(Result.model_json_schema(), "Interval")
+
+
+def with_metrics(schema: dict[str, Any], value: str) -> dict[str, Any]:
+    """A JSON Schema whose mappings ``metrics`` tell what each metric is; values of them are of the type ``value``."""
+    properties = {
+        name: {"$ref": f"#/$defs/{value}", "description": metric.sentence} for name, metric in all_metrics().items()
+    }
+    for model in schema["$defs"].values():
+        if model.get("properties", {}).get("metrics", {}).get("type") == "object":
+            model["properties"]["metrics"]["properties"] = properties
+    return schema
 
 
 def load_result(path: str | Path) -> Result:
@@ -280,11 +344,18 @@ def load_result(path: str | Path) -> Result:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version is None:
         raise InvalidDataError(f"'{path}' is not a result file: it has no schema_version.")
-    if version != SCHEMA_VERSION:
+    if version not in (1, SCHEMA_VERSION):
         raise InvalidDataError(
-            f"Result file '{path}' has schema_version {version!r}, this qpibench reads {SCHEMA_VERSION};"
+            f"Result file '{path}' has schema_version {version!r}, this qpibench reads 1 and {SCHEMA_VERSION};"
             " score its predictions again or use the version of qpibench that wrote it."
         )
+    if version == 1:
+        try:
+            content = from_schema_1(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidDataError(
+                f"Result file '{path}' is not valid: it is none of schema_version 1 ({error})."
+            ) from None
     try:
         return Result.model_validate_json(json.dumps(content))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""From predictions to a result: the errors of every image, then their statistics. Runs no user's code."""
+"""From predictions to a result: the columns of every image, then what metrics make of them. Runs no user's code."""
 
 from __future__ import annotations
 
@@ -6,52 +6,38 @@ import hashlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation import metrics
 from qpibench.evaluation.environment import environment
+from qpibench.evaluation.metrics import Case, Metric, PerImage, find_metrics
 from qpibench.evaluation.predictions import Predictions, Record, open_predictions
 from qpibench.evaluation.result import (
-    HIGHER_IS_BETTER,
+    PRIMARY_METRIC,
+    CellResult,
     Failure,
-    FoldGroup,
-    Interval,
+    Group,
     IntervalSettings,
-    Metrics,
     ModelRecord,
+    PartResult,
     ReleaseRecord,
     Result,
     Run,
-    ScattererBin,
-    TaskResult,
 )
-from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals
+from qpibench.evaluation.schema_1 import bin_label
+from qpibench.evaluation.statistics import DEFAULT_SETTINGS, bootstrap_intervals, statistic_of
 
 if TYPE_CHECKING:
     from qpibench.release import Release
 
 Progress = Callable[[int, int], None]
-
-ERRORS: Mapping[str, Callable[[metrics.Images, metrics.Images], metrics.PerImage]] = {
-    "mae": metrics.absolute_error,
-    "mse": metrics.squared_error,
-    "rmse": metrics.root_mean_square_error,
-    "mae_published": metrics.absolute_error_published,
-    "mse_published": metrics.squared_error_published,
-    "rmse_published": metrics.root_mean_square_error_published,
-    "rel_l2": metrics.relative_l2,
-    "ssim": metrics.structural_similarity,
-    "psnr": metrics.peak_signal_to_noise,
-}
-"""What is measured of every image."""
 
 SCATTERER_EDGES = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 """Most scatterers of each bin of the breakdown; the same for all releases, so that bins can be compared."""
@@ -84,23 +70,26 @@ class ImageScores:
         (n,) int32: row of the release.
     kernel
         (n,) int32: its kernel.
-    fold
-        (n,) int32: rotational symmetry of the kernel; 0 for total symmetry, -1 where it is not known.
+    stratum
+        (n,) int32: that of the kernel.
+    stratum_labels
+        Strata in words.
     n_scatterers
         (n,) int32.
     failed
         (n,) bool: whether the prediction is not finite.
-    errors
-        (n,) float64 under each name that was asked for. A failed image has the worse of the error of predicting zeros
-        and that of the entry's worst image of the task (that of zeros if all failed).
+    columns
+        (n,) float64 under the name of each column. A failed image has the worse of the value of predicting zeros and
+        that of the entry's worst image of the task (that of zeros if all failed).
     """
 
     index: NDArray[np.int32]
     kernel: NDArray[np.int32]
-    fold: NDArray[np.int32]
+    stratum: NDArray[np.int32]
+    stratum_labels: Mapping[int, str]
     n_scatterers: NDArray[np.int32]
     failed: NDArray[np.bool_]
-    errors: Mapping[str, NDArray[np.float64]]
+    columns: Mapping[str, NDArray[np.float64]]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -112,6 +101,7 @@ def score(
     *,
     name: str | None = None,
     view: str | None = None,
+    metrics: Iterable[str] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Score a predictions file.
@@ -124,48 +114,59 @@ def score(
         The release that was predicted.
     name, view
         What the entry is called and was shown, where the predictions have no record that says so.
+    metrics
+        What is scored, by name; if None the metrics of the cell that was asked, and outside of tracks all.
     progress
         Called with the number of images measured and their total.
 
     Raises
     ------
     UsageError
-        If there is no such file.
+        If there is no such file or metric.
     InvalidDataError
         If it is no predictions file of this release, or a kernel of the release is zero everywhere or not finite.
     """
     started = time.monotonic()
     path = Path(predictions)
-    tasks = {}
     with open_predictions(path, release) as answers:
         record = answers.record or _without_record(name, view)
+        asked = record.cell
+        primary = PRIMARY_METRIC if asked is None else asked.primary
+        if metrics is None and asked is not None and asked.metrics:
+            metrics = asked.metrics
+        chosen = find_metrics(None if metrics is None else (*metrics, primary))
+        with path.open("rb") as file:
+            predictions_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         total = sum(len(answers.index(task)) for task in answers.tasks)
+        parts: dict[str, PartResult] = {}
         done = 0
         for task in answers.tasks:
-            images = score_images(answers, release, task, progress=_shifted(progress, done, total))
+            images = score_images(answers, release, task, metrics=chosen, progress=_shifted(progress, done, total))
             done += len(images)
-            tasks[task] = aggregate(
-                images,
-                n_available=len(release.split(task, "test")),
+            parts[task] = PartResult(
+                release=release_record(release),
+                task=task,
+                view=record.view,
+                map_mode=record.map_mode,
+                failure=_failure(record),
+                predictions_sha256=predictions_sha256,
                 predict_seconds=record.task_seconds.get(task) or None,  # 0 if fit failed
+                prediction_run=record.run,
+                **aggregate(images, chosen, primary=primary, n_available=len(release.split(task, "test"))),
             )
-    with path.open("rb") as file:
-        predictions_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Result(
-        schema_version=1,
+        schema_version=2,
         evaluator_version=__version__,
         status="failed" if record.failure else "complete",
-        failure=_failure(record),
         visibility="public",
-        release=release_record(release),
         model=record.model,
-        view=record.view,
-        map_mode=record.map_mode,
-        cell=record.cell,
-        predictions_sha256=predictions_sha256,
         intervals=DEFAULT_SETTINGS,
-        tasks=tasks,
-        prediction_run=record.run,
+        cells={
+            task if asked is None else asked.cell: CellResult(
+                record=asked, primary=primary, metrics=part.metrics, parts=(part,)
+            )
+            for task, part in parts.items()
+        },
         scoring_run=Run(
             seconds=time.monotonic() - started, peak_memory_bytes=_peak_memory_bytes(), environment=environment()
         ),
@@ -177,7 +178,7 @@ def score_images(
     release: Release,
     task: str,
     *,
-    names: Collection[str] = tuple(ERRORS),
+    metrics: Sequence[Metric],
     progress: Progress | None = None,
 ) -> ImageScores:
     """Measure every answered image of a task.
@@ -190,8 +191,8 @@ def score_images(
         The release.
     task
         One of the file's tasks.
-    names
-        What to measure, of :data:`ERRORS`.
+    metrics
+        Whose columns are measured.
     progress
         Called with the number of images measured and their total.
 
@@ -202,112 +203,114 @@ def score_images(
     """
     index = predictions.index(task)
     kernel = release.observation_kernel[index]
-    truth = release.kernels.image
-    _check_truth(truth, np.unique(kernel), release)
+    _check_truth(release.kernels.image, np.unique(kernel), release)
+    measures = {column.name: column for metric in metrics for column in metric.columns}
+    uses = {name for column in measures.values() for name in column.uses}
     failed = np.zeros(len(index), dtype=np.bool_)
-    errors = {name: np.empty(len(index)) for name in names}
+    columns = {name: np.empty(len(index)) for name in measures}
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
         predicted = predictions.kernel(task, rows).astype(np.float64)
         failed[rows] = ~np.isfinite(predicted).all(axis=(1, 2))
-        answered = ~failed[rows]
-        true = truth[kernel[rows][answered]].astype(np.float64)
-        for name in names:
-            errors[name][rows][answered] = ERRORS[name](true, predicted[answered])
+        predicted[failed[rows]] = 0
+        case = Case(
+            grid=release.grid,
+            prediction=predicted,
+            truth=release.kernels.image[kernel[rows]] if "truth" in uses else None,
+            observation=release.image(index[rows]) if "observation" in uses else None,
+            position_nm=release.told_position_nm(index[rows]) if "position_nm" in uses else None,
+        )
+        for name, column in measures.items():
+            columns[name][rows] = column.measure(case)
         if progress is not None:
             progress(min(start + _BLOCK, len(index)), len(index))
-    for name in names:
-        errors[name][failed] = _errors_of_failed(name, errors[name][~failed], truth, kernel[failed])
+    if failed.any() and not failed.all():
+        for name, column in measures.items():
+            columns[name][failed] = _worse(column, columns[name][failed], columns[name][~failed])
+    stratum = release.stratum[kernel]
     return ImageScores(
         index=index,
         kernel=kernel,
-        fold=release.stratum[kernel],
+        stratum=stratum,
+        stratum_labels={int(each): release.family.stratum_label(int(each)) for each in np.unique(stratum)},
         n_scatterers=release.read("observations/n_scatterers")[index],
         failed=failed,
-        errors=errors,
+        columns=columns,
     )
 
 
 def aggregate(
     images: ImageScores,
+    metrics: Sequence[Metric],
     *,
+    primary: str,
     n_available: int,
-    predict_seconds: float | None = None,
     settings: IntervalSettings = DEFAULT_SETTINGS,
-) -> TaskResult:
-    """Summarise the errors of a task's images.
+) -> dict[str, Any]:
+    """Summarise the columns of a task's images.
 
-    The result does not depend on the order of the images.
+    The answer does not depend on the order of the images.
 
     Parameters
     ----------
     images
         What was measured, of one image at least.
+    metrics
+        What is made of it.
+    primary
+        Name of the one by which breakdowns tell groups apart.
     n_available
         Number of images in the task's test role.
-    predict_seconds
-        Time that the calls of predict took, if it is known.
     settings
         How the intervals are made.
+
+    Returns
+    -------
+    dict
+        The fields of :class:`~qpibench.evaluation.result.PartResult` that come from the images.
     """
     order = np.argsort(images.index)
-    kernel, fold, n_scatterers = images.kernel[order], images.fold[order], images.n_scatterers[order]
-    errors = {name: error[order] for name, error in images.errors.items()}
-    relative = errors.pop("rel_l2")
-    capped = np.minimum(relative, 1.0)
-    statistics = {name: Statistic(error) for name, error in errors.items()} | {
-        "rel_l2_mean": Statistic(relative),
-        "rel_l2_median": Statistic(relative, 0.5),
-        "rel_l2_q90": Statistic(relative, 0.9),
-        "rel_l2_capped": Statistic(capped),
-        "failure_rate": Statistic((relative >= 1).astype(np.float64), share=True),
+    kernel, stratum, n_scatterers = images.kernel[order], images.stratum[order], images.n_scatterers[order]
+    statistics = {
+        metric.name: statistic_of(metric, {name: values[order] for name, values in images.columns.items()})
+        for metric in metrics
     }
 
-    def part(chosen: NDArray[np.bool_]) -> tuple[int, int, Interval]:
-        interval = bootstrap_intervals({"capped": Statistic(capped[chosen])}, kernel[chosen], settings=settings)
-        return int(chosen.sum()), len(np.unique(kernel[chosen])), interval["capped"]
+    def group(chosen: NDArray[np.bool_], label: str, place: int) -> Group:
+        ranking = {primary: statistics[primary].of(chosen)}
+        return Group(
+            label=label,
+            order=place,
+            n_images=int(chosen.sum()),
+            n_kernels=len(np.unique(kernel[chosen])),
+            metrics=bootstrap_intervals(ranking, kernel[chosen], settings=settings),
+        )
 
-    bins = []
-    for above, most in zip((-1, *SCATTERER_EDGES), SCATTERER_EDGES, strict=False):
-        chosen = (n_scatterers > above) & (n_scatterers <= most)
-        if chosen.any():
-            n, kernels, interval = part(chosen)
-            bins.append(
-                ScattererBin(
-                    min_scatterers=above + 1,
-                    max_scatterers=most,
-                    n_images=n,
-                    n_kernels=kernels,
-                    rel_l2_capped=interval,
-                )
-            )
-    groups = []
-    for symmetry in np.unique(fold):
-        n, kernels, interval = part(fold == symmetry)
-        groups.append(FoldGroup(fold=int(symmetry), n_images=n, n_kernels=kernels, rel_l2_capped=interval))
-    return TaskResult(
-        metrics=Metrics(**bootstrap_intervals(statistics, kernel, settings=settings)),
-        n_images=len(images),
-        n_available=n_available,
-        subset=len(images) < n_available,
-        n_failed=int(images.failed.sum()),
-        n_kernels=len(np.unique(kernel)),
-        predict_seconds=predict_seconds,
-        by_scatterers=tuple(bins),
-        by_fold=tuple(groups),
-    )
+    edges = zip((-1, *SCATTERER_EDGES), SCATTERER_EDGES, strict=False)
+    bins = {(above + 1, most): (n_scatterers > above) & (n_scatterers <= most) for above, most in edges}
+    return {
+        "metrics": bootstrap_intervals(statistics, kernel, settings=settings),
+        "n_images": len(images),
+        "n_available": n_available,
+        "subset": len(images) < n_available,
+        "n_failed": int(images.failed.sum()),
+        "n_kernels": len(np.unique(kernel)),
+        "breakdowns": {
+            "scatterers": tuple(
+                group(chosen, bin_label(least, most), least) for (least, most), chosen in bins.items() if chosen.any()
+            ),
+            "stratum": tuple(
+                group(stratum == each, images.stratum_labels[int(each)], int(each)) for each in np.unique(stratum)
+            ),
+        },
+    }
 
 
-def _errors_of_failed(
-    name: str, answered: NDArray[np.float64], truth: NDArray[np.float32], kernel: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """Errors of images without an answer, (n,), from those with one and from the kernels they show."""
-    different, place = np.unique(kernel, return_inverse=True)
-    errors = ERRORS[name](truth[different], np.zeros_like(truth[different]))[place]
-    if len(answered):
-        worse, worst = (np.minimum, answered.min()) if name in HIGHER_IS_BETTER else (np.maximum, answered.max())
-        worse(errors, worst, out=errors)
-    return errors
+def _worse(column: PerImage, of_zeros: NDArray[np.float64], answered: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of images without an answer, from those of zeros and from those of the images with one."""
+    worse, worst = (np.minimum, answered.min()) if column.worse == "lower" else (np.maximum, answered.max())
+    values: NDArray[np.float64] = worse(of_zeros, worst)
+    return values
 
 
 def _check_truth(truth: NDArray[np.float32], kernels: NDArray[np.int32], release: Release) -> None:

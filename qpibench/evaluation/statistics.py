@@ -32,11 +32,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
+from qpibench.evaluation.metrics import Metric
 from qpibench.evaluation.result import Interval, IntervalSettings
 
 METHOD = "hierarchical bootstrap (kernels, then images), expanded and accelerated percentiles"
@@ -60,6 +62,21 @@ class Statistic:
     quantile: float | None = None
     share: bool = False
     over: NDArray[np.float64] | None = None
+
+    def of(self, chosen: NDArray[Any]) -> Statistic:
+        """The same of some images, which an index of arrays chooses."""
+        return replace(self, values=self.values[chosen], over=None if self.over is None else self.over[chosen])
+
+
+def statistic_of(metric: Metric, columns: Mapping[str, NDArray[np.float64]]) -> Statistic:
+    """What a metric estimates from its columns, (n,) each."""
+    values, *over = (columns[column.name] for column in metric.columns)
+    return Statistic(
+        values if metric.of is None else np.asarray(metric.of(values), dtype=np.float64),
+        quantile=metric.quantile,
+        share=metric.aggregation in ("share", "coverage"),
+        over=over[0] if over else None,
+    )
 
 
 def bootstrap_intervals(
@@ -86,12 +103,7 @@ def bootstrap_intervals(
     sizes = np.unique(kernel, return_counts=True)[1]
     if len(sizes) == 1:
         sizes = np.ones(len(kernel), dtype=np.int64)
-    estimate = _Estimator(
-        [
-            replace(s, values=s.values[order], over=None if s.over is None else s.over[order])
-            for s in statistics.values()
-        ]
-    )
+    estimate = _Estimator([statistic.of(order) for statistic in statistics.values()])
     values = estimate(np.ones((1, len(kernel)), dtype=np.int32))[0]
     if len(sizes) == 1:
         lows = highs = values

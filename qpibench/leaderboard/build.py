@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from qpibench.errors import UsageError
+from qpibench.evaluation.metrics import in_order
 from qpibench.evaluation.result import load_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.pages.whole_file import write_whole
 
-SITE_SCHEMA_VERSION = 3
+SITE_SCHEMA_VERSION = 4
 """Version of the layout of leaderboard.json."""
 
 
@@ -96,9 +97,8 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str]) -> s
         "result_files": list(files),
         "tables": [
             {
-                "cell": None if table.cell is None else table.cell.model_dump(mode="json"),
-                "release": table.release_name,
-                "content_sha256": table.content_sha256,
+                "cell": None if table.cell is None else table.cell.model_dump(mode="json", exclude={"metrics"}),
+                "releases": [{"name": name, "content_sha256": digest} for name, digest in table.releases],
                 "task": table.task,
                 "view": table.view,
                 "map_mode": table.map_mode,
@@ -132,8 +132,8 @@ def _row(standing: Standing) -> dict[str, Any]:
         "trained_on": list(standing.result.model.trained_on),
         "training": None if training is None else training.model_dump(mode="json"),
         "marks": list(standing.marks),
-        "n_failed": standing.task.n_failed,
-        "metrics": standing.task.metrics.model_dump(mode="json"),
+        "n_failed": standing.cell.n_failed,
+        "metrics": {name: standing.cell.metrics[name].model_dump() for name in in_order(standing.cell.metrics)},
         "seconds_per_image": standing.seconds_per_image,
         "evaluator_version": standing.result.evaluator_version,
     }

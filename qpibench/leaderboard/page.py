@@ -8,23 +8,12 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
 
+from qpibench.evaluation.metrics import all_metrics, in_order
 from qpibench.evaluation.result import Interval
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.leaderboard.standings import Standing, Table
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import decade, interval, number, whole
-
-COLUMNS = {
-    "rel_l2_capped": "relative L2, capped",
-    "rel_l2_median": "median rel. L2",
-    "failure_rate": "failure rate",
-    "mae": "MAE",
-    "mae_published": "MAE, published",
-    "rmse_published": "RMSE, published",
-    "ssim": "SSIM",
-    "psnr": "PSNR (dB)",
-}
-"""The metrics that are shown, the ranking one first, and the heads of their columns."""
 
 
 def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
@@ -32,13 +21,29 @@ def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
     environment = page_environment("qpibench.leaderboard")
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
     return environment.get_template("leaderboard.html.j2").render(
-        tables=[(table, members, LogScale.around([m.primary for m in members])) for table, members in tables.items()],
+        tables=[
+            (table, members, _scale(table, members), _columns(table, members)) for table, members in tables.items()
+        ],
         levels=_levels,
-        columns=COLUMNS,
+        metrics=all_metrics(),
         reported=REPORTED,
         source=SOURCE,
         source_url=SOURCE_URL,
     )
+
+
+def _columns(table: Table, members: Sequence[Standing]) -> dict[str, str]:
+    """The metrics that are shown, the ranking one first, and the heads of their columns."""
+    known = all_metrics()
+    scored = in_order(name for member in members for name in member.cell.metrics)
+    shown = [name for name in scored if name in known and known[name].on_board and name != table.primary]
+    return {name: known[name].head for name in (table.primary, *shown)}
+
+
+def _scale(table: Table, members: Sequence[Standing]) -> LogScale | LinearScale:
+    scores = [member.primary for member in members]
+    low, high = all_metrics()[table.primary].bounds
+    return LogScale.around(scores) if (low, high) == (0.0, 1.0) else LinearScale.around(scores)
 
 
 def _levels(members: Sequence[Standing]) -> str:
@@ -79,3 +84,44 @@ class LogScale:
         """Places and texts of the labelled ticks: the right end, and at most three more."""
         step = math.ceil(self.decades / 3)
         return tuple((self.percent(10.0**-power), decade(-power)) for power in range(0, self.decades + 1, step))
+
+
+@dataclass(frozen=True)
+class LinearScale:
+    """A linear axis between two round ends, for scores of any range.
+
+    Attributes
+    ----------
+    low, high, step
+        Its ends, and the distance of its ticks.
+    """
+
+    low: float
+    high: float
+    step: float
+
+    @classmethod
+    def around(cls, scores: Sequence[Interval]) -> Self:
+        """The shortest axis of one to four round steps on which every interval has a place."""
+        low, high = min(score.low for score in scores), max(score.high for score in scores)
+        least = (high - low) / 3 or abs(high) or 1.0
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= least * (1 - 1e-9))
+        start, stop = math.floor(low / step), math.ceil(high / step)
+        return cls(start * step, max(stop, start + 1) * step, step)
+
+    def percent(self, value: float) -> float:
+        """Place of a value between the left end, 0, and the right, 100; what lies outside is put at the end."""
+        return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)
+
+    @property
+    def ticks(self) -> tuple[float, ...]:
+        """Places of both ends and of the steps between them."""
+        return tuple(place for place, _ in self.labels)
+
+    @property
+    def labels(self) -> tuple[tuple[float, str], ...]:
+        """Places and texts of the ticks."""
+        count = round((self.high - self.low) / self.step)
+        values = (self.low + place * self.step for place in range(count + 1))
+        return tuple((self.percent(value), f"{value:.6g}".replace("-", "\N{MINUS SIGN}")) for value in values)

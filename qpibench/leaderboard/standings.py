@@ -8,18 +8,29 @@ from dataclasses import dataclass
 from functools import cache
 
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation.result import (
-    HIGHER_IS_BETTER,
-    ORACLE,
-    PRIMARY_METRIC,
-    CellRecord,
-    Interval,
-    Result,
-    TaskResult,
-)
+from qpibench.evaluation.metrics import all_metrics
+from qpibench.evaluation.result import ORACLE, CellRecord, CellResult, Interval, Result
 from qpibench.tasks.track import Track, load_track
 
-_Member = tuple[str, Result, TaskResult]
+_Member = tuple[str, Result, CellResult]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePart:
+    """One release of a table.
+
+    Attributes
+    ----------
+    release_name, content_sha256
+        The data.
+    n_available, n_images
+        Images of the task's test role, and how many of them were scored: fewer make a subset.
+    """
+
+    release_name: str
+    content_sha256: str
+    n_available: int
+    n_images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,41 +41,54 @@ class Table:
     ----------
     cell
         The cell of a track; None for what stands on none.
-    release_name, content_sha256
+    parts
         The data.
     task
         How they were split.
     view, map_mode
         What the entry was shown, and how activation maps were rasterised.
-    n_available, n_images
-        Images of the task's test role, and how many of them were scored: fewer make a subset.
+    primary
+        The metric that ranks.
     """
 
     cell: CellRecord | None
-    release_name: str
-    content_sha256: str
+    parts: tuple[TablePart, ...]
     task: str
     view: str
     map_mode: str | None
-    n_available: int
-    n_images: int
+    primary: str
 
     @property
     def order(self) -> tuple[object, ...]:
         """Key that puts tables in alphabetical order, and larger subsets first."""
         cell = () if self.cell is None else (self.cell.label, self.cell.track_sha256)
         shown = (self.view, self.map_mode or "", cell)
-        return self.release_name, self.content_sha256, self.task, *shown, -self.n_images
+        return self.releases, self.task, *shown, tuple(-part.n_images for part in self.parts)
 
     @property
-    def primary(self) -> str:
-        """The metric that ranks."""
-        return PRIMARY_METRIC if self.cell is None else self.cell.primary
+    def releases(self) -> tuple[tuple[str, str], ...]:
+        """Names and hashes of the data."""
+        return tuple((part.release_name, part.content_sha256) for part in self.parts)
+
+    @property
+    def release_names(self) -> str:
+        """The data in words."""
+        return ", ".join(part.release_name for part in self.parts)
 
     @property
     def images(self) -> tuple[object, ...]:
         """Which images were scored."""
-        return self.content_sha256, self.task, self.n_images
+        return tuple((part.content_sha256, part.n_images) for part in self.parts), self.task
+
+    @property
+    def n_images(self) -> int:
+        """Images that were scored."""
+        return sum(part.n_images for part in self.parts)
+
+    @property
+    def n_available(self) -> int:
+        """Images of the test roles."""
+        return sum(part.n_available for part in self.parts)
 
     @property
     def subset(self) -> bool:
@@ -75,7 +99,7 @@ class Table:
     def n_whole(self) -> int:
         """Images of the cell, or outside of tracks of the test role."""
         size = None if self.cell is None else self.cell.size
-        return self.n_available if size is None else min(size, self.n_available)
+        return sum(part.n_available if size is None else min(size, part.n_available) for part in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +117,8 @@ class Standing:
         Name of the result file.
     result
         What it holds.
-    task
-        Its part for the table's task.
+    cell
+        Its part for the table.
     primary
         The score that ranks.
     subset
@@ -105,7 +129,7 @@ class Standing:
     tied: bool
     file: str
     result: Result
-    task: TaskResult
+    cell: CellResult
     primary: Interval
     subset: bool
 
@@ -116,12 +140,12 @@ class Standing:
         ``oracle``: it was shown the truth; ``subset``; ``failed``: the entry stopped; ``unanswered``: images are;
         ``partial``: it was trained for a part of the steps that its recipe states, see :attr:`trained_percent`.
         """
-        failed = self.result.status == "failed"
+        failed = self.cell.failed
         marks = {
             "oracle": _is_oracle(self.result),
             "subset": self.subset,
             "failed": failed,
-            "unanswered": not failed and self.task.n_failed > 0,
+            "unanswered": not failed and self.cell.n_failed > 0,
             "partial": _is_partial(self.result),
         }
         return tuple(mark for mark, applies in marks.items() if applies)
@@ -133,10 +157,11 @@ class Standing:
 
     @property
     def seconds_per_image(self) -> float | None:
-        """Wall-clock time of predicting the task, without import and fit, over its images; None if it is not known."""
-        seconds = self.task.predict_seconds
+        """Wall-clock time of predicting, without import and fit, over its images; None if it is not known."""
+        seconds = [part.predict_seconds for part in self.cell.parts]
+        known = [each for each in seconds if each is not None]
         # An entry that stopped was asked fewer images than are scored.
-        return None if seconds is None or self.result.failure else seconds / self.task.n_images
+        return None if len(known) < len(seconds) or self.cell.failed else sum(known) / self.cell.n_images
 
 
 def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]]:
@@ -169,11 +194,11 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
     tables: dict[Table, list[_Member]] = {}
     # Oracles last, when the tables of all others are known.
     for file, result in sorted(results.items(), key=lambda item: (_is_oracle(item[1]), item[0])):
-        for name, task in result.tasks.items():
-            own = _table(result, name, task)
+        for cell in result.cells.values():
+            own = _table(cell)
             shared = [table for table in tables if table.images == own.images] if _is_oracle(result) else []
             for table in shared or [own]:
-                _join(tables.setdefault(table, []), (file, result, task))
+                _join(tables.setdefault(table, []), (file, result, cell))
     return {table: _ranked(table, tables[table]) for table in sorted(tables, key=lambda table: table.order)}
 
 
@@ -182,15 +207,15 @@ def _published() -> Track:
     return load_track("paper")
 
 
-def cell_without_track(result: Result, task: str) -> CellRecord | None:
+def cell_without_track(result: CellResult) -> CellRecord | None:
     """The cell of the track `paper` that a result without a track stands for, such as all that are older than tracks.
 
     It must show the same maps in the same view of the same release as the cell; None if no cell does.
     """
     track = _published()
     for name, cell in track.cells.items():
-        shown = (cell.task, cell.view, cell.map) == (task, result.view, result.map_mode)
-        if shown and [spec.sha256 for spec in cell.specs] == [result.release.spec_sha256]:
+        shown = (cell.task, cell.view, cell.map) == (result.task, result.view, result.map_mode)
+        if shown and [spec.sha256 for spec in cell.specs] == [part.release.spec_sha256 for part in result.parts]:
             return CellRecord.of(track, name)
     return None
 
@@ -212,32 +237,47 @@ def _trained_percent(result: Result) -> int | None:
 
 
 def _join(members: list[_Member], member: _Member) -> None:
-    file, result, _ = member
-    for other, earlier, _ in members:
-        if earlier.predictions_sha256 == result.predictions_sha256:
+    file, _, cell = member
+    predictions = {part.predictions_sha256 for part in cell.parts}
+    for other, _, earlier in members:
+        if shared := sorted(predictions & {part.predictions_sha256 for part in earlier.parts}):
             raise InvalidDataError(
-                f"Result files '{other}' and '{file}' are of the same predictions (SHA-256"
-                f" {result.predictions_sha256[:12]}); remove one of them."
+                f"Result files '{other}' and '{file}' are of the same predictions (SHA-256 {shared[0][:12]}); remove"
+                " one of them."
             )
     members.append(member)
 
 
-def _table(result: Result, name: str, task: TaskResult) -> Table:
+def _table(cell: CellResult) -> Table:
+    record = cell.record or cell_without_track(cell)
     return Table(
-        cell=result.cell or cell_without_track(result, name),
-        release_name=result.release.name,
-        content_sha256=result.release.content_sha256,
-        task=name,
-        view=result.view,
-        map_mode=result.map_mode,
-        n_available=task.n_available,
-        n_images=task.n_images,
+        # Which metrics were scored does not matter: older records do not say it.
+        cell=None if record is None else record.model_copy(update={"metrics": ()}),
+        parts=tuple(
+            TablePart(
+                release_name=part.release.name,
+                content_sha256=part.release.content_sha256,
+                n_available=part.n_available,
+                n_images=part.n_images,
+            )
+            for part in cell.parts
+        ),
+        task=cell.task,
+        view=cell.view,
+        map_mode=cell.map_mode,
+        primary=cell.primary if record is None else record.primary,
     )
 
 
+def _primary(table: Table, file: str, cell: CellResult) -> Interval:
+    if table.primary not in cell.metrics:
+        raise InvalidDataError(f"Result file '{file}' has no score '{table.primary}', by which its table is ranked.")
+    return cell.metrics[table.primary]
+
+
 def _ranked(table: Table, members: Sequence[_Member]) -> tuple[Standing, ...]:
-    scores: dict[str, Interval] = {file: getattr(task.metrics, table.primary) for file, _, task in members}
-    sign = -1 if table.primary in HIGHER_IS_BETTER else 1
+    scores = {file: _primary(table, file, cell) for file, _, cell in members}
+    sign = -1 if all_metrics()[table.primary].better == "higher" else 1
     ordered = sorted(members, key=lambda member: (sign * scores[member[0]].value, member[1].model.name, member[0]))
     groups: list[list[str]] = []
     worst = -math.inf  # the end of the best's interval, smaller being better
@@ -254,7 +294,7 @@ def _ranked(table: Table, members: Sequence[_Member]) -> tuple[Standing, ...]:
     for group in groups:
         places |= dict.fromkeys(group, (len(places) + 1, len(group) > 1))
     ranked = []
-    for file, result, task in ordered:
+    for file, result, cell in ordered:
         rank, tied = places.get(file, (None, False))
         ranked.append(
             Standing(
@@ -262,7 +302,7 @@ def _ranked(table: Table, members: Sequence[_Member]) -> tuple[Standing, ...]:
                 tied=tied,
                 file=file,
                 result=result,
-                task=task,
+                cell=cell,
                 primary=scores[file],
                 subset=table.subset,
             )

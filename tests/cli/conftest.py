@@ -39,7 +39,7 @@ class Outcome:
         assert "Traceback" not in self.stdout + self.stderr
         assert "Unexpected" not in self.error
         if self.stdout.startswith("{"):
-            assert self.json["schema_version"] == 1
+            assert self.json["schema_version"] == 2
             assert self.json["error"] == {"message": self.error, "exit_code": exit_code}
 
     @property

@@ -291,9 +291,9 @@ def test_a_file_that_holds_no_predictions(qpibench, mini, predictions, tmp_path,
         (lambda result: "[]", ["no schema_version"]),
         (lambda result: json.dumps(result | {"schema_version": 9}), ["schema_version 9"]),
         (lambda result: json.dumps(result | {"colour": "red"}), ["unknown field 'colour'"]),
-        (lambda result: json.dumps({key: result[key] for key in result if key != "tasks"}), ["'tasks'"]),
+        (lambda result: json.dumps({key: result[key] for key in result if key != "cells"}), ["'cells'"]),
     ],
-    ids=["not JSON", "no result", "later schema", "unknown field", "no tasks"],
+    ids=["not JSON", "no result", "later schema", "unknown field", "no cells"],
 )
 @pytest.mark.parametrize("command", ["leaderboard check {file}", "leaderboard build {folder} -o {site}"])
 def test_a_result_that_is_not_valid(qpibench, result, tmp_path, unchanged, change, words, command):
@@ -307,9 +307,10 @@ def test_a_result_that_is_not_valid(qpibench, result, tmp_path, unchanged, chang
 
 def test_a_result_with_a_better_number_is_found_out(qpibench, mini, predictions, result, tmp_path):
     changed = json.loads(result.read_text())
-    for task in changed["tasks"].values():
-        task["metrics"]["ssim"] |= {"value": 0.99, "high": 1.0}
+    for cell in changed["cells"].values():
+        for each in (cell, *cell["parts"]):
+            each["metrics"]["ssim"] |= {"value": 0.99, "high": 1.0}
     file = tmp_path / "result.json"
     file.write_text(json.dumps(changed))
     outcome = qpibench("leaderboard", "check", file, "--predictions", predictions, "--release", mini, "--json")
-    outcome.fails(3, "result.json", "not what its predictions score", "tasks.id.metrics.ssim.value is 0.99")
+    outcome.fails(3, "result.json", "not what its predictions score", "cells.id.metrics.ssim.value is 0.99")

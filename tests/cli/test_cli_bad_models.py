@@ -94,10 +94,11 @@ def test_a_model_that_fails(qpibench, mini, write_model, tmp_path, lines, limit_
     outcome.fails(1, "The model failed", *words)
     stored = json.loads(path.read_text())
     assert stored["status"] == "failed"
-    assert stored["failure"]["message"] in outcome.error
-    for task in stored["tasks"].values():
-        assert (task["n_failed"], task["n_images"]) == (4, 4)
-        assert task["metrics"]["failure_rate"]["value"] == 1
+    for cell in stored["cells"].values():
+        (part,) = cell["parts"]
+        assert part["failure"]["message"] in outcome.error
+        assert (part["n_failed"], part["n_images"]) == (4, 4)
+        assert cell["metrics"]["failure_rate"]["value"] == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["models", "result.json"]
 
 
@@ -121,7 +122,7 @@ def test_what_a_model_answered_before_it_failed_is_scored(qpibench, mini, write_
         *("-o", tmp_path / "result.json", "--json"),
     )
     outcome.fails(1, "my_model.py:6", "RuntimeError: second batch")
-    failed = {name: task["n_failed"] for name, task in outcome.json["tasks"].items()}
+    failed = {name: cell["parts"][0]["n_failed"] for name, cell in outcome.json["cells"].items()}
     assert failed == {"id": 1, "ood": 4}
 
 
@@ -133,7 +134,7 @@ def test_numbers_that_are_not_finite_are_warned_of_and_counted(qpibench, mini, w
     assert "Warning: 1 images of task 'id' were answered with NaN or infinity" in outcome.stderr
     # It spoils the first image of each batch, so there are warnings of answers that depend on batch mates as well.
     assert sum("NaN or infinity" in warning for warning in outcome.json["warnings"]) == 2
-    assert [task["n_failed"] for task in outcome.json["tasks"].values()] == [1, 1]
+    assert [cell["parts"][0]["n_failed"] for cell in outcome.json["cells"].values()] == [1, 1]
 
 
 def test_a_model_may_print(qpibench, mini, write_model, tmp_path):
@@ -142,7 +143,7 @@ def test_a_model_may_print(qpibench, mini, write_model, tmp_path):
         "evaluate", write_model(source), "--release", mini, "--limit", 4, "-o", tmp_path / "result.json", "--json"
     )
     assert outcome.exit_code == 0, outcome.stderr
-    assert outcome.json["schema_version"] == 1
+    assert outcome.json["schema_version"] == 2
     assert "x" * 99 not in outcome.stdout + outcome.stderr
 
 

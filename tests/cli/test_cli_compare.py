@@ -45,6 +45,16 @@ def test_json_is_a_comparison_and_fits_its_schema(qpibench, mini, predictions, m
     assert schema["additionalProperties"] is False
 
 
+def test_other_metrics_are_compared_by_their_names_and_their_directions(qpibench, mini, predictions, oracle):
+    asked = ("compare", oracle, "--against", predictions, "--release", mini, "--task", "id")
+    told = qpibench(*asked, "--metric", "psnr", "--metric", "rmse").stdout
+    assert "psnr: A is higher, which is better; the interval of the difference excludes 0." in told
+    assert "rmse: the error of A is lower" in told
+    assert "mae" not in told
+    qpibench(*asked, "--metric", "rel_l2_q90").fails(2, "'rel_l2_q90' is no mean over images")
+    qpibench(*asked, "--metric", "odd").fails(2, "There is no metric 'odd'")
+
+
 @pytest.mark.parametrize("order", ["A B B2 options", "A options B B2", "A B B2 repeated", "options between"])
 def test_against_takes_all_files_up_to_the_next_option(qpibench, mini, predictions, oracle, median, order):
     release = ("--release", mini)
@@ -91,8 +101,8 @@ def test_predictions_of_another_release_are_refused(qpibench, mini, predictions,
 
 def test_an_oracle_is_scored_like_any_file_but_never_over_the_release(qpibench, mini, oracle, tmp_path, unchanged):
     scored = qpibench("score", oracle, "--release", mini, "-o", tmp_path / "oracle.json", "--json")
-    assert scored.json["tasks"]["id"]["metrics"]["mae"]["value"] == 0
-    assert scored.json["tasks"]["ood"]["metrics"]["mae"]["value"] > 0
+    assert scored.json["cells"]["id"]["metrics"]["mae"]["value"] == 0
+    assert scored.json["cells"]["ood"]["metrics"]["mae"]["value"] > 0
     with unchanged():
         qpibench("oracle", "nearest_kernel", "--release", mini, "-o", mini).fails(2, "given twice")
         qpibench("oracle", "nearest", "--release", mini, "-o", tmp_path / "x.h5").fails(2, "nearest_kernel")

@@ -43,7 +43,7 @@ def test_the_traceback_is_shown_when_asked_for(qpibench, tmp_path, arguments):
 @pytest.mark.parametrize("arguments", [["--json", "info"], ["info", "--json"]], ids=" ".join)
 def test_an_error_is_json_where_json_is_asked_for_before_or_behind_the_command(qpibench, tmp_path, arguments):
     outcome = qpibench(*arguments, tmp_path / "missing.h5")
-    assert outcome.json == {"schema_version": 1, "error": {"message": outcome.error, "exit_code": 2}}
+    assert outcome.json == {"schema_version": 2, "error": {"message": outcome.error, "exit_code": 2}}
 
 
 def test_what_stands_behind_two_dashes_is_no_option(qpibench):

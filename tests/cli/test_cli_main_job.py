@@ -51,8 +51,8 @@ def test_from_a_spec_to_a_leaderboard(qpibench, tmp_path, monkeypatch):
     assert "id (5 of 10)" in evaluated.stdout
     assert (tmp_path / "report.html").read_text().startswith("<!")
     stored = json.loads((tmp_path / "results" / "tikhonov.json").read_text())
-    assert stored["release"]["content_sha256"] == content
-    assert 0 < stored["tasks"]["ood"]["metrics"]["rel_l2_capped"]["value"] < 1
+    assert stored["cells"]["ood"]["parts"][0]["release"]["content_sha256"] == content
+    assert 0 < stored["cells"]["ood"]["metrics"]["rel_l2_capped"]["value"] < 1
 
     checked = qpibench(
         *("leaderboard", "check", "results/tikhonov.json", "--predictions", "predictions.h5", "--release", "mini.h5")
@@ -67,11 +67,11 @@ def test_evaluate_is_predict_and_score(qpibench, mini, predictions, result, tmp_
     outcome = qpibench("evaluate", "zeros", "--release", mini, "--limit", 4, "-o", tmp_path / "r.json", "--json")
     # Two runs agree in everything but how long the model took.
     scores, again = (
-        [task | {"predict_seconds": None} for task in tasks.values()]
-        for tasks in (outcome.json["tasks"], json.loads(result.read_text())["tasks"])
+        [(cell["metrics"], cell["parts"][0]["breakdowns"]) for cell in cells.values()]
+        for cells in (outcome.json["cells"], json.loads(result.read_text())["cells"])
     )
     assert scores == again
-    assert outcome.json["tasks"] == json.loads((tmp_path / "r.json").read_text())["tasks"]
+    assert outcome.json["cells"] == json.loads((tmp_path / "r.json").read_text())["cells"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json"]
 
 
@@ -133,7 +133,7 @@ def test_resume_starts_afresh_where_nothing_was_begun(qpibench, mini, tmp_path):
 
 def test_the_schema_fits_the_result(qpibench, result):
     schema = qpibench("schema", "result").stdout
-    assert qpibench("schema", "result", "--json").json == {"schema_version": 1, **json.loads(schema)}
+    assert qpibench("schema", "result", "--json").json == {"schema_version": 2, **json.loads(schema)}
     assert set(json.loads(result.read_text())) == set(json.loads(schema)["properties"])
 
 

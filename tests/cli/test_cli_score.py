@@ -17,9 +17,9 @@ def foreign(tmp_path, mini):
 def test_predictions_without_a_record_are_named_by_who_scores_them(qpibench, mini, foreign, tmp_path):
     score = ["score", foreign, "--release", mini, "-o", tmp_path / "result.json", "--json"]
     unnamed = qpibench(*score).json
-    assert (unnamed["model"]["name"], unnamed["view"]) == ("unnamed", "unknown")
+    assert (unnamed["model"]["name"], unnamed["cells"]["ood"]["parts"][0]["view"]) == ("unnamed", "unknown")
     named = qpibench(*score, "--name", "copy", "--view", "image").json
-    assert (named["model"]["name"], named["view"]) == ("copy", "image")
+    assert (named["model"]["name"], named["cells"]["ood"]["parts"][0]["view"]) == ("copy", "image")
     check = ["leaderboard", "check", tmp_path / "result.json", "--predictions", foreign, "--release", mini]
     assert qpibench(*check).exit_code == 0
 
@@ -27,4 +27,4 @@ def test_predictions_without_a_record_are_named_by_who_scores_them(qpibench, min
 def test_a_record_is_not_overruled(qpibench, mini, predictions, tmp_path):
     score = ["score", predictions, "--release", mini, "-o", tmp_path / "result.json", "--json"]
     result = qpibench(*score, "--name", "better", "--view", "image").json
-    assert (result["model"]["name"], result["view"]) == ("zeros", "positions")
+    assert (result["model"]["name"], result["cells"]["id"]["parts"][0]["view"]) == ("zeros", "positions")

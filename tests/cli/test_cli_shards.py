@@ -90,7 +90,7 @@ def test_a_virtual_release_serves_every_command_and_may_be_moved(qpibench, five,
         ).json
         for path in (virtual, five)
     ]
-    first, second = ({name: task["metrics"] for name, task in each["tasks"].items()} for each in evaluated)
+    first, second = ({name: cell["metrics"] for name, cell in each["cells"].items()} for each in evaluated)
     assert first == second
 
 

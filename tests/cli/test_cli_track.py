@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -45,19 +46,35 @@ def folder(qpibench, mini, tmp_path_factory):
 
 
 CELLS = {"raster": "raster", "image.mini": "image", "image.mini_seed_1": "image"}
-"""Names that files have, and the cells they belong to."""
+"""Names that reports and predictions have, and the cells they belong to."""
 
 
 def test_every_cell_is_asked_and_shown_as_the_track_says(folder):
-    assert {path.stem for path in (folder / "results").iterdir()} == {
-        f"{entry}-{name}" for entry in ("zeros", "median_kernel") for name in CELLS
-    }
+    assert {path.stem for path in (folder / "results").iterdir()} == {"zeros", "median_kernel"}
+    result = json.loads((folder / "results" / "zeros.json").read_text())
+    assert list(result["cells"]) == ["raster", "image"]
+    for name, (shown, primary, releases) in {
+        "raster": (("raster", "exact"), "psnr", ["mini"]),
+        "image": (("image", None), "mae", ["mini", "mini+seed=1"]),
+    }.items():
+        cell = result["cells"][name]
+        assert (cell["record"]["track"], cell["record"]["cell"]) == ("toy", name)
+        assert (cell["primary"], list(cell["metrics"])) == (primary, ["psnr", "mae"])
+        assert [part["release"]["name"] for part in cell["parts"]] == releases
+        for part in cell["parts"]:
+            assert (part["task"], part["n_images"], (part["view"], part["map_mode"])) == ("ood", 4, shown)
     for name, cell in CELLS.items():
-        result = json.loads((folder / "results" / f"zeros-{name}.json").read_text())
-        assert (result["cell"]["track"], result["cell"]["cell"]) == ("toy", cell)
-        assert (result["view"], result["map_mode"]) == (("raster", "exact") if cell == "raster" else ("image", None))
-        assert {task: scores["n_images"] for task, scores in result["tasks"].items()} == {"ood": 4}
         assert f"toy/{cell}" in (folder / f"zeros-{name}.html").read_text()
+
+
+def test_the_score_of_a_cell_is_the_mean_of_its_releases(folder):
+    cell = json.loads((folder / "results" / "median_kernel.json").read_text())["cells"]["image"]
+    for name, score in cell["metrics"].items():
+        first, second = (part["metrics"][name] for part in cell["parts"])
+        assert first != second
+        assert score["value"] == pytest.approx((first["value"] + second["value"]) / 2)
+        halves = [part["value"] - part["low"] for part in (first, second)]
+        assert score["value"] - score["low"] == pytest.approx(math.hypot(*halves) / 2)
 
 
 def test_the_board_ranks_every_cell_by_its_own_metric(qpibench, folder, tmp_path):
@@ -67,7 +84,6 @@ def test_the_board_ranks_every_cell_by_its_own_metric(qpibench, folder, tmp_path
     assert "toy/image" in (tmp_path / "site" / "index.html").read_text()
     tables = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["tables"]
     assert [(table["cell"]["cell"], table["primary_metric"]) for table in tables] == [
-        ("image", "mae"),
         ("raster", "psnr"),
         ("image", "mae"),
     ]
@@ -78,9 +94,43 @@ def test_the_board_ranks_every_cell_by_its_own_metric(qpibench, folder, tmp_path
         assert not table["subset"]  # the cell has no more images
 
 
-def test_a_result_of_a_track_is_derived_again_and_compared(qpibench, mini, folder):
-    files = ("--predictions", folder / "zeros-raster.h5", "--release", mini)
-    assert qpibench("leaderboard", "check", folder / "results" / "zeros-raster.json", *files).exit_code == 0
+def test_a_result_of_a_track_is_derived_again_in_parts_or_whole(qpibench, mini, folder):
+    result, kept = folder / "results" / "zeros.json", [folder / f"zeros-{name}.h5" for name in CELLS]
+    check = ("leaderboard", "check", result, "--predictions")
+    one = qpibench(*check, kept[0], "--release", mini)
+    assert "but it has parts of others, which were not re-derived" in one.stdout
+    options = [part for path in kept for part in ("--predictions", path)]
+    releases = ("--release", mini, "--release", folder / "other.h5")
+    assert qpibench("leaderboard", "check", result, *options, *releases).stdout.endswith("what its predictions give.\n")
+    qpibench(*check, kept[2], "--release", mini).fails(
+        2, "is of the release mini+seed=1, which is not among those given"
+    )
+
+
+def test_a_cell_that_is_not_the_mean_of_its_releases_is_found_out(qpibench, folder, tmp_path):
+    result = json.loads((folder / "results" / "zeros.json").read_text())
+    result["cells"]["image"]["metrics"]["mae"] = {"value": 0.01, "low": 0.01, "high": 0.01}
+    path = tmp_path / "better.json"
+    path.write_text(json.dumps(result))
+    qpibench("leaderboard", "check", path).fails(3, "cell image: mae is 0.01, but the parts have the mean 0.")
+
+
+def test_kept_predictions_of_all_cells_score_as_they_were_evaluated(qpibench, mini, folder, tmp_path):
+    kept = [folder / f"zeros-{name}.h5" for name in CELLS]
+    releases = ("--release", mini, "--release", folder / "other.h5")
+    assert qpibench("score", *kept, *releases, "-o", tmp_path / "again.json").exit_code == 0
+    again, evaluated = (
+        json.loads(path.read_text()) for path in (tmp_path / "again.json", folder / "results/zeros.json")
+    )
+    assert again["cells"] == evaluated["cells"]
+    report = ("--report", tmp_path / "report.html", "-o", tmp_path / "new.json")
+    qpibench("score", *kept, *releases, *report).fails(2, "A report is of one predictions file")
+    qpibench("score", kept[0], kept[0], *releases, "-o", tmp_path / "new.json").fails(3, "'raster' is answered twice")
+    qpibench("score", kept[2], "--release", mini, "-o", tmp_path / "new.json").fails(3, "another release")
+    assert [path.name for path in tmp_path.iterdir()] == ["again.json"]
+
+
+def test_files_of_a_cell_are_compared(qpibench, mini, folder):
     first, second = folder / "zeros-raster.h5", folder / "median_kernel-raster.h5"
     assert qpibench("compare", first, "--against", second, "--release", mini).stdout.startswith("Track toy/raster")
     other = qpibench("compare", first, "--against", folder / "zeros-image.mini.h5", "--release", mini)
@@ -90,7 +140,7 @@ def test_a_result_of_a_track_is_derived_again_and_compared(qpibench, mini, folde
 def test_one_cell_has_the_file_that_was_named_and_may_be_asked_in_part(qpibench, mini, folder, tmp_path):
     asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini, "--limit", 2)
     answer = qpibench("evaluate", "zeros", *asked, "-o", tmp_path / "zeros.json", "--json").json
-    assert (answer["path"], answer["tasks"]["ood"]["n_images"]) == (str(tmp_path / "zeros.json"), 2)
+    assert (answer["path"], answer["cells"]["raster"]["parts"][0]["n_images"]) == (str(tmp_path / "zeros.json"), 2)
     built = qpibench("leaderboard", "build", tmp_path, "-o", tmp_path / "site")
     assert "2 of 4 images" in built.stdout
 
@@ -106,7 +156,7 @@ def test_a_cell_that_shows_less_than_an_entry_needs_is_left_out(qpibench, mini, 
     outcome = qpibench("evaluate", "tikhonov", *asked, "-o", tmp_path / "tikhonov.json")
     assert outcome.exit_code == 0
     assert "Cell 'toy/image' is left out: Entry 'tikhonov' needs the view 'raster'" in outcome.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["tikhonov-raster.json"]
+    assert list(json.loads((tmp_path / "tikhonov.json").read_text())["cells"]) == ["raster"]
 
 
 @pytest.mark.parametrize(

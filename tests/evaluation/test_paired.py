@@ -35,16 +35,12 @@ def write(tmp_path_factory, release):
     return write_file
 
 
-def task_metrics(task):
-    return {name: getattr(task, name) for name in ("rel_l2_capped", "mae", "mae_published")}
-
-
 def test_a_file_against_itself_differs_by_nothing(write, release):
     path = write("near", factor=0.9)
     comparison = compare([path], [path], release)
     assert set(comparison.tasks) == {"id", "ood"}
     for task in comparison.tasks.values():
-        for metric in task_metrics(task).values():
+        for metric in task.metrics.values():
             assert metric.difference.low == metric.difference.value == metric.difference.high == 0
             assert metric.ratio.low == metric.ratio.value == metric.ratio.high == 1
             assert metric.lower is None
@@ -52,7 +48,7 @@ def test_a_file_against_itself_differs_by_nothing(write, release):
 
 def test_a_copy_that_is_shifted_by_a_constant_differs_by_the_constant(write, release):
     exact, shifted = write("exact"), write("shifted", offset=0.02)
-    mae = compare([shifted], [exact], release).tasks["ood"].mae
+    mae = compare([shifted], [exact], release).tasks["ood"].metrics["mae"]
     assert (mae.difference.low, mae.difference.value, mae.difference.high) == pytest.approx((0.02,) * 3, abs=1e-7)
     assert mae.lower == "B"
     assert mae.ratio is None  # B's error is 0
@@ -61,7 +57,7 @@ def test_a_copy_that_is_shifted_by_a_constant_differs_by_the_constant(write, rel
 def test_errors_in_a_fixed_proportion_have_a_ratio_without_width(write, release):
     half, whole = write("half", factor=0.5), write("zeros", factor=0.0)
     for task in compare([half], [whole], release).tasks.values():
-        for metric in task_metrics(task).values():
+        for metric in task.metrics.values():
             assert (metric.ratio.low, metric.ratio.value, metric.ratio.high) == pytest.approx((0.5,) * 3, rel=1e-6)
             assert metric.lower == "A"
 
@@ -79,11 +75,22 @@ def test_means_are_those_of_the_scores_failures_included(write, release):
     first, second = write("failing", factor=0.7, unanswered=4), write("other", factor=0.6, offset=0.03)
     comparison = compare([first], [second], release)
     for path, side in ((first, "a"), (second, "b")):
-        for name, scored in score(path, release).tasks.items():
-            for metric, paired in task_metrics(comparison.tasks[name]).items():
-                assert getattr(paired, side) == pytest.approx((getattr(scored.metrics, metric).value,), rel=1e-12)
+        for name, scored in score(path, release).cells.items():
+            assert list(comparison.tasks[name].metrics) == ["rel_l2_capped", "mae", "mae_published"]
+            for metric, paired in comparison.tasks[name].metrics.items():
+                assert getattr(paired, side) == pytest.approx((scored.metrics[metric].value,), rel=1e-12)
     assert comparison.tasks["ood"].n_failed_a == (4,)
     assert comparison.tasks["ood"].n_failed_b == (0,)
+
+
+def test_any_mean_over_images_can_be_compared_and_a_quantile_cannot(write, release):
+    near, far = write("nearer", factor=0.9), write("farther", factor=0.2)
+    compared = compare([near], [far], release, tasks=["id"], metrics=["psnr", "failure_rate"]).tasks["id"].metrics
+    assert compared["psnr"].lower == "B"
+    assert compared["psnr"].ratio.low > 1
+    assert compared["failure_rate"].difference.value == 0
+    with pytest.raises(UsageError, match="'rel_l2_median' is no mean over images and cannot be paired; choose of"):
+        compare([near], [far], release, metrics=["rel_l2_median"])
 
 
 def test_images_are_paired_by_their_row_whatever_the_order_of_the_files(write, release):
@@ -95,7 +102,9 @@ def test_images_are_paired_by_their_row_whatever_the_order_of_the_files(write, r
 
 def test_swapping_the_sides_turns_the_sign(write, release):
     first, second = write("c", factor=0.8), write("d", factor=0.3, offset=0.02)
-    forth, back = (compare([x], [y], release).tasks["ood"].mae for x, y in ((first, second), (second, first)))
+    forth, back = (
+        compare([x], [y], release).tasks["ood"].metrics["mae"] for x, y in ((first, second), (second, first))
+    )
     assert forth.difference.value == pytest.approx(-back.difference.value, rel=1e-12)
     assert (forth.lower, back.lower) == ("A", "B")
 
@@ -103,7 +112,7 @@ def test_swapping_the_sides_turns_the_sign(write, release):
 def test_seeds_are_averaged_and_listed(write, release):
     seeds = [write(f"seed-{factor}", factor=factor) for factor in (0.4, 0.5, 0.6)]
     comparison = compare(seeds, [write("zeros", factor=0.0)], release, tasks=["ood"])
-    capped = comparison.tasks["ood"].rel_l2_capped
+    capped = comparison.tasks["ood"].metrics["rel_l2_capped"]
     assert capped.a == pytest.approx((0.6, 0.5, 0.4), abs=1e-6)
     assert capped.difference.value == pytest.approx(-0.5, abs=1e-6)
     # All images agree, so only the seeds are uncertain: t(2) = 4.303 times 0.1 / sqrt(3).

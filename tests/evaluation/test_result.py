@@ -1,5 +1,6 @@
 """A result file is closed and versioned, says what is wrong with it, and is compared number by number."""
 
+import copy
 import json
 import os
 
@@ -7,10 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import (
-    HIGHER_IS_BETTER,
     PRIMARY_METRIC,
-    Metrics,
     Result,
     compare_results,
     load_result,
@@ -18,84 +18,110 @@ from qpibench.evaluation.result import (
     save_result,
 )
 
-METRICS = [
-    "mae",
-    "mse",
-    "rmse",
-    "mae_published",
-    "mse_published",
-    "rmse_published",
-    "rel_l2_mean",
-    "rel_l2_median",
-    "rel_l2_q90",
-    "rel_l2_capped",
-    "failure_rate",
-    "ssim",
-    "psnr",
-]
+METRICS = ["mae", "rel_l2_capped", "ssim", "psnr"]
+RELEASE = {
+    "name": "paper",
+    "content_sha256": "a" * 64,
+    "spec_sha256": "b" * 64,
+    "observation_count": 50_000,
+    "kernel_count": 100,
+    "grid": {"ny": 64, "nx": 64, "size_y_nm": 10.0, "size_x_nm": 10.0},
+}
+MODEL = {
+    "name": "zeros",
+    "file_sha256": "c" * 64,
+    "code_sha256": "e" * 64,
+    "weights": {"zeros.npz": "d" * 64},
+    "knows": ["eq7"],
+    "needs": ["raster"],
+    "trained_on": [],
+    "training": None,
+}
+RUN = {"seconds": 1.5, "peak_memory_bytes": 2**30, "environment": {"python": "3.11"}}
+INTERVAL = {"value": 0.1 + 0.2, "low": 1 / 7, "high": 2 / 3}
+SETTINGS = {"level": 0.95, "method": "bootstrap", "replicates": 2000, "seed": 0}
+COUNTS = {"n_images": 20, "n_kernels": 10}
 
 
 def content():
     """A valid result as it lies in a file."""
-    interval = {"value": 0.1 + 0.2, "low": 1 / 7, "high": 2 / 3}
+    metrics = {name: dict(INTERVAL) for name in METRICS}
+    group = {**COUNTS, "metrics": {"rel_l2_capped": dict(INTERVAL)}}
+    part = {
+        "release": copy.deepcopy(RELEASE),
+        "task": "ood",
+        "view": "positions",
+        "map_mode": "paper",
+        "n_images": 20,
+        "n_available": 100,
+        "subset": True,
+        "n_failed": 3,
+        "n_kernels": 10,
+        "failure": None,
+        "metrics": metrics,
+        "breakdowns": {
+            "scatterers": [{"label": "1–2", "order": 1, **group}],
+            "stratum": [{"label": "total", "order": 0, **group}],
+        },
+        "predictions_sha256": "e" * 64,
+        "predict_seconds": 2.5,
+        "prediction_run": dict(RUN),
+    }
+    cell = {"record": None, "primary": "rel_l2_capped", "metrics": copy.deepcopy(metrics), "parts": [part]}
+    return {
+        "schema_version": 2,
+        "evaluator_version": "0.1.0",
+        "status": "complete",
+        "visibility": "public",
+        "model": copy.deepcopy(MODEL),
+        "intervals": dict(SETTINGS),
+        "cells": {"ood": cell},
+        "scoring_run": {"seconds": 0.5, "peak_memory_bytes": None, "environment": {}},
+    }
+
+
+def content_of_schema_1():
+    """The same as schema 1 had it."""
+    group = {**COUNTS, "rel_l2_capped": dict(INTERVAL)}
     return {
         "schema_version": 1,
         "evaluator_version": "0.1.0",
         "status": "complete",
         "failure": None,
         "visibility": "public",
-        "release": {
-            "name": "paper",
-            "content_sha256": "a" * 64,
-            "spec_sha256": "b" * 64,
-            "observation_count": 50_000,
-            "kernel_count": 100,
-            "grid": {"ny": 64, "nx": 64, "size_y_nm": 10.0, "size_x_nm": 10.0},
-        },
-        "model": {
-            "name": "zeros",
-            "file_sha256": "c" * 64,
-            "code_sha256": "e" * 64,
-            "weights": {"zeros.npz": "d" * 64},
-            "knows": ["eq7"],
-            "needs": ["raster"],
-            "trained_on": [],
-            "training": None,
-        },
+        "release": copy.deepcopy(RELEASE),
+        "model": copy.deepcopy(MODEL),
         "view": "positions",
         "map_mode": "paper",
-        "cell": None,
         "predictions_sha256": "e" * 64,
-        "intervals": {"level": 0.95, "method": "bootstrap", "replicates": 2000, "seed": 0},
+        "intervals": dict(SETTINGS),
         "tasks": {
             "ood": {
-                "metrics": {name: dict(interval) for name in METRICS},
+                "metrics": {name: dict(INTERVAL) for name in METRICS},
                 "n_images": 20,
                 "n_available": 100,
                 "subset": True,
                 "n_failed": 3,
                 "n_kernels": 10,
                 "predict_seconds": 2.5,
-                "by_scatterers": [
-                    {
-                        "min_scatterers": 1,
-                        "max_scatterers": 2,
-                        "n_images": 20,
-                        "n_kernels": 10,
-                        "rel_l2_capped": dict(interval),
-                    }
-                ],
-                "by_fold": [{"fold": 0, "n_images": 20, "n_kernels": 10, "rel_l2_capped": dict(interval)}],
+                "by_scatterers": [{"min_scatterers": 1, "max_scatterers": 2, **group}],
+                "by_fold": [{"fold": 0, **group}],
             }
         },
-        "prediction_run": {"seconds": 1.5, "peak_memory_bytes": 2**30, "environment": {"python": "3.11"}},
+        "prediction_run": dict(RUN),
         "scoring_run": {"seconds": 0.5, "peak_memory_bytes": None, "environment": {}},
     }
 
 
+PART, PLACE = "cells.ood.parts.0", "cells.ood.parts[0]"
+
+
 def changed(path, value):
     """The valid result with one field changed; the path has dots."""
-    result = content()
+    return _changed(content(), path, value)
+
+
+def _changed(result, path, value):
     *parents, last = path.split(".")
     place = result
     for name in parents:
@@ -114,13 +140,16 @@ def test_a_result_survives_its_file_in_full_precision(tmp_path):
     assert load_result(tmp_path / "result.json") == result
     stored = json.loads((tmp_path / "result.json").read_text())
     assert stored == content()
-    assert stored["tasks"]["ood"]["metrics"]["mae"] == {"value": 0.1 + 0.2, "low": 1 / 7, "high": 2 / 3}
+    assert stored["cells"]["ood"]["parts"][0]["metrics"]["mae"] == {"value": 0.1 + 0.2, "low": 1 / 7, "high": 2 / 3}
 
 
-def test_the_metrics_are_those_that_were_promised():
-    assert list(Metrics.model_fields) == METRICS
-    assert set(METRICS) > HIGHER_IS_BETTER
-    assert PRIMARY_METRIC in METRICS
+def test_the_schema_tells_every_metric_with_its_direction_and_bounds():
+    for model in ("CellResult", "PartResult", "Group"):
+        told = result_schema()["$defs"][model]["properties"]["metrics"]
+        assert told["properties"].keys() == all_metrics().keys()
+        assert told["additionalProperties"] == {"$ref": "#/$defs/Interval"}
+    assert told["properties"]["psnr"]["description"].endswith("More is better, at most 150 dB.")
+    assert told["properties"][PRIMARY_METRIC]["description"].endswith("Less is better, from 0 to 1.")
 
 
 def test_every_field_of_the_schema_is_described_and_none_may_be_added():
@@ -136,15 +165,19 @@ def test_every_field_of_the_schema_is_described_and_none_may_be_added():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("tasks.ood.metrics.mae.value", 1e9, "low <= value <= high"),
-        ("tasks.ood.metrics.mae.value", None, "tasks.ood.metrics.mae.value"),
-        ("tasks.ood.metrics.mae.value", "0.3", "tasks.ood.metrics.mae.value"),
-        ("tasks.ood.metrics.extra", {"value": 0, "low": 0, "high": 0}, "unknown field 'tasks.ood.metrics.extra'"),
-        ("tasks.ood.n_failed", 21, "n_failed <= n_images"),
-        ("tasks.ood.n_images", 101, "n_images <= n_available"),
-        ("tasks.ood.subset", False, "20 of 100 images"),
-        ("tasks", {}, "tasks"),
-        ("release.content_sha256", "abc", "release.content_sha256"),
+        (f"{PART}.metrics.mae.value", 1e9, "low <= value <= high"),
+        (f"{PART}.metrics.mae.value", None, f"{PART}.metrics.mae.value"),
+        (f"{PART}.metrics.mae.value", "0.3", f"{PART}.metrics.mae.value"),
+        (f"{PART}.metrics.mae.middle", 0, f"unknown field '{PART}.metrics.mae.middle'"),
+        (f"{PART}.n_failed", 21, "n_failed <= n_images"),
+        (f"{PART}.n_images", 101, "n_images <= n_available"),
+        (f"{PART}.subset", False, "20 of 100 images"),
+        ("cells", {}, "cells"),
+        ("cells.ood.primary", "mse", "primary is 'mse', which is not among the metrics"),
+        ("cells.ood.primary", "best", "there is no metric 'best' to rank by"),
+        ("cells.ood.parts", [], "cells.ood.parts"),
+        (f"{PART}.task", "id", "cell 'ood' is called otherwise"),
+        (f"{PART}.release.content_sha256", "abc", f"{PART}.release.content_sha256"),
         ("status", "failed", "does not fit"),
         ("visibility", "secret", "visibility"),
         ("comment", "hello", "unknown field 'comment'"),
@@ -167,8 +200,9 @@ def test_a_file_with_a_wrong_field_is_refused_and_the_field_named(tmp_path, path
         (b"{", "not valid JSON"),
         (b"[]", "no schema_version"),
         (b"{}", "no schema_version"),
-        (b'{"schema_version": 2}', "schema_version 2"),
-        (b'{"schema_version": 1}', "evaluator_version"),
+        (b'{"schema_version": 3}', "schema_version 3"),
+        (b'{"schema_version": 2}', "evaluator_version"),
+        (b'{"schema_version": 1}', "none of schema_version 1 .'tasks'"),
     ],
 )
 def test_a_file_that_is_no_result_of_this_version_is_refused(tmp_path, text, message):
@@ -179,7 +213,7 @@ def test_a_file_that_is_no_result_of_this_version_is_refused(tmp_path, text, mes
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_are_not_finite_are_refused(tmp_path, constant):
-    text = json.dumps(changed("tasks.ood.metrics.psnr.high", "HERE")).replace('"HERE"', constant)
+    text = json.dumps(changed(f"{PART}.metrics.psnr.high", "HERE")).replace('"HERE"', constant)
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(InvalidDataError, match=r"psnr\.high"):
         load_result(tmp_path / "bad.json")
@@ -211,7 +245,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
 def test_a_result_cannot_be_changed():
     with pytest.raises(ValidationError):
-        result_of(content()).view = "image"
+        result_of(content()).status = "failed"
 
 
 def test_a_result_agrees_with_itself_and_with_another_scoring_run():
@@ -223,15 +257,15 @@ def test_a_result_agrees_with_itself_and_with_another_scoring_run():
 def test_numbers_agree_within_the_tolerance_only():
     stored = result_of(content())
     for factor, differences in ((1 + 1e-12, 0), (1 + 1e-8, 1)):
-        derived = result_of(changed("tasks.ood.metrics.mae.value", (0.1 + 0.2) * factor))
+        derived = result_of(changed(f"{PART}.metrics.mae.value", (0.1 + 0.2) * factor))
         assert len(compare_results(stored, derived)) == differences
     assert compare_results(stored, derived, tolerance=1e-6) == []
 
 
 def test_zero_agrees_with_zero_only():
     zero = {"value": 0.0, "low": 0.0, "high": 0.0}
-    stored = result_of(changed("tasks.ood.metrics.mae", zero))
-    derived = result_of(changed("tasks.ood.metrics.mae", zero | {"high": 1e-12}))
+    stored = result_of(changed(f"{PART}.metrics.mae", zero))
+    derived = result_of(changed(f"{PART}.metrics.mae", zero | {"high": 1e-12}))
     assert compare_results(stored, stored) == []
     assert len(compare_results(stored, derived)) == 1
 
@@ -239,13 +273,13 @@ def test_zero_agrees_with_zero_only():
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("predictions_sha256", "f" * 64, "predictions_sha256"),
-        ("release.content_sha256", "f" * 64, "release.content_sha256"),
+        (f"{PART}.predictions_sha256", "f" * 64, f"{PLACE}.predictions_sha256"),
+        (f"{PART}.release.content_sha256", "f" * 64, f"{PLACE}.release.content_sha256"),
         ("model.weights", {"zeros.npz": "0" * 64}, "model.weights.zeros.npz"),
         ("model.weights", {}, "model.weights.zeros.npz"),
         ("model.knows", [], "model.knows"),
-        ("tasks.ood.n_kernels", 11, "tasks.ood.n_kernels"),
-        ("tasks.ood.by_fold.0.fold", 2, "tasks.ood.by_fold[0].fold"),
+        (f"{PART}.n_kernels", 11, f"{PLACE}.n_kernels"),
+        (f"{PART}.breakdowns.stratum.0.order", 2, f"{PLACE}.breakdowns.stratum[0].order"),
         ("evaluator_version", "0.2.0", "evaluator_version"),
     ],
 )
@@ -254,15 +288,44 @@ def test_a_difference_is_named_by_its_field(path, value, named):
     assert difference.startswith(f"{named} is ")
 
 
-def test_a_task_that_is_missing_is_named():
+def test_a_cell_that_is_missing_is_named():
     both = content()
-    both["tasks"]["id"] = both["tasks"]["ood"]
-    assert compare_results(result_of(both), result_of(content())) == ["tasks.id is only in the stored result."]
+    both["cells"]["id"] = json.loads(json.dumps(both["cells"]["ood"]).replace('"ood"', '"id"'))
+    assert compare_results(result_of(both), result_of(content())) == ["cells.id is only in the stored result."]
 
 
-def test_a_result_from_before_trained_models_still_loads(tmp_path):
-    fields = content()
-    del fields["model"]["training"]
+def test_a_result_of_schema_1_is_read_as_one_of_schema_2(tmp_path):
+    fields = content_of_schema_1()
+    del fields["model"]["training"]  # older than trained models
     path = tmp_path / "result.json"
     path.write_text(json.dumps(fields))
     assert load_result(path) == result_of(content())
+
+
+def test_a_result_of_schema_1_may_be_of_a_cell_and_of_an_entry_that_stopped(tmp_path):
+    fields = content_of_schema_1() | {"status": "failed"}
+    fields["failure"] = {"kind": "raised", "message": "no", "task": "ood"}
+    fields["cell"] = {"track": "own", "track_sha256": "0" * 64, "cell": "hard", "primary": "psnr", "size": 20}
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(fields))
+    ((name, cell),) = load_result(path).cells.items()
+    assert (name, cell.primary, cell.record.label, cell.failed) == ("hard", "psnr", "own/hard", True)
+    assert cell.parts[0].failure.message == "no"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("colour", "red", "unknown field 'colour'"),
+        ("tasks.ood.colour", "red", "unknown field 'cells.ood.parts.0.colour'"),
+        ("tasks.ood.by_fold.0.colour", "red", "breakdowns.stratum.0.colour"),
+        ("tasks.ood.metrics.mae.value", 1e9, "low <= value <= high"),
+        ("tasks", [], "none of schema_version 1"),
+        ("tasks.ood.by_fold", 3, "none of schema_version 1"),
+    ],
+)
+def test_a_wrong_field_of_schema_1_is_named(tmp_path, path, value, message):
+    (tmp_path / "bad.json").write_text(json.dumps(_changed(content_of_schema_1(), path, value)))
+    with pytest.raises(InvalidDataError) as error:
+        load_result(tmp_path / "bad.json")
+    assert message in str(error.value)

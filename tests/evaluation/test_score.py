@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation import metrics
+from qpibench.evaluation.metrics import Case, all_metrics, find_metrics
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record, open_predictions
-from qpibench.evaluation.result import HIGHER_IS_BETTER, Metrics, ModelRecord, Run, compare_results
+from qpibench.evaluation.result import CellRecord, ModelRecord, Run, compare_results
 from qpibench.evaluation.score import aggregate, score, score_images
 from qpibench.grid import Grid
 from qpibench.release import open_release, write_imported
@@ -94,17 +94,26 @@ def noisy(truth, rows, sigma=0.3):
     return truth + sigma * noise * (0.5 + rows[:, None, None] % 7)
 
 
-def values(task):
-    return {name: getattr(task.metrics, name).value for name in Metrics.model_fields}
+METRICS = all_metrics()
+COLUMNS = {column.name: column for metric in METRICS.values() for column in metric.columns}
+
+
+def values(cell):
+    return {name: score.value for name, score in cell.metrics.items()}
+
+
+def measured(name, truth, prediction):
+    """The column of that name, (n,)."""
+    ny, nx = truth.shape[1:]
+    grid = Grid(ny=ny, nx=nx, size_y_nm=1.0, size_x_nm=1.0)
+    return COLUMNS[name].measure(Case(grid=grid, truth=truth, prediction=prediction))
 
 
 def test_an_oracle_is_perfect_exactly(release, write_predictions):
     result = score(write_predictions(oracle), release)
-    for task in result.tasks.values():
-        perfect = {"ssim": 1.0, "psnr": metrics.PSNR_LIMIT_DB}
-        assert values(task) == {name: perfect.get(name, 0.0) for name in Metrics.model_fields}
-        for name in Metrics.model_fields:
-            interval = getattr(task.metrics, name)
+    for cell in result.cells.values():
+        assert values(cell) == {name: metric.best for name, metric in METRICS.items()}
+        for name, interval in cell.metrics.items():
             if name == "failure_rate":  # no failure of a few kernels does not promise that there is none
                 assert interval.low == interval.value < interval.high < 1
             else:
@@ -112,41 +121,34 @@ def test_an_oracle_is_perfect_exactly(release, write_predictions):
 
 
 def test_zeros_have_a_relative_error_of_one_and_always_fail(release, write_predictions):
-    for task in score(write_predictions(zeros), release).tasks.values():
+    for cell in score(write_predictions(zeros), release).cells.values():
         for name in ("rel_l2_mean", "rel_l2_median", "rel_l2_q90", "rel_l2_capped"):
-            interval = getattr(task.metrics, name)
+            interval = cell.metrics[name]
             assert interval.low == interval.value == interval.high == 1.0
-        assert (
-            0 < task.metrics.failure_rate.low < task.metrics.failure_rate.value == task.metrics.failure_rate.high == 1
-        )
-        assert task.n_failed == 0
+        failures = cell.metrics["failure_rate"]
+        assert 0 < failures.low < failures.value == failures.high == 1
+        assert cell.n_failed == 0
 
 
 def test_metrics_are_means_and_quantiles_over_images(release, write_predictions):
     result = score(write_predictions(noisy), release)
-    for name, task in result.tasks.items():
+    for name, cell in result.cells.items():
         rows = release.split(name, "test")
         truth = release.kernels.image[release.observation_kernel[rows]]
         predicted = noisy(truth, rows).astype(np.float32)
-        relative = metrics.relative_l2(truth, predicted)
+        relative = measured("rel_l2", truth, predicted)
         assert 0 < (relative >= 1).mean() < 1
+        means = ("mae", "mse", "rmse", "mae_published", "mse_published", "rmse_published", "ssim", "psnr")
         expected = {
-            "mae": np.mean(metrics.absolute_error(truth, predicted)),
-            "mse": np.mean(metrics.squared_error(truth, predicted)),
-            "rmse": np.mean(metrics.root_mean_square_error(truth, predicted)),
-            "mae_published": np.mean(metrics.absolute_error_published(truth, predicted)),
-            "mse_published": np.mean(metrics.squared_error_published(truth, predicted)),
-            "rmse_published": np.mean(metrics.root_mean_square_error_published(truth, predicted)),
+            **{name: np.mean(measured(name, truth, predicted)) for name in means},
             "rel_l2_mean": np.mean(relative),
             "rel_l2_median": np.median(relative),
             "rel_l2_q90": np.quantile(relative, 0.9),
             "rel_l2_capped": np.mean(np.minimum(relative, 1)),
             "failure_rate": np.mean(relative >= 1),
-            "ssim": np.mean(metrics.structural_similarity(truth, predicted)),
-            "psnr": np.mean(metrics.peak_signal_to_noise(truth, predicted)),
         }
-        assert values(task) == pytest.approx(expected, rel=1e-12)
-        assert task.metrics.mae.low < task.metrics.mae.value < task.metrics.mae.high
+        assert values(cell) == pytest.approx(expected, rel=1e-12)
+        assert cell.metrics["mae"].low < cell.metrics["mae"].value < cell.metrics["mae"].high
 
 
 @pytest.mark.parametrize("sigma", [0.01, 3.0])
@@ -160,41 +162,28 @@ def test_a_failed_image_counts_as_the_worse_of_zeros_and_the_worst_answer(releas
         return predicted
 
     with open_predictions(write_predictions(one_fails), release) as predictions:
-        images = score_images(predictions, release, "ood")
+        images = score_images(predictions, release, "ood", metrics=find_metrics())
     with open_predictions(write_predictions(lambda t, r: noisy(t, r, sigma)), release) as predictions:
-        untouched = score_images(predictions, release, "ood")
+        untouched = score_images(predictions, release, "ood", metrics=find_metrics())
     assert np.flatnonzero(images.failed).tolist() == [3]
     truth = release.kernels.image[images.kernel[3:4]]
-    for name, error in images.errors.items():
-        others = np.delete(untouched.errors[name], 3)
+    for name, error in images.columns.items():
+        others = np.delete(untouched.columns[name], 3)
         assert np.delete(error, 3).tolist() == others.tolist()
-        of_zeros = ERROR_OF[name](truth, np.zeros_like(truth)).item()
-        expected = min(of_zeros, others.min()) if name in HIGHER_IS_BETTER else max(of_zeros, others.max())
+        of_zeros = measured(name, truth, np.zeros_like(truth)).item()
+        expected = min(of_zeros, others.min()) if COLUMNS[name].worse == "lower" else max(of_zeros, others.max())
         assert error[3] == expected
-    task = aggregate(images, n_available=len(images))
-    assert task.n_failed == 1
-    assert task.metrics.mae.value == pytest.approx(images.errors["mae"].mean(), rel=1e-12)
-
-
-ERROR_OF = {
-    "mae": metrics.absolute_error,
-    "mse": metrics.squared_error,
-    "rmse": metrics.root_mean_square_error,
-    "mae_published": metrics.absolute_error_published,
-    "mse_published": metrics.squared_error_published,
-    "rmse_published": metrics.root_mean_square_error_published,
-    "rel_l2": metrics.relative_l2,
-    "ssim": metrics.structural_similarity,
-    "psnr": metrics.peak_signal_to_noise,
-}
+    part = aggregate(images, find_metrics(), primary="mae", n_available=len(images))
+    assert part["n_failed"] == 1
+    assert part["metrics"]["mae"].value == pytest.approx(images.columns["mae"].mean(), rel=1e-12)
 
 
 def test_an_entry_that_answers_nothing_scores_as_zeros(release, write_predictions):
     nothing = score(write_predictions(lambda truth, rows: np.full_like(truth, np.nan)), release)
     of_zeros = score(write_predictions(zeros), release)
-    for name, task in nothing.tasks.items():
-        assert values(task) == values(of_zeros.tasks[name])
-        assert task.n_failed == task.n_images
+    for name, cell in nothing.cells.items():
+        assert values(cell) == values(of_zeros.cells[name])
+        assert cell.n_failed == cell.n_images
 
 
 def test_dropping_an_image_never_improves_a_score(release, write_predictions):
@@ -203,25 +192,25 @@ def test_dropping_an_image_never_improves_a_score(release, write_predictions):
         predicted[rows % 3 == 0] = np.nan
         return predicted
 
-    honest, silent = (values(score(write_predictions(answer), release).tasks["id"]) for answer in (noisy, without_some))
+    honest, silent = (values(score(write_predictions(answer), release).cells["id"]) for answer in (noisy, without_some))
     for name in honest:
-        sign = 1 if name in HIGHER_IS_BETTER else -1
+        sign = 1 if METRICS[name].better == "higher" else -1
         assert sign * silent[name] <= sign * honest[name], name
 
 
 def test_breakdowns_share_out_all_images(release, write_predictions):
-    task = score(write_predictions(noisy), release).tasks["ood"]
-    assert [b.n_images for b in task.by_scatterers if b.n_images < 1] == []
-    assert sum(b.n_images for b in task.by_scatterers) == sum(g.n_images for g in task.by_fold) == task.n_images
-    ends = [(b.min_scatterers, b.max_scatterers) for b in task.by_scatterers]
-    assert set(ends) <= {(1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, 100)}
-    assert ends == sorted(ends)
-    assert [g.fold for g in task.by_fold] == sorted(
-        set(FOLDS[release.observation_kernel[release.split("ood", "test")]])
-    )
-    for parts in (task.by_scatterers, task.by_fold):
-        weighted = sum(part.n_images * part.rel_l2_capped.value for part in parts)
-        assert weighted / task.n_images == pytest.approx(task.metrics.rel_l2_capped.value, rel=1e-12)
+    (part,) = score(write_predictions(noisy), release).cells["ood"].parts
+    assert list(part.breakdowns) == ["scatterers", "stratum"]
+    bins, strata = part.breakdowns["scatterers"], part.breakdowns["stratum"]
+    assert sum(group.n_images for group in bins) == sum(group.n_images for group in strata) == part.n_images
+    assert {group.label for group in bins} <= {"1–2", "3–5", "6–10", "11–20", "21–50", "51–100"}
+    assert [group.order for group in bins] == sorted(group.order for group in bins)
+    folds = sorted(set(FOLDS[release.observation_kernel[release.split("ood", "test")]]))
+    assert [group.order for group in strata] == folds
+    assert [group.label for group in strata] == [release.family.stratum_label(fold) for fold in folds]
+    for groups in (bins, strata):
+        weighted = sum(group.n_images * group.metrics["rel_l2_capped"].value for group in groups)
+        assert weighted / part.n_images == pytest.approx(part.metrics["rel_l2_capped"].value, rel=1e-12)
 
 
 def test_a_breakdown_holds_the_images_it_names(release, write_predictions):
@@ -230,9 +219,31 @@ def test_a_breakdown_holds_the_images_it_names(release, write_predictions):
     def good_with_few(truth, rows):
         return np.where((scatterers[rows] <= 10)[:, None, None], truth, 0)
 
-    task = score(write_predictions(good_with_few), release).tasks["id"]
-    for part in task.by_scatterers:
-        assert part.rel_l2_capped.value == (0.0 if part.max_scatterers <= 10 else 1.0)
+    (part,) = score(write_predictions(good_with_few), release).cells["id"].parts
+    for group in part.breakdowns["scatterers"]:
+        assert group.metrics["rel_l2_capped"].value == (0.0 if group.order <= 10 else 1.0)
+
+
+def test_only_what_is_asked_for_is_scored(release, write_predictions):
+    path = write_predictions(noisy)
+    all_of_them, some = score(path, release), score(path, release, metrics=["psnr"])
+    for name, cell in some.cells.items():
+        assert set(cell.metrics) == {"psnr", "rel_l2_capped"}  # and what ranks
+        expected = all_of_them.cells[name].metrics["psnr"].model_dump()
+        assert cell.metrics["psnr"].model_dump() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(UsageError, match="There is no metric 'mea'"):
+        score(path, release, metrics=["mea"])
+
+
+def test_the_cell_of_a_track_says_what_is_scored_and_what_ranks(release, write_predictions):
+    cell = CellRecord(
+        track="own", track_sha256="0" * 64, cell="hard", primary="psnr", size=None, metrics=("psnr", "mae")
+    )
+    path = write_predictions(noisy, tasks=("ood",), record=RECORD.model_copy(update={"cell": cell}))
+    (name, scored), *others = score(path, release).cells.items()
+    assert (name, scored.record, scored.primary, others) == ("hard", cell, "psnr", [])
+    assert list(scored.metrics) == ["psnr", "mae"]
+    assert {metric for group in scored.parts[0].breakdowns["stratum"] for metric in group.metrics} == {"psnr"}
 
 
 def test_the_order_of_rows_in_the_file_does_not_change_the_scores(release, write_predictions):
@@ -240,7 +251,7 @@ def test_the_order_of_rows_in_the_file_does_not_change_the_scores(release, write
         score(write_predictions(noisy, order=order, name=f"{order.step}.h5"), release)
         for order in (slice(None, None, 1), slice(None, None, -1))
     )
-    assert forwards.tasks == backwards.tasks
+    assert [c.metrics for c in forwards.cells.values()] == [c.metrics for c in backwards.cells.values()]
 
 
 def test_a_subset_is_marked(release, write_predictions, tmp_path):
@@ -253,8 +264,8 @@ def test_a_subset_is_marked(release, write_predictions, tmp_path):
         writer.write("id", 0, {"kernel": release.kernels.image[release.observation_kernel[rows]]})
         writer.finish(RECORD.model_copy(update={"limit": 7}))
     result = score(tmp_path / "few.h5", release)
-    task = result.tasks["id"]
-    assert list(result.tasks) == ["id"]
+    (task,) = result.cells["id"].parts
+    assert list(result.cells) == ["id"]
     assert (task.subset, task.n_images, task.n_available) == (True, 7, len(release.split("id", "test")))
 
 
@@ -265,10 +276,11 @@ def test_scoring_again_gives_the_same_result(release, write_predictions):
 
 def test_the_result_says_what_was_scored(release, write_predictions):
     result = score(write_predictions(noisy), release)
-    assert result.release.content_sha256 == release.content_sha256
-    assert (result.release.observation_count, result.release.kernel_count) == (200, 20)
-    assert (result.model, result.view, result.map_mode) == (RECORD.model, "raster", "exact")
-    assert (result.status, result.failure, result.prediction_run) == ("complete", None, RECORD.run)
+    for part in (part for cell in result.cells.values() for part in cell.parts):
+        assert part.release.content_sha256 == release.content_sha256
+        assert (part.release.observation_count, part.release.kernel_count) == (200, 20)
+        assert (part.view, part.map_mode, part.failure, part.prediction_run) == ("raster", "exact", None, RECORD.run)
+    assert (result.model, result.status) == (RECORD.model, "complete")
     assert result.scoring_run.seconds > 0
 
 
@@ -278,19 +290,19 @@ def test_an_entry_that_stopped_is_marked_as_failed(release, write_predictions):
     )
     result = score(write_predictions(noisy, record=RECORD.model_copy(update={"failure": failure})), release)
     assert result.status == "failed"
-    assert (result.failure.kind, result.failure.message, result.failure.task) == (
-        "raised",
-        "mine.py:3: ValueError: no",
-        "id",
-    )
+    for cell in result.cells.values():
+        (part,) = cell.parts
+        assert cell.failed
+        said = (part.failure.kind, part.failure.message, part.failure.task)
+        assert said == ("raised", "mine.py:3: ValueError: no", "id")
 
 
 def test_the_time_of_predict_is_that_of_the_predictions_file_by_task(release, write_predictions):
     record = RECORD.model_copy(update={"task_seconds": {"id": 1.25, "ood": 0.0}})
     result = score(write_predictions(noisy, record=record), release)
-    assert result.tasks["id"].predict_seconds == 1.25
-    assert result.tasks["ood"].predict_seconds is None
-    assert score(write_predictions(noisy), release).tasks["id"].predict_seconds is None
+    assert result.cells["id"].parts[0].predict_seconds == 1.25
+    assert result.cells["ood"].parts[0].predict_seconds is None
+    assert score(write_predictions(noisy), release).cells["id"].parts[0].predict_seconds is None
 
 
 def test_a_negative_time_is_refused(release, write_predictions):
@@ -306,14 +318,14 @@ def test_predictions_that_somebody_else_wrote_are_scored(release, tmp_path):
         file["ood/index"] = rows
         file["ood/kernel"] = release.kernels.image[release.observation_kernel[rows]].astype(np.float64)
     result = score(tmp_path / "foreign.h5", release)
-    assert (result.model.name, result.model.file_sha256, result.view) == ("unnamed", None, "unknown")
-    assert result.tasks["ood"].metrics.rel_l2_mean.value == 0.0
+    assert (result.model.name, result.model.file_sha256, result.cells["ood"].view) == ("unnamed", None, "unknown")
+    assert result.cells["ood"].metrics["rel_l2_mean"].value == 0.0
 
 
 def test_progress_runs_to_the_number_of_images(release, write_predictions):
     steps = []
     result = score(write_predictions(noisy), release, progress=lambda done, total: steps.append((done, total)))
-    total = sum(task.n_images for task in result.tasks.values())
+    total = sum(cell.n_images for cell in result.cells.values())
     assert steps == sorted(steps)
     assert steps[-1] == (total, total)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from qpibench.evaluation.result import Failure, Interval, Metrics, Result
+from qpibench.evaluation.result import Interval, Result
 
 OTHER_METRICS = {
     "mae": 0.0123456789,
@@ -21,6 +21,8 @@ OTHER_METRICS = {
     "ssim": 0.8642097531,
     "psnr": 27.182818284,
 }
+
+RUN = {"seconds": 1.5, "peak_memory_bytes": None, "environment": {"python": "3.11"}}
 
 _numbers = itertools.count(1)  # no two results are of the same predictions unasked
 
@@ -48,41 +50,44 @@ def _make_result(
     """A result that passes every check; ``capped`` is the ranking score as value, low, high."""
     value, low, high = capped
     score = Interval(value=value, low=low, high=high)
-    metrics = Metrics(
-        **{metric: _interval(number) for metric, number in OTHER_METRICS.items()},
-        rel_l2_capped=score,
-        rel_l2_mean=_interval(1.25 * value),
-        failure_rate=_interval(n_failed / n_images),
-    )
-    group = {"n_images": n_images, "n_kernels": 20, "rel_l2_capped": score.model_dump()}
-    task = {
-        "metrics": metrics.model_dump(),
+    metrics = {metric: _interval(number).model_dump() for metric, number in OTHER_METRICS.items()} | {
+        "rel_l2_capped": score.model_dump(),
+        "rel_l2_mean": _interval(1.25 * value).model_dump(),
+        "failure_rate": _interval(n_failed / n_images).model_dump(),
+    }
+    group = {"n_images": n_images, "n_kernels": 20, "metrics": {"rel_l2_capped": score.model_dump()}}
+    part = {
+        "release": {
+            "name": release,
+            "content_sha256": content_sha256,
+            "spec_sha256": "b" * 64,
+            "observation_count": 50_000,
+            "kernel_count": 100,
+            "grid": {"ny": 64, "nx": 64, "size_y_nm": 10.0, "size_x_nm": 10.0},
+        },
+        "view": view,
+        "map_mode": "paper",
         "n_images": n_images,
         "n_available": n_available,
         "subset": n_images < n_available,
         "n_failed": n_failed,
         "n_kernels": 20,
+        "failure": {"kind": "raised", "message": "ValueError: no", "task": tasks[0]} if stopped else None,
+        "metrics": metrics,
+        "breakdowns": {
+            "scatterers": ({"label": "1-2", "order": 1, **group},),
+            "stratum": ({"label": "4-fold", "order": 4, **group},),
+        },
+        "predictions_sha256": predictions_sha256 or f"{next(_numbers):064x}",
         "predict_seconds": 1.2,
-        "by_scatterers": ({"min_scatterers": 1, "max_scatterers": 2, **group},),
-        "by_fold": ({"fold": 4, **group},),
+        "prediction_run": RUN,
     }
-    failure = Failure(kind="raised", message="ValueError: no", task=tasks[0]) if stopped else None
-    run = {"seconds": 1.5, "peak_memory_bytes": None, "environment": {"python": "3.11"}}
     return Result.model_validate(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "evaluator_version": "0.1.0",
             "status": "failed" if stopped else "complete",
-            "failure": failure,
             "visibility": "public",
-            "release": {
-                "name": release,
-                "content_sha256": content_sha256,
-                "spec_sha256": "b" * 64,
-                "observation_count": 50_000,
-                "kernel_count": 100,
-                "grid": {"ny": 64, "nx": 64, "size_y_nm": 10.0, "size_x_nm": 10.0},
-            },
             "model": {
                 "name": name,
                 "file_sha256": "c" * 64,
@@ -91,13 +96,17 @@ def _make_result(
                 "needs": needs,
                 "trained_on": (),
             },
-            "view": view,
-            "map_mode": "paper",
-            "predictions_sha256": predictions_sha256 or f"{next(_numbers):064x}",
             "intervals": {"level": 0.95, "method": "bootstrap", "replicates": 2000, "seed": 0},
-            "tasks": dict.fromkeys(tasks, task),
-            "prediction_run": run,
-            "scoring_run": run,
+            "cells": {
+                task: {
+                    "record": None,
+                    "primary": "rel_l2_capped",
+                    "metrics": metrics,
+                    "parts": ({"task": task, **part},),
+                }
+                for task in tasks
+            },
+            "scoring_run": RUN,
         }
     )
 

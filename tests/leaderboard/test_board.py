@@ -67,13 +67,14 @@ def test_weights_that_are_kept_are_small():
 @pytest.mark.parametrize(("model", "result"), [("tikhonov", "tikhonov-positions"), ("one_step", "one_step-article-0")])
 def test_a_number_of_the_board_is_derived_again(paper, tmp_path, model, result):
     expected = RESULTS[result]
-    assert paper.content_sha256 == expected.release.content_sha256
-    options = {"view": expected.view, "map_mode": expected.map_mode, "limit": expected.tasks["id"].n_images}
+    cell = expected.cells["id"]
+    assert paper.content_sha256 == cell.parts[0].release.content_sha256
+    options = {"view": cell.view, "map_mode": cell.map_mode, "limit": cell.n_images}
     predict(model, paper, tmp_path / "predictions.h5", Request(tasks=["id"], **options))
     found = score(tmp_path / "predictions.h5", paper)
     assert found.model.weights == expected.model.weights
     # A processor's convolutions and transforms may round in another order; seen: 1e-6.
-    for metric, interval in expected.tasks["id"].metrics:
-        ours = getattr(found.tasks["id"].metrics, metric)
+    for metric, interval in cell.metrics.items():
+        ours = found.cells["id"].metrics[metric]
         for end in ("value", "low", "high"):
             assert getattr(ours, end) == pytest.approx(getattr(interval, end), rel=1e-4, abs=1e-9), metric

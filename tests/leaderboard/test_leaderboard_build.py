@@ -9,9 +9,10 @@ from urllib.parse import unquote
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.result import save_result
+from qpibench.evaluation.result import CellRecord, Interval, save_result
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.literature import REPORTED
+from qpibench.leaderboard.page import LinearScale
 
 
 @pytest.fixture
@@ -92,7 +93,8 @@ def test_every_number_links_to_the_result_file_that_holds_it(results_dir, tmp_pa
     assert len(cells) == 5 * 9 - 1  # five standings on two tasks, nine numbers each; one stopped and has no time
     for value, link in cells:
         result = json.loads((site / unquote(link)).read_text())
-        per_image = {task["predict_seconds"] / task["n_images"] for task in result["tasks"].values()}
+        parts = [part for cell in result["cells"].values() for part in cell["parts"]]
+        per_image = {part["predict_seconds"] / part["n_images"] for part in parts}
         assert float(value) in numbers(result) | per_image
 
 
@@ -132,9 +134,46 @@ def test_the_standings_for_programs_agree_with_the_result_files(results_dir, tmp
     for table in board["tables"]:
         for row in table["standings"]:
             result = json.loads((site / row["result_file"]).read_text())
-            assert row["metrics"] == result["tasks"][table["task"]]["metrics"]
+            assert row["metrics"] == result["cells"][table["task"]]["metrics"]
             assert row["entry"] == result["model"]["name"]
     assert board["tables"][-1]["standings"][0]["entry"] == "gaps"
+
+
+def ranked_by(result, primary, *, without=()):
+    """The result on the cell of a track that is ranked by another metric, with fewer scores."""
+    record = CellRecord(track="own", track_sha256="0" * 64, cell="ood", primary=primary, size=None)
+    cell = result.cells["ood"]
+    metrics = {name: score for name, score in cell.metrics.items() if name not in without}
+    parts = tuple(part.model_copy(update={"metrics": metrics}) for part in cell.parts)
+    update = {"record": record, "primary": primary, "metrics": metrics, "parts": parts}
+    return result.model_copy(update={"cells": {"ood": cell.model_copy(update=update)}})
+
+
+def test_a_cell_that_is_ranked_by_another_metric_has_its_own_axis_and_a_dash_where_a_score_is_missing(
+    make_result, tmp_path
+):
+    (tmp_path / "results").mkdir()
+    save_result(ranked_by(make_result(name="a"), "psnr"), tmp_path / "results" / "a.json")
+    save_result(ranked_by(make_result(name="b"), "psnr", without=["ssim"]), tmp_path / "results" / "b.json")
+    ((table, members),) = build_leaderboard(tmp_path / "results", tmp_path / "site").items()
+    assert table.primary == "psnr"
+    html = (tmp_path / "site" / "index.html").read_text()
+    assert re.search(r'class="number">PSNR \(dB\)</th>\s*<td class="scale">', html)
+    assert html.count('<td class="number" data-value="">–</td>') == 1
+    places = [float(place) for place in re.findall(r'class="range" x1="([\d.]+)"', html)]
+    assert len(places) == len(members) == 2
+    assert all(0 <= place < 100 for place in places)
+
+
+def test_a_linear_axis_has_round_ends_that_hold_every_interval():
+    scores = [Interval(value=21.3, low=18.2, high=24.9), Interval(value=33, low=31, high=34.5)]
+    scale = LinearScale.around(scores)
+    assert [label for _, label in scale.labels] == ["10", "20", "30", "40"]
+    assert scale.percent(25) == 50
+    assert scale.ticks == (0.0, 33.33, 66.67, 100.0)
+    alone = LinearScale.around([Interval(value=-0.3, low=-0.3, high=-0.3)])
+    assert alone.low <= -0.3 <= alone.high
+    assert LinearScale.around([Interval(value=0, low=0, high=0)]).labels == ((0.0, "0"), (100.0, "1"))
 
 
 def test_the_numbers_of_the_literature_stand_in_a_table_of_their_own(results_dir, tmp_path):

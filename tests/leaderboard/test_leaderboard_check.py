@@ -19,7 +19,7 @@ from qpibench.tasks.track import load_track
 
 @pytest.fixture
 def edited(tmp_path, make_result):
-    """A result file with some fields of its task changed."""
+    """A result file with some fields of its only part changed; the cell has the metrics of its part."""
 
     def write(*changes):
         path = tmp_path / "result.json"
@@ -27,10 +27,12 @@ def edited(tmp_path, make_result):
         content = json.loads(path.read_text())
         for field, value in changes:
             *parents, last = field.split(".")
-            place = content["tasks"]["ood"]
+            place = content["cells"]["ood"]["parts"][0]
             for name in parents:
                 place = place[int(name)] if isinstance(place, list) else place[name]
             place[last] = value
+        cell = content["cells"]["ood"]
+        cell["metrics"] = cell["parts"][0]["metrics"]
         path.write_text(json.dumps(content))
         return path
 
@@ -42,19 +44,23 @@ def exactly(value):
 
 
 def test_a_consistent_result_passes(edited):
-    assert check_result(edited()).model.name == "mine"
+    assert check_result(edited())[0].model.name == "mine"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([("by_fold.0.n_images", 199)], "by_fold have 199 images, not 200"),
-        ([("by_scatterers.0.rel_l2_capped", exactly(0.1))], "by_scatterers have a mean rel_l2_capped of 0.1"),
+        ([("breakdowns.stratum.0.n_images", 199)], "by stratum have 199 images, not 200"),
+        (
+            [("breakdowns.scatterers.0.metrics.rel_l2_capped", exactly(0.1))],
+            "by scatterers have a mean rel_l2_capped of 0.1",
+        ),
         ([("metrics.mae", exactly(0.5))], "mae is 0.5, larger than rmse"),
         ([("metrics.rmse", exactly(0.3))], "the square of rmse"),
         ([("metrics.rel_l2_median", exactly(0.9))], "rel_l2_median is 0.9, larger than rel_l2_q90"),
         ([("metrics.ssim", exactly(1.5))], "ssim is 1.5, larger than 1"),
-        ([("metrics.mse", exactly(-1.0))], "mse is negative"),
+        ([("metrics.mse", exactly(-1.0))], "mse is -1.0, less than 0"),
+        ([("metrics.colour", exactly(1.0))], "there is no metric colour"),
         ([("n_failed", 3)], "failure_rate 0.0 does not fit 3 failed of 200 images"),
         ([("n_kernels", 101)], "101 kernels in a release of 100"),
         ([("n_available", 60_000)], "60000 images in a release of 50000"),
@@ -76,7 +82,7 @@ def test_an_entry_that_needs_the_scatterers_cannot_have_answered_without_them(ma
 @pytest.mark.parametrize("needs", [(), ("image",)])
 def test_an_entry_that_needs_no_scatterers_may_be_shown_the_image(make_result, tmp_path, needs):
     save_result(make_result(view="image", needs=needs), tmp_path / "result.json")
-    assert check_result(tmp_path / "result.json").view == "image"
+    assert check_result(tmp_path / "result.json")[0].cells["ood"].view == "image"
 
 
 @pytest.mark.parametrize(
@@ -92,17 +98,18 @@ def test_an_entry_that_needs_no_scatterers_may_be_shown_the_image(make_result, t
 )
 def test_a_result_cannot_claim_a_cell_that_asks_something_else(make_result, tmp_path, claim, view, message):
     cell = CellRecord.of(load_track("paper"), "ood").model_copy(update=claim)
-    result = make_result(view=view, tasks=("ood",)).model_copy(update={"cell": cell})
-    save_result(result, tmp_path / "result.json")
+    result = make_result(view=view, tasks=("ood",))
+    of_cell = result.cells["ood"].model_copy(update={"record": cell})
+    save_result(result.model_copy(update={"cells": {cell.cell: of_cell}}), tmp_path / "result.json")
     with pytest.raises(InvalidDataError, match=message):
         check_result(tmp_path / "result.json")
 
 
 def test_predictions_and_release_are_needed_together(edited, tmp_path):
     with pytest.raises(UsageError, match="the release is missing"):
-        check_result(edited(), predictions_path=tmp_path / "p.h5")
+        check_result(edited(), predictions=[tmp_path / "p.h5"])
     with pytest.raises(UsageError, match="the predictions file is missing"):
-        check_result(edited(), release_path=tmp_path / "r.h5")
+        check_result(edited(), releases=[tmp_path / "r.h5"])
 
 
 @pytest.fixture(scope="module")
@@ -160,24 +167,31 @@ def scored(tmp_path_factory):
 
 
 def test_a_result_is_rederived_from_its_predictions(scored):
-    result = check_result(scored / "result.json", scored / "predictions.h5", scored / "release.h5")
+    result, derived = check_result(scored / "result.json", [scored / "predictions.h5"], [scored / "release.h5"])
+    assert derived
     assert result.model.name == "noisy"
+
+
+def test_a_result_of_fewer_metrics_is_rederived_by_those(scored, tmp_path):
+    with open_release(scored / "release.h5") as release:
+        save_result(score(scored / "predictions.h5", release, metrics=["mae"]), tmp_path / "few.json")
+    assert check_result(tmp_path / "few.json", [scored / "predictions.h5"], [scored / "release.h5"])[1]
 
 
 def test_a_number_that_the_predictions_do_not_score_is_named_with_both_values(scored, tmp_path):
     content = json.loads((scored / "result.json").read_text())
-    task = next(iter(content["tasks"]))
-    true = content["tasks"][task]["metrics"]["psnr"]["value"]
-    content["tasks"][task]["metrics"]["psnr"] = {"value": 99.5, "low": 99.5, "high": 99.5}
+    task, cell = next(iter(content["cells"].items()))
+    true = cell["metrics"]["psnr"]["value"]
+    cell["metrics"]["psnr"] = cell["parts"][0]["metrics"]["psnr"] = exactly(99.5)
     (tmp_path / "better.json").write_text(json.dumps(content))
     with pytest.raises(InvalidDataError, match="is not what its predictions score") as error:
-        check_result(tmp_path / "better.json", scored / "predictions.h5", scored / "release.h5")
-    assert f"tasks.{task}.metrics.psnr.value is 99.5 in the stored result and {true!r} re-derived" in str(error.value)
+        check_result(tmp_path / "better.json", [scored / "predictions.h5"], [scored / "release.h5"])
+    assert f"cells.{task}.metrics.psnr.value is 99.5 in the stored result and {true!r} re-derived" in str(error.value)
 
 
 def test_predictions_of_another_hash_are_refused(scored):
     with pytest.raises(InvalidDataError, match="made from other predictions"):
-        check_result(scored / "result.json", scored / "others.h5", scored / "release.h5")
+        check_result(scored / "result.json", [scored / "others.h5"], [scored / "release.h5"])
 
 
 def test_a_release_with_a_flipped_bit_proves_nothing(scored, tmp_path):
@@ -187,4 +201,4 @@ def test_a_release_with_a_flipped_bit_proves_nothing(scored, tmp_path):
     content[offset] ^= 1
     (tmp_path / "release.h5").write_bytes(content)
     with pytest.raises(InvalidDataError, match="is not what it says"):
-        check_result(scored / "result.json", scored / "predictions.h5", tmp_path / "release.h5")
+        check_result(scored / "result.json", [scored / "predictions.h5"], [tmp_path / "release.h5"])

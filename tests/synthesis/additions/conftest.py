@@ -12,7 +12,7 @@ from qpibench.specs import ReleaseSpec
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def toy_folders():
     """Every command knows them while these tests run."""
     packages = (families, corruptions, readers)

@@ -1,0 +1,80 @@
+"""One result of several: the parts of a cell under their macro-average, and the cells of a track side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from qpibench.errors import InvalidDataError
+from qpibench.evaluation.result import CellResult, Interval, PartResult, Result
+
+
+def macro_average(parts: Sequence[PartResult]) -> dict[str, Interval]:
+    """The mean over parts of every metric that all of them have, each part with the same weight.
+
+    The parts are measured on different releases, so that their errors are independent: each half width is the root of
+    the sum of the squares of theirs, over their number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
+    """
+    if len(parts) == 1:
+        return dict(parts[0].metrics)
+    return {
+        name: _mean([part.metrics[name] for part in parts])
+        for name in parts[0].metrics
+        if all(name in part.metrics for part in parts)
+    }
+
+
+def _mean(scores: Sequence[Interval]) -> Interval:
+    value = math.fsum(score.value for score in scores) / len(scores)
+    below = math.hypot(*(score.value - score.low for score in scores)) / len(scores)
+    above = math.hypot(*(score.high - score.value for score in scores)) / len(scores)
+    return Interval(value=value, low=value - below, high=value + above)
+
+
+def join(results: Sequence[Result]) -> Result:
+    """Join the results of one entry, of one predictions file each, on the cells of a track.
+
+    Parameters
+    ----------
+    results
+        One at least. Those of the same cell become its parts, in the order given.
+
+    Raises
+    ------
+    InvalidDataError
+        If they are not of the same entry and evaluator, or what a cell asks is answered twice or differs.
+    """
+    first = results[0]
+    if len(results) == 1:
+        return first
+    for other in results[1:]:
+        for field in ("model", "evaluator_version", "intervals", "visibility"):
+            if getattr(first, field) != getattr(other, field):
+                raise InvalidDataError(f"Results cannot be joined: their {field} is not the same.")
+    cells: dict[str, CellResult] = {}
+    for name, cell in (item for result in results for item in result.cells.items()):
+        former = cells.get(name)
+        if former is None:
+            cells[name] = cell
+            continue
+        if former.record != cell.record:
+            raise InvalidDataError(f"Results cannot be joined: cell '{name}' is of different tracks.")
+        parts = (*former.parts, *cell.parts)
+        if cell.record is None or len({part.release.content_sha256 for part in parts}) < len(parts):
+            raise InvalidDataError(f"Results cannot be joined: cell '{name}' is answered twice.")
+        cells[name] = CellResult(record=cell.record, primary=cell.primary, metrics=macro_average(parts), parts=parts)
+    seconds = [result.scoring_run.seconds for result in results]
+    memory = [result.scoring_run.peak_memory_bytes for result in results]
+    known = [each for each in seconds if each is not None]
+    return first.model_copy(
+        update={
+            "status": "failed" if any(cell.failed for cell in cells.values()) else "complete",
+            "cells": cells,
+            "scoring_run": first.scoring_run.model_copy(
+                update={
+                    "seconds": sum(known) if len(known) == len(seconds) else None,
+                    "peak_memory_bytes": max((each for each in memory if each is not None), default=None),
+                }
+            ),
+        }
+    )

@@ -1,0 +1,19 @@
+"""How often a prediction is worth nothing."""
+
+from __future__ import annotations
+
+from qpibench.evaluation.metrics import Metric
+from qpibench.evaluation.metrics.relative_l2 import RELATIVE_L2
+
+METRICS = (
+    Metric(
+        name="failure_rate",
+        label="failure rate",
+        description="Share of images without an answer or with a relative L2 error of 1 or more: no better than zeros.",
+        better="lower",
+        bounds=(0.0, 1.0),
+        columns=(RELATIVE_L2,),
+        aggregation="share",
+        of=lambda error: error >= 1,
+    ),
+)

@@ -1,0 +1,64 @@
+"""The relative L2 error ``||p - t|| / ||t||``, with the Euclidean norm over pixels: what entries are ranked by.
+
+Zeros score exactly 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qpibench.evaluation.metrics import Case, Images, Metric, PerImage, Values
+
+
+def relative_l2(case: Case) -> Values:
+    """Relative L2 error; against a truth of zeros, zeros score 0 and everything else infinity."""
+    error, norm = (np.sqrt(_sum_of_squares(images)) for images in (case.error, case.known))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((norm == 0) & (error == 0), 0.0, error / norm)
+
+
+def _sum_of_squares(images: Images) -> Values:
+    total: Values = np.einsum("nyx,nyx->n", images, images)
+    return total
+
+
+RELATIVE_L2 = PerImage(name="rel_l2", measure=relative_l2)
+
+METRICS = (
+    Metric(
+        name="rel_l2_capped",
+        label="relative L2, capped",
+        description="Mean over images of min(relative L2 error, 1).",
+        better="lower",
+        bounds=(0.0, 1.0),
+        columns=(RELATIVE_L2,),
+        of=lambda error: np.minimum(error, 1.0),
+    ),
+    Metric(
+        name="rel_l2_mean",
+        label="relative L2, mean",
+        description="Relative L2 error ‖p - t‖ / ‖t‖, mean over images.",
+        better="lower",
+        columns=(RELATIVE_L2,),
+        on_board=False,
+    ),
+    Metric(
+        name="rel_l2_median",
+        label="relative L2, median",
+        description="Relative L2 error, median over images.",
+        better="lower",
+        columns=(RELATIVE_L2,),
+        aggregation="quantile",
+        quantile=0.5,
+    ),
+    Metric(
+        name="rel_l2_q90",
+        label="relative L2, 90 % quantile",
+        description="Relative L2 error, 90 % quantile over images.",
+        better="lower",
+        columns=(RELATIVE_L2,),
+        aggregation="quantile",
+        quantile=0.9,
+        on_board=False,
+    ),
+)

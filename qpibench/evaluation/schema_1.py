@@ -1,0 +1,63 @@
+"""Results of schema 1, such as those of the first board: read as results of schema 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_PRIMARY = "rel_l2_capped"
+
+
+def from_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a result file of schema 1 as schema 2 has it.
+
+    Schema 1 had one release, view and predictions file for all tasks, its breakdowns were of the capped relative L2
+    error, and groups were told by their fold. What is not known of it is kept, so that validation names it.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, AttributeError
+        If it is no result of schema 1.
+    """
+    content = dict(content)
+    tasks = content.pop("tasks")
+    record = content.pop("cell", None)
+    shared = {
+        "release": content.pop("release"),
+        "view": content.pop("view"),
+        "map_mode": content.pop("map_mode"),
+        "failure": content.pop("failure"),
+        "predictions_sha256": content.pop("predictions_sha256"),
+        "prediction_run": content.pop("prediction_run"),
+    }
+    cells = {}
+    for task, scores in tasks.items():
+        others = dict(scores)
+        breakdowns = {
+            "scatterers": [
+                _group(group, label=bin_label(least, most), order=least)
+                for group in map(dict, others.pop("by_scatterers"))
+                for least, most in [(group.pop("min_scatterers"), group.pop("max_scatterers"))]
+            ],
+            "stratum": [
+                _group(group, label={-1: "unknown", 0: "total"}.get(fold, f"{fold}-fold"), order=fold)
+                for group in map(dict, others.pop("by_fold"))
+                for fold in [group.pop("fold")]
+            ],
+        }
+        cells[task if record is None else record["cell"]] = {
+            "record": record,
+            "primary": _PRIMARY if record is None else record["primary"],
+            "metrics": others["metrics"],
+            "parts": [{"task": task, **shared, **others, "breakdowns": breakdowns}],
+        }
+    return {**content, "schema_version": 2, "cells": cells}
+
+
+def bin_label(least: int, most: int) -> str:
+    """A range of numbers of scatterers in words."""
+    return str(most) if least == most else f"{least}\N{EN DASH}{most}"
+
+
+def _group(group: dict[str, Any], **named: Any) -> dict[str, Any]:
+    return {**named, "metrics": {_PRIMARY: group.pop(_PRIMARY)}, **group}

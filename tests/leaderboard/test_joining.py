@@ -1,0 +1,63 @@
+"""Several results of an entry become one: cells side by side, releases of a cell under their mean."""
+
+import math
+
+import pytest
+
+from qpibench.errors import InvalidDataError
+from qpibench.evaluation.joining import join, macro_average
+from qpibench.evaluation.result import CellRecord
+from qpibench.leaderboard.standings import standings
+
+
+def on_cell(result, name="hard", **changes):
+    """The result's only task as a cell of a track."""
+    ((_, cell),) = result.cells.items()
+    fields = {"track": "own", "track_sha256": "0" * 64, "primary": "rel_l2_capped", "size": None, **changes}
+    record = CellRecord(cell=name, **fields)
+    return result.model_copy(update={"cells": {name: cell.model_copy(update={"record": record})}})
+
+
+def test_a_cell_of_two_releases_has_the_mean_of_both_whatever_their_sizes(make_result):
+    first = on_cell(make_result(capped=(0.2, 0.17, 0.24), release="a", content_sha256="a" * 64, n_images=100))
+    second = on_cell(make_result(capped=(0.6, 0.56, 0.63), release="b", content_sha256="b" * 64, n_images=900))
+    joined = join([first, second])
+    (cell,) = joined.cells.values()
+    capped = cell.metrics["rel_l2_capped"]
+    assert capped.value == pytest.approx(0.4)
+    assert capped.low == pytest.approx(0.4 - math.hypot(0.03, 0.04) / 2)
+    assert capped.high == pytest.approx(0.4 + math.hypot(0.04, 0.03) / 2)
+    assert [part.release.name for part in cell.parts] == ["a", "b"]
+    assert (cell.n_images, cell.n_kernels) == (1000, 40)
+    assert joined.scoring_run.seconds == 3.0
+    ((table, members),) = standings({"x.json": joined}).items()
+    assert (table.release_names, members[0].primary) == ("a, b", capped)
+
+
+def test_a_score_that_one_release_does_not_have_is_none_of_the_cell(make_result):
+    parts = [make_result().cells["ood"].parts[0] for _ in range(2)]
+    fewer = {name: score for name, score in parts[0].metrics.items() if name != "ssim"}
+    assert macro_average([parts[1], parts[0].model_copy(update={"metrics": fewer})]).keys() == fewer.keys()
+
+
+def test_an_entry_that_stopped_on_one_release_failed(make_result):
+    joined = join([on_cell(make_result()), on_cell(make_result(stopped=True, content_sha256="b" * 64))])
+    assert joined.status == "failed"
+    (standing,) = next(iter(standings({"x.json": joined}).values()))
+    assert "failed" in standing.marks
+    assert standing.seconds_per_image is None
+
+
+def test_results_of_different_entries_or_of_different_tracks_are_not_joined(make_result):
+    with pytest.raises(InvalidDataError, match="their model is not the same"):
+        join([on_cell(make_result(name="a")), on_cell(make_result(name="b"))])
+    with pytest.raises(InvalidDataError, match="cell 'hard' is of different tracks"):
+        join([on_cell(make_result()), on_cell(make_result(), track="other")])
+
+
+def test_a_release_is_answered_once_and_outside_of_tracks_so_is_a_task(make_result):
+    for twice in ([on_cell(make_result())] * 2, [make_result(), make_result(content_sha256="b" * 64)]):
+        with pytest.raises(InvalidDataError, match="is answered twice"):
+            join(twice)
+    both = join([make_result(tasks=("id",)), make_result(tasks=("ood",))])
+    assert list(both.cells) == ["id", "ood"]
