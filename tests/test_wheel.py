@@ -75,7 +75,7 @@ def test_every_file_is_inside_and_those_of_new_folders_too(wheel):
 
 def test_the_installed_package_does_the_main_job_from_another_folder(installed, qpibench, tmp_path):
     where = json.loads(qpibench("doctor", "--json"))
-    assert where["schema_version"] == 1
+    assert where["schema_version"] == 2
     generated = json.loads(qpibench("generate", "mini", "-o", "mini.h5", "--json"))
     verified = json.loads(qpibench("verify", "mini.h5", "--json"))
     assert generated["content_sha256"] == verified["content_sha256"]

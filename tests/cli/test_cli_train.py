@@ -61,7 +61,8 @@ def test_training_ends_with_a_run_that_says_what_it_is(qpibench, toy, tmp_path):
     run = tmp_path / "runs" / "first"
     options = ["--recipe", "fancy", "--set", "alpha=0", "--seed", 4]
     answer = qpibench("train", toy, "--stream", "mini", *options, "-o", run, "--json").json
-    assert answer == {"path": str(run), "fraction": 1.0} | json.loads((run / "run.json").read_text())
+    record = json.loads((run / "run.json").read_text())
+    assert answer == record | {"schema_version": 2, "path": str(run), "fraction": 1.0}
     assert (answer["entry"], answer["seed"], answer["options"]) == ("toy", 4, {"alpha": 0})
     assert (answer["source"]["kind"], answer["source"]["name"], answer["status"]) == ("stream", "mini", "complete")
     answer = qpibench("train", toy, "--stream", "mini", "--steps", 5, "-o", tmp_path / "second")
