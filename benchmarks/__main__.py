@@ -30,12 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         metavar="FILE",
         help="where to keep the figures; a file of this machine and hour in benchmarks/history/ if all are measured,"
-        " else nowhere",
+        " else nowhere; written again after every benchmark",
     )
+    parser.add_argument("--beside", type=Path, metavar="FILE", help="JSON object that is kept beside the figures")
     chosen, options = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder) / "figures.json"
-        code = run(measured, options)
+        kept = [f"--{name}={path}" for name, path in (("keep", chosen.output), ("beside", chosen.beside)) if path]
+        code = run(measured, [*kept, *options])
         if not measured.exists() or not measured.stat().st_size:  # nothing was selected
             return code
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks import machine
 from benchmarks.figures import figure
+from benchmarks.limit import time_limit
 from qpibench.release import write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
@@ -130,8 +132,17 @@ def gpu() -> CudaBackend:
     return backend
 
 
+LIMIT_S = 40
+"""Longest time in seconds of a benchmark of the GPU, and of what it needs."""
+
 ITEMS = pytest.StashKey[list[pytest.Item]]()
 REASONS = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser) -> None:
+    group = parser.getgroup("qpibench")
+    group.addoption("--keep", type=Path, help="file of what is measured so far, written after every benchmark")
+    group.addoption("--beside", type=Path, help="JSON object that is kept beside the figures")
 
 
 def pytest_configure(config) -> None:
@@ -142,6 +153,18 @@ def pytest_configure(config) -> None:
 
 def pytest_collection_finish(session) -> None:
     session.config.stash[ITEMS] = session.items
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    with time_limit(LIMIT_S if item.get_closest_marker("gpu") else None):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    with time_limit(LIMIT_S if item.get_closest_marker("gpu") else None):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -165,22 +188,42 @@ def pytest_benchmark_update_json(config, output_json) -> None:
     names = [figure["name"] for each in output_json["benchmarks"] for figure in each["extra_info"].get("figures", [])]
     missing = {wanted.name: wanted.model_dump() for wanted in not_measured(config) if wanted.name not in names}
     output_json["not_measured"] = list(missing.values())
+    if config.option.beside:
+        output_json |= json.loads(config.option.beside.read_text())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Keep what is measured so far, so that a run that is cut loses one benchmark."""
+    outcome = yield
+    kept = item.config.option.keep
+    if kept and not_measured(item.config):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = kept.with_name(f".{kept.name}")
+        new.write_text(json.dumps(content(item.config), indent=1) + "\n")
+        new.replace(kept)
+    return outcome
+
+
+def content(config) -> dict[str, Any]:
+    """What a run has measured so far, as pytest-benchmark writes it at the end."""
+    measured, hook = config._benchmarksession.benchmarks, config.hook
+    made: dict[str, Any] = hook.pytest_benchmark_generate_json(
+        config=config,
+        benchmarks=measured,
+        include_data=True,
+        machine_info=machine.machine().model_dump(),
+        commit_info=hook.pytest_benchmark_generate_commit_info(config=config),
+    )
+    hook.pytest_benchmark_update_json(config=config, benchmarks=measured, output_json=made)
+    return made
 
 
 def pytest_sessionfinish(session) -> None:
     """Keep the reasons also where nothing could be measured, of which pytest-benchmark writes no file."""
     config, written = session.config, session.config._benchmarksession
-    if written.benchmarks or not written.json or not not_measured(config) or config.option.collectonly:
-        return
-    content = config.hook.pytest_benchmark_generate_json(
-        config=config,
-        benchmarks=[],
-        include_data=False,
-        machine_info=written.get_machine_info(),
-        commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
-    )
-    config.hook.pytest_benchmark_update_json(config=config, benchmarks=[], output_json=content)
-    written.save_json(content)
+    if not written.benchmarks and written.json and not_measured(config) and not config.option.collectonly:
+        written.save_json(content(config))
 
 
 def not_measured(config) -> list[NotMeasured]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 import subprocess
@@ -30,8 +31,9 @@ NEEDED = {
 }
 """Packages by the name of the module, besides CuPy and NVRTC: what is wrong with those the backend says itself."""
 
-TESTS_S, ALL_S, ENDING_S = 100, 225, 15
-"""Longest times in seconds: of the tests, of all, and what is then given to keep what there is; four minutes in all."""
+LOOK_S, TESTS_S, ALL_S, ENDING_S = 30, 90, 225, 15
+"""Longest times in seconds: of looking for the GPU, of the tests, of all, and what is then given to keep what there is;
+four minutes in all."""
 
 _LOOK = """
 import sys
@@ -46,10 +48,11 @@ print(f"{device.name}, compute capability {device.capability / 10}", flush=True)
 """
 
 
-def check() -> int:
-    """Run both, also the second if the first fails.
+def check(output: Path | None = None) -> int:
+    """Run both, also the second if the first fails; the file is written again after every benchmark.
 
-    The exit code is 4 where a package or the GPU is missing, and 1 if anything failed.
+    Without a name it is one of this machine and hour in ``benchmarks/history/``. The exit code is 4 where a package or
+    the GPU is missing, and 1 if anything failed.
     """
     missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
     if missing:
@@ -57,32 +60,30 @@ def check() -> int:
         return 4
     started = time.monotonic()
     # All in processes of their own: each begins on an empty device, and a device that is lost is lost to one alone.
-    looked = subprocess.run([sys.executable, "-c", _LOOK], cwd=ROOT, check=False).returncode
+    looked = _run("looking for the GPU", ["-c", _LOOK], LOOK_S)
     if looked:
         return looked
     from benchmarks.__main__ import new_file
 
-    output = new_file()
+    output = output or new_file()
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = Path(folder) / "tests.xml"
-        tested = _run(["pytest", "-m", "gpu", "-v", f"--junit-xml={outcomes}", TESTS], TESTS_S)
-        measured = _run(["benchmarks", "-m", "gpu", "-o", str(output)], ALL_S - (time.monotonic() - started))
-        if output.exists():
-            content = json.loads(output.read_text()) | {"gpu_tests": {"exit_code": tested, **_outcomes(outcomes)}}
-            output.write_text(json.dumps(content, indent=1) + "\n")
+        outcomes, beside = Path(folder) / "tests.xml", Path(folder) / "tests.json"
+        tested = _run("tests", ["-m", "pytest", "-m", "gpu", "-v", f"--junit-xml={outcomes}", TESTS], TESTS_S)
+        beside.write_text(json.dumps({"gpu_tests": {"exit_code": tested, **_outcomes(outcomes)}}))
+        benchmarks = ["-m", "benchmarks", "-m", "gpu", "-o", str(output), "--beside", str(beside)]
+        measured = _run("benchmarks", benchmarks, ALL_S - (time.monotonic() - started))
     for what, code in (("tests", tested), ("benchmarks", measured)):
         print(f"GPU {what}: {'failed' if code else 'passed'}.")
     return int(bool(tested or measured))
 
 
-def _run(module: Sequence[str], limit_s: float) -> int:
-    """Run a Python module, for so long at most; the exit code."""
-    print(flush=True)
-    child = subprocess.Popen([sys.executable, "-m", *module], cwd=ROOT)
+def _run(what: str, program: Sequence[str], limit_s: float) -> int:
+    """Run Python with these arguments, for so long at most; the exit code."""
+    child = subprocess.Popen([sys.executable, *program], cwd=ROOT)
     try:
         return child.wait(limit_s)
     except subprocess.TimeoutExpired:
-        print(f"{module[0]} took longer than {limit_s:g} s and is ended.", file=sys.stderr, flush=True)
+        print(f"GPU {what}: ended after {limit_s:.0f} s.", file=sys.stderr, flush=True)
     try:
         child.send_signal(signal.SIGINT)
         child.wait(ENDING_S)
@@ -105,4 +106,6 @@ def _outcomes(report: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(check())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to keep the figures")
+    sys.exit(check(parser.parse_args().output))

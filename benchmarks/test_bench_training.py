@@ -18,7 +18,7 @@ from qpibench.training import TrainingRun
 
 FIELDS = ("image", "activation_map", "kernel")
 BATCH = 8
-CPU_STEPS, GPU_STEPS = 6, 40
+CPU_STEPS, GPU_STEPS = 6, 20
 
 ON_GPU = {
     f"train.gpu_{kind}_of_memory": {

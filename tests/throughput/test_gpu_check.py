@@ -1,12 +1,15 @@
 """`make gpu-check` and the benchmarks of the GPU where what they need is missing: said in a sentence, never guessed."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.limit import time_limit
 from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.throughput.history import load_run
 
@@ -50,6 +53,39 @@ def test_without_a_gpu_the_check_ends_with_the_reason_and_no_file(why_no_gpu):
     ended = _run("-m", "benchmarks.gpu_check")
     assert (ended.returncode, ended.stdout, ended.stderr) == (4, "", f"Error: {why_no_gpu}\n")
     assert sorted(HISTORY.iterdir()) == before
+
+
+def test_a_run_that_is_cut_keeps_what_came_before(why_no_gpu, tmp_path):
+    pytest.importorskip("torch")
+    # The process ends at its second benchmark, without a word, as where a machine is taken away.
+    (tmp_path / "cut.py").write_text(
+        "import os\n"
+        "begun = []\n"
+        "def pytest_runtest_logstart(nodeid, location):\n"
+        "    begun.append(nodeid)\n"
+        "    if len(begun) == 2:\n"
+        "        os._exit(9)\n"
+    )
+    (tmp_path / "beside.json").write_text('{"gpu_tests": {"exit_code": 0}}')
+    output = tmp_path / "new" / "run.json"
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); from benchmarks.__main__ import main; main(sys.argv[1:])"
+    files = ["-o", str(output), "--beside", str(tmp_path / "beside.json")]
+    ended = _run("-c", code, "-m", "gpu", "-p", "cut", *files)
+    assert ended.returncode == 9, ended.stdout + ended.stderr
+    reasons = {wanted.name: wanted.reason for wanted in load_run(output).not_measured}
+    assert reasons["cuda.superposition"] == why_no_gpu.reason
+    assert reasons["stream.gpu"] == "the run ended before it"
+    assert json.loads(output.read_text())["gpu_tests"] == {"exit_code": 0}
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_a_block_that_takes_too_long_is_ended_and_another_is_not():
+    with pytest.raises(TimeoutError, match=r"longer than 0.01 s"), time_limit(0.01):
+        while True:
+            pass
+    with time_limit(100), time_limit(None):
+        pass
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_what_no_gpu_has_measured_is_kept_as_not_measured_with_the_reason(why_no_gpu, tmp_path):
