@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from learned.backbone import REDUCTION, build_autoencoder
+from learned.draws import normal_like
 from qpibench.errors import UsageError
 from qpibench.specs import Grid
 
@@ -28,7 +29,7 @@ class Posterior:
 
     def sample(self) -> Tensor:
         """Draw a latent from torch's generator, differentiably."""
-        return self.mean + torch.exp(self.log_variance / 2) * torch.randn_like(self.mean)
+        return self.mean + torch.exp(self.log_variance / 2) * normal_like(self.mean)
 
     def divergence(self) -> Tensor:
         """Kullback-Leibler divergence from the standard normal distribution, per latent entry: (n,)."""

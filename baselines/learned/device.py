@@ -14,13 +14,21 @@ def make_accelerator(precision: str) -> Accelerator:
     Parameters
     ----------
     precision
-        ``"no"`` for float32, ``"bf16"``, or ``"auto"``: bf16 where the device has instructions for it.
+        ``"no"`` for float32, ``"tf32"`` for float32 whose products are rounded to 10 bits, ``"bf16"``, or ``"auto"``:
+        bf16 where the device has instructions for it.
 
     Raises
     ------
     UnavailableError
-        If bf16 is asked for and the GPU has none.
+        If bf16 or tf32 is asked for and the device has none.
     """
+    if precision == "tf32" and not (torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8):
+        raise UnavailableError(
+            "--precision tf32 needs an NVIDIA GPU of compute capability 8 or newer; use --precision no or bf16."
+        )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    if precision == "tf32":
+        precision = "no"
     if precision == "auto":
         precision = "bf16" if _has_bf16() else "no"
     elif precision == "bf16" and torch.cuda.is_available() and not _has_bf16():
@@ -37,14 +45,18 @@ def hardware(accelerator: Accelerator) -> str | None:
     return None
 
 
-def described(accelerator: Accelerator) -> str:
-    """One sentence on the device and the precision."""
+def described(accelerator: Accelerator, precision: str) -> str:
+    """One sentence on the device and the precision, ``no``, ``tf32`` or ``bf16``."""
     threads = torch.get_num_threads()
     device = hardware(accelerator) or f"the CPU, {threads} thread{'s' * (threads > 1)}"
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
         device += f", {accelerator.num_processes} processes"
-    precision = {"no": "float32", "bf16": "bf16 where that is safe, float32 elsewhere"}[accelerator.mixed_precision]
-    return f"Training on {device}, in {precision}."
+    words = {
+        "no": "float32",
+        "tf32": "float32 with TF32 products",
+        "bf16": "bf16 where that is safe, float32 elsewhere",
+    }
+    return f"Training on {device}, in {words[precision]}."
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from learned.draws import normal_like, uniform
 from learned.scaling import min_max
 
 
@@ -21,6 +22,6 @@ def add_white_noise(image: Tensor, snr_db: tuple[float, float] | None) -> Tensor
     if snr_db is None:
         return image
     low, high = snr_db
-    snr = low + (high - low) * torch.rand(len(image), 1, 1, device=image.device)
+    snr = low + (high - low) * uniform((len(image), 1, 1), image.device)
     sigma = image.std(dim=(1, 2), correction=0, keepdim=True) * 10 ** (-snr / 20)
-    return image + sigma * torch.randn_like(image)
+    return image + sigma * normal_like(image)

@@ -48,7 +48,7 @@ class ReleaseSource:
         if unknown:
             known = ", ".join(RELEASE_FIELDS)
             raise UsageError(f"A batch of a release has no field '{unknown[0]}'; choose among {known}.")
-        self._release, self._fields, self._map_mode, self._seed = release, fields, map_mode, seed
+        self.release, self.fields, self.map_mode, self._seed = release, fields, map_mode, seed
         self.batch_size, self.grid = batch_size, release.grid
         self._part = rows_of_this_process(batch_size)
         self.record = SourceRecord(
@@ -64,11 +64,15 @@ class ReleaseSource:
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def batch(self, step: int) -> Batch:
-        start = step * self.batch_size
-        epochs = range(start // len(self._train), -(-(start + self.batch_size) // len(self._train)))
+        return self.read(self.rows(step, 1)[0])
+
+    def rows(self, step: int, count: int) -> NDArray[np.int32]:
+        """Numbers of the images (count, row) that are this process's rows of the batches of ``count`` steps."""
+        start, images = step * self.batch_size, count * self.batch_size
+        epochs = range(start // len(self._train), -(-(start + images) // len(self._train)))
         order = np.concatenate([self._order(epoch) for epoch in epochs])
         first = start - epochs[0] * len(self._train)
-        return self._read(self._train[order[first : first + self.batch_size][self._part]])
+        return self._train[order[first : first + images].reshape(count, -1)[:, self._part]]
 
     def ahead(self, start: int) -> Generator[Batch, None, None]:
         return batches_ahead(self.batch, start)
@@ -77,25 +81,27 @@ class ReleaseSource:
         return self._validation_batches
 
     def kernels(self) -> tuple[Tensor, Tensor]:
-        kernel = np.unique(self._release.observation_kernel[self._train])
-        images, folds = self._release.kernels.image[kernel], self._release.kernels.parameters["fold"][kernel]
+        kernel = np.unique(self.release.observation_kernel[self._train])
+        images, folds = self.release.kernels.image[kernel], self.release.kernels.parameters["fold"][kernel]
         return torch.from_numpy(images), torch.from_numpy(folds.astype(np.int64))
 
     @cached_property
     def _validation_batches(self) -> Sequence[Batch]:
         chosen = self._validation[:VALIDATION_IMAGES]
-        return [self._read(chosen[at : at + VALIDATION_BATCH]) for at in range(0, len(chosen), VALIDATION_BATCH)]
+        return [self.read(chosen[at : at + VALIDATION_BATCH]) for at in range(0, len(chosen), VALIDATION_BATCH)]
 
     def _draw_order(self, epoch: int) -> NDArray[np.intp]:
         # Raw words of Philox are fixed for good; what NumPy makes of them in permutation() may change.
         words = np.random.Philox(key=np.array([self._seed, epoch], dtype=np.uint64)).random_raw(len(self._train))
         return np.argsort(words, kind="stable")
 
-    def _read(self, rows: NDArray[np.int32]) -> Batch:
-        return {field: torch.from_numpy(self._field(field, rows)) for field in self._fields}
+    def read(self, rows: NDArray[np.int32]) -> Batch:
+        """The fields of some images of the release."""
+        return {field: torch.from_numpy(self.field(field, rows)) for field in self.fields}
 
-    def _field(self, field: str, rows: NDArray[np.int32]) -> NDArray[Any]:
-        release = self._release
+    def field(self, field: str, rows: NDArray[np.int32]) -> NDArray[Any]:
+        """One field of some images of the release."""
+        release = self.release
         match field:
             case "index":
                 return rows.astype(np.int64)
@@ -109,7 +115,7 @@ class ReleaseSource:
                 marks = np.empty((len(rows), *self.grid.shape), np.float32)
                 position = release.told_position_nm(rows)
                 count = (~np.isnan(position[..., 0])).sum(axis=1, dtype=np.int32)
-                paper = self._map_mode == "paper"
+                paper = self.map_mode == "paper"
                 activation_maps(paper, self.grid.size_x_nm, self.grid.size_y_nm, count, position, marks)
                 return marks
             case "n_scatterers":

@@ -18,7 +18,8 @@ def min_max(image: Tensor) -> Tensor:
     """Scale every image (n, y, x) to 0..1 by its own minimum and maximum; a constant image becomes 0."""
     low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
     span = high - low
-    return (image - low) / span.where(span > 0, 1)
+    # masked_fill, as `where` with a number copies it to a GPU, which no CUDA graph can hold.
+    return (image - low) / span.masked_fill(~(span > 0), 1)
 
 
 def gain_and_offset(

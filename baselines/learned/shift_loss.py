@@ -25,6 +25,9 @@ class ShiftLoss(nn.Module):
     pixel of a patch.
     """
 
+    capturable = False
+    """How many patches an observation has is known on the GPU only, so no CUDA graph holds a step."""
+
     def __init__(self, net: ShiftVAE, recipe: ShiftRecipe) -> None:
         super().__init__()
         self.net, self.recipe = net, recipe

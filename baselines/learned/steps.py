@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,9 @@ _REMEDY = (
     "the last good checkpoint is kept. Train with a smaller learning rate, with --precision no, or with another seed."
 )
 
+_JOINED = 256
+"""Validation images that a GPU scores at once where steps are graphed."""
+
 
 class Steps:
     """A stage on its device, ready to step.
@@ -34,25 +37,40 @@ class Steps:
         Holds all that is trained.
     seed
         Seed of everything that is drawn in a step.
+    graphed
+        Whether a CUDA graph may hold a step: the learning rate is then a tensor on the device.
 
     Attributes
     ----------
     best
         What the stage changes in the state of ``net``, as it was at the best validation; nothing before the first.
+    rate
+        The learning rate on the device, 0-dimensional; None unless ``graphed``.
     """
 
     best: Mapping[str, Tensor]
+    rate: Tensor | None
 
-    def __init__(self, accelerator: Accelerator, stage: Stage, net: nn.Module, *, seed: str) -> None:
+    def __init__(
+        self, accelerator: Accelerator, stage: Stage, net: nn.Module, *, seed: str, graphed: bool = False
+    ) -> None:
         self._accelerator, self._stage, self._net = accelerator, stage, net
         self._seed, self.best = seed, {}
+        self._held_out: Sequence[Batch] | None = None
         self._parameters = [each for each in stage.module.parameters() if each.requires_grad]
         trained = {id(each) for each in (*self._parameters, *stage.module.buffers())}
         held = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
         self._names = frozenset(name for name, tensor in held if id(tensor) in trained) & net.state_dict().keys()
         if {id(each) for each in self._parameters} - {id(tensor) for _, tensor in held}:
             raise ValueError(f"Stage '{stage.name}' trains parameters that net does not hold.")
-        self._optimizer = torch.optim.Adam(self._parameters, stage.learning_rate, fused=True)
+        device = accelerator.device
+        self.rate = torch.tensor(stage.learning_rate, device=device) if graphed else None
+        self._optimizer = torch.optim.Adam(
+            self._parameters,
+            stage.learning_rate if self.rate is None else self.rate,
+            fused=True,
+            capturable=graphed and device.type == "cuda",
+        )
         self._module = accelerator.prepare(stage.module)
         net.eval()
         self._module.train()
@@ -60,6 +78,9 @@ class Steps:
     def load(self, optimizer: Mapping[str, Tensor], best: Mapping[str, Tensor]) -> None:
         """Go on with the state of the optimizer, and what was best, of a checkpoint."""
         load_optimizer(self._optimizer, optimizer)
+        if self.rate is not None:  # of which loading has made a copy
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.rate
         self.best = {name: tensor.to(self._accelerator.device) for name, tensor in best.items()}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
@@ -98,16 +119,15 @@ class Steps:
             if not is_out_of_memory(error):
                 raise
         # Not inside of the handler, where the error keeps the memory of the step alive.
-        raise QpibenchError(self._advice(step, batch))
+        raise QpibenchError(self.advice(step, batch))
 
     def validate(self) -> float:
         """Mean error of all validation images; the processes share them."""
         self._net.eval()
-        share = self._stage.source.validation()[self._accelerator.process_index :: self._accelerator.num_processes]
         summed = torch.zeros(2, dtype=torch.float64, device=self._accelerator.device)
         torch.manual_seed(_number(f"{self._seed}/validation"))
         with torch.no_grad(), self._accelerator.autocast():
-            for batch in share:
+            for batch in self._validation():
                 score = self._stage.score(self._on_device(batch))
                 summed += torch.stack([score.double().sum(), torch.tensor(len(score), device=summed.device)])
         self._module.train()
@@ -116,27 +136,51 @@ class Steps:
 
     def close(self) -> None:
         """End the stage: ``net`` gets its best state, the module loses what it was wrapped into."""
+        self._optimizer.zero_grad(set_to_none=True)
         self._net.load_state_dict(self.best, strict=False)
         self._accelerator.unwrap_model(self._module, keep_fp32_wrapper=False)
         self._accelerator.free_memory()
 
+    def _validation(self) -> Sequence[Batch]:
+        """Validation batches of this process; those of graphed steps stay on the device, in fewer and larger parts."""
+        if self._held_out is None:
+            accelerator = self._accelerator
+            held_out = self._stage.source.validation()[accelerator.process_index :: accelerator.num_processes]
+            if self.rate is not None and accelerator.device.type == "cuda":
+                joined = {field: torch.cat([batch[field] for batch in held_out]) for field in held_out[0]}
+                parts = {field: tensor.to(accelerator.device).split(_JOINED) for field, tensor in joined.items()}
+                held_out = [dict(zip(parts, part, strict=True)) for part in zip(*parts.values(), strict=True)]
+            self._held_out = held_out
+        return self._held_out
+
+    def number(self, step: int) -> int:
+        """The seed of all that this process draws in a step."""
+        return _number(f"{self._seed}/{step}/{self._accelerator.process_index}")
+
     def _take(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        rate = self._stage.learning_rate_at(step)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._stage.learning_rate_at(step)
-        torch.manual_seed(_number(f"{self._seed}/{step}/{self._accelerator.process_index}"))
-        values: Mapping[str, Tensor] = self._module(self._on_device(batch))
+            group["lr"] = rate if self.rate is None else self.rate.fill_(rate)
+        torch.manual_seed(self.number(step))
+        values = self.descend(self._on_device(batch))
+        self._optimizer.zero_grad(set_to_none=True)
+        return values
+
+    def descend(self, batch: Batch) -> dict[str, Tensor]:
+        """Do a step with a batch on the device, at the learning rate and with the draws as they are now."""
+        self._optimizer.zero_grad(set_to_none=True)
+        values: Mapping[str, Tensor] = self._module(batch)
         self._accelerator.backward(values["loss"])
         if self._stage.clip_norm is not None:
             self._accelerator.clip_grad_norm_(self._parameters, self._stage.clip_norm)
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
         return {name: value.detach() for name, value in values.items()}
 
     def _on_device(self, batch: Batch) -> Batch:
         """A batch on the device of the network; from pinned memory the copy does not wait."""
         return {field: tensor.to(self._accelerator.device, non_blocking=True) for field, tensor in batch.items()}
 
-    def _advice(self, step: int, batch: Batch) -> str:
+    def advice(self, step: int, batch: Batch) -> str:
         """What ran out of memory, and which batch does not: the half, the quarter and so on are tried."""
         processes = self._accelerator.num_processes
         rows = len(next(iter(batch.values())))

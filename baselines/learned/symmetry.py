@@ -12,6 +12,7 @@ equation 3.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -52,19 +53,29 @@ def symmetry_error(
     Tensor
         (n,).
     """
-    most = max(len(turns) for turns in angles.values())
-    table = torch.zeros(max(angles) + 1, most, dtype=kernel.dtype)
-    share = torch.zeros_like(table)
-    for key, turns in angles.items():
-        table[key, : len(turns)] = torch.tensor(turns, dtype=kernel.dtype)
-        share[key, : len(turns)] = 1 / len(turns)
-    degrees, share = table.to(kernel.device)[fold], share.to(kernel.device)[fold]
+    turns = tuple((key, tuple(angles[key])) for key in sorted(angles))
+    degrees, share = (table[fold] for table in _turns(turns, kernel.dtype, kernel.device))
+    most = degrees.shape[1]
 
     rotated = rotate(reconstruction.repeat_interleave(most, dim=0), degrees.flatten(), aspect=aspect)
     target = kernel.repeat_interleave(most, dim=0)
     apart = distance(_centre(rotated, window), _centre(target, window)).reshape(-1, most)
     # A fold of fewer rotations is padded with rotations by 0; their share is 0.
     return (share * apart).sum(dim=1)
+
+
+@lru_cache(maxsize=8)
+def _turns(
+    angles: tuple[tuple[int, tuple[float, ...]], ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Rotations in degrees by fold and the share of each, (fold, rotation), made once: a CUDA graph copies nothing."""
+    most = max(len(turns) for _, turns in angles)
+    degrees = torch.zeros(max(fold for fold, _ in angles) + 1, most, dtype=dtype)
+    share = torch.zeros_like(degrees)
+    for fold, turns in angles:
+        degrees[fold, : len(turns)] = torch.tensor(turns, dtype=dtype)
+        share[fold, : len(turns)] = 1 / len(turns)
+    return degrees.to(device), share.to(device)
 
 
 def rotate(image: Tensor, degrees: Tensor, *, aspect: float = 1.0) -> Tensor:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 @click.option("--max-minutes", type=float, metavar="M", help="Stop after so long, to be resumed.")
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "no", "bf16"]),
+    type=click.Choice(["auto", "no", "bf16", "tf32"]),
     default="auto",
     show_default=True,
-    help="Mixed precision; no means float32.",
+    help="Mixed precision; no means float32, tf32 needs a GPU.",
 )
 @click.option("--processes", type=int, default=1, show_default=True, metavar="N", help="One for each GPU.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; without one, start afresh.")
@@ -50,7 +50,7 @@ def command(
     seed: int,
     steps: int | None,
     max_minutes: float | None,
-    precision: Literal["auto", "no", "bf16"],
+    precision: Literal["auto", "no", "bf16", "tf32"],
     processes: int,
     resume: bool,
     output: Path,

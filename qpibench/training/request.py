@@ -12,8 +12,8 @@ from typing import Any, Literal
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.specs import ReleaseSpec, spec_from_json
 
-Precision = Literal["auto", "no", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16")
+Precision = Literal["auto", "no", "bf16", "tf32"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16", "tf32")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class TrainingRun:
     steps
         Steps allowed over all stages, of all starts together; None for those that the recipe states.
     precision
-        ``"no"`` for float32, ``"bf16"``, or ``"auto"``.
+        ``"no"`` for float32, ``"bf16"``, ``"tf32"`` (CUDA only), or ``"auto"``.
 
     Raises
     ------

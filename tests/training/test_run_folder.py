@@ -196,7 +196,7 @@ def test_a_request_that_is_none_is_refused(text):
         ({"seed": -1}, "seed must be"),
         ({"steps": 0}, "steps must be 1 or more, found 0"),
         ({"max_seconds": float("nan")}, "time limit"),
-        ({"precision": "fp8"}, "no precision 'fp8'; choose one of auto, no, bf16"),
+        ({"precision": "fp8"}, "no precision 'fp8'; choose one of auto, no, bf16, tf32"),
         ({"options": {"rate": float("inf")}}, "Option rate = inf"),
     ],
 )

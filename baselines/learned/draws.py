@@ -1,0 +1,84 @@
+"""Random numbers of a training step: torch's own, or prepared ones that a CUDA graph can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+_given: ContextVar[Draws | None] = ContextVar("draws", default=None)
+
+
+def normal_like(tensor: Tensor) -> Tensor:
+    """Standard normal numbers of the shape, type and device of a tensor."""
+    draws = _given.get()
+    return torch.randn_like(tensor) if draws is None else draws.take("normal", tensor.shape, tensor.dtype)
+
+
+def uniform(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Numbers from 0 to below 1, float32."""
+    draws = _given.get()
+    return torch.rand(shape, device=device) if draws is None else draws.take("uniform", shape, torch.float32)
+
+
+class Draws:
+    """The random numbers of one run's steps, in buffers that stay where they are.
+
+    The numbers of a step are those that :func:`normal_like` and :func:`uniform` give after ``torch.manual_seed`` of
+    the step's seed. The first step tells what is drawn; every other step must draw the same shapes in the same order.
+
+    Parameters
+    ----------
+    device
+        Where the numbers are drawn and kept.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._generator = torch.Generator(device)
+        self._buffers: list[tuple[str, Tensor]] = []
+        self._next = 0
+
+    def fill(self, seed: int) -> None:
+        """Draw all numbers of a step."""
+        self._generator.manual_seed(seed)
+        for kind, buffer in self._buffers:
+            self._draw(kind, buffer)
+
+    @contextmanager
+    def given(self) -> Iterator[None]:
+        """Let the draws of the enclosed code, one step, be the prepared numbers."""
+        self._next = 0
+        token = _given.set(self)
+        try:
+            yield
+        finally:
+            _given.reset(token)
+
+    def take(self, kind: Literal["normal", "uniform"], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """The next numbers of the step.
+
+        Raises
+        ------
+        ValueError
+            If the first step drew something else here.
+        """
+        if self._next == len(self._buffers):
+            buffer = torch.empty(shape, dtype=dtype, device=self._device)
+            self._draw(kind, buffer)
+            self._buffers.append((kind, buffer))
+        known, buffer = self._buffers[self._next]
+        if (known, buffer.shape, buffer.dtype) != (kind, torch.Size(shape), dtype):
+            raise ValueError(f"This step draws {kind} numbers of {tuple(shape)}, the first one {known} {buffer.shape}.")
+        self._next += 1
+        return buffer
+
+    def _draw(self, kind: str, buffer: Tensor) -> None:
+        if kind == "normal":
+            buffer.normal_(generator=self._generator)
+        else:
+            buffer.uniform_(generator=self._generator)

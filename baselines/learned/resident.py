@@ -1,0 +1,150 @@
+"""Training batches for steps that the CPU does not wait for: from memory of the device, or copied into fixed places.
+
+A feed is loaded with a few hundred steps at a time. The step's number within them is a tensor on the device, so the
+code of a step is the same for all steps and a CUDA graph can hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learned.batches import Batch
+from learned.release_source import ReleaseSource
+from learned.source import Source
+
+OF_KERNELS = ("kernel", "fold", "kernel_index")
+"""Fields that all images of a kernel share."""
+
+_held: dict[tuple[object, ...], Tensor] = {}
+
+
+class Feed(Protocol):
+    """Gives a stage's batches on the device."""
+
+    def load(self, step: int, count: int) -> None:
+        """Make ready for ``count`` steps from ``step`` on."""
+
+    def prepare(self) -> None:
+        """Make ready for the next step; called before :meth:`batch`, and never part of a graph."""
+
+    def batch(self, place: Tensor) -> Batch:
+        """The batch of a step, by its place (1,) among those loaded; may be part of a graph."""
+
+    def close(self) -> None:
+        """End what prepares batches."""
+
+
+def open_feed(source: Source, device: torch.device, *, most: int) -> Feed:
+    """Hold a source's images on a device where they are those of a release, else copy each batch there.
+
+    Parameters
+    ----------
+    source
+        The images.
+    device
+        Where they are wanted.
+    most
+        Steps that are loaded at once, at most.
+    """
+    if isinstance(source, ReleaseSource):
+        return ResidentFeed(source, device, most=most)
+    return CopyingFeed(source, device)
+
+
+class ResidentFeed:
+    """All training images of a release on the device, and the order in which they come.
+
+    Feeds of the same release share the images: 16 KiB for each of 64 x 64 pixels, and 4 KiB for its published map.
+    """
+
+    def __init__(self, source: ReleaseSource, device: torch.device, *, most: int) -> None:
+        self._source, self._device = source, device
+        self._images = np.sort(source.release.split("id", "train"))
+        numbers = source.release.observation_kernel[self._images]
+        self._kernels, kernel = np.unique(numbers, return_inverse=True)
+        self._kernel = torch.from_numpy(kernel.astype(np.int64)).to(device)
+        self._tables = {field: self._table(field) for field in source.fields}
+        self._order = torch.zeros(most, source.rows(0, 1).shape[1], dtype=torch.int64, device=device)
+
+    def load(self, step: int, count: int) -> None:
+        places = np.searchsorted(self._images, self._source.rows(step, count))
+        self._order[:count].copy_(torch.from_numpy(places))
+
+    def prepare(self) -> None:
+        pass
+
+    def batch(self, place: Tensor) -> Batch:
+        image = self._order.index_select(0, place)[0]
+        kernel = self._kernel.index_select(0, image)
+        taken = {
+            field: table.index_select(0, kernel if field in OF_KERNELS else image)
+            for field, table in self._tables.items()
+        }
+        if "activation_map" in taken:
+            taken["activation_map"] = taken["activation_map"].float()
+        return taken
+
+    def close(self) -> None:
+        pass
+
+    def _table(self, field: str) -> Tensor:
+        source = self._source
+        key = (source.release.content_sha256, field, source.map_mode, self._device)
+        if key not in _held:
+            if field in OF_KERNELS:
+                _, first = np.unique(source.release.observation_kernel[self._images], return_index=True)
+                values = source.field(field, self._images[first])
+            else:
+                values = source.field(field, self._images)
+            _held[key] = torch.from_numpy(_narrow(field, values)).to(self._device)
+        return _held[key]
+
+
+class CopyingFeed:
+    """Batches that are made while the device works, each copied into the same tensors."""
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        self._source, self._device, self._next = source, device, 0
+        self._ahead: Generator[Batch, None, None] | None = None
+        self._batch: Batch = {}
+
+    def load(self, step: int, count: int) -> None:
+        if self._ahead is None or step != self._next:
+            self.close()
+            self._ahead, self._next = self._source.ahead(step), step
+
+    def prepare(self) -> None:
+        if self._ahead is None:
+            raise ValueError("A feed is loaded before it prepares a step.")
+        batch, self._next = next(self._ahead), self._next + 1
+        if not self._batch:
+            self._batch = {field: torch.empty_like(tensor, device=self._device) for field, tensor in batch.items()}
+        for field, tensor in batch.items():
+            self._batch[field].copy_(tensor, non_blocking=True)
+
+    def batch(self, place: Tensor) -> Batch:
+        return dict(self._batch)
+
+    def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+
+def release_memory() -> None:
+    """Give the memory of all images back."""
+    _held.clear()
+
+
+def _narrow(field: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Maps whose entries are small whole numbers, as the published ones are, in bytes."""
+    if field != "activation_map":
+        return values
+    narrow = values.astype(np.uint8)
+    return narrow if np.array_equal(narrow, values) else values
