@@ -14,15 +14,17 @@ _given: ContextVar[Draws | None] = ContextVar("draws", default=None)
 
 
 def normal_like(tensor: Tensor) -> Tensor:
-    """Standard normal numbers of the shape, type and device of a tensor."""
+    """Standard normal numbers of the shape, type, layout and device of a tensor."""
     draws = _given.get()
-    return torch.randn_like(tensor) if draws is None else draws.take("normal", tensor.shape, tensor.dtype)
+    return torch.randn_like(tensor) if draws is None else draws.take("normal", torch.empty_like(tensor))
 
 
 def uniform(shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Numbers from 0 to below 1, float32."""
     draws = _given.get()
-    return torch.rand(shape, device=device) if draws is None else draws.take("uniform", shape, torch.float32)
+    return (
+        torch.rand(shape, device=device) if draws is None else draws.take("uniform", torch.empty(shape, device=device))
+    )
 
 
 class Draws:
@@ -34,11 +36,10 @@ class Draws:
     Parameters
     ----------
     device
-        Where the numbers are drawn and kept.
+        Where the numbers are drawn.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._generator = torch.Generator(device)
         self._buffers: list[tuple[str, Tensor]] = []
         self._next = 0
@@ -59,8 +60,8 @@ class Draws:
         finally:
             _given.reset(token)
 
-    def take(self, kind: Literal["normal", "uniform"], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The next numbers of the step.
+    def take(self, kind: Literal["normal", "uniform"], like: Tensor) -> Tensor:
+        """The next numbers of the step, in memory laid out as that of another tensor: they are drawn in its order.
 
         Raises
         ------
@@ -68,12 +69,14 @@ class Draws:
             If the first step drew something else here.
         """
         if self._next == len(self._buffers):
-            buffer = torch.empty(shape, dtype=dtype, device=self._device)
-            self._draw(kind, buffer)
-            self._buffers.append((kind, buffer))
+            self._draw(kind, like)
+            self._buffers.append((kind, like))
         known, buffer = self._buffers[self._next]
-        if (known, buffer.shape, buffer.dtype) != (kind, torch.Size(shape), dtype):
-            raise ValueError(f"This step draws {kind} numbers of {tuple(shape)}, the first one {known} {buffer.shape}.")
+        if (known, buffer.shape, buffer.stride(), buffer.dtype) != (kind, like.shape, like.stride(), like.dtype):
+            raise ValueError(
+                f"A step draws {kind} numbers of {tuple(like.shape)}, where the first one drew {known} numbers of"
+                f" {tuple(buffer.shape)}."
+            )
         self._next += 1
         return buffer
 
