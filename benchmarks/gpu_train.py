@@ -1,0 +1,408 @@
+"""The published methods trained on a GPU within a stated time, ``make gpu-train``.
+
+    python -m benchmarks.gpu_train --budget 420
+    python -m benchmarks.gpu_train --cpu --preset tiny --spec mini --steps 4 --limit 2 --seeds 0 --budget 120
+
+The release is made from its spec. Then the arms of :mod:`benchmarks.gpu_queue` are trained one after the other, all
+seeds of an arm together (``learned.lanes``), and evaluated beside the next arm. An arm that would not fit the time that
+is left is not begun; one that is cut stays partial, and the same command goes on with it. The folder of the output
+holds, anew after every run that ends:
+
+    summary.json       what became of every arm
+    results.tar.gz     results, run records and logs of all runs
+    weights-N.tar      run record and weights (float16) of the first seed, as run folders
+
+It is ``$OUT`` where that is set, else ``gpu-train/``: at most 8 files of at most 16 MiB. Everything else, what a run
+goes on from, stays in the folder that ``--work`` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+from benchmarks.gpu_queue import Pace, Queued, chosen
+
+NEEDED = ("torch", "diffusers", "accelerate", "safetensors", "tensorboard", "numba", "h5py", "pydantic", "scipy")
+EVALUATION_S = 40.0
+"""Kept of the budget to evaluate what was trained last."""
+
+LARGEST_FILE = 16 * 2**20
+MOST_WEIGHTS = 6
+"""Files of weights; with the summary and the results they are eight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for."""
+
+    budget: float = 420.0
+    spec: str = "paper"
+    preset: str = "compact"
+    precision: str = "tf32"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    arms: tuple[str, ...] | None = None
+    steps: int | None = None
+    limit: int = 500
+    cpu: bool = False
+    eager: bool = False
+    work: Path = Path("build/gpu-train")
+    output: Path = Path("gpu-train")
+
+    @property
+    def release(self) -> Path:
+        return self.work / f"{self.spec}.h5"
+
+    def folder(self, queued: Queued, seed: int) -> Path:
+        return self.work / "runs" / f"{queued.arm.name}-{seed}"
+
+    def result(self, queued: Queued, seed: int) -> Path:
+        return self.work / "results" / f"{queued.arm.name}-{seed}.json"
+
+
+class Clock:
+    """Time since the queue began, and what is left of it."""
+
+    def __init__(self, budget: float, started: float | None = None) -> None:
+        self.started = time.time() if started is None else started
+        self._budget = budget
+
+    @property
+    def seconds(self) -> float:
+        return time.time() - self.started
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left for training."""
+        return self._budget - EVALUATION_S - self.seconds
+
+    def say(self, sentence: str) -> None:
+        print(f"[{self.seconds:6.1f} s] {sentence}", flush=True)
+
+
+class Output:
+    """The folder that holds what came out, written anew whenever there is more."""
+
+    def __init__(self, request: Request, clock: Clock) -> None:
+        self._request, self._clock, self._lock = request, clock, Lock()
+        self._arms: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
+        request.output.mkdir(parents=True, exist_ok=True)
+
+    def note(self, sentence: str) -> None:
+        """Say a sentence and keep it in the summary."""
+        self._clock.say(sentence)
+        self.notes.append(sentence)
+
+    def put(self, queued: Queued, **changes: Any) -> None:
+        """Take note of what became of an arm, and write everything."""
+        with self._lock:
+            self._arms.setdefault(queued.arm.name, {}).update(changes)
+            self._write()
+
+    def write(self) -> None:
+        """Write everything."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        runs = sorted((self._request.work / "runs").glob("*-*/run.json"))
+        results = sorted((self._request.work / "results").glob("*.json"))
+        summary = {
+            "device": _device(self._request),
+            "seconds": round(self._clock.seconds, 1),
+            "spec": self._request.spec,
+            "preset": self._request.preset,
+            "precision": self._request.precision,
+            "notes": self.notes,
+            "arms": self._arms,
+            "runs": {path.parent.name: _progress(json.loads(path.read_text())) for path in runs},
+            "scores": {path.stem: _scores(json.loads(path.read_text())) for path in results},
+        }
+        files: dict[str, list[Path]] = {"results.tar.gz": results}
+        for run in runs:
+            files["results.tar.gz"] += [run, run.parent / "log.jsonl"]
+        files |= self._weights(runs, summary)
+        for name, members in files.items():
+            self._put(name, lambda path, members=members: _tar(path, members, self._request.work))
+        self._put("summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"))
+
+    def _weights(self, runs: Sequence[Path], summary: dict[str, Any]) -> dict[str, list[Path]]:
+        """Share the weights of the first seed among files; what finds no room is named in the summary."""
+        ends = f"-{self._request.seeds[0]}"
+        order = [f"{queued.arm.name}{ends}" for queued in chosen(None)]
+        held = [
+            run.parent for run in runs if run.parent.name in order and (run.parent / "weights.safetensors").exists()
+        ]
+        rooms: list[tuple[int, list[Path]]] = []
+        for folder in sorted(held, key=lambda folder: order.index(folder.name)):
+            members = [folder / "run.json", folder / "weights.safetensors"]
+            size = sum(member.stat().st_size + 2048 for member in members) + 10240
+            room = next((at for at, (used, _) in enumerate(rooms) if used + size <= LARGEST_FILE), None)
+            if room is not None:
+                rooms[room] = (rooms[room][0] + size, rooms[room][1] + members)
+            elif len(rooms) < MOST_WEIGHTS and size <= LARGEST_FILE:
+                rooms.append((size, members))
+            else:
+                summary.setdefault("weights_left_out", []).append(folder.name)
+        return {f"weights-{place}.tar": members for place, (_, members) in enumerate(rooms, 1)}
+
+    def _put(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write a file whole: a queue that is killed leaves the one before."""
+        whole = self._request.output / name
+        part = self._request.work / f"{name}.partial"
+        write(part)
+        moved = whole.with_name(f".{name}.partial")
+        moved.write_bytes(part.read_bytes())
+        moved.replace(whole)
+        part.unlink()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the queue; the exit code is 4 where a package or the GPU is missing, and 1 if an arm failed."""
+    texts = list(sys.argv[1:] if arguments is None else arguments)
+    request, started = _parse(texts)
+    missing = [module for module in NEEDED if find_spec(module) is None]
+    if missing:
+        print(f"Error: {sys.executable} lacks {', '.join(missing)}; install what is missing.", file=sys.stderr)
+        return 4
+    clock = Clock(request.budget, started)
+    for folder in ("runs", "results"):
+        (request.work / folder).mkdir(parents=True, exist_ok=True)
+    making = None if request.release.exists() else _generate(request)
+    clock.say(f"Release '{request.spec}' is {'there' if making is None else 'being made'}; torch starts.")
+    import torch
+
+    if not (request.cpu or torch.cuda.is_available()):
+        if making is not None:
+            making.terminate()
+        print(f"Error: PyTorch {torch.__version__} finds no CUDA device; --cpu rehearses without.", file=sys.stderr)
+        return 4
+    _find_entries()
+    clock.say(f"{_device(request)}, PyTorch {torch.__version__}, is ready.")
+    if making is not None and making.wait():
+        print(f"Error: release '{request.spec}' could not be made.", file=sys.stderr)
+        return 1
+    clock.say("The release is ready; training begins.")
+    return _run(request, clock, texts)
+
+
+def _run(request: Request, clock: Clock, texts: Sequence[str]) -> int:
+    output, pace, threads, failed = Output(request, clock), Pace(), [], False
+    for queued in chosen(request.arms):
+        try:
+            trained = train_arm(queued, request, clock, output, pace)
+        except Exception as error:
+            # Of the device or of our own code: what was kept stays, and the rest may still go without graphs.
+            failed = True
+            first = str(error).strip().partition("\n")[0]
+            output.note(f"{queued.arm.name} failed: {type(error).__name__}: {first}")
+            output.put(queued, status="failed", traceback=traceback.format_exc())
+            if not (request.eager or request.cpu):
+                for thread in threads:
+                    thread.join()
+                clock.say("The queue begins anew without CUDA graphs.")
+                again = [*texts, "--eager", "--started", str(clock.started)]
+                os.execv(sys.executable, [sys.executable, "-m", "benchmarks.gpu_train", *again])
+            continue
+        if trained:
+            threads.append(Thread(target=evaluate_arm, args=(queued, request, clock, output)))
+            threads[-1].start()
+    for thread in threads:
+        thread.join()
+    output.write()
+    clock.say(f"The queue has ended; what came out is in '{request.output}'.")
+    return int(failed)
+
+
+def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pace: Pace) -> bool:
+    """Train an arm as far as the time allows; whether there is anything to evaluate."""
+    from learned.device import make_accelerator
+    from learned.lanes import fit_lanes
+    from learned.loop import plan_of
+
+    from qpibench.training import load_run
+
+    arm, name = queued.arm, queued.arm.name
+    folders = [request.folder(queued, seed) for seed in request.seeds]
+    begun = [load_run(folder) for folder in folders if (folder / "run.json").exists()]
+    if len(begun) == len(folders) and all(run.status == "complete" for run in begun):
+        output.put(queued, status="complete")
+        return any(not request.result(queued, seed).exists() for seed in request.seeds)
+    if clock.left <= 0:
+        output.put(queued, status="not begun" if not begun else "partial")
+        clock.say(f"{name} is not begun: the time is over.")
+        return False
+    train = importlib.import_module(arm.entry).train
+    plans = [plan_of(train, _request_of(queued, seed, request, clock)) for seed in request.seeds]
+    steps = min(request.steps or plans[0].steps_stated, plans[0].steps_stated)
+    todo = steps - min((run.steps_done for run in begun), default=0)
+    needed = pace.seconds(queued, todo)
+    if needed > clock.left:
+        output.put(queued, status="not begun" if not begun else "partial", needed_s=round(needed))
+        clock.say(f"{name} is not begun: it would take {needed:.0f} s, and {clock.left:.0f} s are left.")
+        return False
+    clock.say(f"{name}, {len(plans)} seed(s), {todo:,} steps: begins, {clock.left:.0f} s are left.")
+    began = time.monotonic()
+    done_before = sum(run.steps_done for run in begun) / len(plans)
+    failures = fit_lanes(plans, make_accelerator(request.precision), graph=not request.eager)
+    seconds = time.monotonic() - began
+    runs = [load_run(folder) for folder in folders]
+    done = sum(run.steps_done for run in runs) / len(runs)
+    pace.learn(queued, seconds, round(done - done_before))
+    status = _status([run.fraction if run.status == "stopped" else None for run in runs])
+    for seed, failure in zip(request.seeds, failures, strict=True):
+        if failure is not None:
+            output.note(f"{name}-{seed}: {failure}")
+            status = "failed"
+    ms = 1e3 * seconds / max(done - done_before, 1)
+    clock.say(f"{name}: {status}, {done:,.0f} steps in {seconds:.1f} s, {ms:.2f} ms a step of all seeds.")
+    output.put(queued, status=status, seconds=round(seconds, 2), ms_per_step=round(ms, 4), steps_done=round(done))
+    return done > 0
+
+
+def evaluate_arm(queued: Queued, request: Request, clock: Clock, output: Output) -> None:
+    """Evaluate all runs of an arm, each in a process of its own, and keep the results."""
+    share = str(max(1, (os.cpu_count() or 1) // (len(request.seeds) + 1)))
+    environment = os.environ | {"OMP_NUM_THREADS": share, "NUMBA_NUM_THREADS": share}
+    if request.cpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    running = {}
+    for seed in request.seeds:
+        if not (request.folder(queued, seed) / "weights.safetensors").exists():
+            continue
+        command = ["evaluate", str(request.folder(queued, seed)), "--release", str(request.release), "--view", "raster"]
+        command += ["--map", queued.arm.map_mode, "--limit", str(request.limit)]
+        command += ["-o", str(request.result(queued, seed)), "--quiet", "--json"]
+        running[seed] = subprocess.Popen(_qpibench(command), env=environment, stdout=subprocess.DEVNULL)
+    for seed, process in running.items():
+        code = process.wait()
+        if code:
+            output.note(f"{queued.arm.name}-{seed} could not be evaluated: exit code {code}.")
+        else:
+            clock.say(f"{queued.arm.name}-{seed}: {_told(json.loads(request.result(queued, seed).read_text()))}")
+        output.write()
+
+
+def _request_of(queued: Queued, seed: int, request: Request, clock: Clock) -> Any:
+    from qpibench.locator import locate
+    from qpibench.specs import load_spec
+    from qpibench.training import TrainingRun
+    from qpibench.training.request import parse_options
+
+    arm, folder = queued.arm, request.folder(queued, seed)
+    source: dict[str, Any] = {"spec": load_spec(request.spec)} if queued.stream else {"release_path": request.release}
+    return TrainingRun(
+        entry=arm.entry,
+        entry_path=locate("baselines") / f"{arm.entry}.py",
+        folder=folder,
+        preset=request.preset,
+        recipe=arm.recipe,
+        options=parse_options(arm.settings),
+        seed=seed,
+        resume=(folder / "run.json").exists(),
+        max_seconds=clock.left,
+        steps=request.steps,
+        precision=request.precision,
+        **source,
+    )
+
+
+def _generate(request: Request) -> subprocess.Popen[bytes]:
+    made = ["generate", request.spec, "-o", str(request.release), "--resume", "--quiet"]
+    return subprocess.Popen(_qpibench([*made, *(["--backend", "cpu"] if request.cpu else [])]))
+
+
+def _qpibench(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "qpibench.cli.main", *arguments]
+
+
+def _find_entries() -> None:
+    """Put the entries where their own process has them, and import what they need while the release is being made."""
+    from qpibench.locator import locate
+
+    if str(locate("baselines")) not in sys.path:
+        sys.path.insert(0, str(locate("baselines")))
+    for entry in ("one_step", "two_step"):
+        importlib.import_module(entry)
+
+
+def _device(request: Request) -> str:
+    import torch
+
+    return "CPU" if request.cpu or not torch.cuda.is_available() else torch.cuda.get_device_name()
+
+
+def _status(fractions: Sequence[float | None]) -> str:
+    """Complete, or how much of the stated steps the run that is least far has done."""
+    cut = [fraction for fraction in fractions if fraction is not None]
+    return f"partial {100 * min(cut):.0f} %" if cut else "complete"
+
+
+def _progress(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: run.get(name) for name in ("status", "steps_done", "steps_stated", "steps_budget", "seconds", "best")}
+
+
+def _scores(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metrics of a result by task, without their intervals."""
+    return {
+        task: {
+            name: found.get("value") if isinstance(found, dict) else found for name, found in told["metrics"].items()
+        }
+        for task, told in result["tasks"].items()
+    }
+
+
+def _told(result: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{task} MAE (published convention) {metrics.get('mae_published', float('nan')):.4f}"
+        for task, metrics in _scores(result).items()
+    )
+
+
+def _tar(path: Path, members: Sequence[Path], root: Path) -> None:
+    with tarfile.open(path, "w:gz" if ".gz" in path.suffixes else "w") as archive:
+        for member in members:
+            if member.exists():
+                archive.add(member, member.relative_to(root))
+
+
+def _parse(texts: Sequence[str]) -> tuple[Request, float | None]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_train", description=__doc__.partition("\n")[0])
+    names = [queued.arm.name for queued in chosen(None)]
+    parser.add_argument("--budget", type=float, default=420.0, help="seconds of all, evaluation included (420)")
+    parser.add_argument("--spec", default="paper", help="a named spec (paper)")
+    parser.add_argument("--preset", default="compact")
+    parser.add_argument("--precision", default=None, choices=["no", "bf16", "tf32"], help="tf32; on a CPU no")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="trained together")
+    parser.add_argument("--arms", nargs="+", choices=names, metavar="ARM", help=f"some of {', '.join(names)}")
+    parser.add_argument("--steps", type=int, help="of every run, for a rehearsal")
+    parser.add_argument("--limit", type=int, default=500, help="test images of each task")
+    parser.add_argument("--cpu", action="store_true", help="rehearse without a GPU")
+    parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
+    parser.add_argument("--work", type=Path, default=Path("build/gpu-train"), help="run folders and the release")
+    parser.add_argument("-o", "--output", type=Path, default=Path(os.environ.get("OUT") or "gpu-train"))
+    parser.add_argument("--started", type=float, help=argparse.SUPPRESS)
+    options = vars(parser.parse_args(texts))
+    started = options.pop("started")
+    options["precision"] = options["precision"] or ("no" if options["cpu"] else "tf32")
+    options["seeds"] = tuple(options["seeds"])
+    options["arms"] = None if options["arms"] is None else tuple(options["arms"])
+    return Request(**options), started
+
+
+if __name__ == "__main__":
+    sys.exit(main())
