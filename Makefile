@@ -2,28 +2,28 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-OUT := quickstart
-RELEASE := $(OUT)/paper.h5
+QUICKSTART := quickstart
+RELEASE := $(QUICKSTART)/paper.h5
 ENTRIES := zeros median_kernel tikhonov
 LIMIT := 500
 
 .PHONY: quickstart test test-all lint numba-cache bench gpu-check gpu-train clean
 
 quickstart: .venv/base numba-cache
-	@mkdir -p $(OUT)/predictions $(OUT)/results $(OUT)/reports
+	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results $(QUICKSTART)/reports
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
 	@set -e; for entry in $(ENTRIES); do \
 	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --map paper --limit $(LIMIT)"; \
-	    command="$$command -o $(OUT)/results/$$entry.json --report $(OUT)/reports/$$entry.html"; \
-	    command="$$command --predictions $(OUT)/predictions/$$entry.h5"; \
+	    command="$$command -o $(QUICKSTART)/results/$$entry.json --report $(QUICKSTART)/reports/$$entry.html"; \
+	    command="$$command --predictions $(QUICKSTART)/predictions/$$entry.h5"; \
 	    echo "$$command"; $$command; \
 	done
-	$(BIN)/qpibench leaderboard check $(OUT)/results/tikhonov.json --predictions $(OUT)/predictions/tikhonov.h5 \
+	$(BIN)/qpibench leaderboard check $(QUICKSTART)/results/tikhonov.json --predictions $(QUICKSTART)/predictions/tikhonov.h5 \
 	    --release $(RELEASE)
-	$(BIN)/qpibench leaderboard build $(OUT)/results -o $(OUT)/site
+	$(BIN)/qpibench leaderboard build $(QUICKSTART)/results -o $(QUICKSTART)/site
 	@echo
-	@echo "The leaderboard: $(OUT)/site/index.html. The reports, image by image: $(OUT)/reports/*.html."
+	@echo "The leaderboard: $(QUICKSTART)/site/index.html. The reports, image by image: $(QUICKSTART)/reports/*.html."
 
 # Two processes; each takes neighbouring tests, which share fixtures, and then half of what is left of the other's.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable
@@ -59,7 +59,7 @@ gpu-train:
 	$(QPIBENCH_PYTHON) -m benchmarks.gpu_train --budget $(BUDGET)
 
 clean:
-	rm -rf .venv build dist *.egg-info $(OUT)
+	rm -rf .venv build dist *.egg-info $(QUICKSTART)
 
 .venv/base: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qpibench needs Python 3.11 or newer: make PYTHON=python3.11")'

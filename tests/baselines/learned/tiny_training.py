@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from learned.draws import normal_like
 from learned.keeper import Keeper
 from learned.loop import Stage, fit, split_budget
 from learned.source import open_source
@@ -47,7 +48,7 @@ class Noisy(nn.Module):
     def forward(self, batch):
         self.step += 1
         self.at_step(self.step, batch)
-        target = batch["kernel"] + self.noise * torch.randn_like(batch["kernel"])
+        target = batch["kernel"] + self.noise * normal_like(batch["kernel"])
         error = self.net(batch) - target
         return {"loss": error.square().mean(), "largest": error.abs().max()}
 
