@@ -32,11 +32,17 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu_queue import Pace, Queued, chosen
 
-NEEDED = ("torch", "diffusers", "accelerate", "safetensors", "tensorboard", "numba", "h5py", "pydantic", "scipy")
+if TYPE_CHECKING:
+    from qpibench.training import RunRecord
+
+NEEDED = (
+    *("torch", "diffusers", "accelerate", "safetensors", "tensorboard"),
+    *("numpy", "numba", "h5py", "scipy", "skimage", "pydantic", "psutil", "click"),
+)
 EVALUATION_S = 40.0
 """Kept of the budget to evaluate what was trained last."""
 
@@ -240,10 +246,10 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
     folders = [request.folder(queued, seed) for seed in request.seeds]
     begun = [load_run(folder) for folder in folders if (folder / "run.json").exists()]
     if len(begun) == len(folders) and all(run.status == "complete" for run in begun):
-        output.put(queued, status="complete")
+        output.put(queued, status=_status(begun))
         return any(not request.result(queued, seed).exists() for seed in request.seeds)
     if clock.left <= 0:
-        output.put(queued, status="not begun" if not begun else "partial")
+        output.put(queued, status=_status(begun))
         clock.say(f"{name} is not begun: the time is over.")
         return False
     train = importlib.import_module(arm.entry).train
@@ -252,7 +258,7 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
     todo = steps - min((run.steps_done for run in begun), default=0)
     needed = pace.seconds(queued, todo)
     if needed > clock.left:
-        output.put(queued, status="not begun" if not begun else "partial", needed_s=round(needed))
+        output.put(queued, status=_status(begun), needed_s=round(needed))
         clock.say(f"{name} is not begun: it would take {needed:.0f} s, and {clock.left:.0f} s are left.")
         return False
     clock.say(f"{name}, {len(plans)} seed(s), {todo:,} steps: begins, {clock.left:.0f} s are left.")
@@ -263,7 +269,7 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
     runs = [load_run(folder) for folder in folders]
     done = sum(run.steps_done for run in runs) / len(runs)
     pace.learn(queued, seconds, round(done - done_before))
-    status = _status([run.fraction if run.status == "stopped" else None for run in runs])
+    status = _status(runs)
     for seed, failure in zip(request.seeds, failures, strict=True):
         if failure is not None:
             output.note(f"{name}-{seed}: {failure}")
@@ -338,6 +344,8 @@ def _find_entries() -> None:
         sys.path.insert(0, str(locate("baselines")))
     for entry in ("one_step", "two_step"):
         importlib.import_module(entry)
+    # Their data are in the log, and the device would wait for them at every checkpoint.
+    importlib.import_module("learned.keeper").draw_curves = lambda log, picture: None
 
 
 def _device(request: Request) -> str:
@@ -346,10 +354,12 @@ def _device(request: Request) -> str:
     return "CPU" if request.cpu or not torch.cuda.is_available() else torch.cuda.get_device_name()
 
 
-def _status(fractions: Sequence[float | None]) -> str:
-    """Complete, or how much of the stated steps the run that is least far has done."""
-    cut = [fraction for fraction in fractions if fraction is not None]
-    return f"partial {100 * min(cut):.0f} %" if cut else "complete"
+def _status(runs: Sequence[RunRecord]) -> str:
+    """Complete, or how much of its stated steps the run that is least far has done."""
+    if not runs:
+        return "not begun"
+    least = min(run.fraction for run in runs)
+    return "complete" if least >= 1 else f"partial {100 * least:.1f} %"
 
 
 def _progress(run: dict[str, Any]) -> dict[str, Any]:

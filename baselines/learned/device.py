@@ -14,7 +14,7 @@ def make_accelerator(precision: str) -> Accelerator:
     Parameters
     ----------
     precision
-        ``"no"`` for float32, ``"tf32"`` for float32 whose products are rounded to 10 bits, ``"bf16"``, or ``"auto"``:
+        ``"no"`` for float32, ``"tf32"`` for float32 in which convolutions round to 10 bits, ``"bf16"``, or ``"auto"``:
         bf16 where the device has instructions for it.
 
     Raises
@@ -26,7 +26,8 @@ def make_accelerator(precision: str) -> Accelerator:
         raise UnavailableError(
             "--precision tf32 needs an NVIDIA GPU of compute capability 8 or newer; use --precision no or bf16."
         )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    # Not in products of matrices, in which the coordinates of rotations are made.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     if precision == "tf32":
         precision = "no"
     if precision == "auto":
@@ -53,7 +54,7 @@ def described(accelerator: Accelerator, precision: str) -> str:
         device += f", {accelerator.num_processes} processes"
     words = {
         "no": "float32",
-        "tf32": "float32 with TF32 products",
+        "tf32": "float32 with TF32 convolutions",
         "bf16": "bf16 where that is safe, float32 elsewhere",
     }
     return f"Training on {device}, in {words[precision]}."

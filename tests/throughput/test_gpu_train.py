@@ -1,0 +1,118 @@
+"""`make gpu-train` rehearsed on the CPU: what a queue leaves, and what it does not begin."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
+
+from benchmarks.gpu_queue import QUEUE, Pace, chosen  # noqa: E402
+from benchmarks.gpu_train import EVALUATION_S, LARGEST_FILE  # noqa: E402
+from qpibench.training.request import parse_options  # noqa: E402
+
+REHEARSAL = ("--preset", "tiny", "--spec", "mini", "--steps", "4", "--limit", "2", "--seeds", "0", "1")
+ARMS = ("two_step-code", "one_step-article")
+
+
+def queue(folder, *arguments, budget=300.0):
+    command = [sys.executable, "-m", "benchmarks.gpu_train", *arguments, "--budget", str(budget)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"OUT": str(folder / "out"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--work", str(folder / "work")],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    summary = folder / "out" / "summary.json"
+    return done, json.loads(summary.read_text()) if summary.exists() else None
+
+
+def members(path):
+    with tarfile.open(path) as archive:
+        return set(archive.getnames())
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("queue")
+    done, summary = queue(folder, "--cpu", *REHEARSAL, "--arms", *ARMS)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout, summary
+
+
+def test_a_queue_leaves_a_summary_results_of_all_seeds_and_weights_of_the_first(rehearsed):
+    folder, told, summary = rehearsed
+    assert list(summary["arms"]) == list(ARMS)
+    assert {run["steps_done"] for run in summary["runs"].values()} == {4}
+    assert set(summary["scores"]) == {f"{arm}-{seed}" for arm in ARMS for seed in (0, 1)}
+    assert {"id", "ood"} == set(summary["scores"]["two_step-code-1"])
+    assert summary["notes"] == []
+    assert {f"results/{arm}-{seed}.json" for arm in ARMS for seed in (0, 1)} < members(folder / "out/results.tar.gz")
+    weights = set.union(*(members(path) for path in (folder / "out").glob("weights-*.tar")))
+    assert weights == {f"runs/{arm}-0/{name}" for arm in ARMS for name in ("run.json", "weights.safetensors")}
+    files = list((folder / "out").iterdir())
+    assert len(files) <= 8
+    assert max(path.stat().st_size for path in files) <= LARGEST_FILE
+    assert "two_step-code-0: id MAE" in told
+
+
+def test_runs_of_fewer_steps_than_their_recipe_are_partial(rehearsed):
+    assert all(arm["status"].startswith("partial ") for arm in rehearsed[2]["arms"].values())
+
+
+def test_the_same_queue_again_trains_nothing(rehearsed):
+    folder, _, first = rehearsed
+    done, again = queue(folder, "--cpu", *REHEARSAL, "--arms", *ARMS)
+    assert "begins, " not in done.stdout
+    assert again["runs"] == first["runs"]
+    assert again["scores"] == first["scores"]
+
+
+def test_nothing_is_begun_when_the_time_is_over(tmp_path):
+    done, summary = queue(tmp_path, "--cpu", *REHEARSAL, "--arms", ARMS[0], budget=EVALUATION_S)
+    assert done.returncode == 0
+    assert summary["arms"] == {ARMS[0]: {"status": "not begun"}}
+    assert "is not begun: the time is over" in done.stdout
+
+
+def test_without_a_gpu_the_queue_says_so(tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done, _ = queue(tmp_path, *REHEARSAL)
+    assert done.returncode == 4
+    assert "finds no CUDA device; --cpu rehearses without" in done.stderr
+
+
+def test_an_arm_fits_by_the_slowest_pace_that_is_known():
+    two_step, one_step = chosen(["two_step-code", "one_step-code"])
+    pace = Pace()
+    assert pace.seconds(two_step, 1000) == 0
+    pace.learn(two_step, 10.0, 1000)
+    assert pace.seconds(two_step, 2000) == pytest.approx(20)
+    assert pace.seconds(one_step, 1000) > pace.seconds(two_step, 1000)
+    pace.learn(two_step, 5.0, 1000)
+    assert pace.seconds(two_step, 2000) == pytest.approx(20)
+
+
+def test_every_arm_of_the_queue_has_a_recipe_that_takes_its_settings(monkeypatch):
+    from qpibench.locator import locate
+
+    monkeypatch.syspath_prepend(str(locate("baselines")))
+    recipes = pytest.importorskip("learned.recipes")
+    for queued in QUEUE:
+        known = {"two_step": recipes.TWO_STEP, "one_step": recipes.ONE_STEP}[queued.arm.entry]
+        recipe = known[queued.arm.recipe]
+        type(recipe).model_validate(recipe.model_dump() | parse_options(queued.arm.settings))
+    assert len({queued.arm.name for queued in QUEUE}) == len(QUEUE)
