@@ -37,10 +37,14 @@ class Branches:
         RuntimeError
             If a piece does something that no graph can hold, such as waiting for the device.
         """
-        graph = torch.cuda.CUDAGraph()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph):
-            self._start()
+        try:
+            # Threads that prepare batches may allocate meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._start()
+        finally:
+            torch.cuda.set_stream(current)  # which a capture that fails does not
         self._graph = graph
 
     def _start(self) -> None:
