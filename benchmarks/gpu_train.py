@@ -367,19 +367,17 @@ def _progress(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scores(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Metrics of a result by task, without their intervals."""
+    """Values of a result's metrics, by cell."""
     return {
-        task: {
-            name: found.get("value") if isinstance(found, dict) else found for name, found in told["metrics"].items()
-        }
-        for task, told in result["tasks"].items()
+        cell: {name: metric["value"] for name, metric in found["metrics"].items()}
+        for cell, found in result["cells"].items()
     }
 
 
 def _told(result: dict[str, Any]) -> str:
     return ", ".join(
-        f"{task} MAE (published convention) {metrics.get('mae_published', float('nan')):.4f}"
-        for task, metrics in _scores(result).items()
+        f"{cell} MAE (published convention) {metrics.get('mae_published', float('nan')):.4f}"
+        for cell, metrics in _scores(result).items()
     )
 
 
