@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
 
 from learned.backbone import REDUCTION, build_autoencoder
@@ -40,8 +41,11 @@ class Posterior:
 class Encoder(nn.Module):
     """From images (n, channel, y, x) to a distribution of latents."""
 
+    __call__: Callable[..., Posterior]  # that of nn.Module does not say what is returned
+
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         super().__init__()
+        assert autoencoder.quant_conv is not None  # every preset has it
         self.body = autoencoder.encoder
         self.quant_conv = autoencoder.quant_conv
 
@@ -53,17 +57,40 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """From latents (n, 4, y/8, x/8) to kernels (n, y, x)."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         super().__init__()
+        assert autoencoder.post_quant_conv is not None
         self.post_quant_conv = autoencoder.post_quant_conv
         self.body = autoencoder.decoder
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.body(self.post_quant_conv(latent)).float()[:, 0]
+        decoded: Tensor = self.body(self.post_quant_conv(latent))
+        return decoded.float()[:, 0]
 
 
-class OneStepNet(nn.Module):
-    """From an observation with its activation map through a latent to a kernel: one autoencoder."""
+class KernelNet(nn.Module):
+    """The network of a learned entry, from an observation with its activation map through a latent to a kernel.
+
+    Attributes
+    ----------
+    encoder
+        From images and maps (n, 2, y, x), see :func:`learned.observation.observation_channels`, to a distribution of
+        latents.
+    decoder
+        From latents to kernels (n, y, x) on the scale 0..1.
+    """
+
+    encoder: Callable[[Tensor], Posterior]
+    decoder: Callable[[Tensor], Tensor]
+
+
+class OneStepNet(KernelNet):
+    """One autoencoder."""
+
+    encoder: Encoder
+    decoder: Decoder
 
     def __init__(self, preset: str, *, pretrained: str | None = None) -> None:
         super().__init__()
@@ -71,8 +98,11 @@ class OneStepNet(nn.Module):
         self.encoder, self.decoder = Encoder(autoencoder), Decoder(autoencoder)
 
 
-class TwoStepNet(nn.Module):
+class TwoStepNet(KernelNet):
     """An autoencoder of kernels, and a second encoder that finds the kernel's latent in an observation."""
+
+    encoder: Encoder
+    decoder: Decoder
 
     def __init__(self, preset: str, *, pretrained: str | None = None) -> None:
         super().__init__()

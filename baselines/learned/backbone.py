@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -56,7 +56,7 @@ def build_autoencoder(preset: str, *, in_channels: int, pretrained: str | None =
     """
     if preset not in PRESETS:
         raise UsageError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
-    autoencoder = AutoencoderKL(
+    autoencoder: AutoencoderKL = AutoencoderKL(
         in_channels=in_channels,
         out_channels=1,
         latent_channels=4,
@@ -108,7 +108,8 @@ def _pretrained_weights(pretrained: str) -> dict[str, Tensor]:
     if not path.is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", pretrained):
         raise UsageError(f"There is no file or folder '{pretrained}' of pretrained weights.")
     try:
-        return AutoencoderKL.from_pretrained(pretrained, low_cpu_mem_usage=False).state_dict()
+        weights: dict[str, Tensor] = AutoencoderKL.from_pretrained(pretrained, low_cpu_mem_usage=False).state_dict()
+        return weights
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if path.is_dir():
             raise InvalidDataError(

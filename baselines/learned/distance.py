@@ -16,7 +16,8 @@ DistanceName = Literal["norm_over_size", "mean_square"]
 
 def norm(first: Tensor, second: Tensor) -> Tensor:
     """Euclidean norm of the difference; its gradient is 0, not NaN, where the two are equal."""
-    return torch.linalg.vector_norm((first - second).flatten(1), dim=1)
+    found: Tensor = torch.linalg.vector_norm((first - second).flatten(1), dim=1)
+    return found
 
 
 def norm_over_size(first: Tensor, second: Tensor) -> Tensor:

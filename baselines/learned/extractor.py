@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from shared.scatterers import scatterers_of
 from torch import Tensor, nn
 
-from learned.autoencoder import Posterior
+from learned.autoencoder import KernelNet, Posterior
 from learned.observation import observation_channels
 from learned.scaling import gain_and_offset
 from qpibench import Batch, Prediction
@@ -26,6 +27,21 @@ CHUNK = 32
 """Images that go through the network at once: bounds the memory, whatever the batch."""
 
 _DRAWS_SEED = 20250606
+
+
+class _Recipe(BaseModel):
+    """Of a run's recipe, the numbers that its answers depend on."""
+
+    samples: int
+    map_mode: str
+
+
+class _Config(BaseModel):
+    """Of a run's ``config``, the members that a trained network needs."""
+
+    recipe: _Recipe
+    preset: str
+    grid: Grid
 
 
 class KernelExtractor:
@@ -41,8 +57,7 @@ class KernelExtractor:
     entry
         Name of the entry that the run must be of.
     net
-        Makes its network of a preset: a module with an ``encoder`` from images and maps to a distribution of latents
-        and a ``decoder`` from latents to kernels on the scale 0..1.
+        Makes its network of a preset.
 
     Raises
     ------
@@ -52,19 +67,18 @@ class KernelExtractor:
         If its weights are missing, corrupt, or of another architecture.
     """
 
-    def __init__(self, folder: Path, entry: str, net: Callable[[str], nn.Module]) -> None:
+    def __init__(self, folder: Path, entry: str, net: Callable[[str], KernelNet]) -> None:
         record = load_run(folder)
         if record.entry != entry:
             raise UsageError(f"'{folder}' holds a run of {record.entry}, expected one of {entry}.")
-        recipe, self._grid = record.config["recipe"], Grid.model_validate(record.config["grid"])
+        config = _Config.model_validate(record.config)
+        self._grid, self._map_mode, self.samples = config.grid, config.recipe.map_mode, config.recipe.samples
         kind = "training role of the release" if record.source.kind == "release" else "stream of the spec"
         self.trained_on = f"{kind} {record.source.name}"
-        self.samples: int = recipe["samples"]
-        self._map_mode: str = recipe["map_mode"]
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         # Rounding to 10 bits would depend on how the images are batched.
         torch.backends.cudnn.allow_tf32 = False
-        self.net = net(record.config["preset"])
+        self.net = net(config.preset)
         _load(self.net, RunFolder(folder).weights)
         self.net.eval().to(self.device)
 
@@ -83,6 +97,7 @@ class KernelExtractor:
         if batch.position_nm is not None:
             maps = activation_map(batch.grid, batch.position_nm, mode=self._map_mode)
         scatterers = [scatterers_of(batch, i) for i in range(len(batch))]
+        assert maps is not None  # or there would be no scatterers
         scaled, spread, latent = self._scaled_kernels(batch.image, maps)
         fitted = [gain_and_offset(*parts) for parts in zip(scaled, batch.image, scatterers, strict=True)]
         gain, offset = np.array(fitted, dtype=np.float32).reshape(-1, 2, 1, 1).swapaxes(0, 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -206,7 +207,7 @@ def _train_stage(lanes: Sequence[Lane], stop: Stop, failures: Failures, *, graph
             _each(over, failures, Lane.end_stage)
             active = [lane for lane in active if lane not in over]
             if reason is not None and active:
-                _each(active, failures, lambda lane, reason=reason: lane.stop(reason))
+                _each(active, failures, partial(Lane.stop, reason=reason))
                 return True
     finally:
         for lane in lanes:
@@ -231,7 +232,7 @@ def _run(active: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool)
                 return None
             done += 1
             reason = stop.reason
-        _each(active, failures, lambda lane, done=done: lane.read(done))
+        _each(active, failures, partial(Lane.read, count=done))
         if any(lane.place in failures or is_over(lane.stage, lane.position) for lane in active) or reason is not None:
             return reason
         _each(active, failures, Lane.save_if_due)

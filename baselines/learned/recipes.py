@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from learned.backbone import DEFAULT_PRESET, PRESETS, pretrained_identity
 from learned.distance import DistanceName
 from qpibench.errors import UsageError
+from qpibench.families.eq7 import Fold
 from qpibench.specs import Grid
 from qpibench.training import TrainingRun
 
@@ -41,7 +42,7 @@ Decibels = Annotated[float, Field(ge=-60, le=120, allow_inf_nan=False)]
 OptionalCount = Annotated[Count | None, BeforeValidator(_none)]
 OptionalRate = Annotated[Rate | None, BeforeValidator(_none)]
 Range = Annotated[tuple[Decibels, Decibels] | None, BeforeValidator(_none)]
-Angles = Annotated[dict[Literal[0, 2, 3, 4, 6], tuple[float, ...]], BeforeValidator(_integer_keys)]
+Angles = Annotated[dict[Fold, tuple[float, ...]], BeforeValidator(_integer_keys)]
 
 
 class Recipe(BaseModel):
@@ -231,7 +232,7 @@ ONE_STEP = {
 
 DEFAULT_RECIPE = "code"
 
-AnyRecipe = TypeVar("AnyRecipe", OneStepRecipe, TwoStepRecipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
 def choose_recipe(recipes: Mapping[str, AnyRecipe], run: TrainingRun) -> AnyRecipe:

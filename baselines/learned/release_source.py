@@ -72,7 +72,8 @@ class ReleaseSource:
         epochs = range(start // len(self._train), -(-(start + images) // len(self._train)))
         order = np.concatenate([self._order(epoch) for epoch in epochs])
         first = start - epochs[0] * len(self._train)
-        return self._train[order[first : first + images].reshape(count, -1)[:, self._part]]
+        chosen: NDArray[np.int32] = self._train[order[first : first + images].reshape(count, -1)[:, self._part]]
+        return chosen
 
     def ahead(self, start: int) -> Generator[Batch, None, None]:
         return batches_ahead(self.batch, start)

@@ -57,7 +57,8 @@ class ShiftLoss(nn.Module):
         pixel = torch.linspace(0, patches.value[0].numel() - 1, VALIDATION_PIXELS, device=image.device).round().long()
         posterior = self.net.infer(patches)
         bound = self._unlikeliness(patches, posterior.mean, pixel) + self._divergence(posterior, patches)
-        return bound.unflatten(0, (-1, count)).mean(dim=1)
+        of_observation: Tensor = bound.unflatten(0, (-1, count))
+        return of_observation.mean(dim=1)
 
     def _unlikeliness(self, patches: Patches, latent: Tensor, pixel: Tensor) -> Tensor:
         """Negative log-likelihood of every patch, from some of its pixels."""

@@ -10,12 +10,13 @@ Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from learned.autoencoder import Posterior
+from learned.autoencoder import KernelNet, Posterior
 from learned.shift_patches import Patches, all_patches, patch_shape
 from qpibench.specs import Grid
 
@@ -51,7 +52,7 @@ PRESETS = {
 DEFAULT_PRESET = "compact"
 
 
-class ShiftVAE(nn.Module):
+class ShiftVAE(KernelNet):
     """Encoder of patches and decoder of places.
 
     A latent vector is (shift x, shift y, rotation if inferred, content...), each entry in units of its prior's standard
@@ -70,6 +71,9 @@ class ShiftVAE(nn.Module):
     rotation_prior
         Standard deviation of the rotation in rad; 0 to infer none.
     """
+
+    patch_places: Tensor
+    kernel_places: Tensor
 
     def __init__(
         self, architecture: Architecture, grid: Grid, *, content: int, shift_prior: float, rotation_prior: float
@@ -117,7 +121,8 @@ class ShiftVAE(nn.Module):
         """Kernels (n, y, x) from 0 to 1, of what :meth:`encoder` gives."""
         # One by one, so that no answer depends on how many are asked for.
         logits = torch.cat([self.reconstruct(one[None], self.kernel_places) for one in latent])
-        return logits.sigmoid().unflatten(1, self.kernel_shape)
+        kernels: Tensor = logits.sigmoid().unflatten(1, self.kernel_shape)
+        return kernels
 
     def _share(self, patches: Patches) -> tuple[Tensor, Tensor]:
         each = self.infer(patches)
@@ -132,6 +137,8 @@ class ShiftVAE(nn.Module):
 class PatchEncoder(nn.Module):
     """From patches and what of them is seen to ``2 * latent`` numbers: convolutions, then dense layers."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, architecture: Architecture, shape: tuple[int, int], latent: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -143,11 +150,15 @@ class PatchEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(architecture.hidden, 2 * latent))
 
     def forward(self, patches: Patches) -> Tensor:
-        return self.layers(torch.stack([patches.value, patches.seen], dim=1))
+        numbers: Tensor = self.layers(torch.stack([patches.value, patches.seen], dim=1))
+        return numbers
 
 
 class Pattern(nn.Module):
     """From places and content to logits: place and content are added in the first layer."""
+
+    __call__: Callable[..., Tensor]
+    wavenumber: Tensor
 
     def __init__(self, architecture: Architecture, content: int) -> None:
         super().__init__()
@@ -162,7 +173,8 @@ class Pattern(nn.Module):
     def forward(self, place: Tensor, content: Tensor) -> Tensor:
         phase = (place[..., None] * self.wavenumber).flatten(-2)
         waves = torch.cat([place, phase.sin(), phase.cos()], dim=-1)
-        return self.layers(self.of_place(waves) + self.of_content(content)[:, None]).float().squeeze(-1)
+        logits: Tensor = self.layers(self.of_place(waves) + self.of_content(content)[:, None])
+        return logits.float().squeeze(-1)
 
 
 def undo(place: Tensor, shift: Tensor, rotation: Tensor) -> Tensor:

@@ -98,9 +98,22 @@ def open_source(
     per_kernel = 1 if unit == "kernel" else images_per_kernel
     if per_kernel is not None and per_kernel < 1:
         raise UsageError(f"images_per_kernel must be 1 or more, found {per_kernel}.")
-    options = {"seed": run.seed, "fields": tuple(fields), "batch_size": batch_size, "images_per_kernel": per_kernel}
     if run.spec is not None:
-        return StreamSource(run.spec, map_mode=map_mode, **options)
+        return StreamSource(
+            run.spec,
+            seed=run.seed,
+            fields=tuple(fields),
+            batch_size=batch_size,
+            map_mode=map_mode,
+            images_per_kernel=per_kernel,
+        )
     if run.release_path is None:
         raise UsageError("Training needs one source of images: either a release or the spec of a stream.")
-    return ReleaseSource(open_release(run.release_path), map_mode=map_mode, **options)
+    return ReleaseSource(
+        open_release(run.release_path),
+        seed=run.seed,
+        fields=tuple(fields),
+        batch_size=batch_size,
+        map_mode=map_mode,
+        images_per_kernel=per_kernel,
+    )

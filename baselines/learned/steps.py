@@ -131,8 +131,9 @@ class Steps:
                 score = self._stage.score(self._on_device(batch))
                 summed += torch.stack([score.double().sum(), torch.tensor(len(score), device=summed.device)])
         self._module.train()
-        error, count = self._accelerator.reduce(summed, reduction="sum").tolist()
-        return error / count
+        of_all: Tensor = self._accelerator.reduce(summed, reduction="sum")
+        error, count = of_all.tolist()
+        return float(error / count)
 
     def close(self) -> None:
         """End the stage: ``net`` gets its best state, the module loses what it was wrapped into."""

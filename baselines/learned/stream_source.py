@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Generator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -44,9 +44,9 @@ class StreamSource:
         part = rows_of_this_process(batch_size)
         size = part.stop - part.start
         device = _stream_device(alone=size == batch_size)
-        options = {"fields": fields, "map_mode": map_mode}
-        self._trained_on = stream(spec, device=device, batch_size=size, **options)
-        self._held_out = stream(spec, device="cpu", batch_size=VALIDATION_BATCH, **options)
+        draw = partial(stream, spec, fields=fields, map_mode=map_mode)
+        self._trained_on = draw(device=device, batch_size=size)
+        self._held_out = draw(device="cpu", batch_size=VALIDATION_BATCH)
         # In batches of this process's size: a step of all processes is batch_size // size of them.
         self._parts, self._part = batch_size // size, part.start // size
         self._first_step = seed * _IMAGES_PER_SEED // batch_size

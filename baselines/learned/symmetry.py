@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from learned.distance import Distance
+from qpibench.families.eq7 import Fold
 
 
 def symmetry_error(
@@ -26,7 +27,7 @@ def symmetry_error(
     kernel: Tensor,
     fold: Tensor,
     *,
-    angles: Mapping[int, Sequence[float]],
+    angles: Mapping[Fold, Sequence[float]],
     window: float,
     distance: Distance,
     aspect: float = 1.0,
