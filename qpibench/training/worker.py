@@ -27,6 +27,7 @@ from qpibench.extras import TRAINING, missing_module, missing_package
 from qpibench.training.request import TrainingRun
 
 _INTERRUPTED = 130
+_ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
@@ -35,9 +36,16 @@ def main() -> None:
     place = failure[0] if failure else None
     if failure:  # started by us, or by the launcher that we started, whose processes are a group of their own each
         die_with(os.getppid())
-        for ending in (signal.SIGTERM, signal.SIGINT):  # whatever those who started us made of them
+        for ending in _ENDINGS:  # whatever those who started us made of them
             signal.signal(ending, signal.default_int_handler)
     sys.argv = sys.argv[:1]
+    try:
+        _train_or_tell(request, place)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _train_or_tell(request: Path, place: Path | None) -> None:
     try:
         run = TrainingRun.from_json(request.read_text())
     except OSError as error:
@@ -46,8 +54,6 @@ def main() -> None:
         _tell(place, str(error), error.exit_code, "")
     try:
         _train(run)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
     except QpibenchError as error:
         _tell(place, str(error), error.exit_code, "")
     except ImportError as error:
@@ -55,7 +61,7 @@ def main() -> None:
         if module is None:
             _tell_of_code(place, run, error)
         _tell(place, _missing(run, module), UnavailableError.exit_code, "")
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         _tell_of_code(place, run, error)
 
 
@@ -97,6 +103,8 @@ def _tell_of_code(place: Path | None, run: TrainingRun, error: BaseException) ->
 
 
 def _tell(place: Path | None, message: str, exit_code: int, trace: str) -> NoReturn:
+    for ending in _ENDINGS:  # the process is about to end: another that failed too must not cut the sentence
+        signal.signal(ending, signal.SIG_IGN)
     if place is None:
         print(f"{trace}Error: {message}", file=sys.stderr)
     else:

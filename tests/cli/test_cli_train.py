@@ -369,6 +369,26 @@ def test_the_first_of_several_processes_to_fail_is_heard(write_model, tmp_path):
     assert re.fullmatch(r"Error: Training 'my_model' failed: my_model.py:\d+: ValueError: all of us.\n", ended.stderr)
 
 
+def test_a_process_that_is_told_to_end_while_it_fails_ends_without_a_traceback(write_model, tmp_path):
+    failing = """
+import os, signal
+
+class Fails(Exception):
+    def __str__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "and is told to end"
+
+def train(run):
+    raise Fails
+"""
+    request = ["train", write_model(failing), "--stream", "mini", "-o", tmp_path / "run"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "qpibench.cli.main", *map(str, request)], capture_output=True, text=True, check=False
+    )
+    assert ended.stderr.startswith("Error: Training 'my_model' stopped: its process ")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_what_training_prints_is_apart_from_the_answer(toy, tmp_path):
     toy.write_text(toy.read_text() + "\nprint('hello from the entry')\n")
     command = [sys.executable, "-m", "qpibench.cli.main", "train", toy, "--stream", "mini", "--json", "-o"]
