@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -22,6 +23,23 @@ Check = Callable[[int, NDArray[np.uint8]], None]
 """Called with a block and its digests, (array, 32) uint8; raises if they are not what they must be."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How blocks are worked on; what they hold does not depend on it.
+
+    Attributes
+    ----------
+    threads
+        Number of threads; as many as there are processors if None.
+    check, progress
+        Called after every block.
+    """
+
+    threads: int | None = None
+    check: Check | None = None
+    progress: Progress | None = None
+
+
 def write_blocks(
     partial: Partial,
     arrays: Sequence[Array],
@@ -29,9 +47,7 @@ def write_blocks(
     done: Mapping[int, bytes],
     *,
     blocks: range,
-    threads: int | None = None,
-    check: Check | None = None,
-    progress: Progress | None = None,
+    work: Work,
 ) -> NDArray[np.uint8]:
     """Write blocks that are not in the file yet.
 
@@ -47,17 +63,15 @@ def write_blocks(
         Digests of the blocks that were written by a run before this one; a block that has others is written again.
     blocks
         Which blocks.
-    threads
-        Number of threads; as many as there are processors if None.
-    check, progress
-        Called after every block.
+    work
+        How.
 
     Returns
     -------
     ndarray
         Digests of these blocks, (block, array, 32) uint8.
     """
-    threads = threads or available_threads()
+    threads = work.threads or available_threads()
     computing = BoundedSemaphore(threads)
 
     def write(start: int, stop: int) -> Iterator[NDArray[Any]]:
@@ -85,16 +99,11 @@ def write_blocks(
         return made
 
     # One thread more than may compute, because one of them mostly waits for the disk.
-    return _collect(make, arrays, blocks, threads=threads + 1, check=check, progress=progress)
+    return _collect(make, arrays, blocks, replace(work, threads=threads + 1))
 
 
 def hash_blocks(
-    arrays: Sequence[Array],
-    rows: Callable[[int, int], Iterable[NDArray[Any]]],
-    *,
-    threads: int | None = None,
-    check: Check | None = None,
-    progress: Progress | None = None,
+    arrays: Sequence[Array], rows: Callable[[int, int], Iterable[NDArray[Any]]], work: Work
 ) -> NDArray[np.uint8]:
     """Hash all blocks of arrays of equal length; see :func:`qpibench.release.identity.hash_block` for `rows`.
 
@@ -104,34 +113,21 @@ def hash_blocks(
         Their digests, (block, array, 32) uint8.
     """
     blocks = range(identity.block_count(arrays[0]))
-    return _collect(
-        lambda block: identity.hash_block(arrays, block, rows),
-        arrays,
-        blocks,
-        threads=threads,
-        check=check,
-        progress=progress,
-    )
+    return _collect(lambda block: identity.hash_block(arrays, block, rows), arrays, blocks, work)
 
 
 def _collect(
-    make: Callable[[int], NDArray[np.uint8]],
-    arrays: Sequence[Array],
-    blocks: range,
-    *,
-    threads: int | None,
-    check: Check | None,
-    progress: Progress | None,
+    make: Callable[[int], NDArray[np.uint8]], arrays: Sequence[Array], blocks: range, work: Work
 ) -> NDArray[np.uint8]:
     digests = np.empty((len(blocks), len(arrays), 32), np.uint8)
     done, total = 0, _row_count(arrays[0], blocks)
-    for block, made in as_completed(make, blocks, threads=threads):
-        if check is not None:
-            check(block, made)
+    for block, made in as_completed(make, blocks, threads=work.threads):
+        if work.check is not None:
+            work.check(block, made)
         digests[block - blocks.start] = made
         done += _row_count(arrays[0], range(block, block + 1))
-        if progress is not None:
-            progress(done, total)
+        if work.progress is not None:
+            work.progress(done, total)
     return digests
 
 

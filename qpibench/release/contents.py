@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,11 @@ from qpibench.specs.columns import family_name
 from qpibench.synthesis.contract import Kernels
 
 
-def contents(
-    spec: ReleaseSpec | ImportedSpec, kernels: Kernels, observation_kernel: NDArray[np.int32], max_scatterers: int
-) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:
-    """All arrays of a release, and the values of those that are no observations.
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What is known of a release before its observations are.
 
-    Parameters
+    Attributes
     ----------
     spec
         The release's spec.
@@ -32,6 +32,22 @@ def contents(
         (observation,) int32: the kernel that each observation shows.
     max_scatterers
         Number of scatterers that there is room for.
+    """
+
+    spec: ReleaseSpec | ImportedSpec
+    kernels: Kernels
+    observation_kernel: NDArray[np.int32]
+    max_scatterers: int
+
+    @classmethod
+    def generated(cls, spec: ReleaseSpec, kernels: Kernels) -> Self:
+        """Of a release that its spec gives: every kernel is shown by as many observations, one kernel after another."""
+        shown = np.repeat(np.arange(spec.kernels.count, dtype=np.int32), spec.observations_per_kernel)
+        return cls(spec=spec, kernels=kernels, observation_kernel=shown, max_scatterers=spec.scatterers.max)
+
+
+def contents(outline: Outline) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:
+    """All arrays of a release, and the values of those that are no observations.
 
     Returns
     -------
@@ -45,8 +61,9 @@ def contents(
     """
     from qpibench.synthesis.splits import draw_splits  # brings Numba, which reading a release does not need
 
+    spec, kernels = outline.spec, outline.kernels
     stratum = kernels.parameters[get_family(family_name(spec)).STRATUM]
-    splits = draw_splits(observation_kernel, stratum, spec.splits, spec.seed)
+    splits = draw_splits(outline.observation_kernel, stratum, spec.splits, spec.seed)
     values: dict[str, NDArray[Any]] = {"x": spec.grid.x_nm, "y": spec.grid.y_nm}
     values |= {f"kernels/{name}": column for name, column in kernels.columns().items()}
     values |= {f"splits/{task}/{role}": rows for task, roles in splits.items() for role, rows in roles.items()}
@@ -54,8 +71,8 @@ def contents(
         "y": spec.grid.ny,
         "x": spec.grid.nx,
         "kernel": len(kernels),
-        "observation": len(observation_kernel),
-        "scatterer": max_scatterers,
+        "observation": len(outline.observation_kernel),
+        "scatterer": outline.max_scatterers,
     }
     arrays = layout.arrays(
         spec, sizes, {f"{task}/{role}": len(rows) for task in splits for role, rows in splits[task].items()}
@@ -64,8 +81,3 @@ def contents(
         if len(column) != arrays[name].shape[0]:
             raise InvalidDataError(f"{name} has {len(column)} rows, where {arrays[name].shape[0]} are expected.")
     return arrays, {name: arrays[name].rows(canonical(column)) for name, column in values.items()}
-
-
-def observation_kernel(spec: ReleaseSpec) -> NDArray[np.int32]:
-    """Kernel of every observation of a generated release, (observation,) int32."""
-    return np.repeat(np.arange(spec.kernels.count, dtype=np.int32), spec.observations_per_kernel)

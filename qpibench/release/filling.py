@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.release import identity, layout
-from qpibench.release.blocks import Check, Progress, write_blocks
-from qpibench.release.contents import contents
+from qpibench.release.blocks import Work, write_blocks
+from qpibench.release.contents import Outline, contents
 from qpibench.release.hdf5 import open_hdf5
 from qpibench.release.layout import Array
 from qpibench.release.partial import Partial
 from qpibench.specs import ImportedSpec, ReleaseSpec
-from qpibench.synthesis.contract import Kernels, Observations
+from qpibench.synthesis.contract import Observations
 
 Compression = Literal["gzip"]
 
@@ -58,21 +58,17 @@ def explained(partial: Partial, *, resumable: bool) -> Iterator[None]:
 
 
 def fill(
-    spec: ReleaseSpec | ImportedSpec,
+    outline: Outline,
     partial: Partial,
-    kernels: Kernels,
     compute: Callable[[int, int], Observations],
+    work: Work,
     *,
-    observation_kernel: NDArray[np.int32],
-    max_scatterers: int,
-    threads: int | None = None,
     resume: bool = False,
     compression: Compression | None = None,
-    check: Check | None = None,
-    progress: Progress | None = None,
 ) -> str:
     """Write everything that a release holds, and give it its name; `compute` gives the observations of some rows."""
-    expected, values = contents(spec, kernels, observation_kernel, max_scatterers)
+    spec = outline.spec
+    expected, values = contents(outline)
     attributes = layout.release_attributes(spec)
     title = f"qpibench release of format {layout.format_version(spec)}, spec {spec.canonical_json()}"
     arrays, done = prepare(partial, expected, attributes, title=title, resume=resume)
@@ -81,9 +77,7 @@ def fill(
     partial.open_journal(title, append=bool(done))
     observed = [array for array in arrays.values() if array.group == "observations"]
     blocks = range(identity.block_count(observed[0]))
-    block_digests = write_blocks(
-        partial, observed, compute, done, blocks=blocks, threads=threads, check=check, progress=progress
-    )
+    block_digests = write_blocks(partial, observed, compute, done, blocks=blocks, work=work)
     finished = partial.path if compression is None else _compressed(partial, arrays, attributes)
     content = seal(finished, spec, arrays, block_digests, values)
     partial.commit(finished)

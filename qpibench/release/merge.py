@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import identity, layout, virtual
-from qpibench.release.blocks import Progress, hash_blocks
-from qpibench.release.contents import contents, observation_kernel
+from qpibench.release.blocks import Progress, Work, hash_blocks
+from qpibench.release.contents import Outline, contents
 from qpibench.release.filling import check_request, explained, fill, seal
 from qpibench.release.hdf5 import structure
 from qpibench.release.partial import Partial
@@ -71,9 +71,9 @@ def merge_shards(
     if any(target.exists() and target.samefile(file.path) for file in shards.files):
         raise UsageError(f"'{target}' is one of the shards; choose another file.")
     with Partial(target) as partial, explained(partial, resumable=False):
-        if as_virtual:
-            return _refer(shards, partial, backend, threads, progress)
-        return _copy(shards, partial, backend, threads, progress)
+        work = Work(threads=threads, check=shards.check_block, progress=progress)
+        outline = Outline.generated(shards.spec, backend.kernels(shards.spec))
+        return (_refer if as_virtual else _copy)(shards, outline, partial, work)
 
 
 def _find_shards(folder: Path) -> Shards:
@@ -95,33 +95,21 @@ def _rows(shards: Shards, start: int, stop: int) -> Iterator[NDArray[Any]]:
     return (file.read(name, start, stop) for name in file.arrays)
 
 
-def _copy(shards: Shards, partial: Partial, backend: Backend, threads: int | None, progress: Progress | None) -> str:
-    spec = shards.spec
+def _copy(shards: Shards, outline: Outline, partial: Partial, work: Work) -> str:
     fields = [array.field for array in shards.files[0].arrays.values()]
     return fill(
-        spec,
+        outline,
         partial,
-        backend.kernels(spec),
         lambda start, stop: Observations.of_columns(dict(zip(fields, _rows(shards, start, stop), strict=True))),
-        observation_kernel=observation_kernel(spec),
-        max_scatterers=spec.scatterers.max,
-        threads=threads,
-        check=shards.check_block,
-        progress=progress,
+        work,
     )
 
 
-def _refer(shards: Shards, partial: Partial, backend: Backend, threads: int | None, progress: Progress | None) -> str:
+def _refer(shards: Shards, outline: Outline, partial: Partial, work: Work) -> str:
     spec, folder = shards.spec, partial.target.parent
     observed = list(shards.files[0].arrays.values())
-    block_digests = hash_blocks(
-        observed,
-        lambda start, stop: _rows(shards, start, stop),
-        threads=threads,
-        check=shards.check_block,
-        progress=progress,
-    )
-    arrays, values = contents(spec, backend.kernels(spec), observation_kernel(spec), spec.scatterers.max)
+    block_digests = hash_blocks(observed, lambda start, stop: _rows(shards, start, stop), work)
+    arrays, values = contents(outline)
     sources, columns = virtual.source_list(shards, folder)
     attributes = layout.release_attributes(spec)
     in_file = {name: array for name, array in arrays.items() if name in values} | sources

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import identity, layout
-from qpibench.release.blocks import Progress, hash_blocks
-from qpibench.release.contents import contents, observation_kernel
+from qpibench.release.blocks import Progress, Work, hash_blocks
+from qpibench.release.contents import Outline, contents
 from qpibench.release.layout import Array
 from qpibench.release.reader import Release, open_release
 from qpibench.specs import ReleaseSpec
@@ -106,9 +106,11 @@ def _stored_digests(release: Release, threads: int | None, progress: Progress | 
         digests = hash_blocks(
             observed,
             lambda start, stop: (rows(array, start, stop) for array in observed),
-            threads=threads,
-            check=None if release.shards is None else release.shards.check_block,
-            progress=progress,
+            Work(
+                threads=threads,
+                check=None if release.shards is None else release.shards.check_block,
+                progress=progress,
+            ),
         )
         return _by_name(observed, digests) | {
             array.name: identity.hash_blocks(array, release.stored(array.name)) for array in others
@@ -123,14 +125,14 @@ def _generated_digests(
     spec: ReleaseSpec, backend: Backend, threads: int | None, progress: Progress | None
 ) -> BlockDigests:
     kernels = backend.kernels(spec)
-    arrays, values = contents(spec, kernels, observation_kernel(spec), spec.scatterers.max)
+    arrays, values = contents(Outline.generated(spec, kernels))
     observed, others = _groups(arrays)
 
     def rows(start: int, stop: int) -> Iterable[NDArray[Any]]:
         computed = backend.observations(spec, kernels, start, stop).columns()
         return (array.rows(computed[array.field]) for array in observed)
 
-    digests = hash_blocks(observed, rows, threads=threads, progress=progress)
+    digests = hash_blocks(observed, rows, Work(threads=threads, progress=progress))
     return _by_name(observed, digests) | {
         array.name: identity.hash_blocks(array, values[array.name]) for array in others
     }

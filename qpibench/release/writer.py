@@ -8,8 +8,8 @@ import psutil
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.release import identity, layout
-from qpibench.release.blocks import Progress, write_blocks
-from qpibench.release.contents import observation_kernel
+from qpibench.release.blocks import Progress, Work, write_blocks
+from qpibench.release.contents import Outline
 from qpibench.release.filling import Compression, check_request, explained, fill, prepare
 from qpibench.release.partial import Partial
 from qpibench.release.reader import open_release
@@ -80,16 +80,12 @@ def write_release(
     with Partial(target) as partial, explained(partial, resumable=True):
         kernels = backend.kernels(spec)
         return fill(
-            spec,
+            Outline.generated(spec, kernels),
             partial,
-            kernels,
             lambda start, stop: backend.observations(spec, kernels, start, stop),
-            observation_kernel=observation_kernel(spec),
-            max_scatterers=spec.scatterers.max,
-            threads=threads,
+            Work(threads=threads, progress=progress),
             resume=resume,
             compression=compression,
-            progress=progress,
         )
 
 
@@ -140,6 +136,12 @@ def write_imported(
             f"Release '{spec.name}': an observation shows a kernel that is not among {len(kernels)}."
         )
 
+    outline = Outline(
+        spec=spec,
+        kernels=kernels,
+        observation_kernel=observations.kernel,
+        max_scatterers=observations.position_nm.shape[1],
+    )
     columns = observations.columns()
 
     def take(start: int, stop: int) -> Observations:
@@ -148,16 +150,7 @@ def write_imported(
         )
 
     with Partial(target) as partial, explained(partial, resumable=False):
-        return fill(
-            spec,
-            partial,
-            kernels,
-            take,
-            observation_kernel=observations.kernel,
-            max_scatterers=observations.position_nm.shape[1],
-            compression=compression,
-            progress=progress,
-        )
+        return fill(outline, partial, take, Work(progress=progress), compression=compression)
 
 
 def write_shard(
@@ -214,8 +207,7 @@ def write_shard(
             lambda start, stop: backend.observations(spec, kernels, start, stop),
             done,
             blocks=shard.blocks(spec),
-            threads=threads,
-            progress=progress,
+            work=Work(threads=threads, progress=progress),
         )
         partial.write_rows(located["block_digests"], 0, block_digests)
         layout.sign(partial.path, {}, shard_sha256=shard.digest(spec, block_digests))
