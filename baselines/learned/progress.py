@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import time
 
+from tqdm import tqdm
+
 from learned.checkpoint import Position
 from learned.stage import Stage
 
-REDRAW_S, REPEAT_S = 0.2, 30.0
+REPEAT_S = 30.0
 
 
 class Progress:
@@ -26,44 +28,36 @@ class Progress:
 
     def __init__(self, *, shown: bool, steps: int, done: int) -> None:
         self._shown, self._steps, self._done = shown, steps, done
-        self._terminal = sys.stderr.isatty()
         self._started = self._told = time.monotonic()
-        self._width = 0
+        terminal = shown and sys.stderr.isatty()
+        self._bar = tqdm(
+            total=steps, initial=done, unit=" steps", leave=False, dynamic_ncols=True, disable=not terminal
+        )
 
     def __call__(self, stage: Stage, position: Position, loss: float) -> None:
         """Tell where training is."""
-        now = time.monotonic()
-        if not self._shown or now - self._told < (REDRAW_S if self._terminal else REPEAT_S):
-            return
-        self._told = now
-        pace = (now - self._started) / max(position.steps_done - self._done, 1)
-        parts = [f"{stage.name} {position.step:,} of {stage.budget:,}", f"loss {loss:.4g}"]
+        told = f"loss {loss:.4g}"
         if position.best_score is not None:
-            parts.append(f"validation {position.best_score:.4g} at best")
-        parts.append(f"{_duration(pace * max(self._steps - position.steps_done, 0))} left")
-        self._write("  ".join(parts))
+            told += f"  validation {position.best_score:.4g} at best"
+        if not self._bar.disable:
+            self._bar.set_description_str(stage.name, refresh=False)
+            self._bar.set_postfix_str(told, refresh=False)
+            self._bar.update(position.steps_done - self._bar.n)
+        elif self._shown and time.monotonic() - self._told >= REPEAT_S:
+            self._told = time.monotonic()
+            pace = (self._told - self._started) / max(position.steps_done - self._done, 1)
+            left = tqdm.format_interval(pace * max(self._steps - position.steps_done, 0))
+            self._print(f"{stage.name} {position.step:,} of {stage.budget:,}  {told}  {left} left")
 
     def say(self, sentence: str) -> None:
         """Write a sentence on a line of its own."""
         if self._shown:
-            self.clear()
-            print(sentence, file=sys.stderr, flush=True)
+            self._print(sentence)
 
     def clear(self) -> None:
         """Remove the line from the terminal."""
-        if self._terminal and self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
-            self._width = 0
+        self._bar.close()
 
-    def _write(self, text: str) -> None:
-        if self._terminal:
-            print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
-            self._width = len(text)
-        else:
+    def _print(self, text: str) -> None:
+        with tqdm.external_write_mode(sys.stderr):  # beside the line, if there is one
             print(text, file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
