@@ -1,7 +1,7 @@
 """The published methods trained on a GPU within a stated time, ``make gpu-train``.
 
     python -m benchmarks.gpu_train --budget 420
-    python -m benchmarks.gpu_train --cpu --preset tiny --spec mini --steps 4 --limit 2 --seeds 0 --budget 120
+    python -m benchmarks.gpu_train --cpu --preset tiny --spec mini --track FILE.toml --steps 4 --limit 2 --budget 120
 
 The release is made from its spec. Then the arms of :mod:`benchmarks.gpu_queue` are trained one after the other, all
 seeds of an arm together (``learned.lanes``), and evaluated beside the next arm. An arm that would not fit the time that
@@ -57,12 +57,13 @@ class Request:
 
     budget: float = 420.0
     spec: str = "paper"
+    track: str | None = None
     preset: str = "compact"
     precision: str = "tf32"
     seeds: tuple[int, ...] = (0, 1, 2)
     arms: tuple[str, ...] | None = None
     steps: int | None = None
-    limit: int = 500
+    limit: int | None = None
     cpu: bool = False
     eager: bool = False
     work: Path = Path("build/gpu-train")
@@ -286,13 +287,14 @@ def evaluate_arm(queued: Queued, request: Request, clock: Clock, output: Output)
     environment = os.environ | {"OMP_NUM_THREADS": share, "NUMBA_NUM_THREADS": share}
     if request.cpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    limit = [] if request.limit is None else ["--limit", str(request.limit)]
     running = {}
     for seed in request.seeds:
         if not (request.folder(queued, seed) / "weights.safetensors").exists():
             continue
-        command = ["evaluate", str(request.folder(queued, seed)), "--release", str(request.release), "--view", "raster"]
-        command += ["--map", queued.arm.map_mode, "--limit", str(request.limit)]
-        command += ["-o", str(request.result(queued, seed)), "--quiet", "--json"]
+        command = ["evaluate", str(request.folder(queued, seed)), "--release", str(request.release)]
+        command += ["--track", request.track or queued.arm.track, "--quiet", "--json"]
+        command += ["-o", str(request.result(queued, seed)), *limit]
         running[seed] = subprocess.Popen(_qpibench(command), env=environment, stdout=subprocess.DEVNULL)
     for seed, process in running.items():
         code = process.wait()
@@ -398,7 +400,8 @@ def _parse(texts: Sequence[str]) -> tuple[Request, float | None]:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="trained together")
     parser.add_argument("--arms", nargs="+", choices=names, metavar="ARM", help=f"some of {', '.join(names)}")
     parser.add_argument("--steps", type=int, help="of every run, for a rehearsal")
-    parser.add_argument("--limit", type=int, default=500, help="test images of each task")
+    parser.add_argument("--track", help="a track of that spec; without it, that of each arm")
+    parser.add_argument("--limit", type=int, help="images of each cell; without it, the cell's own number")
     parser.add_argument("--cpu", action="store_true", help="rehearse without a GPU")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--work", type=Path, default=Path("build/gpu-train"), help="run folders and the release")

@@ -3,18 +3,19 @@
     python -m benchmarks.studies two_steps --release paper.h5 -o studies
     python -m benchmarks.studies symmetry --release paper.h5 -o studies --steps 1000
 
-Every arm is trained with every seed by ``qpibench train``, evaluated by ``qpibench predict`` and ``score``, and the
-first arm of a study is compared with each of the others by ``qpibench compare``, the seeds of an arm averaged. What a
+Every arm is trained with every seed by ``qpibench train``, evaluated on every cell of its track by ``qpibench
+evaluate``, and the first arm of a study is compared with each of the others, cell by cell, by ``qpibench compare``, the
+seeds of an arm averaged. What a
 folder already has is not made again, so a study that was interrupted, or ended by the first arm that failed, goes on
 with the same command, and studies that share arms share their runs:
 
-    studies/runs/ARM-SEED/             run folders
-    studies/predictions/ARM-SEED.h5    what they answered
-    studies/results/ARM-SEED.json      their scores: `qpibench leaderboard build studies/results -o site`
-    studies/comparisons/A-B.json       paired differences
+    studies/runs/ARM-SEED/                  run folders
+    studies/predictions/ARM-SEED-CELL.h5    what they answered
+    studies/results/ARM-SEED.json           their scores: `qpibench leaderboard build studies/results -o site`
+    studies/comparisons/A-B-CELL.json       paired differences
 
-All runs of a folder are of the same length: a study that asks for another one needs a folder of its own. Predictions
-are made anew where a run has gone on since, or for another ``--limit``.
+All runs of a folder are of the same length: a study that asks for another one needs a folder of its own. Arms
+answer anew where a run has gone on since, or for another ``--limit``.
 """
 
 from __future__ import annotations
@@ -31,18 +32,20 @@ from typing import Any
 
 from benchmarks.commands import Commands
 from qpibench.errors import QpibenchError, UsageError
+from qpibench.evaluation.cells import cell_requests
 from qpibench.evaluation.metrics import find_metrics
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.result import Interval
 from qpibench.pages.notation import interval, number
 from qpibench.release import Release, open_release
+from qpibench.tasks.track import find_cells
 from qpibench.training import RunFolder, RunRecord, load_run
 from qpibench.training.request import parse_options
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way of training one entry; what `qpibench train` and `predict` are told."""
+    """One way of training one entry, and the track that asks it: what `qpibench train` and `evaluate` are told."""
 
     name: str
     entry: str
@@ -50,7 +53,12 @@ class Arm:
     preset: str = "compact"
     settings: tuple[str, ...] = ()
     pretrained: str | None = None
-    map_mode: str = "paper"
+    track: str = "paper"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the cells of its track."""
+        return find_cells(self.track)[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +69,7 @@ class Study:
     arms: tuple[Arm, ...]
 
 
+EXACT = Path(__file__).parent / "tracks" / "paper-exact.toml"
 HUB_NAME = "madebyollin/sdxl-vae-fp16-fix"
 
 TWO_STEP = Arm(name="two_step-article", entry="two_step", recipe="article")
@@ -114,7 +123,7 @@ STUDIES = {
                 entry="two_step",
                 recipe="article",
                 settings=('map_mode="exact"',),
-                map_mode="exact",
+                track=str(EXACT),
             ),
         ),
     ),
@@ -143,20 +152,21 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int | None = None
     max_minutes: float | None = None
-    limit: int = 500
+    limit: int | None = None
     jobs: int = 1
 
     def run_folder(self, arm: Arm, seed: int) -> Path:
         return self.output / "runs" / f"{arm.name}-{seed}"
 
-    def predictions(self, arm: Arm, seed: int) -> Path:
-        return self.output / "predictions" / f"{arm.name}-{seed}.h5"
+    def predictions(self, arm: Arm, seed: int, cell: str) -> Path:
+        ending = f"-{cell}" if len(arm.cells) > 1 else ""  # as evaluate names them
+        return self.output / "predictions" / f"{arm.name}-{seed}{ending}.h5"
 
     def result(self, arm: Arm, seed: int) -> Path:
         return self.output / "results" / f"{arm.name}-{seed}.json"
 
-    def comparison(self, first: Arm, other: Arm) -> Path:
-        return self.output / "comparisons" / f"{first.name}-{other.name}.json"
+    def comparison(self, first: Arm, other: Arm, cell: str) -> Path:
+        return self.output / "comparisons" / f"{first.name}-{other.name}-{cell}.json"
 
 
 def train_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
@@ -174,42 +184,28 @@ def train_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
     return [*command, "--resume"] if (folder / "run.json").exists() else command
 
 
-def predict_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
-    """The command that lets a trained arm answer."""
-    command = ["predict", str(settings.run_folder(arm, seed)), "--release", str(settings.release), "--view", "raster"]
-    command += ["--map", arm.map_mode, "--limit", str(settings.limit)]
-    return [*command, "-o", str(settings.predictions(arm, seed))]
+def evaluate_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
+    """The command that lets a trained arm answer every cell of its track, and scores it."""
+    command = ["evaluate", str(settings.run_folder(arm, seed)), "--release", str(settings.release)]
+    command += ["--track", arm.track, "-o", str(settings.result(arm, seed))]
+    command += ["--predictions", str(settings.output / "predictions" / f"{arm.name}-{seed}.h5")]
+    return command if settings.limit is None else [*command, "--limit", str(settings.limit)]
 
 
-def score_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
-    """The command that scores what it answered."""
-    return [
-        "score",
-        str(settings.predictions(arm, seed)),
-        "--release",
-        str(settings.release),
-        "-o",
-        str(settings.result(arm, seed)),
-    ]
-
-
-def compare_command(first: Arm, other: Arm, settings: Settings) -> list[str]:
-    """The command that compares two arms, all seeds of each."""
-    sides = [[str(settings.predictions(arm, seed)) for seed in settings.seeds] for arm in (first, other)]
+def compare_command(first: Arm, other: Arm, cell: str, settings: Settings) -> list[str]:
+    """The command that compares two arms on a cell, all seeds of each."""
+    sides = [[str(settings.predictions(arm, seed, cell)) for seed in settings.seeds] for arm in (first, other)]
     against = [part for path in sides[1] for part in ("--against", path)]
     return ["compare", *sides[0], *against, "--release", str(settings.release), "--json"]
 
 
 def run_arm(arm: Arm, seed: int, settings: Settings, qpibench: Commands) -> None:
-    """Train, predict and score, as far as it has not been done."""
+    """Train and evaluate, as far as it has not been done."""
     run = _former_run(arm, seed, settings)
     if run is None or run.status != "complete":
         qpibench(train_command(arm, seed, settings))
     if not _is_answered(arm, seed, settings):
-        settings.result(arm, seed).unlink(missing_ok=True)
-        qpibench(predict_command(arm, seed, settings))
-    if not settings.result(arm, seed).exists():
-        qpibench(score_command(arm, seed, settings))
+        qpibench(evaluate_command(arm, seed, settings))
 
 
 def run(studies: Sequence[Study], settings: Settings) -> None:
@@ -265,17 +261,22 @@ def _check_former_run(arm: Arm, seed: int, settings: Settings, release: Release)
 
 
 def _is_answered(arm: Arm, seed: int, settings: Settings) -> bool:
-    """Whether there are predictions, of the weights that the run has now and as many as are asked for."""
-    path, run = settings.predictions(arm, seed), load_run(settings.run_folder(arm, seed))
-    if not path.exists():
+    """Whether there are answers to every cell, of the weights that the run has now and as many as are asked for."""
+    if not settings.result(arm, seed).exists():
         return False
-    with open_release(settings.release) as release, open_predictions(path, release) as predictions:
-        record = predictions.record
-    return (
-        record is not None
-        and list(record.model.weights.values()) == [run.weights_sha256]
-        and (record.limit, record.map_mode) == (settings.limit, arm.map_mode)
-    )
+    weights = [load_run(settings.run_folder(arm, seed)).weights_sha256]
+    with open_release(settings.release) as release:
+        for asked in cell_requests(arm.track, [release], limit=settings.limit):
+            path = settings.predictions(arm, seed, asked.name)
+            if not path.exists():
+                return False
+            with open_predictions(path, release) as predictions:
+                record = predictions.record
+            if record is None or list(record.model.weights.values()) != weights:
+                return False
+            if (record.cell, record.limit) != (asked.request.cell, asked.request.limit):
+                return False
+    return True
 
 
 def answer(study: Study, settings: Settings, qpibench: Commands) -> Iterator[str]:
@@ -290,32 +291,35 @@ def answer(study: Study, settings: Settings, qpibench: Commands) -> Iterator[str
     if not others:
         yield f"  There is nothing to compare; the scores are in {settings.result(first, settings.seeds[0]).parent}."
     for other in others:
-        compared = qpibench(compare_command(first, other, settings))
-        settings.comparison(first, other).write_text(compared)
-        yield from comparison_lines(first.name, other.name, json.loads(compared))
-        yield f"  In full: {settings.comparison(first, other)}"
+        common = [cell for cell in first.cells if cell in other.cells]
+        compared = {cell: qpibench(compare_command(first, other, cell, settings)) for cell in common}
+        for cell, text in compared.items():
+            settings.comparison(first, other, cell).write_text(text)
+        yield from comparison_lines(first.name, other.name, {cell: json.loads(text) for cell, text in compared.items()})
+        yield f"  In full: {settings.output / 'comparisons'}"
 
 
 TOLD = ("rel_l2_capped", "mae_published")
 """The metrics of a comparison that are told in words; the first ranks."""
 
 
-def comparison_lines(first: str, other: str, comparison: dict[str, Any]) -> Iterator[str]:
-    """Tell a comparison in words.
+def comparison_lines(first: str, other: str, comparisons: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Tell in words how two arms compare.
 
     Parameters
     ----------
     first, other
         What to call both sides.
-    comparison
-        What ``qpibench compare --json`` prints.
+    comparisons
+        By cell, what ``qpibench compare --json`` prints.
     """
-    seeds = len(comparison["a"])
-    level = comparison["intervals"]["level"]
+    some = next(iter(comparisons.values()))
+    seeds, level = len(some["a"]), some["intervals"]["level"]
     yield f"  {first} against {other}, {seeds} seed{'s' * (seeds > 1)} each, {100 * level:g} % intervals:"
-    for task, compared in comparison["tasks"].items():
+    for cell, comparison in comparisons.items():
+        (compared,) = comparison["tasks"].values()
         for metric in find_metrics(TOLD):
-            yield f"    {task}, {metric.label}: {_difference(first, other, compared['metrics'][metric.name])}"
+            yield f"    {cell}, {metric.label}: {_difference(first, other, compared['metrics'][metric.name])}"
     if seeds == 1:
         yield "    With one seed each this holds for these two trained models; other seeds may say otherwise."
 
@@ -340,7 +344,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="steps of every run; without it, the recipe's own length")
     parser.add_argument("--max-minutes", type=float, help="of every run; the same command goes on with those it ends")
-    parser.add_argument("--limit", type=int, default=500, help="test images of each task")
+    parser.add_argument("--limit", type=int, help="images of each cell; without it, the cell's own number")
     parser.add_argument("--jobs", type=int, default=1, help="arms that are trained at the same time")
     options = vars(parser.parse_args())
     options["seeds"] = tuple(options["seeds"])

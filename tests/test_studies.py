@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
 
 from benchmarks.studies import (  # noqa: E402
+    EXACT,
     STUDIES,
     Arm,
     Settings,
@@ -28,9 +29,8 @@ from benchmarks.studies import (  # noqa: E402
     answer,
     compare_command,
     comparison_lines,
-    predict_command,
+    evaluate_command,
     run,
-    score_command,
     train_command,
 )
 from qpibench.cli.main import cli  # noqa: E402
@@ -39,13 +39,15 @@ from qpibench.evaluation.entries import file_sha256, find_code  # noqa: E402
 from qpibench.evaluation.paired import Comparison  # noqa: E402
 from qpibench.evaluation.result import Result  # noqa: E402
 from qpibench.locator import locate  # noqa: E402
+from qpibench.tasks.track import load_track  # noqa: E402
 from qpibench.training import RunFolder, TrainingRun, load_run, update_run  # noqa: E402
 from qpibench.training.request import parse_options  # noqa: E402
 
 PATIENCE_S = 60
 TOY = ROOT / "tests" / "training" / "toy.py"
 ARMS = {arm.name: arm for study in STUDIES.values() for arm in study.arms}
-FIRST = Arm(name="first", entry=str(TOY), recipe="plain", preset="small", map_mode="exact")
+TRACK = ROOT / "tests" / "training" / "mini.toml"
+FIRST = Arm(name="first", entry=str(TOY), recipe="plain", preset="small", track=str(TRACK))
 OTHER = replace(FIRST, name="other", settings=("offset=0.5",))
 ALONE = Study(question="How far does one get?", arms=(FIRST,))
 TOY_STUDY = Study(question="Does an offset help?", arms=(FIRST, OTHER))
@@ -98,19 +100,19 @@ def test_the_command_line_takes_every_command(arm, release, tmp_path):
     settings = Settings(release=release, output=tmp_path, steps=10, max_minutes=1.5)
     for folder in ("runs", "predictions", "results"):
         (tmp_path / folder).mkdir()
-    commands = [make(arm, 1, settings) for make in (train_command, predict_command, score_command)]
+    commands = [make(arm, 1, settings) for make in (train_command, evaluate_command)]
     settings.run_folder(arm, 1).mkdir()
     (settings.run_folder(arm, 1) / "run.json").touch()
-    commands += [train_command(arm, 1, settings), compare_command(arm, FIRST, settings)]
+    commands += [train_command(arm, 1, settings), compare_command(arm, FIRST, "id", settings)]
     parsed = [cli.get_command(None, name).make_context(name, list(rest)).params for name, *rest in commands]
-    train, predict, score, resumed, compared = parsed
+    train, evaluate, resumed, compared = parsed
     assert (train["entry"], train["steps"], train["max_minutes"], train["seed"]) == (arm.entry, 10, 1.5, 1)
     assert (train["options"], train["pretrained"], train["resume"]) == (arm.settings, arm.pretrained, False)
     assert resumed == train | {"resume": True}
-    assert (predict["view"], predict["map_mode"], predict["limit"]) == ("raster", arm.map_mode, 500)
-    assert (predict["output"],) == score["predictions"] == (settings.predictions(arm, 1),)
-    assert compared["a"] == tuple(settings.predictions(arm, seed) for seed in (0, 1, 2))
-    assert compared["b"] == tuple(settings.predictions(FIRST, seed) for seed in (0, 1, 2))
+    assert (evaluate["track"], evaluate["limit"], evaluate["output"]) == (arm.track, None, settings.result(arm, 1))
+    assert settings.predictions(arm, 1, "id") == evaluate["predictions"].with_stem(f"{arm.name}-1-id")
+    assert compared["a"] == tuple(settings.predictions(arm, seed, "id") for seed in (0, 1, 2))
+    assert compared["b"] == tuple(settings.predictions(FIRST, seed, "id") for seed in (0, 1, 2))
 
 
 @pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
@@ -135,7 +137,7 @@ def test_every_arm_is_of_a_recipe_and_a_preset_that_its_entry_has(arm, monkeypat
         options=parse_options(arm.settings),
     )
     recipe = recipes.choose_recipe(of_entry, asked)
-    assert recipe.map_mode == arm.map_mode  # it answers what it was trained on
+    assert {cell.map for cell in load_track(arm.track).cells.values()} == {recipe.map_mode}  # what it was trained on
     assert arm.preset in presets
     unset = recipes.choose_recipe(of_entry, replace(asked, options={}))
     assert (recipe != unset) == bool(arm.settings)
@@ -160,11 +162,12 @@ def test_a_study_is_made_and_told_in_words(once):
         assert line.startswith(f"    {start}")
         assert re.search(r": [\d.]+ and [\d.]+, difference 0 \[0, 0\]; it is open which error is lower\.$", line)
     assert "one seed each" in told[7]
-    assert told[8] == f"  In full: {folder / 'comparisons' / 'first-other.json'}"
+    assert told[8] == f"  In full: {folder / 'comparisons'}"
     result = Result.model_validate_json((folder / "results" / "other-0.json").read_text())
     assert (result.model.name, result.model.training.steps_done) == ("toy (plain, small, offset=0.5, seed 0)", 3)
-    comparison = Comparison.model_validate_json((folder / "comparisons" / "first-other.json").read_text())
-    assert list(comparison.tasks) == ["id", "ood"]
+    assert [cell.record.label for cell in result.cells.values()] == ["mini/id", "mini/ood"]
+    comparison = Comparison.model_validate_json((folder / "comparisons" / "first-other-ood.json").read_text())
+    assert (list(comparison.tasks), comparison.a[0].cell) == (["ood"], "mini/ood")
 
 
 def test_what_is_there_is_not_made_again(once, made, capfd):
@@ -172,9 +175,9 @@ def test_what_is_there_is_not_made_again(once, made, capfd):
     run([TOY_STUDY], made)
     printed, commands = capfd.readouterr()
     assert printed == once[1].replace(str(once[0]), str(made.output))
-    assert [line.split()[1] for line in commands.splitlines()] == ["compare"]
-    compared = str(made.comparison(FIRST, OTHER).relative_to(made.output))
-    assert written(made.output) | {compared: before[compared]} == before
+    assert [line.split()[1] for line in commands.splitlines()] == ["compare", "compare"]
+    compared = [str(made.comparison(FIRST, OTHER, cell).relative_to(made.output)) for cell in FIRST.cells]
+    assert written(made.output) | {path: before[path] for path in compared} == before
 
 
 def test_an_arm_that_was_broken_off_is_continued(made, capfd):
@@ -267,14 +270,9 @@ def test_words_say_which_error_is_lower():
             "lower": lower,
         }
 
-    comparison = {
-        "a": [{}, {}],
-        "intervals": {"level": 0.95},
-        "tasks": {
-            "ood": {"metrics": {"rel_l2_capped": metric("A", -0.5, -0.1), "mae_published": metric(None, -0.7, 0.1)}}
-        },
-    }
-    assert list(comparison_lines("two", "one", comparison)) == [
+    metrics = {"rel_l2_capped": metric("A", -0.5, -0.1), "mae_published": metric(None, -0.7, 0.1)}
+    comparison = {"a": [{}, {}], "intervals": {"level": 0.95}, "tasks": {"ood": {"metrics": metrics}}}
+    assert list(comparison_lines("two", "one", {"ood": comparison})) == [
         "  two against one, 2 seeds each, 95 % intervals:",
         "    ood, relative L2, capped: 0.250 and 0.550, difference −0.300 [−0.500, −0.100]; the error of two is lower.",
         "    ood, MAE, published convention: 0.250 and 0.550, difference −0.300 [−0.700, 0.100]; it is open which error"
@@ -283,12 +281,16 @@ def test_words_say_which_error_is_lower():
 
 
 @pytest.mark.slow
-def test_a_study_of_the_published_methods_runs_to_its_end(settings, capfd):
+def test_a_study_of_the_published_methods_runs_to_its_end(settings, tmp_path, capfd):
     pytest.importorskip("diffusers")
-    arms = [replace(arm, preset="tiny") for arm in STUDIES["map"].arms]
+    published = tmp_path / "published.toml"
+    published.write_text(TRACK.read_text().replace('map = "exact"', 'map = "paper"'))
+    tracks = {"paper": str(published), str(EXACT): str(TRACK)}
+    arms = [replace(arm, preset="tiny", track=tracks[arm.track]) for arm in STUDIES["map"].arms]
     run([Study(question=STUDIES["map"].question, arms=tuple(arms))], settings)
     told = capfd.readouterr().out
     assert "two_step-article against two_step-article-exact, 1 seed each" in told
     for arm in arms:
         result = Result.model_validate_json(settings.result(arm, 0).read_text())
-        assert (result.cells["id"].map_mode, result.model.training.steps_done) == (arm.map_mode, 3)
+        asked = load_track(arm.track).cell("id").map
+        assert (result.cells["id"].map_mode, result.model.training.steps_done) == (asked, 3)

@@ -18,7 +18,22 @@ from benchmarks.gpu_queue import QUEUE, Pace, chosen  # noqa: E402
 from benchmarks.gpu_train import EVALUATION_S, LARGEST_FILE  # noqa: E402
 from qpibench.training.request import parse_options  # noqa: E402
 
-REHEARSAL = ("--preset", "tiny", "--spec", "mini", "--steps", "4", "--limit", "2", "--seeds", "0", "1")
+TRACK = str(ROOT / "tests" / "training" / "mini.toml")
+REHEARSAL = (
+    "--preset",
+    "tiny",
+    "--spec",
+    "mini",
+    "--track",
+    TRACK,
+    "--steps",
+    "4",
+    "--limit",
+    "2",
+    "--seeds",
+    "0",
+    "1",
+)
 ARMS = ("two_step-code", "one_step-article")
 
 
