@@ -11,9 +11,7 @@ from qpibench.evaluation.run_record import RunFolder, load_run
 from qpibench.evaluation.score import score
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.standings import standings
-from qpibench.release import open_release, write_release
-from qpibench.specs import load_spec
-from qpibench.synthesis import get_backend
+from qpibench.release import open_release
 
 ROOT = Path(__file__).parents[2]
 BOARD = ROOT / "docs" / "board"
@@ -22,13 +20,10 @@ RESULTS = {path.stem: load_result(path) for path in (BOARD / "results").iterdir(
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory):
-    """The release of the board, 0.9 GB, on the disk for no longer than it is needed."""
-    path = tmp_path_factory.mktemp("paper") / "paper.h5"
-    write_release(load_spec("paper"), path, backend=get_backend("cpu")[0])
-    with open_release(path) as release:
+def paper(paper_path):
+    """The release of the board."""
+    with open_release(paper_path) as release:
         yield release
-    path.unlink()
 
 
 def test_the_page_is_what_the_results_beside_it_give(tmp_path):
