@@ -20,6 +20,7 @@ from learned.backbone import DEFAULT_PRESET, PRESETS, pretrained_identity
 from learned.distance import DistanceName
 from qpibench.errors import UsageError
 from qpibench.families.eq7 import Fold
+from qpibench.physics.activation import MapMode
 from qpibench.specs import Grid
 from qpibench.training import TrainingRun
 
@@ -84,7 +85,7 @@ class Recipe(BaseModel):
     batch_size: Count = 8  # both
     clip_norm: OptionalRate
     images_per_kernel: OptionalCount
-    map_mode: Literal["paper", "exact"] = "paper"  # the code's; the article does not say
+    map_mode: MapMode = "paper"  # the code's; the article does not say
     noise_snr_db: Range = None  # the article's first version and the code have none
     patience: OptionalCount = None
     samples: Annotated[int, Field(ge=0, le=1000)] = 0

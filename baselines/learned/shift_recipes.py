@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from learned.recipes import Count, OptionalCount, OptionalRate, Range, Rate, Weight
+from qpibench.physics.activation import MapMode
 
 
 class ShiftRecipe(BaseModel):
@@ -61,7 +62,7 @@ class ShiftRecipe(BaseModel):
     learning_rate: Rate = 1e-3  # pyroVED's
     clip_norm: OptionalRate = None
     patience: OptionalCount = None
-    map_mode: Literal["paper", "exact"] = "paper"
+    map_mode: MapMode = "paper"
     noise_snr_db: Range = None
     samples: Annotated[int, Field(ge=0, le=1000)] = 0
 

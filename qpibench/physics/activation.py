@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from qpibench.errors import UsageError
 from qpibench.grid import Grid
 
-MAP_MODES = ("paper", "exact")
+MapMode = Literal["paper", "exact"]
 """How a scatterer is rasterised; see :func:`activation_map`."""
+
+MAP_MODES: tuple[MapMode, ...] = get_args(MapMode)
 
 
 def check_map_mode(map_mode: str | None, fields: Sequence[str]) -> None:

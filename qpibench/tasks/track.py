@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qpibench.errors import UsageError
+from qpibench.physics.activation import MapMode
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.specs.load import explain
+from qpibench.tasks.views import View
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -49,8 +51,8 @@ class Cell(_Frozen):
 
     specs: Annotated[tuple[ReleaseSpec, ...], Field(min_length=1)]
     task: Literal["id", "ood"]
-    view: Literal["image", "raster", "positions"]
-    map: Literal["paper", "exact"] | None = None
+    view: View
+    map: MapMode | None = None
     metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
     primary: Text
     size: Annotated[int, Field(ge=1)] | None = None

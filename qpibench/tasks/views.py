@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 
 from qpibench.errors import UsageError
@@ -10,11 +12,13 @@ from qpibench.physics.activation import MAP_MODES, activation_map
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks.batch import Batch
 
-VIEWS = ("image", "raster", "positions")
+View = Literal["image", "raster", "positions"]
 """Each shows what the one before it shows, and more: the image; the activation map; the scatterers' coordinates.
 
 The view ``positions`` shows an activation map only where a map mode is asked for.
 """
+
+VIEWS: tuple[View, ...] = get_args(View)
 
 ASK_MAP_MODE = f"say how it is rasterised by --map (in Python map_mode), {' or '.join(MAP_MODES)}"
 """What a message tells those who did not."""

@@ -7,7 +7,6 @@ from qpibench.columns import Column
 from qpibench.corruptions import STAGES, corruption_names, get_corruption
 from qpibench.errors import UnavailableError
 from qpibench.families import family_names, get_family
-from qpibench.locator import locate
 from qpibench.physics.superposition import kernel_image, superpose
 from qpibench.release import open_release, verify_release, write_release
 from qpibench.specs import spec_from_json
@@ -181,11 +180,3 @@ def test_a_family_without_a_cuda_header_is_refused_on_the_gpu(spec_of):
         cuda.observations(spec, cuda.kernels(spec), 0, 5)
     with pytest.raises(UnavailableError, match="kernel family 'ring' has no CUDA header; use the CPU"):
         cuda.fresh(spec, 0, 5, fields=["image"], map_mode="exact")
-
-
-def test_every_column_of_the_package_is_in_the_documentation_with_its_unit():
-    text = (locate("baselines").parent / "docs" / "format.md").read_text()
-    families, corruptions = SHIPPED
-    for declared in [*map(get_family, families), *map(get_corruption, corruptions)]:
-        for column in declared.COLUMNS:
-            assert f"| `{column.name}` | {column.per} | {column.dtype} | {column.units} | {column.long_name}" in text
