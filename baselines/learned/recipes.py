@@ -21,6 +21,7 @@ from learned.distance import DistanceName
 from qpibench.errors import UsageError
 from qpibench.families.eq7 import Fold
 from qpibench.physics.activation import MapMode
+from qpibench.ranges import RISING
 from qpibench.specs import Grid
 from qpibench.training import TrainingRun
 
@@ -42,7 +43,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Decibels = Annotated[float, Field(ge=-60, le=120, allow_inf_nan=False)]
 OptionalCount = Annotated[Count | None, BeforeValidator(_none)]
 OptionalRate = Annotated[Rate | None, BeforeValidator(_none)]
-Range = Annotated[tuple[Decibels, Decibels] | None, BeforeValidator(_none)]
+Range = Annotated[tuple[Decibels, Decibels] | None, BeforeValidator(_none), RISING]
 Angles = Annotated[dict[Fold, tuple[float, ...]], BeforeValidator(_integer_keys)]
 
 
@@ -89,14 +90,6 @@ class Recipe(BaseModel):
     noise_snr_db: Range = None  # the article's first version and the code have none
     patience: OptionalCount = None
     samples: Annotated[int, Field(ge=0, le=1000)] = 0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.noise_snr_db is not None and self.noise_snr_db[0] > self.noise_snr_db[1]:
-            raise ValueError(
-                f"noise_snr_db is reversed: {self.noise_snr_db[0]:g} is larger than {self.noise_snr_db[1]:g}"
-            )
-        return self
 
 
 class OneStepRecipe(Recipe):

@@ -30,6 +30,7 @@ from qpibench.arithmetic.ieee import fma, sqrt
 from qpibench.arithmetic.superposition import LOG2_E, image_of_kernel, superpose_tiles
 from qpibench.columns import Column
 from qpibench.families import KernelSpec, Parameters
+from qpibench.ranges import RISING
 
 PI = math.pi
 
@@ -60,14 +61,11 @@ class Ranges(KernelSpec):
     family: Literal["eq7"] = "eq7"
     folds: tuple[Fold, ...] = FOLDS
     fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_integer_keys)] = None
-    wavelength_nm: tuple[Length, Length]
-    decay_nm: tuple[Length, Length]
+    wavelength_nm: Annotated[tuple[Length, Length], RISING]
+    decay_nm: Annotated[tuple[Length, Length], RISING]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name, (low, high) in (("wavelength_nm", self.wavelength_nm), ("decay_nm", self.decay_nm)):
-            if low > high:
-                raise ValueError(f"{name} is reversed: {low:g} is larger than {high:g}")
         if not self.folds or len(set(self.folds)) != len(self.folds):
             raise ValueError("folds must be a list of different folds out of 0, 2, 3, 4, 6")
         if self.fold_counts is not None and sum(self.fold_counts.values()) != self.count:
