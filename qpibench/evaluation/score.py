@@ -203,9 +203,10 @@ def score_images(
     """
     index = predictions.index(task)
     kernel = release.observation_kernel[index]
-    _check_truth(release.kernels.image, np.unique(kernel), release)
     measures = {column.name: column for metric in metrics for column in metric.columns}
     uses = {name for column in measures.values() for name in column.uses}
+    if "truth" in uses:
+        _check_truth(release.kernels.image, np.unique(kernel), release)
     failed = np.zeros(len(index), dtype=np.bool_)
     columns = {name: np.empty(len(index)) for name in measures}
     for start in range(0, len(index), _BLOCK):
@@ -226,6 +227,8 @@ def score_images(
             progress(min(start + _BLOCK, len(index)), len(index))
     if failed.any() and not failed.all():
         for name, column in measures.items():
+            if column.worse is None:
+                continue
             columns[name][failed] = _worse(column, columns[name][failed], columns[name][~failed])
     stratum = release.stratum[kernel]
     return ImageScores(

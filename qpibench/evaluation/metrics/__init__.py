@@ -84,14 +84,14 @@ class PerImage:
         value of an image does not depend on the others of its case.
     worse
         Which values are worse. An image without an answer has the worse of the value of predicting zeros and that of
-        the entry's own worst image.
+        the entry's own worst image; its own value where the prediction has no part in the column (None).
     uses
         What it takes from a case beside ``grid`` and ``prediction``.
     """
 
     name: str
     measure: Callable[[Case], Values]
-    worse: Literal["higher", "lower"] = "higher"
+    worse: Literal["higher", "lower"] | None = "higher"
     uses: tuple[Literal["truth", "observation", "position_nm"], ...] = ("truth",)
 
 

@@ -143,8 +143,18 @@ def test_an_image_without_an_answer_never_improves_a_score(name, write, mini_rel
             columns[unanswered] = score_images(predictions, mini_release, "ood", metrics=[metric]).columns
     for column in metric.columns:
         whole, some = (columns[unanswered][column.name] for unanswered in (0, 3))
-        assert (some[:3] >= whole[3:].max() if column.worse == "higher" else some[:3] <= whole[3:].min()).all()
+        if column.worse is None:
+            assert some[:3].tolist() == whole[:3].tolist()
+        else:
+            assert (some[:3] >= whole[3:].max() if column.worse == "higher" else some[:3] <= whole[3:].min()).all()
         assert some[3:].tolist() == whole[3:].tolist()
+
+
+def test_a_ratio_over_the_truth_keeps_the_truth_of_images_without_an_answer(write, mini_release):
+    with open_predictions(write("some", 0.7, 3), mini_release) as predictions:
+        images = score_images(predictions, mini_release, "ood", metrics=find_metrics(["energy_ratio"]))
+    truth = mini_release.kernels.image[images.kernel].astype(float)
+    assert images.columns["energy"].tolist() == pytest.approx((truth**2).sum(axis=(1, 2)).tolist())
 
 
 def test_the_columns_of_a_metric_are_shared_by_name():

@@ -25,7 +25,7 @@ METRICS = (
         better="lower",
         columns=(
             PerImage(name="error_energy", measure=lambda case: (case.error**2).sum(axis=(1, 2))),
-            PerImage(name="energy", measure=lambda case: (case.known**2).sum(axis=(1, 2)), worse="lower"),
+            PerImage(name="energy", measure=lambda case: (case.known**2).sum(axis=(1, 2)), worse=None),
         ),
         aggregation="ratio",
     ),
@@ -41,7 +41,7 @@ METRICS = (
                 measure=lambda case: (np.abs(case.error) <= 0.1).sum(axis=(1, 2)).astype(float),
                 worse="lower",
             ),
-            PerImage(name="pixels", measure=_pixels, uses=()),
+            PerImage(name="pixels", measure=_pixels, worse=None, uses=()),
         ),
         aggregation="coverage",
         on_board=False,
