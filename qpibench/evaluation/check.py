@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import QpibenchError
+from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
-from qpibench.families import get_family
-from qpibench.families.eq7 import FOLDS
-from qpibench.grid import Grid
-from qpibench.physics.superposition import kernel_image, superpose
+from qpibench.specs import load_spec
+from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import Batch, view_batch
-
-TOLERANCE = 1e-4
-"""How far two answers to the same image may be apart, relative to the largest value of the first.
-
-A convolution in float32 adds its terms in another order for another number of images. Through all layers of the learned
-entries that makes up to 2e-5 of the largest value, measured on a CPU with 1, 3, 8 and 25 images, and somewhat more in
-deeper networks and on GPUs. The limit is below the three digits that a score shows, so nothing is gained below it,
-while a model that looks at its batch mates differs by far more.
-"""
-
-_GRID = Grid(ny=64, nx=64, size_y_nm=10.0, size_x_nm=10.0)
-_IMAGES_PER_KERNEL = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +75,8 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4) 
 
 
 def _findings(model: IsolatedModel) -> Iterable[Finding]:
-    images = _SyntheticImages(view=model.declaration.needs or "positions")
-    demands: list[tuple[str, Callable[[IsolatedModel, _SyntheticImages], str | None]]] = [
+    images = _SmallSet(view=model.declaration.needs or "positions")
+    demands: list[tuple[str, Callable[[IsolatedModel, _SmallSet], str | None]]] = [
         ("answers one image and three with floating-point kernels of the right shape", _answers),
         ("answers with finite numbers", _finite),
         ("answers an image with a single scatterer", _single_scatterer),
@@ -109,67 +95,44 @@ def _findings(model: IsolatedModel) -> Iterable[Finding]:
             return
 
 
-class _SyntheticImages:
-    """Superpositions of a few kernels of eq. 7; image 0 has a single scatterer."""
+class _SmallSet:
+    """Twenty images of a few kernels; image 0 has a single scatterer."""
 
     def __init__(self, *, view: str) -> None:
-        rng = np.random.default_rng(20260101)
-        count = len(FOLDS) * _IMAGES_PER_KERNEL
-        self.kernel_index = np.repeat(np.arange(len(FOLDS), dtype=np.int32), _IMAGES_PER_KERNEL)
-        family = get_family("eq7")
-        parameters = [_parameters(fold, rng) for fold in FOLDS]
-        self.kernels = np.stack([kernel_image(_GRID, family, **given) for given in parameters]).astype(np.float32)
-        n_scatterers = rng.integers(1, 11, count)
-        n_scatterers[0] = 1
-        position_nm = rng.uniform(-5, 5, (count, 10, 2))
-        position_nm[np.arange(10) >= n_scatterers[:, None]] = np.nan
-        image = [
-            superpose(_GRID, family, positions, **parameters[kernel])
-            for positions, kernel in zip(position_nm, self.kernel_index, strict=True)
-        ]
+        spec = load_spec("mini", overrides=["kernels.count=5", "observations_per_kernel=4", "scatterers.max=10"])
+        backend, _ = get_backend("cpu")
+        kernels = backend.kernels(spec)
+        drawn = backend.observations(spec, kernels, 0, spec.observation_count).columns()
+        alone = int(np.argmin(drawn["n_scatterers"]))
+        order = np.roll(np.arange(spec.observation_count), -alone)
+        self._columns = {name: values[order] for name, values in drawn.items()}
         self._view = view
-        self._observations = Observations(
-            image=np.stack(image).astype(np.float32),
-            kernel=self.kernel_index,
-            n_scatterers=n_scatterers.astype(np.int32),
-            position_nm=position_nm,
-        )
+        self.grid = spec.grid
+        self.kernels = kernels.image
+        self.kernel_index = self._columns["kernel"]
 
     def batch(self, rows: NDArray[np.integer] | list[int]) -> Batch:
-        chosen = np.asarray(rows)
-        all_of = self._observations
-        part = Observations(
-            image=all_of.image[chosen],
-            kernel=all_of.kernel[chosen],
-            n_scatterers=all_of.n_scatterers[chosen],
-            position_nm=all_of.position_nm[chosen],
-        )
-        return view_batch(part, _GRID, view=self._view, map_mode=None if self._view == "image" else "paper")
+        chosen = Observations.of_columns({name: values[np.asarray(rows)] for name, values in self._columns.items()})
+        return view_batch(chosen, self.grid, view=self._view, map_mode=None if self._view == "image" else "paper")
 
 
-def _parameters(fold: int, rng: np.random.Generator) -> dict[str, Any]:
-    phi1 = rng.uniform(0, np.pi) if fold else np.pi / 2
-    wavelength_nm, decay_nm = rng.uniform(0.6, 3), rng.uniform(1, 5)
-    return {"fold": fold, "phi1": phi1, "B": np.pi / wavelength_nm, "phi2": rng.uniform(0, np.pi), "C": decay_nm**-2}
-
-
-def _learns(model: IsolatedModel, images: _SyntheticImages) -> None:
+def _learns(model: IsolatedModel, images: _SmallSet) -> None:
     rows = TrainingRows(
         kernels=images.kernels,
         kernel_index=images.kernel_index,
-        grid=_GRID,
-        kernel_grid=_GRID,
+        grid=images.grid,
+        kernel_grid=images.grid,
         batch=images.batch,
     )
     model.fit(rows)
 
 
-def _answers(model: IsolatedModel, images: _SyntheticImages) -> None:
+def _answers(model: IsolatedModel, images: _SmallSet) -> None:
     for rows in ([1], [1, 5, 9]):
         model.predict(images.batch(rows))
 
 
-def _finite(model: IsolatedModel, images: _SyntheticImages) -> str | None:
+def _finite(model: IsolatedModel, images: _SmallSet) -> str | None:
     for name, array in model.predict(images.batch([1, 5, 9])).items():
         wrong = array.size - int(np.isfinite(array).sum())
         if wrong:
@@ -177,22 +140,22 @@ def _finite(model: IsolatedModel, images: _SyntheticImages) -> str | None:
     return None
 
 
-def _single_scatterer(model: IsolatedModel, images: _SyntheticImages) -> str | None:
+def _single_scatterer(model: IsolatedModel, images: _SmallSet) -> str | None:
     kernel = model.predict(images.batch([0]))["kernel"]
     return None if np.isfinite(kernel).all() else "the kernel has NaN or infinite values"
 
 
-def _inputs_unchanged(model: IsolatedModel, images: _SyntheticImages) -> str | None:
+def _inputs_unchanged(model: IsolatedModel, images: _SmallSet) -> str | None:
     _, changed = model.predict_and_compare(images.batch([1, 5, 9]))
     return f"predict changed batch.{' and batch.'.join(changed)}; copy before changing" if changed else None
 
 
-def _deterministic(model: IsolatedModel, images: _SyntheticImages) -> str | None:
+def _deterministic(model: IsolatedModel, images: _SmallSet) -> str | None:
     first, second = (model.predict(images.batch([1, 5, 9])) for _ in range(2))
     return difference(first, second, "the second time")
 
 
-def _independent(model: IsolatedModel, images: _SyntheticImages) -> str | None:
+def _independent(model: IsolatedModel, images: _SmallSet) -> str | None:
     together = model.predict(images.batch([1, 5, 9]))
     for rows, how in (([9, 1, 5], "in another order"), ([1, 3, 17, 12], "among others"), ([1], "alone")):
         here = [rows.index(row) for row in (1, 5, 9) if row in rows]
@@ -205,16 +168,4 @@ def _independent(model: IsolatedModel, images: _SyntheticImages) -> str | None:
         )
         if problem:
             return problem
-    return None
-
-
-def difference(first: dict[str, NDArray[Any]], second: dict[str, NDArray[Any]], how: str) -> str | None:
-    """How two answers to the same images differ by more than :data:`TOLERANCE`: a clause, or None."""
-    if first.keys() != second.keys():
-        return f"the answer has {', '.join(first)} once and {', '.join(second)} {how}"
-    for name, array in first.items():
-        apart = np.max(np.abs(second[name].astype(np.float64) - array.astype(np.float64)))
-        scale = np.max(np.abs(array))
-        if not apart <= TOLERANCE * scale:
-            return f"the {name} differs by {apart:.3g} {how}, where its largest value is {scale:.3g}"
     return None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UnavailableError, UsageError
-from qpibench.evaluation.check import difference
+from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment

@@ -10,21 +10,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
-from qpibench.evaluation.schema_1 import from_schema_1
+from qpibench.evaluation.schema_1 import ShownCell, from_schema_1
 from qpibench.grid import Grid
 from qpibench.pages.whole_file import write_whole
 from qpibench.specs.load import explain
-
-if TYPE_CHECKING:
-    from qpibench.tasks.track import Track
+from qpibench.tasks.track import Track, load_track
 
 SCHEMA_VERSION = 2
 
@@ -222,6 +222,11 @@ class CellResult(_Closed):
     """The scores of one cell."""
 
     record: CellRecord | None = Field(description="The cell of a track that was asked; null outside of tracks.")
+    stands_for: SkipJsonSchema[CellRecord | None] = Field(
+        default=None,
+        exclude=True,
+        description="The cell that a result older than tracks is ranked in, which reading it finds out; never written.",
+    )
     primary: Text = Field(description="The metric that ranks.")
     metrics: Metrics = Field(description="The scores, each with its interval, by name: the mean of those of the parts.")
     parts: Annotated[tuple[PartResult, ...], Field(min_length=1)] = Field(description="One for each release.")
@@ -351,7 +356,7 @@ def load_result(path: str | Path) -> Result:
         )
     if version == 1:
         try:
-            content = from_schema_1(content)
+            content = from_schema_1(content, _published_cells())
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidDataError(
                 f"Result file '{path}' is not valid: it is none of schema_version 1 ({error})."
@@ -360,6 +365,16 @@ def load_result(path: str | Path) -> Result:
         return Result.model_validate_json(json.dumps(content))
     except ValidationError as error:
         raise InvalidDataError(f"Result file '{path}' is not valid: {explain(error, Result)}.") from None
+
+
+@cache
+def _published_cells() -> dict[ShownCell, dict[str, Any]]:
+    """Records of the cells of the track `paper` by what they show; it asks what was asked before there were tracks."""
+    track = load_track("paper")
+    return {
+        (cell.task, cell.view, cell.map, cell.specs[0].sha256): CellRecord.of(track, name).model_dump(mode="json")
+        for name, cell in track.cells.items()
+    }
 
 
 def save_result(result: Result, path: str | Path) -> None:

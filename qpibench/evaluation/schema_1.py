@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qpibench.pages.notation import span
+
 _PRIMARY = "rel_l2_capped"
 
+ShownCell = tuple[str, str, str | None, str]
+"""Task, view, map mode and the spec's SHA-256 of a cell."""
 
-def from_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
+
+def from_schema_1(content: Mapping[str, Any], published: Mapping[ShownCell, Mapping[str, Any]]) -> dict[str, Any]:
     """The content of a result file of schema 1 as schema 2 has it.
 
     Schema 1 had one release, view and predictions file for all tasks, its breakdowns were of the capped relative L2
     error, and groups were told by their fold. What is not known of it is kept, so that validation names it.
+
+    Most of these results are older than tracks. One that showed what a cell of ``published`` shows stands for it.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def from_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
         others = dict(scores)
         breakdowns = {
             "scatterers": [
-                _group(group, label=bin_label(least, most), order=least)
+                _group(group, label=span(least, most), order=least)
                 for group in map(dict, others.pop("by_scatterers"))
                 for least, most in [(group.pop("min_scatterers"), group.pop("max_scatterers"))]
             ],
@@ -47,16 +54,12 @@ def from_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
         }
         cells[task if record is None else record["cell"]] = {
             "record": record,
+            "stands_for": published.get((task, shared["view"], shared["map_mode"], shared["release"]["spec_sha256"])),
             "primary": _PRIMARY if record is None else record["primary"],
             "metrics": others["metrics"],
             "parts": [{"task": task, **shared, **others, "breakdowns": breakdowns}],
         }
     return {**content, "schema_version": 2, "cells": cells}
-
-
-def bin_label(least: int, most: int) -> str:
-    """A range of numbers of scatterers in words."""
-    return str(most) if least == most else f"{least}\N{EN DASH}{most}"
 
 
 def _group(group: dict[str, Any], **named: Any) -> dict[str, Any]:

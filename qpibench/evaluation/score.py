@@ -31,8 +31,8 @@ from qpibench.evaluation.result import (
     Result,
     Run,
 )
-from qpibench.evaluation.schema_1 import bin_label
 from qpibench.evaluation.statistics import DEFAULT_SETTINGS, bootstrap_intervals, statistic_of
+from qpibench.pages.notation import span
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -300,7 +300,7 @@ def aggregate(
         "n_kernels": len(np.unique(kernel)),
         "breakdowns": {
             "scatterers": tuple(
-                group(chosen, bin_label(least, most), least) for (least, most), chosen in bins.items() if chosen.any()
+                group(chosen, span(least, most), least) for (least, most), chosen in bins.items() if chosen.any()
             ),
             "stratum": tuple(
                 group(stratum == each, images.stratum_labels[int(each)], int(each)) for each in np.unique(stratum)

@@ -1,0 +1,1 @@
+"""From results to a page: checked, ranked and written as a static site."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import ORACLE, CellRecord, CellResult, Interval, Result
-from qpibench.tasks.track import Track, load_track
 
 _Member = tuple[str, Result, CellResult]
 
@@ -202,24 +200,6 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
     return {table: _ranked(table, tables[table]) for table in sorted(tables, key=lambda table: table.order)}
 
 
-@cache
-def _published() -> Track:
-    return load_track("paper")
-
-
-def cell_without_track(result: CellResult) -> CellRecord | None:
-    """The cell of the track `paper` that a result without a track stands for, such as all that are older than tracks.
-
-    It must show the same maps in the same view of the same release as the cell; None if no cell does.
-    """
-    track = _published()
-    for name, cell in track.cells.items():
-        shown = (cell.task, cell.view, cell.map) == (result.task, result.view, result.map_mode)
-        if shown and [spec.sha256 for spec in cell.specs] == [part.release.spec_sha256 for part in result.parts]:
-            return CellRecord.of(track, name)
-    return None
-
-
 def _is_oracle(result: Result) -> bool:
     return ORACLE in result.model.knows
 
@@ -249,7 +229,7 @@ def _join(members: list[_Member], member: _Member) -> None:
 
 
 def _table(cell: CellResult) -> Table:
-    record = cell.record or cell_without_track(cell)
+    record = cell.record or cell.stands_for
     return Table(
         # Which metrics were scored does not matter: older records do not say it.
         cell=None if record is None else record.model_copy(update={"metrics": ()}),

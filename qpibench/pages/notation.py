@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
-
-from qpibench.evaluation.result import Interval
+from typing import Protocol
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Bounded(Protocol):
+    """A number, and the interval that its true value is expected in."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
 
 
 def number(value: float) -> str:
@@ -20,11 +30,12 @@ def number(value: float) -> str:
     return _print([value], scale=abs(value))[0] + _power(abs(value))
 
 
-def interval(score: Interval) -> tuple[str, str]:
+def interval(score: Bounded) -> tuple[str, str]:
     """A score and its interval with the same number of decimals, and the same power of ten.
 
     Examples
     --------
+    >>> from qpibench.evaluation.result import Interval
     >>> interval(Interval(value=0.0731, low=0.0702, high=0.0759))
     ('0.0731', '[0.0702, 0.0759]')
     """
@@ -43,6 +54,17 @@ def whole(count: int) -> str:
     '10,000'
     """
     return f"{count:,}"
+
+
+def span(least: int, most: int) -> str:
+    """A range of counts.
+
+    Examples
+    --------
+    >>> span(2, 5), span(1, 1)
+    ('2–5', '1')
+    """
+    return str(most) if least == most else f"{least}\N{EN DASH}{most}"
 
 
 def decade(exponent: int) -> str:
