@@ -5,7 +5,7 @@ BIN := .venv/bin
 QUICKSTART := quickstart
 RELEASE := $(QUICKSTART)/paper.h5
 ENTRIES := zeros median_kernel tikhonov
-LIMIT := 500
+CELLS := id ood id-positions ood-positions
 
 .PHONY: quickstart test test-all lint numba-cache bench gpu-check gpu-train clean
 
@@ -14,13 +14,13 @@ quickstart: .venv/base numba-cache
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
 	@set -e; for entry in $(ENTRIES); do \
-	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --map paper --limit $(LIMIT)"; \
+	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --track paper"; \
 	    command="$$command -o $(QUICKSTART)/results/$$entry.json --report $(QUICKSTART)/reports/$$entry.html"; \
 	    command="$$command --predictions $(QUICKSTART)/predictions/$$entry.h5"; \
 	    echo "$$command"; $$command; \
 	done
-	$(BIN)/qpibench leaderboard check $(QUICKSTART)/results/tikhonov.json --predictions $(QUICKSTART)/predictions/tikhonov.h5 \
-	    --release $(RELEASE)
+	$(BIN)/qpibench leaderboard check $(QUICKSTART)/results/tikhonov.json --release $(RELEASE) \
+	    $(patsubst %,--predictions $(QUICKSTART)/predictions/tikhonov-%.h5,$(CELLS))
 	$(BIN)/qpibench leaderboard build $(QUICKSTART)/results -o $(QUICKSTART)/site
 	@echo
 	@echo "The leaderboard: $(QUICKSTART)/site/index.html. The reports, image by image: $(QUICKSTART)/reports/*.html."

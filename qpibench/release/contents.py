@@ -16,7 +16,6 @@ from qpibench.release.layout import Array
 from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.specs.columns import family_name
 from qpibench.synthesis.contract import Kernels
-from qpibench.synthesis.splits import draw_splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +59,8 @@ def contents(outline: Outline) -> tuple[dict[str, Array], dict[str, NDArray[Any]
     InvalidDataError
         If the kernels do not fit the spec's grid or each other.
     """
+    from qpibench.synthesis.splits import draw_splits  # compiled when imported; a release is read without it
+
     spec, kernels = outline.spec, outline.kernels
     stratum = kernels.parameters[get_family(family_name(spec)).STRATUM]
     splits = draw_splits(outline.observation_kernel, stratum, spec.splits, spec.seed)
