@@ -12,6 +12,15 @@ Per = Literal["kernel", "observation", "scatterer"]
 """What a column has a value for; one per scatterer is (observation, scatterer)."""
 
 
+BUILT_IN = frozenset(
+    {
+        *("image", "kernel", "activation_map", "position_nm", "told_position_nm", "n_scatterers"),
+        *("family", "kernel_index", "index"),
+    }
+)
+"""Names of what every release or stream has; no declared column has one of them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column.
@@ -19,7 +28,7 @@ class Column:
     Attributes
     ----------
     name
-        Its name, a Python identifier; the columns of all corruptions have different names.
+        Its name, a Python identifier; all columns of a release have different ones.
     dtype
         NumPy's type string with byte order, such as ``"<f8"``.
     per

@@ -43,7 +43,8 @@ class Draft:
         (observation,) int32.
     position_nm, told_position_nm
         (observation, scatterer, xy) float64, NaN behind the last: where scatterers are, and where a model is told that
-        they are. Equal until a corruption says otherwise; what is told may be shorter.
+        they are. What moves scatterers moves both; only a corruption of what is told, or one that adds scatterers, may
+        leave them different.
     amplitude
         (observation, scatterer) float32: by what the image of a scatterer is multiplied, 1 unless a corruption says
         otherwise.
@@ -88,6 +89,13 @@ class Corruption(Protocol):
 
     def corrupt(self, settings: Any, draft: Draft) -> dict[str, NDArray[Any]]:
         """Change a draft in place; the columns that this gives, by name, (observation,) or (observation, scatterer)."""
+
+
+class AddsScatterers(Protocol):
+    """What a corruption defines beside that, if it adds scatterers, to an image or to what is told of it."""
+
+    def extra_scatterers(self, settings: Any) -> int:
+        """How many at most; the arrays of a draft have so many more places, which are empty."""
 
 
 class ComparedWithKernels(Protocol):

@@ -49,6 +49,7 @@ from qpibench.specs.columns import (
     family_name,
     kernel_columns,
     observation_columns,
+    scatterer_room,
     tells_other_positions,
 )
 
@@ -209,7 +210,7 @@ def sizes(spec: ReleaseSpec) -> dict[str, int]:
         "x": spec.grid.nx,
         "kernel": spec.kernels.count,
         "observation": spec.observation_count,
-        "scatterer": spec.scatterers.max,
+        "scatterer": scatterer_room(spec),
     }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pydantic import BaseModel
 
 from qpibench.columns import Column
-from qpibench.corruptions import Corruption, Stage, get_corruption
+from qpibench.corruptions import AddsScatterers, Corruption, Stage, get_corruption
 from qpibench.families import get_family
 from qpibench.specs.spec import ImportedSpec, ReleaseSpec
 
@@ -45,6 +45,19 @@ def observation_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
     return tuple(column for applied in applied_corruptions(spec) for column in applied.corruption.COLUMNS)
 
 
+def scatterer_room(spec: ReleaseSpec) -> int:
+    """How many scatterers there is room for: the most that an image is drawn with, and what corruptions add."""
+    return spec.scatterers.max + sum(_extra_scatterers(spec))
+
+
 def tells_other_positions(spec: ReleaseSpec | ImportedSpec) -> bool:
     """Whether a model may be told other positions than those of the scatterers."""
-    return bool(applied_corruptions(spec, "told"))
+    return bool(applied_corruptions(spec, "told") or _extra_scatterers(spec))
+
+
+def _extra_scatterers(spec: ReleaseSpec | ImportedSpec) -> list[int]:
+    return [
+        cast(AddsScatterers, applied.corruption).extra_scatterers(applied.settings)
+        for applied in applied_corruptions(spec)
+        if hasattr(applied.corruption, "extra_scatterers")
+    ]

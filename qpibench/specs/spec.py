@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
+from qpibench.columns import BUILT_IN
+from qpibench.corruptions import get_corruption
 from qpibench.errors import UsageError
 from qpibench.families import KernelSpec, get_family
 from qpibench.grid import Grid
@@ -115,6 +117,23 @@ class ReleaseSpec(_Identified):
     scatterers: ScattererSpec
     splits: SplitSpec = SplitSpec()
     corruptions: Corruptions = None
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        of_corruptions = [(name, get_corruption(name).COLUMNS) for name in self.corruptions or {}]
+        known = dict.fromkeys(BUILT_IN, "every release")
+        for declarer, columns in [(self.kernels.family, get_family(self.kernels.family).COLUMNS), *of_corruptions]:
+            for column in columns:
+                if column.name in known:
+                    raise ValueError(
+                        f"'{declarer}' declares the column '{column.name}', which {known[column.name]} has already"
+                    )
+                known[column.name] = f"'{declarer}'"
+        for name, columns in of_corruptions:
+            for column in columns:
+                if column.per == "kernel":
+                    raise ValueError(f"'{name}' declares the column '{column.name}' of kernels, which only families do")
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

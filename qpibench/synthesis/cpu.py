@@ -17,7 +17,7 @@ from qpibench.corruptions import ComparedWithKernels, Draft, Stage
 from qpibench.errors import UnavailableError
 from qpibench.families import Parameters, get_family
 from qpibench.specs import ReleaseSpec
-from qpibench.specs.columns import applied_corruptions, tells_other_positions
+from qpibench.specs.columns import applied_corruptions, scatterer_room, tells_other_positions
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
 from qpibench.synthesis.fields import absent_columns, needs_image
@@ -114,6 +114,8 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     n_scatterers = np.empty(stop - start, np.int32)
     position = np.empty((stop - start, draws.most, 2), np.float64)
     draw_scatterers(draws, start, n_scatterers, position)
+    if room := scatterer_room(spec) - draws.most:
+        position = np.pad(position, ((0, 0), (0, room), (0, 0)), constant_values=np.nan)
     return Draft(
         grid=spec.grid,
         key=partial(stream_key, domain, spec.seed),
@@ -121,7 +123,7 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
         per_kernel=draws.per_kernel,
         n_scatterers=n_scatterers,
         position_nm=position,
-        told_position_nm=position.copy() if tells_other_positions(spec) else position,
+        told_position_nm=position.copy() if applied_corruptions(spec, "scatterers", "told") else position,
         amplitude=np.ones(position.shape[:2], np.float32),
         image=np.empty((stop - start, 0, 0), np.float32),
     )
@@ -144,6 +146,10 @@ def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArra
 
 def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str, NDArray[Any]]) -> Observations:
     """The observations of a draft that is made, with what tells how corruptions compare with the kernels."""
+    tells_other = tells_other_positions(spec)
+    true, told = draft.position_nm, draft.told_position_nm
+    if not (tells_other or told is true or np.array_equal(told, true, equal_nan=True)):
+        raise ValueError(f"release '{spec.name}': a corruption moves scatterers without moving what is told of them")
     kernel = (draft.start + np.arange(len(draft))) // draft.per_kernel
     first = int(kernel[0])
     columns = dict(extra)
@@ -157,7 +163,7 @@ def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str
         kernel=kernel.astype(np.int32),
         n_scatterers=draft.n_scatterers,
         position_nm=draft.position_nm,
-        told_position_nm=draft.told_position_nm if tells_other_positions(spec) else None,
+        told_position_nm=draft.told_position_nm if tells_other else None,
         extra=columns,
     )
 

@@ -19,12 +19,12 @@ from qpibench.errors import QpibenchError, UnavailableError
 from qpibench.families import FamilyOnGpu, get_family
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
-from qpibench.specs.columns import Applied, applied_corruptions
+from qpibench.specs.columns import Applied, applied_corruptions, scatterer_room
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.cpu import CpuBackend, corrupt, count_told, draw, finish
 from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.synthesis.draws import parameter_key, scatterer_draws
-from qpibench.synthesis.fields import absent_columns, needs_image
+from qpibench.synthesis.fields import PLACES, absent_columns, needs_image
 from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
 
 RUN_BYTES = 64 << 20
@@ -102,7 +102,7 @@ class CudaBackend:
             for column in applied.corruption.COLUMNS
             if column.in_streams
         }
-        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * spec.scatterers.max))
+        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * scatterer_room(spec)))
         runs = [
             self._runs.submit(self._run, spec, domain, draft, extra, first, min(first + step, len(draft)))
             for first in range(0, len(draft), step)
@@ -199,7 +199,6 @@ class CudaBackend:
         cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
         family = cast(FamilyOnGpu, get_family(spec.kernels.family))
         first, per_kernel = np.uint64(start), np.uint32(spec.observations_per_kernel)
-        most = np.int32(spec.scatterers.max)
         names = [column.name for column in family.COLUMNS if column.name != family.STRATUM]
         made = {name: cupy.empty(count, np.int64) for name in (family.STRATUM, "kernel_index", "index")}
         parameters = cupy.empty((len(names), count), np.float64)
@@ -214,7 +213,8 @@ class CudaBackend:
             cupy.asarray(family.strata(spec.kernels, *kernels)),
             *(made[family.STRATUM], parameters, made["kernel_index"], made["index"], table),
         )
-        made |= self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
+        placed = self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
+        made |= {name: values for name, values in placed.items() if name in PLACES}
         pixels = (np.int32(grid.nx), np.int32(grid.ny))
         for name in {"image", "kernel", "activation_map"} & fields:
             made[name] = cupy.empty((count, *grid.shape), np.float32)
@@ -222,10 +222,11 @@ class CudaBackend:
             x_y = cupy.asarray(np.concatenate([grid.x_nm, grid.y_nm]))
             axes = (x_y[: grid.nx], x_y[grid.nx :], *pixels)
         if "image" in made:
-            amplitude = made.get("amplitude")
+            amplitude = placed.get("amplitude")
+            most = np.int32(placed["position_nm"].shape[1])
             amplitudes = (self._one, np.int32(0)) if amplitude is None else (amplitude, most)
             tiles, across, down, threads = tiling(grid.nx, grid.ny)
-            places = (made["position_nm"], made["n_scatterers"], most, *amplitudes)
+            places = (placed["position_nm"], placed["n_scatterers"], most, *amplitudes)
             arguments: tuple[Any, ...] = (*axes, np.int32(across), np.int32(down), *places)
             arguments += (made[family.STRATUM], table, made["image"])
             self._function("superpose", spec.kernels.family)((count * tiles,), (threads,), arguments)
@@ -236,8 +237,8 @@ class CudaBackend:
             arguments = (*axes, np.uint64(count), made[family.STRATUM], table, made["kernel"])
             launch(("kernel_images", spec.kernels.family), threads, *arguments)
         if "activation_map" in made:
-            told = made.get("told_position_nm", made["position_nm"])
-            n_told = made.get("n_told", made["n_scatterers"])
+            told = placed.get("told_position_nm", placed["position_nm"])
+            n_told = placed.get("n_told", placed["n_scatterers"])
             launch(
                 ("activation_maps",),
                 count * THREADS,

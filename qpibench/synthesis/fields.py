@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from qpibench.columns import Column
 from qpibench.corruptions import corruption_names, get_corruption
 from qpibench.specs import ReleaseSpec
-from qpibench.specs.columns import applied_corruptions, kernel_columns, observation_columns, tells_other_positions
+from qpibench.specs.columns import (
+    applied_corruptions,
+    kernel_columns,
+    observation_columns,
+    scatterer_room,
+    tells_other_positions,
+)
 
 IMAGES = ("image", "kernel", "activation_map")
 PLACES = ("position_nm", "told_position_nm", "n_scatterers")
@@ -22,7 +28,7 @@ def stream_fields(spec: ReleaseSpec) -> tuple[str, ...]:
 
     - ``image``, ``kernel``, ``activation_map`` (n, y, x) float32: the observation, the kernel that it shows, and where
       a model is told that its scatterers are,
-    - ``position_nm`` and, where the spec has a corruption of what is told, ``told_position_nm`` (n, scatterer, 2)
+    - ``position_nm`` and, where a model may be told other positions, ``told_position_nm`` (n, scatterer, 2)
       float64: x and y, padded with NaN,
     - ``n_scatterers`` (n,) int64,
     - the columns of the spec's family, (n,): integers as int64,
@@ -43,7 +49,7 @@ def known_fields(spec: ReleaseSpec) -> tuple[str, ...]:
 def absent_columns(fields: Sequence[str], count: int, spec: ReleaseSpec) -> dict[str, NDArray[np.generic]]:
     """Of the fields that are asked for, columns of corruptions as they are where there is none."""
     known = _corruption_columns()
-    shapes = {"observation": (count,), "scatterer": (count, spec.scatterers.max), "kernel": (count,)}
+    shapes = {"observation": (count,), "scatterer": (count, scatterer_room(spec)), "kernel": (count,)}
     return {name: known[name].empty(*shapes[known[name].per]) for name in fields if name in known}
 
 

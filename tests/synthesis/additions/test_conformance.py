@@ -1,5 +1,7 @@
 """What every family and every corruption must do: those of the package, and toys of one file each."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,18 +9,22 @@ from qpibench.columns import Column
 from qpibench.corruptions import STAGES, corruption_names, get_corruption
 from qpibench.errors import UnavailableError
 from qpibench.families import family_names, get_family
+from qpibench.locator import locate
 from qpibench.physics.superposition import kernel_image, superpose
 from qpibench.release import open_release, verify_release, write_release
 from qpibench.specs import spec_from_json
+from qpibench.specs.columns import scatterer_room
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.fields import stream_fields
 from qpibench.synthesis.stream import fresh_batches
 
 SHIPPED = family_names(), corruption_names()
 FAMILIES = [*family_names(), "ring"]
-CORRUPTIONS = [*corruption_names(), "shaken", "dimmed"]
+CORRUPTIONS = [*corruption_names(), "shaken", "dimmed", "unseen", "pushed"]
 WORLDS = [(family, ()) for family in FAMILIES] + [("eq7", (name,)) for name in CORRUPTIONS]
-WORLDS += [("ring", ("shaken", "white_noise", "dimmed"))]
+WORLDS += [("ring", ("shaken", "white_noise", "dimmed", "unseen", "pushed"))]
+HEADERS = locate("kernels_cuda") / "families"
+ON_GPU = [world for world in WORLDS if (HEADERS / f"{world[0]}.cuh").exists()]
 DTYPES = {"<f8", "<f4", "<i4"}
 
 
@@ -106,12 +112,62 @@ def test_a_corruption_leaves_alone_what_it_does_not_act_on(name, spec_of, backen
     clean, spec = spec_of(), spec_of(corruptions=[name])
     kernels = backend.kernels(spec)
     without, made = (backend.observations(each, kernels, 0, 60) for each in (clean, spec))
-    np.testing.assert_array_equal(made.position_nm, without.position_nm)
-    np.testing.assert_array_equal(made.n_scatterers, without.n_scatterers)
     stage = get_corruption(name).STAGE
     assert np.array_equal(made.image, without.image) == (stage == "told")
-    assert np.array_equal(made.told, without.told, equal_nan=True) == (stage != "told")
+    if stage != "scatterers":
+        np.testing.assert_array_equal(made.position_nm, without.position_nm)
+        np.testing.assert_array_equal(made.n_scatterers, without.n_scatterers)
+        assert np.array_equal(made.told, without.told, equal_nan=True) == (stage == "image")
+    assert made.position_nm.shape == made.told.shape == (60, scatterer_room(spec), 2)
+    assert ((~np.isnan(made.position_nm[..., 0])).sum(axis=1) == made.n_scatterers).all()
     assert list(made.extra) == [column.name for column in get_corruption(name).COLUMNS]
+
+
+def test_a_scatterer_that_is_added_is_in_the_image_and_not_told(spec_of, backend, tmp_path):
+    spec = spec_of(corruptions=["unseen"])
+    kernels = backend.kernels(spec)
+    clean = backend.observations(spec_of(), kernels, 0, 60)
+    write_release(spec, tmp_path / "release.h5", backend=backend)
+    with open_release(tmp_path / "release.h5") as release:
+        made = release.observations(np.arange(60))
+    np.testing.assert_array_equal(made.n_scatterers, clean.n_scatterers + 1)
+    np.testing.assert_array_equal(made.told[:, :7], clean.position_nm)
+    assert np.isnan(made.told[:, 7]).all()
+    assert np.abs(made.image - clean.image - kernels.image[made.kernel]).max() < 1e-5
+
+
+def test_a_model_is_told_of_scatterers_that_moved_and_then_what_a_corruption_makes_of_it(spec_of, backend):
+    alone, both = (spec_of(corruptions=names) for names in (["pushed"], ["pushed", "shaken"]))
+    moved, shaken = (backend.observations(spec, backend.kernels(spec), 0, 60) for spec in (alone, both))
+    assert moved.told_position_nm is None
+    np.testing.assert_array_equal(shaken.position_nm, moved.position_nm)
+    np.testing.assert_array_equal(shaken.told[..., 0], moved.told[..., 0] + shaken.extra["off_nm"])
+
+
+def test_a_corruption_that_moves_scatterers_behind_the_back_of_what_is_told_is_refused(spec_of, backend, monkeypatch):
+    def move(settings, draft):
+        draft.position_nm += 1.0
+        return {}
+
+    monkeypatch.setattr(get_corruption("pushed"), "corrupt", move)
+    spec = spec_of(corruptions=["pushed"])
+    with pytest.raises(ValueError, match="a corruption moves scatterers without moving what is told of them"):
+        backend.observations(spec, backend.kernels(spec), 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ({"name": "fold"}, "'dimmed' declares the column 'fold', which 'eq7' has already"),
+        ({"name": "index"}, "'dimmed' declares the column 'index', which every release has already"),
+        ({"name": "new", "per": "kernel"}, "'dimmed' declares the column 'new' of kernels, which only families do"),
+    ],
+)
+def test_columns_that_a_release_cannot_have_are_refused(spec_of, monkeypatch, column, told):
+    declared = replace(get_corruption("dimmed").COLUMNS[0], **column)
+    monkeypatch.setattr(get_corruption("dimmed"), "COLUMNS", (declared,))
+    with pytest.raises(ValueError, match=told):
+        spec_of(corruptions=["dimmed"])
 
 
 @pytest.mark.parametrize(("family", "corruptions"), WORLDS)
@@ -159,7 +215,7 @@ def test_a_file_gives_back_what_was_made_and_its_spec_gives_it_again(family, cor
         assert set(release.stratum[test]) == set(release.stratum)
 
 
-@pytest.mark.parametrize(("family", "corruptions"), [world for world in WORLDS if world[0] == "eq7"])
+@pytest.mark.parametrize(("family", "corruptions"), ON_GPU)
 @pytest.mark.usefixtures("cupy_on_host")
 def test_the_cuda_backend_has_the_same_bits(family, corruptions, spec_of, backend):
     spec = spec_of(family, corruptions)

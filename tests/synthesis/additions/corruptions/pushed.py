@@ -1,0 +1,21 @@
+"""A toy corruption of the scatterers: all of them are moved along x, and the model is told so."""
+
+from pydantic import BaseModel, ConfigDict
+
+STAGE = "scatterers"
+ORDER = 30
+EXAMPLE = {"by_nm": 0.5}
+COLUMNS = ()
+
+
+class Settings(BaseModel):
+    """How far."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    by_nm: float
+
+
+def corrupt(settings, draft):
+    draft.position_nm[..., 0] += settings.by_nm
+    draft.told_position_nm[..., 0] += settings.by_nm
+    return {}
