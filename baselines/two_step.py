@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from qpibench.errors import UsageError
 from qpibench.release import open_release
+from qpibench.specs.columns import kernel_columns
 from qpibench.training import TrainingRun
 
 needs = "raster"
@@ -48,9 +49,10 @@ class Model(KernelExtractor):
 def train(run: TrainingRun) -> None:
     """Train the networks in two stages: kernels, then alignment."""
     recipe = choose_recipe(TWO_STEP, run)
-    if run.release_path is not None and recipe.symmetry_weight:
-        _check_folds(run.release_path)
-    kernels = open_source(run, fields=("kernel", "fold"), batch_size=recipe.batch_size, unit="kernel")
+    if recipe.symmetry_weight:
+        _check_folds(run)
+    shown = ("kernel", "fold") if recipe.symmetry_weight else ("kernel",)
+    kernels = open_source(run, fields=shown, batch_size=recipe.batch_size, unit="kernel")
     observations = open_source(
         run,
         fields=("image", "activation_map", "kernel", "kernel_index"),
@@ -202,12 +204,19 @@ def _training_kernels(path: Path) -> NDArray[np.int32]:
     return np.unique(release.observation_kernel[release.split("id", "train")])
 
 
-def _check_folds(path: Path) -> None:
-    release = open_release(path)
-    if (release.kernels.parameters["fold"][_training_kernels(path)] < 0).any():
+def _check_folds(run: TrainingRun) -> None:
+    if run.release_path is None:
+        assert run.spec is not None
+        source, known = f"Spec '{run.spec.name}'", "fold" in {column.name for column in kernel_columns(run.spec)}
+    else:
+        release = open_release(run.release_path)
+        folds = release.kernels.parameters.get("fold")
+        source = f"Release '{release.name}'"
+        known = folds is not None and bool((folds[_training_kernels(run.release_path)] >= 0).all())
+    if not known:
         raise UsageError(
-            f"Release '{release.name}' does not say the folds of its kernels, which the symmetry loss needs; train"
-            " without it: --set symmetry_weight=0."
+            f"{source} does not say the folds of its kernels, which the symmetry loss needs; train without it:"
+            " --set symmetry_weight=0."
         )
 
 

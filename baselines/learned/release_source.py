@@ -9,26 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from qpibench.errors import UsageError
 from qpibench.release import Release
+from qpibench.synthesis.cpu import as_fields, count_told
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.tasks.subset import stratified_order
 from qpibench.training import SourceRecord
 
-RELEASE_FIELDS = (
-    "image",
-    "kernel",
-    "activation_map",
-    "position_nm",
-    "n_scatterers",
-    "fold",
-    "kernel_index",
-    "index",
-)
-"""Fields of a batch; shapes and types are those of :func:`qpibench.synthesis.fields.stream_fields`."""
+RELEASE_FIELDS = ("image", "kernel", "activation_map", "position_nm", "n_scatterers", "kernel_index", "index")
+"""Fields of a batch beside the columns of the kernels' family; shapes and types are those of
+:func:`qpibench.synthesis.fields.stream_fields`."""
 
 
 class ReleaseSource:
@@ -44,10 +36,10 @@ class ReleaseSource:
         map_mode: str | None,
         images_per_kernel: int | None,
     ) -> None:
-        unknown = [field for field in fields if field not in RELEASE_FIELDS]
-        if unknown:
-            known = ", ".join(RELEASE_FIELDS)
-            raise UsageError(f"A batch of a release has no field '{unknown[0]}'; choose among {known}.")
+        known = (*RELEASE_FIELDS, *release.kernels.parameters)
+        for field in fields:
+            if field not in known:
+                raise UsageError(f"A batch of a release has no field '{field}'; choose among {', '.join(known)}.")
         self.release, self.fields, self.map_mode, self._seed = release, fields, map_mode, seed
         self.batch_size, self.grid = batch_size, release.grid
         self._part = rows_of_this_process(batch_size)
@@ -81,11 +73,6 @@ class ReleaseSource:
     def validation(self) -> Sequence[Batch]:
         return self._validation_batches
 
-    def kernels(self) -> tuple[Tensor, Tensor]:
-        kernel = np.unique(self.release.observation_kernel[self._train])
-        images, folds = self.release.kernels.image[kernel], self.release.kernels.parameters["fold"][kernel]
-        return torch.from_numpy(images), torch.from_numpy(folds.astype(np.int64))
-
     @cached_property
     def _validation_batches(self) -> Sequence[Batch]:
         chosen = self._validation[:VALIDATION_IMAGES]
@@ -108,14 +95,14 @@ class ReleaseSource:
                 return rows.astype(np.int64)
             case "kernel_index":
                 return release.observation_kernel[rows].astype(np.int64)
-            case "fold":
-                return release.kernels.parameters["fold"][release.observation_kernel[rows]].astype(np.int64)
+            case _ if field in release.kernels.parameters:
+                return as_fields(release.kernels.parameters)[field][release.observation_kernel[rows]]
             case "kernel":
                 return release.kernels.image[release.observation_kernel[rows]]
             case "activation_map":
                 marks = np.empty((len(rows), *self.grid.shape), np.float32)
                 position = release.told_position_nm(rows)
-                count = (~np.isnan(position[..., 0])).sum(axis=1, dtype=np.int32)
+                count = count_told(position)
                 paper = self.map_mode == "paper"
                 activation_maps(paper, self.grid.size_x_nm, self.grid.size_y_nm, count, position, marks)
                 return marks

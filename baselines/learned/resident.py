@@ -18,9 +18,6 @@ from learned.batches import Batch
 from learned.release_source import ReleaseSource
 from learned.source import Source
 
-OF_KERNELS = ("kernel", "fold", "kernel_index")
-"""Fields that all images of a kernel share."""
-
 _held: dict[tuple[object, ...], Tensor] = {}
 
 
@@ -83,7 +80,7 @@ class ResidentFeed:
         image = self._order.index_select(0, place)[0]
         kernel = self._kernel.index_select(0, image)
         taken = {
-            field: table.index_select(0, kernel if field in OF_KERNELS else image)
+            field: table.index_select(0, kernel if self._is_of_kernels(field) else image)
             for field, table in self._tables.items()
         }
         if "activation_map" in taken:
@@ -97,13 +94,17 @@ class ResidentFeed:
         source = self._source
         key = (source.release.content_sha256, field, source.map_mode, self._device)
         if key not in _held:
-            if field in OF_KERNELS:
+            if self._is_of_kernels(field):
                 _, first = np.unique(source.release.observation_kernel[self._images], return_index=True)
                 values = source.field(field, self._images[first])
             else:
                 values = source.field(field, self._images)
             _held[key] = torch.from_numpy(_narrow(field, values)).to(self._device)
         return _held[key]
+
+    def _is_of_kernels(self, field: str) -> bool:
+        """Whether all images of a kernel share a field."""
+        return field in ("kernel", "kernel_index") or field in self._source.release.kernels.parameters
 
 
 class CopyingFeed:
@@ -135,11 +136,6 @@ class CopyingFeed:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
-
-
-def release_memory() -> None:
-    """Give the memory of all images back."""
-    _held.clear()
 
 
 def _narrow(field: str, values: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Literal, Protocol
 
-from torch import Tensor
-
 from learned.batches import Batch
-from learned.release_source import RELEASE_FIELDS, ReleaseSource
+from learned.release_source import ReleaseSource
 from learned.stream_source import StreamSource
 from qpibench.errors import UsageError
 from qpibench.physics.activation import check_map_mode
@@ -20,7 +18,7 @@ from qpibench.release import open_release
 from qpibench.specs import Grid
 from qpibench.training import SourceRecord, TrainingRun
 
-__all__ = ["RELEASE_FIELDS", "Batch", "ReleaseSource", "Source", "StreamSource", "open_source"]
+__all__ = ["Batch", "Source", "open_source"]  # what entries import
 
 
 class Source(Protocol):
@@ -53,9 +51,6 @@ class Source(Protocol):
     def validation(self) -> Sequence[Batch]:
         """At most 512 images that are never trained on, always the same, spread over the kernels."""
 
-    def kernels(self) -> tuple[Tensor, Tensor]:
-        """Kernels of the training role, (kernel, y, x) float32, and their folds, (kernel,) int64; releases only."""
-
 
 def open_source(
     run: TrainingRun,
@@ -73,7 +68,7 @@ def open_source(
     run
         The request; its seed orders the images of a release and chooses those of a stream.
     fields
-        What a batch contains, a choice of :data:`RELEASE_FIELDS`.
+        What a batch contains, of :data:`learned.release_source.RELEASE_FIELDS` and the columns of the kernels.
     batch_size
         Images in a batch, of all processes together.
     map_mode

@@ -8,7 +8,6 @@ from collections.abc import Generator, Sequence
 from functools import cached_property, partial
 
 import torch
-from torch import Tensor
 
 from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from qpibench.errors import UnavailableError, UsageError
@@ -67,9 +66,6 @@ class StreamSource:
 
     def validation(self) -> Sequence[Batch]:
         return self._validation_batches
-
-    def kernels(self) -> tuple[Tensor, Tensor]:
-        raise UsageError("A stream has no fixed set of kernels; train on a release: --release FILE.")
 
     @cached_property
     def _validation_batches(self) -> Sequence[Batch]:

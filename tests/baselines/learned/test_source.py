@@ -167,15 +167,6 @@ def test_kernels_as_the_unit_are_shown_once_an_epoch(opened, tiny_release):
     assert sorted(shown) == trained
 
 
-def test_the_kernels_are_those_of_the_training_role_alone(opened, tiny_release):
-    images, folds = opened().kernels()
-    with open_release(tiny_release) as release:
-        unseen = set(release.observation_kernel[release.split("ood", "test")])
-        trained = [kernel for kernel in range(len(release.kernels)) if kernel not in unseen]
-        np.testing.assert_array_equal(images, release.kernels.image[trained])
-        np.testing.assert_array_equal(folds, release.kernels.parameters["fold"][trained])
-
-
 @pytest.mark.parametrize(("splits", "role"), [({"validation": 0.0}, "validation"), ({"id_test": 0.0}, "id")])
 def test_a_release_without_a_needed_role_is_refused_by_its_name(opened, tiny_spec, tmp_path, splits, role):
     lacking = {**tiny_spec.model_dump(), "name": "lacking", "splits": splits}
@@ -210,8 +201,6 @@ def test_validation_of_a_stream_has_512_images(opened):
     assert sum(len(batch["image"]) for batch in opened("stream").validation()) == 512
 
 
-def test_a_stream_has_no_fixed_kernels_and_a_limited_seed(opened):
-    with pytest.raises(UsageError, match="--release FILE"):
-        opened("stream").kernels()
+def test_a_stream_has_a_limited_seed(opened):
     with pytest.raises(UsageError, match="below 1,048,576"):
         opened("stream", seed=2**20)

@@ -1,5 +1,6 @@
 """Every command knows toys of one file each."""
 
+import importlib
 import json
 
 import h5py
@@ -8,10 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from qpibench.cli.main import cli
+from qpibench.errors import UsageError
 from qpibench.families import get_family
 from qpibench.grid import Grid
+from qpibench.locator import locate
 from qpibench.physics.superposition import kernel_image, superpose
 from qpibench.release import open_release
+from qpibench.specs import load_spec
+from qpibench.training import TrainingRun, load_run
 
 SPEC = """
 name = "toys"
@@ -143,3 +148,20 @@ def test_a_toy_reader_makes_a_release(folder):
         assert opened.observations([2]).n_scatterers.tolist() == [2]
     message = run("import", *files, "--reader", "dot", "-o", folder / "none.h5", code=2).stderr
     assert "There is no reader 'dot'; did you mean 'dots'?" in message
+
+
+@pytest.mark.parametrize("source", ["release", "stream"])
+def test_a_published_method_is_trained_on_kernels_without_folds(release, folder, source, monkeypatch):
+    pytest.importorskip("diffusers")
+    monkeypatch.syspath_prepend(locate("baselines"))
+    two_step = importlib.import_module("two_step")
+    images = {"release_path": release} if source == "release" else {"spec": load_spec(folder / "toys.toml")}
+
+    def train(name, **options):
+        entry = {"entry": "two_step", "entry_path": locate("baselines") / "two_step.py", "folder": folder / name}
+        two_step.train(TrainingRun(**entry, **images, preset="tiny", steps=2, precision="no", options=options))
+        return load_run(folder / name)
+
+    with pytest.raises(UsageError, match="does not say the folds of its kernels, which the symmetry loss needs"):
+        train(f"refused {source}")
+    assert train(source, symmetry_weight=0.0).status == "complete"
