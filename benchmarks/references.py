@@ -29,7 +29,7 @@ def superpose(
 
 
 FLOPS = {0: 22, 2: 37, 3: 40, 4: 38, 6: 43}
-"""Floating-point operations of an evaluation by fold, counted in `qpibench.synthesis.superposition._add`; a fused
+"""Floating-point operations of an evaluation by fold, counted in the formulas of `qpibench.families.eq7`; a fused
 multiply-add counts two, everything else, also a root, one."""
 
 CHAINS, DEPTH = 8, 32

@@ -1,4 +1,4 @@
-// White noise of a given signal-to-noise ratio: add_white_noise of qpibench/synthesis/noise.py, the same operations in
+// White noise of a given signal-to-noise ratio: _add_white_noise of qpibench/corruptions/white_noise.py, the same operations in
 // the same order.
 //
 // Launch: one block of 256 threads for each observation. Shared memory: 2 KiB.

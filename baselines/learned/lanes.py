@@ -3,7 +3,7 @@
 Networks of this size keep a GPU busy for less time than it takes to start their operations one by one. So all that a
 step needs is on the device: images and their order (:mod:`learned.resident`), the learning rates of the next steps,
 random numbers (:mod:`learned.draws`) and places for the losses, which the CPU reads every few hundred steps. A step is
-the mathematics of :class:`learned.steps.Steps` with the same batches and draws as in :mod:`learned.loop`. Without a
+the mathematics of :class:`learned.steps.Steps` with the same batches and draws as in :mod:`learned.training`. Without a
 GPU the same code runs without a graph.
 """
 
@@ -21,11 +21,11 @@ from learned.batches import Batch
 from learned.cuda_graph import Branches
 from learned.device import described, is_out_of_memory
 from learned.draws import Draws
-from learned.loop import Plan, Training, is_over
 from learned.resident import open_feed
 from learned.stage import Stage
 from learned.steps import Steps
 from learned.stop import Stop, watch
+from learned.training import Plan, Training, is_over
 from qpibench.errors import QpibenchError
 
 Failures = dict[int, QpibenchError]

@@ -1,48 +1,26 @@
-"""The training loop of all learned entries: stages of steps, validation, checkpoints, and stopping at any moment.
+"""The training of all learned entries: :func:`fit`.
 
-On one GPU the steps run as CUDA graphs, see :mod:`learned.lanes`; here they run one operation after the other.
+On one GPU the steps run as CUDA graphs, see :mod:`learned.lanes`; elsewhere one operation after the other, see
+:mod:`learned.training`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
-from learned.checkpoint import Checkpoint, Position, load_net, read_checkpoint
-from learned.device import described, hardware, make_accelerator
-from learned.keeper import Keeper, Status
-from learned.progress import Progress
+from learned.device import described, make_accelerator
+from learned.lanes import fit_lanes
 from learned.stage import Stage, split_budget
-from learned.steps import Steps, require_finite
-from learned.stop import Stop, watch
+from learned.stop import watch
+from learned.training import Plan, Training
 from qpibench.errors import QpibenchError
-from qpibench.training import Best, RunFolder, SourceRecord, TrainingRun, begin_run, update_run
+from qpibench.training import SourceRecord, TrainingRun
 
 __all__ = ["Plan", "Stage", "fit", "plan_of", "split_budget"]
-
-GPU_STEPS_UNREAD = 10
-"""On a GPU the losses of so many steps are read at once: reading makes the CPU wait for it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """All that an entry says of a run, the arguments of :func:`fit`."""
-
-    run: TrainingRun
-    config: Mapping[str, Any]
-    net: nn.Module
-    stages: Sequence[Callable[[], Stage]]
-    source_record: SourceRecord
-    steps_stated: int
-    export: Callable[[], dict[str, Tensor]]
-
 
 _plans: ContextVar[list[Plan] | None] = ContextVar("plans", default=None)
 
@@ -122,8 +100,6 @@ def fit(
         return
     accelerator = make_accelerator(run.precision)
     if accelerator.device.type == "cuda" and accelerator.num_processes == 1:
-        from learned.lanes import fit_lanes
-
         for failure in fit_lanes([plan], accelerator):
             if failure is not None:
                 raise failure
@@ -138,207 +114,3 @@ def fit(
         raise
     finally:
         training.close()
-
-
-def _start(run: TrainingRun, folder: RunFolder, net: nn.Module) -> Checkpoint:
-    """Where the run begins or goes on, with the network in its state there."""
-    if not (run.resume and folder.checkpoint.exists()):
-        return Checkpoint(position=Position(), net={}, optimizer={}, best={})
-    checkpoint = read_checkpoint(folder.checkpoint)
-    load_net(net, checkpoint, folder.checkpoint)
-    return replace(checkpoint, net={})
-
-
-class Training:
-    """The stages of a run, one after the other; only the main process has a keeper.
-
-    Parameters
-    ----------
-    plan
-        What to train.
-    accelerator
-        The device, the precision and the other processes.
-    quiet
-        Whether no progress is told.
-
-    Attributes
-    ----------
-    plan, accelerator
-        As given.
-    precision
-        ``no``, ``tf32`` or ``bf16``.
-    start
-        Where the run begins or goes on; the network is in its state there.
-    progress
-        Tells how far it is.
-    """
-
-    def __init__(self, plan: Plan, accelerator: Accelerator, *, quiet: bool = False) -> None:
-        self.plan, self.accelerator = plan, accelerator
-        run, net, main = plan.run, plan.net, accelerator.is_main_process
-        self.precision = "tf32" if run.precision == "tf32" else accelerator.mixed_precision
-        self._folder, config = RunFolder(run.folder), {**plan.config, "precision": self.precision}
-        budget = min(run.steps or plan.steps_stated, plan.steps_stated)
-        if main:
-            steps = {"steps_stated": plan.steps_stated, "steps_budget": budget}
-            begin_run(run, config=config, source=plan.source_record, **steps, hardware=hardware(accelerator))
-            for torn in self._folder.path.glob(".*.partial"):  # of a process that was killed while it wrote
-                torn.unlink(missing_ok=True)
-        net.to(accelerator.device)
-        self.start = _start(run, self._folder, net)
-        position = self.start.position
-        self.keeper = Keeper(self._folder, net, plan.export, config=config, start=position) if main else None
-        self.progress = Progress(shown=main and not quiet, steps=budget, done=position.steps_done)
-        self._steps_unread = GPU_STEPS_UNREAD if accelerator.device.type == "cuda" else 1
-
-    def run(self, stop: Stop) -> None:
-        """Train the stages that are left."""
-        self._stop = stop
-        position = self.start.position
-        if self.is_complete(position):
-            self.keep_complete(position)
-        while not self.is_complete(position):
-            stage, steps = self.begin_stage(position)
-            position, reason = self._train(stage, steps, position)
-            if reason is not None:
-                self.stop(stage, steps, position, reason)
-                return
-            position = self.end_stage(stage, steps, position)
-
-    def is_complete(self, position: Position) -> bool:
-        """Whether all stages are done."""
-        return position.stage == len(self.plan.stages)
-
-    def keep_complete(self, position: Position) -> None:
-        """Say that nothing is left to do."""
-        self.progress.say("The run is complete; there is nothing to resume.")
-        self.save(position, None, status="complete")
-
-    def begin_stage(self, position: Position, *, graphed: bool = False) -> tuple[Stage, Steps]:
-        """The stage at a position, ready to step."""
-        stage = self.plan.stages[position.stage]()
-        seed = f"{self.plan.run.seed}/{position.stage}"
-        steps = Steps(self.accelerator, stage, self.plan.net, seed=seed, graphed=graphed)
-        if position.step:
-            steps.load(self.start.optimizer, self.start.best)
-        return stage, steps
-
-    def end_stage(self, stage: Stage, steps: Steps, position: Position) -> Position:
-        """Go to the next stage, with the best state of this one."""
-        steps.close()
-        best, ended_early = _best(stage, position), position.step < stage.budget
-        following = Position(
-            stage=position.stage + 1,
-            steps_before=position.steps_done,
-            all_reached=position.all_reached and (ended_early or position.step >= stage.steps),
-            stopped_early=position.stopped_early or ended_early,
-        )
-        self.save(following, best, status="complete" if self.is_complete(following) else "running")
-        return following
-
-    def stop(self, stage: Stage, steps: Steps, position: Position, reason: str) -> None:
-        """Keep a stage that is not done."""
-        self.save(position, _best(stage, position), steps, status="stopped")
-        self.progress.say(
-            f"Stopped after step {position.step:,} of stage '{stage.name}' because {reason}; the same command"
-            " with --resume goes on."
-        )
-
-    def fail(self) -> None:
-        """Note in the run's record that an error ended it."""
-        if self.keeper is not None:
-            with suppress(QpibenchError):  # a disk that is full is full for this too
-                update_run(self._folder, status="stopped")
-
-    def close(self) -> None:
-        """Close the log."""
-        self.progress.clear()
-        if self.keeper is not None:
-            self.keeper.close()
-
-    def _train(self, stage: Stage, steps: Steps, position: Position) -> tuple[Position, str | None]:
-        """Train a stage to its end, or to the moment when there is a reason to stop."""
-        batches = stage.source.ahead(position.step)
-        unread: list[Mapping[str, Tensor]] = []
-        try:
-            while position.step < stage.budget:
-                unread.append(steps.take(position.step, next(batches)))
-                position = replace(position, step=position.step + 1)
-                validates = position.step % stage.validation_interval == 0 or position.step == stage.budget
-                if len(unread) < self._steps_unread and not validates:
-                    continue
-                self._read(stage, position, unread)
-                unread = []
-                if validates:
-                    position = self.validate(stage, steps, position)
-                    if is_over(stage, position):
-                        break
-                if (reason := self._reason_to_stop()) is not None:
-                    return position, reason
-                self.save_if_due(stage, steps, position)
-        finally:
-            batches.close()
-        return position, None
-
-    def validate(self, stage: Stage, steps: Steps, position: Position) -> Position:
-        """Note the validation error, and the state if none was better."""
-        score = steps.validate()
-        require_finite(stage.name, position.step, {"validation error": score})
-        self._log(stage, position, position.step, {"validation": score})
-        if position.best_score is not None and score >= position.best_score:
-            return replace(position, stale=position.stale + 1)
-        steps.keep_as_best()
-        return replace(position, stale=0, best_step=position.step, best_score=score)
-
-    def _read(self, stage: Stage, position: Position, unread: Sequence[Mapping[str, Tensor]]) -> None:
-        """Bring the losses of the last steps to the CPU."""
-        names = [name for name, value in unread[0].items() if value.numel() == 1]
-        table = torch.stack([torch.stack([values[name].float().reshape(()) for name in names]) for values in unread])
-        self.read(stage, position, names, self.accelerator.reduce(table, reduction="mean").tolist())
-
-    def read(self, stage: Stage, position: Position, names: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
-        """Refuse losses of the last steps that are not finite, log and show the others."""
-        for step, row in enumerate(rows, position.step - len(rows) + 1):
-            numbers = dict(zip(names, row, strict=True))
-            require_finite(stage.name, step, numbers)
-            if step % stage.logging_interval == 0 or step == stage.budget:
-                self._log(stage, position, step, numbers | {"learning_rate": stage.learning_rate_at(step - 1)})
-        self.progress(stage, position, numbers["loss"])
-
-    def _log(self, stage: Stage, position: Position, step: int, numbers: Mapping[str, float]) -> None:
-        if self.keeper is not None:
-            self.keeper.log(stage.name, step, numbers, total_step=position.steps_before + step)
-
-    def _reason_to_stop(self) -> str | None:
-        """Why to stop, the same for all processes."""
-        if self.accelerator.num_processes == 1:
-            return self._stop.reason
-        told = torch.tensor(float(self._stop.reason is not None), device=self.accelerator.device)
-        if self.accelerator.reduce(told, reduction="sum").item() == 0:
-            return None
-        return self._stop.reason or "another process stopped"
-
-    def save_if_due(self, stage: Stage, steps: Steps, position: Position) -> None:
-        """Write a checkpoint if the last one is old."""
-        if self.keeper is not None and self.keeper.is_due:
-            self.save(position, _best(stage, position), steps, status="running")
-
-    def save(self, position: Position, best: Best | None, steps: Steps | None = None, *, status: Status) -> None:
-        """Write everything that the run is continued from."""
-        if steps is not None:
-            steps.require_finite_parameters(position.step)
-        if self.keeper is None:
-            return
-        optimizer, best_state = ({}, {}) if steps is None else (steps.optimizer_tensors(), steps.best)
-        self.keeper.save(position, best, optimizer=optimizer, best_state=best_state, status=status)
-
-
-def is_over(stage: Stage, position: Position) -> bool:
-    """Whether a stage has just ended with a validation: at its last step, or for lack of improvement."""
-    return position.step == stage.budget or (position.stale > 0 and position.stale == stage.patience)
-
-
-def _best(stage: Stage, position: Position) -> Best | None:
-    if position.best_step is None or position.best_score is None:
-        return None
-    return Best(stage=stage.name, step=position.best_step, score=position.best_score)

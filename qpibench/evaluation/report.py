@@ -280,7 +280,7 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
     neighbours = neighbour_embedding(latents.points)
     if neighbours is not None:
         views.append(("t-SNE", neighbours, ("", "")))
-    colourings: dict[str, dict[str, NDArray[Any]]] = {"symmetry": {"folds": stratum}}
+    colourings: dict[str, dict[str, NDArray[Any]]] = {release.family.STRATUM: {"folds": stratum}}
     if np.isfinite(q).all():
         colourings["wavelength"] = {"wavelengths_nm": 2 * np.pi / q}
     plots = []

@@ -29,7 +29,7 @@ class KernelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str
+    family: Annotated[str, Field(max_length=16)]  # a release stores it in 16 bytes
     count: Annotated[int, Field(ge=1, lt=2**31)]
 
 

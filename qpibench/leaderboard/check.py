@@ -207,16 +207,6 @@ def _track_contradictions(result: CellResult) -> Iterator[str]:
         yield f"the cell {record.label} is on other releases: {', '.join(spec.name for spec in cell.specs)}."
 
 
-# The mean of squares is at least the square of the mean, in each image and over them.
-_AT_MOST = (
-    ("mae", "rmse"),
-    ("mae_published", "rmse_published"),
-    ("rel_l2_capped", "rel_l2_mean"),
-    ("rel_l2_median", "rel_l2_q90"),
-)
-_SQUARED = (("rmse", "mse"), ("rmse_published", "mse_published"))
-
-
 def _part_contradictions(part: PartResult) -> Iterator[str]:
     if part.n_available > part.release.observation_count:
         yield f"{part.n_available} images in a release of {part.release.observation_count}"
@@ -228,23 +218,20 @@ def _part_contradictions(part: PartResult) -> Iterator[str]:
         if name not in known:
             yield f"there is no metric {name}"
             continue
-        low, high = known[name].bounds
+        metric = known[name]
+        low, high = metric.bounds
         if _above(low, value):
             yield f"{name} is {value!r}, less than {low:g}"
         if _above(value, high):
             yield f"{name} is {value!r}, larger than {high:g}"
-    for less, more in _AT_MOST:
-        if less in values and more in values and _above(values[less], values[more]):
-            yield f"{less} is {values[less]!r}, larger than {more}, {values[more]!r}"
-    for root, square in _SQUARED:
-        if root in values and square in values and _above(values[root] ** 2, values[square]):
-            yield f"the square of {root} is {values[root] ** 2!r}, larger than {square}, {values[square]!r}"
-    if "failure_rate" in values:
-        failures = values["failure_rate"] * part.n_images
-        if not math.isclose(failures, round(failures), abs_tol=1e-6) or _above(part.n_failed, failures):
-            yield (
-                f"failure_rate {values['failure_rate']!r} does not fit {part.n_failed} failed of {part.n_images} images"
-            )
+        if (more := metric.at_most) in values and _above(value, values[more]):
+            yield f"{name} is {value!r}, larger than {more}, {values[more]!r}"
+        if (square := metric.square_at_most) in values and _above(value**2, values[square]):
+            yield f"the square of {name} is {value**2!r}, larger than {square}, {values[square]!r}"
+        if metric.counts_failures:
+            failures = value * part.n_images
+            if not math.isclose(failures, round(failures), abs_tol=1e-6) or _above(part.n_failed, failures):
+                yield f"{name} {value!r} does not fit {part.n_failed} failed of {part.n_images} images"
     for name, groups in part.breakdowns.items():
         yield from _breakdown_contradictions(name, groups, part)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from qpibench.errors import UsageError
 from qpibench.synthesis.contract import Backend
-
-BackendName = Literal["auto", "cpu", "cuda"]
 
 
 def get_backend(name: str = "auto") -> tuple[Backend, str]:

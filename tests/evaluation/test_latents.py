@@ -141,9 +141,9 @@ def test_the_report_shows_images_and_kernels_by_symmetry_and_wavelength(predicte
     html = report_of(predicted)
     shown = plots(html)
     assert list(shown) == [
-        "Principal components, by symmetry",
+        "Principal components, by fold",
         "Principal components, by wavelength",
-        "t-SNE, by symmetry",
+        "t-SNE, by fold",
         "t-SNE, by wavelength",
     ]
     for caption, svg in shown.items():

@@ -123,6 +123,10 @@ class Metric:
         From the column to what is aggregated, image by image; the column itself if None.
     on_board
         Whether tables of standings have a column for it.
+    at_most, square_at_most
+        Names of metrics that it, or its square, is never larger than, on any images.
+    counts_failures
+        Whether every image without an answer is among those whose share it is.
     """
 
     name: str
@@ -136,6 +140,9 @@ class Metric:
     quantile: float | None = None
     of: Callable[[Values], ArrayLike] | None = None
     on_board: bool = True
+    at_most: str | None = None
+    square_at_most: str | None = None
+    counts_failures: bool = False
 
     def __post_init__(self) -> None:
         if len(self.columns) != (2 if self.aggregation in ("ratio", "coverage") else 1):

@@ -15,5 +15,6 @@ METRICS = (
         columns=(RELATIVE_L2,),
         aggregation="share",
         of=lambda error: error >= 1,
+        counts_failures=True,
     ),
 )

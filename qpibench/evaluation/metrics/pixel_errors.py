@@ -52,6 +52,7 @@ METRICS = (
         description="Mean absolute error per image, averaged over images.",
         better="lower",
         columns=(PerImage(name="mae", measure=absolute_error),),
+        at_most="rmse",
     ),
     Metric(
         name="mse",
@@ -69,6 +70,7 @@ METRICS = (
         description="Root-mean-square error per image, averaged over images; not the root of the mean MSE.",
         better="lower",
         columns=(PerImage(name="rmse", measure=root_mean_square_error),),
+        square_at_most="mse",
         on_board=False,
     ),
     Metric(
@@ -77,6 +79,7 @@ METRICS = (
         description="MAE in the published convention: 2 MAE / (truth's max - min).",
         better="lower",
         columns=(PerImage(name="mae_published", measure=absolute_error_published),),
+        at_most="rmse_published",
     ),
     Metric(
         name="mse_published",
@@ -92,5 +95,6 @@ METRICS = (
         description="RMSE in the published convention: 2 RMSE / (truth's max - min).",
         better="lower",
         columns=(PerImage(name="rmse_published", measure=root_mean_square_error_published),),
+        square_at_most="mse_published",
     ),
 )

@@ -33,6 +33,7 @@ METRICS = (
         bounds=(0.0, 1.0),
         columns=(RELATIVE_L2,),
         of=lambda error: np.minimum(error, 1.0),
+        at_most="rel_l2_mean",
     ),
     Metric(
         name="rel_l2_mean",
@@ -50,6 +51,7 @@ METRICS = (
         columns=(RELATIVE_L2,),
         aggregation="quantile",
         quantile=0.5,
+        at_most="rel_l2_q90",
     ),
     Metric(
         name="rel_l2_q90",

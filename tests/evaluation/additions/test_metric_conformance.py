@@ -117,6 +117,16 @@ def test_a_worse_prediction_has_a_worse_score_and_its_columns_are_worse(name):
     assert (bad > good) if first.worse == "higher" else (bad < good)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("noise", [1e-6, 0.1, 1.0, 1e4])
+def test_a_metric_is_at_most_what_it_says(name, noise):
+    (metric,) = find_metrics([name])
+    for power, other in ((1, metric.at_most), (2, metric.square_at_most)):
+        for seed in range(3 if other else 0):
+            made = case(noise, seed=seed)
+            assert value(metric, made).value ** power <= value(*find_metrics([other]), made).value * (1 + 1e-12)
+
+
 @pytest.fixture
 def write(mini_release, tmp_path):
     """Write predictions of four images a task: the truth times a factor, the first ``unanswered`` without an answer."""
