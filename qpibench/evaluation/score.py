@@ -6,7 +6,7 @@ import hashlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,16 +211,7 @@ def score_images(
     columns = {name: np.empty(len(index)) for name in measures}
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        predicted = predictions.kernel(task, rows).astype(np.float64)
-        failed[rows] = ~np.isfinite(predicted).all(axis=(1, 2))
-        predicted[failed[rows]] = 0
-        case = Case(
-            grid=release.grid,
-            prediction=predicted,
-            truth=release.kernels.image[kernel[rows]] if "truth" in uses else None,
-            observation=release.image(index[rows]) if "observation" in uses else None,
-            position_nm=release.told_position_nm(index[rows]) if "position_nm" in uses else None,
-        )
+        case, failed[rows] = read_case(predictions, release, task, rows, uses=uses)
         for name, column in measures.items():
             columns[name][rows] = column.measure(case)
         if progress is not None:
@@ -240,6 +231,54 @@ def score_images(
         failed=failed,
         columns=columns,
     )
+
+
+def read_case(
+    predictions: Predictions, release: Release, task: str, rows: slice, *, uses: Collection[str]
+) -> tuple[Case, NDArray[np.bool_]]:
+    """Some images of a task as metrics measure them, and which of them were not answered.
+
+    Parameters
+    ----------
+    predictions, release, task
+        As in :func:`score_images`.
+    rows
+        Images, counted within the task.
+    uses
+        What is read beside the predicted kernels, see :class:`~qpibench.evaluation.metrics.PerImage`.
+
+    Returns
+    -------
+    Case
+        The images; those that were not answered are predicted as zeros.
+    (n,) bool
+        Whether the predicted kernel is not finite.
+    """
+    index = predictions.index(task)[rows]
+    predicted = predictions.kernel(task, rows).astype(np.float64)
+    failed: NDArray[np.bool_] = ~np.isfinite(predicted).all(axis=(1, 2))
+    predicted[failed] = 0
+    ny, nx = release.grid.shape
+
+    def stated(values: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArray[np.float64]:
+        if values is None:
+            return np.zeros((len(index), *shape))
+        kept = values.astype(np.float64)
+        kept[failed | ~np.isfinite(kept).all(axis=(1, 2))] = 0
+        return kept
+
+    case = Case(
+        grid=release.grid,
+        prediction=predicted,
+        truth=release.kernels.image[release.observation_kernel[index]] if "truth" in uses else None,
+        observation=release.image(index) if "observation" in uses else None,
+        position_nm=release.told_position_nm(index) if "position_nm" in uses else None,
+        std=stated(predictions.std(task, rows), (ny, nx)) if "std" in uses else None,
+        kernel_full=(
+            stated(predictions.kernel_full(task, rows), (2 * ny - 1, 2 * nx - 1)) if "kernel_full" in uses else None
+        ),
+    )
+    return case, failed
 
 
 def aggregate(

@@ -43,6 +43,11 @@ class Case:
         (n, y, x) what was observed.
     position_nm
         (n, scatterer, 2) positions that a model may be told, padded with NaN.
+    std
+        (n, y, x) the standard deviations that were stated of the predicted pixels. Zeros for an image that was not
+        answered, or whose deviations are missing or not finite.
+    kernel_full
+        (n, 2y-1, 2x-1) the predicted kernels on the lattice of offsets. Zeros as in ``std``.
 
     All arrays become float64. Where one that is asked for was left out, the properties raise ValueError.
     """
@@ -52,9 +57,11 @@ class Case:
     truth: NDArray[np.floating] | None = None
     observation: NDArray[np.floating] | None = None
     position_nm: NDArray[np.float64] | None = None
+    std: NDArray[np.floating] | None = None
+    kernel_full: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("prediction", "truth", "observation", "position_nm"):
+        for name in ("prediction", "truth", "observation", "position_nm", "std", "kernel_full"):
             if (array := getattr(self, name)) is not None:
                 object.__setattr__(self, name, np.asarray(array, dtype=np.float64))
 
@@ -92,7 +99,7 @@ class PerImage:
     name: str
     measure: Callable[[Case], Values]
     worse: Literal["higher", "lower"] | None = "higher"
-    uses: tuple[Literal["truth", "observation", "position_nm"], ...] = ("truth",)
+    uses: tuple[Literal["truth", "observation", "position_nm", "std", "kernel_full"], ...] = ("truth",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import pytest
 
 from qpibench.cli.main import cli
 from qpibench.cli.table import metrics_table
+from qpibench.errors import InvalidDataError
 from qpibench.evaluation.cells import cell_requests
 from qpibench.evaluation.metrics import Case, all_metrics, find_metrics
 from qpibench.evaluation.paired import compare
@@ -28,19 +30,20 @@ from qpibench.leaderboard.check import check_result
 from qpibench.locator import locate
 
 SHIPPED = list(all_metrics())
-TOYS = ["worst_pixel", "energy_ratio", "within", "unlike_what_was_seen"]
+TOYS = ["worst_pixel", "energy_ratio", "within", "covered", "full_error", "unlike_what_was_seen"]
 NAMES = SHIPPED + TOYS
 GRID = Grid(ny=12, nx=9, size_y_nm=6.0, size_x_nm=4.0)
 N = 8
 
 
-def case(noise=0.0, *, seed=0, rows=slice(None), uses=("truth", "observation", "position_nm")):
+def case(noise=0.0, *, seed=0, rows=slice(None), uses=("truth", "observation", "position_nm", "std", "kernel_full")):
     """Random images, and predictions that are off by some noise."""
     rng = np.random.default_rng(seed)
     truth, observation, off = (rng.standard_normal((N, *GRID.shape)) for _ in range(3))
     position_nm = rng.uniform(-1, 1, (N, 3, 2))
     position_nm[::2, 2] = np.nan
     given = {"truth": truth, "observation": observation, "position_nm": position_nm}
+    given |= {"std": rng.random(truth.shape), "kernel_full": rng.random((N, 2 * GRID.ny - 1, 2 * GRID.nx - 1))}
     return Case(
         grid=GRID,
         prediction=(truth + noise * off)[rows],
@@ -131,7 +134,7 @@ def test_a_metric_is_at_most_what_it_says(name, noise):
 def write(mini_release, tmp_path):
     """Write predictions of four images a task: the truth times a factor, the first ``unanswered`` without an answer."""
 
-    def write_file(name, factor, unanswered=0):
+    def write_file(name, factor, unanswered=0, **stated):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             file.attrs["release_sha256"] = mini_release.content_sha256
             for task in ("id", "ood"):
@@ -139,6 +142,9 @@ def write(mini_release, tmp_path):
                 kernel = factor * mini_release.kernels.image[mini_release.observation_kernel[index]]
                 kernel[:unanswered] = np.nan
                 file[f"{task}/index"], file[f"{task}/kernel"] = index, kernel
+                for dataset, value in stated.items():
+                    pixels = [2 * n - 1 if dataset == "kernel_full" else n for n in mini_release.grid.shape]
+                    file[f"{task}/{dataset}"] = np.full((len(index), *pixels), value, dtype=np.float32)
         return tmp_path / f"{name}.h5"
 
     return write_file
@@ -165,6 +171,34 @@ def test_a_ratio_over_the_truth_keeps_the_truth_of_images_without_an_answer(writ
         images = score_images(predictions, mini_release, "ood", metrics=find_metrics(["energy_ratio"]))
     truth = mini_release.kernels.image[images.kernel].astype(float)
     assert images.columns["energy"].tolist() == pytest.approx((truth**2).sum(axis=(1, 2)).tolist())
+
+
+def test_a_metric_may_use_all_that_a_predictions_file_holds(write, mini_release):
+    chosen = find_metrics(["covered", "full_error"])
+    found = {}
+    for name, stated in {"none": {}, "wide": {"std": 100.0, "kernel_full": 2.0}, "nan": {"std": np.nan}}.items():
+        with open_predictions(write(name, 0.7, 1, **stated), mini_release) as predictions:
+            found[name] = score_images(predictions, mini_release, "ood", metrics=chosen).columns
+    pixels = found["wide"]["pixels"]
+    # The first image is not answered: it counts as zeros without a deviation, so no pixel of it is covered.
+    assert found["wide"]["pixels_covered"].tolist() == [0, *pixels[1:]]
+    assert (found["wide"]["full_error"] > found["none"]["full_error"]).all()
+    for without in ("none", "nan"):
+        assert found[without]["pixels_covered"].max() < 0.01 * pixels[0]
+    truth = mini_release.kernels.image[mini_release.observation_kernel[mini_release.split("ood", "test")]]
+    assert found["none"]["full_error"][1:].tolist() == pytest.approx(
+        np.abs(truth[1:]).mean(axis=(1, 2)).tolist(), rel=1e-5
+    )
+
+
+def test_a_metric_that_does_not_use_the_truth_is_scored_where_truths_are_zero(write, mini_release, monkeypatch):
+    path = write("near", 0.7)
+    kernels = mini_release.kernels
+    monkeypatch.setattr(mini_release, "kernels", replace(kernels, image=np.zeros_like(kernels.image)))
+    with open_predictions(path, mini_release) as predictions:
+        score_images(predictions, mini_release, "ood", metrics=find_metrics(["unlike_what_was_seen"]))
+        with pytest.raises(InvalidDataError, match="is zero everywhere"):
+            score_images(predictions, mini_release, "ood", metrics=find_metrics(["mae"]))
 
 
 def test_the_columns_of_a_metric_are_shared_by_name():

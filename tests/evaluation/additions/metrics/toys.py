@@ -9,6 +9,8 @@ def _pixels(case):
     return np.full(len(case.prediction), float(case.prediction[0].size))
 
 
+PIXELS = PerImage(name="pixels", measure=_pixels, worse=None, uses=())
+
 METRICS = (
     Metric(
         name="worst_pixel",
@@ -41,9 +43,42 @@ METRICS = (
                 measure=lambda case: (np.abs(case.error) <= 0.1).sum(axis=(1, 2)).astype(float),
                 worse="lower",
             ),
-            PerImage(name="pixels", measure=_pixels, worse=None, uses=()),
+            PIXELS,
         ),
         aggregation="coverage",
+        on_board=False,
+    ),
+    Metric(
+        name="covered",
+        label="pixels within two stated deviations",
+        description="Share of all pixels whose error is at most twice the standard deviation that was stated.",
+        better="higher",
+        bounds=(0.0, 1.0),
+        columns=(
+            PerImage(
+                name="pixels_covered",
+                measure=lambda case: (np.abs(case.error) <= 2 * case.std).sum(axis=(1, 2)).astype(float),
+                worse="lower",
+                uses=("truth", "std"),
+            ),
+            PIXELS,
+        ),
+        aggregation="coverage",
+        on_board=False,
+    ),
+    Metric(
+        name="full_error",
+        label="error of the full kernel",
+        unit="native units",
+        description="Mean absolute difference between the truth and every second pixel of the lattice of offsets.",
+        better="lower",
+        columns=(
+            PerImage(
+                name="full_error",
+                measure=lambda case: np.abs(case.kernel_full[:, ::2, ::2] - case.known).mean(axis=(1, 2)),
+                uses=("truth", "kernel_full"),
+            ),
+        ),
         on_board=False,
     ),
     Metric(
