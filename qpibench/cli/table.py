@@ -31,14 +31,16 @@ def metrics_table(result: Result) -> str:
 
 
 def standings_table(table: Table, standings: Sequence[Standing]) -> str:
-    """The ranks of a table, with the primary score and the mean absolute error."""
+    """The ranks of a table, with the primary score and another: the mean absolute error where an entry has it."""
+    from qpibench.evaluation.metrics import on_board
     from qpibench.pages.notation import interval
 
     images = f"{table.n_images:,} of {table.n_whole:,} images"
     maps = "no maps" if table.map_mode is None else f"{table.map_mode} maps"
     cell = "" if table.cell is None else f"{table.cell.label}: "
     head = f"{cell}{table.release_names}, {table.task}, view {table.view}, {maps}, {images}"
-    beside = [] if table.primary == "mae" else ["mae"]
+    others = on_board(name for standing in standings for name in standing.cell.metrics if name != table.primary)
+    beside = ["mae"] if "mae" in others else others[:1]
     rows = [["rank", "entry", table.primary, *beside, ""]]
     for standing in standings:
         scores = [standing.primary, *(standing.cell.metrics.get(name) for name in beside)]

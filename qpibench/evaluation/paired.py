@@ -34,7 +34,7 @@ from scipy.special import stdtrit
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics
+from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, on_board
 from qpibench.evaluation.predictions import Predictions, open_predictions
 from qpibench.evaluation.result import (
     PRIMARY_METRIC,
@@ -114,7 +114,7 @@ class Comparison(_Closed):
 
 
 METRICS = (PRIMARY_METRIC, "mae", "mae_published")
-"""What is compared unless it is said; the first ranks."""
+"""What is compared outside of tracks unless it is said; the first ranks."""
 
 
 def comparison_schema() -> dict[str, Any]:
@@ -142,7 +142,8 @@ def compare(
     tasks
         What to compare; every task that all files answer if not given.
     metrics
-        By what, by name; :data:`METRICS` if not given.
+        By what, by name. If not given, the means over images that the board shows of the cell, the ranking one first;
+        :data:`METRICS` outside of tracks, or where the files answer different cells or the cell has no mean.
     progress
         Called with the number of images measured and their total.
 
@@ -154,12 +155,12 @@ def compare(
     InvalidDataError
         If a file is no predictions file of this release, or the files answer different images.
     """
-    chosen = _means(metrics or METRICS)
     with ExitStack() as stack:
         files = [stack.enter_context(open_predictions(path, release)) for path in (*a, *b)]
         compared = [_compared_file(file) for file in files]
         for side, start, stop in (("A", 0, len(a)), ("B", len(a), len(files))):
             _check_side(side, files[start:stop], compared[start:stop])
+        chosen = _means(metrics or _of_cell(files))
         asked = _common_tasks(files, tasks)
         for task in asked:
             _check_images(files, task)
@@ -246,6 +247,17 @@ def _with_seeds(interval: Interval, a: Errors, b: Errors, level: float) -> Inter
         low=float(interval.value - np.hypot(interval.value - interval.low, half)),
         high=float(interval.value + np.hypot(interval.high - interval.value, half)),
     )
+
+
+def _of_cell(files: Sequence[Predictions]) -> tuple[str, ...]:
+    """What is compared unless it is said."""
+    cells = {None if file.record is None else file.record.cell for file in files}
+    cell = cells.pop()
+    if cell is None or cells:
+        return METRICS
+    known = all_metrics()
+    names = dict.fromkeys((cell.primary, *on_board(cell.metrics)))
+    return tuple(name for name in names if name in known and known[name].is_mean) or METRICS
 
 
 def _means(names: Sequence[str]) -> tuple[Metric, ...]:

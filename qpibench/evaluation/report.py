@@ -20,9 +20,9 @@ from qpibench.evaluation.latents import (
     principal_components,
     read_latents,
 )
-from qpibench.evaluation.metrics import Case, all_metrics, in_order
-from qpibench.evaluation.metrics.relative_l2 import relative_l2
+from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, in_order, on_board
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
+from qpibench.evaluation.score import read_case, score_images
 from qpibench.grid import Grid
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import interval, number, whole
@@ -39,8 +39,7 @@ _VIEWS = {
     "positions": "the observation, its activation map and the scatterers' coordinates",
     "oracle": "the true kernel",
 }
-_CHUNK = 1024
-_CAPTIONED = ("mae", "rmse")
+_CAPTIONED = 2  # metrics beside the one by which images are picked
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,10 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
 def _render(result: Result, predictions: Predictions, release: Release) -> str:
     environment = page_environment("qpibench.evaluation")
     cells = {name: (cell, cell.parts[0]) for name, cell in sorted(result.cells.items())}
-    errors = {name: _relative_errors(predictions, release, part.task) for name, (_, part) in cells.items()}
-    shown = [_cell(predictions, release, name, *cells[name], errors[name]) for name in cells]
     cell, part = next(iter(cells.values()))
+    (primary,) = find_metrics([cell.primary])
+    values = {name: _values(predictions, release, part.task, primary) for name, (_, part) in cells.items()}
+    shown = [_cell(predictions, release, name, *cells[name], values[name]) for name in cells]
     grid = release.grid
     level = f"{100 * result.intervals.level:g} %"
     training = result.model.training
@@ -124,6 +124,7 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         view_text=_VIEWS.get(cell.view, cell.view),
         track=None if cell.record is None else cell.record.label,
         primary=cell.primary,
+        ranked_by=primary.columns[0].label or primary.label,
         failure=part.failure,
         cells=shown,
         trained=_trained_steps(training) if training is not None and training.fraction < 1 else "",
@@ -132,23 +133,17 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         metrics=_metric_rows(result),
         level=level,
         interval_text=f"In brackets the {level} interval: {result.intervals.method}.",
-        plots=_plots(cells, errors, f"{release.family.STRATUM} of the kernel"),
+        plots=_plots(cells, values, f"{release.family.STRATUM} of the kernel"),
         latents=_latents(predictions, release),
         rings=bool(np.isfinite(release.family.wavevector(release.kernels.parameters)).any()),
         provenance=_provenance(result, part),
     )
 
 
-def _relative_errors(predictions: Predictions, release: Release, task: str) -> NDArray[np.float64]:
-    """Relative L2 error of every scored image, (n,); not finite where there was no answer."""
-    kernels = release.observation_kernel[predictions.index(task)]
-    errors = np.empty(len(kernels))
-    for start in range(0, len(kernels), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        truth, predicted = release.kernels.image[kernels[rows]], predictions.kernel(task, rows)
-        with np.errstate(invalid="ignore", over="ignore"):
-            errors[rows] = relative_l2(Case(grid=release.grid, prediction=predicted, truth=truth))
-    return errors
+def _values(predictions: Predictions, release: Release, task: str, primary: Metric) -> NDArray[np.float64]:
+    """First column of the ranking metric of every scored image, (n,); NaN where there was no answer."""
+    images = score_images(predictions, release, task, metrics=[primary])
+    return np.where(images.failed, np.nan, images.columns[primary.columns[0].name])
 
 
 def _cell(
@@ -157,9 +152,11 @@ def _cell(
     name: str,
     cell: CellResult,
     part: PartResult,
-    errors: NDArray[np.float64],
+    values: NDArray[np.float64],
 ) -> dict[str, Any]:
-    answered = int(np.isfinite(errors).sum())
+    answered = int(np.isfinite(values).sum())
+    (primary,) = find_metrics([cell.primary])
+    sign = -1 if primary.columns[0].worse == "lower" else 1
     index = predictions.index(part.task)
     return {
         "name": name,
@@ -169,35 +166,29 @@ def _cell(
         "failed": f"{whole(part.n_failed)} of {whole(part.n_images)}",
         "answered": whole(answered),
         "cases": [
-            _case(
-                cell,
-                release,
-                pick,
-                int(index[pick.row]),
-                predictions.kernel(part.task, slice(pick.row, pick.row + 1)),
-            )
-            for pick in pick_by_rank(errors)
+            _case(cell, predictions, release, pick, int(index[pick.row])) for pick in pick_by_rank(sign * values)
         ],
     }
 
 
-def _case(
-    cell: CellResult, release: Release, pick: Pick, observation: int, prediction: NDArray[np.float32]
-) -> dict[str, Any]:
-    """One image of the gallery: its heading and its panels. ``prediction`` is (1, y, x)."""
+def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pick, observation: int) -> dict[str, Any]:
+    """One image of the gallery: its heading and its panels."""
+    row = slice(pick.row, pick.row + 1)
+    prediction = predictions.kernel(cell.task, row)
     shown = release.observations([observation])
     kernel, scatterers = int(shown.kernel[0]), int(shown.n_scatterers[0])
     kernels = release.kernels
     truth = kernels.image[kernel : kernel + 1]
-    case = Case(grid=release.grid, prediction=prediction, truth=truth)
-    known = all_metrics()
+    measured = _captioned(cell)
+    case, _ = read_case(
+        predictions, release, cell.task, row, uses={name for metric in measured for name in metric.columns[0].uses}
+    )
     facts = [
         f"image {observation}",
         f"kernel {kernel}",
         f"{scatterers} scatterer" + "s" * (scatterers != 1),
         *release.family.describe({name: values[kernel] for name, values in kernels.parameters.items()}),
-        f"relative L2 {number(relative_l2(case)[0])}",
-        *(f"{known[name].label} {number(known[name].columns[0].measure(case)[0])}" for name in _CAPTIONED),
+        *(f"{m.columns[0].label or m.label} {number(m.columns[0].measure(case)[0])}" for m in measured),
     ]
     q = float(release.family.wavevector(kernels.parameters)[kernel])
     panels = _panels(
@@ -213,6 +204,16 @@ def _case(
         "facts": facts,
         "panels": [(panel.title, Markup(figures.draw_panel(panel, release.grid))) for panel in panels],
     }
+
+
+def _captioned(cell: CellResult) -> tuple[Metric, ...]:
+    """The ranking metric, and the first others that an image has a value of; no two of the same column."""
+    known = all_metrics()
+    chosen = {known[cell.primary].columns[0].name: known[cell.primary]}
+    for name in on_board(cell.metrics):
+        if known[name].is_mean and len(chosen) <= _CAPTIONED:
+            chosen.setdefault(known[name].columns[0].name, known[name])
+    return tuple(chosen.values())
 
 
 def _panels(
@@ -239,12 +240,13 @@ def _panels(
 
 
 def _plots(
-    cells: Mapping[str, tuple[CellResult, PartResult]], errors: Mapping[str, NDArray[np.float64]], stratum: str
+    cells: Mapping[str, tuple[CellResult, PartResult]], values: Mapping[str, NDArray[np.float64]], stratum: str
 ) -> list[tuple[str, Markup]]:
-    answered = {name: values[np.isfinite(values)] for name, values in errors.items()}
-    plots = [("Distribution over images", Markup(figures.draw_distributions(answered)))]
+    answered = {name: of_images[np.isfinite(of_images)] for name, of_images in values.items()}
     primary = next(iter(cells.values()))[0].primary
     metric = all_metrics()[primary]
+    distribution = figures.draw_distributions(answered, label=metric.columns[0].label or metric.head)
+    plots = [("Distribution over images", Markup(distribution))]
     distinguished = {"scatterers": "number of scatterers", "stratum": stratum}
     for breakdown in dict.fromkeys(name for _, part in cells.values() for name in part.breakdowns):
         groups = {name: part.breakdowns.get(breakdown, ()) for name, (_, part) in cells.items()}

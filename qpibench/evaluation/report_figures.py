@@ -183,20 +183,21 @@ def draw_panel(panel: Panel, grid: Grid) -> str:
         return _svg(figure, f"{panel.title}: image and log FFT")
 
 
-def draw_distributions(relative_errors: Mapping[str, NDArray[np.float64]]) -> str:
-    """Draw the cumulative distribution over images of the relative L2 error, one curve a task, as SVG."""
+def draw_distributions(values: Mapping[str, NDArray[np.float64]], *, label: str) -> str:
+    """Draw the cumulative distribution of a value of every image, one curve a task, as SVG; ``label`` names it."""
     with mpl.rc_context(_STYLE):
         figure, axes = _plot_axes()
-        for (task, errors), colour in zip(sorted(relative_errors.items()), _SERIES, strict=False):
-            ordered = np.sort(errors)
+        for (task, of_images), colour in zip(sorted(values.items()), _SERIES, strict=False):
+            ordered = np.sort(of_images)
             share = np.arange(1, len(ordered) + 1) / len(ordered)
             axes.step(ordered, share, where="post", color=colour, linewidth=1.4, label=task)
-        axes.set(xlabel="relative L2 error of an image", ylabel="share of images up to it", ylim=(0, 1.02))
-        if _spans_decades(np.concatenate(list(relative_errors.values()))):
+        axes.set(xlabel=f"{label} of an image", ylabel="share of images up to it", ylim=(0, 1.02))
+        together = np.concatenate(list(values.values()))
+        if _spans_decades(together):
             _set_log(axes, "x")
-        else:
+        elif not (together < 0).any():
             axes.set_xlim(left=0)
-        return _svg(figure, "Cumulative distribution of the relative L2 error")
+        return _svg(figure, f"Cumulative distribution of the {label}")
 
 
 def draw_breakdown(

@@ -256,7 +256,7 @@ def read_case(
     """
     index = predictions.index(task)[rows]
     predicted = predictions.kernel(task, rows).astype(np.float64)
-    failed: NDArray[np.bool_] = ~np.isfinite(predicted).all(axis=(1, 2))
+    failed = np.asarray(~np.isfinite(predicted).all(axis=(1, 2)))
     predicted[failed] = 0
     ny, nx = release.grid.shape
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
 
-from qpibench.evaluation.metrics import all_metrics, in_order
+from qpibench.evaluation.metrics import all_metrics, on_board
 from qpibench.evaluation.result import Interval
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.leaderboard.standings import Standing, Table
@@ -35,8 +35,8 @@ def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
 def _columns(table: Table, members: Sequence[Standing]) -> dict[str, str]:
     """The metrics that are shown, the ranking one first, and the heads of their columns."""
     known = all_metrics()
-    scored = in_order(name for member in members for name in member.cell.metrics)
-    shown = [name for name in scored if name in known and known[name].on_board and name != table.primary]
+    scored = on_board(name for member in members for name in member.cell.metrics)
+    shown = [name for name in scored if name != table.primary]
     return {name: known[name].head for name in (table.primary, *shown)}
 
 

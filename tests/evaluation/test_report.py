@@ -234,7 +234,7 @@ def test_an_entry_that_answered_nothing_has_a_report_without_images(write_report
 def test_captions_tell_scatterers_symmetry_wavelength_and_errors(html):
     text = Text(html).text
     assert re.search(r"image \d+ · kernel \d · 3 scatterers · [24]-fold · wavelength 1\.25 nm · decay 2 nm", text)
-    assert re.search(r"relative L2 \S+ · MAE \S+ · RMSE \S+", text)
+    assert re.search(r"relative L2 error \S+ · MAE \S+ · MAE, published convention \S+", text)
 
 
 def test_truth_and_prediction_share_their_limits_and_the_difference_is_symmetric(html):

@@ -8,11 +8,13 @@ from urllib.parse import unquote
 
 import pytest
 
+from qpibench.cli.table import standings_table
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.result import CellRecord, Interval, save_result
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.literature import REPORTED
 from qpibench.leaderboard.page import LinearScale
+from qpibench.leaderboard.standings import standings
 
 
 @pytest.fixture
@@ -163,6 +165,13 @@ def test_a_cell_that_is_ranked_by_another_metric_has_its_own_axis_and_a_dash_whe
     places = [float(place) for place in re.findall(r'class="range" x1="([\d.]+)"', html)]
     assert len(places) == len(members) == 2
     assert all(0 <= place < 100 for place in places)
+
+
+def test_the_table_in_words_has_a_score_that_the_cell_holds_beside_the_ranking_one(make_result):
+    for without, beside in (((), "mae"), (("mae", "failure_rate"), "mae_published")):
+        ((table, members),) = standings({"a.json": ranked_by(make_result(), "psnr", without=without)}).items()
+        head = standings_table(table, members).splitlines()[1]
+        assert head.split() == ["rank", "entry", "psnr", beside]
 
 
 def test_a_linear_axis_has_round_ends_that_hold_every_interval():

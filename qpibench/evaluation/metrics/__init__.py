@@ -86,6 +86,8 @@ class PerImage:
     ----------
     name
         Its name.
+    label
+        How reports call it; as its metric if empty.
     measure
         From a case to (n,) float64. A prediction that is finite gets a number; one that is not, no finite one. The
         value of an image does not depend on the others of its case.
@@ -97,6 +99,7 @@ class PerImage:
     """
 
     name: str
+    label: str = ""
     measure: Callable[[Case], Values]
     worse: Literal["higher", "lower"] | None = "higher"
     uses: tuple[Literal["truth", "observation", "position_nm", "std", "kernel_full"], ...] = ("truth",)
@@ -223,6 +226,12 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     given = dict.fromkeys(names)
     known = all_metrics()
     return (*(name for name in known if name in given), *sorted(name for name in given if name not in known))
+
+
+def on_board(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that tables of standings have a column for, each once, in the order of :func:`all_metrics`."""
+    known = all_metrics()
+    return tuple(name for name in in_order(names) if name in known and known[name].on_board)
 
 
 def value_range(images: NDArray[Any]) -> Values:

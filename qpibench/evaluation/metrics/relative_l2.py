@@ -22,7 +22,7 @@ def _sum_of_squares(images: Images) -> Values:
     return total
 
 
-RELATIVE_L2 = PerImage(name="rel_l2", measure=relative_l2)
+RELATIVE_L2 = PerImage(name="rel_l2", label="relative L2 error", measure=relative_l2)
 
 METRICS = (
     Metric(

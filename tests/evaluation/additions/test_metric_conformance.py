@@ -238,9 +238,12 @@ def test_score_report_compare_board_and_check_know_a_toy(mini_release, tmp_path)
         report(score(kept["zeros"], mini_release), predictions, mini_release, tmp_path / "report.html")
     told = (tmp_path / "report.html").read_text()
     assert "worst pixel (native units)" in told
+    assert "By rank of the worst pixel among" in told
+    assert "relative L2" not in told
     assert "Largest absolute error of a pixel, averaged over images. Less is better, at least 0 native units." in told
 
-    (task,) = compare([kept["zeros"]], [kept["median_kernel"]], mini_release, metrics=["worst_pixel"]).tasks.values()
+    (task,) = compare([kept["zeros"]], [kept["median_kernel"]], mini_release).tasks.values()
+    assert list(task.metrics) == ["worst_pixel", "mae", "unlike_what_was_seen"]  # the means of the cell, its own first
     assert task.metrics["worst_pixel"].lower in ("A", "B", None)
 
     ((table, members),) = build_leaderboard(tmp_path / "results", tmp_path / "site").items()
