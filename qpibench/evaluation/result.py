@@ -362,9 +362,13 @@ def load_result(path: str | Path) -> Result:
                 f"Result file '{path}' is not valid: it is none of schema_version 1 ({error})."
             ) from None
     try:
-        return Result.model_validate_json(json.dumps(content))
+        result = Result.model_validate_json(json.dumps(content))
     except ValidationError as error:
         raise InvalidDataError(f"Result file '{path}' is not valid: {explain(error, Result)}.") from None
+    for name in content["cells"] if version == SCHEMA_VERSION else ():
+        if "stands_for" in content["cells"][name]:
+            raise InvalidDataError(f"Result file '{path}' is not valid: unknown field 'cells.{name}.stands_for'.")
+    return result
 
 
 @cache

@@ -19,7 +19,8 @@ def from_schema_1(content: Mapping[str, Any], published: Mapping[ShownCell, Mapp
     Schema 1 had one release, view and predictions file for all tasks, its breakdowns were of the capped relative L2
     error, and groups were told by their fold. What is not known of it is kept, so that validation names it.
 
-    Most of these results are older than tracks. One that showed what a cell of ``published`` shows stands for it.
+    Most of these results are older than tracks. One that showed what a cell of ``published`` shows, of as many images,
+    stands for it.
 
     Raises
     ------
@@ -52,9 +53,11 @@ def from_schema_1(content: Mapping[str, Any], published: Mapping[ShownCell, Mapp
                 for fold in [group.pop("fold")]
             ],
         }
+        shown = published.get((task, shared["view"], shared["map_mode"], shared["release"]["spec_sha256"]))
+        size = None if shown is None else shown["size"] or others["n_available"]
         cells[task if record is None else record["cell"]] = {
             "record": record,
-            "stands_for": published.get((task, shared["view"], shared["map_mode"], shared["release"]["spec_sha256"])),
+            "stands_for": shown if others["n_images"] == size else None,
             "primary": _PRIMARY if record is None else record["primary"],
             "metrics": others["metrics"],
             "parts": [{"task": task, **shared, **others, "breakdowns": breakdowns}],

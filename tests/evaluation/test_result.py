@@ -11,12 +11,14 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import (
     PRIMARY_METRIC,
+    CellRecord,
     Result,
     compare_results,
     load_result,
     result_schema,
     save_result,
 )
+from qpibench.tasks.track import load_track
 
 METRICS = ["mae", "rel_l2_capped", "ssim", "psnr"]
 RELEASE = {
@@ -311,6 +313,37 @@ def test_a_result_of_schema_1_may_be_of_a_cell_and_of_an_entry_that_stopped(tmp_
     ((name, cell),) = load_result(path).cells.items()
     assert (name, cell.primary, cell.record.label, cell.failed) == ("hard", "psnr", "own/hard", True)
     assert cell.parts[0].failure.message == "no"
+
+
+@pytest.mark.parametrize(
+    ("changes", "cell"),
+    [
+        ({}, "ood-positions"),
+        ({"view": "raster"}, "ood"),
+        ({"view": "image", "map_mode": None}, None),
+        ({"map_mode": "exact"}, None),
+        ({"tasks.ood.n_images": 499}, None),
+        ({"release.spec_sha256": "d" * 64}, None),
+    ],
+)
+def test_a_result_of_schema_1_stands_for_the_cell_of_the_published_track_that_asks_the_same(tmp_path, changes, cell):
+    track = load_track("paper")
+    fields = content_of_schema_1()
+    fields["release"]["spec_sha256"] = track.cell("ood").specs[0].sha256
+    fields["tasks"]["ood"] |= {"n_images": 500, "n_available": 10_000}
+    for path, value in changes.items():
+        _changed(fields, path, value)
+    (tmp_path / "result.json").write_text(json.dumps(fields))
+    (found,) = load_result(tmp_path / "result.json").cells.values()
+    assert found.record is None
+    assert found.stands_for == (None if cell is None else CellRecord.of(track, cell))
+
+
+def test_a_result_of_schema_2_cannot_claim_to_stand_for_a_cell(tmp_path):
+    record = CellRecord.of(load_track("paper"), "ood").model_dump(mode="json")
+    (tmp_path / "result.json").write_text(json.dumps(changed("cells.ood.stands_for", record)))
+    with pytest.raises(InvalidDataError, match="unknown field 'cells.ood.stands_for'"):
+        load_result(tmp_path / "result.json")
 
 
 @pytest.mark.parametrize(

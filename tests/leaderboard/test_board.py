@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qpibench.evaluation.predict import Request, predict
-from qpibench.evaluation.result import load_result
+from qpibench.evaluation.result import load_result, save_result
 from qpibench.evaluation.run_record import RunFolder, load_run
 from qpibench.evaluation.score import score
 from qpibench.leaderboard.build import build_leaderboard
@@ -30,6 +30,12 @@ def test_the_page_is_what_the_results_beside_it_give(tmp_path):
     build_leaderboard(BOARD / "results", tmp_path)
     for name in ("index.html", "leaderboard.json"):
         assert (tmp_path / name).read_bytes() == (BOARD / name).read_bytes()
+
+
+def test_a_new_result_without_a_cell_stands_on_no_track(tmp_path):
+    save_result(RESULTS["tikhonov-raster"], tmp_path / "new.json")  # in schema 2
+    tables = list(standings({"new.json": load_result(tmp_path / "new.json")}))
+    assert [(table.cell, table.task, table.n_whole) for table in tables] == [(None, "id", 8_000), (None, "ood", 10_000)]
 
 
 def test_results_that_are_older_than_tracks_stand_in_the_cells_that_show_the_same():
