@@ -342,7 +342,7 @@ def test_a_result_of_schema_1_stands_for_the_cell_of_the_published_track_that_as
 def test_a_result_of_schema_2_cannot_claim_to_stand_for_a_cell(tmp_path):
     record = CellRecord.of(load_track("paper"), "ood").model_dump(mode="json")
     (tmp_path / "result.json").write_text(json.dumps(changed("cells.ood.stands_for", record)))
-    with pytest.raises(InvalidDataError, match="unknown field 'cells.ood.stands_for'"):
+    with pytest.raises(InvalidDataError, match=r"unknown field 'cells\.ood\.stands_for'"):
         load_result(tmp_path / "result.json")
 
 
