@@ -155,6 +155,8 @@ def _cell(
     values: NDArray[np.float64],
 ) -> dict[str, Any]:
     answered = int(np.isfinite(values).sum())
+    size = None if cell.record is None else cell.record.size
+    asked = part.n_available if size is None else min(size, part.n_available)
     (primary,) = find_metrics([cell.primary])
     sign = -1 if primary.columns[0].worse == "lower" else 1
     index = predictions.index(part.task)
@@ -162,7 +164,7 @@ def _cell(
         "name": name,
         "task": part.task,
         "scored": f"{whole(part.n_images)} of {whole(part.n_available)} images",
-        "subset": f"{whole(part.n_images)} of {whole(part.n_available)}" if part.subset else "",
+        "subset": f"{whole(part.n_images)} of {whole(asked)}" if part.n_images < asked else "",
         "failed": f"{whole(part.n_failed)} of {whole(part.n_images)}",
         "answered": whole(answered),
         "cases": [
