@@ -25,7 +25,7 @@ def command(*, files: tuple[Path, ...], output: Path, reader: str, name: str | N
     from qpibench.release.importing import import_release
 
     keep_apart([output], files)
-    with progress("Reading") as report:
+    with progress("Reading", unit="files") as report:
         content, maps = import_release(files, output, reader=reader, name=name, overwrite=overwrite, progress=report)
     images, kernels = len(maps.image), 0 if maps.kernel_image is None else len(maps.kernel_image)
     remark = f"; {maps.remark}" if maps.remark else ""

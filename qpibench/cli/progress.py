@@ -10,20 +10,22 @@ from qpibench.cli.answer import settings
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+def progress(what: str, *, unit: str = "images") -> Iterator[Callable[[int, int], None] | None]:
     """Give a function that is told what is done and the total; None if nobody is looking.
 
     Parameters
     ----------
     what
         What is going on, such as ``"Generating"``.
+    unit
+        What is counted.
     """
     if settings().quiet or not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, file=sys.stderr, leave=False, dynamic_ncols=True, unit=" images") as bar:
+    with tqdm(desc=what, file=sys.stderr, leave=False, dynamic_ncols=True, unit=f" {unit}") as bar:
 
         def tell(done: int, total: int) -> None:
             if bar.total != total:

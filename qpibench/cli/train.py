@@ -63,7 +63,7 @@ def command(
 
     RUN_DIR holds the weights, how they were made, a log, its curves and a checkpoint, and is itself a model:
 
-      qpibench evaluate runs/two_step --release paper.h5 --view raster --map paper -o result.json
+      qpibench evaluate runs/two_step --release paper.h5 --track paper -o result.json
 
     Training can be interrupted at any time, by Ctrl-C too, and is continued by --resume. A complete run is not
     extended: for more steps train in another folder.
