@@ -15,10 +15,11 @@ Per = Literal["kernel", "observation", "scatterer"]
 BUILT_IN = frozenset(
     {
         *("image", "kernel", "activation_map", "position_nm", "told_position_nm", "n_scatterers"),
-        *("family", "kernel_index", "index"),
+        *("family", "kernel_index", "index", "kernel_image", "x", "y", "xy", "observation", "scatterer"),
+        *(f"split_{task}_{role}" for task in ("id", "ood") for role in ("train", "validation", "test")),
     }
 )
-"""Names of what every release or stream has; no declared column has one of them."""
+"""Names of what every release, stream or view of a release has; no declared column has one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,8 +43,8 @@ class Draft:
         (observation,) int32.
     position_nm, told_position_nm
         (observation, scatterer, xy) float64, NaN behind the last: where scatterers are, and where a model is told that
-        they are. What moves scatterers moves both; only a corruption of what is told, or one that adds scatterers, may
-        leave them different.
+        they are. Corruptions of the scatterers change only where they are. When all of those have acted, the model is
+        told where the drawn scatterers are, and nothing of added ones; corruptions of what is told change that.
     amplitude
         (observation, scatterer) float32: by what the image of a scatterer is multiplied, 1 unless a corruption says
         otherwise.
@@ -92,7 +92,10 @@ class Corruption(Protocol):
 
 
 class AddsScatterers(Protocol):
-    """What a corruption defines beside that, if it adds scatterers, to an image or to what is told of it."""
+    """What a corruption defines beside that, if it adds scatterers, to an image or to what is told of it.
+
+    Added scatterers take the places behind the drawn ones.
+    """
 
     def extra_scatterers(self, settings: Any) -> int:
         """How many at most; the arrays of a draft have so many more places, which are empty."""

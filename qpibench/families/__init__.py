@@ -16,9 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench import registry
 from qpibench.columns import Column
+from qpibench.errors import UsageError
 
 if TYPE_CHECKING:
     from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
+
+MAX_NAME_LENGTH = 16
+"""Most bytes of a family's name: a release stores so many."""
 
 Parameters = Mapping[str, NDArray[Any]]
 """The columns of some kernels by name, (kernel,) each."""
@@ -29,7 +33,7 @@ class KernelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Annotated[str, Field(max_length=16)]  # a release stores it in 16 bytes
+    family: str
     count: Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -113,6 +117,11 @@ def get_family(name: str) -> Family:
     Raises
     ------
     UsageError
-        If there is none.
+        If there is none, or its name is too long.
     """
-    return cast(Family, registry.load(sys.modules[__name__], name, "kernel family"))
+    family = cast(Family, registry.load(sys.modules[__name__], name, "kernel family"))
+    if len(name.encode()) > MAX_NAME_LENGTH:
+        raise UsageError(
+            f"The kernel family '{name}' has a name of more than {MAX_NAME_LENGTH} bytes; rename its file."
+        )
+    return family

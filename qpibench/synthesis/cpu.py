@@ -50,7 +50,7 @@ class CpuBackend:
         shown = slice(int(kernel[0]), int(kernel[-1]) + 1)
         parameters = {name: values[shown] for name, values in kernels.parameters.items()}
         draft = draw(spec, start, stop, domain=domain)
-        extra = corrupt(spec, draft, "scatterers")
+        extra = corrupt_scatterers(spec, draft)
         superpose(spec, draft, kernel - kernel[0], formulas(spec, parameters))
         extra |= corrupt(spec, draft, "image", "told")
         return finish(spec, kernels, draft, extra)
@@ -68,7 +68,7 @@ class CpuBackend:
         table = formulas(spec, parameters)
         draft = draw(spec, start, stop, domain="training")
         made: dict[str, NDArray[Any]] = absent_columns(fields, len(index), spec)
-        made |= corrupt(spec, draft, "scatterers")
+        made |= corrupt_scatterers(spec, draft)
         if needs_image(spec, fields):
             superpose(spec, draft, row, table)
             made |= corrupt(spec, draft, "image")
@@ -109,7 +109,7 @@ def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
 
 
 def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
-    """Observations ``start`` to ``stop`` with their scatterers, and images of no pixels."""
+    """Observations ``start`` to ``stop`` with their scatterers, of which nothing is told, and images of no pixels."""
     draws = scatterer_draws(spec, domain=domain)
     n_scatterers = np.empty(stop - start, np.int32)
     position = np.empty((stop - start, draws.most, 2), np.float64)
@@ -123,7 +123,7 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
         per_kernel=draws.per_kernel,
         n_scatterers=n_scatterers,
         position_nm=position,
-        told_position_nm=position.copy() if applied_corruptions(spec, "scatterers", "told") else position,
+        told_position_nm=np.empty((stop - start, 0, 2), np.float64),
         amplitude=np.ones(position.shape[:2], np.float32),
         image=np.empty((stop - start, 0, 0), np.float32),
     )
@@ -136,6 +136,22 @@ def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], shown: Fo
     get_family(spec.kernels.family).superpose(_axes(spec), row, shown, scatterers, draft.image)
 
 
+def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
+    """Apply the corruptions of the scatterers and then tell where those that were drawn are; the columns by name.
+
+    What is told is an array of its own where a corruption may change it.
+    """
+    if not applied_corruptions(spec, "scatterers", "told"):
+        draft.told_position_nm = draft.position_nm
+        return {}
+    is_drawn = ~np.isnan(draft.position_nm)
+    made = corrupt(spec, draft, "scatterers")
+    draft.told_position_nm = np.where(is_drawn, draft.position_nm, np.nan)
+    if not tells_other_positions(spec) and (~np.isnan(draft.position_nm) & ~is_drawn).any():
+        raise ValueError(f"release '{spec.name}': a corruption adds scatterers and does not define extra_scatterers")
+    return made
+
+
 def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArray[Any]]:
     """Apply the corruptions of some stages to a draft; their columns by name."""
     made: dict[str, NDArray[Any]] = {}
@@ -146,10 +162,6 @@ def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArra
 
 def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str, NDArray[Any]]) -> Observations:
     """The observations of a draft that is made, with what tells how corruptions compare with the kernels."""
-    tells_other = tells_other_positions(spec)
-    true, told = draft.position_nm, draft.told_position_nm
-    if not (tells_other or told is true or np.array_equal(told, true, equal_nan=True)):
-        raise ValueError(f"release '{spec.name}': a corruption moves scatterers without moving what is told of them")
     kernel = (draft.start + np.arange(len(draft))) // draft.per_kernel
     first = int(kernel[0])
     columns = dict(extra)
@@ -163,7 +175,7 @@ def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str
         kernel=kernel.astype(np.int32),
         n_scatterers=draft.n_scatterers,
         position_nm=draft.position_nm,
-        told_position_nm=draft.told_position_nm if tells_other else None,
+        told_position_nm=draft.told_position_nm if tells_other_positions(spec) else None,
         extra=columns,
     )
 

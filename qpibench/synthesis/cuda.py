@@ -21,7 +21,7 @@ from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_room
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.cpu import CpuBackend, corrupt, count_told, draw, finish
+from qpibench.synthesis.cpu import CpuBackend, corrupt, corrupt_scatterers, count_told, draw, finish
 from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.synthesis.draws import parameter_key, scatterer_draws
 from qpibench.synthesis.fields import PLACES, absent_columns, needs_image
@@ -30,11 +30,9 @@ from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
 RUN_BYTES = 64 << 20
 """Observations pass through the device, and through pinned memory, in runs of about so many bytes."""
 
-OF_FAMILIES = ("draw_parameters", "superpose", "kernel_images")
-"""CUDA kernels that are compiled for each kernel family, with its header."""
-
 OF_ALL = ("draw_scatterers", "activation_maps")
-"""Those that are the same for all; the others are those of corruptions."""
+"""CUDA kernels that are the same for all kernel families; the others are compiled with a family's header or are those
+of corruptions."""
 
 WARP, THREADS = 32, 256
 """Threads in a warp, and in a block of all CUDA kernels but superpose."""
@@ -115,8 +113,6 @@ class CudaBackend:
                 run.cancel()
         for applied in on_host:
             extra |= applied.corruption.corrupt(applied.settings, draft)
-        if not _are_drawn_on_host(spec):
-            draft.told_position_nm = draft.position_nm
         return finish(spec, kernels, draft, extra)
 
     def _draft(
@@ -125,7 +121,7 @@ class CudaBackend:
         """Observations whose scatterers the device will draw or, where corruptions change them, are drawn already."""
         if _are_drawn_on_host(spec):
             drawn = draw(spec, start, stop, domain=domain)
-            return drawn, corrupt(spec, drawn, "scatterers") | corrupt(spec, drawn, "told")
+            return drawn, corrupt_scatterers(spec, drawn) | corrupt(spec, drawn, "told")
         position = np.empty((stop - start, spec.scatterers.max, 2), np.float64)
         made = Draft(
             grid=spec.grid,

@@ -49,7 +49,7 @@ def known_fields(spec: ReleaseSpec) -> tuple[str, ...]:
 def absent_columns(fields: Sequence[str], count: int, spec: ReleaseSpec) -> dict[str, NDArray[np.generic]]:
     """Of the fields that are asked for, columns of corruptions as they are where there is none."""
     known = _corruption_columns()
-    shapes = {"observation": (count,), "scatterer": (count, scatterer_room(spec)), "kernel": (count,)}
+    shapes = {"observation": (count,), "scatterer": (count, scatterer_room(spec))}
     return {name: known[name].empty(*shapes[known[name].per]) for name in fields if name in known}
 
 

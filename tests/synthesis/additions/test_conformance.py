@@ -1,21 +1,25 @@
 """What every family and every corruption must do: those of the package, and toys of one file each."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qpibench.columns import Column
+from qpibench import families
+from qpibench.columns import BUILT_IN, Column
 from qpibench.corruptions import STAGES, corruption_names, get_corruption
-from qpibench.errors import UnavailableError
+from qpibench.errors import UnavailableError, UsageError
 from qpibench.families import family_names, get_family
 from qpibench.locator import locate
 from qpibench.physics.superposition import kernel_image, superpose
+from qpibench.readers.csv import read as read_csv
 from qpibench.release import open_release, verify_release, write_release
+from qpibench.release.csv_export import export_csv
 from qpibench.specs import spec_from_json
 from qpibench.specs.columns import scatterer_room
 from qpibench.synthesis import get_backend
-from qpibench.synthesis.fields import stream_fields
+from qpibench.synthesis.fields import known_fields, stream_fields
 from qpibench.synthesis.stream import fresh_batches
 
 SHIPPED = family_names(), corruption_names()
@@ -136,23 +140,41 @@ def test_a_scatterer_that_is_added_is_in_the_image_and_not_told(spec_of, backend
     assert np.abs(made.image - clean.image - kernels.image[made.kernel]).max() < 1e-5
 
 
-def test_a_model_is_told_of_scatterers_that_moved_and_then_what_a_corruption_makes_of_it(spec_of, backend):
-    alone, both = (spec_of(corruptions=names) for names in (["pushed"], ["pushed", "shaken"]))
-    moved, shaken = (backend.observations(spec, backend.kernels(spec), 0, 60) for spec in (alone, both))
+def test_a_map_and_a_file_in_csv_know_of_the_same_scatterers_as_told_and_true_positions(spec_of, backend, tmp_path):
+    square = {"ny": 40, "nx": 40, "size_y_nm": 6.25, "size_x_nm": 6.25}
+    spec = spec_of(corruptions=["unseen"], grid=square)
+    drawn = spec_of(grid=square)
+    unseen, seen = (backend.fresh(each, 0, 9, fields=["activation_map"], map_mode="exact") for each in (spec, drawn))
+    _same(unseen, seen)
+    write_release(spec, tmp_path / "release.h5", backend=backend)
+    assert verify_release(tmp_path / "release.h5", backend=backend)
+    with open_release(tmp_path / "release.h5") as release:
+        export_csv(release, 3, tmp_path / "kernel3.csv")
+        exported = release.observations(np.flatnonzero(release.observation_kernel == 3))
+    read = read_csv([tmp_path / "kernel3.csv"])
+    np.testing.assert_array_equal(read.position_nm, exported.position_nm)
+    np.testing.assert_array_equal(read.image, exported.image)
+
+
+@pytest.mark.parametrize("names", [["pushed", "shaken"], ["shaken", "pushed"]])
+def test_a_model_is_told_where_scatterers_moved_to_and_then_what_a_corruption_makes_of_it(names, spec_of, backend):
+    clean, alone, both = (spec_of(corruptions=each) for each in ([], ["pushed"], names))
+    drawn, moved, shaken = (backend.observations(spec, backend.kernels(spec), 0, 60) for spec in (clean, alone, both))
+    np.testing.assert_array_equal(moved.position_nm, drawn.position_nm + np.array([0.5, 0.0]))
     assert moved.told_position_nm is None
     np.testing.assert_array_equal(shaken.position_nm, moved.position_nm)
-    np.testing.assert_array_equal(shaken.told[..., 0], moved.told[..., 0] + shaken.extra["off_nm"])
+    np.testing.assert_array_equal(shaken.told[..., 0], moved.position_nm[..., 0] + shaken.extra["off_nm"])
+    np.testing.assert_array_equal(shaken.told[..., 1], moved.position_nm[..., 1])
 
 
-def test_a_corruption_that_moves_scatterers_behind_the_back_of_what_is_told_is_refused(spec_of, backend, monkeypatch):
-    def move(settings, draft):
-        draft.position_nm += 1.0
-        return {}
-
-    monkeypatch.setattr(get_corruption("pushed"), "corrupt", move)
-    spec = spec_of(corruptions=["pushed"])
-    with pytest.raises(ValueError, match="a corruption moves scatterers without moving what is told of them"):
-        backend.observations(spec, backend.kernels(spec), 0, 6)
+def test_scatterers_that_are_added_without_a_word_are_refused(spec_of, backend, monkeypatch):
+    monkeypatch.delattr(get_corruption("unseen"), "extra_scatterers")
+    spec = spec_of(corruptions=["unseen"])
+    message = "a corruption adds scatterers and does not define extra_scatterers"
+    with pytest.raises(ValueError, match=message):
+        backend.observations(spec, backend.kernels(spec), 0, 60)
+    with pytest.raises(ValueError, match=message):
+        backend.fresh(spec, 0, 60, fields=["image"], map_mode="exact")
 
 
 @pytest.mark.parametrize(
@@ -160,6 +182,8 @@ def test_a_corruption_that_moves_scatterers_behind_the_back_of_what_is_told_is_r
     [
         ({"name": "fold"}, "'dimmed' declares the column 'fold', which 'eq7' has already"),
         ({"name": "index"}, "'dimmed' declares the column 'index', which every release has already"),
+        ({"name": "x"}, "'dimmed' declares the column 'x', which every release has already"),
+        ({"name": "split_id_test"}, "'dimmed' declares the column 'split_id_test', which every release has already"),
         ({"name": "new", "per": "kernel"}, "'dimmed' declares the column 'new' of kernels, which only families do"),
     ],
 )
@@ -168,6 +192,27 @@ def test_columns_that_a_release_cannot_have_are_refused(spec_of, monkeypatch, co
     monkeypatch.setattr(get_corruption("dimmed"), "COLUMNS", (declared,))
     with pytest.raises(ValueError, match=told):
         spec_of(corruptions=["dimmed"])
+
+
+def test_no_declared_column_can_have_a_name_that_views_of_a_release_use(spec_of, backend, tmp_path):
+    xarray_view = pytest.importorskip("qpibench.release.xarray_view")
+    torch_view = pytest.importorskip("qpibench.release.torch_view")
+    spec = spec_of(corruptions=["unseen"])
+    write_release(spec, tmp_path / "release.h5", backend=backend)
+    with open_release(tmp_path / "release.h5") as release, xarray_view.to_xarray(release) as dataset:
+        used = {*dataset.variables, *dataset.dims, *torch_view.sample_fields(release), *known_fields(spec)}
+        columns = {column.name for name in corruption_names() for column in get_corruption(name).COLUMNS}
+        assert used - columns - release.kernels.parameters.keys() == BUILT_IN
+
+
+def test_a_family_whose_name_a_release_would_cut_is_refused(spec_of, tmp_path, monkeypatch):
+    toy = Path(get_family("ring").__file__).read_text()
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
+    for name in ("ring" * 4, "ring" * 4 + "s"):
+        (tmp_path / f"{name}.py").write_text(toy.replace('"ring"', f'"{name}"'))
+    assert spec_of("ring" * 4).kernels.family == "ring" * 4
+    with pytest.raises(UsageError, match="'ringringringrings' has a name of more than 16 bytes; rename its file"):
+        get_family("ring" * 4 + "s")
 
 
 @pytest.mark.parametrize(("family", "corruptions"), WORLDS)

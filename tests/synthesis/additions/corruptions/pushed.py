@@ -1,4 +1,4 @@
-"""A toy corruption of the scatterers: all of them are moved along x, and the model is told so."""
+"""A toy corruption of the scatterers: all of them are moved along x."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,5 +17,4 @@ class Settings(BaseModel):
 
 def corrupt(settings, draft):
     draft.position_nm[..., 0] += settings.by_nm
-    draft.told_position_nm[..., 0] += settings.by_nm
     return {}
