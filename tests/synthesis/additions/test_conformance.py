@@ -274,6 +274,17 @@ def test_the_cuda_backend_has_the_same_bits(family, corruptions, spec_of, backen
 
 
 @pytest.mark.usefixtures("cupy_on_host")
+def test_the_cuda_backend_takes_no_column_of_a_family_for_the_amplitude_of_scatterers(spec_of, monkeypatch):
+    family, cuda, spec = get_family("eq7"), get_backend("cuda")[0], spec_of()
+    expected = cuda.fresh(spec, 7, 16, fields=["image", "B"], map_mode="exact")
+    renamed = [replace(column, name="amplitude") if column.name == "B" else column for column in family.COLUMNS]
+    monkeypatch.setattr(family, "COLUMNS", tuple(renamed))
+    found = cuda.fresh(spec, 7, 16, fields=["image", "amplitude"], map_mode="exact")
+    np.testing.assert_array_equal(found["image"].host, expected["image"].host)
+    np.testing.assert_array_equal(found["amplitude"].host, expected["B"].host)
+
+
+@pytest.mark.usefixtures("cupy_on_host")
 def test_a_family_without_a_cuda_header_is_refused_on_the_gpu(spec_of):
     spec = spec_of("ring")
     cuda = get_backend("cuda")[0]
