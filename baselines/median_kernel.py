@@ -1,4 +1,4 @@
-"""Median kernel: the best constant answer. It learns the median of the training kernels, pixel by pixel.
+"""Median kernel: predicts one constant kernel, the pixel-wise median of the training kernels.
 
 The median minimises the mean absolute error over the training kernels, so this entry shows how far a model gets by
 knowing what kernels look like and without looking at the image.
@@ -13,15 +13,15 @@ from qpibench import Batch
 
 
 class Model:
-    """Answers every image with the median training kernel."""
+    """Predicts the median training kernel for every image."""
 
     needs = "image"
     trained_on = "the release's training role"
 
     def fit(self, train: Any) -> None:
-        """Learn the median of the training kernels, every kernel counted once."""
+        """Compute the median of the training kernels; each kernel counts once, however many images show it."""
         self.kernel = np.median(train.kernels, axis=0).astype(np.float32)
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
-        """Repeat it for every image."""
+        """Repeat the median kernel for every image of the batch."""
         return np.repeat(self.kernel[None], len(batch), axis=0)

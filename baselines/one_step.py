@@ -1,6 +1,7 @@
-"""One-step baseline of arXiv 2506.05325: one autoencoder from an observation and its activation map to the kernel.
+"""One-step baseline of arXiv 2506.05325: one autoencoder maps an observation and its activation map to the kernel.
 
-It is trained to give the kernel that the observation shows, min-max scaled; see ``docs/methods.md``.
+The training target is the true kernel, scaled to its minimum and maximum. ``docs/methods.md`` compares the article,
+its authors' code and this file.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ needs = "raster"
 
 
 class Model(KernelExtractor):
-    """A trained network: the one in a run's folder, or the one that comes with the entry."""
+    """Predicts with a trained network, loaded from a run folder or from the weights shipped beside this file."""
 
     def __init__(self, run_folder: Path | None = None) -> None:
         super().__init__(run_folder or shipped_weights(__file__), "one_step", OneStepNet)
 
 
 def train(run: TrainingRun) -> None:
-    """Train the network in one stage."""
+    """Train the network in a single stage."""
     recipe = choose_recipe(ONE_STEP, run)
     source = open_source(
         run,
@@ -74,7 +75,7 @@ def train(run: TrainingRun) -> None:
 
 
 class KernelLoss(nn.Module):
-    """Distance of the decoded kernel from the true one, plus the divergence of the latent."""
+    """Return the training loss: distance between decoded and true kernel, plus the latent's KL divergence."""
 
     def __init__(self, net: OneStepNet, recipe: OneStepRecipe) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""Shift-VAE, the unsupervised entry: patches around scatterers, explained by a content apart from shift and rotation.
+"""Shift-VAE, the unsupervised entry: an autoencoder of the patches around scatterers.
 
-It is trained on images and activation maps alone. To answer an image, the latents of its patches are averaged and
-decoded; gain and offset come from the image. See ``docs/shift_vae.md``.
+The network encodes each patch as a shift, a rotation and a content latent. Training uses images and activation maps,
+and no kernels. To predict a kernel, the content latents of an image's patches are averaged and decoded; a least-squares
+fit to the image gives gain and offset. See ``docs/shift_vae.md``.
 
 Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv 2106.12472.
 """
@@ -29,7 +30,7 @@ needs = "raster"
 
 
 class Model(KernelExtractor):
-    """A trained network: the one in a run's folder, or the one that comes with the entry."""
+    """Predicts with a trained network, loaded from a run folder or from the weights shipped beside this file."""
 
     def __init__(self, run_folder: Path | None = None) -> None:
         folder = run_folder or shipped_weights(__file__)
@@ -43,7 +44,7 @@ class Model(KernelExtractor):
 
 
 def train(run: TrainingRun) -> None:
-    """Train the network in one stage."""
+    """Train the network in a single stage."""
     recipe = choose_recipe(SHIFT_VAE, replace(run, recipe=run.recipe or DEFAULT_RECIPE))
     preset = run.preset or DEFAULT_PRESET
     if preset not in PRESETS:

@@ -1,4 +1,4 @@
-"""Tikhonov deconvolution: the classical entry. It knows that scatterers superpose linearly, and nothing about kernels.
+"""Tikhonov deconvolution: the classical entry. It assumes linear superposition and a smooth, confined kernel.
 
 An observation is the sum of shifted copies of the kernel, one for each scatterer. The kernel is written in cubic
 B-splines on the lattice of offsets between pixels, so that a scatterer may lie anywhere between the pixels, and its
@@ -58,7 +58,7 @@ def deconvolve(image: NDArray[np.floating], scatterers: Scatterers, grid: Grid) 
     image
         (ny, nx) observation.
     scatterers
-        Where they are.
+        Places and strengths of the scatterers of that image.
     grid
         Grid of the image.
 
@@ -88,7 +88,8 @@ def deconvolve(image: NDArray[np.floating], scatterers: Scatterers, grid: Grid) 
         applied: NDArray[np.float32] = (gradient + confinement * coefficient).ravel()
         return applied
 
-    # How often each coefficient is seen, which varies over the lattice much more than the coupling between neighbours.
+    # The preconditioner is the diagonal: the number of pixels that constrain a coefficient varies over the lattice much
+    # more than the coupling between neighbours.
     seen = _correlate_with_field(spread**2, ny, nx)
     diagonal = (seen + confinement + smoothness.mean()).ravel()
     shape = (diagonal.size, diagonal.size)
@@ -116,7 +117,7 @@ def _evaluate(
 
 
 def _penalties(grid: Grid, lattice: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What smoothness costs each Fourier coefficient, and confinement each spline coefficient."""
+    """Return the smoothness penalty of each Fourier coefficient and the confinement of each spline coefficient."""
     pitch = np.sqrt(grid.pitch_y_nm * grid.pitch_x_nm)
     frequency_y, frequency_x = 2 * np.pi * fft.fftfreq(lattice[0]), 2 * np.pi * fft.rfftfreq(lattice[1])
     laplacian = (2 - 2 * np.cos(frequency_y))[:, None] * (pitch / grid.pitch_y_nm) ** 2
@@ -128,7 +129,7 @@ def _penalties(grid: Grid, lattice: tuple[int, int]) -> tuple[NDArray[np.float64
 
 
 def _correlate_with_field(spread: NDArray[np.float64], ny: int, nx: int) -> NDArray[np.float32]:
-    """Sum over the field's pixels of what each lattice point contributes to them."""
+    """Return, for each lattice point, the sum of its squared contributions to the field's pixels."""
     field = np.zeros(spread.shape, dtype=np.float32)
     field[:ny, :nx] = 1
     seen = fft.irfft2(fft.rfft2(spread.astype(np.float32)).conj() * fft.rfft2(field), s=spread.shape)

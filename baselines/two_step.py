@@ -1,8 +1,9 @@
 """Two-step method of arXiv 2506.05325: an autoencoder of kernels, then an encoder of observations into its latents.
 
-The first step learns a latent space of kernels, with a loss that asks for their rotational symmetry. The second learns
-to find a kernel's latent in an observation and its activation map, without decoding. To answer an image, the second
-step's encoder is followed by the first step's decoder; see ``docs/methods.md``.
+The first step trains an autoencoder of kernels; its loss includes a term for rotational symmetry. The second step
+trains an encoder that maps an observation and its activation map to the kernel's latent. To predict a kernel, the
+second step's encoder is followed by the first step's decoder. ``docs/methods.md`` compares the article, its authors'
+code and this file.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ needs = "raster"
 
 
 class Model(KernelExtractor):
-    """A trained network: the one in a run's folder, or the one that comes with the entry."""
+    """Predicts with trained networks, loaded from a run folder or from the weights shipped beside this file."""
 
     def __init__(self, run_folder: Path | None = None) -> None:
         super().__init__(run_folder or shipped_weights(__file__), "two_step", TwoStepNet)
 
     @torch.inference_mode()
     def encode_kernel(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Latents (n, d) of kernels (n, y, x) by the first step's encoder: where the second step should arrive."""
+        """Return the latents (n, d) of kernels (n, y, x): the targets of the second step's encoder."""
         parts = torch.from_numpy(kernels).split(CHUNK)
         means = [self.net.kernel_encoder(min_max(part.to(self.device))[:, None]).mean for part in parts]
         return torch.cat(means).flatten(1).cpu().numpy()
@@ -110,7 +111,7 @@ def train(run: TrainingRun) -> None:
 
 
 class KernelLoss(nn.Module):
-    """First step: distance of the reconstruction from the kernel, its symmetry, and the divergence of the latent."""
+    """Loss of the first step: reconstruction error, symmetry error, and the latent's KL divergence."""
 
     def __init__(self, net: TwoStepNet, recipe: TwoStepRecipe, *, aspect: float) -> None:
         super().__init__()
@@ -146,16 +147,16 @@ class KernelLoss(nn.Module):
 
 
 class AlignmentLoss(nn.Module):
-    """Second step: distance of the observation's latent from its kernel's, which does not change any more.
+    """Loss of the second step: distance between the observation's latent and the fixed latent of its kernel.
 
     Parameters
     ----------
     net
-        Its encoder of observations is trained.
+        The networks; only the encoder of observations is trained.
     recipe
-        What is aligned, and how.
+        Settings of the second step.
     latents
-        Of every kernel of a release, by kernel index; None to encode the kernel of every observation when it comes.
+        Latents of all kernels of a release, by kernel index; None encodes each observation's kernel anew.
     """
 
     def __init__(self, net: TwoStepNet, recipe: TwoStepRecipe, latents: Posterior | None) -> None:
@@ -183,7 +184,7 @@ class AlignmentLoss(nn.Module):
 
 
 def share_budget(steps: tuple[int, int], allowed: int | None, kernel_share: float) -> tuple[int, int]:
-    """Share the allowed steps between the two stages; neither gets more than the recipe states.
+    """Divide the allowed steps between the two stages; neither gets more than the recipe states.
 
     Raises
     ------
@@ -222,7 +223,7 @@ def _check_folds(run: TrainingRun) -> None:
 
 @torch.no_grad()
 def _latents(encoder: Encoder, path: Path) -> Posterior:
-    """Latents of the training kernels of a release, in a table of all its kernels; the others are 0."""
+    """Return the latents of a release's training kernels, in a table of all kernels; rows of other kernels are 0."""
     release, training = open_release(path), _training_kernels(path)
     device = next(encoder.parameters()).device
     kernels = torch.from_numpy(release.kernels.image[training]).to(device)

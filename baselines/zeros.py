@@ -1,4 +1,4 @@
-"""Zeros: the entry that looks at nothing. A model that is not better than this one has found nothing."""
+"""Zeros: predicts a kernel of zeros. A model that scores no better than this one has extracted nothing."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,5 +9,5 @@ needs = "image"
 
 
 def predict(batch: Batch) -> NDArray[np.float32]:
-    """Answer every image with a kernel of zeros."""
+    """Predict a kernel of zeros for every image."""
     return np.zeros((len(batch), *batch.kernel_grid.shape), dtype=np.float32)

@@ -1,1 +1,1 @@
-"""How fast, how exact and how large: the figures of the README, each measured beside its reference."""
+"""Benchmarks of speed, accuracy and memory, each beside its reference; docs/performance.md shows the figures."""

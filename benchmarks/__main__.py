@@ -1,4 +1,4 @@
-"""Run the benchmarks, keep what they measured, and print it as a table: ``python -m benchmarks [PYTEST OPTIONS]``."""
+"""Run the benchmarks, store their figures and print them as a table: ``python -m benchmarks [PYTEST OPTIONS]``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HISTORY = FOLDER / "history"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; the exit code is pytest's, and a target that is missed is no failure."""
+    """Run the benchmarks and return pytest's exit code; a missed target is no failure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "-o",
@@ -57,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(measured: Path, options: Sequence[str]) -> int:
-    """Run pytest on the benchmarks; it writes what they measured to a file."""
+    """Run pytest on the benchmarks; pytest-benchmark writes their figures to the file `measured`."""
     plugin = ["--benchmark-only", "--benchmark-quiet", f"--benchmark-json={measured}"]
     return int(pytest.main([str(FOLDER), "-v", "--no-header", "-p", "no:cacheprovider", *plugin, *options]))
 
 
 def new_file() -> Path:
-    """A file of this machine and hour."""
+    """Return the path of a new history file, named after this machine and the time."""
     return HISTORY / f"{slug(machine())}-{datetime.now(UTC):%Y%m%dT%H%MZ}.json"
 
 

@@ -1,4 +1,4 @@
-"""Error of the fast float32 images against the float64 reference; run as a program, it prints a table by fold."""
+"""Error of the fast float32 images against the float64 reference, by fold: ``python -m benchmarks.accuracy``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 
 IMAGES = 300
-"""Images of each fold, three of every kernel."""
+"""Images of each fold: three of each of its 100 kernels."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Largest absolute difference over the reference's peak: of every image, by fold, and of every kernel image."""
+    """Largest absolute error over the reference's largest value: of each image, by fold, and of each kernel image."""
 
     image: dict[int, NDArray[np.float64]]
     kernel: NDArray[np.float64]
@@ -54,7 +54,7 @@ def _error(image: NDArray[np.float32], expected: NDArray[np.float64]) -> float:
 
 
 def main() -> None:
-    """Print the quantiles."""
+    """Print quantiles of the errors as a Markdown table."""
     errors = measure()
     print("| fold | 50 % | 99 % | all |\n|---|---|---|---|")
     for name, values in {**errors.image, "kernel images": errors.kernel}.items():

@@ -1,4 +1,4 @@
-"""Commands of ``qpibench`` in processes of their own, several at a time."""
+"""Run commands of ``qpibench`` as child processes, several at a time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qpibench.errors import QpibenchError
 
 
 class Commands:
-    """Runs commands, from several threads; those that still run when its context is left are told to end.
+    """Runs commands of ``qpibench``; several threads may call it. Leaving its context ends the commands still running.
 
     Parameters
     ----------
     jobs
-        How many run at the same time and share the processor.
+        Number of commands that run at the same time; each gets an equal share of the processors.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -28,12 +28,12 @@ class Commands:
         self._lock, self._running, self._ended = Lock(), set[subprocess.Popen[str]](), False
 
     def __call__(self, arguments: Sequence[str]) -> str:
-        """Run `qpibench` with arguments and return what it prints.
+        """Run `qpibench` with these arguments and return its standard output.
 
         Raises
         ------
         QpibenchError
-            If it fails; why is on standard error.
+            If the command fails; its own message is on standard error.
         """
         shown = shlex.join(["qpibench", *arguments])
         with self._lock:
@@ -45,7 +45,7 @@ class Commands:
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # Ctrl-C at the terminal reaches us alone, and is passed on once
+                start_new_session=True,  # a Ctrl-C then reaches only this process, which ends the commands
             )
             self._running.add(process)
         printed, _ = process.communicate()
@@ -59,7 +59,7 @@ class Commands:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Start no more, and tell those that still run to end; a training then keeps a checkpoint."""
+        """Start no more commands and terminate the running ones; a training then saves a checkpoint."""
         with self._lock:
             self._ended = True
             for process in self._running:

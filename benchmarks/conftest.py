@@ -1,4 +1,4 @@
-"""Fixtures of all benchmarks: rounds that alternate with their references, and the figures that come of them."""
+"""Fixtures of all benchmarks: timed rounds that alternate with their references, and the figures made from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qpibench.throughput.history import NotMeasured
 
 @dataclass(frozen=True)
 class Rounds:
-    """Seconds of every round, (round,), of what is measured and of each of its references."""
+    """Seconds of every round, (round,): of the measured function and of each of its references."""
 
     seconds: NDArray[np.float64]
     reference: Mapping[str, NDArray[np.float64]]
@@ -34,7 +34,7 @@ class Rounds:
 
 @pytest.fixture
 def wait(request) -> Callable[[], object]:
-    """Wait for the GPU in a benchmark that is marked `gpu`; nothing in others."""
+    """Return a function that waits for the GPU in a benchmark marked `gpu`, and does nothing in others."""
     if request.node.get_closest_marker("gpu") is None:
         return lambda: None
     import cupy
@@ -44,9 +44,9 @@ def wait(request) -> Callable[[], object]:
 
 @pytest.fixture
 def alternate(benchmark, wait):
-    """Time a function and its references in turn, round by round, so that all see the same machine.
+    """Time a function and its references in turn, round by round, so that all see the same load of the machine.
 
-    What runs on the GPU has ended when the clock stops, and what ran before it when the clock starts.
+    The clock starts once earlier work on the GPU has ended, and stops once the timed work has.
     """
 
     def run(
@@ -57,7 +57,7 @@ def alternate(benchmark, wait):
         warmup_rounds: int = 1,
         prepare: Callable[[], object] = lambda: None,
     ) -> Rounds:
-        """Run the rounds; `prepare` is called before everything that is timed."""
+        """Time the rounds; `prepare` is called before each timed call."""
         seconds: dict[str, list[float]] = {name: [] for name in references}
 
         def setup() -> None:
@@ -95,13 +95,13 @@ def report(benchmark):
 
 @pytest.fixture(scope="session")
 def paper():
-    """The spec of the paper's recipe at its full size."""
+    """Return the spec `paper` at its full size."""
     return load_spec("paper")
 
 
 @pytest.fixture(scope="session")
 def backend():
-    """The CPU backend, compiled."""
+    """Return the CPU backend, already compiled."""
     backend, _ = get_backend("cpu")
     spec = load_spec("mini")
     backend.observations(spec, backend.kernels(spec), 0, spec.observation_count)
@@ -110,7 +110,7 @@ def backend():
 
 @pytest.fixture(scope="session")
 def paper_release(paper, backend, tmp_path_factory) -> Iterator[Path]:
-    """The release `paper`, in the disk cache."""
+    """Return the path of the release `paper`, whose bytes are in the disk cache."""
     path = tmp_path_factory.mktemp("paper") / "paper.h5"
     write_release(paper, path, backend=backend)
     with path.open("rb", buffering=0) as file:
@@ -122,7 +122,7 @@ def paper_release(paper, backend, tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def gpu() -> CudaBackend:
-    """The GPU backend, compiled."""
+    """Return the GPU backend, already compiled."""
     try:
         backend = CudaBackend()
     except NoGpuError as error:
@@ -133,7 +133,7 @@ def gpu() -> CudaBackend:
 
 
 LIMIT_S = 40
-"""Longest time in seconds of a benchmark of the GPU, and of what it needs."""
+"""Time limit in seconds of a GPU benchmark, and of its fixtures."""
 
 ITEMS = pytest.StashKey[list[pytest.Item]]()
 REASONS = pytest.StashKey[dict[str, str]]()
@@ -148,7 +148,7 @@ def pytest_addoption(parser) -> None:
 def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "figures(*wanted): what a benchmark measures, where it may have to be skipped")
     config.stash[ITEMS], config.stash[REASONS] = [], {}
-    machine.machine()  # now, while the GPU answers
+    machine.machine()  # now, while the GPU responds
 
 
 def pytest_collection_finish(session) -> None:
@@ -169,7 +169,7 @@ def pytest_runtest_call(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Keep why a benchmark is skipped or fails: its figures stay empty, with the reason."""
+    """Record why a benchmark was skipped or failed: its figures stay empty, with that reason."""
     report = yield
     if report.skipped:
         item.config.stash[REASONS][item.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
@@ -184,7 +184,7 @@ def pytest_benchmark_generate_machine_info() -> dict[str, Any]:
 
 def pytest_benchmark_update_json(config, output_json) -> None:
     for measured in output_json["benchmarks"]:
-        del measured["params"]  # some name folders of this machine
+        del measured["params"]  # some reasons name folders of this machine
     names = [figure["name"] for each in output_json["benchmarks"] for figure in each["extra_info"].get("figures", [])]
     missing = {wanted.name: wanted.model_dump() for wanted in not_measured(config) if wanted.name not in names}
     output_json["not_measured"] = list(missing.values())
@@ -194,7 +194,7 @@ def pytest_benchmark_update_json(config, output_json) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Keep what is measured so far, so that a run that is cut loses one benchmark."""
+    """Write the figures so far, so that an interrupted run loses one benchmark at most."""
     outcome = yield
     kept = item.config.option.keep
     if kept and not_measured(item.config):
@@ -206,7 +206,7 @@ def pytest_runtest_protocol(item):
 
 
 def content(config) -> dict[str, Any]:
-    """What a run has measured so far, as pytest-benchmark writes it at the end."""
+    """Return the figures so far in the format that pytest-benchmark writes at the end."""
     measured, hook = config._benchmarksession.benchmarks, config.hook
     made: dict[str, Any] = hook.pytest_benchmark_generate_json(
         config=config,
@@ -220,14 +220,14 @@ def content(config) -> dict[str, Any]:
 
 
 def pytest_sessionfinish(session) -> None:
-    """Keep the reasons also where nothing could be measured, of which pytest-benchmark writes no file."""
+    """Write the reasons even if nothing was measured; pytest-benchmark writes no file then."""
     config, written = session.config, session.config._benchmarksession
     if not written.benchmarks and written.json and not_measured(config) and not config.option.collectonly:
         written.save_json(content(config))
 
 
 def not_measured(config) -> list[NotMeasured]:
-    """Every figure that the chosen benchmarks name in their marks, once for each of them, as if it were missing."""
+    """Return a missing figure for every figure that the selected benchmarks name in their marks."""
     return [
         NotMeasured(
             **wanted, benchmark=item.name, reason=config.stash[REASONS].get(item.nodeid, "the run ended before it")

@@ -1,4 +1,4 @@
-"""The values of all rounds, summarised as a figure."""
+"""Summary of the values of all rounds: median, quartiles, unit and target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qpibench.throughput.history import Figure
 
 
 def figure(name: str, what: str, unit: str, values: ArrayLike, **wanted: Any) -> Figure:
-    """Summarise the values of all rounds, one or more; `wanted` is the target or what is better, as in `Wanted`."""
+    """Summarise the values of one or more rounds; `wanted` is a target or a direction, as in `Wanted`."""
     low, value, high = (float(q) for q in np.quantile(np.asarray(values, dtype=np.float64), (0.25, 0.5, 0.75)))
     rounds = np.size(values)
     return Figure(name=name, what=what, unit=unit, value=value, low=low, high=high, rounds=rounds, **wanted)

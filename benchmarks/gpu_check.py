@@ -1,4 +1,4 @@
-"""The proof on a GPU, ``make gpu-check``: the tests that need one, then their benchmarks, kept as one file."""
+"""Run the tests and benchmarks that need a GPU and write one file of figures: ``make gpu-check``."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ NEEDED = {
     "pytest_benchmark": "pytest-benchmark",
     "hypothesis": "hypothesis",
 }
-"""Packages by the name of the module, besides CuPy and NVRTC: what is wrong with those the backend says itself."""
+"""Modules that must be installed. CuPy and NVRTC are not listed, as the backend reports on them itself."""
 
 LOOK_S, TESTS_S, ALL_S, ENDING_S = 30, 90, 225, 15
-"""Longest times in seconds: of looking for the GPU, of the tests, of all, and what is then given to keep what there is;
-four minutes in all."""
+"""Time limits in seconds: finding the GPU, the tests, everything, and writing the figures after that; four minutes in
+all."""
 
 _LOOK = """
 import sys
@@ -49,17 +49,17 @@ print(f"{device.name}, compute capability {device.capability / 10}", flush=True)
 
 
 def check(output: Path | None = None) -> int:
-    """Run both, also the second if the first fails; the file is written again after every benchmark.
+    """Run the tests, then the benchmarks even if a test failed; the file is written again after every benchmark.
 
-    Without a name it is one of this machine and hour in ``benchmarks/history/``. The exit code is 4 where a package or
-    the GPU is missing, and 1 if anything failed.
+    The default file is named after this machine and the time, in ``benchmarks/history/``. The exit code is 4 if a
+    package or the GPU is missing, and 1 if anything failed.
     """
     missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
     if missing:
         print(f"Error: {sys.executable} lacks {', '.join(missing)}; install what is missing.", file=sys.stderr)
         return 4
     started = time.monotonic()
-    # All in processes of their own: each begins on an empty device, and a device that is lost is lost to one alone.
+    # Each part runs in its own process: it starts with an empty device, and a device that fails stops only that part.
     looked = _run("looking for the GPU", ["-c", _LOOK], LOOK_S)
     if looked:
         return looked
@@ -78,7 +78,7 @@ def check(output: Path | None = None) -> int:
 
 
 def _run(what: str, program: Sequence[str], limit_s: float) -> int:
-    """Run Python with these arguments, for so long at most; the exit code."""
+    """Run Python with these arguments within a time limit; return the exit code."""
     child = subprocess.Popen([sys.executable, *program], cwd=ROOT)
     try:
         return child.wait(limit_s)
@@ -94,7 +94,7 @@ def _run(what: str, program: Sequence[str], limit_s: float) -> int:
 
 
 def _outcomes(report: Path) -> dict[str, object]:
-    """Names of the tests that passed and failed, and the reasons of those that were skipped."""
+    """Return the names of passed and failed tests, and the reasons of skipped ones."""
     cases = ElementTree.parse(report).findall(".//testcase[@name]") if report.exists() else []
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = {case: found.get("message") for case in cases if (found := case.find("skipped")) is not None}

@@ -1,4 +1,4 @@
-"""The queue of ``make gpu-train``: the published methods' arms in the order of their worth, and what fits a budget."""
+"""The queue of ``make gpu-train``: the published methods' arms, most important first, and an estimate of their time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.studies import STUDIES, TWO_STEP, Arm
 
 @dataclass(frozen=True, kw_only=True)
 class Queued:
-    """An arm, and whether it is trained on fresh draws of the spec instead of its release."""
+    """An arm of a study; `stream` trains it on fresh draws of the spec instead of its release."""
 
     arm: Arm
     stream: bool = False
@@ -19,7 +19,7 @@ class Queued:
 TWO_STEP_CODE, ONE_STEP_CODE = STUDIES["two_steps_code"].arms
 ONE_STEP = STUDIES["two_steps"].arms[1]
 
-# 30,000 steps of stage 1 where the recipe has 3,000, and a learning rate that falls as much in all.
+# 30,000 steps of stage 1 instead of the recipe's 3,000; the learning rate falls by the same factor in all.
 LONG = ("kernel_epochs=3000", "kernel_decay_epochs=200")
 
 QUEUE = (
@@ -33,33 +33,34 @@ QUEUE = (
 )
 
 ONE_STEP_COST = 2.2
-"""Time of a step of one_step over that of two_step, whose second stage has no decoder; on one core it is 3.5."""
+"""Ratio of the step times of one_step and two_step on a GPU; on one core it is 3.5. The second stage of two_step has no
+decoder."""
 
 STREAM_COST = 1.5
-"""Time of a step on fresh draws, which are made beside it, over that on a release."""
+"""Ratio of the step times on fresh draws, which the same machine makes meanwhile, and on a release."""
 
 
 @dataclass
 class Pace:
-    """Seconds of a step of all runs of an arm together, told by the arms that have run.
+    """Estimates how long an arm takes from the arms that have run.
 
-    Nothing is known before the first one has: then everything fits.
+    Before the first arm has run, every estimate is 0.
     """
 
     _unit_seconds: list[float] = field(default_factory=list)
 
     def learn(self, queued: Queued, seconds: float, steps: int) -> None:
-        """Take note of an arm that has run."""
+        """Record the time of an arm that has run."""
         if steps:
             self._unit_seconds.append(seconds / steps / _cost(queued))
 
     def seconds(self, queued: Queued, steps: int) -> float:
-        """How long an arm takes, by the slowest that is known."""
+        """Estimate the seconds of an arm from the slowest recorded step."""
         return max(self._unit_seconds, default=0.0) * _cost(queued) * steps
 
 
 def chosen(names: Sequence[str] | None) -> tuple[Queued, ...]:
-    """The arms of some names in the order of the queue; all if None."""
+    """Return the arms with these names in the order of the queue; all arms if None."""
     return tuple(queued for queued in QUEUE if names is None or queued.arm.name in names)
 
 

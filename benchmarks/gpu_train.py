@@ -1,19 +1,19 @@
-"""The published methods trained on a GPU within a stated time, ``make gpu-train``.
+"""Train the published methods on a GPU within a stated time: ``make gpu-train``.
 
     python -m benchmarks.gpu_train --budget 420
     python -m benchmarks.gpu_train --cpu --preset tiny --spec mini --track FILE.toml --steps 4 --limit 2 --budget 120
 
 The release is made from its spec. Then the arms of :mod:`benchmarks.gpu_queue` are trained one after the other, all
-seeds of an arm together (``learned.lanes``), and evaluated beside the next arm. An arm that would not fit the time that
-is left is not begun; one that is cut stays partial, and the same command goes on with it. The folder of the output
-holds, anew after every run that ends:
+seeds of an arm together (``learned.lanes``). Each arm is evaluated while the next one trains. An arm that would exceed
+the remaining time is not begun. An interrupted arm stays partial, and the same command continues it. After every run,
+the output folder is written again:
 
-    summary.json       what became of every arm
+    summary.json       status of every arm
     results.tar.gz     results, run records and logs of all runs
     weights-N.tar      run record and weights (float16) of the first seed, as run folders
 
-It is ``$OUT`` where that is set, else ``gpu-train/``: at most 8 files of at most 16 MiB. Everything else, what a run
-goes on from, stays in the folder that ``--work`` names.
+The output folder is ``$OUT`` if that is set, else ``gpu-train/``; it holds at most 8 files of at most 16 MiB. The
+folder of ``--work`` holds everything that a later call needs to continue.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ NEEDED = (
     *("numpy", "numba", "h5py", "scipy", "skimage", "pydantic", "psutil", "click"),
 )
 EVALUATION_S = 40.0
-"""Kept of the budget to evaluate what was trained last."""
+"""Seconds of the budget reserved for the evaluation of the last arm."""
 
 LARGEST_FILE = 16 * 2**20
 MOST_WEIGHTS = 6
-"""Files of weights; with the summary and the results they are eight."""
+"""Largest number of weight files; the summary and the results make it eight files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line asks for."""
+    """The options of the command line."""
 
     budget: float = 420.0
     spec: str = "paper"
@@ -81,7 +81,7 @@ class Request:
 
 
 class Clock:
-    """Time since the queue began, and what is left of it."""
+    """Time since the queue began, and the remaining time of its budget."""
 
     def __init__(self, budget: float, started: float | None = None) -> None:
         self.started = time.time() if started is None else started
@@ -93,7 +93,7 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds that are left for training."""
+        """Seconds that remain for training."""
         return self._budget - EVALUATION_S - self.seconds
 
     def say(self, sentence: str) -> None:
@@ -101,7 +101,7 @@ class Clock:
 
 
 class Output:
-    """The folder that holds what came out, written anew whenever there is more."""
+    """The output folder, written again after every change."""
 
     def __init__(self, request: Request, clock: Clock) -> None:
         self._request, self._clock, self._lock = request, clock, Lock()
@@ -110,18 +110,18 @@ class Output:
         request.output.mkdir(parents=True, exist_ok=True)
 
     def note(self, sentence: str) -> None:
-        """Say a sentence and keep it in the summary."""
+        """Print a sentence and add it to the summary."""
         self._clock.say(sentence)
         self.notes.append(sentence)
 
     def put(self, queued: Queued, **changes: Any) -> None:
-        """Take note of what became of an arm, and write everything."""
+        """Record the status of an arm and write the output folder."""
         with self._lock:
             self._arms.setdefault(queued.arm.name, {}).update(changes)
             self._write()
 
     def write(self) -> None:
-        """Write everything."""
+        """Write the output folder."""
         with self._lock:
             self._write()
 
@@ -148,27 +148,27 @@ class Output:
         self._put("summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"))
 
     def _weights(self, runs: Sequence[Path], summary: dict[str, Any]) -> dict[str, list[Path]]:
-        """Share the weights of the first seed among files; what finds no room is named in the summary."""
+        """Distribute the weights of the first seed over files; the summary names those that fit into none."""
         ends = f"-{self._request.seeds[0]}"
         order = [f"{queued.arm.name}{ends}" for queued in chosen(None)]
         held = [
             run.parent for run in runs if run.parent.name in order and (run.parent / "weights.safetensors").exists()
         ]
-        rooms: list[tuple[int, list[Path]]] = []
+        archives: list[tuple[int, list[Path]]] = []
         for folder in sorted(held, key=lambda folder: order.index(folder.name)):
             members = [folder / "run.json", folder / "weights.safetensors"]
             size = sum(member.stat().st_size + 2048 for member in members) + 10240
-            room = next((at for at, (used, _) in enumerate(rooms) if used + size <= LARGEST_FILE), None)
-            if room is not None:
-                rooms[room] = (rooms[room][0] + size, rooms[room][1] + members)
-            elif len(rooms) < MOST_WEIGHTS and size <= LARGEST_FILE:
-                rooms.append((size, members))
+            fitting = next((at for at, (used, _) in enumerate(archives) if used + size <= LARGEST_FILE), None)
+            if fitting is not None:
+                archives[fitting] = (archives[fitting][0] + size, archives[fitting][1] + members)
+            elif len(archives) < MOST_WEIGHTS and size <= LARGEST_FILE:
+                archives.append((size, members))
             else:
                 summary.setdefault("weights_left_out", []).append(folder.name)
-        return {f"weights-{place}.tar": members for place, (_, members) in enumerate(rooms, 1)}
+        return {f"weights-{place}.tar": members for place, (_, members) in enumerate(archives, 1)}
 
     def _put(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write a file whole: a queue that is killed leaves the one before."""
+        """Write a file atomically, so that a killed queue leaves the previous one."""
         whole = self._request.output / name
         part = self._request.work / f"{name}.partial"
         write(part)
@@ -179,7 +179,7 @@ class Output:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the queue; the exit code is 4 where a package or the GPU is missing, and 1 if an arm failed."""
+    """Run the queue; the exit code is 4 if a package or the GPU is missing, and 1 if an arm failed."""
     texts = list(sys.argv[1:] if arguments is None else arguments)
     request, started = _parse(texts)
     missing = [module for module in NEEDED if find_spec(module) is None]
@@ -213,7 +213,7 @@ def _run(request: Request, clock: Clock, texts: Sequence[str]) -> int:
         try:
             trained = train_arm(queued, request, clock, output, pace)
         except Exception as error:
-            # Of the device or of our own code: what was kept stays, and the rest may still go without graphs.
+            # The device or this program failed. Saved checkpoints remain; the queue may still run without CUDA graphs.
             failed = True
             first = str(error).strip().partition("\n")[0]
             output.note(f"{queued.arm.name} failed: {type(error).__name__}: {first}")
@@ -236,7 +236,7 @@ def _run(request: Request, clock: Clock, texts: Sequence[str]) -> int:
 
 
 def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pace: Pace) -> bool:
-    """Train an arm as far as the time allows; whether there is anything to evaluate."""
+    """Train an arm as far as the time allows; return whether there is a run to evaluate."""
     from learned.device import make_accelerator
     from learned.lanes import fit_lanes
     from learned.loop import plan_of
@@ -282,7 +282,7 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
 
 
 def evaluate_arm(queued: Queued, request: Request, clock: Clock, output: Output) -> None:
-    """Evaluate all runs of an arm, each in a process of its own, and keep the results."""
+    """Evaluate all runs of an arm, each in its own process, and write the results."""
     share = str(max(1, (os.cpu_count() or 1) // (len(request.seeds) + 1)))
     environment = os.environ | {"OMP_NUM_THREADS": share, "NUMBA_NUM_THREADS": share}
     if request.cpu:
@@ -339,14 +339,14 @@ def _qpibench(arguments: Sequence[str]) -> list[str]:
 
 
 def _find_entries() -> None:
-    """Put the entries where their own process has them, and import what they need while the release is being made."""
+    """Put the entries' folder on the path, and import their packages while the release is being made."""
     from qpibench.locator import locate
 
     if str(locate("baselines")) not in sys.path:
         sys.path.insert(0, str(locate("baselines")))
     for entry in ("one_step", "two_step"):
         importlib.import_module(entry)
-    # Their data are in the log, and the device would wait for them at every checkpoint.
+    # The curves repeat the log, and the device would wait at every checkpoint while they are drawn.
     importlib.import_module("learned.keeper").draw_curves = lambda log, picture: None
 
 
@@ -357,7 +357,7 @@ def _device(request: Request) -> str:
 
 
 def _status(runs: Sequence[RunRecord]) -> str:
-    """Complete, or how much of its stated steps the run that is least far has done."""
+    """Return "complete", or the share of the stated steps that the slowest run has done."""
     if not runs:
         return "not begun"
     least = min(run.fraction for run in runs)
@@ -369,7 +369,7 @@ def _progress(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scores(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Values of a result's metrics, by cell."""
+    """Return the values of a result's metrics, by cell."""
     return {
         cell: {name: metric["value"] for name, metric in found["metrics"].items()}
         for cell, found in result["cells"].items()

@@ -1,4 +1,4 @@
-"""A limit on the time of a block."""
+"""Time limit of a block of code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TimeoutError in the block, of the main thread, once it has taken so long; None: without a limit.
+    """Raise TimeoutError in the block after some seconds; None sets no limit. Works in the main thread only.
 
-    A call that does not come back to Python, such as one that waits for a GPU, is waited for.
+    A call that does not return to Python, such as one that waits for a GPU, is interrupted when it returns.
     """
     if seconds is None:
         yield

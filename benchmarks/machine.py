@@ -1,4 +1,4 @@
-"""The machine that is measured, without names of hosts and users."""
+"""Description of the measured machine, without names of hosts and users."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = ("numpy", "numba", "h5py", "scikit-image", "torch", "cupy-cuda12x", "
 
 @functools.cache
 def machine() -> Machine:
-    """What a figure depends on: processor, cores, memory, file system, GPU and versions."""
+    """Return what a figure depends on: processor, cores, memory, file system, GPU and versions."""
     return Machine(
         cpu=environment()["cpu"],
         cores=available_threads(),
@@ -37,7 +37,7 @@ def machine() -> Machine:
 
 
 def sentence(machine: Machine) -> str:
-    """The machine in one line, for below a table."""
+    """Describe the machine in one line, for the text below a table."""
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     gpu = ""
     if machine.gpu:
@@ -49,7 +49,7 @@ def sentence(machine: Machine) -> str:
 
 
 def slug(machine: Machine) -> str:
-    """The machine as a part of a file name."""
+    """Return the machine's name as a part of a file name."""
     gpu = f" {machine.gpu.name}" if machine.gpu else ""
     words = "".join(c if c.isalnum() else " " for c in (machine.cpu + gpu).replace("(R)", "")).lower().split()
     return "-".join([*words, f"{machine.cores}-cores"])

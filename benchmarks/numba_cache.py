@@ -1,7 +1,7 @@
 """Delete Numba's caches in this checkout if a source behind them has changed: ``python benchmarks/numba_cache.py``.
 
-Numba notices an edit of the file that holds a compiled function, but not of the modules whose functions and constants
-went into it. Needs nothing but Python, so that it can run before anything is installed.
+Numba notices an edit of the file that defines a compiled function, but no edit of the modules whose functions and
+constants it compiled in. The script imports the standard library only, so it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STAMP = ".numba_sources"
 
 
 def refresh(root: Path) -> int:
-    """Delete the caches below a checkout unless its sources are those of the last call; how many files went."""
+    """Delete a checkout's caches if its sources changed since the last call; return the number of files deleted."""
     stamp, now = root / STAMP, digest(root)
     if stamp.is_file() and stamp.read_text() == now:
         return 0
@@ -28,9 +28,10 @@ def refresh(root: Path) -> int:
 
 
 def digest(root: Path) -> str:
-    """One hash of the sources behind compiled functions: of their paths, contents and times of change.
+    """Return one hash of the sources behind compiled functions: of their paths, contents and times of change.
 
-    The time matters where an edit is undone: what was compiled in between has it, and its own file did not change.
+    The time matters after an edit is undone: a function compiled in between has the edit compiled in, while the file
+    that defines it never changed.
     """
     lines = (
         f"{path.relative_to(root).as_posix()} {path.stat().st_mtime_ns} {hashlib.sha256(path.read_bytes()).hexdigest()}"
@@ -40,9 +41,9 @@ def digest(root: Path) -> str:
 
 
 def compiled_sources(root: Path) -> list[Path]:
-    """The files that import Numba, and what they import of the checkout, directly or through each other.
+    """Return the files that import Numba and the files of the checkout that they import, directly or indirectly.
 
-    Only imports at the head of a file count: a compiled function uses the names of its module.
+    Only imports at module level count, as a compiled function uses the names of its module.
     """
     sources = (path for folder in FOLDERS for path in (root / folder).rglob("*.py"))
     waiting = [path for path in sources if any(name.split(".")[0] == "numba" for name, _ in _imports(path, root))]
@@ -55,7 +56,7 @@ def compiled_sources(root: Path) -> list[Path]:
 
 
 def _imports(path: Path, root: Path) -> Iterator[tuple[str, Path | None]]:
-    """Names of the modules that a file imports, each with its file if that is in the checkout."""
+    """Return the names of the modules that a file imports, each with its file if that is in the checkout."""
     for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.Import):
             yield from ((alias.name, _file(alias.name, path, root)) for alias in node.names)
@@ -67,7 +68,7 @@ def _imports(path: Path, root: Path) -> Iterator[tuple[str, Path | None]]:
 
 
 def _file(name: str, importer: Path, root: Path) -> Path | None:
-    """The file of a module: of the checkout, or beside the one that imports it."""
+    """Return the file of a module: in the checkout, or beside the importing file."""
     for folder in (root, importer.parent):
         place = folder.joinpath(*name.split("."))
         for file in (place.with_suffix(".py"), place / "__init__.py"):

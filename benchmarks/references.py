@@ -1,4 +1,4 @@
-"""What the fast paths are measured against: the plain way of doing the same thing, and what the machine can do."""
+"""References of the benchmarks: the plain implementation of the same work, and the limits of the machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qpibench.specs import ReleaseSpec, load_spec
 def superpose(
     array_library: Any, x: Any, y: Any, position: Any, *, fold: int, phi1: float, B: float, phi2: float, C: float
 ) -> Any:
-    """Superpose eq. 7 as it is written, by broadcasting over (scatterer, y, x) in NumPy or PyTorch.
+    """Superpose eq. 7 literally, by broadcasting over (scatterer, y, x) in NumPy or PyTorch.
 
-    The coordinates decide the type. What r = 0 would need is left out.
+    The type of the coordinates decides the library and the precision. The case r = 0 is not treated.
     """
     xp = array_library
     dx = x - position[:, 0, None, None]
@@ -29,8 +29,8 @@ def superpose(
 
 
 FLOPS = {0: 22, 2: 37, 3: 40, 4: 38, 6: 43}
-"""Floating-point operations of an evaluation by fold, counted in the formulas of `qpibench.families.eq7`; a fused
-multiply-add counts two, everything else, also a root, one."""
+"""Floating-point operations of an evaluation by fold, counted in the formulas of `qpibench.families.eq7`. A fused
+multiply-add counts two; every other operation, a square root included, counts one."""
 
 CHAINS, DEPTH = 8, 32
 
@@ -68,7 +68,7 @@ def write_and_sync(path: Path, size: int, buffer: memoryview) -> None:
 
 
 def reach_specs(*, images: int) -> tuple[ReleaseSpec, ReleaseSpec]:
-    """Large images whose scatterers reach little of the field, and the same with scatterers that reach all of it."""
+    """Return two specs of large images: kernels that decay within a small part of the field, and that span it."""
     field = [
         "grid={ny=512, nx=512, size_y_nm=80, size_x_nm=80}",
         "scatterers.min=2000",

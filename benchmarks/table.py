@@ -1,4 +1,5 @@
-"""Figures as the Markdown table of the README: ``python -m benchmarks.table [FILE]``, by default the newest run."""
+"""Print figures as the Markdown tables of docs/performance.md: ``python -m benchmarks.table [FILE]``; by default the
+newest run."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ HEADS = (
 
 
 def markdown(run: Run) -> str:
-    """Two tables of a run: figures with a target, measured or not, and the others; then the machine."""
+    """Return two tables of a run, figures with a target (measured or not) and the others, then the machine."""
     tables: tuple[list[str], list[str]] = ([HEADS[0]], [HEADS[1]])
     for figure in run.figures.values():
         tables[figure.is_met is None].append(row(figure, run.benchmark[figure.name]))
@@ -28,7 +29,7 @@ def markdown(run: Run) -> str:
 
 
 def row(figure: Figure, benchmark: str) -> str:
-    """One figure: its median, its quartiles if there were several rounds, and its target if it has one."""
+    """Return one figure's median, its quartiles if there were several rounds, and its target if it has one."""
     cells = [figure.what, quantity(figure.value, figure.unit)]
     if figure.rounds > 1:
         cells[1] += f" ({number(figure.low)} to {number(figure.high)})"
@@ -38,7 +39,7 @@ def row(figure: Figure, benchmark: str) -> str:
 
 
 def target(wanted: Wanted) -> str:
-    """What it must reach; empty if there is nothing."""
+    """Return the target as text; empty if there is none."""
     for word, limit in (("at least", wanted.at_least), ("at most", wanted.at_most)):
         if limit is not None:
             return f"{word} {quantity(limit, wanted.unit)}"
@@ -46,17 +47,17 @@ def target(wanted: Wanted) -> str:
 
 
 def option(benchmark: str) -> str:
-    """The benchmark as ``-k`` selects it."""
+    """Return the benchmark's name as pytest's ``-k`` selects it."""
     return benchmark.removeprefix("test_").partition("[")[0]
 
 
 def quantity(value: float, unit: str) -> str:
-    """A number with its unit."""
+    """Return a number with its unit."""
     return f"{number(value)} {unit}".rstrip()
 
 
 def number(value: float) -> str:
-    """Three digits, without an exponent where that can be read."""
+    """Return a number with three digits, without an exponent where that stays short."""
     rounded = float(f"{value:.3g}")
     if rounded == 0 or 0.001 <= abs(rounded) < 1e7:
         return f"{rounded:,.{places(rounded)}f}" if rounded else "0"
@@ -64,12 +65,12 @@ def number(value: float) -> str:
 
 
 def places(value: float) -> int:
-    """Decimals that show three digits."""
+    """Return the number of decimals that show three digits."""
     return sum(abs(value) < limit for limit in (0.01, 0.1, 1, 10, 100))
 
 
 def main() -> None:
-    """Print the tables of files, or of the run that was measured last."""
+    """Print the tables of the named files, or of the newest run."""
     runs = [load_run(path) for path in map(Path, sys.argv[1:] or (Path(__file__).parent / "history").glob("*.json"))]
     for run in runs if sys.argv[1:] else [max(runs, key=lambda run: run.measured)]:
         print(markdown(run))

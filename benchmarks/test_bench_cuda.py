@@ -1,4 +1,4 @@
-"""The GPU: superposition into its memory, a release to a file, and the first call of a process."""
+"""Benchmarks of the GPU: superposition into its memory, a release to a file, and the first call of a process."""
 
 from __future__ import annotations
 

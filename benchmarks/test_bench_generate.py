@@ -1,4 +1,4 @@
-"""Generating a release: time to a synced, hashed file, and memory."""
+"""Benchmarks of `generate`: time to a synced, hashed file, and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THREADS = 2
 
 
 def compute_and_hash(spec, backend):
-    """Everything of generate that is not the file: all observations and their digests."""
+    """Do the work of `generate` without the file: make all observations and hash them."""
     kernels = backend.kernels(spec)
 
     def block(start):
@@ -66,7 +66,7 @@ def test_generate_paper(alternate, report, paper, backend, tmp_path):
     report("generate.of_disk", "`generate paper`, share of the rate of writing and syncing", "", write / rounds.seconds)
 
 
-# The program that is measured is the child of a small one: the peak that the system states for a child includes the
+# The measured program is the child of a small one: the peak that the system states for a child includes the
 # memory of the parent that it was forked from.
 _LAUNCH = """
 import resource, subprocess, sys

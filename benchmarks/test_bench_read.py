@@ -1,4 +1,4 @@
-"""Reading shuffled batches of a release that the disk cache holds, through the PyTorch data set."""
+"""Benchmark of reading shuffled batches of a release in the disk cache through the PyTorch data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FULL = (
 
 
 def shuffled(length):
-    """Batches of indices without end."""
+    """Yield batches of indices without end."""
     rng = np.random.default_rng(0)
     while True:
         order = rng.permutation(length)

@@ -1,4 +1,4 @@
-"""Scoring every test image of `paper`."""
+"""Benchmark of scoring every test image of `paper`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORD = Record(
 
 
 def write_zeros(release, path):
-    """Write predictions of zeros for all test images; return how many there are."""
+    """Write predictions of zeros for all test images; return their number."""
     index = {task: release.split(task, "test") for task in release.tasks}
     with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer:
         for task, rows in index.items():

@@ -1,4 +1,4 @@
-"""Starting: wall time of fresh processes."""
+"""Benchmark of the start-up time of fresh processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streaming fresh training batches: images a second with every field of a batch, as tensors."""
+"""Benchmark of streaming fresh training batches: images per second, every field of a batch as tensors."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ TENSORS_COPY = {
 
 
 def consume(batches, count):
-    """Take batches and let them go, as a training loop does that costs nothing."""
+    """Take batches and discard them, like a training loop without cost."""
     for _ in range(count):
         next(batches)
 
 
 def operations(spec, images):
-    """Floating-point operations of the superposition of the first images of a stream."""
+    """Return the floating-point operations that superpose the first images of a stream."""
     with_counts = qpibench.stream(spec, batch_size=images, fields=("fold", "n_scatterers"), threads=1).batch(0)
     flops = sum(
         references.FLOPS[fold] * count

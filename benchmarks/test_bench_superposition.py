@@ -1,4 +1,4 @@
-"""Superposition: speed on one core and on two, and error. One evaluation is one pixel times one scatterer."""
+"""Benchmarks of superposition: speed on one core and on two, and error. An evaluation is one pixel x one scatterer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qpibench.specs import load_spec
 
 @pytest.fixture(scope="module")
 def spec():
-    """Every kernel of `paper`, 20 images of each."""
+    """Return observations of every kernel of `paper`, 20 images each."""
     return load_spec("paper", overrides=["observations_per_kernel=20"])
 
 
@@ -40,7 +40,7 @@ def evaluations_by_kernel(backend, spec, kernels):
 
 
 def broadcast(array_library, as_array, backend, kernels):
-    """A function that superposes one image of each of the first ten kernels, two of every fold, and its evaluations."""
+    """Return a function that superposes one image of each of ten kernels, two per fold, and its evaluations."""
     spec = load_spec("paper", overrides=["observations_per_kernel=1"])
     drawn = backend.observations(spec, kernels, 0, 10)
     x, y = as_array(spec.grid.x_nm), as_array(spec.grid.y_nm)

@@ -1,4 +1,4 @@
-"""The training loop's steps, fed from a release and from a stream, against the same steps fed from memory."""
+"""Benchmarks of training steps, fed from a release and from a stream, against the same steps fed from memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ON_GPU = {
 
 @pytest.fixture
 def learned(monkeypatch):
-    """The package that the shipped learned entries share, found as their own process finds it."""
+    """Import the package `learned` as the worker of a shipped entry imports it."""
     monkeypatch.syspath_prepend(str(locate("baselines")))
     import one_step
     from accelerate.state import AcceleratorState
@@ -46,7 +46,7 @@ def learned(monkeypatch):
 
 
 class Fed:
-    """A training that goes on from round to round, its steps fed by what `batches` makes anew for each round."""
+    """Return a training that continues from round to round; `batches` makes a new source of batches for each round."""
 
     def __init__(self, learned, accelerator, source, preset, batches):
         torch.manual_seed(0)
@@ -63,7 +63,7 @@ class Fed:
         self.steps, self.batches, self.step = learned.steps.Steps(accelerator, stage, net, seed="0"), batches, 0
 
     def run(self, count):
-        """Steps without a batch made ahead at their beginning."""
+        """Run steps that start without a prefetched batch."""
         ahead = self.batches(self.step)
         for batch in itertools.islice(ahead, count):
             losses = self.steps.take(self.step, batch)
@@ -73,7 +73,7 @@ class Fed:
 
 
 def kept_in_memory(source, count):
-    """What gives the first batches of a source again and again."""
+    """Return an endless source that repeats the first batches of another source."""
     kept = [source.batch(step) for step in range(count)]
     if torch.cuda.is_available():
         kept = [{field: tensor.cpu().pin_memory() for field, tensor in batch.items()} for batch in kept]

@@ -1,1 +1,1 @@
-"""What entries share that needs no torch. It lies beside them and on their path: ``from shared.splines import ...``."""
+"""Numerics that entries share and that need no torch; entries import it as ``from shared.splines import ...``."""

@@ -1,4 +1,4 @@
-"""Where an entry is told that scatterers are, in pixels."""
+"""Scatterers of an image in pixels, read from the coordinates or from the activation map of a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpibench import Batch
 
 @dataclass(frozen=True)
 class Scatterers:
-    """Scatterers of one image, as far as they are known.
+    """Scatterers of one image, as exactly as the view states them.
 
     Attributes
     ----------
@@ -51,6 +51,6 @@ def scatterers_of(batch: Batch, i: int) -> Scatterers:
     weight = marks[marks != 0]
     if not (weight == 1).all():
         return Scatterers(row, column, weight)
-    # The published raster: n cells that divide the field, while n pixels reach from edge to edge.
+    # The published activation map divides the field into n cells, while n pixels span it from edge to edge.
     cell = ((ny - 1) / ny, (nx - 1) / nx)
     return Scatterers((row + 0.5) * cell[0], (column + 0.5) * cell[1], weight, cell)

@@ -21,7 +21,7 @@ def periodic_splines(place: NDArray[np.float64], size: int) -> NDArray[np.float6
     """
     if not len(place):
         return np.empty((0, size))
-    # SciPy's splines end with their knots, so three of them lie across the ends, and belong to the points there.
+    # SciPy's splines are not periodic: three of them cross an end of the lattice and are added to the points there.
     knots = np.arange(-DEGREE, size + DEGREE + 1, dtype=np.float64)
     inside = np.minimum(np.mod(place, size), np.nextafter(size, 0))
     values = BSpline.design_matrix(inside, knots, DEGREE).toarray()
