@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Self
 
 from qpibench.errors import QpibenchError
+from qpibench.processors import processors
 
 
 class Commands:
@@ -23,7 +24,7 @@ class Commands:
     """
 
     def __init__(self, jobs: int) -> None:
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        threads = str(max(1, processors() // jobs))
         self._environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
         self._lock, self._running, self._ended = Lock(), set[subprocess.Popen[str]](), False
 

@@ -283,7 +283,9 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
 
 def evaluate_arm(queued: Queued, request: Request, clock: Clock, output: Output) -> None:
     """Evaluate all runs of an arm, each in its own process, and write the results."""
-    share = str(max(1, (os.cpu_count() or 1) // (len(request.seeds) + 1)))
+    from qpibench.processors import processors
+
+    share = str(max(1, processors() // (len(request.seeds) + 1)))
     environment = os.environ | {"OMP_NUM_THREADS": share, "NUMBA_NUM_THREADS": share}
     if request.cpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""

@@ -14,7 +14,7 @@ import psutil
 
 from qpibench import __version__
 from qpibench.evaluation.environment import environment
-from qpibench.release.parallel import available_threads
+from qpibench.processors import processors
 from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.throughput.history import Gpu, Machine
 
@@ -26,7 +26,7 @@ def machine() -> Machine:
     """Return what a figure depends on: processor, cores, memory, file system, GPU and versions."""
     return Machine(
         cpu=environment()["cpu"],
-        cores=available_threads(),
+        cores=processors(),
         memory_gib=round(psutil.virtual_memory().total / 2**30),
         file_system=_file_system(Path(tempfile.gettempdir())),
         gpu=_gpu(),

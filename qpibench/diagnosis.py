@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from qpibench.errors import QpibenchError
+from qpibench.processors import machine_processors, processors
 
 PACKAGES = ("numpy", "numba", "h5py", "scipy", "scikit-image", "matplotlib", "pydantic", "psutil", "click", "jinja2")
 ROOM = 2**30
@@ -56,7 +57,7 @@ def diagnose() -> list[Finding]:
     return [
         *findings,
         _processor(),
-        Finding(what="cores", found=f"{_available_cores()} available of {os.cpu_count()}"),
+        Finding(what="cores", found=f"{processors()} available of {machine_processors()}"),
         _memory(),
         _flush_to_zero(),
         numba_cache,
@@ -85,12 +86,6 @@ def _processor() -> Finding:
         found=f"{environment()['cpu']} ({', '.join(named) or 'no vector features known'})",
         advice="it has no fused multiply-add: the same bits come out, but far slower" if slow else "",
     )
-
-
-def _available_cores() -> int:
-    from qpibench.release.parallel import available_threads
-
-    return available_threads()
 
 
 def _memory() -> Finding:

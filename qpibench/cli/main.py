@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import click
 from qpibench import __version__
 from qpibench.cli.answer import Answer, Settings, explain, show
 from qpibench.cli.lazy import LazyGroup
+from qpibench.processors import thread_variables
 
 SUMMARIES = {
     "generate": "Make a release from a spec.",
@@ -72,6 +74,9 @@ def main() -> NoReturn:
     """Run the command line."""
     # Being asked to end is no worse than Ctrl-C: what was begun is left in order, and the models' processes end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # NumPy's BLAS knows of no quota, and reads this variable when NumPy is imported, which is later.
+    if threads := thread_variables().get("OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", threads)
     cli.main(prog_name="qpibench")
 
 

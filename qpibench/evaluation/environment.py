@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
 import numpy as np
 
 from qpibench import __version__
+from qpibench.processors import machine_processors
 
 
 def environment() -> dict[str, str]:
@@ -19,7 +19,7 @@ def environment() -> dict[str, str]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "cpu": _processor(),
-        "cpu_count": str(os.cpu_count()),
+        "cpu_count": str(machine_processors()),
     }
 
 

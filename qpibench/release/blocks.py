@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.processors import processors
 from qpibench.release import identity, layout
 from qpibench.release.layout import Array
-from qpibench.release.parallel import as_completed, available_threads
+from qpibench.release.parallel import as_completed
 from qpibench.release.partial import Partial
 from qpibench.synthesis.contract import Observations
 
@@ -71,7 +72,7 @@ def write_blocks(
     ndarray
         Digests of these blocks, (block, array, 32) uint8.
     """
-    threads = work.threads or available_threads()
+    threads = work.threads or processors()
     computing = BoundedSemaphore(threads)
 
     def write(start: int, stop: int) -> Iterator[NDArray[Any]]:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
+from qpibench.processors import processors
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-
-
-def available_threads() -> int:
-    """Processors that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def as_completed(
@@ -28,7 +21,7 @@ def as_completed(
     Items are taken as threads become free. If the consumer stops early or a call raises, no further call is started,
     and those under way are awaited.
     """
-    count = threads or available_threads()
+    count = threads or processors()
     queue = iter(items)
     with ThreadPoolExecutor(count) as pool:
         running: dict[Future[Answer], Item] = {}

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from qpibench.errors import UnavailableError, UsageError
+from qpibench.processors import processors
 from qpibench.specs import ReleaseSpec
-from qpibench.synthesis.stream import FreshBatches, ahead, fresh_batches, processors, whole_number
+from qpibench.synthesis.stream import FreshBatches, ahead, fresh_batches, whole_number
 
 try:
     import torch

@@ -17,6 +17,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, U
 from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
 from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
 from qpibench.extras import missing_package
+from qpibench.processors import thread_variables
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import former_run
 
@@ -108,10 +109,7 @@ def _launcher(processes: int) -> list[str]:
 
 
 def _environment(processes: int) -> dict[str, str]:
-    made = with_package(os.environ)
-    if processes > 1:
-        made.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    return made
+    return thread_variables(processes=processes) | with_package(os.environ)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
