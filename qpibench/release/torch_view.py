@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from qpibench.columns import Column
 from qpibench.corruptions import corruption_names, get_corruption
-from qpibench.errors import UsageError
+from qpibench.errors import UnavailableError, UsageError
 from qpibench.physics.activation import activation_map, check_map_mode
 from qpibench.release.reader import Release, open_release
+
+try:
+    import torch
+    from torch.utils.data import Dataset
+except ModuleNotFoundError as error:
+    raise UnavailableError(
+        f"ReleaseDataset gives tensors and needs PyTorch ({error}): pip install 'qpibench[torch]'."
+    ) from None
+
+DEFAULT_FIELDS = ("image", "activation_map", "kernel")
+DEFAULT_MAP_MODE = "paper"
 
 _FIELDS = (
     "image",
@@ -29,7 +38,7 @@ _FIELDS = (
 
 
 def sample_fields(release: Release) -> tuple[str, ...]:
-    """All that a sample of a release may contain; see :class:`ReleaseDataset`."""
+    """Names of all fields that a sample of a release can contain; see :class:`ReleaseDataset`."""
     return (*_FIELDS, *release.kernels.parameters, *_corruption_columns())
 
 
@@ -41,64 +50,75 @@ def _corruption_columns() -> dict[str, Column]:
 class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
     """Observations of one role of a task, as dictionaries of tensors.
 
+    ``ReleaseDataset("paper.h5")`` is the training role of the release's first task, with the image, the published
+    activation map and the kernel of every observation. It contains no test image.
+
     A `DataLoader` asks for a whole batch at once and gets it in one read. The data set can be pickled; every worker
-    opens the file for itself.
+    process opens the file for itself.
 
     Parameters
     ----------
     path
         The release file.
-    task, role
-        Which split, such as ``"id"`` and ``"train"``.
+    task
+        The task, such as ``"id"`` or ``"ood"``; the first of ``Release.tasks`` if None.
+    role
+        The role in the task: ``"train"``, ``"validation"`` or ``"test"``.
     fields
-        What a sample contains, out of
+        The fields of a sample; ``("image", "activation_map", "kernel")`` if None. A choice of
 
         - ``image`` (y, x) float32: the observation,
-        - ``kernel`` (y, x) float32: the kernel that it shows, the target,
-        - ``activation_map`` (y, x) float32: where a model is told that its scatterers are,
-        - ``position_nm``, ``told_position_nm`` (scatterer, 2) float64: x and y of the scatterers, and as a model is
-          told, padded with NaN,
+        - ``kernel`` (y, x) float32: the kernel that it shows, the target of training,
+        - ``activation_map`` (y, x) float32: the scatterers as a raster, at the positions that a model is told,
+        - ``position_nm`` (scatterer, 2) float64: x and y of the scatterers in nm, padded with NaN,
+        - ``told_position_nm`` (scatterer, 2) float64: the positions that a model is told,
         - the columns of any corruption, such as ``snr_db`` and ``noise_sigma``; where the release has none, their
           absent value (infinity and 0),
         - the columns of the release's kernels, such as ``fold``,
-        - ``n_scatterers``, ``kernel_index``, ``index`` (int64): how many there are, the kernel's row in the release,
-          and the observation's.
+        - ``n_scatterers``, ``kernel_index``, ``index`` (int64): the number of scatterers, the row of the kernel in the
+          release, and the row of the observation.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
-        :func:`qpibench.physics.activation.activation_map`. The field ``activation_map`` needs it.
+        :func:`qpibench.physics.activation.activation_map`. If `fields` is None it is ``"paper"`` unless given, as in
+        the track ``paper``; if `fields` names ``activation_map`` it must be given.
 
     Raises
     ------
     UsageError
-        If there is no such file, task, role, field or mode, or a map is asked for without its mode.
+        If there is no such file, task, role, field or mode, or `fields` names a map without its mode.
     InvalidDataError
         If the file is not a release.
+    UnavailableError
+        If PyTorch is not installed.
 
     Examples
     --------
     >>> from torch.utils.data import DataLoader  # doctest: +SKIP
-    >>> fields = ("image", "activation_map", "kernel")
-    >>> dataset = ReleaseDataset("paper.h5", task="id", role="train", fields=fields, map_mode="paper")
+    >>> dataset = ReleaseDataset("paper.h5")
     >>> for batch in DataLoader(dataset, batch_size=256, shuffle=True, num_workers=2):
-    ...     batch["image"]  # (256, y, x)
+    ...     batch["image"], batch["activation_map"], batch["kernel"]  # (256, y, x) each
     """
 
     def __init__(
         self,
         path: str | Path,
         *,
-        task: str,
-        role: str,
-        fields: Sequence[str] = ("image", "kernel"),
+        task: str | None = None,
+        role: str = "train",
+        fields: Sequence[str] | None = None,
         map_mode: str | None = None,
     ) -> None:
+        if fields is None:
+            fields, map_mode = DEFAULT_FIELDS, map_mode or DEFAULT_MAP_MODE
         self.release = open_release(path)
         known = sample_fields(self.release)
         unknown = [field for field in fields if field not in known]
         if unknown:
             raise UsageError(f"A sample has no field '{unknown[0]}'; choose among {', '.join(known)}.")
         check_map_mode(map_mode, fields)
-        self.rows = self.release.split(task, role)
+        self.task = next(iter(self.release.tasks), "id") if task is None else task
+        self.role = role
+        self.rows = self.release.split(self.task, role)
         self.fields = tuple(fields)
         self.map_mode = map_mode
 
@@ -109,13 +129,13 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, torch.Tensor]]:
-        """Samples of a batch; their tensors are views of the tensors of :meth:`batch`."""
+        """Samples of a batch. Their tensors are views of the tensors that :meth:`batch` returns."""
         batch = self.batch(indices)
         columns = [tensor.unbind() for tensor in batch.values()]
         return [dict(zip(batch, sample, strict=True)) for sample in zip(*columns, strict=True)]
 
     def batch(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Several samples at once, every field with a leading batch axis."""
+        """Read several samples at once; every field has a leading batch axis."""
         index = self.rows[np.asarray(indices, dtype=np.intp)]
         return {field: torch.from_numpy(self._read(field, index)) for field in self.fields}
 

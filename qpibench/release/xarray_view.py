@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
+from qpibench.errors import UnavailableError
 from qpibench.release.layout import Array
 from qpibench.release.reader import Release, open_release
+
+try:
+    import xarray as xr
+    from xarray.backends import BackendArray
+    from xarray.core import indexing
+except ModuleNotFoundError as error:
+    raise UnavailableError(f"to_xarray needs xarray ({error}): pip install 'qpibench[dask]'.") from None
 
 
 def to_xarray(release: str | Path | Release) -> xr.Dataset:

@@ -1,6 +1,8 @@
 import json
 import pickle
+import re
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -171,6 +173,17 @@ def test_xarray_opens_the_groups_with_named_dimensions_and_units(small_release):
         assert all("long_name" in variable.attrs for variable in kernels.variables.values())
     with xr.open_dataset(small_release, group="splits/id") as split:
         assert split.train.dims == ("train",)
+
+
+def test_the_documented_lines_open_all_groups_in_one_call(small_release, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+    (lines,) = re.findall(r"```python\n(import xarray.*?)```", page, flags=re.DOTALL)
+    names = {}
+    exec(lines.replace("paper.h5", str(small_release)), names)
+    with names["release"], open_release(small_release) as release:
+        np.testing.assert_array_equal(names["observations"]["image"][3], release.image([3])[0])
+        np.testing.assert_array_equal(names["kernels"]["x"], release.grid.x_nm)
+        np.testing.assert_array_equal(names["test"], release.split("ood", "test"))
 
 
 def test_to_xarray_reads_no_image_before_it_is_used(small_release, monkeypatch):

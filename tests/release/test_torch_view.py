@@ -73,3 +73,36 @@ def test_unknown_fields_and_roles_are_refused(small_release):
         make_dataset(small_release, fields=("activation_map",), map_mode="sharp")
     with pytest.raises(UsageError, match="no role 'tests'"):
         ReleaseDataset(small_release, task="id", role="tests")
+
+
+def test_a_path_alone_gives_the_training_role_with_the_published_map(small_release):
+    dataset = ReleaseDataset(small_release)
+    release = open_release(small_release)
+    assert dataset.rows.tolist() == release.split("id", "train").tolist()
+    expected = activation_map(release.grid, release.told_position_nm(dataset.rows[[3]]), mode="paper")[0]
+    assert dataset[3].keys() == {"image", "activation_map", "kernel"}
+    np.testing.assert_array_equal(dataset[3]["activation_map"], expected)
+
+
+def test_a_task_or_a_map_mode_may_be_named_alone(small_release):
+    release = open_release(small_release)
+    assert ReleaseDataset(small_release, task="ood").rows.tolist() == release.split("ood", "train").tolist()
+    exact = ReleaseDataset(small_release, map_mode="exact")[0]["activation_map"]
+    expected = activation_map(release.grid, release.told_position_nm(release.split("id", "train")[:1]), mode="exact")
+    np.testing.assert_array_equal(exact, expected[0])
+
+
+def test_an_unknown_task_or_role_is_answered_with_those_that_exist(small_release):
+    with pytest.raises(UsageError, match=r"no task 'odd'; it has id, ood\."):
+        ReleaseDataset(small_release, task="odd")
+    with pytest.raises(UsageError, match=r"Task 'id' .* no role 'tests'; it has test, train, validation\."):
+        ReleaseDataset(small_release, role="tests")
+
+
+def test_spawned_workers_open_the_release_for_themselves(small_release, monkeypatch):
+    monkeypatch.chdir(small_release.parent)
+    loader = DataLoader(
+        ReleaseDataset(small_release.name), batch_size=200, num_workers=1, multiprocessing_context="spawn"
+    )
+    dataset = ReleaseDataset(small_release)
+    assert torch.equal(torch.cat([batch["image"] for batch in loader]), dataset.batch(range(len(dataset)))["image"])
