@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from qpibench.errors import InvalidDataError
 from qpibench.pages.whole_file import write_whole
+from qpibench.parsing import parse_json
 
 _REMEDY = "train anew in another folder"
 
@@ -104,13 +105,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
             metadata = file.metadata() or {}
-        position = Position(**json.loads(metadata["position"]))
+        position = Position(**parse_json(metadata["position"], "Its position"))
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor
         expected = int(metadata["crc32"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise InvalidDataError(f"Checkpoint '{path}' is corrupt ({error}); {_REMEDY}.") from None
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, InvalidDataError) as error:
+        raise InvalidDataError(f"Checkpoint '{path}' is corrupt ({str(error).rstrip('.')}); {_REMEDY}.") from None
     if _crc32(tensors) != expected:
         raise InvalidDataError(
             f"Checkpoint '{path}' is corrupt: its values are not those that were written; {_REMEDY}."

@@ -28,6 +28,7 @@ from qpibench.arithmetic.ieee import bits_of_f32, f32_of_bits, fma, prefer_wide_
 from qpibench.arithmetic.philox import unit, words
 from qpibench.columns import Column
 from qpibench.corruptions import Draft
+from qpibench.parsing import shown
 from qpibench.ranges import RISING
 
 STAGE = "image"
@@ -43,7 +44,7 @@ def _range(value: object) -> object:
         return value, value
     if isinstance(value, list | tuple) and len(value) == 2:
         return tuple(value)
-    raise ValueError(f"expected a ratio in dB or a range [low, high], found {value!r}")
+    raise ValueError(f"expected a ratio in dB or a range [low, high], found {shown(value)}")
 
 
 # A ratio of -0 would be the same as one of 0 and give another hash.

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.grid import Grid
+from qpibench.parsing import parse_json
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
 
@@ -210,8 +211,10 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
         )
     if "record" not in file.attrs:
         return None
+    text = _text(file.attrs["record"])
+    parse_json(text, f"The record of predictions file '{path}'")
     try:
-        return Record.model_validate_json(_text(file.attrs["record"]))
+        return Record.model_validate_json(text)
     except ValidationError as error:
         raise InvalidDataError(
             f"The record of predictions file '{path}' is not valid: {explain(error, Record)}."

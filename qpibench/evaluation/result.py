@@ -23,6 +23,7 @@ from qpibench.evaluation.run_record import JsonObject, SourceRecord
 from qpibench.evaluation.schema_1 import ShownCell, from_schema_1
 from qpibench.grid import Grid
 from qpibench.pages.whole_file import write_whole
+from qpibench.parsing import parse_json, shown
 from qpibench.specs.load import explain
 from qpibench.tasks.track import Track, load_track
 
@@ -341,17 +342,16 @@ def load_result(path: str | Path) -> Result:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise UsageError(f"Result file '{path}' cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise InvalidDataError(f"'{path}' is not a result file: it is not valid JSON ({error}).") from None
+    content = parse_json(text, f"'{path}' is not a result file: it")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version is None:
         raise InvalidDataError(f"'{path}' is not a result file: it has no schema_version.")
     if version not in (1, SCHEMA_VERSION):
         raise InvalidDataError(
-            f"Result file '{path}' has schema_version {version!r}, this qpibench reads 1 and {SCHEMA_VERSION};"
+            f"Result file '{path}' has schema_version {shown(version)}, this qpibench reads 1 and {SCHEMA_VERSION};"
             " score its predictions again or use the version of qpibench that wrote it."
         )
     if version == 1:

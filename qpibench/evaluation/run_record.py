@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema, model_validator
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.parsing import parse_json, shown
 from qpibench.specs.load import explain
 
 SCHEMA_VERSION = 1
@@ -187,17 +188,16 @@ def load_run(folder: Path) -> RunRecord:
     """
     path = RunFolder(Path(folder)).record
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise UsageError(f"'{folder}' is not the folder of a training run: run.json: {error.strerror}.") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise InvalidDataError(f"'{path}' does not describe a training run: it is not valid JSON ({error}).") from None
+    content = parse_json(text, f"'{path}' does not describe a training run: it")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version is None:
         raise InvalidDataError(f"'{path}' does not describe a training run: it has no schema_version.")
     if version != SCHEMA_VERSION:
         raise InvalidDataError(
-            f"'{path}' has schema_version {version!r}, this qpibench reads {SCHEMA_VERSION}; use the version of"
+            f"'{path}' has schema_version {shown(version)}, this qpibench reads {SCHEMA_VERSION}; use the version of"
             " qpibench that wrote it."
         )
     try:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import in_order
 from qpibench.evaluation.result import load_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.pages.whole_file import write_whole
+from qpibench.parsing import parse_json
 
 SITE_SCHEMA_VERSION = 4
 """Version of the layout of leaderboard.json."""
@@ -86,8 +87,8 @@ def _former_files(site: Path) -> set[str]:
             raise UsageError(f"'{site}' holds a page that is not a leaderboard; give another folder.")
         return set()
     try:
-        return {Path(name).name for name in json.loads(listing.read_bytes())["result_files"]}
-    except (ValueError, KeyError, TypeError):
+        return {Path(name).name for name in parse_json(listing.read_bytes(), f"'{listing}'")["result_files"]}
+    except (InvalidDataError, ValueError, KeyError, TypeError):
         raise UsageError(f"'{listing}' is not a leaderboard's; remove it or give another folder.") from None
 
 

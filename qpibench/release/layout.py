@@ -43,6 +43,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qpibench import __version__
 from qpibench.columns import Column
 from qpibench.errors import InvalidDataError
+from qpibench.parsing import parse_json
 from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.specs.columns import (
     applied_corruptions,
@@ -365,8 +366,9 @@ def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array
 
 def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> dict[str, Array]:
     """The arrays that a file declares, with the lengths of dimensions that its first array of each has."""
+    listed = parse_json(declared, f"'{file.filename}' is damaged: its list of columns cannot be read: it")
     try:
-        table = [_Declared.model_validate(fields) for fields in json.loads(declared)]
+        table = [_Declared.model_validate(fields) for fields in listed]
     except (ValueError, TypeError) as error:
         raise InvalidDataError(f"'{file.filename}' is damaged: its list of columns cannot be read ({error}).") from None
     lengths: dict[str, int] = {}

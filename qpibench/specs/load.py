@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.families import family_names, get_family
+from qpibench.parsing import check_nesting, cut, parse_json, parse_toml, shown
 from qpibench.specs.corruptions import corruptions_model
 from qpibench.specs.spec import MAX_NAME_LENGTH, ImportedSpec, ReleaseSpec
 
@@ -41,6 +41,8 @@ def load_spec(source: str | Path, *, overrides: Sequence[str] = ()) -> ReleaseSp
     ------
     UsageError
         If the spec or a field is unknown, or a value is not valid.
+    InvalidDataError
+        If the file is not TOML.
     """
     original = _read(str(source))
     fields = deepcopy(original)
@@ -62,10 +64,9 @@ def spec_from_json(text: str) -> ReleaseSpec | ImportedSpec:
     InvalidDataError
         If the text is not the JSON of a spec.
     """
-    model: type[ImportedSpec | ReleaseSpec] = ReleaseSpec
-    with suppress(ValueError):
-        fields = json.loads(text)
-        model = ImportedSpec if isinstance(fields, dict) and "source" in fields else ReleaseSpec
+    fields = parse_json(text, "The stored spec")
+    imported = isinstance(fields, dict) and "source" in fields
+    model: type[ImportedSpec | ReleaseSpec] = ImportedSpec if imported else ReleaseSpec
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -82,7 +83,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         known = sorted(_field_paths(model))
         near = difflib.get_close_matches(where, known + _tables(known), n=1)
         near = near or [path for path in known if path.split(".")[-1] == where]
-        return f"unknown field '{where}' " + (
+        return f"unknown field '{cut(where)}' " + (
             f"(did you mean '{near[0]}'?)" if near else f"(known: {', '.join(known)})"
         )
     message = first["msg"].removeprefix("Value error, ")
@@ -90,11 +91,15 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "model_type":
         message = "should be a table of fields"
     found = first.get("input")
-    shown = "" if first["type"] in ("missing", "value_error") else f", found {found!r}"
-    return f"field '{where}': {message}{shown}" if where else message
+    but = "" if first["type"] in ("missing", "value_error") else f", found {shown(found)}"
+    return f"field '{cut(where)}': {message}{but}" if where else message
 
 
 def _validated(fields: dict[str, Any], source: str) -> ReleaseSpec:
+    try:
+        check_nesting(fields)  # overrides nest as deep as they have dots
+    except ValueError as error:
+        raise UsageError(f"Spec '{source}' is not valid: {error}.") from None
     try:
         # Through JSON, because that is strict about numbers and truth values and still takes lists and whole floats.
         return ReleaseSpec.model_validate_json(json.dumps(fields, default=str), strict=True)
@@ -119,16 +124,17 @@ def _varied(spec: ReleaseSpec, paths: Iterable[str]) -> str:
 
 def _read(source: str) -> dict[str, Any]:
     if source in spec_names():
-        return tomllib.loads((resources.files("qpibench.specs") / f"{source}.toml").read_text())
+        return parse_toml((resources.files("qpibench.specs") / f"{source}.toml").read_bytes(), f"Spec '{source}'")
     path = Path(source)
     if not path.is_file():
         near = difflib.get_close_matches(source, spec_names(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known specs: {', '.join(spec_names())}; or give a TOML file."
         raise UsageError(f"There is no spec and no file '{source}'; {hint}")
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"Spec file '{source}' cannot be read: {error}.") from None
+        text = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Spec file '{source}' cannot be read: {error.strerror}.") from None
+    return parse_toml(text, f"Spec file '{source}' cannot be read: it")
 
 
 def _apply(fields: dict[str, Any], text: str) -> str:
@@ -148,9 +154,9 @@ def _apply(fields: dict[str, Any], text: str) -> str:
 
 def _parse_value(value: str) -> Any:
     try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value
+        return parse_toml(f"value = {value}", "The value")["value"]
+    except InvalidDataError:
+        return value  # a text without quotes
 
 
 def _tables(paths: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from qpibench.corruptions import get_corruption
 from qpibench.errors import UsageError
 from qpibench.families import KernelSpec, get_family
 from qpibench.grid import Grid
+from qpibench.parsing import shown
 from qpibench.specs.corruptions import Corruptions
 
 MAX_SCATTERERS = 10_000
@@ -58,7 +59,7 @@ def _seed(value: object) -> object:
         with suppress(ValueError):
             number = int(value, 0)
     if isinstance(number, str) or (isinstance(number, int) and not 0 <= number < 2**128):
-        raise ValueError(f"expected an integer from 0 to 2^128 - 1, found {value!r}; a seed has up to 128 bits")
+        raise ValueError(f"expected an integer from 0 to 2^128 - 1, found {shown(value)}; a seed has up to 128 bits")
     return number
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qpibench.errors import UsageError
+from qpibench.parsing import parse_toml
 from qpibench.physics.activation import MapMode
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.specs.load import explain
@@ -138,6 +138,8 @@ def load_track(source: str | Path) -> Track:
     ------
     UsageError
         If there is no such track, or it is not valid.
+    InvalidDataError
+        If the file is not TOML.
     """
     name, folder, content = _read(str(source))
     try:
@@ -177,13 +179,14 @@ def _read(source: str) -> tuple[str, Path, dict[str, Any]]:
     try:
         if source in track_names():
             file = resources.files("qpibench.tasks") / "tracks" / f"{source}.toml"
-            return source, Path(), tomllib.loads(file.read_text())
+            return source, Path(), parse_toml(file.read_bytes(), f"Track '{source}'")
         path = Path(source)
         if not path.is_file():
             raise UsageError(f"There is no track and no file '{source}'; {_hint(source, track_names())}")
-        return path.stem, path.parent, tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"Track '{source}' cannot be read: {error}.") from None
+        text = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Track '{source}' cannot be read: {error.strerror}.") from None
+    return path.stem, path.parent, parse_toml(text, f"Track '{source}' cannot be read: it")
 
 
 def _with_specs(fields: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ commit, ``extra_info.figures`` of every benchmark (:class:`Figure`), and ``not_m
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.parsing import parse_json
 from qpibench.specs.load import explain
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -183,11 +183,10 @@ def load_run(path: str | Path) -> Run:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise UsageError(f"Benchmark run '{path}' cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise InvalidDataError(f"'{path}' is not a benchmark run: it is not valid JSON ({error}).") from None
+    content = parse_json(text, f"'{path}' is not a benchmark run: it")
     if not isinstance(content, dict) or not {"machine_info", "benchmarks"} <= content.keys():
         raise InvalidDataError(
             f"'{path}' is not a benchmark run: it has no machine_info and benchmarks; 'make bench' writes one."

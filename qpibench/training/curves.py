@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.errors import InvalidDataError
 from qpibench.pages.whole_file import write_whole
+from qpibench.parsing import parse_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +66,8 @@ def _lines(log: Path) -> Iterator[dict[str, Any]]:
         return
     for text in texts:
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = parse_json(text, "The line")
+        except InvalidDataError:
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             yield line

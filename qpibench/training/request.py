@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.parsing import parse_json, parse_toml, shown
 from qpibench.specs import ReleaseSpec, spec_from_json
 
 Precision = Literal["auto", "no", "bf16", "tf32"]
@@ -30,9 +30,9 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         if not equals or not name:
             raise UsageError(f"Option '{text}' is not of the form name=value, such as batch_size=16.")
         try:
-            options[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name] = value
+            options[name] = parse_toml(f"value = {value}", "The value")["value"]
+        except InvalidDataError:
+            options[name] = value  # a text without quotes
     return options
 
 
@@ -101,7 +101,9 @@ class TrainingRun:
             try:
                 json.dumps(value, allow_nan=False)
             except (TypeError, ValueError):
-                raise UsageError(f"Option {name} = {value!r} is not a number, text, truth value or list.") from None
+                raise UsageError(
+                    f"Option {name} = {shown(value)} is not a number, text, truth value or list."
+                ) from None
 
     def to_json(self) -> str:
         """The request as JSON."""
@@ -122,7 +124,7 @@ class TrainingRun:
             If the text is not what :meth:`to_json` gives.
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text, "The request for training cannot be read: it")
             for name in ("entry_path", "folder", "release_path"):
                 content[name] = None if content[name] is None else Path(content[name])
             content["spec"] = None if content["spec"] is None else spec_from_json(content["spec"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, U
 from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
 from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
 from qpibench.extras import missing_package
+from qpibench.parsing import parse_json
 from qpibench.processors import thread_variables
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import former_run
@@ -126,9 +126,9 @@ def _outcome(run: TrainingRun, code: int, failure: Path, *, interrupted: bool) -
     with suppress(QpibenchError):
         record = load_run(run.folder)
     try:
-        told = json.loads(failure.read_text())
+        told = parse_json(failure.read_bytes(), "The failure")
         code, error, trace = told["exit_code"], told["message"], told["traceback"]
-    except (OSError, ValueError):  # training ended without a word, or in the middle of one
+    except (OSError, InvalidDataError, KeyError, TypeError):  # training ended without a word, or in the middle of one
         if code and not interrupted:
             _, how = way_of_death(code)
             code, error = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib import resources
 
@@ -32,3 +33,11 @@ def test_no_rate_is_given_for_what_was_not_computed(qpibench, tmp_path, shard):
     assert "already complete" in again.stdout
     assert "evaluations/s" not in again.stdout
     assert qpibench(*generate, "--resume", "--json").json["evaluations_per_s"] is None
+
+
+@pytest.mark.parametrize("name", ["source", '"source":', "name\\", "'", " "])
+def test_a_release_of_any_name_is_read_back(qpibench, tmp_path, name):
+    overrides = ["--set", f"name={json.dumps(name)}", "--set", "kernels.count=5", "--set", "observations_per_kernel=1"]
+    assert qpibench("generate", "mini", *overrides, "-o", tmp_path / "release.h5").exit_code == 0
+    assert qpibench("verify", tmp_path / "release.h5").exit_code == 0
+    assert qpibench("info", tmp_path / "release.h5", "--json").json["name"] == name

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
-from qpibench.specs import load_spec, spec_from_json, spec_names
+from qpibench.specs import ImportedSpec, ReleaseSpec, load_spec, spec_from_json, spec_names
 
 
 def test_the_shipped_specs_are_the_documented_ones():
@@ -24,6 +26,23 @@ def test_a_spec_survives_its_json(name):
     spec = load_spec(name)
     assert spec_from_json(spec.canonical_json()) == spec
     assert json.loads(spec.canonical_json())["name"] == name
+
+
+HOSTILE = ("source", '"source":', "kernels", "{}", "null", "\\", "\\u0000", "'", '"', " ", "[", "%s", "../x", "1e999")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_spec_of_any_name_survives_its_json(name):
+    spec = load_spec("mini").model_copy(update={"name": name})
+    imported = ImportedSpec(name=name, files_sha256=(name,), grid=spec.grid)
+    assert spec_from_json(spec.canonical_json()) == spec
+    assert spec_from_json(imported.canonical_json()) == imported
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=200))
+def test_a_spec_of_any_printable_name_survives_its_json(name):
+    spec = ReleaseSpec.model_validate(load_spec("mini").model_dump() | {"name": name})
+    assert spec_from_json(spec.canonical_json()) == spec
 
 
 def test_an_override_that_changes_something_shows_in_the_name():
@@ -146,7 +165,7 @@ def test_an_unknown_spec_is_refused_with_a_suggestion(tmp_path):
         load_spec("papper")
     broken = tmp_path / "broken.toml"
     broken.write_text("[grid")
-    with pytest.raises(UsageError, match=r"broken\.toml"):
+    with pytest.raises(InvalidDataError, match=r"broken\.toml"):
         load_spec(broken)
 
 

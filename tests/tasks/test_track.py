@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.specs import load_spec
 from qpibench.tasks.track import find_cells, load_track, track_names
 
@@ -131,10 +131,15 @@ def test_an_unknown_track_or_cell_is_refused(text, words):
         ('task = "ood"', 'task = "odd"', "task.*'id' or 'ood'"),
         ("[every_cell]", "[every]", "unknown field 'every'.*every_cell"),
         ("[every_cell]", "every_cell = 3\n[cells.shared]", "every_cell.*valid dictionary"),
-        ("[every_cell]", "[every_cell", "cannot be read"),
     ],
 )
 def test_a_track_that_says_something_else_is_refused(toy, old, new, words):
     toy.write_text(TOY.replace(old, new))
     with pytest.raises(UsageError, match=words):
+        load_track(toy)
+
+
+def test_a_track_that_is_not_toml_is_refused(toy):
+    toy.write_text(TOY.replace("[every_cell]", "[every_cell"))
+    with pytest.raises(InvalidDataError, match=r"toy\.toml' cannot be read: it is not valid TOML"):
         load_track(toy)

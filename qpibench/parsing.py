@@ -1,0 +1,117 @@
+"""Reading JSON and TOML texts that come from files: every fault of a text is one error with one sentence.
+
+Python's decoders raise errors of six kinds, follow brackets to any depth, and keep the last of two equal keys of an
+object. The functions here refuse all of that alike.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+from qpibench.errors import InvalidDataError
+
+MAX_DEPTH = 64
+"""Lists and tables within each other. The deepest file of the package has 9."""
+
+MAX_DIGITS = 100
+"""Decimal digits of an integer. The largest number of the package is a seed of 39."""
+
+MAX_SHOWN = 100
+"""Characters of a value that an error message repeats."""
+
+
+def parse_json(text: str | bytes, subject: str) -> Any:
+    """Decode a JSON text.
+
+    Parameters
+    ----------
+    text
+        The text, or its bytes in UTF-8.
+    subject
+        Subject of the sentence ``"... is not valid JSON (reason)"``, such as ``"Result file 'a.json'"``.
+
+    Raises
+    ------
+    InvalidDataError
+        If the text is not UTF-8 or not JSON, an object has a key twice, a text half a character (a lone surrogate),
+        lists and objects are nested more than ``MAX_DEPTH`` deep, or an integer has more than ``MAX_DIGITS`` digits.
+    """
+    return _parsed(_decode_json, text, f"{subject} is not valid JSON")
+
+
+def parse_toml(text: str | bytes, subject: str) -> dict[str, Any]:
+    """Decode a TOML text; parameters and errors as :func:`parse_json`."""
+    table: dict[str, Any] = _parsed(tomllib.loads, text, f"{subject} is not valid TOML")
+    return table
+
+
+def shown(value: object) -> str:
+    """A value as error messages repeat it: its Python form, cut off where it is long."""
+    try:
+        return cut(repr(value))
+    except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
+        return f"a {type(value).__name__}"
+
+
+def cut(text: str, length: int = MAX_SHOWN) -> str:
+    """The beginning of a text that is longer than error messages should be."""
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+def check_nesting(value: object) -> None:
+    """Refuse lists and dictionaries within each other beyond ``MAX_DEPTH``, and integers beyond ``MAX_DIGITS``.
+
+    Raises
+    ------
+    ValueError
+        The reason.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        for each in level:
+            if isinstance(each, int) and abs(each) >= 10**MAX_DIGITS:
+                raise ValueError(_TOO_LARGE)
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        level = [each for values in inner for each in values]
+        if not level:
+            return
+    raise ValueError(_TOO_DEEP)
+
+
+_TOO_DEEP = f"its lists and tables are nested more than {MAX_DEPTH} deep"
+_TOO_LARGE = f"an integer has more than {MAX_DIGITS} digits"
+
+
+def _parsed(decode: Callable[[str], Any], text: str | bytes, problem: str) -> Any:
+    try:
+        content = decode(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+        check_nesting(content)
+    except RecursionError:
+        raise InvalidDataError(f"{problem} ({_TOO_DEEP}).") from None
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(f"{problem} (byte {error.start} is not UTF-8; save it as UTF-8).") from None
+    except ValueError as error:  # JSONDecodeError and TOMLDecodeError are ValueErrors
+        reason = _TOO_LARGE if "integer string conversion" in str(error) else str(error)
+        raise InvalidDataError(f"{problem} ({cut(' '.join(reason.split()), 3 * MAX_SHOWN)}).") from None
+    return content
+
+
+def _decode_json(text: str) -> Any:
+    content = json.loads(text, object_pairs_hook=_object)
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text has half a surrogate pair") from None
+    return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has the key {shown(next(name for name in names if names.count(name) > 1))} twice")
+    return content
