@@ -9,7 +9,7 @@ from typing import Any
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import in_order
-from qpibench.evaluation.result import load_result
+from qpibench.leaderboard.check import check_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.standings import Standing, Table, standings
@@ -44,7 +44,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     UsageError
         If there is no result file, or the site cannot be written or holds a page of someone else.
     InvalidDataError
-        If a file is not a valid result, or two of a table are of the same predictions.
+        If a file is not a valid result or contradicts itself, or two of a table are of the same predictions.
     QpibenchError
         If writing fails, as on a full disk.
     """
@@ -52,7 +52,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     if site.resolve() == results_dir.resolve():
         raise UsageError(f"The page cannot be written into the folder of its results, '{site}'; give another folder.")
     paths = _result_paths(results_dir)
-    results = {path.name: load_result(path) for path in paths}
+    results = {path.name: check_result(path)[0] for path in paths}
     files = {path.name: path.read_bytes() for path in paths}
     tables = standings(results)
     former = _former_files(site)

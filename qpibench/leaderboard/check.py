@@ -1,30 +1,17 @@
-"""Is a result what it says? Its form, its inner consistency, and its numbers re-derived from the predictions."""
+"""Checks a result file: its form, its inner consistency, and its numbers re-derived from the predictions."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.joining import macro_average
-from qpibench.evaluation.metrics import all_metrics
-from qpibench.evaluation.result import (
-    CellRecord,
-    CellResult,
-    Group,
-    Interval,
-    PartResult,
-    Result,
-    compare_results,
-    load_result,
-)
-from qpibench.tasks.track import load_track, track_names
-from qpibench.tasks.views import VIEWS, allows
+from qpibench.evaluation.result import CellRecord, Result, compare_results, load_result
+from qpibench.leaderboard.consistency import TOLERANCE, contradictions
 
 _SHOWN = 8
-_TOLERANCE = 1e-9
 
 
 def check_result(
@@ -61,7 +48,7 @@ def check_result(
         missing = "the release" if predictions else "the predictions file"
         raise UsageError(f"Re-deriving a result needs its predictions file and the release; {missing} is missing.")
     result = load_result(result_path)
-    problems = list(dict.fromkeys(_contradictions(result)))
+    problems = list(dict.fromkeys(contradictions(result)))
     if problems:
         raise InvalidDataError(f"Result file '{result_path}' contradicts itself: {_listed(problems)}")
     return result, bool(predictions) and _rederive(
@@ -114,7 +101,7 @@ def _differences(result: Result, path: Path, digest: str, releases: Mapping[str,
         for name, cell in derived.cells.items()
     }
     derived = derived.model_copy(update={"evaluator_version": result.evaluator_version, "cells": cells})
-    return compare_results(stored, derived, tolerance=_TOLERANCE)
+    return compare_results(stored, derived, tolerance=TOLERANCE)
 
 
 def _recorded(derived: CellRecord | None, stored: CellRecord | None) -> CellRecord | None:
@@ -149,117 +136,6 @@ def _verified(path: Path) -> str:
 
 def _named(digests: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(digests))
-
-
-def _contradictions(result: Result) -> Iterator[str]:
-    """What cannot be true of any score, one sentence each."""
-    for name, cell in result.cells.items():
-        for part in cell.parts:
-            where = f"cell {name}" if len(cell.parts) == 1 else f"cell {name}, release {part.release.name}"
-            for problem in _part_contradictions(part):
-                yield f"{where}: {problem}."
-        for problem in _mean_contradictions(cell):
-            yield f"cell {name}: {problem}."
-        yield from _track_contradictions(cell)
-        needs = [view for view in result.model.needs if view in VIEWS]
-        if needs and cell.view in VIEWS and not any(allows(cell.view, view) for view in needs):
-            yield f"the entry needs {' or '.join(needs)} and was shown the view {cell.view}."
-    tasks = {cell.task for cell in result.cells.values()}
-    failures = {part.failure.task for cell in result.cells.values() for part in cell.parts if part.failure is not None}
-    for task in sorted(failures - tasks - {None}, key=str):
-        yield f"the entry failed in task {task}, which was not scored."
-
-
-def _mean_contradictions(cell: CellResult) -> Iterator[str]:
-    """The scores of a cell are the means of those of its parts."""
-    expected = macro_average(cell.parts)
-    for name in sorted(cell.metrics.keys() ^ expected.keys()):
-        yield f"{name} is not among the scores of the cell and of all its parts"
-    for name in sorted(cell.metrics.keys() & expected.keys()):
-        found, mean = cell.metrics[name], expected[name]
-        if any(not _close(getattr(found, end), getattr(mean, end)) for end in ("value", "low", "high")):
-            yield f"{name} is {found.value!r}, but the parts have the mean {mean.value!r}"
-
-
-def _track_contradictions(result: CellResult) -> Iterator[str]:
-    """What a result says of the cell of a shipped track, against that track."""
-    record = result.record
-    if record is None or record.track not in track_names():
-        return
-    track = load_track(record.track)
-    if track.sha256 != record.track_sha256:
-        yield f"the track {track.name} is another one: its hash is {track.sha256}, not {record.track_sha256}."
-        return
-    if record.cell not in track.cells:
-        yield f"the track {track.name} has no cell {record.cell}."
-        return
-    cell = track.cells[record.cell]
-    expected = CellRecord.of(track, record.cell)
-    if record.model_copy(update={"metrics": record.metrics or expected.metrics}) != expected:
-        yield f"the cell {record.label} has the primary metric {cell.primary} and the size {cell.size}."
-    if missing := [name for name in expected.metrics if name not in result.metrics]:
-        yield f"the cell {record.label} scores {', '.join(missing)} too."
-    if (result.view, result.map_mode) != (cell.view, cell.map):
-        yield f"the cell {record.label} has view {cell.view} and map {cell.map}."
-    if result.task != cell.task:
-        yield f"the cell {record.label} has the task {cell.task}."
-    if {part.release.spec_sha256 for part in result.parts} != {spec.sha256 for spec in cell.specs}:
-        yield f"the cell {record.label} is on other releases: {', '.join(spec.name for spec in cell.specs)}."
-
-
-def _part_contradictions(part: PartResult) -> Iterator[str]:
-    if part.n_available > part.release.observation_count:
-        yield f"{part.n_available} images in a release of {part.release.observation_count}"
-    if part.n_kernels > part.release.kernel_count:
-        yield f"{part.n_kernels} kernels in a release of {part.release.kernel_count}"
-    known = all_metrics()
-    values = {name: score.value for name, score in part.metrics.items()}
-    for name, value in values.items():
-        if name not in known:
-            yield f"there is no metric {name}"
-            continue
-        metric = known[name]
-        low, high = metric.bounds
-        if _above(low, value):
-            yield f"{name} is {value!r}, less than {low:g}"
-        if _above(value, high):
-            yield f"{name} is {value!r}, larger than {high:g}"
-        if (more := metric.at_most) in values and _above(value, values[more]):
-            yield f"{name} is {value!r}, larger than {more}, {values[more]!r}"
-        if (square := metric.square_at_most) in values and _above(value**2, values[square]):
-            yield f"the square of {name} is {value**2!r}, larger than {square}, {values[square]!r}"
-        if metric.counts_failures:
-            failures = value * part.n_images
-            if not math.isclose(failures, round(failures), abs_tol=1e-6) or _above(part.n_failed, failures):
-                yield f"{name} {value!r} does not fit {part.n_failed} failed of {part.n_images} images"
-    for name, groups in part.breakdowns.items():
-        yield from _breakdown_contradictions(name, groups, part)
-
-
-def _breakdown_contradictions(name: str, groups: Sequence[Group], part: PartResult) -> Iterator[str]:
-    """Every image is in one group, so that the groups' means add up to that of all images."""
-    images = sum(group.n_images for group in groups)
-    if images != part.n_images:
-        yield f"the groups by {name} have {images} images, not {part.n_images}"
-        return
-    known = all_metrics()
-    for metric, score in part.metrics.items():
-        of_groups: list[tuple[int, Interval]] = [
-            (group.n_images, group.metrics[metric]) for group in groups if metric in group.metrics
-        ]
-        if len(of_groups) < len(groups) or metric not in known or not known[metric].is_mean:
-            continue
-        mean = math.fsum(count * each.value for count, each in of_groups) / images
-        if not math.isclose(mean, score.value, rel_tol=1e-6, abs_tol=1e-12):
-            yield f"the groups by {name} have a mean {metric} of {mean!r}, not {score.value!r}"
-
-
-def _close(left: float, right: float) -> bool:
-    return math.isclose(left, right, rel_tol=_TOLERANCE, abs_tol=1e-15)
-
-
-def _above(value: float, limit: float) -> bool:
-    return value > limit and not math.isclose(value, limit, rel_tol=_TOLERANCE, abs_tol=1e-15)
 
 
 def _listed(problems: Sequence[str]) -> str:

@@ -107,8 +107,8 @@ class Standing:
     Attributes
     ----------
     rank
-        Place of the best entry of the group; entries of a group share it. None for an oracle, and for what was
-        not trained to the end.
+        Place of the best entry of the group; entries of a group share it. None for an oracle, for an entry that was
+        not trained to the end, and for an entry that stopped.
     tied
         Whether the group has more than one entry.
     file
@@ -171,7 +171,8 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
     intervals, no paired test: it never separates what is equal, and it may leave together what a paired test separates.
 
     Oracles take no rank. They were shown the truth, so no view limits them: each stands in every table of its images.
-    Nor does an entry that was trained for a part of the steps that its recipe states: its score is not its method's.
+    An entry that was trained for a part of the steps that its recipe states takes no rank: the score is not the
+    method's. An entry that stopped before it had predicted every image takes none either: the score is not the entry's.
 
     Parameters
     ----------
@@ -261,8 +262,8 @@ def _ranked(table: Table, members: Sequence[_Member]) -> tuple[Standing, ...]:
     ordered = sorted(members, key=lambda member: (sign * scores[member[0]].value, member[1].model.name, member[0]))
     groups: list[list[str]] = []
     worst = -math.inf  # the end of the best's interval, smaller being better
-    for file, result, _ in ordered:
-        if _is_oracle(result) or _is_partial(result):
+    for file, result, cell in ordered:
+        if _is_oracle(result) or _is_partial(result) or cell.failed:
             continue
         low, high = sorted((sign * scores[file].low, sign * scores[file].high))
         if low <= worst:

@@ -284,6 +284,12 @@ def test_a_file_that_holds_no_predictions(qpibench, mini, predictions, tmp_path,
     outcome.fails(3, "predictions.h5", "not a predictions file")
 
 
+def _of_better_cells(result):
+    for cell in result["cells"].values():
+        cell["metrics"]["rel_l2_capped"] = {"value": 0.01, "low": 0.01, "high": 0.01}
+    return result
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -292,8 +298,9 @@ def test_a_file_that_holds_no_predictions(qpibench, mini, predictions, tmp_path,
         (lambda result: json.dumps(result | {"schema_version": 9}), ["schema_version 9"]),
         (lambda result: json.dumps(result | {"colour": "red"}), ["unknown field 'colour'"]),
         (lambda result: json.dumps({key: result[key] for key in result if key != "cells"}), ["'cells'"]),
+        (lambda result: json.dumps(_of_better_cells(result)), ["contradicts itself", "rel_l2_capped is 0.01"]),
     ],
-    ids=["not JSON", "no result", "later schema", "unknown field", "no cells"],
+    ids=["not JSON", "no result", "later schema", "unknown field", "no cells", "edited by hand"],
 )
 @pytest.mark.parametrize("command", ["leaderboard check {file}", "leaderboard build {folder} -o {site}"])
 def test_a_result_that_is_not_valid(qpibench, result, tmp_path, unchanged, change, words, command):

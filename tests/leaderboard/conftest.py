@@ -47,7 +47,7 @@ def _make_result(
     needs: tuple[str, ...] = ("raster",),
     predictions_sha256: str | None = None,
 ) -> Result:
-    """A result that passes every check; ``capped`` is the ranking score as value, low, high."""
+    """A result; ``capped`` is the ranking score as value, low, high. It passes every check where they fit together."""
     value, low, high = capped
     score = Interval(value=value, low=low, high=high)
     metrics = {metric: _interval(number).model_dump() for metric, number in OTHER_METRICS.items()} | {

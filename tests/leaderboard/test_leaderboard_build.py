@@ -23,7 +23,7 @@ def results_dir(tmp_path, make_result):
     folder.mkdir()
     save_result(make_result(name="<script>alert(1)</script> & co", knows=("eq. 7",)), folder / "first one.json")
     save_result(make_result(name="broken", capped=(0.9, 0.8, 1.0), n_failed=7, stopped=True), folder / "broken.json")
-    save_result(make_result(name="gaps", capped=(0.0004, 0.0, 0.001), n_failed=2), folder / "gaps.json")
+    save_result(make_result(name="gaps", capped=(0.0104, 0.0, 0.02), n_failed=2), folder / "gaps.json")
     save_result(make_result(name="whole", n_images=10_000, tasks=("id", "ood")), folder / "whole.json")
     return folder
 
@@ -146,7 +146,18 @@ def ranked_by(result, primary, *, without=()):
     record = CellRecord(track="own", track_sha256="0" * 64, cell="ood", primary=primary, size=None)
     cell = result.cells["ood"]
     metrics = {name: score for name, score in cell.metrics.items() if name not in without}
-    parts = tuple(part.model_copy(update={"metrics": metrics}) for part in cell.parts)
+    parts = tuple(
+        part.model_copy(
+            update={
+                "metrics": metrics,
+                "breakdowns": {
+                    name: tuple(group.model_copy(update={"metrics": {primary: metrics[primary]}}) for group in groups)
+                    for name, groups in part.breakdowns.items()
+                },
+            }
+        )
+        for part in cell.parts
+    )
     update = {"record": record, "primary": primary, "metrics": metrics, "parts": parts}
     return result.model_copy(update={"cells": {"ood": cell.model_copy(update=update)}})
 
@@ -200,6 +211,47 @@ def test_an_invalid_result_file_is_named_and_nothing_is_written(results_dir, tmp
     (results_dir / "mistake.json").write_text("{}")
     with pytest.raises(InvalidDataError, match=re.escape("mistake.json")):
         build_leaderboard(results_dir, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def edit_capped(content, value):
+    """The ranking score as somebody would change it by hand: in the cell and in its part."""
+    cell = content["cells"]["ood"]
+    for metrics in (cell["metrics"], cell["parts"][0]["metrics"]):
+        metrics["rel_l2_capped"] = {"value": value, "low": value, "high": value}
+
+
+def edit_interval(content):
+    content["cells"]["ood"]["metrics"]["mae"]["low"] = 0.5
+
+
+def edit_count(content):
+    content["cells"]["ood"]["parts"][0]["breakdowns"]["stratum"][0]["n_images"] = 150
+
+
+def remove_breakdowns(content):
+    content["cells"]["ood"]["parts"][0]["breakdowns"] = {}
+    edit_capped(content, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda content: edit_capped(content, 0.01), "have a mean rel_l2_capped of 0.2, not 0.01"),
+        (lambda content: edit_capped(content, -1.0), "rel_l2_capped is -1.0, less than 0"),
+        (edit_interval, "low <= value <= high is expected"),
+        (edit_count, "the groups by stratum have 150 images, not 200"),
+        (remove_breakdowns, "the groups by stratum are missing"),
+    ],
+)
+def test_a_result_that_was_edited_by_hand_is_named_and_no_page_is_made(results_dir, tmp_path, edit, message):
+    content = json.loads((results_dir / "first one.json").read_text())
+    edit(content)
+    (results_dir / "first one.json").write_text(json.dumps(content))
+    with pytest.raises(InvalidDataError, match=re.escape(message)) as error:
+        build_leaderboard(results_dir, tmp_path / "site")
+    assert "first one.json" in str(error.value)
+    assert error.value.exit_code == 3
     assert not (tmp_path / "site").exists()
 
 

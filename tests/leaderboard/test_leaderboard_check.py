@@ -1,11 +1,13 @@
 """A result is believed when its numbers fit each other, and proven when its predictions score the same again."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.entries import file_sha256, shipped_entries
 from qpibench.evaluation.predictions import PredictionsWriter, Record
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run, save_result
 from qpibench.evaluation.score import score
@@ -64,6 +66,12 @@ def test_a_consistent_result_passes(edited):
         ([("n_failed", 3)], "failure_rate 0.0 does not fit 3 failed of 200 images"),
         ([("n_kernels", 101)], "101 kernels in a release of 100"),
         ([("n_available", 60_000)], "60000 images in a release of 50000"),
+        ([("breakdowns.stratum.0.n_kernels", 19)], "by stratum have 19 kernels, not 20"),
+        ([("breakdowns.scatterers.0.n_kernels", 21)], "by scatterers has 21 kernels"),
+        ([("breakdowns.stratum.0.metrics", {"mae": exactly(0.1)})], "by stratum has no rel_l2_capped"),
+        ([("breakdowns", {})], "the groups by stratum are missing"),
+        ([("metrics.rel_l2_capped.low", -0.1)], "the lower end of rel_l2_capped is -0.1, less than 0"),
+        ([("metrics.failure_rate", exactly(0.5))], "failure_rate is 0.5, larger than rel_l2_capped"),
     ],
 )
 def test_numbers_that_contradict_each_other_are_named(edited, changes, message):
@@ -103,6 +111,48 @@ def test_a_result_cannot_claim_a_cell_that_asks_something_else(make_result, tmp_
     save_result(result.model_copy(update={"cells": {cell.cell: of_cell}}), tmp_path / "result.json")
     with pytest.raises(InvalidDataError, match=message):
         check_result(tmp_path / "result.json")
+
+
+BOARD = Path(__file__).parents[2] / "docs" / "board" / "results"
+
+
+@pytest.fixture
+def of_a_training(tmp_path):
+    """The result file of a trained entry of the board with some fields of its model changed."""
+
+    def write(**changes):
+        content = json.loads((BOARD / "two_step.json").read_text())
+        model = content["model"]
+        model |= {name: value for name, value in changes.items() if name in model}
+        model["training"] = model["training"] and model["training"] | changes.get("steps", {})
+        path = tmp_path / "result.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+def test_an_unchanged_result_of_a_training_passes(of_a_training):
+    assert check_result(of_a_training())[0].model.training.steps_done == 19_484
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": None}, "has the name of a training run, but no record of its training"),
+        ({"training": None, "name": "two_step"}, "is a shipped entry that is trained, but has no record"),
+        (
+            {"training": None, "name": "mine", "file_sha256": file_sha256(shipped_entries()["two_step"])},
+            "is a shipped entry that is trained, but has no record",
+        ),
+        ({"weights": {}}, "has a record of its training, but no weights"),
+        ({"steps": {"steps_done": 8}}, "8 of 128000 training steps are the fraction 6.25e-05, not 0.152"),
+        ({"steps": {"seed": 3}}, "was trained with the seed 3"),
+    ],
+)
+def test_a_record_of_training_that_is_missing_or_edited_is_refused(of_a_training, changes, message):
+    with pytest.raises(InvalidDataError, match=message):
+        check_result(of_a_training(**changes))
 
 
 def test_predictions_and_release_are_needed_together(edited, tmp_path):

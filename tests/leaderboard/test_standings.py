@@ -162,3 +162,14 @@ def test_an_entry_that_was_not_trained_to_the_end_takes_no_rank(make_result):
     }
     (members,) = standings(results).values()
     assert places(members) == [(None, False, "a"), (1, False, "b"), (2, False, "c")]
+
+
+def test_an_entry_that_stopped_takes_no_rank_and_does_not_move_the_others(make_result):
+    results = {
+        "a.json": make_result(name="a", capped=(0.1, 0.05, 0.15), n_failed=3, stopped=True),
+        "b.json": make_result(name="b", capped=(0.12, 0.1, 0.14)),
+        "c.json": make_result(name="c", capped=(0.5, 0.45, 0.55), n_failed=3),
+    }
+    (members,) = standings(results).values()
+    assert places(members) == [(None, False, "a"), (1, False, "b"), (2, False, "c")]
+    assert "failed" in members[0].marks

@@ -15,6 +15,7 @@ METRICS = (
         columns=(RELATIVE_L2,),
         aggregation="share",
         of=lambda error: error >= 1,
+        at_most="rel_l2_capped",
         counts_failures=True,
     ),
 )

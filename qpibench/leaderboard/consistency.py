@@ -1,0 +1,191 @@
+"""Finds what cannot be true of a result, without its predictions."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from qpibench.evaluation.entries import file_sha256, shipped_entries
+from qpibench.evaluation.joining import macro_average
+from qpibench.evaluation.metrics import all_metrics
+from qpibench.evaluation.result import CellRecord, CellResult, Group, Interval, ModelRecord, PartResult, Result
+from qpibench.evaluation.trained import method_name
+from qpibench.tasks.track import load_track, track_names
+from qpibench.tasks.views import VIEWS, allows
+
+TOLERANCE = 1e-9
+"""Relative difference of numbers that are meant to be equal."""
+
+_BREAKDOWNS = ("scatterers", "stratum")
+"""Breakdowns that every scored task has."""
+
+
+def contradictions(result: Result) -> Iterator[str]:
+    """Everything in a result that cannot be true of any score, one sentence each."""
+    for problem in _training_contradictions(result.model):
+        yield f"{problem}."
+    for name, cell in result.cells.items():
+        for part in cell.parts:
+            where = f"cell {name}" if len(cell.parts) == 1 else f"cell {name}, release {part.release.name}"
+            for problem in _part_contradictions(part, cell.primary):
+                yield f"{where}: {problem}."
+        for problem in _mean_contradictions(cell):
+            yield f"cell {name}: {problem}."
+        yield from _track_contradictions(cell)
+        needs = [view for view in result.model.needs if view in VIEWS]
+        if needs and cell.view in VIEWS and not any(allows(cell.view, view) for view in needs):
+            yield f"the entry needs {' or '.join(needs)} and was shown the view {cell.view}."
+    tasks = {cell.task for cell in result.cells.values()}
+    failures = {part.failure.task for cell in result.cells.values() for part in cell.parts if part.failure is not None}
+    for task in sorted(failures - tasks - {None}, key=str):
+        yield f"the entry failed in task {task}, which was not scored."
+
+
+def _training_contradictions(model: ModelRecord) -> Iterator[str]:
+    """A trained entry has a record of its training, and the record agrees with its name, its steps and its weights."""
+    training = model.training
+    if training is None:
+        if method_name(model.name) != model.name:
+            yield f"the entry '{model.name}' has the name of a training run, but no record of its training"
+        elif model.name.partition(" (")[0] in _trainable() or model.file_sha256 in _trainable().values():
+            yield f"the entry '{model.name}' is a shipped entry that is trained, but has no record of its training"
+        return
+    if not model.weights:
+        yield f"the entry '{model.name}' has a record of its training, but no weights"
+    if (seed := re.search(r"\bseed (\d+)\)$", model.name)) and int(seed[1]) != training.seed:
+        yield f"the entry '{model.name}' was trained with the seed {training.seed}"
+    share = min(1.0, training.steps_done / training.steps_stated)
+    # Where validation ended a run early, fraction is 1 whatever the steps.
+    if not _close(training.fraction, share) and training.fraction != 1:
+        yield (
+            f"{training.steps_done} of {training.steps_stated} training steps are the fraction {share!r}, not"
+            f" {training.fraction!r}"
+        )
+
+
+@cache
+def _trainable() -> dict[str, str]:
+    """Names of the shipped entries that have a function ``train``, and the SHA-256 of their files."""
+    return {
+        name: file_sha256(path)
+        for name, path in shipped_entries().items()
+        if any(isinstance(node, ast.FunctionDef) and node.name == "train" for node in ast.parse(path.read_bytes()).body)
+    }
+
+
+def _mean_contradictions(cell: CellResult) -> Iterator[str]:
+    """The scores of a cell are the means of those of its parts."""
+    expected = macro_average(cell.parts)
+    for name in sorted(cell.metrics.keys() ^ expected.keys()):
+        yield f"{name} is not among the scores of the cell and of all its parts"
+    for name in sorted(cell.metrics.keys() & expected.keys()):
+        found, mean = cell.metrics[name], expected[name]
+        if any(not _close(getattr(found, end), getattr(mean, end)) for end in ("value", "low", "high")):
+            yield f"{name} is {found.value!r}, but the parts have the mean {mean.value!r}"
+
+
+def _track_contradictions(result: CellResult) -> Iterator[str]:
+    """What a result says of the cell of a shipped track, against that track."""
+    record = result.record
+    if record is None or record.track not in track_names():
+        return
+    track = load_track(record.track)
+    if track.sha256 != record.track_sha256:
+        yield f"the track {track.name} is another one: its hash is {track.sha256}, not {record.track_sha256}."
+        return
+    if record.cell not in track.cells:
+        yield f"the track {track.name} has no cell {record.cell}."
+        return
+    cell = track.cells[record.cell]
+    expected = CellRecord.of(track, record.cell)
+    if record.model_copy(update={"metrics": record.metrics or expected.metrics}) != expected:
+        yield f"the cell {record.label} has the primary metric {cell.primary} and the size {cell.size}."
+    if missing := [name for name in expected.metrics if name not in result.metrics]:
+        yield f"the cell {record.label} scores {', '.join(missing)} too."
+    if (result.view, result.map_mode) != (cell.view, cell.map):
+        yield f"the cell {record.label} has view {cell.view} and map {cell.map}."
+    if result.task != cell.task:
+        yield f"the cell {record.label} has the task {cell.task}."
+    if {part.release.spec_sha256 for part in result.parts} != {spec.sha256 for spec in cell.specs}:
+        yield f"the cell {record.label} is on other releases: {', '.join(spec.name for spec in cell.specs)}."
+
+
+def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
+    """Counts add up, every score is within the bounds of its metric, and groups agree with the whole."""
+    if part.n_available > part.release.observation_count:
+        yield f"{part.n_available} images in a release of {part.release.observation_count}"
+    if part.n_kernels > part.release.kernel_count:
+        yield f"{part.n_kernels} kernels in a release of {part.release.kernel_count}"
+    if part.n_kernels > part.n_images:
+        yield f"{part.n_kernels} kernels in {part.n_images} images"
+    if part.failure is not None and part.failure.task == part.task and not part.n_failed:
+        yield "the entry failed in this task, but no image is counted as failed"
+    yield from _bounds_contradictions(part.metrics)
+    known = all_metrics()
+    values = {name: score.value for name, score in part.metrics.items() if name in known}
+    for name, value in values.items():
+        metric = known[name]
+        if (more := metric.at_most) in values and _above(value, values[more]):
+            yield f"{name} is {value!r}, larger than {more}, {values[more]!r}"
+        if (square := metric.square_at_most) in values and _above(value**2, values[square]):
+            yield f"the square of {name} is {value**2!r}, larger than {square}, {values[square]!r}"
+        if metric.counts_failures:
+            failures = value * part.n_images
+            if not math.isclose(failures, round(failures), abs_tol=1e-6) or _above(part.n_failed, failures):
+                yield f"{name} {value!r} does not fit {part.n_failed} failed of {part.n_images} images"
+    for name in _BREAKDOWNS:
+        if name not in part.breakdowns:
+            yield f"the groups by {name} are missing"
+    for name, groups in part.breakdowns.items():
+        yield from _breakdown_contradictions(name, groups, part, primary)
+
+
+def _bounds_contradictions(metrics: dict[str, Interval]) -> Iterator[str]:
+    """Every score and both ends of its interval are within the bounds of the metric."""
+    known = all_metrics()
+    for name, score in metrics.items():
+        if name not in known:
+            yield f"there is no metric {name}"
+            continue
+        low, high = known[name].bounds
+        ends = {"": score.value, "the lower end of ": score.low, "the upper end of ": score.high}
+        for end, value in ends.items():
+            if _above(low, value):
+                yield f"{end}{name} is {value!r}, less than {low:g}"
+            if _above(value, high):
+                yield f"{end}{name} is {value!r}, larger than {high:g}"
+
+
+def _breakdown_contradictions(name: str, groups: Sequence[Group], part: PartResult, primary: str) -> Iterator[str]:
+    """Every image is in one group, so the groups' means add up to the mean of all images."""
+    images = sum(group.n_images for group in groups)
+    if images != part.n_images:
+        yield f"the groups by {name} have {images} images, not {part.n_images}"
+        return
+    if name == "stratum" and (kernels := sum(group.n_kernels for group in groups)) != part.n_kernels:
+        yield f"the groups by {name} have {kernels} kernels, not {part.n_kernels}"
+    for group in groups:
+        if group.n_kernels > min(group.n_images, part.n_kernels):
+            yield f"the group {group.label} by {name} has {group.n_kernels} kernels in {group.n_images} images"
+        if primary not in group.metrics:
+            yield f"the group {group.label} by {name} has no {primary}"
+        yield from (f"the group {group.label} by {name}: {each}" for each in _bounds_contradictions(group.metrics))
+    known = all_metrics()
+    for metric, score in part.metrics.items():
+        of_groups = [(group.n_images, group.metrics[metric]) for group in groups if metric in group.metrics]
+        if len(of_groups) < len(groups) or metric not in known or not known[metric].is_mean:
+            continue
+        mean = math.fsum(count * each.value for count, each in of_groups) / images
+        if not math.isclose(mean, score.value, rel_tol=1e-6, abs_tol=1e-12):
+            yield f"the groups by {name} have a mean {metric} of {mean!r}, not {score.value!r}"
+
+
+def _close(left: float, right: float) -> bool:
+    return math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=1e-15)
+
+
+def _above(value: float, limit: float) -> bool:
+    return value > limit and not math.isclose(value, limit, rel_tol=TOLERANCE, abs_tol=1e-15)
