@@ -240,6 +240,7 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
     from learned.device import make_accelerator
     from learned.lanes import fit_lanes
     from learned.loop import plan_of
+    from learned.precision import choose_precision
 
     from qpibench.training import load_run
 
@@ -265,7 +266,7 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
     clock.say(f"{name}, {len(plans)} seed(s), {todo:,} steps: begins, {clock.left:.0f} s are left.")
     began = time.monotonic()
     done_before = sum(run.steps_done for run in begun) / len(plans)
-    failures = fit_lanes(plans, make_accelerator(request.precision), graph=not request.eager)
+    failures = fit_lanes(plans, make_accelerator(choose_precision(plans[0].run).mode), graph=not request.eager)
     seconds = time.monotonic() - began
     runs = [load_run(folder) for folder in folders]
     done = sum(run.steps_done for run in runs) / len(runs)

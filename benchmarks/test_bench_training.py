@@ -37,10 +37,18 @@ def learned(monkeypatch):
     monkeypatch.syspath_prepend(str(locate("baselines")))
     import one_step
     from accelerate.state import AcceleratorState
-    from learned import device, loop, recipes, source, steps
+    from learned import device, loop, precision, recipes, source, steps
 
     threads = torch.get_num_threads()
-    yield SimpleNamespace(one_step=one_step, device=device, loop=loop, recipes=recipes, source=source, steps=steps)
+    modules = {
+        "device": device,
+        "loop": loop,
+        "precision": precision,
+        "recipes": recipes,
+        "source": source,
+        "steps": steps,
+    }
+    yield SimpleNamespace(one_step=one_step, **modules)
     torch.set_num_threads(threads)
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -80,8 +88,8 @@ def kept_in_memory(source, count):
     return lambda start: (kept[step % count] for step in itertools.count(start))
 
 
-def measured(learned, alternate, run_of, *, precision, preset, batch, steps, rounds):
-    accelerator = learned.device.make_accelerator(precision)
+def measured(learned, alternate, run_of, *, preset, batch, steps, rounds):
+    accelerator = learned.device.make_accelerator(learned.precision.choose_precision(run_of).mode)
     source = learned.source.open_source(run_of, fields=FIELDS, map_mode="paper", batch_size=batch)
     fed = Fed(learned, accelerator, source, preset, source.ahead)
     from_memory = Fed(learned, accelerator, source, preset, kept_in_memory(source, 16))
@@ -103,7 +111,7 @@ def test_training_step(alternate, report, learned, paper, paper_release, kind, w
         pytest.skip("training takes the GPU where there is one")
     torch.set_num_threads(1)
     run = request_of(kind, paper, paper_release)
-    rounds = measured(learned, alternate, run, precision="auto", preset="tiny", batch=BATCH, steps=CPU_STEPS, rounds=15)
+    rounds = measured(learned, alternate, run, preset="tiny", batch=BATCH, steps=CPU_STEPS, rounds=15)
     what = f"training step, `tiny`, batches of {BATCH} from {words}, one thread"
     report(f"train.{kind}", what, "ms", 1e3 * rounds.seconds / CPU_STEPS)
     ratio = rounds.seconds / rounds.reference["memory"]
@@ -118,5 +126,5 @@ def test_training_step_on_the_gpu(alternate, report, learned, paper, paper_relea
     if not torch.cuda.is_available():
         pytest.skip(f"PyTorch {torch.__version__} has no CUDA device")
     run = request_of(kind, paper, paper_release)
-    rounds = measured(learned, alternate, run, precision="auto", preset="compact", batch=64, steps=GPU_STEPS, rounds=7)
+    rounds = measured(learned, alternate, run, preset="compact", batch=64, steps=GPU_STEPS, rounds=7)
     report(**ON_GPU[f"train.gpu_{kind}_of_memory"], values=rounds.seconds / rounds.reference["memory"])

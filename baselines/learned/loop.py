@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from learned.device import described, make_accelerator
 from learned.lanes import fit_lanes
+from learned.precision import choose_precision
 from learned.stage import Stage, split_budget
 from learned.stop import watch
 from learned.training import Plan, Training
@@ -98,7 +99,7 @@ def fit(
     if (plans := _plans.get()) is not None:
         plans.append(plan)
         return
-    accelerator = make_accelerator(run.precision)
+    accelerator = make_accelerator(choose_precision(run).mode)
     if accelerator.device.type == "cuda" and accelerator.num_processes == 1:
         for failure in fit_lanes([plan], accelerator):
             if failure is not None:

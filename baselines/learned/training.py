@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from learned.checkpoint import Checkpoint, Position, load_net, read_checkpoint
 from learned.device import hardware
 from learned.keeper import Keeper, Status
+from learned.precision import choose_precision, numerics
 from learned.progress import Progress
 from learned.stage import Stage
 from learned.steps import Steps, require_finite
@@ -74,12 +75,20 @@ class Training:
     def __init__(self, plan: Plan, accelerator: Accelerator, *, quiet: bool = False) -> None:
         self.plan, self.accelerator = plan, accelerator
         run, net, main = plan.run, plan.net, accelerator.is_main_process
-        self.precision = "tf32" if run.precision == "tf32" else accelerator.mixed_precision
+        precision = choose_precision(run)
+        self.precision = precision.mode
         self._folder, config = RunFolder(run.folder), {**plan.config, "precision": self.precision}
         budget = min(run.steps or plan.steps_stated, plan.steps_stated)
         if main:
-            steps = {"steps_stated": plan.steps_stated, "steps_budget": budget}
-            begin_run(run, config=config, source=plan.source_record, **steps, hardware=hardware(accelerator))
+            begin_run(
+                run,
+                config=config,
+                source=plan.source_record,
+                steps_stated=plan.steps_stated,
+                steps_budget=budget,
+                hardware=hardware(accelerator),
+                numerics=numerics(precision),
+            )
             for torn in self._folder.path.glob(".*.partial"):  # of a process that was killed while it wrote
                 torn.unlink(missing_ok=True)
         net.to(accelerator.device)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from qpibench.cli.answer import Answer, settings
+from qpibench.cli.answer import Answer, note, settings
 from qpibench.cli.options import FILE, subcommand
 from qpibench.errors import UsageError
 
@@ -74,6 +75,7 @@ def command(
     from qpibench.training import TrainingRun
     from qpibench.training.request import parse_options
     from qpibench.training.start import train
+    from qpibench.training.variables import ignored_variables, without_launchers
 
     if (release_path is None) == (stream is None):
         raise UsageError("Training needs one source of images; give either --release RELEASE or --stream SPEC.")
@@ -96,6 +98,8 @@ def command(
         steps=steps,
         precision=precision,
     )
+    if ignored := ignored_variables(without_launchers(os.environ)):
+        note(f"Environment variables that training does not use: {', '.join(ignored)}.")
     outcome = train(run, processes=processes, quiet=settings().quiet)
     if outcome.interrupted and outcome.error is None:
         done = "" if outcome.record is None else f" after {_progress(outcome.record)}"

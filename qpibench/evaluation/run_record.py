@@ -126,6 +126,15 @@ class RunRecord(_Closed):
     )
     hardware: Text = Field(description="The device that trained.")
     environment: dict[str, str] = Field(description="Versions, processor and platform, as texts.")
+    numerics: dict[str, str] = Field(
+        default={}, description="Settings that decide how numbers are rounded, and how the precision was chosen."
+    )
+    variables: dict[str, str] = Field(
+        default={}, description="Environment variables of the training process that may change a result."
+    )
+    ignored_variables: list[str] = Field(
+        default=[], description="Names of variables of launchers, Accelerate and TF32 that were set and not used."
+    )
     weights_sha256: Sha256 | None = Field(
         default=None, description="SHA-256 of the weights; null before there are any."
     )

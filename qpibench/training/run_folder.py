@@ -24,6 +24,7 @@ from qpibench.extras import TRAINING
 from qpibench.pages.whole_file import write_whole
 from qpibench.specs.load import explain
 from qpibench.training.request import TrainingRun
+from qpibench.training.variables import ignored_variables, recorded_variables
 
 __all__ = ["Best", "RunFolder", "RunRecord", "SourceRecord", "begin_run", "load_run", "update_run"]
 
@@ -38,6 +39,7 @@ def begin_run(
     steps_stated: int,
     steps_budget: int,
     hardware: str | None = None,
+    numerics: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """Write run.json, of a new run or of one that continues.
 
@@ -55,6 +57,8 @@ def begin_run(
         Steps that are allowed, all stages and starts together.
     hardware
         The device that trains; the processor if not given.
+    numerics
+        Settings of libraries that decide how numbers are rounded, by name.
 
     Returns
     -------
@@ -91,6 +95,9 @@ def begin_run(
             "steps_budget": steps_budget,
             "hardware": hardware or f"{where['cpu']}, {where['cpu_count']} logical processors",
             "environment": where,
+            "numerics": dict(numerics or {}),
+            "variables": recorded_variables(),
+            "ignored_variables": ignored_variables(),
         }
     )
     if old is not None:

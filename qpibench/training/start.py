@@ -20,6 +20,7 @@ from qpibench.parsing import parse_json
 from qpibench.processors import thread_variables
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import former_run
+from qpibench.training.variables import without_launchers
 
 _STDERR = 2
 
@@ -109,7 +110,10 @@ def _launcher(processes: int) -> list[str]:
 
 
 def _environment(processes: int) -> dict[str, str]:
-    return thread_variables(processes=processes) | with_package(os.environ)
+    threads = thread_variables(processes=processes)
+    if processes > 1:
+        threads["NUMBA_NUM_THREADS"] = threads["OMP_NUM_THREADS"]
+    return threads | without_launchers(with_package(os.environ))
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool]:

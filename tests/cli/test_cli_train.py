@@ -409,3 +409,65 @@ def test_the_package_trains_without_importing_torch():
 
 def test_the_schema_of_a_run_is_printed(qpibench):
     assert qpibench("schema", "run").json["title"] == "RunRecord"
+
+
+LAUNCHED = {
+    "WORLD_SIZE": "2",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "MASTER_ADDR": "192.0.2.1",
+    "MASTER_PORT": "29500",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_RANK": "1",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+    "ACCELERATE_MIXED_PRECISION": "fp16",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+}
+"""Variables that a job of a cluster may find in its environment; no host has that address."""
+
+
+@pytest.fixture(scope="module")
+def trained_tiny(qpibench, mini, tmp_path_factory):
+    """Train one_step of the preset tiny for three steps; return the folder and what the command said."""
+    pytest.importorskip("diffusers")
+
+    def train(*options):
+        run = tmp_path_factory.mktemp("tiny") / "run"
+        given = ["--release", mini, "--preset", "tiny", "--precision", "no", "--steps", 3, *options]
+        outcome = qpibench("train", "one_step", *given, "-o", run)
+        assert outcome.exit_code == 0, outcome.stderr
+        return run, outcome
+
+    return train
+
+
+def test_variables_of_launchers_and_of_accelerate_change_nothing_and_are_recorded(trained_tiny, monkeypatch):
+    expected, _ = trained_tiny()
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    run, outcome = trained_tiny()
+    assert (run / "weights.safetensors").read_bytes() == (expected / "weights.safetensors").read_bytes()
+    record = json.loads((run / "run.json").read_text())
+    assert record["ignored_variables"] == sorted(LAUNCHED)
+    assert f"Environment variables that training does not use: {', '.join(sorted(LAUNCHED))}." in outcome.stderr
+
+
+def test_variables_that_may_change_the_last_bits_are_recorded(qpibench, toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.setenv("PYTORCH_KERNEL_CACHE_PATH", "/somewhere")
+    answer = qpibench("train", toy, "--stream", "mini", "-o", tmp_path / "run", "--json").json
+    assert answer["variables"]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert "PYTORCH_KERNEL_CACHE_PATH" not in answer["variables"]
+    assert answer["ignored_variables"] == []
+
+
+@pytest.mark.slow
+def test_several_processes_are_those_that_were_asked_for(qpibench, write_model, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    source = SEVERAL.replace("    signal.pause()", "    return")
+    request = ["--stream", "mini", "--processes", 2, "--set", f"told={tmp_path / 'told'}", "-o", tmp_path / "run"]
+    record = qpibench("train", write_model(source), *request, "--json").json
+    assert record["config"] == {"n": 2}
+    assert record["ignored_variables"] == sorted(LAUNCHED)

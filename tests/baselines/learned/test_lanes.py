@@ -18,7 +18,6 @@ from learned.source import open_source
 from learned.stop import watch
 from safetensors.torch import load_file
 
-from qpibench.errors import UnavailableError
 from qpibench.locator import locate
 from qpibench.training import RunFolder, TrainingRun, load_run
 
@@ -213,12 +212,6 @@ def test_prepared_draws_are_those_of_the_seeded_generator_in_every_step():
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     with draws.given(), pytest.raises(ValueError, match="where the first one drew uniform numbers"):
         normal_like(like)
-
-
-def test_tf32_is_refused_without_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UnavailableError, match="--precision tf32 needs an NVIDIA GPU"):
-        make_accelerator("tf32")
 
 
 @pytest.mark.gpu

@@ -1,0 +1,87 @@
+"""Environment variables of training: those that are removed from its processes, and those that are recorded."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping
+
+PROCESSES = (
+    "WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "GROUP_WORLD_SIZE",
+    "ROLE_*",
+    "NODE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "FORK_LAUNCHED",
+    "TORCHELASTIC_*",
+    "PET_*",
+    "OMPI_*",
+    "PMI_*",
+    "PMIX_*",
+    "MV2_*",
+)
+"""Variables by which launchers tell PyTorch and Accelerate which process of how many this one is."""
+
+ACCELERATE = ("ACCELERATE_*", "FSDP_*", "DEEPSPEED_*", "MEGATRON_*", "PARALLELISM_CONFIG_*", "XLA_*")
+"""Variables that change how Accelerate trains, such as its gradient accumulation."""
+
+TF32 = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE")
+"""Variables that switch TF32 on or off behind the precision that was asked for."""
+
+NUMERICS = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_*",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDNN_*",
+    "DNNL_*",
+    "KMP_*",
+    "MKL_*",
+    "NUMBA_*",
+    "OMP_*",
+    "ONEDNN_*",
+    "OPENBLAS_*",
+    "PYTORCH_*",
+    "TORCHINDUCTOR_*",
+    "TORCH_CUDNN_*",
+    "TORCH_NCCL_*",
+)
+"""Variables that may change the last bits of what libraries compute."""
+
+_IGNORED = "QPIBENCH_IGNORED_VARIABLES"
+_PATHS = ("_CACHE", "_DIR", "_FILE", "_HOME", "_PATH")
+"""Endings of the names of variables that hold paths: a record names no place of the machine."""
+
+
+def without_launchers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for training processes that this package starts.
+
+    The variables of launchers, of Accelerate and of TF32 are removed, so that a run depends on its request alone. The
+    names of the removed variables are kept for :func:`ignored_variables`.
+    """
+    ignored = _matching(environment, (*PROCESSES, *ACCELERATE, *TF32))
+    kept = {name: value for name, value in environment.items() if name not in ignored}
+    return kept | {_IGNORED: " ".join(ignored)}
+
+
+def ignored_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the names of the variables that :func:`without_launchers` removed when this process was started."""
+    return environment.get(_IGNORED, "").split()
+
+
+def recorded_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables of this process that may change a result, with their values.
+
+    Variables of Accelerate are among them where the process was not started by this package, but by ``accelerate
+    launch`` or by a program that calls an entry's ``train`` itself.
+    """
+    names = _matching(environment, ("WORLD_SIZE", *ACCELERATE, *TF32, *NUMERICS))
+    return {name: environment[name] for name in names if not name.endswith(_PATHS)}
+
+
+def _matching(environment: Mapping[str, str], patterns: tuple[str, ...]) -> list[str]:
+    return sorted(name for name in environment if any(fnmatch.fnmatchcase(name, each) for each in patterns))
