@@ -1,4 +1,4 @@
-"""What families and corruptions tell of kernels, observations and scatterers: columns with a type and a unit."""
+"""Columns that families and corruptions add to kernels, observations and scatterers, each with a type and a unit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Per = Literal["kernel", "observation", "scatterer"]
-"""What a column has a value for; one per scatterer is (observation, scatterer)."""
+"""The thing that has one value in the column; a column per scatterer has the shape (observation, scatterer)."""
 
 
 BUILT_IN = frozenset(
@@ -19,28 +19,28 @@ BUILT_IN = frozenset(
         *(f"split_{task}_{role}" for task in ("id", "ood") for role in ("train", "validation", "test")),
     }
 )
-"""Names of what every release, stream or view of a release has; no declared column has one of them."""
+"""Names used by every release, stream or view of a release; no column may have one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column.
+    """Declaration of one column.
 
     Attributes
     ----------
     name
-        Its name, a Python identifier; all columns of a release have different ones.
+        A Python identifier, unique within a release.
     dtype
         NumPy's type string with byte order, such as ``"<f8"``.
     per
-        What it has a value for.
+        The thing that has one value in the column.
     units, long_name
-        What the values mean.
+        Unit and description of the values.
     absent
         The value where there is none: of a kernel whose parameters are not known, of an image without the corruption,
         behind the last scatterer.
     in_streams
-        Whether batches of a stream have it as well; not if it needs the image of the kernel.
+        Whether batches of a stream have the column too. A column computed from the kernel image is in releases only.
     """
 
     name: str
@@ -52,5 +52,5 @@ class Column:
     in_streams: bool = True
 
     def empty(self, *shape: int) -> NDArray[Any]:
-        """An array of the column's type that holds the absent value."""
+        """Return an array of the column's type, filled with the absent value."""
         return np.full(shape, self.absent, self.dtype)

@@ -1,4 +1,4 @@
-"""What this machine offers to qpibench, what it lacks, and what to do about it."""
+"""Checks of this machine: what qpibench needs or can use, what was found, and how to mend what is missing."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from qpibench.processors import machine_processors, processors
 
 PACKAGES = ("numpy", "numba", "h5py", "scipy", "scikit-image", "matplotlib", "pydantic", "psutil", "click", "jinja2")
 ROOM = 2**30
-"""Bytes of disk space that the release `paper` and its predictions fit into."""
+"""Bytes of disk space that the release `paper` and its predictions need."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something looked at.
+    """One check of this machine.
 
     Attributes
     ----------
     what
-        The thing.
+        The package, device or folder that was checked.
     found
-        What was found.
+        Its version, or its state.
     advice
-        What to do about it; empty if it is as it should be.
+        How to mend it; empty if nothing is wrong.
     required
-        Whether qpibench cannot do its main job before that is done.
+        Whether the problem keeps qpibench from its main job.
     """
 
     what: str
@@ -45,7 +45,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything that qpibench needs or can use; at nothing else while a package that it needs is missing."""
+    """Check everything that qpibench needs or can use; if a required package is missing, check the packages only."""
     findings = [
         Finding(what="Python", found=f"{platform.python_version()} at {sys.executable}"),
         Finding(what="platform", found=platform.platform()),
@@ -101,7 +101,7 @@ def _flush_to_zero() -> Finding:
     what = "denormal numbers"
     try:
         from qpibench.arithmetic.flush import flushes_to_zero
-    except RuntimeError as error:  # Numba finds no place for its cache
+    except RuntimeError as error:  # Numba finds no folder for its cache
         return Finding(what=what, found=f"not known: {error}")
     if not flushes_to_zero():
         return Finding(what=what, found="kept, as they must be")
@@ -124,7 +124,7 @@ def _numba_cache() -> Finding:
 
 
 def _cache(what: str, folder: Path, *, advice: str) -> Finding:
-    """Whether files can be written to a folder, or where it would be made."""
+    """Return whether files can be written to a folder, or to the folder in which it would be created."""
     place = next(each for each in (folder, *folder.parents) if os.path.exists(each))
     try:
         with tempfile.TemporaryFile(dir=place):
@@ -143,7 +143,7 @@ def _disk_space(folder: Path) -> Finding:
 
 
 def _gpu() -> list[Finding]:
-    """All that ``--gpu`` needs; the GPU itself is looked at by loading the CUDA kernels, which may compile them."""
+    """Check everything that ``--gpu`` needs. Checking the GPU loads the CUDA kernels, which may compile them."""
     from qpibench.synthesis import nvrtc
     from qpibench.synthesis.cuda import RUN_BYTES, CudaBackend
     from qpibench.synthesis.device import Device, NoGpuError, cupy_cache_folder
@@ -187,7 +187,7 @@ def _gpu() -> list[Finding]:
 def _torch(*, beside_gpu: bool) -> Finding:
     try:
         import torch
-    except Exception as error:  # a library that the wheel needs may be missing
+    except Exception as error:  # a shared library of the package may be missing
         missing = isinstance(error, ModuleNotFoundError)
         found = "not installed" if missing else f"cannot be imported: {' '.join(str(error).split())}"
         return Finding(what="torch", found=found, advice="for networks only: pip install 'qpibench[torch]'")
@@ -200,7 +200,7 @@ def _torch(*, beside_gpu: bool) -> Finding:
 
 
 def _cuda_version() -> tuple[int, int] | None:
-    """The newest version of CUDA that the driver supports, by the driver itself; None without one."""
+    """Return the newest version of CUDA that the driver reports; None without a driver."""
     version = ctypes.c_int()
     try:
         ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))

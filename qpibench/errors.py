@@ -1,4 +1,4 @@
-"""What can go wrong, one class per exit code of the command line.
+"""Exceptions of the package, one class per exit code of the command line.
 
 =====  ==========================================================
 code   meaning

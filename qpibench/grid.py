@@ -1,4 +1,4 @@
-"""The one place where pixel coordinates are made."""
+"""Grid: the only definition of pixel coordinates."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Grid(BaseModel):
 
     @property
     def pitch_y_nm(self) -> float:
-        """Distance of neighbouring rows in nm."""
+        """Distance between neighbouring rows in nm."""
         return self.size_y_nm / (self.ny - 1)
 
     @property
     def pitch_x_nm(self) -> float:
-        """Distance of neighbouring columns in nm."""
+        """Distance between neighbouring columns in nm."""
         return self.size_x_nm / (self.nx - 1)
 
     @property

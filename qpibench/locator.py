@@ -1,4 +1,4 @@
-"""Where the files that come with the package but are not part of it lie: in a checkout, or in the wheel."""
+"""Finds the folders `baselines` and `kernels_cuda`, in a checkout or in the installed wheel."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PACKAGE = Path(__file__).resolve().parent
 def locate(name: str) -> Path:
     """Find a folder such as ``baselines`` or ``kernels_cuda``.
 
-    The wheel has it inside the package, as ``_baselines``; a checkout has it beside the package.
+    The wheel installs it inside the package, as ``_baselines``; a checkout has it beside the package.
 
     Raises
     ------
     QpibenchError
-        If it is in neither place.
+        If neither place has it.
     """
     places = (PACKAGE / f"_{name}", PACKAGE.parent / name)
     for place in places:

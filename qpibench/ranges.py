@@ -12,4 +12,4 @@ def _rising(ends: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 RISING = AfterValidator(_rising)
-"""Refuses a range whose first end is larger than its last; None, where a field allows it, is no range."""
+"""Validator that refuses a range whose lower end exceeds its upper end; None passes."""

@@ -12,29 +12,29 @@ from qpibench.errors import UsageError
 
 
 def names(package: ModuleType) -> tuple[str, ...]:
-    """Names of a package's modules, in alphabetical order; none is loaded.
+    """Return the names of a package's modules in alphabetical order, without loading them.
 
-    A folder that is appended to the package's ``__path__`` is searched as well.
+    Folders appended to the package's ``__path__`` are searched as well.
     """
     return tuple(sorted(found.name for found in pkgutil.iter_modules(package.__path__)))
 
 
 def load(package: ModuleType, name: str, what: str) -> Any:
-    """The module of that name.
+    """Load a module of a package by name.
 
     Parameters
     ----------
     package
-        Where to look.
+        The package to search.
     name
-        Its file name without suffix.
+        File name of the module without suffix.
     what
-        What the modules are, for the message: such as ``"kernel family"``.
+        The kind of module for the message, such as ``"kernel family"``.
 
     Raises
     ------
     UsageError
-        If there is none.
+        If the package has no such module; the message lists those it has.
     """
     known = names(package)
     if name not in known:

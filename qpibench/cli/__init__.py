@@ -1,1 +1,1 @@
-"""The command line: one command per file, which asks the package for an answer and says it."""
+"""The command line, one file per command; a command calls the package and prints the outcome."""

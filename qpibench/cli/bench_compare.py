@@ -23,10 +23,10 @@ HEAD = ("figure", "unit", "A", "B", "B / A", "")
 @click.argument("first_path", type=FILE, metavar="A")
 @click.argument("second_path", type=FILE, metavar="B")
 def command(*, first_path: Path, second_path: Path) -> Answer:
-    """Compare the run B of the benchmarks with an earlier run A: ratios and, of the same machine, rates.
+    """Compare the run B of the benchmarks with an earlier run A: ratios and, on the same machine, rates.
 
-    The exit code is 5 if a figure fell: if its median is worse by more than the ranges between its quartiles, which
-    stand in brackets, of both runs together. Figures of fewer than five rounds are not judged.
+    A figure fell if its median is worse by more than the sum of both runs' quartile ranges, which the table shows in
+    brackets. The exit code is then 5. Figures of fewer than five rounds are not judged.
 
     qpibench bench compare before.json after.json
     """

@@ -14,9 +14,9 @@ from qpibench.cli.options import FILE, subcommand
 @click.argument("history_dir", type=FILE, default="benchmarks/history")
 @click.option("-o", "--output", type=FILE, required=True, metavar="SITE", help="The folder to write.")
 def command(*, history_dir: Path, output: Path) -> Answer:
-    """Draw the runs in the folder HISTORY_DIR (benchmarks/history if none is given), machine by machine, as a page.
+    """Draw the runs in the folder HISTORY_DIR (by default benchmarks/history) as a page, machine by machine.
 
-    A step is marked where a figure changed for good.
+    The page marks every step: a change of a figure that lasted.
 
     qpibench bench report benchmarks/history -o site
     """

@@ -15,7 +15,7 @@ INVALID = 3
 @time_limit_option
 @memory_limit_option
 def command(*, model: str, time_limit_s: float, memory_limit_gib: float) -> Answer:
-    """Test in seconds whether MODEL keeps its contract; no release is needed.
+    """Test in seconds whether MODEL follows the model contract; no release is needed.
 
     MODEL is a file, FILE.py:NAME, the name of an entry, or a run folder of train. The exit code is 3 for a model that
     cannot be loaded, and 1 for one that breaks the contract in another way.

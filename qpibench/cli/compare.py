@@ -27,7 +27,7 @@ class _Against(click.Command):
 
 
 def _one_by_one(arguments: Sequence[str]) -> Iterator[str]:
-    """``--against B1 B2`` as ``--against B1 --against B2``, which click understands."""
+    """Rewrite ``--against B1 B2`` as ``--against B1 --against B2``, which click understands."""
     within = False
     for argument, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
         if within and not argument.startswith("-"):
@@ -54,10 +54,10 @@ def command(
     tasks: tuple[str, ...],
     metrics: tuple[str, ...],
 ) -> Answer:
-    """Compare two methods image by image: by how much the error of A is lower than that of B, with intervals.
+    """Compare two methods image by image: by how much A's error is lower than B's, with intervals.
 
-    Both are predictions files of the same images. Several files of a side are one method trained with several seeds:
-    their errors are averaged, and the spread of the seeds widens the interval.
+    A and B are predictions files of the same images. Several files of one side are one method trained with several
+    seeds: their errors are averaged, and the spread of the seeds widens the interval.
 
       qpibench compare two_step.h5 --against tikhonov.h5 --release paper.h5
       qpibench compare two_step-*.h5 --against one_step-*.h5 --release paper.h5 --task ood

@@ -9,7 +9,7 @@ from qpibench.cli.table import aligned
 
 @subcommand("doctor")
 def command() -> Answer:
-    """Say what this machine offers, what it lacks, and what to do about it.
+    """Show what qpibench needs, what this machine offers, and how to install what is missing.
 
     qpibench doctor
     """

@@ -50,14 +50,14 @@ def command(
     predictions: Path | None,
     **options: Any,
 ) -> Answer:
-    """Let MODEL predict the kernels of a release's test images, and score it: predict and score in one.
+    """Predict the kernels of a release's test images with MODEL and score them: predict and score in one command.
 
-    MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. It runs in a process
-    of its own, within limits of time and memory, and is shown the inputs only. That contains accidents; hostile code
-    belongs in a container.
+    MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. It runs in its own
+    process, with limits on time and memory, and receives inputs only. This contains accidents; run hostile code in a
+    container.
 
-    With --track the result holds every cell; reports and kept predictions have a file for each, such as
-    tikhonov-id.html. Where a cell has several releases, each has its own.
+    With --track the result holds every cell. Reports and predictions have one file per cell, such as tikhonov-id.html,
+    and one per release where a cell has several.
 
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
       qpibench evaluate tikhonov --release paper.h5 --track paper -o tikhonov.json
@@ -83,7 +83,7 @@ def command(
             answers = folder / "predictions.h5" if predictions is None else each.place(predictions)
             outcome = run_model(model, each, answers, given)
             results.append(score_file(answers, each.release))
-            # After every cell, so that a run which is broken off leaves what it has.
+            # Written after every cell, so that an interrupted run keeps the cells it has finished.
             save_result(join(results), output)
             write_report(results[-1], answers, each.release, report_path)
             return model_answer(

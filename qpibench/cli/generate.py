@@ -84,8 +84,8 @@ def command(
       qpibench generate paper -o paper.h5 --set seed=7 --set scatterers.max=20
 
     The same spec gives the same bits on every machine, and so the same content hash. An interrupted run leaves the
-    target as it was, and is completed by --resume. Shards may be made in any order, on several machines or GPUs and at
-    the same time; merge makes one release of them:
+    target unchanged; --resume completes it. Shards may be made in any order, on several machines or GPUs at the same
+    time; merge makes one release from them:
 
       qpibench generate paper --shard 1/2 -o shards
       qpibench generate paper --shard 2/2 -o shards

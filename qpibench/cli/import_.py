@@ -18,7 +18,7 @@ from qpibench.cli.progress import progress
 @click.option("--name", help="Name of the release.  [default: that of the file]")
 @overwrite_option
 def command(*, files: tuple[Path, ...], output: Path, reader: str, name: str | None, overwrite: bool) -> Answer:
-    """Make a release of foreign files, such as the published scatterer CSV files, one for each kernel.
+    """Make a release from foreign files, such as the published scatterer CSV files, one file per kernel.
 
     qpibench import kernel_*.csv -o measured.h5 --name measured
     """

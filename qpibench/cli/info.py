@@ -20,7 +20,7 @@ ROLES = ("train", "validation", "test")
 @subcommand("info")
 @click.argument("file", type=FILE)
 def command(*, file: Path) -> Answer:
-    """Say what is in the release FILE. Its values are not checked: that is what verify does.
+    """Show the contents of the release FILE. The values are not checked; verify does that.
 
     qpibench info mini.h5
     qpibench info mini.h5 --json
@@ -88,7 +88,7 @@ def _text(fields: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A setting; a range of no width is one number."""
+    """Return a setting as text; a range whose ends are equal is one number."""
     if isinstance(value, list):
         return " to ".join(f"{each:g}" for each in dict.fromkeys(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""A group of commands that are imported when they are run, not when they are listed."""
+"""A click group that imports a command when it runs, not when the help text lists it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qpibench.cli.answer import Answer
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
-# Their values are read from the arguments, before anything can go wrong: see Settings.
+# Settings.of reads their values from the raw arguments, so that an error while parsing is printed as they ask.
 COMMON_OPTIONS: list[click.Parameter] = [
     click.Option(["--json"], is_flag=True, expose_value=False, help="Print one JSON object on standard output."),
     click.Option(["--quiet"], is_flag=True, expose_value=False, help="No progress, no notes on standard error."),
@@ -24,7 +24,7 @@ COMMON_OPTIONS: list[click.Parameter] = [
 
 
 def help_text(text: str | None) -> str:
-    """Make a docstring a help text: paragraphs of commands are kept as they are, others are filled."""
+    """Turn a docstring into a help text: paragraphs of commands keep their lines, other paragraphs are filled."""
     paragraphs = inspect.cleandoc(text or "").split("\n\n")
     return "\n\n".join(
         "\b\n" + textwrap.indent(textwrap.dedent(paragraph), "  ")
@@ -35,17 +35,17 @@ def help_text(text: str | None) -> str:
 
 
 class LazyGroup(click.Group):
-    """Commands that lie in a module each, under the name ``command``.
+    """Group of commands; each command is the object ``command`` of its own module.
 
     Parameters
     ----------
     modules
-        Prefix of the modules' names: the command ``export-csv`` is in ``<modules>export_csv``, and one that is a word
-        of Python has a line behind its name.
+        Prefix of the modules' names: the command ``export-csv`` is in ``<modules>export_csv``. A command whose name is
+        a keyword of Python, such as ``import``, has an underscore appended.
     summaries
         One sentence for each command, in the order of the help text.
     help
-        What the group is for.
+        Help text of the group.
     """
 
     def __init__(self, name: str, *, modules: str, summaries: Mapping[str, str], help: str) -> None:
@@ -60,11 +60,11 @@ class LazyGroup(click.Group):
         self._modules, self._summaries = modules, summaries
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands."""
+        """Return the names of the commands."""
         return list(self._summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None if there is none of that name."""
+        """Import a command; return None if the group has none of that name."""
         if cmd_name not in self._summaries:
             return None
         name = cmd_name.replace("-", "_") + ("_" if keyword.iskeyword(cmd_name) else "")
@@ -74,7 +74,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that was asked for, or say which one may have been meant."""
+        """Find the requested command; an unknown name gives an error that suggests similar names."""
         if args[0] not in self._summaries and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self._summaries, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known commands: {', '.join(self._summaries)}."

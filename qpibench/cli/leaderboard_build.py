@@ -14,7 +14,7 @@ from qpibench.cli.options import FILE, subcommand
 @click.argument("results_dir", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, metavar="SITE", help="The folder to write.")
 def command(*, results_dir: Path, output: Path) -> Answer:
-    """Make the leaderboard page from the result files in the folder RESULTS_DIR.
+    """Build the leaderboard page from the result files in the folder RESULTS_DIR.
 
     qpibench leaderboard build results -o site
     """

@@ -21,7 +21,7 @@ from qpibench.cli.options import FILE, subcommand
 )
 @click.option("--release", "releases", type=FILE, multiple=True, metavar="RELEASE", help="A release that they are for.")
 def command(*, result_path: Path, predictions: tuple[Path, ...], releases: tuple[Path, ...]) -> Answer:
-    """Check that RESULT is a valid result file and, with its predictions, that it says what they give.
+    """Check that RESULT is a valid result file and, if its predictions are given, that they give its scores.
 
     qpibench leaderboard check result.json
     qpibench leaderboard check result.json --predictions predictions.h5 --release mini.h5

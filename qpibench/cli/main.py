@@ -39,7 +39,7 @@ SUMMARIES = {
 
 
 class Program(LazyGroup):
-    """The outermost group: prints what a command answers, and turns every error into a sentence and an exit code."""
+    """The outermost group: prints the outcome of a command and turns every error into a sentence and an exit code."""
 
     def main(  # type: ignore[override]  # never returns
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
@@ -72,7 +72,7 @@ cli = click.version_option(__version__, package_name="qpibench")(
 
 def main() -> NoReturn:
     """Run the command line."""
-    # Being asked to end is no worse than Ctrl-C: what was begun is left in order, and the models' processes end.
+    # SIGTERM is handled like Ctrl-C: unfinished files are cleaned up and the model's process ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # NumPy's BLAS knows of no quota, and reads this variable when NumPy is imported, which is later.
     if threads := thread_variables().get("OPENBLAS_NUM_THREADS"):

@@ -19,14 +19,14 @@ from qpibench.cli.progress import progress
 @threads_option
 @overwrite_option
 def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, overwrite: bool) -> Answer:
-    """Make one release of the shards in the folder DIR.
+    """Make one release from the shards in the folder DIR.
 
       qpibench generate paper --shard 1/2 -o shards
       qpibench generate paper --shard 2/2 -o shards
       qpibench merge shards -o paper.h5
 
-    All shards must be there, in any order. Every value is read and compared with the digests of its shard; the content
-    hash is that of the release made at once.
+    The folder must hold all shards. Every value is read and compared with the digests of its shard. The content hash
+    equals that of the same release made by one command.
     """
     from qpibench.release import merge_shards, open_release
     from qpibench.synthesis import get_backend

@@ -14,7 +14,7 @@ from qpibench.errors import UsageError
 @subcommand("new")
 @click.argument("path", type=FILE, callback=writable, metavar="MODEL.py")
 def command(*, path: Path) -> Answer:
-    """Write a commented model to start from, which works and keeps the contract.
+    """Write a commented model to start from; it runs and follows the model contract.
 
     qpibench new my_model.py
     """

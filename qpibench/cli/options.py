@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def subcommand(name: str, cls: type[click.Command] = click.Command) -> Callable[[Callable[..., Answer]], click.Command]:
-    """Make a function the command of this name, with the options that all commands have."""
+    """Decorate a function as the command of this name, with the options that all commands share."""
 
     def decorate(function: Callable[..., Answer]) -> click.Command:
         made = click.command(name, cls=cls, help=help_text(function.__doc__), context_settings=CONTEXT)(function)
@@ -31,7 +31,7 @@ def subcommand(name: str, cls: type[click.Command] = click.Command) -> Callable[
 
 
 def _together(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
-    """One decorator out of several; the help text lists them in this order."""
+    """Combine several decorators into one; the help text lists their options in this order."""
 
     def decorate(function: Decorated) -> Decorated:
         for option in reversed(options):
@@ -42,7 +42,7 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated
 
 
 FILE = click.Path(path_type=Path)
-"""Type of a path; what opens the file says what is wrong with it."""
+"""Type of a path argument; the code that opens the file reports what is wrong with it."""
 
 
 def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -63,7 +63,7 @@ def writable(context: click.Context, parameter: click.Parameter, path: Path | No
 
 
 def output_option(metavar: str, help: str) -> Callable[[Decorated], Decorated]:
-    """``-o``, the file that the command writes."""
+    """Return the option ``-o``, the file that the command writes."""
     return click.option("-o", "--output", type=FILE, callback=writable, required=True, metavar=metavar, help=help)
 
 
@@ -153,7 +153,7 @@ model_options = _together(
 
 
 def choose_backend(name: str | None, *, gpu: bool) -> Backend:
-    """The backend that was asked for; says which it is if the choice was left to us."""
+    """Return the requested backend; for ``auto``, print which one was chosen and why."""
     from qpibench.synthesis import get_backend
 
     if gpu and name not in (None, "cuda"):

@@ -18,10 +18,10 @@ from qpibench.cli.progress import progress
 @tasks_option
 @limit_option
 def command(*, name: str, release_path: Path, output: Path, tasks: tuple[str, ...], limit: int | None) -> Answer:
-    """Answer a release's test images by looking at the truth, to see what a number is worth.
+    """Predict a release's test images by using the true kernels, as a yardstick for scores.
 
-    nearest_kernel answers with the training kernel that is nearest to the true one: the best that a model could do that
-    only recognises kernels it was trained on. On the board it is marked, and takes no rank.
+    nearest_kernel predicts the training kernel that is nearest to the true kernel. No model that only recognises its
+    training kernels can do better. The board marks the oracle and gives it no rank.
 
       qpibench oracle nearest_kernel --release paper.h5 -o nearest_kernel.h5
       qpibench score nearest_kernel.h5 --release paper.h5 -o nearest_kernel.json

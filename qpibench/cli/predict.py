@@ -19,10 +19,10 @@ from qpibench.cli.options import keep_apart, model_options, output_option, relea
 @output_option("PREDICTIONS", "The predictions file to write; an existing one is replaced.")
 @model_options
 def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **options: Any) -> Answer:
-    """Let MODEL predict the kernels of a release's test images, in a process of its own.
+    """Predict the kernels of a release's test images with MODEL, which runs in its own process.
 
     MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. With --track every
-    cell has a file of its own, and that of the cell id is predictions-id.h5.
+    cell has its own file, such as predictions-id.h5 for the cell id.
 
       qpibench predict my_model.py --release mini.h5 -o predictions.h5
       qpibench predict tikhonov --release mini.h5 --map exact --task ood --limit 10 -o predictions.h5

@@ -1,4 +1,4 @@
-"""How far a command is: one line on the terminal, which disappears at the end."""
+"""Progress of a command: one line on the terminal, erased when the command ends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from qpibench.cli.answer import settings
 
 @contextmanager
 def progress(what: str, *, unit: str = "images") -> Iterator[Callable[[int, int], None] | None]:
-    """Give a function that is told what is done and the total; None if nobody is looking.
+    """Return a function that shows the number done and the total; None if standard error is no terminal.
 
     Parameters
     ----------
     what
-        What is going on, such as ``"Generating"``.
+        The activity, such as ``"Generating"``.
     unit
-        What is counted.
+        The things counted, such as ``"images"``.
     """
     if settings().quiet or not sys.stderr.isatty():
         yield None

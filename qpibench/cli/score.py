@@ -33,7 +33,7 @@ def command(
     name: str | None,
     view: str | None,
 ) -> Answer:
-    """Score a PREDICTIONS file, ours or anybody's, or several: those of an entry on the cells of a track.
+    """Score one PREDICTIONS file, made by any program, or the files of one entry for all cells of a track.
 
     qpibench score predictions.h5 --release mini.h5 -o result.json --report report.html
     """

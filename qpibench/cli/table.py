@@ -1,4 +1,4 @@
-"""Plain text in columns."""
+"""Tables in plain text for the terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of equal length, one on each line, their columns aligned to the left."""
+    """Return rows of equal length as text, one row per line, columns aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 
 def metrics_table(result: Result) -> str:
-    """The metrics of every cell with their intervals."""
+    """Return a table of every cell's metrics with their intervals."""
     from qpibench.evaluation.metrics import in_order
     from qpibench.pages.notation import interval
 
@@ -31,7 +31,7 @@ def metrics_table(result: Result) -> str:
 
 
 def standings_table(table: Table, standings: Sequence[Standing]) -> str:
-    """The ranks of a table, with the primary score and another: the mean absolute error where an entry has it."""
+    """Return the ranks with the primary score and, if an entry has it, the mean absolute error."""
     from qpibench.evaluation.metrics import on_board
     from qpibench.pages.notation import interval
 
@@ -46,7 +46,7 @@ def standings_table(table: Table, standings: Sequence[Standing]) -> str:
         scores = [standing.primary, *(standing.cell.metrics.get(name) for name in beside)]
         values = ("-" if score is None else " ".join(interval(score)) for score in scores)
         rank = "-" if standing.rank is None else f"{standing.rank}{'=' if standing.tied else ''}"
-        # The subset is in the head of the table.
+        # The heading of the table names the subset.
         marks = ", ".join(_mark(standing, mark) for mark in standing.marks if mark != "subset")
         rows.append([rank, standing.result.model.name, *values, marks])
     return f"{head}\n{aligned(rows)}"

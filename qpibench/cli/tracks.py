@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @subcommand("tracks")
 @click.argument("names", nargs=-1, metavar="[TRACK]...")
 def command(*, names: tuple[str, ...]) -> Answer:
-    """List the tracks and their cells: those that come with the package, or each TRACK, a name or a TOML file.
+    """List tracks and their cells: all tracks of the package, or each TRACK, a name or a TOML file.
 
     qpibench tracks
     qpibench tracks my_track.toml

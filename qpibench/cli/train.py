@@ -62,12 +62,12 @@ def command(
       qpibench train two_step --stream paper --max-minutes 60 -o runs/fresh
       qpibench train two_step --stream paper --max-minutes 60 -o runs/fresh --resume
 
-    RUN_DIR holds the weights, how they were made, a log, its curves and a checkpoint, and is itself a model:
+    RUN_DIR holds the weights, the record of their training, a log, curves and a checkpoint. It is a model:
 
       qpibench evaluate runs/two_step --release paper.h5 --track paper -o result.json
 
-    Training can be interrupted at any time, by Ctrl-C too, and is continued by --resume. A complete run is not
-    extended: for more steps train in another folder.
+    Ctrl-C or SIGTERM interrupts training at any time, and --resume continues it. A complete run cannot be extended; for
+    more steps, train in another folder.
     """
     from qpibench.evaluation.entries import find_code
     from qpibench.release import open_release
@@ -81,7 +81,7 @@ def command(
         raise UsageError("Training needs one source of images; give either --release RELEASE or --stream SPEC.")
     code = find_code(entry)
     if release_path is not None:
-        open_release(release_path).close()  # what is wrong with it is better known before torch is imported
+        open_release(release_path).close()  # reports an unusable release before torch is imported
     run = TrainingRun(
         entry=code.name,
         entry_path=code.path,

@@ -18,7 +18,7 @@ from qpibench.errors import UsageError
 @backend_options
 @threads_option
 def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool, threads: int | None) -> Answer:
-    """Recompute the content hash of the release FILE and compare it with what the file says.
+    """Recompute the content hash of the release FILE and compare it with the hash stored in the file.
 
     qpibench verify mini.h5
     qpibench verify mini.h5 --regenerate

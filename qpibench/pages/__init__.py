@@ -1,1 +1,1 @@
-"""What reports, leaderboards and benchmark pages share: style, notation, and writing a file whole."""
+"""Style, templates and number notation that reports, leaderboards and benchmark pages share."""

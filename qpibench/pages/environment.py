@@ -1,4 +1,4 @@
-"""How every page is rendered: Jinja templates of the caller's folder, beside the templates that all pages share."""
+"""Jinja environment of every page: the caller's templates and the templates that all pages share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def page_environment(package: str) -> Environment:
-    """Environment that finds the templates of a package, such as ``"qpibench.leaderboard"``, and the shared style.
+    """Return an environment that finds the templates of a package, such as ``"qpibench.leaderboard"``, and shared ones.
 
     Values are escaped, and a template that names an unknown value fails.
     """

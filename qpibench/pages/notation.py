@@ -1,4 +1,4 @@
-"""Numbers as the pages print them: as many digits as are worth reading."""
+"""Formats numbers, intervals and counts for pages and tables, with few significant digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Bounded(Protocol):
-    """A number, and the interval that its true value is expected in."""
+    """A value with its confidence interval."""
 
     @property
     def value(self) -> float: ...
@@ -20,7 +20,7 @@ class Bounded(Protocol):
 
 
 def number(value: float) -> str:
-    """Three significant digits; a power of ten below 0.001 and from 100,000 on.
+    """Format a number with three significant digits; below 0.001 and from 100,000 on with a power of ten.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def number(value: float) -> str:
 
 
 def interval(score: Bounded) -> tuple[str, str]:
-    """A score and its interval with the same number of decimals, and the same power of ten.
+    """Format a score and its interval with the same number of decimals and the same power of ten.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def interval(score: Bounded) -> tuple[str, str]:
 
 
 def whole(count: int) -> str:
-    """A count with thousands set apart.
+    """Format a count with commas between thousands.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def whole(count: int) -> str:
 
 
 def span(least: int, most: int) -> str:
-    """A range of counts.
+    """Format a range of counts.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def span(least: int, most: int) -> str:
 
 
 def decade(exponent: int) -> str:
-    """A power of ten.
+    """Format a power of ten.
 
     Examples
     --------

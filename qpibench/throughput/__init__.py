@@ -1,1 +1,1 @@
-"""How fast qpibench is over time: runs of the benchmarks read, compared and drawn."""
+"""History of the benchmarks: reads, compares and draws their runs."""

@@ -1,9 +1,9 @@
-"""Is a run of the benchmarks slower than another? Ratios are compared, and rates if the machine is the same.
+"""Comparison of two runs of the benchmarks: of ratios always, of rates if both ran on the same machine.
 
-The spread of a figure is the range between its quartiles over the rounds, that of both runs added. A figure *fell* if
-its median is worse by more than that, *rose* if it is better by more, and is the *same* otherwise. That the two ranges
-do not meet is not enough: this happens between two runs of the same code, because a machine is not the same twice. A
-figure of fewer than ``FEWEST_ROUNDS`` rounds says nothing about its spread and is *not judged*.
+The spread of a figure is the sum of both runs' quartile ranges over the rounds. A figure *fell* if its median is worse
+by more than the spread, *rose* if it is better by more than the spread, and is the *same* otherwise. Quartile ranges
+that do not overlap are too weak a criterion: two runs of the same code often show that, as the state of a machine
+changes. A figure of fewer than ``FEWEST_ROUNDS`` rounds has no reliable spread and is *not judged*.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A figure in two runs, and how the second stands to the first."""
+    """A figure in two runs, and the verdict on the second."""
 
     first: Figure
     second: Figure
 
     @property
     def change(self) -> float | None:
-        """The second value over the first; None if the first is zero."""
+        """Return the second value divided by the first; None if the first is zero."""
         return self.second.value / self.first.value if self.first.value else None
 
     @property
     def verdict(self) -> Verdict:
-        """See the module."""
+        """Return the verdict that the module's docstring defines."""
         if min(self.first.rounds, self.second.rounds) < FEWEST_ROUNDS:
             return "not judged"
         rise = self.second.value - self.first.value
@@ -47,16 +47,16 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two runs of the benchmarks.
+    """The comparison of two runs of the benchmarks.
 
     Attributes
     ----------
     same_machine
         Whether rates are compared as well.
     pairs
-        What both have measured, in the order of the second.
+        Figures that both runs measured, in the order of the second run.
     only_first, only_second
-        Names of the comparable figures that the other run has not measured.
+        Names of comparable figures that only one run measured.
     """
 
     same_machine: bool
@@ -65,12 +65,12 @@ class Comparison:
     only_second: Sequence[str]
 
     def require_no_fall(self) -> None:
-        """Pass if nothing fell.
+        """Raise an error if a figure fell.
 
         Raises
         ------
         RegressionError
-            If a figure did; the message names the first of them.
+            If a figure fell; the message names the first of them.
         """
         fallen = [pair for pair in self.pairs if pair.verdict == "fell"]
         if not fallen:

@@ -1,4 +1,4 @@
-"""The values of one figure over the runs of a machine, as places in a drawing."""
+"""Coordinates of the drawing that shows one figure over the runs of a machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 18, 20
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """A linear axis from the bottom of the drawing to its top.
+    """A linear vertical axis.
 
     Attributes
     ----------
     low, high
         Values at its ends.
     exponent
-        Numbers are printed in units of 10 to this power.
+        Labels are in units of 10 to this power.
     """
 
     low: float
@@ -32,7 +32,7 @@ class Scale:
 
     @classmethod
     def around(cls, values: Sequence[float]) -> Scale:
-        """An axis with room for all values, and a little more."""
+        """Return an axis that spans all values with a margin."""
         low, high = min(values), max(values)
         room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
         largest = max(abs(low), abs(high))
@@ -41,13 +41,13 @@ class Scale:
         return cls(low=low - room, high=high + room, exponent=exponent)
 
     def y(self, value: float) -> float:
-        """Place of a value, from the top."""
+        """Return the vertical coordinate of a value, measured from the top."""
         share = (value - self.low) / (self.high - self.low)
         return round(TOP + (1 - share) * (HEIGHT - TOP - BOTTOM), 1)
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and texts of round numbers, two to five of them."""
+        """Return positions and labels of two to five round numbers."""
         span = (self.high - self.low) / 10.0**self.exponent
         unit = 10.0 ** math.floor(math.log10(span / 2))
         step = next(unit * factor for factor in (5, 2, 1) if span / (unit * factor) >= 2)
@@ -60,20 +60,20 @@ class Scale:
         ]
 
     def number(self, value: float) -> str:
-        """A value in three digits, in units of the power of ten."""
+        """Return a value with three digits, in units of the axis's power of ten."""
         scaled = value / 10.0**self.exponent
         decimals = max(0, 2 - math.floor(math.log10(abs(scaled)))) if scaled else 0
         return f"{scaled:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
     def unit(self, unit: str) -> str:
-        """The unit with the power of ten before it."""
+        """Return the unit, preceded by the axis's power of ten."""
         power = f"\N{MULTIPLICATION SIGN}{decade(self.exponent)} " if self.exponent else ""
         return (power + ("\N{MULTIPLICATION SIGN}" if unit == "x" else unit)).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A run: its median and its quartiles, the larger of which is higher up."""
+    """A run in the drawing: its median and its quartiles."""
 
     x: float
     y: float
@@ -84,7 +84,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """The median of the values between two steps."""
+    """A horizontal line at the median of the values between two steps."""
 
     x_first: float
     x_last: float
@@ -93,7 +93,7 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """Where a step is."""
+    """A step in the drawing."""
 
     x: float
     label: str
@@ -103,7 +103,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """What is drawn of one figure."""
+    """The drawing of one figure."""
 
     scale: Scale
     points: Sequence[Point]
@@ -113,14 +113,14 @@ class Plot:
 
 
 def plot(figures: Sequence[Figure | None], steps: Sequence[Step]) -> Plot:
-    """Lay a figure out.
+    """Compute the drawing of a figure.
 
     Parameters
     ----------
     figures
-        (run,) what each run of the machine measured; None where it did not. At least one did.
+        (run,) the figure in each run of the machine; None for a run without it. At least one run has it.
     steps
-        Steps among those that did; their places count these only.
+        Steps of the figure; their places count the runs that measured it.
     """
     measured = [(place, figure) for place, figure in enumerate(figures) if figure is not None]
     newest = measured[-1][1]
@@ -157,7 +157,7 @@ def plot(figures: Sequence[Figure | None], steps: Sequence[Step]) -> Plot:
 
 
 def change(step: Step) -> str:
-    """How much a step is, of what it was before: in per cent, or as a factor where that reads better."""
+    """Return the size of a step relative to the value before it: in per cent, or as a factor if it is large."""
     if step.before <= 0 or step.after <= 0:
         return "changed"
     factor = step.after / step.before

@@ -1,6 +1,6 @@
-"""Runs of the benchmarks: the figures of each, the machine, and when it was measured.
+"""Reads runs of the benchmarks: their figures, machine and time.
 
-A run is one JSON file of pytest-benchmark. Of it are read: ``machine_info`` (:class:`Machine`), ``datetime``, the
+A run is one JSON file of pytest-benchmark. These parts are read: ``machine_info`` (:class:`Machine`), ``datetime``, the
 commit, ``extra_info.figures`` of every benchmark (:class:`Figure`), and ``not_measured`` (:class:`NotMeasured`).
 """
 
@@ -32,7 +32,7 @@ class _Closed(BaseModel):
 
 
 class Wanted(_Closed):
-    """A figure before it is measured."""
+    """Name, unit, direction and target of a figure, stated before it is measured."""
 
     name: Text = Field(description="Key that stays the same from version to version, such as superposition.rate.")
     what: Text = Field(description="The figure in words; program text is between backticks.")
@@ -45,7 +45,7 @@ class Wanted(_Closed):
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more is better: as stated, as the target has it, or as is usual for the unit."""
+        """Whether larger is better: as stated, as the target implies, or as is usual for the unit."""
         if self.better is not None:
             return self.better == "higher"
         if self.at_least is not None or self.at_most is not None:
@@ -54,17 +54,17 @@ class Wanted(_Closed):
 
     @property
     def is_ratio(self) -> bool:
-        """Whether it has no dimension, so that it may be compared between machines."""
+        """Whether the figure is dimensionless, and so comparable between machines."""
         return self.unit in _RATIOS
 
     @property
     def is_rate(self) -> bool:
-        """Whether it is something per second."""
+        """Whether the unit is a rate, something per second."""
         return self.unit.endswith("/s")
 
 
 class Figure(Wanted):
-    """One number of a benchmark."""
+    """One measured number of a benchmark."""
 
     value: Finite = Field(description="Median over the rounds.")
     low: Finite = Field(description="Lower quartile over the rounds.")
@@ -105,7 +105,7 @@ class Gpu(_Closed):
 
 
 class Machine(_Closed):
-    """What a figure depends on."""
+    """The machine that a run was measured on."""
 
     cpu: Text = Field(description="The processor.")
     cores: Positive = Field(description="Cores that the process may use.")
@@ -118,7 +118,7 @@ class Machine(_Closed):
 
     @property
     def name(self) -> str:
-        """What makes it this machine: runs that agree in it have one history."""
+        """The properties that identify the machine; runs that agree in them share one history."""
         gpu = f", {self.gpu.name}" if self.gpu else ""
         return f"{self.cpu}, {self.cores} cores{gpu}, files on {self.file_system}"
 
@@ -130,19 +130,19 @@ class Run:
     Attributes
     ----------
     path
-        Its file.
+        The file of the run.
     measured
-        When.
+        Time of the measurement.
     commit
-        The commit that was measured, and ``+`` behind it if files had been changed; None if that is not known.
+        The measured commit, followed by ``+`` if the checkout had uncommitted changes; None if unknown.
     machine
-        Where.
+        The machine of the run.
     figures
-        By name.
+        The measured figures, by name.
     benchmark
         The benchmark that measured each figure, by the figure's name.
     not_measured
-        Figures that it could not measure.
+        Figures that the run could not measure, with the reasons.
     """
 
     path: Path
@@ -214,7 +214,7 @@ def load_run(path: str | Path) -> Run:
 
 
 def load_history(folder: str | Path) -> dict[str, tuple[Run, ...]]:
-    """Read every run of a folder (``*.json``): by the name of the machine, and in the order of their time.
+    """Read every run of a folder (``*.json``), grouped by the machine's name and sorted by time.
 
     Raises
     ------

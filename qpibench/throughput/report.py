@@ -1,4 +1,4 @@
-"""The history of the benchmarks as a static page."""
+"""Draws the history of the benchmarks as a static page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qpibench.throughput.history import Figure, NotMeasured, Run, load_history
 from qpibench.throughput.steps import Step, find_steps
 
 _GENERATOR = '<meta name="generator" content="qpibench bench report">'
-"""By this a page is known as one that may be replaced."""
+"""Mark in the page; only a page with this mark may be replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class Course:
     newest
         The figure in the newest run that measured it.
     benchmark
-        The benchmark that did.
+        The benchmark that measured it.
     steps
-        Each with the run that was the first after it.
+        Its steps, each with the first run after it.
     """
 
     newest: Figure
@@ -43,7 +43,7 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """The page's part of one machine: its runs, its figures, and what its newest run could not measure."""
+    """The section of one machine: its runs, its figures, and the figures that its newest run could not measure."""
 
     runs: Sequence[Run]
     courses: Sequence[Course]
@@ -51,12 +51,12 @@ class Section:
 
     @property
     def groups(self) -> list[tuple[str, list[Course]]]:
-        """Figures by the first part of their names."""
+        """Figures grouped by the first part of their names."""
         return [(key, list(group)) for key, group in groupby(self.courses, key=_topic)]
 
     @property
     def steps(self) -> list[tuple[Course, Step, Run]]:
-        """All steps, the newest first."""
+        """All steps, newest first."""
         steps = [(course, step, run) for course in self.courses for step, run in course.steps]
         return sorted(steps, key=lambda found: found[2].measured, reverse=True)
 
@@ -74,12 +74,12 @@ def build_report(history_dir: str | Path, site: str | Path) -> dict[str, Section
     Returns
     -------
     dict
-        What was drawn, by the name of the machine.
+        The section of each machine, by its name.
 
     Raises
     ------
     UsageError
-        If there is no run, or the page cannot be written or would replace one of someone else.
+        If there is no run, the page cannot be written, or a file that this command did not make would be replaced.
     InvalidDataError
         If a file is no run of the benchmarks.
     UnavailableError
@@ -104,7 +104,7 @@ def _section(runs: Sequence[Run]) -> Section:
 
 
 def _first_use(names: Sequence[str], course: Course) -> tuple[int, int]:
-    """Figures of a topic stand together, in the order of the newest run."""
+    """Return the figures grouped by topic, in the order of the newest run."""
     topics = list(dict.fromkeys(name.partition(".")[0] for name in names))
     return topics.index(_topic(course)), names.index(course.newest.name)
 
@@ -135,7 +135,7 @@ def _render(sections: Mapping[str, Section]) -> str:
 
 
 def _code(text: str) -> Markup:
-    """Program text between backticks as such."""
+    """Turn text between backticks into HTML code elements."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(Markup("<code>{}</code>").format(p) if k % 2 else p for k, p in enumerate(parts))
 

@@ -1,4 +1,4 @@
-"""When a figure changed for good: change points of its values over the runs, by PELT [1]_.
+"""Finds lasting changes of a figure: change points of its values over the runs, by PELT [1]_.
 
 .. [1] R. Killick, P. Fearnhead and I. A. Eckley, Optimal detection of changepoints with a linear computational cost,
    J. Am. Stat. Assoc. 107, 1590 (2012).
@@ -16,30 +16,30 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.errors import UnavailableError
 
 FEWEST = 3
-"""Runs on either side of a step: what holds for fewer may be a bad day of the machine."""
+"""Smallest number of runs on either side of a step; a shorter change may be an unusual state of the machine."""
 
 SMALLEST = 2.0
-"""Smallest step, in standard deviations of the values."""
+"""Size of the smallest step, in standard deviations of the values."""
 
 PENALTY = 2.5
-"""What a step must be worth, in standard deviations of the values times the logarithm of their number.
+"""Penalty of each cut, in standard deviations of the values times the logarithm of their number.
 
-Of figures that never change, with normal noise, 1 % get a step at this value, for 6 to 50 runs. A step of four standard
-deviations among 20 runs is found within one run of its place in 95 % of the cases, one of two in 32 %.
+With this value, 1 % of constant figures with normal noise get a false step, for 6 to 50 runs. Among 20 runs, a step of
+four standard deviations is found within one run of its place in 95 % of cases, a step of two in 32 %.
 """
 
 _NORMAL_MAD = 0.6745
-"""Median absolute deviation of a normal distribution, and half its quartile range, over its standard deviation."""
+"""Ratio of a normal distribution's median absolute deviation, or half its quartile range, to its standard deviation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A change that lasted.
+    """A lasting change of a figure.
 
     Attributes
     ----------
     place
-        The first value after it.
+        Index of the first value after the step.
     before, after
         Medians of the values between the neighbouring steps.
     """
@@ -50,13 +50,13 @@ class Step:
 
 
 def find_steps(values: ArrayLike, quartile_ranges: ArrayLike) -> tuple[Step, ...]:
-    """Steps in the values of one figure over the runs.
+    """Find the steps in the values of one figure over the runs.
 
-    The values are cut into pieces such that the absolute deviations from the median of each piece, and for every cut
-    ``PENALTY * sigma * log(n)``, have the smallest sum: a single bad run moves no median. The noise sigma is estimated
-    from the differences between neighbours, of which a step spoils one. It is at least the spread within a run: less is
-    no change. A cut is a step if the medians of its pieces are at least ``SMALLEST * sigma`` apart, and ``FEWEST``
-    values of either are nearer to their own.
+    The values are cut into pieces. The cuts minimise the sum of absolute deviations from the median of each piece plus
+    ``PENALTY * sigma * log(n)`` per cut; a single outlier moves no median. The noise sigma is estimated from the
+    differences between neighbours, of which a step changes only one, and is at least the spread within a run. A cut is
+    a step if the medians of its pieces differ by at least ``SMALLEST * sigma`` and at least ``FEWEST`` values of each
+    piece lie nearer to its own median.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def find_steps(values: ArrayLike, quartile_ranges: ArrayLike) -> tuple[Step, ...
     values = np.asarray(values, dtype=np.float64)
     if len(values) < 2 * FEWEST:
         return ()
-    # Deviations that are nothing but rounding have no noise to measure them by.
+    # Without noise, sigma is rounding error, and every deviation would count as a step.
     sigma = max(_noise(values, np.asarray(quartile_ranges)), 1e-9 * float(np.abs(values).max()))
     if sigma == 0:
         return ()
@@ -94,7 +94,7 @@ def find_steps(values: ArrayLike, quartile_ranges: ArrayLike) -> tuple[Step, ...
 
 
 def _is_step(before: NDArray[np.float64], after: NDArray[np.float64], sigma: float) -> bool:
-    """Whether both levels held for long enough; two bad runs and a good one are a piece too."""
+    """Return whether both levels lasted; a piece of two outliers and one ordinary run has no lasting level."""
     levels = np.median(before), np.median(after)
     nearer_to_before = (np.abs(before - levels[0]) < np.abs(before - levels[1])).sum()
     nearer_to_after = (np.abs(after - levels[1]) < np.abs(after - levels[0])).sum()
