@@ -1,1 +1,1 @@
-"""From a model and a release to a result: predictions by an isolated model, metrics, intervals, reports."""
+"""Evaluation: runs an isolated model, scores its predictions, and writes results and reports."""

@@ -1,4 +1,4 @@
-"""When two answers to the same images are one answer."""
+"""Comparison of two predictions for the same images, within the rounding of float32."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-4
-"""How far two answers to the same image may be apart, relative to the largest value of the first.
+"""Largest difference of two predictions for the same image, relative to the largest value of the first.
 
-A convolution in float32 adds its terms in another order for another number of images. Through all layers of the learned
-entries that makes up to 2e-5 of the largest value, measured on a CPU with 1, 3, 8 and 25 images, and somewhat more in
-deeper networks and on GPUs. The limit is below the three digits that a score shows, so nothing is gained below it,
-while a model that looks at its batch mates differs by far more.
+The order in which a float32 convolution adds its terms depends on the number of images in the batch. Over all layers of
+the learned entries this changes predictions by up to 2e-5 of the largest value, measured on a CPU with 1, 3, 8 and 25
+images; deeper networks and GPUs change them somewhat more. The limit is smaller than the three digits that a score
+shows, and a model that uses the other images of its batch differs by far more.
 """
 
 
 def difference(first: Mapping[str, NDArray[Any]], second: Mapping[str, NDArray[Any]], how: str) -> str | None:
-    """How two answers to the same images differ by more than :data:`TOLERANCE`: a clause, or None."""
+    """Describe how two predictions for the same images differ by more than :data:`TOLERANCE`; None if they agree."""
     if first.keys() != second.keys():
         return f"the answer has {', '.join(first)} once and {', '.join(second)} {how}"
     for name, array in first.items():

@@ -1,4 +1,4 @@
-"""From the cells of a track to what a model is asked on which release."""
+"""Requests of a track: for every cell and release, the images and the inputs that a model gets."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CellRequest:
-    """What a cell asks on one of its releases.
+    """Request of a cell for one of its releases.
 
     Attributes
     ----------
     name
-        Name of the cell, and of the spec where the cell has several: fit for the name of a file.
+        Name of the cell, followed by that of the spec if the cell has several; usable as a part of a file name.
     release
         The release of the spec.
     request
-        What a model is asked.
+        The images to predict and the inputs shown.
     """
 
     name: str
@@ -38,7 +38,7 @@ class CellRequest:
 
 
 def cell_requests(text: str, releases: Sequence[Release], *, limit: int | None = None) -> tuple[CellRequest, ...]:
-    """What a track, or one cell of it, asks.
+    """Return the requests of a track, or of one of its cells.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def cell_requests(text: str, releases: Sequence[Release], *, limit: int | None =
     releases
         A release of every spec that the cells name, and no other.
     limit
-        Fewer images than a cell's size; the cell's size if None.
+        Largest number of images per cell; the cell's size if None.
 
     Raises
     ------
     UsageError
-        If there is no such track or cell, it has a metric that is not known, or a release is missing or not asked for.
+        If the track, the cell or one of its metrics is unknown, or a release is missing or not named by any cell.
     """
     track, names = find_cells(text)
     by_spec = {release.spec.sha256: release for release in releases}

@@ -1,4 +1,4 @@
-"""The model contract, tested in seconds on a small set of images that needs no release."""
+"""Tests a model against the model contract in seconds, on a few generated images and without a release."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from qpibench.tasks import Batch, view_batch
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One demand of the contract.
+    """Outcome for one rule of the contract.
 
     Attributes
     ----------
     demand
-        What is demanded.
+        The rule.
     problem
-        One sentence, or None if the demand is met.
+        How the model breaks the rule, in one sentence; None if it follows the rule.
     traceback
         The model's traceback, if it raised an error.
     """
@@ -39,7 +39,7 @@ class Finding:
 
 
 def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4) -> list[Finding]:
-    """Test whether a model keeps its contract.
+    """Test whether a model follows the model contract.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4) 
     Returns
     -------
     list of Finding
-        In the order of the tests. Those that cannot be made after a failure are left out.
+        One for each rule, in the order of the tests. Tests that an earlier failure makes impossible are left out.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From what the user wrote to a model's file. Nothing here imports it: that is the worker's part."""
+"""Finds the file of a model from the text that the user gave. The worker imports it; this module does not."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Entry:
     Attributes
     ----------
     name
-        How the board calls it.
+        Name on the board.
     path
-        Its file.
+        The model's Python file.
     target
-        The function or class in it that predicts; None for ``predict`` or ``Model``.
+        Name of the function or class in the file that predicts; None for ``predict`` or ``Model``.
     folder, run
-        The run folder of its weights, and what that says of their training; None if it has no such folder.
+        The run folder with its weights, and the record of their training; None for a model without a run folder.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the model that are known."""
+        """The model's known files: its Python file and the files of its run folder."""
         return (self.path,) if self.folder is None else (self.path, self.folder.record, self.folder.weights)
 
     def weights_sha256(self) -> dict[str, str]:
@@ -57,13 +57,13 @@ class Entry:
         Raises
         ------
         InvalidDataError
-            If they cannot be read, or a run that has ended has others than those it wrote.
+            If the weights cannot be read, or those of a finished run are not the ones that the run wrote.
         """
         if self.folder is None or self.run is None:
             return {}
         path = self.folder.weights
         digest = file_sha256(path)
-        # A running or killed run may have written its weights and not yet their hash.
+        # A running or killed run may have written its weights without their hash.
         if self.run.status != "running" and digest != self.run.weights_sha256:
             raise InvalidDataError(
                 f"'{path}' is not the file that its run.json describes: its SHA-256 is {digest}, expected is"
@@ -75,8 +75,8 @@ class Entry:
 def find_entry(text: str) -> Entry:
     """Find a model: a file, ``FILE.py:NAME``, the name of a shipped or registered entry, or a run folder.
 
-    A run folder is a model of the entry that it names. An entry beside whose file lies a run folder ``weights/NAME`` of
-    its own name is run with these weights.
+    A run folder is a model of the entry that it names. If a run folder ``weights/NAME`` lies beside the file of the
+    entry NAME, the entry uses its weights.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def find_entry(text: str) -> Entry:
 
 
 def find_code(text: str) -> Entry:
-    """Find a model's file without regard to weights: as :func:`find_entry`, but no run folder is one.
+    """Find a model's file as :func:`find_entry` does, but without weights; a run folder is refused.
 
     Raises
     ------
@@ -133,17 +133,17 @@ def find_code(text: str) -> Entry:
 
 
 def shipped_entries() -> dict[str, Path]:
-    """The entries that come with the package: file by name."""
+    """Return the files of the shipped entries by name."""
     return {path.stem: path for path in sorted(locate("baselines").glob("[!_]*.py"))}
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal.
+    """Return the SHA-256 of a file, hexadecimal.
 
     Raises
     ------
     InvalidDataError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -153,7 +153,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _code_of(folder: RunFolder, run: RunRecord) -> Entry:
-    """The entry that a run names."""
+    """Return the entry that a run record names."""
     try:
         if run.entry_file is None:
             return find_code(run.entry)
@@ -192,7 +192,7 @@ def _registered_entry(point: EntryPoint) -> Entry:
 
 
 def _module_file(module: str) -> Path | None:
-    """File of a module, found without importing its packages (importlib.util.find_spec would)."""
+    """Return the file of a module without importing its packages, as importlib.util.find_spec would."""
     places: Sequence[str] | None = None
     parts = module.split(".")
     for depth in range(1, len(parts) + 1):

@@ -1,7 +1,7 @@
-"""The identity of an entry's code: one hash of its file and of the modules of its own that it imports.
+"""Identity of an entry's code: one hash of its file and of the entry's own modules that it imports.
 
-The imports are read from the source; nothing is run. An import by a computed name (``importlib.import_module``) is not
-seen, and neither is a library that is installed: the environment that a result records says its version.
+The imports are read from the source without running it. Imports by a computed name (``importlib.import_module``) are
+not found. Installed libraries are not hashed; a result records their versions.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from qpibench.evaluation.entries import file_sha256
 
 
 def code_sha256(path: Path) -> str:
-    """SHA-256 of an entry's code, hexadecimal.
+    """Return the SHA-256 of an entry's code, hexadecimal.
 
-    It is that of the file if it imports nothing of its own. Otherwise it is the hash of one line
-    ``PATH SHA256`` a file: the entry's, then those of :func:`own_modules`, with paths relative to the entry's folder.
+    An entry that imports no module of its own has the hash of its file. Otherwise a text with one line ``PATH SHA256``
+    per file is hashed: the entry's file, then those of :func:`own_modules`, with paths relative to the entry's folder.
 
     Raises
     ------
@@ -34,10 +34,10 @@ def code_sha256(path: Path) -> str:
 
 
 def own_modules(path: Path) -> tuple[Path, ...]:
-    """Files that an entry imports, directly or through each other, from its folder or from the package it belongs to.
+    """Return the files that an entry imports, directly or indirectly, from its folder or from its package.
 
-    They are sorted by their path relative to the entry's folder; the entry's own file is left out. A module of the same
-    name elsewhere on Python's path does not matter: an entry runs with its folder first.
+    The files are sorted by their path relative to the entry's folder; the entry's own file is left out. Modules of the
+    same name elsewhere on Python's path do not count, as the worker searches the entry's folder first.
     """
     roots = _roots(path)
     seen = {path}
@@ -52,7 +52,7 @@ def own_modules(path: Path) -> tuple[Path, ...]:
 
 
 def _roots(path: Path) -> tuple[Path, ...]:
-    """The folders where modules of one's own are looked for: that of the file, and that which holds its package."""
+    """Return the folders to search for an entry's own modules: the file's folder and the folder of its package."""
     package = path.parent
     while (package / "__init__.py").is_file():
         package = package.parent
@@ -60,10 +60,10 @@ def _roots(path: Path) -> tuple[Path, ...]:
 
 
 def _imported_names(path: Path, roots: tuple[Path, ...]) -> Iterator[str]:
-    """Dotted names of all that a file imports; of ``from a import b`` both ``a`` and ``a.b``, which may be a module."""
+    """Return the dotted names that a file imports; ``from a import b`` gives ``a`` and ``a.b``, perhaps a module."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # running it will tell what is wrong
+    except (OSError, SyntaxError, ValueError):  # the worker reports the syntax error
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -75,7 +75,7 @@ def _imported_names(path: Path, roots: tuple[Path, ...]) -> Iterator[str]:
 
 
 def _bases(node: ast.ImportFrom, path: Path, roots: tuple[Path, ...]) -> Iterator[str]:
-    """Absolute name of the module in ``from MODULE import``: one for each root that a relative one may start at."""
+    """Return the absolute names of the module in ``from MODULE import``, one per root of a relative import."""
     if not node.level:
         yield node.module or ""
         return
@@ -86,9 +86,9 @@ def _bases(node: ast.ImportFrom, path: Path, roots: tuple[Path, ...]) -> Iterato
 
 
 def _files_of(name: str, root: Path) -> Iterator[Path]:
-    """Files that importing a module runs: its own and the ``__init__.py`` of the packages around it."""
+    """Return the files that importing a module runs: its own and the ``__init__.py`` of its parent packages."""
     parts = name.split(".")
-    if parts[0] == "qpibench":  # is imported before the entry, and a result records its version
+    if parts[0] == "qpibench":  # qpibench itself; a result records its version
         return
     for depth in range(1, len(parts) + 1):
         place = root.joinpath(*parts[:depth])

@@ -1,4 +1,4 @@
-"""Where a computation ran, as texts for a record."""
+"""Description of the machine and the software of a computation, as texts for a record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpibench.processors import machine_processors
 
 
 def environment() -> dict[str, str]:
-    """Versions, platform and processor of this process."""
+    """Return versions, platform and processor of this process."""
     return {
         "qpibench": __version__,
         "python": platform.python_version(),

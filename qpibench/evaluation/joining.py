@@ -1,4 +1,4 @@
-"""One result of several: the parts of a cell under their macro-average, and the cells of a track side by side."""
+"""Joins results: the parts of a cell into their macro-average, and the cells of a track into one result."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from qpibench.evaluation.result import CellResult, Interval, PartResult, Result
 
 
 def macro_average(parts: Sequence[PartResult]) -> dict[str, Interval]:
-    """The mean over parts of every metric that all of them have, each part with the same weight.
+    """Return the mean over parts, with equal weights, of every metric that all parts have.
 
-    The parts are measured on different releases, so that their errors are independent: each half width is the root of
-    the sum of the squares of theirs, over their number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
+    The parts are measured on different releases, so their errors are independent. Each half width is the root of the
+    sum of the parts' squared half widths, divided by their number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
     """
     if len(parts) == 1:
         return dict(parts[0].metrics)
@@ -32,17 +32,18 @@ def _mean(scores: Sequence[Interval]) -> Interval:
 
 
 def join(results: Sequence[Result]) -> Result:
-    """Join the results of one entry, of one predictions file each, on the cells of a track.
+    """Join the results of one entry for the cells of a track, each made from one predictions file.
 
     Parameters
     ----------
     results
-        One at least. Those of the same cell become its parts, in the order given.
+        At least one result. Results of the same cell become its parts, in the order given.
 
     Raises
     ------
     InvalidDataError
-        If they are not of the same entry and evaluator, or what a cell asks is answered twice or differs.
+        If the results differ in entry or evaluator, a cell's release occurs twice, or results of a cell differ in their
+        requests.
     """
     first = results[0]
     if len(results) == 1:

@@ -1,4 +1,4 @@
-"""Where a model's latent space has the images and the kernels: two dimensions of it, to be looked at."""
+"""Projections of a model's latent space to two dimensions, for the figures of the report."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from qpibench.release import Release
 
 MAX_IMAGES = 250
-"""Most images of a task that are shown."""
+"""Largest number of images shown per task."""
 
 MAX_KERNELS = 250
-"""Most kernels that are shown."""
+"""Largest number of kernels shown."""
 
 MIN_NEIGHBOURS = 5
-"""Fewest points that t-SNE can place."""
+"""Smallest number of points for t-SNE."""
 
 _TSNE_SEED = 0
 _PERPLEXITY = 30.0
@@ -34,9 +34,9 @@ class Latents:
     points
         (n, d) float64, all finite.
     kernel
-        (n,) the kernel that each point is, or that the image it stands for shows.
+        (n,) index of the kernel that the point, or the point's image, shows.
     is_kernel
-        (n,) bool: whether it is a kernel itself.
+        (n,) bool: whether the point is a kernel's own latent; otherwise it is an image's.
     """
 
     points: NDArray[np.float64]
@@ -45,9 +45,9 @@ class Latents:
 
 
 def read_latents(predictions: Predictions, release: Release) -> Latents | None:
-    """Latents of a predictions file, at most :data:`MAX_IMAGES` of each task, evenly spaced in the file's order.
+    """Read the latents of a predictions file, at most :data:`MAX_IMAGES` per task, evenly spaced in the file's order.
 
-    Points that are not finite are left out; None if no two different ones remain.
+    Points that are not finite are left out. The function returns None if no two different points remain.
     """
     parts: list[tuple[NDArray[np.float32], NDArray[np.integer], bool]] = []
     for task in predictions.tasks:
@@ -71,18 +71,18 @@ def read_latents(predictions: Predictions, release: Release) -> Latents | None:
 
 
 def principal_components(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The two directions in which points vary most.
+    """Project points on the two directions of largest variance (principal components).
 
     Parameters
     ----------
     points
-        (n, d), not all equal. In one dimension the second direction is empty.
+        (n, d), not all equal. If d is 1, the second coordinate is 0.
 
     Returns
     -------
     tuple
-        (n, 2) coordinates about the mean, and (2,) shares of the variance. The sign is such that the largest weight of
-        a direction is positive.
+        (n, 2) coordinates about the mean, and (2,) shares of the variance. Signs are chosen such that the largest
+        weight of each direction is positive.
     """
     centred = points - points.mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
@@ -94,10 +94,10 @@ def principal_components(points: NDArray[np.float64]) -> tuple[NDArray[np.float6
 
 
 def neighbour_embedding(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """t-SNE: a plane in which near points stay near, (n, 2); distances between far ones tell nothing.
+    """Embed points in a plane by t-SNE, (n, 2): neighbours stay near; distances between far points have no meaning.
 
-    It starts from the principal components and runs on one thread with a fixed seed, so that the same points give the
-    same plane.
+    It starts from the principal components and runs on one thread with a fixed seed, so the same points give the same
+    coordinates.
 
     Parameters
     ----------
@@ -107,8 +107,7 @@ def neighbour_embedding(points: NDArray[np.float64]) -> NDArray[np.float64] | No
     Returns
     -------
     ndarray or None
-        None if scikit-learn is not installed, or there are fewer than
-        :data:`MIN_NEIGHBOURS` points.
+        None if scikit-learn is not installed or there are fewer than :data:`MIN_NEIGHBOURS` points.
 
     References
     ----------
@@ -130,5 +129,5 @@ def neighbour_embedding(points: NDArray[np.float64]) -> NDArray[np.float64] | No
 
 
 def _spread(count: int, most: int) -> NDArray[np.intp]:
-    """At most so many of a number of rows, evenly spaced."""
+    """Return evenly spaced rows, at most a given number."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))

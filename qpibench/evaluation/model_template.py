@@ -1,4 +1,4 @@
-"""The text that `qpibench new` writes: a model to start from, which works and keeps the contract."""
+"""Template of `qpibench new`: a commented model that runs and follows the model contract."""
 
 TEMPLATE = '''"""A model for qpibench: from observations to the kernel of their scatterers.
 

@@ -1,7 +1,7 @@
-"""Oracles: answers that no model can give, because they are chosen by looking at the truth. They set a scale.
+"""Oracles: predictions made from the true kernels, as a yardstick for models.
 
-The nearest training kernel is the best that a model could do that only recognises kernels it was trained on. On a task
-whose test kernels are among the training kernels, as ``id``, it is exact; on ``ood`` it is what memory is worth.
+The nearest training kernel bounds every model that only recognises its training kernels. On ``id``, where the test
+kernels are training kernels, its error is 0. On ``ood`` its error is the best that memorising can reach.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ def nearest_kernel(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> Record:
-    """Answer every test image with the training kernel that is nearest to the true one, and write a predictions file.
+    """Predict for every test image the training kernel nearest to the true kernel, and write a predictions file.
 
-    Nearest is the one of the least relative L2 error in native units, of equal ones the first. The training kernels are
-    those of the images in the task's training role.
+    The nearest kernel has the least relative L2 error in native units; of equal errors the first kernel wins. The
+    training kernels are the kernels of the images in the task's training role.
 
     Parameters
     ----------
     release
         The release.
     path
-        Where to write; the file appears when it is complete.
+        The predictions file, which appears when it is complete.
     tasks
         Names of tasks; all that the release has if not given.
     limit
         Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if not given.
     progress
-        Called with the number of images answered and their total.
+        Called with the number of images predicted and their total.
 
     Returns
     -------
     Record
-        What the file says of how it was made: a model that knows :data:`~qpibench.evaluation.result.ORACLE`.
+        The record in the file: a model that knows :data:`~qpibench.evaluation.result.ORACLE`.
 
     Raises
     ------
     UsageError
         If the release has no such task, no test role, or no image in the training role of a task, or the file cannot be
-        put there.
+        written there.
     """
     started = time.monotonic()
     asked = list(dict.fromkeys(tasks or release.tasks))
@@ -86,7 +86,7 @@ def nearest_kernel(
 
 
 def _nearest_to_each(release: Release, task: str, rows: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The training kernel that is nearest to the true kernel of each image, (image,)."""
+    """Return the index of the training kernel nearest to the true kernel of each image, (image,)."""
     training = np.unique(release.observation_kernel[release.split(task, "train")])
     if not len(training):
         raise UsageError(f"The training role of task '{task}' of release '{release.name}' is empty; it has no kernels.")
@@ -96,7 +96,7 @@ def _nearest_to_each(release: Release, task: str, rows: NDArray[np.int32]) -> ND
 
 
 def _nearest(truth: NDArray[np.float32], kernels: NDArray[np.float32]) -> np.intp:
-    """Which of (kernel, y, x) has the least L2 distance from (y, x); the truth's norm would change no order."""
+    """Return which of (kernel, y, x) has the least L2 distance from (y, x); dividing by a norm changes no order."""
     blocks = [kernels[at : at + _BLOCK].astype(np.float64) for at in range(0, len(kernels), _BLOCK)]
     return np.argmin(np.concatenate([((block - truth) ** 2).sum(axis=(1, 2)) for block in blocks]))
 

@@ -1,21 +1,21 @@
-"""Two methods on the same images: what one is better by, with intervals.
+"""Paired comparison of two methods on the same images, with intervals.
 
-The errors of two methods rise and fall together, because some images are hard for both. Their difference, image by
-image, is therefore known much better than either mean, and intervals that overlap may hide a difference that is
-certain. What is given is the mean over images of A's value minus B's, and the ratio of both means. Any metric that is a
-mean over images can be compared.
+The errors of two methods are correlated, because some images are hard for both. Their difference, image by image, is
+therefore more certain than either mean, and overlapping intervals may hide a certain difference. The comparison gives
+the mean over images of A's value minus B's, and the ratio of the means. It accepts any metric that is a mean over
+images.
 
-*Images.* Differences are those of one image; the interval is that of :mod:`qpibench.evaluation.statistics`: kernels are
-drawn, then their images. Images without an answer count as in a score.
+*Images.* The interval of the per-image differences is that of :mod:`qpibench.evaluation.statistics`: replicates draw
+kernels, then their images. Failed images count as in a score.
 
-*Seeds.* Several files of a side are runs of one method that differ by their seed: their errors are averaged image by
-image. Other seeds would have given another average, so the spread of the seeds belongs to what is not known of the
-method. Two to five seeds are too few to draw from with replacement: three have ten different resamples, with two thirds
-of the variance. Instead Welch's t interval of the difference of both sides' seeds is joined to that of the images: each
-half width is the root of the sum of both squares (the method of variance estimates recovery: Zou and Donner, Stat.
-Med. 27, 1693 (2008)). With 20 kernels, 95 % intervals cover in 95 to 97 % of the synthetic cases of the tests with
-one, three or five seeds a side, in 99 % with two. Of a side with a single file the spread is not known, and is left
-out: what is said then holds for that trained model, not for its method.
+*Seeds.* Several files of one side are runs of one method with different seeds. Their errors are averaged image by
+image. The average depends on the seeds, so their spread belongs to the uncertainty of the method. Two to five seeds are
+too few to draw with replacement: three have ten different resamples, with two thirds of the variance. Instead the
+interval of the images is combined with Welch's t interval of the difference of the seeds: each half width is the root
+of the sum of both squares (the method of variance estimates recovery: Zou and Donner, Stat. Med. 27, 1693 (2008)). With
+20 kernels, 95 % intervals cover in 95 to 97 % of the synthetic cases of the tests with one, three or five seeds per
+side, and in 99 % with two. A single file gives no spread of seeds; the interval then holds for that trained model and
+not for its method.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Comparison(_Closed):
 
 
 METRICS = (PRIMARY_METRIC, "mae", "mae_published")
-"""What is compared outside of tracks unless it is said; the first ranks."""
+"""Metrics compared outside of tracks by default; the first one ranks."""
 
 
 def comparison_schema() -> dict[str, Any]:
@@ -140,20 +140,20 @@ def compare(
     release
         The release that was predicted.
     tasks
-        What to compare; every task that all files answer if not given.
+        Tasks to compare; by default every task that all files contain.
     metrics
-        By what, by name. If not given, the means over images that the board shows of the cell, the ranking one first;
-        :data:`METRICS` outside of tracks, or where the files answer different cells or the cell has no mean.
+        Names of the metrics. By default, the cell's metrics on the board that are means over images, the ranking one
+        first; :data:`METRICS` outside of tracks, for files of different cells, or if the cell has no such metric.
     progress
         Called with the number of images measured and their total.
 
     Raises
     ------
     UsageError
-        If there is no such file, a side names the same predictions twice, a task is not in every file, or a
-        metric is not known or no mean over images.
+        If a file does not exist, a side names the same predictions twice, a file lacks a task, or a metric is unknown
+        or no mean over images.
     InvalidDataError
-        If a file is no predictions file of this release, or the files answer different images.
+        If a file is no predictions file of this release, or the files contain different images.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(open_predictions(path, release)) for path in (*a, *b)]
@@ -194,7 +194,7 @@ def compare_errors(
     *,
     settings: IntervalSettings = PAIRED_SETTINGS,
 ) -> dict[str, PairedMetric]:
-    """Compare the values of two methods, metric by metric; all metrics see the same replicates.
+    """Compare the values of two methods, metric by metric; all metrics use the same replicates.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def compare_errors(
         Level, number of replicates and seed of the draws.
     """
     means = {name: (a[name].mean(axis=0), b[name].mean(axis=0)) for name in a}
-    # Over B's error the difference is the ratio less 1: so equal errors have a ratio of exactly 1.
+    # The difference divided by B's error is the ratio minus 1, so equal errors give a ratio of exactly 1.
     statistics = {f"difference {name}": Statistic(of_a - of_b) for name, (of_a, of_b) in means.items()}
     statistics |= {
         f"ratio {name}": Statistic(of_a - of_b, over=of_b)
@@ -223,7 +223,7 @@ def compare_errors(
             above_1 = _with_seeds(
                 excess, seeds_a / of_b.mean(), (1 + excess.value) * seeds_b / of_b.mean(), settings.level
             )
-            # Of errors that are all 0, the excess is -1 up to rounding, which may take the ratio below 0.
+            # If all errors are 0, the excess is -1 up to rounding, and rounding may take the ratio below 0.
             least = 0.0 if (a[name] >= 0).all() else -np.inf
             value, low, high = (float(max(least, 1 + end)) for end in (above_1.value, above_1.low, above_1.high))
             ratio = Interval(value=value, low=low, high=high)
@@ -235,7 +235,7 @@ def compare_errors(
 
 
 def _with_seeds(interval: Interval, a: Errors, b: Errors, level: float) -> Interval:
-    """Widen an interval of a difference by what other seeds would have changed, given the mean of every seed."""
+    """Widen an interval of a difference by the spread of the seeds, given the mean of every seed."""
     spread = [(seeds.var(ddof=1) / len(seeds), len(seeds) - 1) for seeds in (a, b) if len(seeds) > 1]
     variance = sum(part for part, _ in spread)
     if not variance > 0:
@@ -250,7 +250,7 @@ def _with_seeds(interval: Interval, a: Errors, b: Errors, level: float) -> Inter
 
 
 def _of_cell(files: Sequence[Predictions]) -> tuple[str, ...]:
-    """What is compared unless it is said."""
+    """Return the metrics compared by default."""
     cells = {None if file.record is None else file.record.cell for file in files}
     cell = cells.pop()
     if cell is None or cells:
@@ -284,7 +284,7 @@ def _paired_task(
 
 
 def _values(metrics: Sequence[Metric], images: Sequence[ImageScores]) -> dict[str, Errors]:
-    """Values of a side by metric, (file, image), in the order of the images' rows."""
+    """Return the values of a side by metric, (file, image), in the order of the images' rows."""
     return {
         metric.name: np.stack([statistic_of(metric, each.columns).of(np.argsort(each.index)).values for each in images])
         for metric in metrics

@@ -30,10 +30,10 @@ from qpibench.tasks.track import Track, load_track
 SCHEMA_VERSION = 2
 
 PRIMARY_METRIC = "rel_l2_capped"
-"""The metric that ranks entries outside of tracks."""
+"""Name of the metric that ranks entries outside of tracks."""
 
 ORACLE = "the true kernel (oracle)"
-"""What an entry knows that was shown the truth; it takes no rank."""
+"""Value of ``knows`` that marks an oracle, which uses the true kernels and takes no rank."""
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -47,7 +47,7 @@ class _Closed(BaseModel):
 
 
 class Interval(_Closed):
-    """A number and the interval that its population value is expected in."""
+    """An estimate and the confidence interval of its population value."""
 
     value: Finite = Field(description="The statistic of the scored images.")
     low: Finite = Field(description="Lower end of the interval.")
@@ -63,13 +63,13 @@ class Interval(_Closed):
 Metrics = Annotated[dict[Text, Interval], Field(min_length=1)]
 """Scores by the name of their metric, see :mod:`qpibench.evaluation.metrics`.
 
-Failed images are in every one of them: each with the worse of the error of predicting zeros and the entry's own worst
-image.
+Every score includes the failed images. A failed image counts with the worse of two errors: that of predicting zeros,
+and that of the entry's own worst image.
 """
 
 
 class Group(_Closed):
-    """The ranking score of some of the images."""
+    """The ranking score of a group of images."""
 
     label: Text = Field(description="What the images of the group have in common, for tables and figures.")
     order: int = Field(description="Number by which groups are sorted: fewest scatterers, or the stratum's number.")
@@ -79,7 +79,7 @@ class Group(_Closed):
 
 
 class ReleaseRecord(_Closed):
-    """Which data the score was measured on."""
+    """The release that the score was measured on."""
 
     name: Text = Field(description="Name of the release.")
     content_sha256: Sha256 = Field(description="Identity of the release: hash of its arrays and its spec.")
@@ -110,7 +110,7 @@ class TrainingRecord(_Closed):
 
 
 class ModelRecord(_Closed):
-    """Which model answered, and what it was given beyond the images."""
+    """The model that was scored, and its knowledge beyond the images."""
 
     name: Text = Field(description="Name of the entry; 'unnamed' if the predictions do not say.")
     file_sha256: Sha256 | None = Field(description="SHA-256 of the model's file; null if the predictions do not say.")
@@ -129,7 +129,7 @@ class ModelRecord(_Closed):
 
 
 class IntervalSettings(_Closed):
-    """How the intervals were made."""
+    """Settings of the intervals."""
 
     level: Annotated[float, Field(gt=0, lt=1)] = Field(description="Share of intervals meant to cover.")
     method: Text = Field(description="Name of the method; see qpibench.evaluation.statistics.")
@@ -138,7 +138,7 @@ class IntervalSettings(_Closed):
 
 
 class CellRecord(_Closed):
-    """The cell of a track that was asked; what it shows and asks stands beside it."""
+    """The cell of a track; the fields beside it repeat its inputs and its number of images."""
 
     track: Text = Field(description="Name of the track.")
     track_sha256: Sha256 = Field(description="SHA-256 of the track's canonical JSON.")
@@ -149,7 +149,7 @@ class CellRecord(_Closed):
 
     @classmethod
     def of(cls, track: Track, name: str) -> Self:
-        """The record of a track's cell."""
+        """Return the record of a track's cell."""
         cell = track.cell(name)
         return cls(
             track=track.name,
@@ -162,12 +162,12 @@ class CellRecord(_Closed):
 
     @property
     def label(self) -> str:
-        """Track and cell, as commands take them."""
+        """Track and cell, as options of commands name them."""
         return f"{self.track}/{self.cell}"
 
 
 class Run(_Closed):
-    """What a computation took, and where it ran."""
+    """Time, memory and machine of a computation."""
 
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(description="Wall-clock time in s.")
     peak_memory_bytes: Count | None = Field(description="Largest resident memory in bytes; null if not measured.")
@@ -175,7 +175,7 @@ class Run(_Closed):
 
 
 class Failure(_Closed):
-    """Why an entry stopped before it had answered every image."""
+    """The reason why an entry stopped before it had predicted every image."""
 
     kind: Text = Field(description="What happened: such as raised, shape, dtype, time limit, memory limit, died.")
     message: Text = Field(description="One sentence with the model's own error.")
@@ -249,12 +249,12 @@ class CellResult(_Closed):
 
     @property
     def task(self) -> str:
-        """How the releases were split."""
+        """The task, which names the split of the releases."""
         return self.parts[0].task
 
     @property
     def view(self) -> str:
-        """What the entry was shown."""
+        """The view: the inputs that the entry was shown."""
         return self.parts[0].view
 
     @property
@@ -264,27 +264,27 @@ class CellResult(_Closed):
 
     @property
     def n_images(self) -> int:
-        """Images that were scored."""
+        """Number of scored images."""
         return sum(part.n_images for part in self.parts)
 
     @property
     def n_available(self) -> int:
-        """Images in the test roles."""
+        """Number of images in the test roles."""
         return sum(part.n_available for part in self.parts)
 
     @property
     def n_failed(self) -> int:
-        """Scored images without a finite prediction."""
+        """Number of scored images without a finite prediction."""
         return sum(part.n_failed for part in self.parts)
 
     @property
     def n_kernels(self) -> int:
-        """Different kernels among the scored images."""
+        """Number of different kernels among the scored images."""
         return sum(part.n_kernels for part in self.parts)
 
     @property
     def failed(self) -> bool:
-        """Whether the entry stopped in one of the parts."""
+        """Whether the entry failed in one of the parts."""
         return any(part.failure is not None for part in self.parts)
 
 
@@ -320,7 +320,7 @@ def result_schema() -> dict[str, Any]:
 
 
 def with_metrics(schema: dict[str, Any], value: str) -> dict[str, Any]:
-    """A JSON Schema whose mappings ``metrics`` tell what each metric is; values of them are of the type ``value``."""
+    """Return a JSON Schema whose mappings ``metrics`` describe each metric; their values have the type ``value``."""
     properties = {
         name: {"$ref": f"#/$defs/{value}", "description": metric.sentence} for name, metric in all_metrics().items()
     }
@@ -373,7 +373,7 @@ def load_result(path: str | Path) -> Result:
 
 @cache
 def _published_cells() -> dict[ShownCell, dict[str, Any]]:
-    """Records of the cells of the track `paper` by what they show; it asks what was asked before there were tracks."""
+    """Return the records of the cells of the track `paper` by their inputs, which older results name without a cell."""
     track = load_track("paper")
     return {
         (cell.task, cell.view, cell.map, cell.specs[0].sha256): CellRecord.of(track, name).model_dump(mode="json")
@@ -382,7 +382,7 @@ def _published_cells() -> dict[ShownCell, dict[str, Any]]:
 
 
 def save_result(result: Result, path: str | Path) -> None:
-    """Write a result file: numbers in full precision, and either the whole file or none.
+    """Write a result file atomically, with numbers in full precision.
 
     Raises
     ------
@@ -396,10 +396,10 @@ def save_result(result: Result, path: str | Path) -> None:
 
 
 def compare_results(stored: Result, derived: Result, *, tolerance: float = 1e-9) -> list[str]:
-    """Where two results differ: one sentence for each field, none if they agree.
+    """List the differences of two results, one sentence per field; the list is empty if they agree.
 
-    Numbers may differ by ``tolerance``, relative to the larger of the two, because sums are not bit-identical on all
-    machines; everything else must be equal. ``scoring_run`` is left out.
+    Numbers may differ by ``tolerance`` relative to the larger of the two, because sums are not bit-identical on all
+    machines. Everything else must be equal; ``scoring_run`` is not compared.
     """
     left, right = (result.model_dump(mode="json", exclude={"scoring_run"}) for result in (stored, derived))
     return list(_differences("", left, right, tolerance))

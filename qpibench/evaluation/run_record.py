@@ -1,7 +1,7 @@
-"""The folder of a trained model, and what it says of its training: ``run.json``, a closed and versioned schema.
+"""Run folder of a trained model and its record ``run.json``, a closed and versioned schema.
 
-Training writes it (:mod:`qpibench.training`), evaluation reads it: a run folder is a model. Nothing in it names where
-on this machine the training data lay.
+Training (:mod:`qpibench.training`) writes the folder and evaluation reads it, as a run folder is a model. It contains
+no paths of this machine.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ JsonObject = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object"})]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the parts of a run lie; ``path`` is the folder."""
+    """Paths of a run folder's parts; ``path`` is the folder."""
 
     path: Path
 
     @property
     def record(self) -> Path:
-        """What the run is and how far it came: :class:`RunRecord`."""
+        """File of the record, :class:`RunRecord`."""
         return self.path / "run.json"
 
     @property
     def weights(self) -> Path:
-        """What the entry's model reads."""
+        """File of the weights that the entry's model loads."""
         return self.path / "weights.safetensors"
 
     @property
     def checkpoint(self) -> Path:
-        """What training continues from."""
+        """Folder of the checkpoint from which training continues."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def log(self) -> Path:
-        """One JSON object a line: logged steps and validations."""
+        """File of the log, one JSON object per line: logged steps and validations."""
         return self.path / "log.jsonl"
 
     @property
     def curves(self) -> Path:
-        """Picture of the log."""
+        """File of the curves, a drawing of the log."""
         return self.path / "curves.png"
 
     @property
@@ -68,7 +68,7 @@ class _Closed(BaseModel):
 
 
 class SourceRecord(_Closed):
-    """Which images a model was trained on."""
+    """The images that a model was trained on."""
 
     kind: Literal["release", "stream"] = Field(description="A release's training role, or fresh draws of a spec.")
     name: Text = Field(description="Name of the release or of the spec.")
@@ -77,7 +77,7 @@ class SourceRecord(_Closed):
 
 
 class Best(_Closed):
-    """The step whose weights are kept."""
+    """The step whose weights were saved."""
 
     stage: Text = Field(description="Name of the stage.")
     step: Count = Field(description="Steps of that stage that were done.")
@@ -85,9 +85,9 @@ class Best(_Closed):
 
 
 class RunRecord(_Closed):
-    """A training run: what was run, on what, and how far it came.
+    """Record of a training run: the entry, its settings, the training data and the steps done.
 
-    The hashes, the version, the commit and the environment are those of the process that wrote last.
+    The hashes, the version, the commit and the environment are those of the process that last wrote the record.
     """
 
     schema_version: Literal[1] = Field(default=1, description="Version of this schema.")
@@ -147,22 +147,22 @@ class RunRecord(_Closed):
 
     @property
     def recipe(self) -> str | None:
-        """Name of the recipe, if the entry says it."""
+        """Name of the recipe, if the entry records it."""
         return self._named("recipe")
 
     @property
     def preset(self) -> str | None:
-        """Name of the architecture, if the entry says it."""
+        """Name of the architecture, if the entry records it."""
         return self._named("preset")
 
     @property
     def pretrained(self) -> str | None:
-        """Pretrained weights that the run started from, if the entry says it."""
+        """Pretrained weights that the run started from, if the entry records them."""
         return self._named("pretrained")
 
     @property
     def map_mode(self) -> str | None:
-        """How the activation maps of the training images were rasterised, if the entry says it."""
+        """How the activation maps of the training images were rasterised, if the entry records it."""
         recipe = self.config.get("recipe")
         places = [self.config, recipe] if isinstance(recipe, dict) else [self.config]
         return next((mode for place in places if isinstance(mode := place.get("map_mode"), str)), None)
@@ -174,7 +174,7 @@ class RunRecord(_Closed):
 
     @property
     def fraction(self) -> float:
-        """Share of the stated steps that was done; 1 where early stopping ended a complete run."""
+        """Share of the stated steps that was done; 1 if early stopping completed the run."""
         if self.status == "complete" and self.stopped_early:
             return 1.0
         return min(1.0, self.steps_done / self.steps_stated)
@@ -186,7 +186,7 @@ def run_schema() -> dict[str, Any]:
 
 
 def load_run(folder: Path) -> RunRecord:
-    """Read what a run folder says of its run.
+    """Read the record of a run folder.
 
     Raises
     ------

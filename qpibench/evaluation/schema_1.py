@@ -1,4 +1,4 @@
-"""Results of schema 1, such as those of the first board: read as results of schema 2."""
+"""Conversion of results of schema 1, such as those of the first board, to schema 2."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ ShownCell = tuple[str, str, str | None, str]
 
 
 def from_schema_1(content: Mapping[str, Any], published: Mapping[ShownCell, Mapping[str, Any]]) -> dict[str, Any]:
-    """The content of a result file of schema 1 as schema 2 has it.
+    """Convert the content of a result file of schema 1 to schema 2.
 
-    Schema 1 had one release, view and predictions file for all tasks, its breakdowns were of the capped relative L2
-    error, and groups were told by their fold. What is not known of it is kept, so that validation names it.
+    Schema 1 had one release, view and predictions file for all tasks. Its breakdowns were of the capped relative L2
+    error, grouped by fold. Unknown keys are copied, so that validation names them.
 
-    Most of these results are older than tracks. One that showed what a cell of ``published`` shows, of as many images,
-    stands for it.
+    Most of these results predate tracks. A result with the inputs and the number of images of a cell of ``published``
+    becomes a result of that cell.
 
     Raises
     ------
     KeyError, TypeError, ValueError, AttributeError
-        If it is no result of schema 1.
+        If the content is no result of schema 1.
     """
     content = dict(content)
     tasks = content.pop("tasks")

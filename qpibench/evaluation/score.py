@@ -1,4 +1,4 @@
-"""From predictions to a result: the columns of every image, then what metrics make of them. Runs no user's code."""
+"""Scores predictions: computes the columns of every image, then the metrics. It runs no code of the user."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 SCATTERER_EDGES = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-"""Most scatterers of each bin of the breakdown; the same for all releases, so that bins can be compared."""
+"""Largest number of scatterers of each bin of the breakdown; equal for all releases, so that bins are comparable."""
 
 _BLOCK = 64  # images at once: in float64 they fit into the processor's cache
 
@@ -57,12 +57,12 @@ _NO_RECORD = Record(
     task_seconds={},
     run=Run(seconds=None, peak_memory_bytes=None, environment={}),
 )
-"""What stands in for the record of a predictions file that somebody else wrote."""
+"""Record used for a predictions file without one, written by another program."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageScores:
-    """What was measured of every scored image of a task, in the order of the predictions file.
+    """Measured values of every scored image of a task, in the order of the predictions file.
 
     Attributes
     ----------
@@ -113,9 +113,9 @@ def score(
     release
         The release that was predicted.
     name, view
-        What the entry is called and was shown, where the predictions have no record that says so.
+        Name of the entry and the view that it was shown, for predictions without a record.
     metrics
-        What is scored, by name; if None the metrics of the cell that was asked, and outside of tracks all.
+        Names of the metrics; by default those of the cell, and outside of tracks all.
     progress
         Called with the number of images measured and their total.
 
@@ -181,7 +181,7 @@ def score_images(
     metrics: Sequence[Metric],
     progress: Progress | None = None,
 ) -> ImageScores:
-    """Measure every answered image of a task.
+    """Measure every image of a task in a predictions file.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def score_images(
     task
         One of the file's tasks.
     metrics
-        Whose columns are measured.
+        Metrics whose columns are measured.
     progress
         Called with the number of images measured and their total.
 
@@ -236,23 +236,23 @@ def score_images(
 def read_case(
     predictions: Predictions, release: Release, task: str, rows: slice, *, uses: Collection[str]
 ) -> tuple[Case, NDArray[np.bool_]]:
-    """Some images of a task as metrics measure them, and which of them were not answered.
+    """Return a case of some images of a task, and which of them have no finite prediction.
 
     Parameters
     ----------
     predictions, release, task
         As in :func:`score_images`.
     rows
-        Images, counted within the task.
+        Rows of the images within the task.
     uses
-        What is read beside the predicted kernels, see :class:`~qpibench.evaluation.metrics.PerImage`.
+        Arrays to read besides the predicted kernels, see :class:`~qpibench.evaluation.metrics.PerImage`.
 
     Returns
     -------
     Case
-        The images; those that were not answered are predicted as zeros.
+        The images; predictions that are missing or not finite are replaced by zeros.
     (n,) bool
-        Whether the predicted kernel is not finite.
+        Whether the prediction is missing or not finite.
     """
     index = predictions.index(task)[rows]
     predicted = predictions.kernel(task, rows).astype(np.float64)
@@ -291,20 +291,20 @@ def aggregate(
 ) -> dict[str, Any]:
     """Summarise the columns of a task's images.
 
-    The answer does not depend on the order of the images.
+    The summary does not depend on the order of the images.
 
     Parameters
     ----------
     images
-        What was measured, of one image at least.
+        Measured values of at least one image.
     metrics
-        What is made of it.
+        Metrics to compute.
     primary
-        Name of the one by which breakdowns tell groups apart.
+        Name of the metric of the breakdowns.
     n_available
         Number of images in the task's test role.
     settings
-        How the intervals are made.
+        Settings of the intervals.
 
     Returns
     -------
@@ -349,7 +349,7 @@ def aggregate(
 
 
 def _worse(column: PerImage, of_zeros: NDArray[np.float64], answered: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values of images without an answer, from those of zeros and from those of the images with one."""
+    """Return the values of failed images, from the values of zeros and those of the images with a prediction."""
     worse, worst = (np.minimum, answered.min()) if column.worse == "lower" else (np.maximum, answered.max())
     values: NDArray[np.float64] = worse(of_zeros, worst)
     return values
@@ -365,12 +365,12 @@ def _check_truth(truth: NDArray[np.float32], kernels: NDArray[np.int32], release
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
-    """Report the progress within a task as that within all of them."""
+    """Convert the progress within a task to the progress over all tasks."""
     return None if progress is None else lambda count, _: progress(done + count, total)
 
 
 def release_record(release: Release) -> ReleaseRecord:
-    """Which release it is, as results say it."""
+    """Return the record of a release for a result."""
     return ReleaseRecord(
         name=release.name,
         content_sha256=release.content_sha256,

@@ -1,4 +1,4 @@
-"""A trained model beside others: its name, and what a result says of its training."""
+"""Name of a trained model, and its training as a result records it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from qpibench.evaluation.run_record import RunRecord
 
 
 def model_name(run: RunRecord) -> str:
-    """What the board calls a trained model, such as ``two_step (article, compact, symmetry_weight=0, seed 1)``.
+    """Return the board's name of a trained model, such as ``two_step (article, compact, symmetry_weight=0, seed 1)``.
 
-    It is the entry, and in parentheses what sets this run apart from others of the entry: recipe, preset, the weights
-    that it started from if they were pretrained, each option that was set, in alphabetical order, ``stream`` for fresh
-    draws, and the seed. How far it was trained is not in the name: the board marks that.
+    The parentheses hold what distinguishes the entry's runs: recipe, preset, pretrained weights, the options that were
+    set in alphabetical order, ``stream`` for fresh draws, and the seed. The name does not include the steps done; the
+    board marks a partial training.
     """
-    # Eight digits of a local file's hash tell it apart.
+    # A local file is identified by eight digits of its hash.
     pretrained = run.pretrained and "pretrained=" + re.sub(r"(sha256:\w{8})\w+", r"\1", run.pretrained)
     options = [f"{name}={_text(value)}" for name, value in sorted(run.options.items())]
     stream = "stream" if run.source.kind == "stream" else None
@@ -27,7 +27,7 @@ def model_name(run: RunRecord) -> str:
 
 
 def method_name(name: str) -> str:
-    """The name of a trained model without its seed: what the runs of one method share.
+    """Return the name of a trained model without its seed, which the runs of one method share.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def _text(value: JsonValue) -> str:
 
 
 def training_record(run: RunRecord) -> TrainingRecord:
-    """What a result says of a run."""
+    """Return the training record of a result, made from a run record."""
     return TrainingRecord(
         recipe=run.recipe,
         preset=run.preset,

@@ -1,8 +1,8 @@
-"""What a prediction is worth: small groups of related metrics, one file each, found by their names.
+"""Metrics: small groups of related metrics, one file each, found by file name.
 
-A module of this package has a tuple ``METRICS`` of :class:`Metric`; :mod:`qpibench.evaluation.metrics.relative_l2` is
-an example. A metric measures every image (:class:`PerImage`, from a :class:`Case`) and makes one number of
-them. Its label, unit, direction and bounds are those that every table, page and schema shows.
+A module of this package defines a tuple ``METRICS`` of :class:`Metric`; :mod:`qpibench.evaluation.metrics.relative_l2`
+is an example. A metric computes values for every image of a :class:`Case` (:class:`PerImage`) and aggregates them to
+one number. Every table, page and schema takes label, unit, direction and bounds from the metric.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Some images, and what was predicted of them; what a metric does not use is None.
+    """Images with their predictions; arrays that no metric uses are None.
 
     Attributes
     ----------
@@ -40,16 +40,16 @@ class Case:
     truth
         (n, y, x) the true kernels.
     observation
-        (n, y, x) what was observed.
+        (n, y, x) the observations.
     position_nm
         (n, scatterer, 2) positions that a model may be told, padded with NaN.
     std
-        (n, y, x) the standard deviations that were stated of the predicted pixels. Zeros for an image that was not
-        answered, or whose deviations are missing or not finite.
+        (n, y, x) the stated standard deviations of the predicted pixels. Zeros for an image without a prediction, or
+        whose deviations are missing or not finite.
     kernel_full
         (n, 2y-1, 2x-1) the predicted kernels on the lattice of offsets. Zeros as in ``std``.
 
-    All arrays become float64. Where one that is asked for was left out, the properties raise ValueError.
+    All arrays become float64. A property whose array is None raises ValueError.
     """
 
     grid: Grid
@@ -67,7 +67,7 @@ class Case:
 
     @property
     def known(self) -> Images:
-        """The true kernels, of which there must be some."""
+        """The true kernels; ValueError if there are none."""
         if self.truth is None:
             raise ValueError("a metric measures against the truth, but uses says that it does not")
         return np.asarray(self.truth, dtype=np.float64)
@@ -80,22 +80,23 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class PerImage:
-    """A column of numbers, one per image. Metrics that name the same column share it.
+    """A column of values, one per image. Metrics that name the same column share it.
 
     Attributes
     ----------
     name
-        Its name.
+        Name of the column.
     label
-        How reports call it; as its metric if empty.
+        Label in reports; that of the metric if empty.
     measure
-        From a case to (n,) float64. A prediction that is finite gets a number; one that is not, no finite one. The
-        value of an image does not depend on the others of its case.
+        Function from a case to (n,) float64. A finite prediction gets a finite value, any other prediction does not.
+        The value of an image does not depend on the other images of the case.
     worse
-        Which values are worse. An image without an answer has the worse of the value of predicting zeros and that of
-        the entry's own worst image; its own value where the prediction has no part in the column (None).
+        The direction of worse values. A failed image gets the worse of two values: that of predicting zeros, and that
+        of the entry's own worst image. None if the column does not depend on the prediction; a failed image then keeps
+        its own value.
     uses
-        What it takes from a case beside ``grid`` and ``prediction``.
+        Arrays of a case that it uses besides ``grid`` and ``prediction``.
     """
 
     name: str
@@ -112,31 +113,31 @@ class Metric:
     Attributes
     ----------
     name
-        How results and tracks call it.
+        Name in results and tracks.
     label, unit
-        How tables call it, and its unit; none if empty.
+        Label in tables, and unit; empty if dimensionless.
     description
-        What it is, in a sentence.
+        Definition in one sentence.
     better
-        The direction in which it improves.
+        Direction of improvement.
     bounds
-        Least and largest value; infinite where there is none.
+        Smallest and largest possible value; infinite where there is none.
     columns
-        What it needs of every image.
+        Per-image values that the metric aggregates.
     aggregation
-        What is made of the columns. ``mean`` and ``share`` are means over images, the latter of zeros and ones;
-        ``quantile`` is one of a column. Two columns make a ``ratio`` of their sums; ``coverage`` is one of counts, the
-        first of those that the second counts.
+        ``mean`` is a mean over images, ``share`` a mean of zeros and ones, ``quantile`` a quantile of a column.
+        ``ratio`` divides the sum of the first column by that of the second. ``coverage`` does so with counts, where the
+        first column counts a part of what the second counts.
     quantile
-        Which one, between 0 and 1.
+        Level of the quantile, between 0 and 1.
     of
-        From the column to what is aggregated, image by image; the column itself if None.
+        Function of the column, image by image, whose values are aggregated; None for the column itself.
     on_board
-        Whether tables of standings have a column for it.
+        Whether tables of standings show the metric.
     at_most, square_at_most
-        Names of metrics that it, or its square, is never larger than, on any images.
+        Names of metrics that bound this metric, or its square, from above on any set of images.
     counts_failures
-        Whether every image without an answer is among those whose share it is.
+        Whether every failed image counts as 1 in this share.
     """
 
     name: str
@@ -162,17 +163,17 @@ class Metric:
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is a mean over images, so that those of groups add up and images can be paired."""
+        """Whether the metric is a mean over images; only then do groups add up and images form pairs."""
         return self.aggregation in ("mean", "share")
 
     @property
     def best(self) -> float:
-        """The bound that a perfect prediction has."""
+        """The value of a perfect prediction."""
         return self.bounds[self.better == "higher"]
 
     @property
     def head(self) -> str:
-        """Label and unit, for the head of a column."""
+        """Label and unit, as the heading of a column."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
@@ -188,7 +189,7 @@ class Metric:
 
 
 def all_metrics() -> dict[str, Metric]:
-    """Every metric by its name, by file and in the order of the files."""
+    """Return every metric by name, sorted by file and in the order within each file."""
     package = sys.modules[__name__]
     found: dict[str, Metric] = {}
     columns: dict[str, PerImage] = {}
@@ -204,12 +205,12 @@ def all_metrics() -> dict[str, Metric]:
 
 
 def find_metrics(names: Iterable[str] | None = None) -> tuple[Metric, ...]:
-    """Metrics by their names, in that order; all of them if None.
+    """Return the named metrics in the given order; all metrics if None.
 
     Raises
     ------
     UsageError
-        If there is none of a name.
+        If a name is unknown.
     """
     known = all_metrics()
     if names is None:
@@ -222,20 +223,20 @@ def find_metrics(names: Iterable[str] | None = None) -> tuple[Metric, ...]:
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of metrics, each once, in the order of :func:`all_metrics`, those that are not known last."""
+    """Return distinct names of metrics in the order of :func:`all_metrics`, unknown names last."""
     given = dict.fromkeys(names)
     known = all_metrics()
     return (*(name for name in known if name in given), *sorted(name for name in given if name not in known))
 
 
 def on_board(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the names that tables of standings have a column for, each once, in the order of :func:`all_metrics`."""
+    """Return the distinct names that tables of standings show, in the order of :func:`all_metrics`."""
     known = all_metrics()
     return tuple(name for name in in_order(names) if name in known and known[name].on_board)
 
 
 def value_range(images: NDArray[Any]) -> Values:
-    """Range R of every image, (n,): largest minus smallest value; ``|t|`` where it is constant, and 1 where zero."""
+    """Return the range R of every image, (n,): largest minus smallest value; ``|t|`` if constant, 1 if zero."""
     low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))
     span = np.where(high > low, high - low, np.abs(high))
     return np.where(span > 0, span, 1.0)

@@ -1,4 +1,4 @@
-"""How often a prediction is worth nothing."""
+"""Failure rate: the share of images whose prediction is no better than zeros."""
 
 from __future__ import annotations
 

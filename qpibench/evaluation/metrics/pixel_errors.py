@@ -1,7 +1,7 @@
 """Mean absolute and mean squared errors, in native units and in the published convention.
 
-In the published convention truth and prediction are both mapped by the truth's minimum and maximum to [0, 1], and the
-error is multiplied by 2: that of images on [-1, 1] (code of arXiv:2506.05325). R is the truth's range, see
+The published convention maps truth and prediction by the truth's minimum and maximum to [0, 1] and multiplies the error
+by 2, which is the error of images on [-1, 1] (code of arXiv:2506.05325). R is the truth's range, see
 :func:`qpibench.evaluation.metrics.value_range`.
 """
 

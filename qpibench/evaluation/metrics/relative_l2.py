@@ -1,4 +1,4 @@
-"""The relative L2 error ``||p - t|| / ||t||``, with the Euclidean norm over pixels: what entries are ranked by.
+"""Relative L2 error ``||p - t|| / ||t||``, with the Euclidean norm over pixels; its capped mean ranks entries.
 
 Zeros score exactly 1.
 """

@@ -10,7 +10,7 @@ import numpy as np
 from qpibench.evaluation.metrics import Case, Metric, PerImage, Values, value_range
 
 PSNR_LIMIT_DB = 150.0
-"""The largest PSNR given, a little beyond the rounding of single precision: an exact prediction has none."""
+"""Largest PSNR, slightly above the limit of float32 rounding; the PSNR of an exact prediction would be infinite."""
 
 SSIM_WINDOW = 7
 """Width in pixels of the uniform window of the structural similarity: scikit-image's default."""
