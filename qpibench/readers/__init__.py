@@ -5,8 +5,9 @@ A reader is a module with the member of :class:`Reader`; :mod:`qpibench.readers.
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -32,7 +33,8 @@ class Maps:
     image
         (map, y, x) float32, y upwards.
     files_sha256
-        SHA-256 of every file that was read, hexadecimal.
+        For each file the SHA-256 of the numbers in it, hexadecimal; see :func:`hash_numbers`. It is part of the
+        identity of a release, so the same numbers written otherwise must give the same hash.
     kernel, kernel_image
         (map,) int32, and (kernel, y, x) float32: which kernel each map shows, and the kernels; None where the truth is
         not known.
@@ -44,6 +46,11 @@ class Maps:
         What a user should know, as a clause; empty if nothing.
     details
         The same as fields of JSON.
+    warnings
+        One sentence for each doubt about the data that a user must decide.
+    places
+        For each map the file and the row where it was read, such as ``"'kernel.csv', row 12"``; empty if the reader
+        does not say.
     """
 
     grid: Grid
@@ -55,6 +62,8 @@ class Maps:
     axis_order: str | None = None
     remark: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
@@ -72,6 +81,26 @@ class Reader(Protocol):
         QpibenchError
             If a file cannot be read.
         """
+
+
+def hash_numbers(grid: Grid, arrays: Iterable[NDArray[Any]]) -> str:
+    """SHA-256 of the numbers that were read from a file, hexadecimal.
+
+    It does not depend on how the file spells its numbers: line ends, separators, compression, number of digits.
+
+    Parameters
+    ----------
+    grid
+        Grid of the images.
+    arrays
+        The arrays in a fixed order. Type, shape and values of each are hashed; -0.0 counts as 0.0.
+    """
+    digest = hashlib.sha256(f"qpibench numbers {grid.model_dump_json()}\n".encode())
+    for array in arrays:
+        values = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")) + 0)
+        digest.update(f"{values.dtype.str} {'x'.join(map(str, values.shape))}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def reader_names() -> tuple[str, ...]:

@@ -9,6 +9,9 @@ row     columns
 4...    n*n values of an image, then 2*m scatterer coordinates x1, y1, x2, y2, ... in Angstrom
 ======  =======================================================================================
 
+The fields are separated by commas, or by semicolons, tabs or spaces if the first row is; numbers have decimal points.
+The file is text in UTF-8, and may be compressed by gzip.
+
 A coordinate of 1000 stands for "no scatterer". Two data sets are published in this layout: 64 pixels on 400 Angstrom
 with up to 20 scatterers, and 64 pixels on 100 Angstrom with up to 100. They do not state which of x and y runs slowest
 in the n*n values.
@@ -18,20 +21,25 @@ Angstrom become nanometres in the decimal text, where the factor of ten is exact
 
 from __future__ import annotations
 
-import hashlib
+import gzip
+import io
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.grid import Grid
-from qpibench.readers import Maps, Progress
+from qpibench.physics.residual import forward_residual
+from qpibench.readers import Maps, Progress, hash_numbers
 from qpibench.specs import MAX_SCATTERERS
 
 AxisOrder = Literal["x_first", "y_first"]
@@ -42,6 +50,8 @@ UNUSED_NM = UNUSED_ANGSTROM / 10
 
 PITCH_TOLERANCE = 0.01
 """How far a pixel coordinate may lie off the even lattice, in pixels: the files round them."""
+
+_SEPARATORS = {b",": "commas", b";": "semicolons", b"\t": "tabs", None: "spaces"}
 
 _COMPARED_FILES = 4
 _COMPARED_IMAGES = 4
@@ -56,7 +66,7 @@ class CsvFile:
     path
         The file.
     sha256
-        Hash of its bytes, hexadecimal.
+        Hash of its numbers, hexadecimal; see :func:`qpibench.readers.hash_numbers`.
     grid
         Pixel grid, square.
     max_scatterers
@@ -67,6 +77,8 @@ class CsvFile:
         (image, n, n) float32.
     position_nm
         One (scatterer, 2) float64 array of x and y for every image, without the unused ones.
+    rows
+        Row of the file, from 1, of every image.
     """
 
     path: Path
@@ -76,6 +88,7 @@ class CsvFile:
     kernel: NDArray[np.float32]
     image: NDArray[np.float32]
     position_nm: tuple[NDArray[np.float64], ...]
+    rows: tuple[int, ...]
 
 
 def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Maps:
@@ -90,13 +103,10 @@ def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Ma
         _check_fits(parts)
         if progress is not None:
             progress(len(parts), len(files))
-    residual = forward_residuals(parts)
-    axis_order: AxisOrder = "y_first" if residual["y_first"] < residual["x_first"] else "x_first"
+    residual = _compare_orders(parts)
+    axis_order: AxisOrder = min(residual, key=residual.__getitem__)
     counts = [len(part.image) for part in parts]
     positions = [position for part in parts for position in part.position_nm]
-    position_nm = np.full((len(positions), max(part.max_scatterers for part in parts), 2), np.nan)
-    for padded, position in zip(position_nm, positions, strict=True):
-        padded[: len(position)] = position
     image = np.empty((sum(counts), *parts[0].grid.shape), dtype=np.float32)
     np.concatenate([_images(part.image, axis_order) for part in parts], out=image)
     return Maps(
@@ -105,11 +115,20 @@ def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Ma
         files_sha256=tuple(part.sha256 for part in parts),
         kernel=np.repeat(np.arange(len(parts), dtype=np.int32), counts),
         kernel_image=np.ascontiguousarray(_images(np.stack([part.kernel for part in parts]), axis_order)),
-        position_nm=position_nm,
+        position_nm=_padded(positions, max(part.max_scatterers for part in parts)),
         axis_order=axis_order,
-        remark=f"pixels are read in the order {axis_order} (relative residual {residual[axis_order]:.3g})",
-        details={"axis_order": axis_order, "residual": residual},
+        remark=f"pixels are read in the order {axis_order}",
+        details={"axis_order": axis_order},
+        places=tuple(f"'{part.path}', row {row}" for part in parts for row in part.rows),
     )
+
+
+def _padded(positions: Sequence[NDArray[np.float64]], capacity: int) -> NDArray[np.float64]:
+    """Positions of several images, (image, capacity, 2), padded with NaN."""
+    padded = np.full((len(positions), capacity, 2), np.nan)
+    for row, position_nm in zip(padded, positions, strict=True):
+        row[: len(position_nm)] = position_nm
+    return padded
 
 
 def _check_fits(parts: list[CsvFile]) -> None:
@@ -144,112 +163,151 @@ def read_file(path: str | Path) -> CsvFile:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return _read(path, file)
+            return _read(path, _text(path, file))
     except FileNotFoundError:
         raise UsageError(f"There is no file '{path}'.") from None
     except IsADirectoryError:
         raise UsageError(f"'{path}' is a folder; name the CSV files in it.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InvalidDataError(f"'{path}' is a damaged gzip file: {str(error).rstrip('.')}.") from None
     except OSError as error:
         raise QpibenchError(f"'{path}' cannot be read: {error.strerror}.") from None
 
 
-def _read(path: Path, file: BinaryIO) -> CsvFile:
-    digest = hashlib.sha256()
-    rows = _rows(file, digest.update)
+def _text(path: Path, file: io.BufferedReader) -> io.BufferedReader:
+    """The text of a file, decompressed."""
+    if file.peek(2).startswith(b"\x1f\x8b"):
+        file = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)))
+    head = file.peek(2)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InvalidDataError(f"'{path}' is text in UTF-16; expected UTF-8: save it as CSV in UTF-8.")
+    if b"\0" in head:
+        raise InvalidDataError(f"'{path}' is not text; expected a CSV file in UTF-8.")
+    return file
 
-    def next_row(content: str) -> tuple[int, list[bytes]]:
-        try:
-            return next(rows)
-        except StopIteration:
-            found = "is empty" if not file.tell() else f"ends before {content}"
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A row of the file: where it is, and its fields as text."""
+
+    place: str
+    number: int
+    fields: list[bytes]
+    separator: bytes | None
+
+
+def _rows(path: Path, file: BinaryIO) -> Iterator[_Row]:
+    """All rows that are not blank; the first decides what separates the fields."""
+    separator: bytes | None = b""
+    for number, line in enumerate(file, 1):
+        text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip(b" \r\n")
+        if not text.strip():
+            continue
+        if separator == b"":
+            # A comma may be a decimal comma where semicolons or tabs separate.
+            separator = next((mark for mark in (b";", b"\t", b",") if mark in text), None)
+        yield _Row(place=f"'{path}', row {number}", number=number, fields=text.split(separator), separator=separator)
+
+
+def _read(path: Path, file: BinaryIO) -> CsvFile:
+    rows = _rows(path, file)
+    required: list[_Row] = []
+    for content in ("its first row", "the row of coordinates", "the kernel row", "the first image row"):
+        row = next(rows, None)
+        if row is None:
+            found = f"ends before {content}" if required else "is empty"
             raise InvalidDataError(
                 f"'{path}' {found}; expected a row with resolution and number of scatterers, a row of coordinates,"
                 " a kernel row, and image rows."
-            ) from None
-
-    n, max_scatterers = _sizes(path, *next_row("its first row"))
-    grid = _grid(path, *next_row("the row of coordinates"), n)
-    kernel = _row_values(path, *next_row("the kernel row"), n, max_scatterers)
-    images, positions = [], []
-    for row, fields in itertools.chain([next_row("the first image row")], rows):
-        images.append(_row_values(path, row, fields, n, max_scatterers))
-        positions.append(_row_positions(path, row, fields, n, grid))
+            )
+        required.append(row)
+        if len(required) == 1:
+            n, max_scatterers = _sizes(row)
+        elif len(required) == 2:
+            grid = _grid(row, n)
+        elif len(required) == 3:
+            kernel = _pixels(row, n, max_scatterers)
+    images, positions, numbers = [], [], []
+    for row in itertools.chain(required[3:], rows):
+        images.append(_pixels(row, n, max_scatterers))
+        positions.append(_positions(row, n, grid))
+        numbers.append(row.number)
+    image = np.stack(images)
+    counts = np.array([len(position_nm) for position_nm in positions])
     return CsvFile(
         path=path,
-        sha256=digest.hexdigest(),
+        sha256=hash_numbers(grid, [kernel, image, counts, np.concatenate(positions)]),
         grid=grid,
         max_scatterers=max_scatterers,
         kernel=kernel,
-        image=np.stack(images),
+        image=image,
         position_nm=tuple(positions),
+        rows=tuple(numbers),
     )
 
 
-def _rows(file: BinaryIO, update_digest: Callable[[bytes], None]) -> Iterator[tuple[int, list[bytes]]]:
-    """Row numbers, from 1, and fields of all rows that are not blank."""
-    for row, line in enumerate(file, 1):
-        update_digest(line)
-        text = (line.removeprefix(b"\xef\xbb\xbf") if row == 1 else line).strip()
-        if text:
-            yield row, text.split(b",")
-
-
-def _sizes(path: Path, row: int, fields: list[bytes]) -> tuple[int, int]:
-    if len(fields) < 2:
+def _sizes(row: _Row) -> tuple[int, int]:
+    _check_decimal_commas(row, 2)
+    if len(row.fields) < 2:
+        found = row.fields[0][:40].decode(errors="replace")
         raise InvalidDataError(
-            f"'{path}', row {row}: expected two numbers, the resolution and the largest number of scatterers."
+            f"{row.place}: expected two numbers, the resolution and the largest number of scatterers, separated by a"
+            f" comma, semicolon, tab or space; found {found!r}."
         )
     # Further columns may be there to make the table rectangular.
-    resolution, scatterers = _numbers(path, row, fields[:2])
+    resolution, scatterers = _numbers(row, 0, 2)
     limits = ("resolution", resolution, 2, 4096), ("number of scatterers", scatterers, 1, MAX_SCATTERERS)
     for column, (what, value, least, most) in enumerate(limits, 1):
         if value != int(value) or not least <= value <= most:
             raise InvalidDataError(
-                f"'{path}', row {row}, column {column}: the {what} must be an integer from {least} to {most},"
-                f" found {value:g}."
+                f"{row.place}, column {column}: the {what} must be an integer from {least} to {most}, found {value:g}."
             )
     return int(resolution), int(scatterers)
 
 
-def _grid(path: Path, row: int, fields: list[bytes], n: int) -> Grid:
-    if len(fields) < n:
-        raise InvalidDataError(f"'{path}', row {row}: expected {n} pixel coordinates, found {len(fields)} columns.")
-    found = _numbers(path, row, fields[:n]) / 10
-    size_nm = nanometres(fields[n - 1].decode()) - nanometres(fields[0].decode())
+def _grid(row: _Row, n: int) -> Grid:
+    _check_decimal_commas(row, n)
+    if len(row.fields) < n:
+        raise InvalidDataError(
+            f"{row.place}: expected {n} pixel coordinates {_separated(row)}, found {len(row.fields)} columns."
+        )
+    found = _numbers(row, 0, n) / 10
+    size_nm = nanometres(row.fields[n - 1].decode()) - nanometres(row.fields[0].decode())
     expected = (np.arange(n) / (n - 1) - 0.5) * size_nm
     off = np.abs(found - expected) > PITCH_TOLERANCE * abs(size_nm) / (n - 1)
     if size_nm <= 0 or off.any():
         column = int(np.argmax(off))
         raise InvalidDataError(
-            f"'{path}', row {row}, column {column + 1}: pixel coordinates must increase evenly from -L/2 to L/2, found"
+            f"{row.place}, column {column + 1}: pixel coordinates must increase evenly from -L/2 to L/2, found"
             f" {10 * found[column]:g} where {10 * expected[column]:g} was expected (Angstrom)."
         )
     if size_nm / 2 >= UNUSED_NM:
         raise InvalidDataError(
-            f"'{path}', row {row}: the field reaches {5 * size_nm:g} Angstrom, but a coordinate of"
-            f" {UNUSED_ANGSTROM:g} stands for no scatterer."
+            f"{row.place}: the field reaches {5 * size_nm:g} Angstrom, but a coordinate of {UNUSED_ANGSTROM:g} stands"
+            " for no scatterer."
         )
     return Grid(ny=n, nx=n, size_y_nm=size_nm, size_x_nm=size_nm)
 
 
-def _row_values(path: Path, row: int, fields: list[bytes], n: int, max_scatterers: int) -> NDArray[np.float32]:
+def _pixels(row: _Row, n: int, max_scatterers: int) -> NDArray[np.float32]:
     """Pixels (n, n) of a kernel or image row."""
     columns = n * n + 2 * max_scatterers
-    if len(fields) != columns:
+    _check_decimal_commas(row, columns)
+    if len(row.fields) != columns:
         raise InvalidDataError(
-            f"'{path}', row {row}: expected {columns} columns ({n} x {n} pixels and {max_scatterers} pairs of"
-            f" coordinates), found {len(fields)}."
+            f"{row.place}: expected {columns} columns ({n} x {n} pixels and {max_scatterers} pairs of coordinates)"
+            f" {_separated(row)}, found {len(row.fields)}."
         )
-    return _numbers(path, row, fields[: n * n]).astype(np.float32).reshape(n, n)
+    return _numbers(row, 0, n * n).astype(np.float32).reshape(n, n)
 
 
-def _row_positions(path: Path, row: int, fields: list[bytes], n: int, grid: Grid) -> NDArray[np.float64]:
+def _positions(row: _Row, n: int, grid: Grid) -> NDArray[np.float64]:
     """Used scatterer positions (scatterer, 2) of an image row in nm."""
     first = n * n
-    angstrom = _numbers(path, row, fields[first:], first_column=first + 1).reshape(-1, 2)
+    angstrom = _numbers(row, first, len(row.fields)).reshape(-1, 2)
     used = np.flatnonzero((angstrom != UNUSED_ANGSTROM).any(axis=1))
     position_nm = np.array(
-        [[nanometres(fields[first + 2 * s + axis].decode()) for axis in (0, 1)] for s in used], dtype=np.float64
+        [[nanometres(row.fields[first + 2 * s + axis].decode()) for axis in (0, 1)] for s in used], dtype=np.float64
     ).reshape(-1, 2)
     half = grid.size_x_nm / 2
     outside = np.abs(position_nm) > half * (1 + 1e-9)
@@ -257,34 +315,55 @@ def _row_positions(path: Path, row: int, fields: list[bytes], n: int, grid: Grid
         scatterer, axis = np.argwhere(outside)[0]
         column = first + 2 * used[scatterer] + axis + 1
         raise InvalidDataError(
-            f"'{path}', row {row}, column {column}: {'xy'[axis]} = {10 * position_nm[scatterer, axis]:g} Angstrom lies"
-            f" outside the field of -{10 * half:g} to {10 * half:g} Angstrom."
+            f"{row.place}, column {column}: {'xy'[axis]} = {10 * position_nm[scatterer, axis]:g} Angstrom lies outside"
+            f" the field of -{10 * half:g} to {10 * half:g} Angstrom."
         )
     return position_nm
 
 
-def _numbers(path: Path, row: int, fields: list[bytes], *, first_column: int = 1) -> NDArray[np.float64]:
+def _separated(row: _Row) -> str:
+    return f"separated by {_SEPARATORS[row.separator]}, as the first row has it"
+
+
+def _check_decimal_commas(row: _Row, expected: int) -> None:
+    """Refuse a row with twice as many fields as there should be numbers, all of them filled."""
+    if row.separator == b"," and len(row.fields) == 2 * expected and all(map(bytes.strip, row.fields)):
+        raise InvalidDataError(
+            f"{row.place}: expected {expected} numbers separated by commas, found {2 * expected}; if these are numbers"
+            " with decimal commas, write decimal points."
+        )
+
+
+def _numbers(row: _Row, start: int, stop: int) -> NDArray[np.float64]:
+    """Numbers of a run of fields."""
+    fields = row.fields[start:stop]
     try:
         values = np.array(fields, dtype=np.float64)
     except ValueError:
         values = np.array([_number(field) for field in fields])
-    # What overflows in float32 is no use either.
+    # A number that overflows in float32 cannot be stored either.
     wrong = ~(np.abs(values) <= np.finfo(np.float32).max)
     if wrong.any():
         column = int(np.argmax(wrong))
-        found = fields[column].strip().decode(errors="replace")
-        raise InvalidDataError(
-            f"'{path}', row {row}, column {first_column + column}: expected a finite number, found"
-            f" {repr(found[:40]) if found else 'nothing'}."
-        )
+        raise InvalidDataError(f"{row.place}, column {start + column + 1}: {_not_a_number(fields[column], row)}.")
     return values
 
 
 def _number(field: bytes) -> float:
-    try:
+    with suppress(ValueError):
         return float(field)
-    except ValueError:
-        return np.nan
+    return np.nan
+
+
+def _not_a_number(field: bytes, row: _Row) -> str:
+    """Say what a field is that should be a number, without the full stop."""
+    try:
+        found = field.strip().decode()
+    except UnicodeDecodeError:
+        return "the file is not text in UTF-8; save it as CSV in UTF-8"
+    if row.separator != b"," and re.fullmatch(r"[+-]?\d+,\d+([eE][+-]?\d+)?", found):
+        return f"found {found[:40]!r}, a number with a decimal comma; write decimal points"
+    return f"expected a finite number, found {repr(found[:40]) if found else 'nothing'}"
 
 
 def nanometres(angstrom: str) -> float:
@@ -304,50 +383,18 @@ def angstrom(nm: float) -> str:
     return format(Decimal(repr(float(nm))).scaleb(1), "f")
 
 
-def forward_residuals(parts: Sequence[CsvFile]) -> dict[AxisOrder, float]:
-    """Compare images with the superposition of their kernel, in both axis orders.
-
-    Parameters
-    ----------
-    parts
-        The files; a few images of a few of them are looked at.
-
-    Returns
-    -------
-    dict
-        Norm of the difference over norm of the images. It does not vanish in the right order, because a kernel that
-        is known on its own window only cannot be superposed to the edges of the field.
-    """
-    difference = {"x_first": 0.0, "y_first": 0.0}
-    total = 0.0
+def _compare_orders(parts: Sequence[CsvFile]) -> dict[AxisOrder, float]:
+    """Median forward residual, in both axis orders, of a few images of a few files."""
+    found: dict[AxisOrder, list[float]] = {"x_first": [], "y_first": []}
     for p in _evenly(len(parts), _COMPARED_FILES):
         part = parts[p]
-        for i in _evenly(len(part.image), _COMPARED_IMAGES):
-            image, position_nm = part.image[i].astype(np.float64), part.position_nm[i]
-            total += float((image**2).sum())
-            difference["x_first"] += float(((image - _superpose(part, position_nm)) ** 2).sum())
-            difference["y_first"] += float(((image - _superpose(part, position_nm[:, ::-1])) ** 2).sum())
-    scale = total or 1.0
-    return {
-        "x_first": float(np.sqrt(difference["x_first"] / scale)),
-        "y_first": float(np.sqrt(difference["y_first"] / scale)),
-    }
+        chosen = _evenly(len(part.image), _COMPARED_IMAGES)
+        position_nm = _padded([part.position_nm[i] for i in chosen], part.max_scatterers)
+        for order, residuals in found.items():
+            kernel, image = _images(part.kernel, order), _images(part.image[chosen], order)
+            residuals += forward_residual(part.grid, kernel, image, position_nm).tolist()
+    return {order: float(np.median(residuals)) for order, residuals in found.items()}
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))})
-
-
-def _superpose(part: CsvFile, position: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Superpose a tabulated kernel, zero outside its window; positions in the order of the array's axes."""
-    from scipy.interpolate import RectBivariateSpline
-
-    pixels = part.grid.x_nm
-    degree = min(3, len(pixels) - 1)
-    spline = RectBivariateSpline(pixels, pixels, part.kernel.astype(np.float64), kx=degree, ky=degree)
-    image = np.zeros(part.grid.shape)
-    for slow, fast in position:
-        rows = np.flatnonzero(np.abs(pixels - slow) <= pixels[-1])
-        columns = np.flatnonzero(np.abs(pixels - fast) <= pixels[-1])
-        image[np.ix_(rows, columns)] += spline(pixels[rows] - slow, pixels[columns] - fast)
-    return image

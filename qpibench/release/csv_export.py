@@ -15,6 +15,7 @@ from qpibench.grid import Grid
 from qpibench.readers.csv import UNUSED_ANGSTROM, UNUSED_NM, angstrom
 from qpibench.release.partial import Partial
 from qpibench.release.reader import Release
+from qpibench.specs import ImportedSpec
 
 ROWS_AT_ONCE = 256
 
@@ -22,7 +23,8 @@ ROWS_AT_ONCE = 256
 def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bool = False) -> int:
     """Write a kernel and all its observations, with enough digits to read the same numbers again.
 
-    Images are written x first: the second value is the second pixel along y.
+    The pixels of an imported release are written in the order in which they were read, so that importing the file gives
+    the same release again. Other releases are written x first: the second value is the second pixel along y.
 
     Parameters
     ----------
@@ -95,16 +97,18 @@ def _check_grid(release: Release) -> None:
 
 def _write(file: TextIO, release: Release, kernel: int, rows: NDArray[np.intp]) -> None:
     capacity = release.max_scatterers
+    y_first = isinstance(release.spec, ImportedSpec) and release.spec.axis_order == "y_first"
+    kernel_image = release.kernels.image[kernel]
     file.write(f"{release.grid.nx},{capacity}\n")
     file.write(",".join(map(angstrom, release.grid.x_nm)) + "\n")
-    file.write(_row(release.kernels.image[kernel], np.zeros((1, 2)), capacity))
+    file.write(_row(kernel_image if y_first else kernel_image.T, np.zeros((1, 2)), capacity))
     for start in range(0, len(rows), ROWS_AT_ONCE):
         chunk = rows[start : start + ROWS_AT_ONCE]
         observations = release.observations(chunk)
         positions = _used(observations.position_nm, observations.n_scatterers)
         for row, image, position_nm in zip(chunk, observations.image, positions, strict=True):
             _check_inside(release.grid, position_nm, row)
-            file.write(_row(image, position_nm, capacity))
+            file.write(_row(image if y_first else image.T, position_nm, capacity))
 
 
 def _used(position_nm: NDArray[np.float64], counts: NDArray[np.int32]) -> Iterator[NDArray[np.float64]]:
@@ -122,9 +126,9 @@ def _check_inside(grid: Grid, position_nm: NDArray[np.float64], observation: np.
         )
 
 
-def _row(image: NDArray[np.float32], position_nm: NDArray[np.float64], capacity: int) -> str:
+def _row(stored: NDArray[np.float32], position_nm: NDArray[np.float64], capacity: int) -> str:
     # An array's text, unlike a Python float's, has no more digits than float32 needs.
-    pixels = image.T.ravel().astype(str).tolist()
+    pixels = stored.ravel().astype(str).tolist()
     coordinates = [angstrom(value) for value in position_nm.ravel().tolist()]
     unused = [f"{UNUSED_ANGSTROM:g}"] * (2 * capacity - len(coordinates))
     return ",".join([*pixels, *coordinates, *unused]) + "\n"

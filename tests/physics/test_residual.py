@@ -1,0 +1,55 @@
+"""The forward residual: images against the superposition of their kernel."""
+
+import numpy as np
+import pytest
+
+from qpibench.families import eq7
+from qpibench.grid import Grid
+from qpibench.physics.residual import forward_residual
+from qpibench.physics.superposition import kernel_image, superpose
+
+GRID = Grid(ny=40, nx=48, size_y_nm=10, size_x_nm=12)
+SHORT = {"fold": 0, "phi1": np.pi / 2, "B": 2.0, "phi2": 0.0, "C": 0.6}
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return kernel_image(GRID, eq7, **SHORT)
+
+
+def images(*counts):
+    rng = np.random.default_rng(1)
+    position_nm = np.full((len(counts), max(counts), 2), np.nan)
+    for row, count in zip(position_nm, counts, strict=True):
+        row[:count] = rng.uniform(-5, 5, (count, 2))
+    return np.array([superpose(GRID, eq7, xy, **SHORT) for xy in position_nm]), position_nm
+
+
+def test_images_of_the_kernel_leave_almost_nothing(kernel):
+    assert forward_residual(GRID, kernel, *images(1, 4, 30)).max() < 0.02
+
+
+def test_the_residual_is_the_norm_of_what_is_left_over_the_norm_of_the_image(kernel):
+    image, position_nm = images(1, 4, 30)
+    np.testing.assert_allclose(forward_residual(GRID, 3 * kernel, image, position_nm), 2, atol=0.06)
+    np.testing.assert_array_equal(forward_residual(GRID, 0 * kernel, image, position_nm), 1)
+
+
+def test_scatterers_far_outside_the_field_count_as_far_as_the_kernel_reaches(kernel):
+    position_nm = np.array([[[6.5, -5.2]], [[-7.0, 4.0]], [[5.9, 5.6]]])
+    image = np.array([superpose(GRID, eq7, xy, **SHORT) for xy in position_nm])
+    assert forward_residual(GRID, kernel, image, position_nm).max() < 0.02
+    position_nm = np.full((1, 1, 2), 1e6)
+    assert forward_residual(GRID, kernel, image[:1], position_nm).tolist() == [1.0]
+
+
+def test_images_of_zeros_have_a_residual(kernel):
+    position_nm = np.array([[[0.0, 0.0]], [[np.nan, np.nan]]])
+    assert forward_residual(GRID, kernel, np.zeros((2, *GRID.shape)), position_nm).tolist() == [np.inf, 0]
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_the_smallest_grids_are_compared(n):
+    grid = Grid(ny=n, nx=n + 1, size_y_nm=1, size_x_nm=1)
+    kernel = np.random.default_rng(0).random(grid.shape)
+    np.testing.assert_allclose(forward_residual(grid, kernel, kernel[None], np.zeros((1, 1, 2))), 0, atol=1e-12)
