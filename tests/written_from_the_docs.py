@@ -1,0 +1,462 @@
+"""A release of eq. 7 in plain Python, from what docs/arithmetic.md and docs/format.md say.
+
+All constants, tags, texts and tables are read from these two pages, and nothing is shared with the package. NumPy only
+gives arrays their types at the end. Floating-point numbers are Python's (float64); a float32 number is one of them that
+float32 can represent.
+"""
+
+import hashlib
+import json
+import math
+import re
+import struct
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+DOCS = Path(__file__).parents[1] / "docs"
+ARITHMETIC, FORMAT = ((DOCS / name).read_text() for name in ("arithmetic.md", "format.md"))
+
+
+# What the pages say.
+
+
+def _indented(page):
+    return re.findall(r"^ {4}(.*)$", page, re.MULTILINE)
+
+
+def _number(text):
+    return float.fromhex(text) if "p" in text else int(text, 16)
+
+
+def _constants():
+    """Constants by name: a number or a tuple of coefficients; a line without a name continues the one before."""
+    found, name = {}, None
+    for line in _indented(ARITHMETIC) + _indented(FORMAT):
+        head, *rest = line.split() or [""]
+        if re.fullmatch(r"[A-Z][A-Z0-9_]+", head) and rest and re.fullmatch(r"-?0x[0-9A-Fa-f.p+-]+", rest[0]):
+            name, numbers = head, rest
+        elif name and re.fullmatch(r"-?0x[0-9a-f.p+-]+", head):
+            numbers = [head, *rest]
+        else:
+            name = None
+            continue
+        found[name] = found.get(name, ()) + tuple(map(_number, numbers))
+    return {name: numbers if len(numbers) > 1 else numbers[0] for name, numbers in found.items()}
+
+
+def _table(page, *head):
+    """Rows of the table with this head, without code marks."""
+    start = page.index("| " + " | ".join(head) + " |")
+    lines = page[start : page.index("\n\n", start)].splitlines()[2:]
+    cells = [re.split(r" ?(?<!\\)\| ?", line.strip("|")) for line in lines]
+    return [[cell.strip().strip("`").replace("\\|", "|") for cell in row] for row in cells]
+
+
+CONSTANTS = _constants()
+TAGS = {row[0]: row[1] for row in _table(ARITHMETIC, "purpose", "tag", "draw", "image", "kernel", "words used")}
+(KEY_TEXT,) = re.findall(r"^ {4}(\S+/DOMAIN/SEED/TAG)$", ARITHMETIC, re.MULTILINE)
+BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
+    re.search(pattern, FORMAT)[1]
+    for pattern in (r"`(\w+ block [A-Z ]+)`", r"`(\w+ array [A-Z ]+)`", r"`(\w+ release 1)`", r"`(NAME DIGEST)`")
+)
+PI, C = CONSTANTS["PI"], CONSTANTS
+
+
+# Arithmetic.
+
+
+def f32(value):
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def _rounded(exact, digits):
+    """A fraction to the nearest number with so many binary digits, ties to even."""
+    if not exact:
+        return 0.0
+    exponent = abs(exact.numerator).bit_length() - exact.denominator.bit_length()
+    exponent -= abs(exact) < Fraction(2) ** exponent
+    unit = Fraction(2) ** (exponent - digits + 1)
+    return float(round(exact / unit) * unit)
+
+
+def fma64(a, b, c):
+    return _rounded(Fraction(a) * Fraction(b) + Fraction(c), 53)
+
+
+def fma32(a, b, c):
+    return _rounded(Fraction(a) * Fraction(b) + Fraction(c), 24)
+
+
+def product(*factors):
+    """Product in float32, rounded after each factor."""
+    total = factors[0]
+    for factor in factors[1:]:
+        total = f32(total * factor)
+    return total
+
+
+def bits(value):
+    return struct.unpack("<i", struct.pack("<f", value))[0]
+
+
+def of_bits(integer):
+    return struct.unpack("<f", struct.pack("<i", integer))[0]
+
+
+def poly(name, z, fma):
+    *others, total = C[name]
+    for coefficient in reversed(others):
+        total = fma(total, z, coefficient)
+    return total
+
+
+def sin2pi_f64(t):
+    g = t - round(t)
+    z = g * g
+    return z * poly("SIN2PI_F64", z, fma64)
+
+
+def sincospi_f64(t):
+    g = t - round(t)
+    z = g * g
+    sign = -1 if round(t) % 2 else 1
+    return sign * (g * poly("SINPI_F64", z, fma64)), sign * poly("COSPI_F64", z, fma64)
+
+
+def exp2_f64(x):
+    return 0.0 if x < C["EXP2_FLOOR"] else poly("EXP2_F64", x - round(x), fma64) * 2.0 ** round(x)
+
+
+def sin2pi_f32(t):
+    g = f32(t - round(t))
+    z = product(g, g)
+    return product(z, poly("SIN2PI_F32", z, fma32))
+
+
+def exp2_f32(x):
+    return 0.0 if x < C["EXP2_FLOOR"] else poly("EXP2_F32", f32(x - round(x)), fma32) * 2.0 ** round(x)
+
+
+def reciprocal_f32(x):
+    y = of_bits(C["RECIPROCAL_SEED"] - bits(x))
+    y = product(y, poly("RECIPROCAL_F32", product(x, y), fma32))
+    return fma32(y, fma32(-x, y, 1.0), y)
+
+
+def sincospi_f32(t):
+    z = product(t, t)
+    return product(t, poly("SINPI_F32", z, fma32)), poly("COSPI_F32", z, fma32)
+
+
+def minus2ln_f32(x):
+    offset = bits(x) - C["SQRT_HALF_BITS"]
+    f = f32(of_bits(offset % 2**23 + C["SQRT_HALF_BITS"]) - 1)
+    return fma32(float(offset // 2**23), C["MINUS2LN_2_F32"], product(f, poly("MINUS2LN_F32", f, fma32)))
+
+
+# Draws.
+
+
+@cache
+def _key(seed, purpose):
+    text = KEY_TEXT.replace("DOMAIN", "benchmark").replace("SEED", f"{seed:032x}").replace("TAG", TAGS[purpose])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def words(seed, purpose, draw, image, kernel):
+    low = 2**32 - 1
+    key = _key(seed, purpose)
+    c, k0, k1 = (draw, image, kernel & low, kernel >> 32), key & low, key >> 32
+    for _ in range(C["PHILOX_ROUNDS"]):
+        p0, p1 = C["PHILOX_M0"] * c[0], C["PHILOX_M1"] * c[2]
+        c = (p1 >> 32) ^ c[1] ^ k0, p1 & low, (p0 >> 32) ^ c[3] ^ k1, p0 & low
+        k0, k1 = k0 + C["PHILOX_W0"] & low, k1 + C["PHILOX_W1"] & low
+    return c
+
+
+def unit(word):
+    return (word + 0.5) * 2.0**-32
+
+
+def folds(kernels):
+    given = kernels["folds"]
+    shares = {
+        fold: kernels["count"] // len(given) + (i < kernels["count"] % len(given)) for i, fold in enumerate(given)
+    }
+    if "fold_counts" in kernels:
+        shares = {fold: kernels["fold_counts"].get(str(fold), 0) for fold in (0, 2, 3, 4, 6)}
+    return [fold for turn in range(max(shares.values())) for fold, share in shares.items() if turn < share]
+
+
+def kernel_parameters(spec, kernel, fold):
+    u = [unit(word) for word in words(spec["seed"], "parameters of a kernel", 0, 0, kernel)]
+    wavelength, decay = (
+        low + u[i] * (high - low)
+        for i, (low, high) in enumerate(spec["kernels"][f"{n}_nm"] for n in ("wavelength", "decay"))
+    )
+    phi1 = PI * u[2] if fold else PI / 2
+    return {"fold": fold, "phi1": phi1, "B": PI / wavelength, "phi2": PI * u[3], "C": 1 / (decay * decay)}
+
+
+def scatterers(spec, image, kernel):
+    low, high = spec["scatterers"]["min"], spec["scatterers"]["max"]
+    number = low + (words(spec["seed"], "number of scatterers", 0, image, kernel)[0] * (high - low + 1) >> 32)
+    half = [spec["grid"][f"size_{axis}_nm"] / 2 + spec["scatterers"]["margin_nm"] for axis in "xy"]
+    drawn = [
+        word
+        for p in range(-(-number // 2))
+        for word in words(spec["seed"], "positions of scatterers", p, image, kernel)
+    ]
+    return [[(2 * unit(drawn[2 * s + axis]) - 1) * half[axis] for axis in (0, 1)] for s in range(number)]
+
+
+# Images.
+
+
+def coordinates(n, size):
+    return [(2 * j - (n - 1)) * size / (2 * (n - 1)) for j in range(n)]
+
+
+def formula(p):
+    sa, ca = sincospi_f64(2 * p["phi1"] / (PI * max(p["fold"], 1)))
+    return p["fold"], ca, sa, p["B"] / PI, p["phi2"] / PI, -p["C"] * C["LOG2_E"]
+
+
+def kernel_pixel(n, ca, sa, frequency, phase, decay, x, y):
+    r2 = x * x + y * y
+    r, c = math.sqrt(r2), x * ca - y * sa
+    if n == 0 or r2 == 0:
+        angular = 1.0 if n == 0 else 0.5
+    elif n == 3:
+        u = c / r
+        angular = 0.5 - u * (2 * (u * u) - 1.5)
+    else:
+        v = c * c / r2
+        w = 4 * v - 3
+        angular = {2: 1 - v, 4: 4 * (v - v * v), 6: 1 - v * (w * w)}[n]
+    return f32(exp2_f64(decay * r2) * angular * sin2pi_f64(fma64(frequency, r, phase)))
+
+
+def angular_f32(n, r2, c, s):
+    """Angular factor in float32, n > 0, r2 > 0; a quarter of it for n = 4."""
+    if n == 3:
+        u = product(c, reciprocal_f32(f32(math.sqrt(r2))))
+        return fma32(-u, fma32(2.0, product(u, u), -1.5), 0.5)
+    c2, s2 = product(c, c), product(s, s)
+    v = product(min(c2, s2) if n == 6 else c2, reciprocal_f32(r2))
+    w = fma32(-4.0, v, 3.0)
+    if n == 6:
+        return product(v, w, w) if s2 < c2 else f32(1 - product(v, w, w))
+    return f32(1 - v) if n == 2 else fma32(-v, v, v)
+
+
+def observation_pixel(n, ca, sa, frequency, phase, decay, x, y, places):
+    frequency, phase, decay = f32(frequency), f32(phase), f32(decay)
+    gain = 4.0 if n == 4 else 1.0
+    pixel = 0.0
+    for px, py in places:
+        dx, dy = x - px, y - py
+        x2, xc, xs = f32(dx * dx), f32(dx * ca), f32(dx * sa)
+        y2, yc, ys = f32(dy * dy), f32(dy * ca), f32(dy * sa)
+        weight = product(exp2_f32(product(y2, decay)), gain, exp2_f32(product(x2, decay)))
+        r2, c, s = f32(x2 + y2), f32(xc - ys), f32(xs + yc)
+        if n:
+            weight = product(weight, angular_f32(n, r2, c, s) if r2 else 1 / (2 * gain))
+        ripple = sin2pi_f32(fma32(frequency, f32(math.sqrt(r2)), phase))
+        pixel = fma32(weight, ripple, pixel)
+    return pixel + 0.0
+
+
+# White noise.
+
+
+def flat(image):
+    return [pixel for row in image for pixel in row]
+
+
+def tree_sum(pixels, add):
+    lanes = [0.0] * C["LANES"]
+    for k, pixel in enumerate(pixels):
+        lanes[k % C["LANES"]] = add(lanes[k % C["LANES"]], pixel)
+    width = C["LANES"] // 2
+    while width:
+        lanes[:width] = [lanes[i] + lanes[i + width] for i in range(width)]
+        width //= 2
+    return lanes[0]
+
+
+def squares(pixels, mean):
+    return tree_sum(pixels, lambda lane, pixel: fma64(pixel - mean, pixel - mean, lane))
+
+
+def normal_pair(v, w):
+    u = fma32(f32(v), 2.0**-32, 2.0**-33)
+    radius = f32(math.sqrt(minus2ln_f32(u if u < 1 else C["BELOW_ONE"])))
+    quarter = (4 * w) % 2**32
+    sine, cosine = sincospi_f32(f32(quarter - (quarter >> 31) * 2**32) * 2.0**-33)
+    across, along = product(radius, sine), product(radius, cosine) * (-1 if w >> 31 else 1)
+    return (across, along) if w >> 30 & 1 else (along, across)
+
+
+def noisy(spec, image, kernel, clean):
+    """The pixels with their noise, the ratio in dB, and sigma."""
+    low, high = spec["corruptions"]["white_noise"]["snr_db"]
+    snr_db = low + unit(words(spec["seed"], "signal-to-noise ratio", 0, image, kernel)[0]) * (high - low)
+    mean = tree_sum(clean, lambda lane, pixel: lane + pixel) / len(clean)
+    variance = squares(clean, mean) / len(clean)
+    sigma = f32(math.sqrt(variance * exp2_f64(snr_db * C["LOG2_PER_DB"])))
+    sigma = 0.0 if variance < C["VARIANCE_FLOOR"] else sigma
+    quarter = -(-len(clean) // 4)
+    drawn = [words(spec["seed"], "normal numbers", q, image, kernel) for q in range(quarter)]
+    pairs = [(normal_pair(*four[:2]), normal_pair(*four[2:])) for four in drawn]
+    normals = [pair[half][place] for half in (0, 1) for place in (0, 1) for pair in pairs]
+    pixels = [fma32(sigma, normal, pixel) + 0.0 for normal, pixel in zip(normals, clean, strict=False)]
+    return pixels, snr_db, sigma
+
+
+# Splits.
+
+
+def order(n, seed, purpose):
+    drawn = [words(seed, purpose, 0, 0, place) for place in range(n)]
+    return sorted(range(n), key=lambda place: drawn[place][0] | drawn[place][1] << 32)
+
+
+def share(n, fraction):
+    return math.floor(n * fraction + 0.5)
+
+
+def splits(spec, observation_kernel, strata):
+    seed, fractions = spec["seed"], spec["splits"]
+    members = {stratum: [k for k in range(len(strata)) if strata[k] == stratum] for stratum in strata}
+    held_out = set()
+    if fractions["ood_kernels"] and min(map(len, members.values())) > 1:
+        ordered = order(len(strata), seed, "order of kernels")
+        for kernels in members.values():
+            count = min(max(1, share(len(kernels), fractions["ood_kernels"])), len(kernels) - 1)
+            held_out.update([k for k in ordered if k in kernels][:count])
+    unseen = [i for i, k in enumerate(observation_kernel) if k in held_out]
+    pool = [i for i, k in enumerate(observation_kernel) if k not in held_out]
+    shuffled = [pool[place] for place in order(len(pool), seed, "order of images")]
+    tested, rest, free = [], [], []
+    for kernel in range(len(strata)):
+        images = [i for i in shuffled if observation_kernel[i] == kernel]
+        count = max(0, min(share(len(images), fractions["id_test"]), len(images) - 1))
+        tested += images[:count]
+        rest += images[count:]
+        free += images[count + (count > 0) :]
+    mixed = [free[place] for place in order(len(free), seed, "order of the training images")]
+    validation = mixed[: share(len(rest), fractions["validation"])]
+    common = {"train": sorted(set(rest) - set(validation)), "validation": sorted(validation)}
+    tests = {"id": sorted(tested), "ood": unseen}
+    return {
+        f"splits/{task}/{role}": rows
+        for task, test in tests.items()
+        if test
+        for role, rows in {**common, "test": test}.items()
+    }
+
+
+# The release.
+
+
+def canonical_json(given):
+    """The spec with the defaults of the page's table, as the text that is hashed."""
+    spec = json.loads(json.dumps(given))
+    for field, _, default in _table(FORMAT, "field", "type", "value if not given"):
+        *tables, name = field.split(".")
+        if default and default != "left out":
+            target = spec
+            for table in tables:
+                target = target.setdefault(table, {})
+            target.setdefault(name, json.loads(default))
+    return json.dumps(spec, sort_keys=True, separators=(",", ":"))
+
+
+def dtypes():
+    """Types of all arrays by name, from both tables of the page."""
+    rows = _table(FORMAT, "array", "dimensions", "type", "what it is")
+    of_columns = _table(FORMAT, "column", "per", "type", "units", "meaning", "absent", "declared by")
+    return {row[0]: row[2] for row in rows} | {f"{row[1]}s/{row[0]}": row[2] for row in of_columns}
+
+
+def release(given):
+    """The canonical JSON of a spec, and all arrays of its release by name."""
+    text = canonical_json(given)
+    known = dtypes()
+    arrays = derive(json.loads(text)).items()
+    return text, {name: _stored(values, known.get(name, known["splits/<task>/<role>"])) for name, values in arrays}
+
+
+def derive(spec):
+    """All arrays of a release by name, as nested lists."""
+    grid, per_kernel, strata = spec["grid"], spec["observations_per_kernel"], folds(spec["kernels"])
+    x, y = (coordinates(grid[f"n{axis}"], grid[f"size_{axis}_nm"]) for axis in "xy")
+    parameters = [kernel_parameters(spec, kernel, fold) for kernel, fold in enumerate(strata)]
+    kernel_images = [[[kernel_pixel(*formula(p), a, b) for a in x] for b in y] for p in parameters]
+    rows = [(kernel, image) for kernel in range(len(strata)) for image in range(per_kernel)]
+    places = [scatterers(spec, image, kernel) for kernel, image in rows]
+    images = [
+        [[observation_pixel(*formula(parameters[kernel]), a, b, found) for a in x] for b in y]
+        for (kernel, _), found in zip(rows, places, strict=True)
+    ]
+    columns = {}
+    if "corruptions" in spec:
+        made = [noisy(spec, image, kernel, flat(clean)) for (kernel, image), clean in zip(rows, images, strict=True)]
+        images = [[pixels[row * len(x) :][: len(x)] for row in range(len(y))] for pixels, _, _ in made]
+        rms = [math.sqrt(squares(flat(image), 0.0) / (len(x) * len(y))) for image in kernel_images]
+        columns = {
+            "observations/snr_db": [snr_db for _, snr_db, _ in made],
+            "observations/noise_sigma": [sigma for _, _, sigma in made],
+            "observations/noise_over_kernel_rms": [
+                sigma / rms[kernel] for (_, _, sigma), (kernel, _) in zip(made, rows, strict=True)
+            ],
+        }
+    most = spec["scatterers"]["max"]
+    shown = [kernel for kernel, _ in rows]
+    return {
+        "x": x,
+        "y": y,
+        "kernels/image": kernel_images,
+        "kernels/family": [spec["kernels"]["family"].encode()] * len(strata),
+        **{f"kernels/{name}": [p[name] for p in parameters] for name in parameters[0]},
+        "observations/image": images,
+        "observations/kernel": shown,
+        "observations/n_scatterers": [len(found) for found in places],
+        "observations/position_nm": [found + [[math.nan, math.nan]] * (most - len(found)) for found in places],
+        **columns,
+        **splits(spec, shown, strata),
+    }
+
+
+def content_sha256(text, arrays):
+    def sha256(line, *parts):
+        return hashlib.sha256(b"".join([line.encode(), b"\n", *parts]))
+
+    lines = [text]
+    for name in sorted(arrays):
+        values = arrays[name]
+        names = {"NAME": name, "DTYPE": values.dtype.str, "SHAPE": "x".join(map(str, values.shape))}
+        digests = []
+        for first in range(0, len(values), C["BLOCK_ROWS"]):
+            names["INDEX"] = str(first // C["BLOCK_ROWS"])
+            data = values[first : first + C["BLOCK_ROWS"]].tobytes()
+            digests.append(sha256(_filled(BLOCK_LINE, names), data).digest())
+        names["DIGEST"] = sha256(_filled(ARRAY_LINE, names), *digests).hexdigest()
+        lines.append(_filled(DIGEST_LINE, names))
+    return sha256(RELEASE_LINE, *(f"{line}\n".encode() for line in lines)).hexdigest()
+
+
+def _filled(line, names):
+    return " ".join(names.get(word, word) for word in line.split())
+
+
+def _stored(values, dtype):
+    array = np.array(values, dtype)
+    if array.dtype.kind == "f":
+        array = array + array.dtype.type(0)
+        array[np.isnan(array)] = np.frombuffer(struct.pack("<Q", C["NAN_F64"]), "<f8")[0]
+    return array
