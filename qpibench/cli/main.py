@@ -13,6 +13,8 @@ import click
 from qpibench import __version__
 from qpibench.cli.answer import Answer, Settings, explain, show
 from qpibench.cli.lazy import LazyGroup
+from qpibench.cli.progress import say
+from qpibench.notices import shown
 from qpibench.processors import thread_variables
 
 SUMMARIES = {
@@ -49,7 +51,8 @@ class Program(LazyGroup):
         settings = Settings.of(arguments)
         options.pop("standalone_mode", None)
         try:
-            answer = super().main(arguments, prog_name, standalone_mode=False, obj=settings, **options)
+            with shown(notes=(lambda _: None) if settings.quiet else say, warnings=say):
+                answer = super().main(arguments, prog_name, standalone_mode=False, obj=settings, **options)
         except (Exception, KeyboardInterrupt) as error:
             answer = explain(error)
         sys.exit(show(answer, settings) if isinstance(answer, Answer) else answer)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
+
 from qpibench.cli.answer import settings
 
 
@@ -33,3 +35,13 @@ def progress(what: str, *, unit: str = "images") -> Iterator[Callable[[int, int]
             bar.update(done - bar.n)
 
         yield tell
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on standard error, above a line of progress if there is one; from any thread."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(sentence, file=sys.stderr)
+    else:
+        click.echo(sentence, err=True)

@@ -35,6 +35,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.grid import Grid
 from qpibench.parsing import parse_json
+from qpibench.release.hdf5 import open_hdf5
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
 
@@ -150,9 +151,9 @@ class Predictions:
 def release_of(path: Path, releases: Sequence[Release]) -> Release:
     """The release that a predictions file is of; the first if it is of none, which opening it then says."""
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             digest = _text(file.attrs.get("release_sha256"))
-    except OSError:
+    except (QpibenchError, OSError):
         return releases[0]
     return next((release for release in releases if release.content_sha256 == digest), releases[0])
 
@@ -172,8 +173,8 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     if not path.is_file():
         raise UsageError(f"There is no predictions file '{path}'.")
     try:
-        file = h5py.File(path, "r")
-    except OSError:
+        file = open_hdf5(path)
+    except InvalidDataError:
         raise InvalidDataError(
             f"'{path}' is not a predictions file: it is no HDF5 file, or one that was cut off."
         ) from None

@@ -8,6 +8,8 @@ import os
 import threading
 from pathlib import Path
 
+from qpibench.release.positional import write_at
+
 
 class DirectWriter:
     """Writes to a file from several threads; whole pages go to the disk past the page cache.
@@ -67,4 +69,4 @@ def _open_direct(path: Path) -> int | None:
 def _write_all(fd: int, position: int, values: memoryview) -> None:
     done = 0
     while done < len(values):
-        done += os.pwrite(fd, values[done:], position + done)
+        done += write_at(fd, values[done:], position + done)

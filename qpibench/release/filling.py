@@ -162,7 +162,7 @@ def prepare(
 
 
 def _place(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
-    with open_hdf5(path) as file:
+    with open_hdf5(path, own=True) as file:
         return layout.place(file, expected)
 
 

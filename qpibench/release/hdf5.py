@@ -1,18 +1,34 @@
-"""Opening HDF5 files that come from users: whatever is wrong with one is an error of ours."""
+"""Opening HDF5 files for reading: the one rule for releases, shards and predictions.
+
+A file is opened without a lock, so it can be read where other programs read it, and on file systems that have no locks.
+A file that another program has open for writing is refused, because its contents may be half written.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.release.lock import locked_by_another
+from qpibench.release.positional import PositionalFile
 
 
-def open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path, *, own: bool = False) -> h5py.File:
     """Open a file for reading.
+
+    Parameters
+    ----------
+    path
+        The file.
+    own
+        Whether this process is writing the file itself; else a file that is open for writing is refused.
 
     Raises
     ------
@@ -21,31 +37,82 @@ def open_hdf5(path: Path) -> h5py.File:
     InvalidDataError
         If it is not an HDF5 file, truncated or damaged.
     QpibenchError
-        If it may not be read.
+        If it may not be read, or another program has it open for writing.
     """
+    if _is_locked(path) and not own:
+        raise _open_for_writing(path)
     try:
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError:
-        raise UsageError(f"There is no file '{path}'.") from None
-    except IsADirectoryError:
-        raise UsageError(f"'{path}' is a folder, not a release file.") from None
-    except OSError as error:
-        raise QpibenchError(f"'{path}' cannot be read: {error.strerror}.") from None
-    if not h5py.is_hdf5(path):
-        raise InvalidDataError(f"'{path}' is not an HDF5 file or is damaged.")
-    try:
-        return h5py.File(path, "r", locking=False)
+        # h5py.is_hdf5() reports False for files that HDF5 cannot lock, so a second opinion is needed.
+        if not h5py.is_hdf5(path) and not _has_signature(path):
+            raise InvalidDataError(f"'{path}' is not an HDF5 file or is damaged.")
+        file = _opened(path)
     except (OSError, RuntimeError) as error:
-        problem = "truncated" if "truncated" in str(error) else "damaged"
-        raise InvalidDataError(f"'{path}' is {problem}: HDF5 cannot open it.") from None
+        raise _explained(path, error) from None
+    if file.id.get_intent() != h5py.h5f.ACC_RDONLY and not own:  # it is open in this process already
+        file.close()
+        raise _open_for_writing(path)
+    return file
 
 
 @contextmanager
-def structure(path: Path) -> Iterator[h5py.File]:
+def structure(path: Path, *, own: bool = False) -> Iterator[h5py.File]:
     """Open a file to look at its structure; raises as :func:`open_hdf5`, also for damage that shows while looking."""
-    with open_hdf5(path) as file:
+    with open_hdf5(path, own=own) as file:
         try:
             yield file
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise InvalidDataError(f"'{path}' is damaged: {error}.") from None
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "lock" not in str(error):
+            raise
+    # HDF5 insists on a lock: HDF5_USE_FILE_LOCKING asks for it, or this process has the file open with another choice
+    # about locks. A file that Python reads for HDF5 is never locked.
+    return h5py.File(PositionalFile(path), "r")
+
+
+def _is_locked(path: Path) -> bool:
+    """Check that a file can be read, and return whether a program holds it locked for writing."""
+    try:
+        # Opening a pipe without O_NONBLOCK would wait for a program that writes to it.
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise UsageError(f"There is no file '{path}'.") from None
+    except OSError as error:
+        if path.is_dir():  # Windows does not open folders
+            raise UsageError(f"'{path}' is a folder; name a file.") from None
+        raise QpibenchError(f"'{path}' cannot be read: {error.strerror}.") from None
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise UsageError(f"'{path}' is a folder; name a file.")
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"'{path}' is a pipe or a device; name a regular file.")
+        return locked_by_another(fd)
+    finally:
+        os.close(fd)
+
+
+def _has_signature(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def _open_for_writing(path: Path) -> QpibenchError:
+    return QpibenchError(
+        f"'{path}' is open for writing in another program or elsewhere in this one; close it there and try again."
+    )
+
+
+def _explained(path: Path, error: Any) -> QpibenchError:
+    if "already open for write" in str(error):  # a mark in the file that its writer removes when it closes the file
+        return QpibenchError(
+            f"'{path}' is marked as open for writing; close it in the program that writes it or, if that program ended"
+            f" without closing it, remove the mark: h5clear -s '{path}'."
+        )
+    problem = "truncated" if "truncated" in str(error) else "damaged"
+    return InvalidDataError(f"'{path}' is {problem}: HDF5 cannot open it.")

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +43,7 @@ from qpibench import __version__
 from qpibench.columns import Column
 from qpibench.errors import InvalidDataError
 from qpibench.parsing import parse_json
+from qpibench.release.positional import read_at
 from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.specs.columns import (
     applied_corruptions,
@@ -440,7 +440,7 @@ def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
     position = array.position(start)
     done = 0
     while done < len(view):
-        count = os.preadv(fd, [view[done:]], position + done)
+        count = read_at(fd, view[done:], position + done)
         if not count:
             raise InvalidDataError(f"The file ends within {array.name}, row {start + done // array.row_bytes}.")
         done += count

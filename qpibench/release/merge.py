@@ -115,7 +115,7 @@ def _refer(shards: Shards, outline: Outline, partial: Partial, work: Work) -> st
     in_file = {name: array for name, array in arrays.items() if name in values} | sources
     with partial.claim(partial.path, layout.file_bytes(in_file, attributes) + virtual.reference_bytes(shards, folder)):
         layout.create(partial.path, arrays | sources, attributes, dataset=virtual.virtual_dataset(shards, folder))
-    with structure(partial.path) as file:
+    with structure(partial.path, own=True) as file:
         located = layout.place(file, in_file)
     for name, column in (values | columns).items():
         partial.write_rows(located[name], 0, column)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qpibench.errors import QpibenchError, UsageError
 from qpibench.release.direct import DirectWriter
 from qpibench.release.layout import Array, raw
+from qpibench.release.lock import BusyError, FileLock
 
 
 class Partial:
@@ -40,11 +41,14 @@ class Partial:
         self.compressed_path = target.with_name(f".{target.name}.compressed.partial")
         self.journal_path = target.with_name(f".{target.name}.journal")
         try:
-            self.fd = _open_locked(self.path)
-        except BlockingIOError:
-            raise QpibenchError(f"Another process is writing '{target}'; wait for it or choose another file.") from None
+            self._lock = FileLock(self.path)
+        except BusyError as busy:
+            raise QpibenchError(
+                f"Another process is writing '{target}' ({busy}); wait for it or choose another file."
+            ) from None
         except OSError as error:
             raise UsageError(f"Folder '{target.parent}' cannot be written to: {error.strerror}.") from None
+        self.fd = self._lock.fd
         self._writer = DirectWriter(self.path, self.fd)
         self._journal: int | None = None
 
@@ -59,7 +63,7 @@ class Partial:
         self._writer.close()
         if os.fstat(self.fd).st_size == 0:
             self.discard()
-        os.close(self.fd)
+        self._lock.close()
 
     def journaled(self) -> tuple[str, dict[int, bytes]]:
         """What an interrupted run left: the title of its journal (empty if none), and the digests of its blocks."""
@@ -115,6 +119,11 @@ class Partial:
             _allocate(path, needed)
         except OSError as error:
             path.unlink(missing_ok=True)
+            if "unable to lock" in str(error):  # HDF5 takes locks here only where this variable asks for them
+                raise QpibenchError(
+                    f"'{self.target}' cannot be written: HDF5_USE_FILE_LOCKING asks for locks, and the file system has"
+                    " none; unset the variable."
+                ) from None
             free = shutil.disk_usage(path.parent).free
             raise QpibenchError(
                 f"'{self.target}' does not fit: it needs {needed:,} bytes and {free:,} are available"
@@ -130,7 +139,9 @@ class Partial:
         """Give a finished file, this one or a copy, the target's name, safely on the disk, and remove all else."""
         _sync(finished)
         finished.replace(self.target)
-        self.discard()
+        for path in {self.journal_path, self.compressed_path, self.path} - {finished}:
+            path.unlink(missing_ok=True)
+        self._lock.release()  # the file with the target's name is open to readers from here on
         _sync(self.target.parent)
 
 
@@ -154,20 +165,4 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(fd)
     finally:
-        os.close(fd)
-
-
-def _open_locked(path: Path) -> int:
-    import fcntl
-
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The process that held the lock may have renamed or removed the file in between.
-            if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.stat(path)):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
         os.close(fd)

@@ -1,0 +1,172 @@
+"""Locks that keep two processes from writing the same file.
+
+A lock is one of the operating system (``flock``) on the file that is written; it ends with the process. Where there is
+none (Windows) or the file system has none (some set-ups of NFS and Lustre), a second file says who is writing. It stays
+behind if the process is killed, and is then taken over by the next process on the same machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from qpibench.errors import QpibenchError
+from qpibench.notices import warn
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+class BusyError(QpibenchError):
+    """Another process holds the lock."""
+
+
+def locked_by_another(fd: int) -> bool:
+    """Return whether a program holds an exclusive lock on an open file, as HDF5 does while it writes.
+
+    Where the system or the file system has no locks, False is returned.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        pass
+    return False
+
+
+class FileLock:
+    """A file, created if need be and open for reading and writing, that no other process writes while this is held.
+
+    Parameters
+    ----------
+    path
+        The file. Where the system has no locks, ``NAME.lock`` beside it is created.
+
+    Raises
+    ------
+    BusyError
+        If another process holds the lock.
+    OSError
+        If the file cannot be created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._marker: Path | None = None
+        while True:
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            try:
+                if not _flock(self.fd):
+                    self._marker = _mark(path)
+                # The process that held the lock before may have renamed or removed the file in between.
+                if os.path.exists(path) and os.path.samestat(os.fstat(self.fd), os.stat(path)):
+                    return
+            except BaseException:
+                self.close()
+                raise
+            self.close()
+
+    def release(self) -> None:
+        """Give the lock up and leave the file open."""
+        if self._marker is not None:
+            self._marker.unlink(missing_ok=True)
+            self._marker = None
+            return
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the lock up and close the file."""
+        self.release()
+        os.close(self.fd)
+
+
+def _flock(fd: int) -> bool:
+    """Lock an open file; return False where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows
+        return False
+    except BlockingIOError:
+        raise BusyError("another process holds the lock") from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _mark(path: Path) -> Path:
+    """Create the file that says who is writing, in place of a lock."""
+    marker = path.with_name(f"{path.name}.lock")
+    me = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())})
+    for _ in range(2):
+        try:
+            fd = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            _remove_stale(marker)
+            continue
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(me)
+        warn(
+            f"The file system of '{path.parent}' has no locks: '{marker.name}' keeps other processes from writing the"
+            " same file, and must be removed by hand if a run on another machine was killed."
+        )
+        return marker
+    raise BusyError("another process is about to write")
+
+
+def _remove_stale(marker: Path) -> None:
+    """Remove the mark of a process of this machine that has ended.
+
+    Raises
+    ------
+    BusyError
+        If the process still runs, or nobody can know.
+    """
+    owner = _owner(marker)
+    if owner is None:
+        return
+    host, pid, started = owner
+    if host == socket.gethostname() and _started(pid) != started:
+        # Under its new name nobody takes it for a lock; if it is another one by now, it goes back.
+        aside = marker.with_name(f"{marker.name}.{os.getpid()}")
+        with suppress(FileNotFoundError):
+            marker.replace(aside)
+            if _owner(aside) != owner:
+                with suppress(FileExistsError):
+                    os.link(aside, marker)
+            aside.unlink(missing_ok=True)
+        return
+    raise BusyError(f"process {pid} of machine '{host}' holds the lock '{marker}'")
+
+
+def _owner(marker: Path) -> tuple[str, int, float] | None:
+    """Host, process and start time in a mark; None if there is no mark."""
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        return str(found["host"]), int(found["pid"]), float(found["started"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):  # it is being written, or its process was killed meanwhile
+        raise BusyError(f"'{marker}' cannot be read; remove it if no process writes") from None
+
+
+def _started(pid: int) -> float:
+    """When a process was started; 0 if there is none."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
