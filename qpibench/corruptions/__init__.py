@@ -137,6 +137,11 @@ def get_corruption(name: str) -> Corruption:
     return cast(Corruption, registry.load(sys.modules[__name__], name, "corruption"))
 
 
+def corruption_columns() -> dict[str, Column]:
+    """Columns that all corruptions declare, by name."""
+    return {column.name: column for name in corruption_names() for column in get_corruption(name).COLUMNS}
+
+
 def in_order(names: list[str]) -> list[str]:
     """Names of corruptions in the order in which they act."""
     modules = {name: get_corruption(name) for name in names}

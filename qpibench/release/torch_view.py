@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.columns import Column
-from qpibench.corruptions import corruption_names, get_corruption
+from qpibench.corruptions import corruption_columns
 from qpibench.errors import UnavailableError, UsageError
 from qpibench.physics.activation import activation_map, check_map_mode
 from qpibench.release.reader import Release, open_release
@@ -39,12 +38,7 @@ _FIELDS = (
 
 def sample_fields(release: Release) -> tuple[str, ...]:
     """Names of all fields that a sample of a release can contain; see :class:`ReleaseDataset`."""
-    return (*_FIELDS, *release.kernels.parameters, *_corruption_columns())
-
-
-def _corruption_columns() -> dict[str, Column]:
-    corruptions = map(get_corruption, corruption_names())
-    return {column.name: column for corruption in corruptions for column in corruption.COLUMNS}
+    return (*_FIELDS, *release.kernels.parameters, *corruption_columns())
 
 
 class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
@@ -159,6 +153,6 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
             case _ if f"observations/{field}" in release.arrays:
                 return release.take(field, index)
             case _:
-                column = _corruption_columns()[field]
+                column = corruption_columns()[field]
                 shape = (len(index), release.max_scatterers) if column.per == "scatterer" else (len(index),)
                 return column.empty(*shape)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.columns import Column
-from qpibench.corruptions import corruption_names, get_corruption
+from qpibench.corruptions import corruption_columns
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import (
     applied_corruptions,
@@ -60,9 +60,8 @@ def needs_image(spec: ReleaseSpec, fields: Sequence[str]) -> bool:
 
 
 def _corruption_columns() -> dict[str, Column]:
-    corruptions = map(get_corruption, corruption_names())
-    return {column.name: column for corruption in corruptions for column in _streamed(corruption.COLUMNS)}
+    return {column.name: column for column in _streamed(corruption_columns().values())}
 
 
-def _streamed(columns: Sequence[Column]) -> list[Column]:
+def _streamed(columns: Iterable[Column]) -> list[Column]:
     return [column for column in columns if column.in_streams]

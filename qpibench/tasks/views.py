@@ -8,7 +8,7 @@ import numpy as np
 
 from qpibench.errors import UsageError
 from qpibench.grid import Grid
-from qpibench.physics.activation import MAP_MODES, activation_map
+from qpibench.physics.activation import MAP_MODES, activation_map, check_map_mode
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks.batch import Batch
 
@@ -41,8 +41,7 @@ def check_view(view: str, map_mode: str | None) -> None:
         raise UsageError(f"There is no view '{view}'; choose one of {', '.join(VIEWS)}.")
     if map_mode is None and view == "raster":
         raise UsageError(f"The view 'raster' shows an activation map; {ASK_MAP_MODE}.")
-    if map_mode is not None and map_mode not in MAP_MODES:
-        raise UsageError(f"There is no activation map mode '{map_mode}'; choose one of {', '.join(MAP_MODES)}.")
+    check_map_mode(map_mode, ())
     if map_mode is not None and view == "image":
         raise UsageError("The view 'image' shows no activation map; leave out --map (in Python map_mode).")
 
