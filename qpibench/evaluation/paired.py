@@ -20,7 +20,6 @@ not for its method.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import combinations
@@ -73,7 +72,7 @@ class ComparedFile(_Closed):
     view: Text = Field(description="What the entry was granted; 'unknown' if the predictions do not say.")
     cell: Text | None = Field(default=None, description="Track and cell that were asked; null outside of tracks.")
     stopped: bool = Field(description="Whether the entry stopped before it had answered every image.")
-    predictions_sha256: Sha256 = Field(description="SHA-256 of the file.")
+    predictions_sha256: Sha256 = Field(description="Hash of the predictions.")
 
 
 class PairedMetric(_Closed):
@@ -292,15 +291,13 @@ def _values(metrics: Sequence[Metric], images: Sequence[ImageScores]) -> dict[st
 
 
 def _compared_file(file: Predictions) -> ComparedFile:
-    with file.path.open("rb") as content:
-        predictions_sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     record = file.record
     return ComparedFile(
         name="unnamed" if record is None else record.model.name,
         view="unknown" if record is None else record.view,
         cell=None if record is None or record.cell is None else record.cell.label,
         stopped=record is not None and record.failure is not None,
-        predictions_sha256=predictions_sha256,
+        predictions_sha256=file.sha256(),
     )
 
 

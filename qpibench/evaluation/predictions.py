@@ -17,10 +17,11 @@ or, if its record has a ``limit``, those that :func:`qpibench.tasks.subset` name
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.evaluation.predictions_identity import content_sha256
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.grid import Grid
 from qpibench.parsing import parse_json
@@ -42,12 +44,19 @@ from qpibench.tasks import subset
 if TYPE_CHECKING:
     from qpibench.release import Release
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version of the files that are written.
+
+Format 1 has the same content; only the hash of the predictions is another one, see :meth:`Predictions.sha256`.
+"""
 
 DATASETS = ("kernel", "kernel_full", "std", "latent")
 """What a file can have of an image."""
 
 _KERNELS = "kernels"  # a group that is no task
+
+_READ_VERSIONS = (1, FORMAT_VERSION)
+_HASHED_ROWS = 256  # rows that are read and hashed at once
 
 Rows = slice | NDArray[np.integer]
 
@@ -127,6 +136,35 @@ class Predictions:
         """Where it has the release's kernels, (kernel, d) float32, if the file says so."""
         return self._read(_KERNELS, "latent", slice(None)) if _KERNELS in self._file else None
 
+    def sha256(self) -> str:
+        """The hash by which results name these predictions, hexadecimal.
+
+        It is :func:`~qpibench.evaluation.predictions_identity.content_sha256`: two runs of a deterministic model give
+        one hash. Files of format 1 have the SHA-256 of the file instead.
+        """
+        if self._file.attrs.get("format_version") == 1:
+            return self.file_sha256()
+        names = [f"{task}/{name}" for task in self.tasks for name in ("index", *DATASETS) if name in self._file[task]]
+        if _KERNELS in self._file:
+            names.append(f"{_KERNELS}/latent")
+        text = _text(self._file.attrs["record"]) if "record" in self._file.attrs else "{}"
+        record = parse_json(text, f"The record of predictions file '{self.path}'")
+        return content_sha256(
+            _text(self._file.attrs["release_sha256"]), record, {name: self._blocks(name) for name in names}
+        )
+
+    def file_sha256(self) -> str:
+        """SHA-256 of the file, by which results older than format 2 name these predictions."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _blocks(self, name: str) -> Iterator[NDArray[Any]]:
+        """The rows of an array as scoring reads them, block by block."""
+        dataset = self._file[name]
+        dtype = "<i4" if name.endswith("/index") else "<f4"
+        for start in range(0, max(1, len(dataset)), _HASHED_ROWS):
+            yield np.asarray(dataset[start : start + _HASHED_ROWS], dtype=dtype)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -205,9 +243,9 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
             f" {_text(release_sha256)}, but '{release.path}' has {release.content_sha256}."
         )
     version = file.attrs.get("format_version", FORMAT_VERSION)
-    if version != FORMAT_VERSION:
+    if version not in _READ_VERSIONS:
         raise InvalidDataError(
-            f"Predictions file '{path}' has format_version {version}, this qpibench reads {FORMAT_VERSION};"
+            f"Predictions file '{path}' has format_version {version}, this qpibench reads 1 and {FORMAT_VERSION};"
             " predict again, or use the version of qpibench that wrote it."
         )
     if "record" not in file.attrs:

@@ -334,7 +334,7 @@ def _provenance(result: Result, part: PartResult) -> list[tuple[str, str]]:
     rows = [
         ("Release, content hash", part.release.content_sha256),
         ("Release, spec hash", part.release.spec_sha256),
-        ("Predictions file, SHA-256", part.predictions_sha256),
+        ("Predictions, hash", part.predictions_sha256),
         ("Model file, SHA-256", result.model.file_sha256 or "not recorded"),
         *((f"Weights {name}, SHA-256", digest) for name, digest in sorted(result.model.weights.items())),
     ]

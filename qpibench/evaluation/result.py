@@ -199,7 +199,9 @@ class PartResult(_Closed):
     breakdowns: dict[Text, tuple[Group, ...]] = Field(
         description="The ranking score of groups that share out the images: by scatterers and by stratum."
     )
-    predictions_sha256: Sha256 = Field(description="SHA-256 of the predictions file.")
+    predictions_sha256: Sha256 = Field(
+        description="Hash of the predictions, the same for two runs of a deterministic model; of the file in format 1."
+    )
     predict_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None,
         description="Wall-clock time in s of the calls of predict, import and fit left out, as the predictions file"
@@ -399,9 +401,14 @@ def compare_results(stored: Result, derived: Result, *, tolerance: float = 1e-9)
     """List the differences of two results, one sentence per field; the list is empty if they agree.
 
     Numbers may differ by ``tolerance`` relative to the larger of the two, because sums are not bit-identical on all
-    machines. Everything else must be equal; ``scoring_run`` is not compared.
+    machines. Everything else must be equal. Times, memory and environments are not compared: they differ between two
+    runs of one model.
     """
-    left, right = (result.model_dump(mode="json", exclude={"scoring_run"}) for result in (stored, derived))
+    measured: dict[str, Any] = {
+        "scoring_run": True,
+        "cells": {"__all__": {"parts": {"__all__": {"predict_seconds", "prediction_run"}}}},
+    }
+    left, right = (result.model_dump(mode="json", exclude=measured) for result in (stored, derived))
     return list(_differences("", left, right, tolerance))
 
 

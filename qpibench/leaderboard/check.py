@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.joining import macro_average
-from qpibench.evaluation.result import CellRecord, Result, compare_results, load_result
+from qpibench.evaluation.result import CellResult, Result, compare_results, load_result
 from qpibench.leaderboard.consistency import TOLERANCE, contradictions
+
+if TYPE_CHECKING:
+    from qpibench.release import Release
 
 _SHOWN = 8
 
@@ -20,8 +24,9 @@ def check_result(
     """Check a result file, and re-derive it where its predictions and releases are given.
 
     Without these files the schema and the consistency of the numbers with each other are checked. With them the
-    releases are verified against their content hashes, the predictions files against the hashes in the result, and the
-    predictions are scored again; numbers may differ by 1e-9 of their size. What took time is not compared.
+    releases are verified against their content hashes, the predictions against the hashes in the result, and the
+    predictions are scored again; numbers may differ by 1e-9 of their size. Times and environments are not compared, so
+    the predictions of any run that gave the same values will do.
 
     Parameters
     ----------
@@ -58,14 +63,12 @@ def check_result(
 
 def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], releases: Sequence[Path]) -> bool:
     """Derive the parts of the predictions files again; whether that was all of them."""
+    from qpibench.release import open_release
+
+    for path in predictions:
+        if not path.is_file():
+            raise UsageError(f"There is no predictions file '{path}'.")
     parts = [part for cell in result.cells.values() for part in cell.parts]
-    digests = {path: _sha256(path) for path in predictions}
-    for path, digest in digests.items():
-        if digest not in {part.predictions_sha256 for part in parts}:
-            raise InvalidDataError(
-                f"Result file '{result_path}' was made from other predictions: it names the SHA-256"
-                f" {_named(part.predictions_sha256 for part in parts)}, and that of '{path}' is {digest}."
-            )
     by_content = {_verified(path): path for path in releases}
     for content, path in by_content.items():
         if content not in {part.release.content_sha256 for part in parts}:
@@ -73,41 +76,57 @@ def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], re
                 f"Result file '{result_path}' was measured on another release: it names the content hash"
                 f" {_named(part.release.content_sha256 for part in parts)}, and that of '{path}' is {content}."
             )
-    differences: list[str] = []
-    for path, digest in digests.items():
-        differences += _differences(result, path, digest, by_content)
+    named = {part.predictions_sha256 for part in parts}
+    with ExitStack() as opened:
+        given = [opened.enter_context(open_release(path)) for path in releases]
+        digests = {path: _digest(path, given, named, result_path) for path in predictions}
+        by_hash = {release.content_sha256: release for release in given}
+        differences: list[str] = []
+        for path, digest in digests.items():
+            differences += _differences(result, path, digest, by_hash)
     if differences:
         raise InvalidDataError(f"Result file '{result_path}' is not what its predictions score: {_listed(differences)}")
-    return {part.predictions_sha256 for part in parts} == set(digests.values())
+    return named == set(digests.values())
 
 
-def _differences(result: Result, path: Path, digest: str, releases: Mapping[str, Path]) -> list[str]:
-    """What a predictions file, of a given hash, scores otherwise than the result says."""
+def _digest(path: Path, releases: Sequence[Release], named: Collection[str], result_path: Path) -> str:
+    """The hash of a predictions file that a result names: that of the predictions or, in older results, of the file."""
+    from qpibench.evaluation.predictions import open_predictions, release_of
+
+    with open_predictions(path, release_of(path, releases)) as answers:
+        digest = answers.sha256()
+        for each in (digest, answers.file_sha256()):
+            if each in named:
+                return each
+    raise InvalidDataError(
+        f"Result file '{result_path}' was made from other predictions: it names the SHA-256 {_named(named)}, and that"
+        f" of '{path}' is {digest}."
+    )
+
+
+def _differences(result: Result, path: Path, digest: str, releases: Mapping[str, Release]) -> list[str]:
+    """Where the scores of a predictions file, which the result names by ``digest``, differ from the result."""
     from qpibench.evaluation.score import score
-    from qpibench.release import open_release
 
     stored = _only(result, digest)
     first = next(iter(stored.cells.values())).parts[0]
     if first.release.content_sha256 not in releases:
         raise UsageError(f"'{path}' is of the release {first.release.name}, which is not among those given.")
     names = dict.fromkeys(name for cell in stored.cells.values() for name in cell.metrics)
-    with open_release(releases[first.release.content_sha256]) as release:
-        derived = score(path, release, name=result.model.name, view=first.view, metrics=names)
-    # Another version of the evaluator may score, and record other metrics; it must only come to the same numbers.
-    cells = {
-        name: cell.model_copy(update={"record": _recorded(cell.record, stored.cells[name].record)})
-        if name in stored.cells
-        else cell
-        for name, cell in derived.cells.items()
-    }
+    release = releases[first.release.content_sha256]
+    derived = score(path, release, name=result.model.name, view=first.view, metrics=names)
+    cells = {name: _as_stored(cell, stored.cells.get(name), digest) for name, cell in derived.cells.items()}
     derived = derived.model_copy(update={"evaluator_version": result.evaluator_version, "cells": cells})
     return compare_results(stored, derived, tolerance=TOLERANCE)
 
 
-def _recorded(derived: CellRecord | None, stored: CellRecord | None) -> CellRecord | None:
-    if derived is None or stored is None:
-        return derived
-    return derived.model_copy(update={"metrics": stored.metrics})
+def _as_stored(derived: CellResult, stored: CellResult | None, digest: str) -> CellResult:
+    """The derived scores under the hash and the list of metrics that another version of the evaluator recorded."""
+    parts = tuple(part.model_copy(update={"predictions_sha256": digest}) for part in derived.parts)
+    record = derived.record
+    if record is not None and stored is not None and stored.record is not None:
+        record = record.model_copy(update={"metrics": stored.record.metrics})
+    return derived.model_copy(update={"parts": parts, "record": record})
 
 
 def _only(result: Result, digest: str) -> Result:
@@ -121,13 +140,6 @@ def _only(result: Result, digest: str) -> Result:
     return result.model_copy(update={"cells": cells, "status": "failed" if failed else "complete"})
 
 
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise UsageError(f"There is no predictions file '{path}'.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _verified(path: Path) -> str:
     from qpibench.release import verify_release
 
@@ -135,7 +147,7 @@ def _verified(path: Path) -> str:
 
 
 def _named(digests: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(digests))
+    return ", ".join(sorted(set(digests)))
 
 
 def _listed(problems: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.predict import Request, predict
+from qpibench.evaluation.predict import Execution, Request, predict
 from qpibench.evaluation.predictions import PredictionsWriter, open_predictions
 from qpibench.locator import PACKAGE
 from qpibench.tasks import subset
@@ -141,9 +142,73 @@ def test_a_file_that_was_cut_off_is_refused(memory_release, path):
 def test_a_file_of_a_future_version_is_refused(memory_release, path):
     predict("zeros", memory_release, path)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(InvalidDataError, match="has format_version 2, this qpibench reads 1"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(InvalidDataError, match="has format_version 3, this qpibench reads 1 and 2"):
         open_predictions(path, memory_release)
+
+
+def sha256_of(path, release):
+    with open_predictions(path, release) as predictions:
+        return predictions.sha256()
+
+
+def test_two_runs_of_a_deterministic_model_have_one_hash_though_their_times_and_batches_differ(
+    memory_release, tmp_path
+):
+    files = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path, batch_size in zip(files, (4, 32), strict=True):
+        predict("median_kernel", memory_release, path, execution=Execution(batch_size=batch_size))
+    assert files[0].read_bytes() != files[1].read_bytes()
+    assert sha256_of(files[0], memory_release) == sha256_of(files[1], memory_release)
+
+
+def _another_value(file):
+    file["id/kernel"][0, 0, 0] += 1
+
+
+def _another_name(file):
+    file.attrs["record"] = file.attrs["record"].replace('"zeros"', '"ones"')
+
+
+def _another_array(file):
+    file["id/std"] = file["id/kernel"][:]
+
+
+def _another_order(file):
+    for name in ("index", "kernel"):
+        file["ood"][name][:] = file["ood"][name][:][::-1]
+
+
+@pytest.mark.parametrize("change", [_another_value, _another_name, _another_array, _another_order])
+def test_another_value_model_array_or_order_of_rows_is_another_hash(memory_release, path, change):
+    predict("zeros", memory_release, path)
+    former = sha256_of(path, memory_release)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    assert sha256_of(path, memory_release) != former
+
+
+def test_the_hash_is_the_one_that_the_documentation_describes(memory_release, path, write):
+    index = memory_release.split("id", "test")
+    kernel = np.linspace(-1, 1, len(index) * 120).reshape(-1, 12, 10)
+    kernel[0], kernel[1] = -0.0, np.nan
+    write(index=index.astype(">i8"), kernel=kernel)
+    stored = np.where(kernel == 0, 0.0, kernel).astype("<f4")
+    arrays = {"id/index": index.astype("<i4"), "id/kernel": stored}
+    lines = ["qpibench predictions 1", memory_release.content_sha256, "{}"]
+    for name, values in arrays.items():
+        shape = "x".join(map(str, values.shape))
+        lines.append(f"{name} {values.dtype.str} {shape} {hashlib.sha256(values.tobytes()).hexdigest()}")
+    assert (
+        sha256_of(path, memory_release) == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    )
+
+
+def test_a_file_of_format_1_is_read_and_keeps_the_hash_of_the_file(memory_release, path):
+    predict("zeros", memory_release, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 1
+    assert sha256_of(path, memory_release) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("record", ["no JSON", "{}", "extra"])

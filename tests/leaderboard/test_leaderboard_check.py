@@ -1,8 +1,10 @@
 """A result is believed when its numbers fit each other, and proven when its predictions score the same again."""
 
+import hashlib
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -220,6 +222,36 @@ def test_a_result_is_rederived_from_its_predictions(scored):
     result, derived = check_result(scored / "result.json", [scored / "predictions.h5"], [scored / "release.h5"])
     assert derived
     assert result.model.name == "noisy"
+
+
+def rewritten(path, target, **attributes):
+    """A copy of a predictions file with other root attributes; None removes one."""
+    target.write_bytes(path.read_bytes())
+    with h5py.File(target, "r+") as file:
+        for name, value in attributes.items():
+            del file.attrs[name]
+            if value is not None:
+                file.attrs[name] = value
+    return target
+
+
+def test_a_result_is_rederived_from_the_predictions_of_another_run_with_the_same_values(scored, tmp_path):
+    with h5py.File(scored / "predictions.h5") as file:
+        record = json.loads(file.attrs["record"])
+    record |= {"task_seconds": {"id": 7.5}, "run": {"seconds": 99.0, "peak_memory_bytes": 5, "environment": {"a": "b"}}}
+    again = rewritten(scored / "predictions.h5", tmp_path / "again.h5", record=json.dumps(record))
+    assert check_result(scored / "result.json", [again], [scored / "release.h5"])[1]
+
+
+@pytest.mark.parametrize("attributes", [{"format_version": 1}, {"format_version": None, "record": None}])
+def test_a_result_that_names_the_hash_of_the_file_as_older_versions_did_is_rederived(scored, tmp_path, attributes):
+    older = rewritten(scored / "predictions.h5", tmp_path / "older.h5", **attributes)
+    with open_release(scored / "release.h5") as release:
+        content = score(older, release, name="old", view="image").model_dump(mode="json")
+    for cell in content["cells"].values():
+        cell["parts"][0]["predictions_sha256"] = hashlib.sha256(older.read_bytes()).hexdigest()
+    (tmp_path / "older.json").write_text(json.dumps(content))
+    assert check_result(tmp_path / "older.json", [older], [scored / "release.h5"])[1]
 
 
 def test_a_result_of_fewer_metrics_is_rederived_by_those(scored, tmp_path):
