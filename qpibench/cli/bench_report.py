@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from qpibench.cli.answer import Answer
-from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
 
 
 @subcommand("report")
 @click.argument("history_dir", type=FILE, default="benchmarks/history")
-@click.option("-o", "--output", type=FILE, required=True, metavar="SITE", help="The folder to write.")
+@output_option("SITE", "The folder to write.", type=OUTPUT_FOLDER)
 def command(*, history_dir: Path, output: Path) -> Answer:
     """Draw the runs in the folder HISTORY_DIR (by default benchmarks/history) as a page, machine by machine.
 

@@ -23,14 +23,13 @@ from qpibench.cli.models import (
     write_report,
 )
 from qpibench.cli.options import (
-    FILE,
+    OUTPUT_FILE,
     keep_apart,
     model_options,
     output_option,
     releases_option,
     report_option,
     subcommand,
-    writable,
 )
 
 
@@ -39,7 +38,7 @@ from qpibench.cli.options import (
 @releases_option
 @output_option("RESULT.json", "The result to write; an existing one is replaced.")
 @report_option
-@click.option("--predictions", type=FILE, callback=writable, metavar="FILE", help="Also keep what the model answered.")
+@click.option("--predictions", type=OUTPUT_FILE, metavar="FILE", help="Also keep what the model answered.")
 @model_options
 def command(
     *,

@@ -10,24 +10,29 @@ import click
 
 from qpibench.cli.answer import Answer
 from qpibench.cli.options import (
-    FILE,
+    Output,
     backend_options,
     choose_backend,
     keep_apart,
+    output_option,
     overwrite_option,
     subcommand,
     threads_option,
-    writable,
 )
 from qpibench.cli.progress import progress
 from qpibench.errors import UsageError
+from qpibench.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from qpibench.release import Shard
 
 
-def _place(context: click.Context, parameter: click.Parameter, path: Path) -> Path | None:
-    return path if context.params["shard"] else writable(context, parameter, path)
+class _FileOrFolder(Output):
+    """A file or, for a shard, the folder of the shards."""
+
+    def check(self, path: Path, ctx: click.Context | None) -> None:
+        shard = ctx is not None and ctx.params["shard"]
+        check_folder(path, with_parents=False) if shard else check_file(path)
 
 
 def _shard(context: click.Context, parameter: click.Parameter, text: str | None) -> Shard | None:
@@ -43,15 +48,7 @@ def _shard(context: click.Context, parameter: click.Parameter, text: str | None)
 
 @subcommand("generate")
 @click.argument("spec")
-@click.option(
-    "-o",
-    "--output",
-    type=FILE,
-    callback=_place,
-    required=True,
-    metavar="FILE",
-    help="The release to write; with --shard, the folder.",
-)
+@output_option("FILE", "The release to write; with --shard, the folder.", type=_FileOrFolder(check_file))
 @click.option(
     "--shard",
     callback=_shard,

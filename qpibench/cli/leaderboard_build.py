@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from qpibench.cli.answer import Answer
-from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
 
 
 @subcommand("build")
 @click.argument("results_dir", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, metavar="SITE", help="The folder to write.")
+@output_option("SITE", "The folder to write.", type=OUTPUT_FOLDER)
 def command(*, results_dir: Path, output: Path) -> Answer:
     """Build the leaderboard page from the result files in the folder RESULTS_DIR.
 

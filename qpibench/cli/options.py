@@ -12,6 +12,7 @@ import click
 from qpibench.cli.answer import Answer, note
 from qpibench.cli.lazy import COMMON_OPTIONS, CONTEXT, help_text
 from qpibench.errors import UsageError
+from qpibench.files import check_file, check_folder
 
 if TYPE_CHECKING:
     from qpibench.synthesis import Backend
@@ -45,26 +46,43 @@ FILE = click.Path(path_type=Path)
 """Type of a path argument; the code that opens the file reports what is wrong with it."""
 
 
-def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Look at the place of a file before the work for it begins."""
-    if path is None:
-        return None
-    if path.is_dir():
-        problem = f"'{path}' is a folder; name the file to write."
-    elif not path.parent.exists():
-        problem = f"Folder '{path.parent}' does not exist; create it first."
-    elif not path.parent.is_dir():
-        problem = f"'{path.parent}' is not a folder; choose another place."
-    elif not os.access(path.parent, os.W_OK):
-        problem = f"Folder '{path.parent}' cannot be written to; choose another place."
-    else:
+class Output(click.Path):
+    """Type of a path that a command writes; a place where that is not possible is refused before the work begins.
+
+    Parameters
+    ----------
+    check
+        One of the checks of :mod:`qpibench.files`.
+    """
+
+    def __init__(self, check: Callable[[Path], object]) -> None:
+        super().__init__(path_type=Path)
+        self._check = check
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, which can be written."""
+        path = Path(value)
+        try:
+            self.check(path, ctx)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
         return path
-    raise click.BadParameter(problem, context, parameter)
+
+    def check(self, path: Path, ctx: click.Context | None) -> None:
+        """Raise UsageError for a path that cannot be written."""
+        self._check(path)
 
 
-def output_option(metavar: str, help: str) -> Callable[[Decorated], Decorated]:
-    """Return the option ``-o``, the file that the command writes."""
-    return click.option("-o", "--output", type=FILE, callback=writable, required=True, metavar=metavar, help=help)
+OUTPUT_FILE = Output(check_file)
+"""Type of a file that a command writes."""
+
+OUTPUT_FOLDER = Output(check_folder)
+"""Type of a folder that a command writes into."""
+
+
+def output_option(metavar: str, help: str, *, type: Output = OUTPUT_FILE) -> Callable[[Decorated], Decorated]:
+    """Return the option ``-o``, the file or folder that the command writes."""
+    return click.option("-o", "--output", type=type, required=True, metavar=metavar, help=help)
 
 
 release_option = click.option(
@@ -82,7 +100,7 @@ releases_option = click.option(
 )
 
 report_option = click.option(
-    "--report", type=FILE, callback=writable, metavar="REPORT.html", help="Also write a report, one HTML file."
+    "--report", type=OUTPUT_FILE, metavar="REPORT.html", help="Also write a report, one HTML file."
 )
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing file.")
@@ -166,12 +184,16 @@ def choose_backend(name: str | None, *, gpu: bool) -> Backend:
 
 
 def keep_apart(outputs: Sequence[Path | None], inputs: Sequence[Path]) -> None:
-    """Refuse to write a file over one that is read, or two files to the same place."""
+    """Refuse to write a file over one that is read, two files to the same place, or where no file can be."""
     written = [path for path in outputs if path is not None]
+    for path in written:
+        check_file(path)
     for place, path in enumerate(written):
         if any(_same(path, other) for other in [*written[:place], *inputs]):
             raise UsageError(f"'{path}' is given twice, and would be written over; choose another file to write.")
 
 
 def _same(first: Path, second: Path) -> bool:
-    return first.resolve() == second.resolve() or (first.exists() and second.exists() and first.samefile(second))
+    if os.path.realpath(first) == os.path.realpath(second):
+        return True
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)

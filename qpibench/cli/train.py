@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from qpibench.cli.answer import Answer, note, settings
-from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
 from qpibench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--processes", type=int, default=1, show_default=True, metavar="N", help="One for each GPU.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; without one, start afresh.")
-@click.option("-o", "--output", type=FILE, required=True, metavar="RUN_DIR", help="The run folder; made if missing.")
+@output_option("RUN_DIR", "The run folder; made if missing.", type=OUTPUT_FOLDER)
 def command(
     *,
     entry: str,

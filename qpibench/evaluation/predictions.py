@@ -19,10 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -35,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.predictions_identity import content_sha256
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
+from qpibench.files import WholeFile
 from qpibench.grid import Grid
 from qpibench.parsing import parse_json
 from qpibench.release.hdf5 import open_hdf5
@@ -346,7 +344,7 @@ class PredictionsWriter:
     Raises
     ------
     UsageError
-        If the folder is missing or cannot be written to.
+        As :func:`qpibench.files.check_file`.
     QpibenchError
         From any method, if writing fails, as on a full disk.
     """
@@ -354,12 +352,8 @@ class PredictionsWriter:
     def __init__(
         self, path: str | Path, *, release_sha256: str, index: Mapping[str, NDArray[np.int32]], grid: Grid
     ) -> None:
-        self._path = Path(path)
-        try:
-            handle, partial = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
-        except OSError as error:
-            raise self._explained(error) from None
-        self._partial, self._sink = Path(partial), _Sink(handle)
+        self._whole = WholeFile(path, what="Predictions file")
+        self._sink = _Sink(self._whole.fd)
         self._file = h5py.File(self._sink, "w", libver=("v108", "v108"))  # knows attributes over 64 kB
         self._file.attrs["format_version"] = FORMAT_VERSION
         self._file.attrs["release_sha256"] = release_sha256
@@ -383,13 +377,7 @@ class PredictionsWriter:
         self._file.attrs["record"] = record.model_dump_json()
         self._file.close()
         self._check_sink()
-        try:
-            os.fsync(self._sink.fileno())
-            self._partial.chmod(0o644)
-            self._partial.replace(self._path)
-        except OSError as error:
-            raise self._explained(error) from None
-        _sync_folder(self._path.parent)
+        self._whole.commit()
 
     def __enter__(self) -> Self:
         return self
@@ -398,8 +386,7 @@ class PredictionsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
-        self._sink.close()
-        self._partial.unlink(missing_ok=True)
+        self._whole.__exit__(kind, error, traceback)
 
     def _dataset(self, task: str, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
         """The dataset of a task, made when it is first asked for; ``shape`` is that of one image."""
@@ -410,19 +397,14 @@ class PredictionsWriter:
 
     def _check_sink(self) -> None:
         if self._sink.error is not None:
-            raise self._explained(self._sink.error)
-
-    def _explained(self, error: OSError) -> QpibenchError:
-        unusable = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
-        kind = UsageError if unusable else QpibenchError
-        return kind(f"Predictions file '{self._path}' cannot be written: {error.strerror}.")
+            raise self._whole.explained(self._sink.error)
 
 
 class _Sink(io.FileIO):
     """The file that HDF5 writes to. It remembers the first error and keeps it from HDF5, which would crash on it."""
 
     def __init__(self, handle: int) -> None:
-        super().__init__(handle, "r+")
+        super().__init__(handle, "r+", closefd=False)
         self.error: OSError | None = None
 
     def write(self, content: Any) -> int:
@@ -440,13 +422,3 @@ class _Sink(io.FileIO):
         except OSError as error:
             self.error = self.error or error
             return self.tell() if size is None else size
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a crash, on file systems that can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

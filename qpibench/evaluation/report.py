@@ -11,7 +11,6 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from qpibench.errors import UsageError
 from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation.latents import (
     MAX_IMAGES,
@@ -23,10 +22,10 @@ from qpibench.evaluation.latents import (
 from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, in_order, on_board
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
 from qpibench.evaluation.score import read_case, score_images
+from qpibench.files import write_whole
 from qpibench.grid import Grid
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import interval, number, whole
-from qpibench.pages.whole_file import write_whole
 from qpibench.physics.activation import activation_map
 
 if TYPE_CHECKING:
@@ -100,8 +99,6 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
         If writing fails, as on a full disk.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise UsageError(f"Report '{path}' cannot be written: there is no folder '{path.parent}'.")
     write_whole(path, _render(result, predictions, release).encode(), what="Report")
 
 

@@ -21,8 +21,8 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
 from qpibench.evaluation.schema_1 import ShownCell, from_schema_1
+from qpibench.files import write_whole
 from qpibench.grid import Grid
-from qpibench.pages.whole_file import write_whole
 from qpibench.parsing import parse_json, shown
 from qpibench.specs.load import explain
 from qpibench.tasks.track import Track, load_track

@@ -9,11 +9,11 @@ from typing import Any
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import in_order
+from qpibench.files import check_file, make_folder, write_whole
 from qpibench.leaderboard.check import check_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.standings import Standing, Table, standings
-from qpibench.pages.whole_file import write_whole
 from qpibench.parsing import parse_json
 
 SITE_SCHEMA_VERSION = 4
@@ -56,14 +56,16 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     files = {path.name: path.read_bytes() for path in paths}
     tables = standings(results)
     former = _former_files(site)
-    try:
-        (site / "results").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Folder '{site}' cannot be written: {error.strerror}.") from None
-    for name, content in files.items():
-        write_whole(site / "results" / name, content, what="Result file")
-    write_whole(site / "leaderboard.json", _json(tables, tuple(files)).encode(), what="File")
-    write_whole(site / "index.html", render_page(tables).encode(), what="Page")
+    pages = {
+        **{site / "results" / name: content for name, content in files.items()},
+        site / "leaderboard.json": _json(tables, tuple(files)).encode(),
+        site / "index.html": render_page(tables).encode(),
+    }
+    make_folder(site / "results")
+    for path in pages:
+        check_file(path)
+    for path, content in pages.items():
+        write_whole(path, content, what="File")
     for name in former - files.keys():
         (site / "results" / name).unlink(missing_ok=True)
     return tables
@@ -81,9 +83,12 @@ def _result_paths(folder: Path) -> list[Path]:
 
 def _former_files(site: Path) -> set[str]:
     """Names of the result files that an earlier build put into the site."""
-    listing = site / "leaderboard.json"
+    listing, page = site / "leaderboard.json", site / "index.html"
+    for path in (listing, page):
+        if path.exists():
+            check_file(path)
     if not listing.exists():
-        if (site / "index.html").exists():
+        if page.exists():
             raise UsageError(f"'{site}' holds a page that is not a leaderboard; give another folder.")
         return set()
     try:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.files import check_file
 from qpibench.grid import Grid
 from qpibench.readers.csv import UNUSED_ANGSTROM, UNUSED_NM, angstrom
 from qpibench.release.partial import Partial
@@ -52,7 +53,7 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
         If the file cannot be written.
     """
     target = Path(path)
-    _check_target(target, overwrite=overwrite)
+    check_file(target, if_exists=None if overwrite else "overwrite it or choose another file")
     if not 0 <= kernel < len(release.kernels):
         raise UsageError(f"Release '{release.name}' has no kernel {kernel}; it has 0 to {len(release.kernels) - 1}.")
     _check_grid(release)
@@ -70,15 +71,6 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     except OSError as error:
         raise QpibenchError(f"Writing '{target}' failed: {error.strerror or error}; nothing was kept.") from error
     return len(rows)
-
-
-def _check_target(target: Path, *, overwrite: bool) -> None:
-    if target.is_dir():
-        raise UsageError(f"'{target}' is a folder; name the file to write.")
-    if not target.parent.is_dir():
-        raise UsageError(f"Folder '{target.parent}' does not exist; create it first.")
-    if target.exists() and not overwrite:
-        raise UsageError(f"'{target}' exists already; overwrite it or choose another file.")
 
 
 def _check_grid(release: Release) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.files import check_file
 from qpibench.release import identity, layout
 from qpibench.release.blocks import Work, write_blocks
 from qpibench.release.contents import Outline, contents
@@ -33,12 +34,7 @@ def check_request(target: Path, *, overwrite: bool, compression: str | None = No
     """Refuse a target that cannot be written or may not be replaced, before any work is done."""
     if compression not in (None, "gzip"):
         raise UsageError(f"There is no compression '{compression}'; choose gzip, or none.")
-    if target.is_dir() or not target.name:
-        raise UsageError(f"'{target}' is a folder; name the file to write.")
-    if not target.parent.is_dir():
-        raise UsageError(f"Folder '{target.parent}' does not exist; create it first.")
-    if target.exists() and not overwrite:
-        raise UsageError(f"'{target}' exists already; resume it, overwrite it, or choose another file.")
+    check_file(target, if_exists=None if overwrite else "resume it, overwrite it, or choose another file")
 
 
 @contextmanager

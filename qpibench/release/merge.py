@@ -106,7 +106,7 @@ def _copy(shards: Shards, outline: Outline, partial: Partial, work: Work) -> str
 
 
 def _refer(shards: Shards, outline: Outline, partial: Partial, work: Work) -> str:
-    spec, folder = shards.spec, partial.target.parent
+    spec, folder = shards.spec, partial.place.parent
     observed = list(shards.files[0].arrays.values())
     block_digests = hash_blocks(observed, lambda start, stop: _rows(shards, start, stop), work)
     arrays, values = contents(outline)

@@ -14,6 +14,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from qpibench.errors import QpibenchError, UsageError
+from qpibench.files import check_file, put_in_place, sync_folder
 from qpibench.release.direct import DirectWriter
 from qpibench.release.layout import Array, raw
 from qpibench.release.lock import BusyError, FileLock
@@ -21,6 +22,8 @@ from qpibench.release.lock import BusyError, FileLock
 
 class Partial:
     """A locked temporary file ``.NAME.partial`` beside the target, with its journal ``.NAME.journal``.
+
+    Where the target is a symbolic link, they lie beside the file that it names, and that file is written.
 
     The lock covers ``.NAME.compressed.partial`` too, the compressed copy if there is to be one.
 
@@ -30,16 +33,19 @@ class Partial:
     Raises
     ------
     UsageError
-        If the folder cannot be written to.
+        As :func:`qpibench.files.check_file`, or if the folder cannot be written to.
     QpibenchError
         If another process is writing the same target.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.path = target.with_name(f".{target.name}.partial")
-        self.compressed_path = target.with_name(f".{target.name}.compressed.partial")
-        self.journal_path = target.with_name(f".{target.name}.journal")
+        self.place = place = check_file(target)
+        self.path = place.with_name(f".{place.name}.partial")
+        self.compressed_path = place.with_name(f".{place.name}.compressed.partial")
+        self.journal_path = place.with_name(f".{place.name}.journal")
+        for path in (self.path, self.compressed_path, self.journal_path):
+            _require_own(path)
         try:
             self._lock = FileLock(self.path)
         except BusyError as busy:
@@ -47,7 +53,7 @@ class Partial:
                 f"Another process is writing '{target}' ({busy}); wait for it or choose another file."
             ) from None
         except OSError as error:
-            raise UsageError(f"Folder '{target.parent}' cannot be written to: {error.strerror}.") from None
+            raise UsageError(f"Folder '{place.parent}' cannot be written to: {error.strerror}.") from None
         self.fd = self._lock.fd
         self._writer = DirectWriter(self.path, self.fd)
         self._journal: int | None = None
@@ -138,11 +144,11 @@ class Partial:
     def commit(self, finished: Path) -> None:
         """Give a finished file, this one or a copy, the target's name, safely on the disk, and remove all else."""
         _sync(finished)
-        finished.replace(self.target)
+        put_in_place(finished, self.place)
         for path in {self.journal_path, self.compressed_path, self.path} - {finished}:
             path.unlink(missing_ok=True)
         self._lock.release()  # the file with the target's name is open to readers from here on
-        _sync(self.target.parent)
+        sync_folder(self.place.parent)
 
 
 def _allocate(path: Path, size: int) -> None:
@@ -160,9 +166,15 @@ def _allocate(path: Path, size: int) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file is on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _require_own(path: Path) -> None:
+    """Refuse a temporary name at which something else than a file of an earlier run is; it would be overwritten."""
+    if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+        raise UsageError(f"'{path}' is no file of an interrupted run; remove it, or choose another file to write.")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.errors import InvalidDataError, QpibenchError
+from qpibench.files import check_folder, make_folder
 from qpibench.release import identity, layout
 from qpibench.release.blocks import Progress, Work, write_blocks
 from qpibench.release.contents import Outline
@@ -216,14 +217,8 @@ def write_shard(
 
 
 def _shard_path(folder: Path, shard: Shard) -> Path:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"'{folder}' is not a folder; name the folder for the shards.")
-    if not folder.parent.is_dir():
-        raise UsageError(f"Folder '{folder.parent}' does not exist; create it first.")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Folder '{folder}' cannot be created ({error.strerror}); choose another place.") from None
+    check_folder(folder, with_parents=False)
+    make_folder(folder)
     return folder / shard.file_name
 
 

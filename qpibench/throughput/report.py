@@ -10,8 +10,8 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from qpibench.errors import UsageError
+from qpibench.files import check_file, make_folder, write_whole
 from qpibench.pages.environment import page_environment
-from qpibench.pages.whole_file import write_whole
 from qpibench.throughput import drawing
 from qpibench.throughput.drawing import Plot, change, plot
 from qpibench.throughput.history import Figure, NotMeasured, Run, load_history
@@ -87,12 +87,10 @@ def build_report(history_dir: str | Path, site: str | Path) -> dict[str, Section
     """
     sections = {name: _section(runs) for name, runs in load_history(history_dir).items()}
     page = Path(site) / "index.html"
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        if page.exists() and _GENERATOR.encode() not in page.read_bytes():
-            raise UsageError(f"'{page}' is not a page of 'qpibench bench report'; give another folder.")
-    except OSError as error:
-        raise UsageError(f"Folder '{site}' cannot be written: {error.strerror}.") from None
+    make_folder(page.parent)
+    check_file(page)
+    if page.exists() and _GENERATOR.encode() not in page.read_bytes():
+        raise UsageError(f"'{page}' is not a page of 'qpibench bench report'; give another folder.")
     write_whole(page, _render(sections).encode(), what="Page")
     return sections
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
-from qpibench.pages.whole_file import write_whole
+from qpibench.files import write_whole
 from qpibench.parsing import parse_json
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
 from qpibench.extras import TRAINING
-from qpibench.pages.whole_file import write_whole
+from qpibench.files import check_file, check_folder, make_folder, write_whole
 from qpibench.specs.load import explain
 from qpibench.training.request import TrainingRun
 from qpibench.training.variables import ignored_variables, recorded_variables
@@ -114,10 +114,7 @@ def begin_run(
             )
         kept = ("steps_done", "seconds", "best", "weights_sha256")
         record = record.model_copy(update={name: getattr(old, name) for name in kept})
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Run folder '{folder.path}' cannot be made: {error.strerror}.") from None
+    make_folder(folder.path)
     _write(folder, record)
     return record
 
@@ -128,11 +125,16 @@ def former_run(run: TrainingRun) -> RunRecord | None:
     Raises
     ------
     UsageError
-        If it holds a run and ``run.resume`` is not set.
+        If it holds a run and ``run.resume`` is not set, or the run's files cannot be written there.
     InvalidDataError
         If its run.json is corrupt.
     """
-    if not RunFolder(run.folder).record.exists():
+    folder = RunFolder(run.folder)
+    check_folder(folder.path)
+    if os.path.isdir(folder.path):
+        for path in (folder.record, folder.weights, folder.checkpoint, folder.log, folder.curves):
+            check_file(path)
+    if not folder.record.exists():
         return None
     if not run.resume:
         raise UsageError(f"'{run.folder}' holds a run already; use --resume to continue it, or another folder.")

@@ -80,7 +80,7 @@ def test_a_file_that_is_no_run_has_exit_code_3(qpibench, a, tmp_path, unchanged,
         ("report {missing} -o {site}", ["There is no folder"]),
         ("report {empty} -o {site}", ["holds no benchmark run"]),
         ("report {history}", ["--output"]),
-        ("report {history} -o {a}", ["cannot be written"]),
+        ("report {history} -o {a}", ["a.json' is not a folder"]),
         ("draw", ["no command 'draw'", "report, compare"]),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_shard_that_does_not_exist(qpibench, tmp_path, unchanged, shard):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("generate mini --shard 1/2 -o {file}", ["is not a folder", "name the folder for the shards"]),
+        ("generate mini --shard 1/2 -o {file}", ["is not a folder", "name the folder"]),
         ("generate mini --shard 1/2 -o {tmp}/a/b", ["Folder", "does not exist"]),
         ("generate mini --shard 1/2 -o {tmp}/new --compression gzip", ["not compressed", "--compression"]),
         ("generate mini --shard 1/2 --set seed=-1 -o {tmp}/new", ["seed"]),

@@ -335,7 +335,7 @@ def test_a_panel_of_zeros_can_be_drawn():
 
 def test_a_report_in_a_missing_folder_is_refused(tmp_path, whole, release):
     path = whole.with_name("predictions.h5")
-    with open_predictions(path, release) as predictions, pytest.raises(UsageError, match="cannot be written"):
+    with open_predictions(path, release) as predictions, pytest.raises(UsageError, match="does not exist"):
         report(score(path, release), predictions, release, tmp_path / "missing" / "report.html")
 
 

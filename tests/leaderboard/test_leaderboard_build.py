@@ -296,5 +296,5 @@ def test_results_can_be_read_from_the_site_they_are_copied_to_but_not_mixed_with
 
 def test_a_site_that_cannot_be_written_is_explained(results_dir, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file' is not a folder"):
         build_leaderboard(results_dir, tmp_path / "file" / "site")

@@ -130,5 +130,5 @@ def test_a_page_of_someone_else_is_not_replaced_but_ones_own_is(history, tmp_pat
 
 def test_a_site_that_cannot_be_written_is_explained(history, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file' is not a folder"):
         build_report(history, tmp_path / "file" / "site")
