@@ -22,7 +22,7 @@ from qpibench.evaluation.latents import (
 from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, in_order, on_board
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
 from qpibench.evaluation.score import read_case, score_images
-from qpibench.files import write_whole
+from qpibench.files import check_file, write_whole
 from qpibench.grid import Grid
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import interval, number, whole
@@ -99,6 +99,7 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
         If writing fails, as on a full disk.
     """
     path = Path(path)
+    check_file(path)
     write_whole(path, _render(result, predictions, release).encode(), what="Report")
 
 
