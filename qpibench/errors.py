@@ -9,6 +9,7 @@ code   meaning
 3      invalid data, or a hash that does not match
 4      a device or an optional package is not available
 5      a benchmark that is compared with an earlier run fell
+130    interrupted by Ctrl-C, SIGTERM or SIGHUP; no class here
 =====  ==========================================================
 
 Every message is one sentence (or two) that names the file or value, what was expected, what was found and what to do.

@@ -40,6 +40,8 @@ class Position:
         Where the validation error of the stage was least, or None before the first validation.
     stale
         Validations since.
+    validation_due
+        Whether the validation that belongs to ``step`` is still to be done.
     seconds
         Time of training so far.
     log_bytes
@@ -54,6 +56,7 @@ class Position:
     best_step: int | None = None
     best_score: float | None = None
     stale: int = 0
+    validation_due: bool = False
     seconds: float = 0.0
     log_bytes: int = 0
 

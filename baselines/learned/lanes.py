@@ -10,7 +10,6 @@ GPU the same code runs without a graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -25,7 +24,7 @@ from learned.resident import open_feed
 from learned.stage import Stage
 from learned.steps import Steps
 from learned.stop import Stop, watch
-from learned.training import Plan, Training, is_over
+from learned.training import Plan, Training, is_over, step_done
 from qpibench.errors import QpibenchError
 
 Failures = dict[int, QpibenchError]
@@ -66,6 +65,8 @@ def fit_lanes(
             trainings.append(Training(plan, accelerator, quiet=quiet or bool(trainings)))
         trainings[0].progress.say(described(accelerator, trainings[0].precision))
         with watch(plans[0].run.max_seconds) as stop:
+            for training in trainings:
+                training.stop_signal = stop
             lanes = [Lane(training, place) for place, training in enumerate(trainings)]
             _train(lanes, stop, failures, graph=graph)
     finally:
@@ -154,10 +155,13 @@ class Lane:
             If a loss or the validation error is not finite, or the log cannot be written.
         """
         assert self._losses is not None
-        self.position = replace(self.position, step=self.position.step + count)
+        self.position = step_done(self.stage, self.position, count=count)
         self.training.read(self.stage, self.position, self._names, self._losses[:count].tolist())
-        step = self.position.step
-        if step % self.stage.validation_interval == 0 or step == self.stage.budget:
+        self.validate_if_due()
+
+    def validate_if_due(self) -> None:
+        """Do the validation that belongs to the last step, if there is one."""
+        if self.position.validation_due:
             self.position = self.training.validate(self.stage, self.steps, self.position)
 
     def batch(self) -> Batch:
@@ -218,6 +222,9 @@ def _train_stage(lanes: Sequence[Lane], stop: Stop, failures: Failures, *, graph
 def _run(active: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool) -> str | None:
     """Train until a lane is over or fails, or there is a reason to stop, which is given back."""
     step = _stepper(active, graph=graph)
+    _each(active, failures, Lane.validate_if_due)  # a resumed run may have been stopped during one
+    if _must_end(active, failures, stop):
+        return stop.reason
     while True:
         count, done, reason = min(lane.count for lane in active), 0, None
         for lane in active:
@@ -233,11 +240,18 @@ def _run(active: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool)
             done += 1
             reason = stop.reason
         _each(active, failures, partial(Lane.read, count=done))
-        if any(lane.place in failures or is_over(lane.stage, lane.position) for lane in active) or reason is not None:
+        reason = reason or stop.reason
+        if _must_end(active, failures, stop) or reason is not None:
             return reason
         _each(active, failures, Lane.save_if_due)
         if failures.keys() & {lane.place for lane in active}:
             return None
+
+
+def _must_end(active: Sequence[Lane], failures: Failures, stop: Stop) -> bool:
+    """Whether the steps of some lanes cannot go on together: one failed, is over, or was stopped in its validation."""
+    over = any(lane.place in failures or is_over(lane.stage, lane.position) for lane in active)
+    return over or (stop.interrupted and any(lane.position.validation_due for lane in active))
 
 
 def _fits(step: Callable[[], None]) -> bool:

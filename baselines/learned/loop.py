@@ -16,7 +16,7 @@ from learned.device import described, make_accelerator
 from learned.lanes import fit_lanes
 from learned.precision import choose_precision
 from learned.stage import Stage, split_budget
-from learned.stop import watch
+from learned.stop import ends_at_sigterm, watch
 from learned.training import Plan, Training
 from qpibench.errors import QpibenchError
 from qpibench.training import SourceRecord, TrainingRun
@@ -99,7 +99,8 @@ def fit(
     if (plans := _plans.get()) is not None:
         plans.append(plan)
         return
-    accelerator = make_accelerator(choose_precision(run).mode)
+    with ends_at_sigterm():
+        accelerator = make_accelerator(choose_precision(run).mode)
     if accelerator.device.type == "cuda" and accelerator.num_processes == 1:
         for failure in fit_lanes([plan], accelerator):
             if failure is not None:

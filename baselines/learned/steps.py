@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -121,19 +121,64 @@ class Steps:
         # Not inside of the handler, where the error keeps the memory of the step alive.
         raise QpibenchError(self.advice(step, batch))
 
-    def validate(self) -> float:
-        """Mean error of all validation images; the processes share them."""
-        self._net.eval()
-        summed = torch.zeros(2, dtype=torch.float64, device=self._accelerator.device)
-        torch.manual_seed(_number(f"{self._seed}/validation"))
-        with torch.no_grad(), self._accelerator.autocast():
-            for batch in self._validation():
-                score = self._stage.score(self._on_device(batch))
-                summed += torch.stack([score.double().sum(), torch.tensor(len(score), device=summed.device)])
-        self._module.train()
+    def validate(self, step: int, *, interrupted: Callable[[], bool] = bool) -> float | None:
+        """Return the mean error of all validation images, which the processes share.
+
+        Where the memory does not suffice, the images are scored in smaller and smaller parts.
+
+        Parameters
+        ----------
+        step
+            Steps of the stage that are done, for the message.
+        interrupted
+            Asked between two parts; once it is true in one of the processes, the validation ends.
+
+        Returns
+        -------
+        float or None
+            None if the validation was interrupted.
+
+        Raises
+        ------
+        QpibenchError
+            If the memory does not suffice for one image.
+        """
+        while (summed := self._summed_error(interrupted)) is None:
+            if self._part_size() == 1:
+                raise QpibenchError(
+                    f"Stage '{self._stage.name}' ran out of memory in the validation after step {step}, though it takes"
+                    " one image at a time; set a smaller batch_size, or use a smaller preset or a larger device, and"
+                    " train in another folder."
+                )
+            self._halve_parts()
         of_all: Tensor = self._accelerator.reduce(summed, reduction="sum")
-        error, count = of_all.tolist()
-        return float(error / count)
+        error, count, stopped = of_all.tolist()
+        return None if stopped else float(error / count)
+
+    def _summed_error(self, interrupted: Callable[[], bool]) -> Tensor | None:
+        """Sum of the errors of this process's validation images, their number, and 1 if it was interrupted.
+
+        None if the memory does not suffice; what the error held is free when this returns.
+        """
+        self._net.eval()
+        summed = torch.zeros(3, dtype=torch.float64, device=self._accelerator.device)
+        torch.manual_seed(_number(f"{self._seed}/validation"))
+        try:
+            with torch.no_grad(), self._accelerator.autocast():
+                for batch in self._validation():
+                    score = self._stage.score(self._on_device(batch)).double()
+                    summed[0] += score.sum()
+                    summed[1] += len(score)
+                    if interrupted():
+                        summed[2] += 1
+                        break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        finally:
+            self._module.train()
+        return summed
 
     def close(self) -> None:
         """End the stage: ``net`` gets its best state, the module loses what it was wrapped into."""
@@ -153,6 +198,19 @@ class Steps:
                 held_out = [dict(zip(parts, part, strict=True)) for part in zip(*parts.values(), strict=True)]
             self._held_out = held_out
         return self._held_out
+
+    def _part_size(self) -> int:
+        return max((len(next(iter(batch.values()))) for batch in self._validation()), default=1)
+
+    def _halve_parts(self) -> None:
+        """Split the validation batches, from now on."""
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = -(-self._part_size() // 2)
+        parts = [{field: tensor.split(half) for field, tensor in batch.items()} for batch in self._validation()]
+        self._held_out = [
+            dict(zip(part, row, strict=True)) for part in parts for row in zip(*part.values(), strict=True)
+        ]
 
     def number(self, step: int) -> int:
         """The seed of all that this process draws in a step."""

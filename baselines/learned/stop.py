@@ -18,6 +18,11 @@ class Stop:
         self._asked = False
 
     @property
+    def interrupted(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self._asked
+
+    @property
     def reason(self) -> str | None:
         """Why training has to stop now, if it has to."""
         if self._asked:
@@ -25,9 +30,30 @@ class Stop:
         return "the time is over" if self._ends is not None and time.monotonic() >= self._ends else None
 
     def ask(self, number: int, _frame: FrameType | None) -> None:
-        """Take note of a signal; the next one of its kind does what it always does."""
+        """Take note of a signal. A second Ctrl-C raises KeyboardInterrupt.
+
+        A second SIGTERM changes nothing: a batch system sends it to every process of a job, so this process gets one
+        from the system and one from its parent.
+        """
         self._asked = True
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+
+
+@contextmanager
+def ends_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process at once, even while it waits in a library, such as for other processes.
+
+    Only for the time before the first step, when there is nothing to save.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 @contextmanager

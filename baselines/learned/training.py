@@ -70,6 +70,8 @@ class Training:
         Where the run begins or goes on; the network is in its state there.
     progress
         Tells how far it is.
+    stop_signal
+        Whether a signal asks to stop.
     """
 
     def __init__(self, plan: Plan, accelerator: Accelerator, *, quiet: bool = False) -> None:
@@ -95,12 +97,13 @@ class Training:
         self.start = _start(run, self._folder, net)
         position = self.start.position
         self.keeper = Keeper(self._folder, net, plan.export, config=config, start=position) if main else None
+        self.stop_signal = Stop(None)
         self.progress = Progress(shown=main and not quiet, steps=budget, done=position.steps_done)
         self._steps_unread = GPU_STEPS_UNREAD if accelerator.device.type == "cuda" else 1
 
     def run(self, stop: Stop) -> None:
         """Train the stages that are left."""
-        self._stop = stop
+        self.stop_signal = stop
         position = self.start.position
         if self.is_complete(position):
             self.keep_complete(position)
@@ -168,15 +171,15 @@ class Training:
         batches = stage.source.ahead(position.step)
         unread: list[Mapping[str, Tensor]] = []
         try:
-            while position.step < stage.budget:
-                unread.append(steps.take(position.step, next(batches)))
-                position = replace(position, step=position.step + 1)
-                validates = position.step % stage.validation_interval == 0 or position.step == stage.budget
-                if len(unread) < self._steps_unread and not validates:
-                    continue
-                self._read(stage, position, unread)
-                unread = []
-                if validates:
+            while position.step < stage.budget or position.validation_due:
+                if not position.validation_due:
+                    unread.append(steps.take(position.step, next(batches)))
+                    position = step_done(stage, position)
+                    if len(unread) < self._steps_unread and not position.validation_due:
+                        continue
+                    self._read(stage, position, unread)
+                    unread = []
+                if position.validation_due:
                     position = self.validate(stage, steps, position)
                     if is_over(stage, position):
                         break
@@ -188,8 +191,11 @@ class Training:
         return position, None
 
     def validate(self, stage: Stage, steps: Steps, position: Position) -> Position:
-        """Note the validation error, and the state if none was better."""
-        score = steps.validate()
+        """Note the validation error, and the state if none was better; an interrupted validation stays due."""
+        score = steps.validate(position.step, interrupted=lambda: self.stop_signal.interrupted)
+        if score is None:
+            return position
+        position = replace(position, validation_due=False)
         require_finite(stage.name, position.step, {"validation error": score})
         self._log(stage, position, position.step, {"validation": score})
         if position.best_score is not None and score >= position.best_score:
@@ -219,11 +225,11 @@ class Training:
     def _reason_to_stop(self) -> str | None:
         """Why to stop, the same for all processes."""
         if self.accelerator.num_processes == 1:
-            return self._stop.reason
-        told = torch.tensor(float(self._stop.reason is not None), device=self.accelerator.device)
+            return self.stop_signal.reason
+        told = torch.tensor(float(self.stop_signal.reason is not None), device=self.accelerator.device)
         if self.accelerator.reduce(told, reduction="sum").item() == 0:
             return None
-        return self._stop.reason or "another process stopped"
+        return self.stop_signal.reason or "another process stopped"
 
     def save_if_due(self, stage: Stage, steps: Steps, position: Position) -> None:
         """Write a checkpoint if the last one is old."""
@@ -240,8 +246,17 @@ class Training:
         self.keeper.save(position, best, optimizer=optimizer, best_state=best_state, status=status)
 
 
+def step_done(stage: Stage, position: Position, *, count: int = 1) -> Position:
+    """Return the position after some more steps, none of which but the last is followed by a validation."""
+    step = position.step + count
+    due = step % stage.validation_interval == 0 or step == stage.budget
+    return replace(position, step=step, validation_due=due)
+
+
 def is_over(stage: Stage, position: Position) -> bool:
     """Whether a stage has just ended with a validation: at its last step, or for lack of improvement."""
+    if position.validation_due:
+        return False
     return position.step == stage.budget or (position.stale > 0 and position.stale == stage.patience)
 
 

@@ -64,7 +64,7 @@ HELP = """Generate quasiparticle-interference images, and benchmark how well mod
   qpibench evaluate tikhonov --release mini.h5 --map exact -o result.json
 
 Exit codes: 0 done, 1 failure, 2 usage, 3 invalid data or hash mismatch, 4 device or package not available, 5 a
-benchmark fell.
+benchmark fell, 130 interrupted (Ctrl-C, SIGTERM or SIGHUP).
 """
 
 
@@ -77,6 +77,8 @@ def main() -> NoReturn:
     """Run the command line."""
     # SIGTERM is handled like Ctrl-C: unfinished files are cleaned up and the model's process ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     # NumPy's BLAS knows of no quota, and reads this variable when NumPy is imported, which is later.
     if threads := thread_variables().get("OPENBLAS_NUM_THREADS"):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", threads)

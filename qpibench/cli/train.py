@@ -66,15 +66,15 @@ def command(
 
       qpibench evaluate runs/two_step --release paper.h5 --track paper -o result.json
 
-    Ctrl-C or SIGTERM interrupts training at any time, and --resume continues it. A complete run cannot be extended; for
-    more steps, train in another folder.
+    Ctrl-C, SIGTERM and SIGHUP stop training with a checkpoint, within 20 s and with exit code 130, and --resume continues
+    it. A complete run cannot be extended; for more steps, train in another folder.
     """
     from qpibench.evaluation.entries import find_code
     from qpibench.release import open_release
     from qpibench.specs import load_spec
     from qpibench.training import TrainingRun
     from qpibench.training.request import parse_options
-    from qpibench.training.start import train
+    from qpibench.training.start import STOP_S, train
     from qpibench.training.variables import ignored_variables, without_launchers
 
     if (release_path is None) == (stream is None):
@@ -103,6 +103,8 @@ def command(
     outcome = train(run, processes=processes, quiet=settings().quiet)
     if outcome.interrupted and outcome.error is None:
         done = "" if outcome.record is None else f" after {_progress(outcome.record)}"
+        if outcome.killed:
+            done += f" (the last checkpoint; training did not stop within {STOP_S:g} s and was killed)"
         raise KeyboardInterrupt(f"Interrupted{done}; run the same command with --resume added to continue.")
     record = outcome.record
     return Answer(

@@ -10,14 +10,13 @@ import logging
 import os
 import sys
 
-PATIENCE_S = 600
-"""How long a process that is told to end may take for the step that it is in and its checkpoint."""
+from qpibench.training.variables import PARENT
 
 
 def main() -> None:
     """Run a module in N processes, and end with exit code 0 if all of them did."""
     count, module, *arguments = sys.argv[1:]
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE_S))
+    os.environ[PARENT] = str(os.getpid())
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
@@ -20,9 +20,15 @@ from qpibench.parsing import parse_json
 from qpibench.processors import thread_variables
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import former_run
-from qpibench.training.variables import without_launchers
+from qpibench.training.variables import PARENT, without_launchers
 
 _STDERR = 2
+
+STOP_S = 20.0
+"""Seconds that training has, from the moment when it is told to stop, for its step and its checkpoint.
+
+Batch systems kill a job 30 s after SIGTERM by default (SLURM's KillWait, Kubernetes' termination grace period).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,8 @@ class TrainOutcome:
         Where the error comes from; may be empty.
     interrupted
         Whether it was told to stop.
+    killed
+        Whether it had not stopped :data:`STOP_S` seconds later, and was killed; its last checkpoint is kept.
     """
 
     record: RunRecord | None
@@ -48,14 +56,16 @@ class TrainOutcome:
     error: str | None
     traceback: str
     interrupted: bool
+    killed: bool = False
 
 
 def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> TrainOutcome:
     """Let an entry train in a process of its own, and wait for it.
 
-    KeyboardInterrupt, which is also what the command line makes of SIGTERM, is passed on: training is told by SIGTERM,
-    which the worker makes a KeyboardInterrupt of, to write a checkpoint and stop. A second one kills it. If this
-    process ends in any other way, so does training.
+    At KeyboardInterrupt, which the command line also raises at SIGTERM and SIGHUP, the training process gets SIGTERM:
+    the entry's ``train`` sees a KeyboardInterrupt, writes a checkpoint and returns. It is killed if that takes longer
+    than :data:`STOP_S` seconds, or at a second KeyboardInterrupt. If this process ends in any other way, training is
+    killed too.
 
     Parameters
     ----------
@@ -93,12 +103,13 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
         )
         try:
             with guard(process.pid, folder):
-                code, interrupted = _wait(process)
+                code, interrupted, killed = _wait(process)
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        return _outcome(run, code, failure, interrupted=interrupted)
+        outcome = _outcome(run, code, failure, interrupted=interrupted)
+        return replace(outcome, killed=killed)
 
 
 def _launcher(processes: int) -> list[str]:
@@ -113,16 +124,23 @@ def _environment(processes: int) -> dict[str, str]:
     threads = thread_variables(processes=processes)
     if processes > 1:
         threads["NUMBA_NUM_THREADS"] = threads["OMP_NUM_THREADS"]
-    return threads | without_launchers(with_package(os.environ))
+    own = {PARENT: str(os.getpid()), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(STOP_S))}
+    return threads | own | without_launchers(with_package(os.environ))
 
 
-def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
+def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool, bool]:
+    """Wait for the process; return its exit code, whether it was interrupted, and whether it then had to be killed."""
     try:
-        return process.wait(), False
+        return process.wait(), False, False
     except KeyboardInterrupt:
         with suppress(ProcessLookupError):
             process.terminate()
-        return process.wait(), True
+    try:
+        return process.wait(STOP_S), True, False
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.wait(), True, True
 
 
 def _outcome(run: TrainingRun, code: int, failure: Path, *, interrupted: bool) -> TrainOutcome:

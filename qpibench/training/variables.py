@@ -52,6 +52,9 @@ NUMERICS = (
 )
 """Variables that may change the last bits of what libraries compute."""
 
+PARENT = "QPIBENCH_PARENT"
+"""Process id of the process that starts a training process; the training process is killed when that process ends."""
+
 _IGNORED = "QPIBENCH_IGNORED_VARIABLES"
 _PATHS = ("_CACHE", "_DIR", "_FILE", "_HOME", "_PATH")
 """Endings of the names of variables that hold paths: a record names no place of the machine."""

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
@@ -25,6 +26,7 @@ from qpibench.evaluation.isolation.loading import InterfaceError, import_file
 from qpibench.evaluation.isolation.process import die_with
 from qpibench.extras import TRAINING, missing_module, missing_package
 from qpibench.training.request import TrainingRun
+from qpibench.training.variables import PARENT
 
 _INTERRUPTED = 130
 _ENDINGS = (signal.SIGTERM, signal.SIGINT)
@@ -34,18 +36,29 @@ def main() -> None:
     """Train, and end the process with the exit code."""
     request, *failure = (Path(text) for text in sys.argv[1:])
     place = failure[0] if failure else None
-    if failure:  # started by us, or by the launcher that we started, whose processes are a group of their own each
-        die_with(os.getppid())
-        for ending in _ENDINGS:  # whatever those who started us made of them
-            signal.signal(ending, signal.default_int_handler)
+    if failure:  # started by qpibench.training.start or by the launcher that it started
+        die_with(int(os.environ.get(PARENT, os.getppid())))
+        for ending in _ENDINGS:  # until train begins there is nothing to save, and libraries may wait in C
+            signal.signal(ending, signal.SIG_DFL)
     sys.argv = sys.argv[:1]
     try:
-        _train_or_tell(request, place)
+        _train_or_tell(request, place, by_parent=bool(failure))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 
 
-def _train_or_tell(request: Path, place: Path | None) -> None:
+def _interrupt_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Raise KeyboardInterrupt at the first signal, and ignore all others.
+
+    Several may come: a batch system sends SIGTERM to every process of a job, so this process gets one from the system
+    and one from its parent. The second must not cut off the saving of a checkpoint.
+    """
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _train_or_tell(request: Path, place: Path | None, *, by_parent: bool) -> None:
     try:
         run = TrainingRun.from_json(request.read_text())
     except OSError as error:
@@ -53,7 +66,7 @@ def _train_or_tell(request: Path, place: Path | None) -> None:
     except QpibenchError as error:
         _tell(place, str(error), error.exit_code, "")
     try:
-        _train(run)
+        _train(run, by_parent=by_parent)
     except QpibenchError as error:
         _tell(place, str(error), error.exit_code, "")
     except ImportError as error:
@@ -65,13 +78,16 @@ def _train_or_tell(request: Path, place: Path | None) -> None:
         _tell_of_code(place, run, error)
 
 
-def _train(run: TrainingRun) -> None:
+def _train(run: TrainingRun, *, by_parent: bool) -> None:
     train = _find_train(run)
     if run.entry_path in shipped_entries().values():
         # Better now than after hours: the loop needs some of them late.
         for module in TRAINING:
             if importlib.util.find_spec(module) is None:
                 raise UnavailableError(_missing(run, module))
+    if by_parent:
+        for ending in _ENDINGS:  # SIGINT too, which is ignored in processes that a shell started in the background
+            signal.signal(ending, _interrupt_once)
     train(run)
 
 

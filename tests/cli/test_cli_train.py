@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from qpibench.locator import locate
+
 PATIENCE_S = 60
 TOY = Path(__file__).parents[1] / "training" / "toy.py"
 
@@ -281,8 +283,11 @@ def _wait(condition, *, by):
 
 @pytest.mark.parametrize(
     ("ending", "in_background"),
-    [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGTERM, True)],
-    ids=["SIGKILL", "SIGTERM", "SIGINT", "SIGTERM in the background"],
+    [
+        *((each, False) for each in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
+        (signal.SIGTERM, True),
+    ],
+    ids=["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGTERM in the background"],
 )
 def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy, tmp_path, ending, in_background):
     told, run = tmp_path / "told", tmp_path / "run"
@@ -471,3 +476,91 @@ def test_several_processes_are_those_that_were_asked_for(qpibench, write_model, 
     record = qpibench("train", write_model(source), *request, "--json").json
     assert record["config"] == {"n": 2}
     assert record["ignored_variables"] == sorted(LAUNCHED)
+
+
+def _started(entry, run, told, *, preparation=""):
+    """Start `qpibench train` of an entry's file, and wait until it has made the file `told`."""
+    source = f"{preparation}\nfrom qpibench.cli.main import main\nmain()"
+    request = [entry, "--stream", "mini", "--preset", "tiny", "--precision", "no", "--steps", 4, "-o", run]
+    command = [sys.executable, "-c", source, "train", *map(str, request)]
+    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait(told.exists, by=process)
+    return process
+
+
+TOLD = """
+import signal, sys
+from pathlib import Path
+sys.path.insert(0, {baselines!r})
+
+def tell():
+    Path({told!r}).touch()
+"""
+
+WAITS_FOR_OTHERS = """
+def wait_for_another_process(*_):
+    from torch.distributed import TCPStore
+    tell()
+    TCPStore("127.0.0.1", 0, world_size=2, is_master=True, wait_for_workers=True)
+"""
+
+STOPPED = {
+    "while it waits for other processes": """
+import one_step
+from learned import loop
+loop.make_accelerator = wait_for_another_process
+train = one_step.train
+""",
+    "while it is imported": "wait_for_another_process()",
+    "during a validation": """
+import one_step
+def score_once(net, batch, scaled_error=one_step.scaled_error):
+    assert not Path(TOLD).exists(), "another part was scored"
+    tell()
+    signal.pause()
+    return scaled_error(net, batch)
+one_step.scaled_error = score_once
+train, Model = one_step.train, one_step.Model
+""",
+}
+
+
+@pytest.mark.parametrize("moment", STOPPED)
+def test_training_is_stopped_at_once(write_model, tmp_path, moment):
+    pytest.importorskip("diffusers")
+    told, run = tmp_path / "told", tmp_path / "run"
+    start = TOLD.format(baselines=str(locate("baselines")), told=str(told)) + f"TOLD = {str(told)!r}\n"
+    process = _started(write_model(start + WAITS_FOR_OTHERS + STOPPED[moment]), run, told)
+    process.terminate()
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert "killed" not in stderr
+    assert "Traceback" not in stderr
+    if moment == "during a validation":
+        assert "Interrupted after 4 of" in stderr
+        assert (run / "checkpoint.safetensors").exists()
+
+
+def test_training_that_does_not_stop_in_time_is_killed_and_its_checkpoint_is_named(write_model, tmp_path):
+    told = tmp_path / "told"
+    source = TOY.read_text().replace("stopped = True", "signal.pause()")
+    source = source.replace('told := run.options.get("wait")', f"told := {str(told)!r}")
+    soon = "import qpibench.training.start as start; start.STOP_S = 0.1"
+    process = _started(write_model(source), tmp_path / "run", told, preparation=soon)
+    process.terminate()
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert "Interrupted after 7 of 100 steps (the last checkpoint; training did not stop within 0.1 s" in stderr
+
+
+def test_a_second_sigterm_does_not_interrupt_the_saving(qpibench, write_model, tmp_path):
+    """A batch system sends the signal to every process of a job, so the worker gets its parent's too."""
+    told, run = tmp_path / "told", tmp_path / "run"
+    source = TOY.read_text().replace(
+        "stopped = True", "stopped = True\n            signal.raise_signal(signal.SIGTERM)"
+    )
+    source = source.replace('told := run.options.get("wait")', f"told := {str(told)!r}")
+    process = _started(write_model(source), run, told)
+    process.terminate()
+    assert process.wait(PATIENCE_S) == 130
+    assert json.loads((run / "run.json").read_text())["status"] == "stopped"

@@ -39,7 +39,14 @@ def guard(pid: int, folder: str) -> Iterator[None]:
     A shell that waits for the end of its input is the guard: the system closes the input when we are gone, and no
     code of the model can keep the shell from what it then does.
     """
-    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"; rm -rf -- "$1"', str(pid), folder]
+    # A batch system may send SIGTERM to every process of a job; the shell stays until our process ends.
+    command = [
+        "/bin/sh",
+        "-c",
+        'trap "" TERM INT HUP; read -r _; kill -s KILL -- "-$0"; rm -rf -- "$1"',
+        str(pid),
+        folder,
+    ]
     nowhere = subprocess.DEVNULL
     shell = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", env={}, start_new_session=True

@@ -11,10 +11,12 @@ import pytest
 import tiny_training
 import torch
 from accelerate.state import AcceleratorState
-from learned import keeper
+from learned import keeper, release_source
 from learned.checkpoint import read_checkpoint
+from learned.device import make_accelerator
 from learned.keeper import Keeper
-from learned.loop import split_budget
+from learned.lanes import fit_lanes
+from learned.loop import plan_of, split_budget
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_training import SAVE_EVERY, STEPS, Training
@@ -68,6 +70,13 @@ def run_apart(training, *moment):
     command = [sys.executable, tiny_training.__file__, str(training.release), str(training.folder), *moment]
     path = os.pathsep.join([str(locate("baselines")), *sys.path])
     return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+
+
+def fit_as_lane(training, **options):
+    """Train by the loop that a GPU uses."""
+    nothing = TrainingRun(entry="e", entry_path=Path(), folder=Path(), release_path=training.release)
+    plan = plan_of(lambda _: training.fit(**options), nothing)
+    assert fit_lanes([plan], make_accelerator("no")) == [None]
 
 
 def at_step(number, harm, stage="first"):
@@ -197,6 +206,53 @@ def test_a_signal_stops_training_with_a_checkpoint(training, uninterrupted, numb
     training.at_step = at_step(0, None)
     training.fit(resume=True)
     assert same_run(training.folder, uninterrupted)
+
+
+def test_a_second_sigterm_does_not_cut_off_the_checkpoint(training):
+    training.at_step = at_step(8, lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
+    training.fit()
+    record = load_run(training.folder)
+    assert (record.status, record.steps_done) == ("stopped", 8)
+
+
+@pytest.mark.parametrize("fit", [Training.fit, fit_as_lane], ids=["eager", "lane"])
+@pytest.mark.parametrize(("validation", "done"), [(1, 10), (8, 40)], ids=["middle", "end"])
+def test_a_validation_is_stopped_by_a_signal_and_done_when_the_run_is_resumed(
+    training, tmp_path, monkeypatch, fit, validation, done
+):
+    monkeypatch.setattr(release_source, "VALIDATION_BATCH", 4)
+    parts = []
+    expected = Training(training.release, tmp_path / "expected", at_validation=lambda *_: parts.append(0))
+    fit(expected)
+    left = iter(range(validation * len(parts) // 9, -1, -1))  # parts before the signal; there are nine validations
+    training.at_validation = lambda *_: next(left) or os.kill(os.getpid(), signal.SIGTERM)
+    fit(training)
+    record = load_run(training.folder)
+    assert (record.status, record.steps_done) == ("stopped", done)
+    training.at_validation = lambda *_: None
+    fit(training, resume=True)
+    assert same_run(training.folder, expected.folder)
+
+
+@pytest.mark.parametrize("fit", [Training.fit, fit_as_lane], ids=["eager", "lane"])
+def test_a_validation_that_does_not_fit_into_memory_is_done_in_smaller_parts(training, uninterrupted, fit):
+    def at_validation(stage, batch):
+        if len(batch["image"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    training.at_validation = at_validation
+    fit(training)
+    assert len(losses(training.folder)) == TOTAL
+    assert load_run(training.folder).best.score == pytest.approx(load_run(uninterrupted).best.score, rel=1e-4)
+
+
+def test_a_validation_for_which_no_memory_suffices_names_the_batch_size(training):
+    def at_validation(stage, batch):
+        raise MemoryError
+
+    training.at_validation = at_validation
+    with pytest.raises(QpibenchError, match=r"out of memory in the validation after step 5, .* smaller batch_size"):
+        training.fit()
 
 
 def test_training_in_pieces_has_the_losses_of_training_at_once(training, uninterrupted):

@@ -55,11 +55,15 @@ class Noisy(nn.Module):
 
 @dataclass
 class Training:
-    """A run of two stages; `at_step(stage, step of this start, batch)` may do harm. `net` is there after the run."""
+    """A run of two stages; `net` is there after the run.
+
+    `at_step(stage, step of this start, batch)` and `at_validation(stage, batch)` may do harm.
+    """
 
     release: Path
     folder: Path
     at_step: object = lambda stage, step, batch: None
+    at_validation: object = lambda stage, batch: None
     config: object = None
     width: int = 6
     noise: float = 0.1
@@ -82,12 +86,16 @@ class Training:
         self.net = Net(self.width)
         budgets = split_budget(run, STEPS)
 
+        def error(name, batch):
+            self.at_validation(name, batch)
+            return (self.net(batch) - batch["kernel"]).abs().mean(dim=(1, 2))
+
         def stage(place):
             name = ("first", "second")[place]
             return Stage(
                 name=name,
                 module=Noisy(self.net, self.noise, lambda step, batch: self.at_step(name, step, batch)),
-                score=lambda batch: (self.net(batch) - batch["kernel"]).abs().mean(dim=(1, 2)),
+                score=lambda batch: error(name, batch),
                 source=source,
                 steps=STEPS[place],
                 budget=budgets[place],
