@@ -66,7 +66,7 @@ def command(
 
       qpibench evaluate runs/two_step --release paper.h5 --track paper -o result.json
 
-    Ctrl-C, SIGTERM and SIGHUP stop training with a checkpoint, within 20 s and with exit code 130, and --resume continues
+    Ctrl-C, SIGTERM and SIGHUP stop training with a checkpoint, within 20 s and with exit code 130; --resume continues
     it. A complete run cannot be extended; for more steps, train in another folder.
     """
     from qpibench.evaluation.entries import find_code
