@@ -1,4 +1,4 @@
-"""Blocks of observations, computed, hashed and written by several threads."""
+"""Computes, hashes and writes blocks of observations on several threads."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from qpibench.release.partial import Partial
 from qpibench.synthesis.contract import Observations
 
 Progress = Callable[[int, int], None]
-"""Called with the number of observations that are done and their total."""
+"""Called with the number of observations that are complete and their total number."""
 
 Check = Callable[[int, NDArray[np.uint8]], None]
-"""Called with a block and its digests, (array, 32) uint8; raises if they are not what they must be."""
+"""Called with the number of a block and its digests, (array, 32) uint8; raises an error if the digests are wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How blocks are worked on; what they hold does not depend on it.
+    """How blocks are processed. The contents of the blocks do not depend on it.
 
     Attributes
     ----------
     threads
-        Number of threads; as many as there are processors if None.
+        Number of threads; one per available processor if None.
     check, progress
         Called after every block.
     """
@@ -50,22 +50,23 @@ def write_blocks(
     blocks: range,
     work: Work,
 ) -> NDArray[np.uint8]:
-    """Write blocks that are not in the file yet.
+    """Compute and write the blocks that are not in the file yet.
 
     Parameters
     ----------
     partial
-        The file, with its journal open.
+        The file under construction, with its journal open.
     arrays
-        The arrays of the observations, with their places in the file.
+        The arrays of the observations, with their offsets in the file.
     compute
-        Called with the first row and the row behind the last of a part of a block.
+        Makes the observations of a part of a block; called with its first row and the row after its last.
     done
-        Digests of the blocks that were written by a run before this one; a block that has others is written again.
+        Digests of the blocks that an earlier run wrote. A block whose bytes in the file have another digest is written
+        again.
     blocks
-        Which blocks.
+        Numbers of the blocks.
     work
-        How.
+        Threads, check and progress.
 
     Returns
     -------
@@ -99,19 +100,19 @@ def write_blocks(
         partial.record(block, made.tobytes())
         return made
 
-    # One thread more than may compute, because one of them mostly waits for the disk.
+    # One thread more than the number that may compute at the same time: one thread is usually waiting for the disk.
     return _collect(make, arrays, blocks, replace(work, threads=threads + 1))
 
 
 def hash_blocks(
     arrays: Sequence[Array], rows: Callable[[int, int], Iterable[NDArray[Any]]], work: Work
 ) -> NDArray[np.uint8]:
-    """Hash all blocks of arrays of equal length; see :func:`qpibench.release.identity.hash_block` for `rows`.
+    """Hash all blocks of arrays of equal length; :func:`qpibench.release.identity.hash_block` describes `rows`.
 
     Returns
     -------
     ndarray
-        Their digests, (block, array, 32) uint8.
+        Digests, (block, array, 32) uint8.
     """
     blocks = range(identity.block_count(arrays[0]))
     return _collect(lambda block: identity.hash_block(arrays, block, rows), arrays, blocks, work)

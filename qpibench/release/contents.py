@@ -1,4 +1,4 @@
-"""What a release holds besides its observations."""
+"""The arrays of a release other than its observations: coordinates, kernels and splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qpibench.synthesis.contract import Kernels
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What is known of a release before its observations are.
+    """The part of a release that is known before its observations are computed.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Outline:
     observation_kernel
         (observation,) int32: the kernel that each observation shows.
     max_scatterers
-        Number of scatterers that there is room for.
+        Length of the scatterer axis of the positions.
     """
 
     spec: ReleaseSpec | ImportedSpec
@@ -41,25 +41,27 @@ class Outline:
 
     @classmethod
     def generated(cls, spec: ReleaseSpec, kernels: Kernels) -> Self:
-        """Of a release that its spec gives: every kernel is shown by as many observations, one kernel after another."""
+        """Outline of a generated release: every kernel has the same number of observations, kernel after kernel."""
         shown = np.repeat(np.arange(spec.kernels.count, dtype=np.int32), spec.observations_per_kernel)
         return cls(spec=spec, kernels=kernels, observation_kernel=shown, max_scatterers=scatterer_room(spec))
 
 
 def contents(outline: Outline) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:
-    """All arrays of a release, and the values of those that are no observations.
+    """Describe all arrays of a release, and compute the values of those that are not observations.
 
     Returns
     -------
     tuple
-        The arrays by name, and by name the values of coordinates, kernels and splits, as they are stored.
+        All arrays by name, and the values of coordinates, kernels and splits by name, in the stored dtype.
 
     Raises
     ------
     InvalidDataError
-        If the kernels do not fit the spec's grid or each other.
+        If the kernels do not have the shape of the spec's grid, or their columns differ in length.
     """
-    from qpibench.synthesis.splits import draw_splits  # compiled when imported; a release is read without it
+    from qpibench.synthesis.splits import (
+        draw_splits,
+    )  # its import compiles code, which reading a release must not wait for
 
     spec, kernels = outline.spec, outline.kernels
     stratum = kernels.parameters[get_family(family_name(spec)).STRATUM]
@@ -79,5 +81,5 @@ def contents(outline: Outline) -> tuple[dict[str, Array], dict[str, NDArray[Any]
     )
     for name, column in values.items():
         if len(column) != arrays[name].shape[0]:
-            raise InvalidDataError(f"{name} has {len(column)} rows, where {arrays[name].shape[0]} are expected.")
+            raise InvalidDataError(f"{name} has {len(column)} rows; expected {arrays[name].shape[0]}.")
     return arrays, {name: arrays[name].rows(canonical(column)) for name, column in values.items()}

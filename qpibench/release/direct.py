@@ -1,4 +1,4 @@
-"""Writing to a file past the page cache."""
+"""Writes to a file without the page cache (O_DIRECT)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from qpibench.release.positional import write_at
 
 
 class DirectWriter:
-    """Writes to a file from several threads; whole pages go to the disk past the page cache.
+    """Writes to a file from several threads; whole pages bypass the page cache.
 
-    Copying a release into the page cache takes about a second of processor time per gigabyte, which the generation then
-    lacks. Where the file system knows no direct writing, and for parts of pages, writes are ordinary ones; either way
-    they are on the disk only after an `fsync`.
+    Copying a release into the page cache takes about one second of processor time per gigabyte, time that generating
+    images needs. Parts of pages, and all writes on a file system without O_DIRECT, go through the page cache. In both
+    cases the data are safely on the disk only after an `fsync`.
 
     Parameters
     ----------
     path, fd
-        The file, and an open descriptor of it for ordinary writes.
+        The file, and an open descriptor of it for writes through the page cache.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -40,19 +40,19 @@ class DirectWriter:
             try:
                 return _write_all(self._direct_fd, position, pages[:size])
             except OSError as error:
-                if error.errno != errno.EINVAL:  # the file system wants yet another alignment
+                if error.errno != errno.EINVAL:  # EINVAL: the file system demands another alignment
                     raise
                 self._is_direct = False
         _write_all(self._fd, position, values)
         return None
 
     def close(self) -> None:
-        """Close what this writer has opened."""
+        """Close the descriptor that this writer opened."""
         if self._direct_fd is not None:
             os.close(self._direct_fd)
 
     def _pages(self, size: int) -> memoryview:
-        """Memory that begins at a page, as direct writing demands; one piece per thread, used again and again."""
+        """Page-aligned memory, which O_DIRECT demands; one buffer per thread, reused by later writes."""
         pages: memoryview | None = getattr(self._local, "pages", None)
         if pages is None or len(pages) < size:
             pages = self._local.pages = memoryview(mmap.mmap(-1, size))

@@ -1,8 +1,8 @@
-"""How a release file is filled: laid out, written block by block, signed, and given its name when it is complete.
+"""Writes a release file: creates its layout, writes it block by block, adds the digests, and renames it when complete.
 
-The file is laid out empty by HDF5 and its whole size claimed on the disk. Threads then compute, hash and write one
-block of observations each, straight to its place in the file. HDF5 is not involved, and memory holds a block for each
-thread. Which blocks are in the file is kept in a journal beside it.
+HDF5 creates the empty arrays, and the full size of the file is reserved on the disk. Several threads then compute,
+hash and write one block of observations each, directly at its offset in the file and without HDF5. Memory holds one
+block per thread. A journal beside the file lists the blocks that are complete.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Compression = Literal["gzip"]
 
 
 def check_request(target: Path, *, overwrite: bool, compression: str | None = None) -> None:
-    """Refuse a target that cannot be written or may not be replaced, before any work is done."""
+    """Refuse a target that cannot be written or must not be replaced, before any work is done."""
     if compression not in (None, "gzip"):
         raise UsageError(f"There is no compression '{compression}'; choose gzip, or none.")
     check_file(target, if_exists=None if overwrite else "resume it, overwrite it, or choose another file")
@@ -39,7 +39,7 @@ def check_request(target: Path, *, overwrite: bool, compression: str | None = No
 
 @contextmanager
 def explained(partial: Partial, *, resumable: bool) -> Iterator[None]:
-    """Say what becomes of a file whose writing is interrupted or fails; if it cannot be resumed, nothing is kept."""
+    """Add to the error of a failed or interrupted write whether the file is kept; only resumable files are kept."""
     kept = "what is written is kept and can be resumed" if resumable else "nothing is kept"
     try:
         yield
@@ -62,7 +62,13 @@ def fill(
     resume: bool = False,
     compression: Compression | None = None,
 ) -> str:
-    """Write everything that a release holds, and give it its name; `compute` gives the observations of some rows."""
+    """Write a whole release and rename it to its target; `compute(start, stop)` returns the observations of these rows.
+
+    Returns
+    -------
+    str
+        `content_sha256`.
+    """
     spec = outline.spec
     expected, values = contents(outline)
     attributes = layout.release_attributes(spec)
@@ -75,28 +81,28 @@ def fill(
     blocks = range(identity.block_count(observed[0]))
     block_digests = write_blocks(partial, observed, compute, done, blocks=blocks, work=work)
     finished = partial.path if compression is None else _compressed(partial, arrays, attributes)
-    content = seal(finished, spec, arrays, block_digests, values)
+    content = write_digests(finished, spec, arrays, block_digests, values)
     partial.commit(finished)
     return content
 
 
-def seal(
+def write_digests(
     path: Path,
     spec: ReleaseSpec | ImportedSpec,
     arrays: Mapping[str, Array],
     block_digests: NDArray[np.uint8],
     values: Mapping[str, NDArray[Any]],
 ) -> str:
-    """Write the digests into a release that is complete but for them.
+    """Write all digests into a release whose values are complete.
 
     Parameters
     ----------
     path, spec, arrays
-        The file, and what is in it.
+        The file, its spec, and its arrays by name.
     block_digests
         Digests of the observations, (block, array, 32) uint8.
     values
-        By name, the values of all other arrays.
+        Values of all other arrays, by name.
 
     Returns
     -------
@@ -120,28 +126,28 @@ def prepare(
     title: str,
     resume: bool,
 ) -> tuple[dict[str, Array], dict[int, bytes]]:
-    """Make a file ready for values.
+    """Create the layout of a file, or take over the file of an interrupted run.
 
     Parameters
     ----------
     partial
-        The file.
+        The file under construction.
     expected, attributes
-        Its arrays and the attributes of its root.
+        Its arrays, and the attributes of its root group.
     title
-        First line of its journal: what it will be.
+        First line of the journal. It identifies the release or shard that is being written.
     resume
-        Keep what an interrupted run has left.
+        Keep the blocks that an interrupted run has written.
 
     Returns
     -------
     tuple
-        The arrays by name with their places, and the digests of the blocks that the file has.
+        The arrays by name with their offsets, and the digests of the blocks that are in the file.
 
     Raises
     ------
     InvalidDataError
-        If what is to be resumed has another title.
+        If the interrupted run wrote another release or shard.
     """
     stated, done = partial.journaled() if resume else ("", {})
     if stated and stated != title:
@@ -163,7 +169,7 @@ def _place(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _compressed(partial: Partial, arrays: Mapping[str, Array], attributes: Mapping[str, str | int]) -> Path:
-    """Write a compressed copy of the file, without its digests."""
+    """Write a compressed copy of the file, still without digests, and return its path."""
     path = partial.compressed_path
     with partial.claim(path, layout.file_bytes(arrays, attributes)):
         layout.create(path, arrays, attributes, dataset=layout.compressed)

@@ -1,4 +1,4 @@
-"""Makes one release of its shards: a file like any other, or one that refers to the shards."""
+"""Makes one release from its shards: either a copy of their observations, or a virtual file that refers to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import identity, layout, virtual
 from qpibench.release.blocks import Progress, Work, hash_blocks
 from qpibench.release.contents import Outline, contents
-from qpibench.release.filling import check_request, explained, fill, seal
+from qpibench.release.filling import check_request, explained, fill, write_digests
 from qpibench.release.hdf5 import structure
 from qpibench.release.partial import Partial
 from qpibench.release.shards import Shards, open_shard
@@ -30,22 +30,22 @@ def merge_shards(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Make one release of all its shards.
+    """Make one release from all its shards.
 
-    Before anything is written it is checked that all shards are there, each once, and of one release. Then every value
-    is read and hashed, block by block, and compared with what its shard states. An existing target stays as it is
-    until the new file is complete; nothing is left of a merge that fails.
+    Before anything is written, the shards are checked: they must belong to one release, and each must be present once.
+    Every value is then read and hashed, block by block, and compared with the digests in its shard. An existing target
+    is not changed until the new file is complete. A merge that fails leaves no file.
 
     Parameters
     ----------
     folder
-        Where the shards are: all files ``*.h5`` but complete releases, which may lie beside them.
+        The folder of the shards. Every file ``*.h5`` in it that is not a complete release is taken for a shard.
     path
         The file to write.
     backend
-        Who computes what the release holds besides its observations, which shards do not hold.
+        Computes the kernels and splits of the release, which shards do not contain.
     as_virtual
-        Write a small file that refers to the shards instead of copying them. Both may be moved together.
+        Write a small file that refers to the shards instead of copying them. File and shards may be moved together.
     overwrite
         Allow to replace an existing target.
     threads, progress
@@ -54,16 +54,16 @@ def merge_shards(
     Returns
     -------
     str
-        `content_sha256`, the same as that of the release written at once.
+        `content_sha256`, equal to that of the release generated without shards.
 
     Raises
     ------
     UsageError
         If there is no such folder, or the target exists (without `overwrite`) or its folder does not.
     InvalidDataError
-        If a shard is missing, there twice, of another release or damaged.
+        If a shard is missing, present twice, damaged, or belongs to another release.
     QpibenchError
-        If another process writes the same file, or the disk is full or fails.
+        If another process is writing the same file, or the disk is full or fails.
     """
     target = Path(path)
     check_request(target, overwrite=overwrite)
@@ -90,7 +90,7 @@ def _is_release(path: Path) -> bool:
 
 
 def _rows(shards: Shards, start: int, stop: int) -> Iterator[NDArray[Any]]:
-    """Rows of one block, of every array of the observations."""
+    """Read rows of one block from every array of the observations."""
     file = shards.holding(start // identity.BLOCK_ROWS)
     return (file.read(name, start, stop) for name in file.arrays)
 
@@ -119,6 +119,6 @@ def _refer(shards: Shards, outline: Outline, partial: Partial, work: Work) -> st
         located = layout.place(file, in_file)
     for name, column in (values | columns).items():
         partial.write_rows(located[name], 0, column)
-    content = seal(partial.path, spec, arrays, block_digests, values)
+    content = write_digests(partial.path, spec, arrays, block_digests, values)
     partial.commit(partial.path)
     return content

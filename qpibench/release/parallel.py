@@ -1,4 +1,4 @@
-"""Blocks of work on a few threads, with bounded memory."""
+"""Applies a function to many items on a few threads, with bounded memory."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TypeVar
 from qpibench.processors import processors
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Outcome = TypeVar("Outcome")
 
 
 def as_completed(
-    function: Callable[[Item], Answer], items: Iterable[Item], *, threads: int | None = None
-) -> Iterator[tuple[Item, Answer]]:
-    """Apply a function to all items on several threads; yield each item with its answer, in the order of completion.
+    function: Callable[[Item], Outcome], items: Iterable[Item], *, threads: int | None = None
+) -> Iterator[tuple[Item, Outcome]]:
+    """Apply a function to all items on several threads; yield each item with its result, in the order of completion.
 
-    Items are taken as threads become free. If the consumer stops early or a call raises, no further call is started,
-    and those under way are awaited.
+    Items are taken from the iterable as threads become free. If the consumer stops early or a call raises an error, no
+    further call starts, and this function waits for the calls that are running.
     """
     count = threads or processors()
     queue = iter(items)
     with ThreadPoolExecutor(count) as pool:
-        running: dict[Future[Answer], Item] = {}
+        running: dict[Future[Outcome], Item] = {}
 
         def submit(number: int) -> None:
             for item in islice(queue, number):
@@ -34,9 +34,9 @@ def as_completed(
             submit(2 * count)
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    answer = future.result()
+                    outcome = future.result()
                     item = running.pop(future)
                     submit(1)
-                    yield item, answer
+                    yield item, outcome
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

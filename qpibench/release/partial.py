@@ -1,4 +1,4 @@
-"""The file that a release is written to before it gets its name, and the journal from which it can be resumed."""
+"""The temporary file of a release that is being written, and the journal from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from qpibench.release.lock import BusyError, FileLock
 class Partial:
     """A locked temporary file ``.NAME.partial`` beside the target, with its journal ``.NAME.journal``.
 
-    Where the target is a symbolic link, they lie beside the file that it names, and that file is written.
+    If the target is a symbolic link, they are beside the file to which it points, and that file is written.
 
-    The lock covers ``.NAME.compressed.partial`` too, the compressed copy if there is to be one.
+    The lock also protects the compressed copy ``.NAME.compressed.partial``, if one is written.
 
-    The journal is text: a line that names the release, then a line ``BLOCK HEXDIGESTS`` for every block that is in the
-    file. A line that was cut off by a crash is ignored.
+    The journal is text: one line that identifies the release, then one line ``BLOCK HEXDIGESTS`` for every block that
+    is complete in the file. A line that a crash cut off is ignored.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class Partial:
         self._lock.close()
 
     def journaled(self) -> tuple[str, dict[int, bytes]]:
-        """What an interrupted run left: the title of its journal (empty if none), and the digests of its blocks."""
+        """Read the journal of an interrupted run: its title (empty if there is none), and the digests of its blocks."""
         try:
             title, *lines = self.journal_path.read_bytes().split(b"\n")[:-1]
         except (OSError, ValueError):
@@ -85,39 +85,39 @@ class Partial:
         return title.decode(errors="replace"), blocks
 
     def open_journal(self, title: str, *, append: bool) -> None:
-        """Start the journal, or go on with that of an interrupted run; the file must be ready for blocks."""
+        """Start a new journal or continue that of an interrupted run; the layout of the file must be complete."""
         os.fsync(self.fd)
         self._journal = os.open(self.journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         if append:
-            os.write(self._journal, b"\n")  # ends a line that was cut off
+            os.write(self._journal, b"\n")  # ends a line that a crash cut off
         else:
             os.truncate(self._journal, 0)
             os.write(self._journal, f"{title}\n".encode())
 
     def write_rows(self, array: Array, start: int, rows: NDArray[Any]) -> None:
-        """Write rows of an array to their place; they must be as they are stored. Safe to call from several threads."""
+        """Write rows of an array, in the stored dtype, at their offset in the file. Several threads may call this."""
         self._writer.write(array.position(start), raw(rows))
 
     def record(self, block: int, digests: bytes) -> None:
-        """Note that a block is in the file."""
+        """Write to the journal that a block is complete."""
         assert self._journal is not None
         os.write(self._journal, f"{block} {digests.hex()}\n".encode())
 
     @contextmanager
     def claim(self, path: Path, needed: int) -> Iterator[None]:
-        """Claim space on the disk for a file that HDF5 lays out meanwhile, because HDF5 does not survive a full disk.
+        """Reserve disk space for a file while HDF5 creates its layout, because HDF5 crashes on a full disk.
 
         Parameters
         ----------
         path
-            The file to be laid out.
+            The file.
         needed
-            Bytes to claim; what HDF5 does not use it gives back when the file is closed for the last time.
+            Bytes to reserve. HDF5 cuts off the bytes that it did not use when it closes the file.
 
         Raises
         ------
         QpibenchError
-            If there is not room enough; the file is removed then.
+            If the disk does not have so much free space; the file is then removed.
         """
         try:
             _allocate(path, needed)
@@ -142,17 +142,17 @@ class Partial:
             path.unlink(missing_ok=True)
 
     def commit(self, finished: Path) -> None:
-        """Give a finished file, this one or a copy, the target's name, safely on the disk, and remove all else."""
+        """Rename a finished file (this one or its copy) durably to the target, and remove other temporary files."""
         _sync(finished)
         put_in_place(finished, self.place)
         for path in {self.journal_path, self.compressed_path, self.path} - {finished}:
             path.unlink(missing_ok=True)
-        self._lock.release()  # the file with the target's name is open to readers from here on
+        self._lock.release()  # from here on, readers can open the target
         sync_folder(self.place.parent)
 
 
 def _allocate(path: Path, size: int) -> None:
-    # A file system that cannot reserve space (or macOS, which has no such call) shows a full disk while writing.
+    # Where space cannot be reserved (some file systems, macOS) a full disk is noticed only while writing.
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         os.posix_fallocate(fd, 0, size)
@@ -166,7 +166,7 @@ def _allocate(path: Path, size: int) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file is on the disk."""
+    """Wait until the contents of a file are safely on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,19 +1,21 @@
-r"""Shards: a release in N files, made by N runs that need not know of each other.
+r"""Shards: N files that together contain the observations of one release, made by N independent runs.
 
-Shard I of N (I from 1 to N) is a pure function of the spec, I and N. It holds the observations of a run of whole
-blocks of 256 rows (:mod:`qpibench.release.identity`): of B blocks, numbered from 0, those from (I-1) B / N to I B / N,
-both rounded down. Where N is larger than B some shards hold no observation; they are files like all others, so that a
-job array need not know how large the release is. The file is named ``shard-I-of-N.h5``, I with as many digits as N::
+Shard I of N (I from 1 to N) is a pure function of the spec, I and N. A release has B blocks of 256 observations
+(:mod:`qpibench.release.identity`), numbered from 0. Shard I contains the blocks from (I-1) B / N (included) to I B / N
+(excluded), both rounded down. If N is larger than B, some shards contain no observation; they are written all the same,
+so that a job array does not have to know the size of the release. The file is named ``shard-I-of-N.h5``; I has as many
+digits as N::
 
-    /observations/image, kernel, n_scatterers, position_nm   its rows of all that a release has here
-    /block_digests (block, array, digest)                    uint8, 32 bytes of each of its blocks and of these arrays
+    /observations/image, kernel, n_scatterers, position_nm   rows of all arrays of the observations
+    /block_digests (block, array, digest)                    uint8, the 32 bytes of the SHA-256 of each block
 
-Block digests are those of the release, so that they give its content hash when all shards are there. The root carries
-`shard_version`, `shard` (I), `shards` (N), `name`, `spec` (JSON), `package_version` and at last `shard_sha256`: the
-SHA-256 of the lines ``qpibench shard VERSION\n``, the canonical JSON of the spec and ``\n``, ``I/N\n``, followed by the
-block digests. Without `format_version` and `content_sha256` a shard is no release.
+The block digests are those of the release, so the content hash of the release follows from the digests of all shards.
+The root group has the attributes `shard_version`, `shard` (I), `shards` (N), `name`, `spec` (JSON), `package_version`
+and, written last, `shard_sha256`: the SHA-256 of the lines ``qpibench shard VERSION\n``, the canonical JSON of the spec
+and ``\n``, ``I/N\n``, followed by the block digests. A shard has no `format_version` and no `content_sha256`, so it is
+not taken for a release.
 
-The manifest of a release in shards is what the shards say of themselves; :class:`Shards` has checked it.
+There is no separate manifest: :class:`Shards` reads the attributes of all shards and checks that they fit together.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from qpibench.release.layout import Array
 from qpibench.specs import ReleaseSpec, spec_from_json
 
 SHARD_VERSION = layout.FORMAT_VERSION
-"""The newest version that is read and written: that of the format of the release."""
+"""The newest version of a shard that can be read and written; it equals the format version of its release."""
 
 
 @dataclass(frozen=True, order=True)
@@ -49,7 +51,7 @@ class Shard:
     Raises
     ------
     UsageError
-        If there is no such shard.
+        If the index is not from 1 to the count.
     """
 
     index: int
@@ -61,7 +63,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``I/N``."""
+        """Parse the text ``I/N``."""
         found = re.fullmatch(r"([0-9]{1,10})/([0-9]{1,10})", text)
         if not found:
             raise UsageError(f"'{text}' is no shard; I/N with I from 1 to N is expected, such as 2/8.")
@@ -72,30 +74,30 @@ class Shard:
 
     @property
     def file_name(self) -> str:
-        """Name of its file."""
+        """Name of the shard's file."""
         return f"shard-{self.index:0{len(str(self.count))}}-of-{self.count}.h5"
 
     def blocks(self, spec: ReleaseSpec) -> range:
-        """The blocks of the release that it holds."""
+        """Numbers of the blocks of the release that this shard contains."""
         count = -(-spec.observation_count // identity.BLOCK_ROWS)
         return range((self.index - 1) * count // self.count, self.index * count // self.count)
 
     def rows(self, spec: ReleaseSpec) -> tuple[int, int]:
-        """The first observation that it holds, and the one behind the last."""
+        """First observation in this shard, and the one after the last."""
         blocks = self.blocks(spec)
         return blocks.start * identity.BLOCK_ROWS, min(blocks.stop * identity.BLOCK_ROWS, spec.observation_count)
 
     def title(self, spec: ReleaseSpec) -> str:
-        """First line of its journal."""
+        """First line of the journal while this shard is written."""
         return f"qpibench shard {self} of format {layout.format_version(spec)}, spec {spec.canonical_json()}"
 
     def attributes(self, spec: ReleaseSpec) -> dict[str, str | int]:
-        """Attributes of its file, except for the digest."""
+        """Attributes of the root group of the file, except for the digest."""
         version = layout.format_version(spec)
         return {"shard_version": version, "shard": self.index, "shards": self.count, **layout.origin(spec)}
 
     def arrays(self, spec: ReleaseSpec) -> dict[str, Array]:
-        """The arrays in its file, by name."""
+        """The arrays in the file of this shard, by name."""
         start, stop = self.rows(spec)
         observed = layout.observation_arrays(spec)
         arrays = {name: replace(array, shape=(stop - start, *array.shape[1:])) for name, array in observed.items()}
@@ -110,14 +112,14 @@ class Shard:
         return arrays
 
     def in_release(self, spec: ReleaseSpec, located: dict[str, Array]) -> dict[str, Array]:
-        """The observations of the release, placed so that the rows which this shard holds lie where they are.
+        """Describe the arrays of the whole release with offsets that are right for the rows in this shard's file.
 
         Parameters
         ----------
         spec
             The release's spec.
         located
-            The arrays of the shard's file.
+            The arrays in the file of this shard.
         """
         start, _ = self.rows(spec)
         return {
@@ -126,29 +128,29 @@ class Shard:
         }
 
     def digest(self, spec: ReleaseSpec, block_digests: NDArray[np.uint8]) -> str:
-        """Digest of the shard, hexadecimal, from those of its blocks, (block, array, 32) uint8."""
+        """Digest of the shard, hexadecimal, from the digests of its blocks, (block, array, 32) uint8."""
         text = f"qpibench shard {layout.format_version(spec)}\n{spec.canonical_json()}\n{self}\n"
         return hashlib.sha256(text.encode() + block_digests.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFile:
-    """A complete shard.
+    """A complete shard on the disk.
 
     Attributes
     ----------
     path
-        Its file.
+        The file.
     shard, spec
-        Which shard, and of which release.
+        Number of the shard, and spec of its release.
     arrays
-        The arrays of the release's observations by name, with the places of this shard's rows in the file.
+        The arrays of the release's observations by name, with offsets that are right for the rows in this file.
     block_digests
-        (block, array, 32) uint8, as the file states them.
+        (block, array, 32) uint8, as stored in the file.
     sha256
-        The shard's digest.
+        Digest of the shard.
     nbytes
-        Size of the file.
+        Size of the file in bytes.
     """
 
     path: Path
@@ -161,11 +163,11 @@ class ShardFile:
 
     @property
     def remedy(self) -> str:
-        """How to make the file anew."""
+        """Clause for messages that says how to generate the shard again."""
         return f"generate it again with --shard {self.shard} --overwrite"
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Rows of the release that are in this shard."""
+        """Read rows of one array; `start` and `stop` count rows of the release, and must lie in this shard."""
         try:
             fd = os.open(self.path, os.O_RDONLY)
             try:
@@ -177,14 +179,14 @@ class ShardFile:
 
 
 def open_shard(path: Path) -> ShardFile:
-    """Look at a shard; its layout and its block digests are checked, its rows are not.
+    """Open a shard and check its layout and its block digests, but not its observations.
 
     Raises
     ------
     UsageError
         If there is no such file.
     InvalidDataError
-        If it is not a shard, not complete, of a newer format, or damaged.
+        If the file is not a shard, is incomplete or damaged, or has a newer format.
     """
     try:
         with structure(path) as file:
@@ -211,7 +213,7 @@ def open_shard(path: Path) -> ShardFile:
         raise InvalidDataError(f"'{path}' is truncated: it has {found.nbytes:,} of {end:,} bytes; {found.remedy}.")
     if shard.digest(spec, block_digests) != found.sha256:
         raise InvalidDataError(
-            f"'{path}' is damaged: its digests are not those that it was written with; {found.remedy}."
+            f"'{path}' is damaged: its block digests do not agree with its shard_sha256; {found.remedy}."
         )
     return found
 
@@ -239,16 +241,16 @@ class Shards:
     Raises
     ------
     InvalidDataError
-        If they are of different specs or numbers, or one is missing or there twice.
+        If the shards belong to different specs or different N, or one is missing or present twice.
     """
 
     files: tuple[ShardFile, ...]
 
     @classmethod
     def checked(cls, found: Sequence[ShardFile], folder: Path) -> Self:
-        """Put shards that were found in a folder in order, and check that they are one release.
+        """Sort the shards that were found in a folder, and check that they are one complete release.
 
-        What most of them are of is taken for what all should be of.
+        The spec and the number N of most shards count as right; a shard that differs is named in the error.
         """
         if not found:
             raise InvalidDataError(
@@ -287,16 +289,16 @@ class Shards:
         return [file.shard.blocks(self.spec).stop for file in self.files]
 
     def holding(self, block: int) -> ShardFile:
-        """The shard that holds a block."""
+        """The shard that contains a block."""
         return self.files[bisect_right(self._last_blocks, block)]
 
     def check_block(self, block: int, digests: NDArray[np.uint8]) -> None:
-        """Compare digests of a block, (array, 32) uint8, with those that its shard states.
+        """Compare digests of a block, (array, 32) uint8, with the digests stored in its shard.
 
         Raises
         ------
         InvalidDataError
-            If one is different.
+            If a digest differs.
         """
         file = self.holding(block)
         stated = file.block_digests[block - file.shard.blocks(self.spec).start]
@@ -314,5 +316,5 @@ def _missing(missing: Sequence[Shard], folder: Path) -> str:
     first = missing[0]
     begun = (folder / f".{first.file_name}.journal").exists()
     what = f"Shard {first} is" if len(missing) == 1 else f"{len(missing)} shards, the first of them {first}, are"
-    how = f"--shard {first} -o '{folder}'" + (" --resume, which it was begun with" if begun else "")
+    how = f"--shard {first} -o '{folder}'" + (" --resume, because a run of it was interrupted" if begun else "")
     return f"{what} missing in folder '{folder}' ('{first.file_name}'); generate with {how}."

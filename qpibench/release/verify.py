@@ -1,4 +1,4 @@
-"""Recomputes the identity of a release, from its file or from its spec."""
+"""Recomputes the content hash of a release from its file and, if wanted, from its spec."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Backend
 
 BlockDigests = dict[str, NDArray[np.uint8]]
-"""For every array by name the digests of its blocks, (block, 32)."""
+"""For every array, by name, the digests of its blocks, (block, 32)."""
 
 
 def verify_release(
@@ -30,28 +30,28 @@ def verify_release(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Check that a release is what its `content_sha256` says and, with a backend, that it is what its spec gives.
+    """Check that a file has its stated `content_sha256` and, with a backend, that its spec gives the same values.
 
     Parameters
     ----------
     path
         The release file.
     backend
-        Also generate the release again, in memory and block by block, and compare. Any backend does.
+        Also generates the release again, in memory and block by block, and compares. All backends give the same bits.
     threads
         Number of threads; as many as there are processors if None.
     progress
-        Called with the number of observations that are done and their total (twice their number with a backend).
+        Called with the number of observations that are checked and their total number (doubled with a backend).
 
     Returns
     -------
     str
-        `content_sha256`, as recomputed.
+        The recomputed `content_sha256`.
 
     Raises
     ------
     UsageError
-        If there is no such file, or the release was imported and cannot be generated.
+        If there is no such file, or a backend is given and the release was imported.
     InvalidDataError
         If the file is not a complete release, or a value is not what it must be.
     """

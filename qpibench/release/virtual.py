@@ -1,12 +1,12 @@
 """Virtual releases: the observations stay in the shards, and the file of the release refers to them.
 
-To HDF5 the arrays of the observations are virtual data sets. It gives fill values (NaN, or -1 in integers) for the rows
-of a shard that it does not find, and says nothing. Therefore the file carries a list of its shards, by which
-:func:`open_sources` checks them before anything is read, and our reader maps them into memory for itself::
+In HDF5 the arrays of the observations are virtual data sets. For the rows of a missing shard HDF5 returns fill values
+(NaN, or -1 for integers) without an error. Therefore the file has a list of its shards. :func:`open_sources` checks
+that list before anything is read, and this package maps the shards into memory without HDF5::
 
     /shards/file   (shard)  path of each shard relative to the folder of this file, UTF-8, in order
-    /shards/bytes  (shard)  int64, size of its file
-    /shards/sha256 (shard)  its digest
+    /shards/bytes  (shard)  int64, size of the shard's file
+    /shards/sha256 (shard)  digest of the shard
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Listed = list[tuple[str, int, str]]
 
 
 def source_list(shards: Shards, folder: Path) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:
-    """The list of shards that a virtual release in a folder carries: its arrays by name, and their values."""
+    """The list of shards for a virtual release in this folder: its arrays by name, and their values by name."""
     values = {
         "file": np.array([os.fsencode(path) for path in _relative_paths(shards, folder)]),
         "bytes": np.array([file.nbytes for file in shards.files], "<i8"),
@@ -55,15 +55,15 @@ def source_list(shards: Shards, folder: Path) -> tuple[dict[str, Array], dict[st
 
 
 def reference_bytes(shards: Shards, folder: Path) -> int:
-    """Bytes that HDF5 needs at most, to refer to the shards from a folder."""
+    """Largest number of bytes that HDF5 needs for references to the shards from a file in this folder."""
     return len(layout.observation_arrays(shards.spec)) * sum(
         len(os.fsencode(path)) + 256 for path in _relative_paths(shards, folder)
     )
 
 
 def virtual_dataset(shards: Shards, folder: Path) -> Callable[[h5py.File, Array], h5py.Dataset]:
-    """What creates the arrays of a virtual release in a folder; see :func:`qpibench.release.layout.create`."""
-    # HDF5 takes a percent sign for the beginning of a pattern.
+    """Function that creates the arrays of a virtual release in a folder; see :func:`qpibench.release.layout.create`."""
+    # In names of source files HDF5 reads a percent sign as the start of a pattern.
     names = [path.replace("%", "%%") for path in _relative_paths(shards, folder)]
 
     def create(file: h5py.File, array: Array) -> h5py.Dataset:
@@ -92,9 +92,9 @@ def listed_sources(file: h5py.File) -> Listed | None:
 
 
 def locate(file: h5py.File, spec: ReleaseSpec) -> dict[str, Array]:
-    """Find the arrays of an open virtual release, those of the observations without places.
+    """Find the arrays of an open virtual release; the arrays of its observations get no offsets.
 
-    Virtual data sets are not looked at: HDF5 keeps what they refer to where damage may send it round in circles.
+    The virtual data sets are not opened: if their references are damaged, HDF5 may loop for ever.
     """
     expected = layout.arrays(spec, layout.sizes(spec), layout.split_lengths(file))
     in_file = {name: array for name, array in expected.items() if array.group != "observations"}
@@ -102,12 +102,12 @@ def locate(file: h5py.File, spec: ReleaseSpec) -> dict[str, Array]:
 
 
 def open_sources(path: Path, spec: ReleaseSpec, listed: Listed) -> Shards:
-    """Check that the shards of a virtual release are all there, and are those that it was made of.
+    """Check that all shards of a virtual release exist and are the ones from which it was made.
 
     Raises
     ------
     InvalidDataError
-        If one is missing or another one than it was.
+        If a shard is missing or has been replaced by another.
     """
     folder = path.resolve().parent
     return Shards(
@@ -129,16 +129,14 @@ def _source(path: Path, file: Path, shard: Shard, spec: ReleaseSpec, size: int, 
         )
     source = open_shard(file)
     if (source.sha256, source.shard, source.spec) != (digest, shard, spec):
-        raise InvalidDataError(
-            f"'{path}' is virtual, and '{file}' is another shard than the one it was made of; {again}."
-        )
+        raise InvalidDataError(f"'{path}' is virtual, and '{file}' is not the shard from which it was made; {again}.")
     return source
 
 
 class Joined:
-    """An array of the observations whose rows lie in several shards, mapped into memory; indexed like an array.
+    """An array of the observations whose rows are in several shards, mapped into memory and indexed like an array.
 
-    An integer or a selection of the first axis is taken before those of the others.
+    The index of the first axis is applied before the indices of the other axes.
     """
 
     def __init__(self, shards: Shards, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Writes releases and shards: streaming, on several threads, resumable, and visible only when complete."""
+"""Writes releases and shards on several threads; a file gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.synthesis.contract import Backend, Kernels, Observations
 
 SPLIT_ROW_BYTES = 64
-"""Memory that drawing the splits takes for each observation: a few lists of 64-bit indices."""
+"""Bytes of memory per observation that drawing the splits needs: a few lists of 64-bit indices."""
 
 
 def write_release(
@@ -33,31 +33,31 @@ def write_release(
     compression: Compression | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Generate a release.
+    """Generate a release and write it to a file.
 
     A run that was interrupted, even by a power failure, leaves ``.NAME.partial`` and ``.NAME.journal`` beside the
-    target; with `resume` it is completed, without it the next run starts afresh. An existing target stays as it is
-    until the new file is complete.
+    target. A later run with `resume` completes them; without `resume` it starts from the beginning. An existing target
+    is not changed until the new file is complete.
 
     Parameters
     ----------
     spec
-        What to generate.
+        Spec of the release.
     path
         The file to write.
     backend
-        Who computes it; all backends give the same bits.
+        Computes the images; all backends give the same bits.
     threads
-        Number of threads; as many as there are processors if None.
+        Number of threads; one per available processor if None.
     resume
-        Complete an interrupted run. Where there is none, start afresh; if the target is complete already, do nothing.
+        Complete an interrupted run. If there is none, start from the beginning; if the target is complete, do nothing.
     overwrite
-        Allow to replace an existing target. With `resume`, complete an interrupted run that was to replace it.
+        Allow to replace an existing target. With `resume`, complete an interrupted run that would have replaced it.
     compression
-        ``"gzip"`` compresses images and positions; the file cannot be memory-mapped then. While it is written it takes
-        twice the space of the uncompressed file.
+        ``"gzip"`` compresses images and positions; such a file cannot be memory-mapped. Writing it needs twice the disk
+        space of the uncompressed file.
     progress
-        Called with the number of observations that are done and their total.
+        Called with the number of observations that are complete and their total number.
 
     Returns
     -------
@@ -69,9 +69,9 @@ def write_release(
     UsageError
         If the target exists (without `resume` or `overwrite`) or its folder does not.
     InvalidDataError
-        If what is to be resumed is of another spec.
+        If the interrupted run or the complete target has another spec.
     QpibenchError
-        If another process writes the same file, or the disk is full or fails.
+        If another process is writing the same file, or the disk is full or fails.
     """
     target = Path(path)
     if resume and not overwrite and target.exists():
@@ -102,13 +102,13 @@ def write_imported(
 ) -> str:
     """Write a release from arrays in memory.
 
-    Observations may show the kernels in any order; what is not known of a kernel has its column's absent
-    value, such as NaN, and a fold of -1.
+    Observations may show the kernels in any order. Unknown parameters of a kernel have the absent value of their
+    column, such as NaN, or -1 for the fold.
 
     Parameters
     ----------
     spec
-        Where the arrays come from.
+        Spec that records the sources of the arrays.
     path
         The file to write.
     kernels, observations
@@ -124,7 +124,7 @@ def write_imported(
     Raises
     ------
     InvalidDataError
-        If the arrays do not fit together.
+        If there are no observations, an observation refers to a missing kernel, or shapes differ.
     UsageError, QpibenchError
         As in :func:`write_release`.
     """
@@ -133,9 +133,7 @@ def write_imported(
     if not len(observations):
         raise InvalidDataError(f"Release '{spec.name}' has no observations.")
     if observations.kernel.min() < 0 or observations.kernel.max() >= len(kernels):
-        raise InvalidDataError(
-            f"Release '{spec.name}': an observation shows a kernel that is not among {len(kernels)}."
-        )
+        raise InvalidDataError(f"Release '{spec.name}': an observation shows a kernel outside 0 to {len(kernels) - 1}.")
 
     outline = Outline(
         spec=spec,
@@ -165,18 +163,18 @@ def write_shard(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ShardFile:
-    """Generate one shard of a release, to be merged with the others by :func:`qpibench.release.merge_shards`.
+    """Generate one shard of a release; :func:`qpibench.release.merge_shards` merges all shards.
 
     Shards may be made in any order, on different machines and at the same time.
 
     Parameters
     ----------
     spec
-        The release.
+        Spec of the release.
     folder
-        Where shards are written, under names of their own; it is created if need be.
+        Folder of the shards; it is created if it does not exist. The file name follows from the shard's number.
     shard
-        Which one.
+        Number of the shard.
     backend, threads, resume, overwrite, progress
         As in :func:`write_release`, for the file of this shard.
 
@@ -231,12 +229,12 @@ def _finished(target: Path, spec: ReleaseSpec) -> str:
 
 def _of_another_spec(target: Path, spec: ReleaseSpec | ImportedSpec) -> InvalidDataError:
     return InvalidDataError(
-        f"'{target}' is complete but of another spec ('{spec.name}'); choose another file or overwrite it."
+        f"'{target}' is complete but has another spec ('{spec.name}'); choose another file or overwrite it."
     )
 
 
 def _check_memory(spec: ReleaseSpec, target: Path) -> None:
-    """Refuse a release whose kernels and splits cannot be held in memory, before they are drawn; images stream."""
+    """Refuse a release whose kernels and splits do not fit into memory. Its images need not: they are streamed."""
     kernel_bytes = 4 * spec.grid.ny * spec.grid.nx + 100
     needed = spec.kernels.count * kernel_bytes + spec.observation_count * SPLIT_ROW_BYTES
     available = psutil.virtual_memory().available

@@ -427,7 +427,7 @@ def replace_by_another(folder, file):
     [
         (remove, r"its shard '.*shard-2-of-3.h5' is missing; put it back"),
         (truncate, r"its shard '.*shard-2-of-3.h5' has .* bytes instead of .*; put it back"),
-        (replace_by_another, r"shard-2-of-3.h5' is another shard than"),
+        (replace_by_another, r"shard-2-of-3.h5' is not the shard from which"),
         (flip_digest, r"shard-2-of-3.h5' is damaged"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -353,7 +353,7 @@ def test_every_nan_and_zero_is_stored_in_one_way(tmp_path, spec):
 def test_arrays_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, spec):
     source, kernels, observations = imported(spec)
     observations.kernel[5] = 3
-    with pytest.raises(InvalidDataError, match="kernel that is not among 3"):
+    with pytest.raises(InvalidDataError, match="kernel outside 0 to 2"):
         write_imported(source, tmp_path / "a.h5", kernels, observations)
     observations.kernel[5] = 0
     ragged = replace(observations, position_nm=np.zeros((20, 2, 3)))
