@@ -256,7 +256,7 @@ BAD_SHARDS = [
     (truncate, r"shard-2-of-3.h5' is truncated.*generated again with --overwrite"),
     (empty, r"shard-2-of-3.h5' is not an HDF5 file.*generated again"),
     (flip_image, r"shard-2-of-3.h5' is damaged: observations/image has changed in rows 512 to 767.*generate it again"),
-    (flip_digest, r"shard-2-of-3.h5' is damaged: its digests.*generate it again with --shard 2/3"),
+    (flip_digest, r"shard-2-of-3.h5' is damaged: its block digests.*generate it again with --shard 2/3"),
     (unfinish, r"shard-2-of-3.h5' is an interrupted shard"),
     (renumber, r"shard-2-of-3.h5' is damaged.*There is no shard 7/3"),
     (outdate, r"shard-2-of-3.h5' is a shard of format 4.*reads 3; upgrade"),
