@@ -1,16 +1,19 @@
-"""Figures of the report, as SVG text that takes its ink from the page, so that one figure serves light and dark.
+"""Figures of the report, as SVG text that inherits its colours from the page's style sheet, light or dark.
 
-Raster panels are embedded pixel by pixel, never interpolated; text stays text. The same arrays give the same bytes.
+Raster panels are embedded pixel by pixel, never interpolated; text stays text. The same arrays give the same bytes,
+whatever the user's settings of Matplotlib are.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from qpibench.pages.plotting import file_content, own_style
+
+# isort: split
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,7 +49,7 @@ WAVELENGTHS = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.2, 0.9, 256))
 SPECTRUM_DECADES = 4
 """Dynamic range of the log |FFT| panels."""
 
-# Ink that no data has; the page's own colours are put in its place once the figure is text.
+# Colours that no data has. In the SVG text they are replaced by variables of the page's style sheet.
 _INK, _FAINT = "#010203", "#040506"
 _SERIES = ("#070809", "#0a0b0c")
 _PAGE_COLOURS = {
@@ -167,7 +170,7 @@ def draw_panel(panel: Panel, grid: Grid) -> str:
     width, left, side = 2.42, 0.56, 1.76
     height_of_panel = side * aspect
     height = 2 * height_of_panel + 1.78
-    with mpl.rc_context(_STYLE):
+    with own_style(_STYLE):
         figure = Figure(figsize=(width, height))
 
         def axes(bottom: float, tall: float) -> Axes:
@@ -185,7 +188,7 @@ def draw_panel(panel: Panel, grid: Grid) -> str:
 
 def draw_distributions(values: Mapping[str, NDArray[np.float64]], *, label: str) -> str:
     """Draw the cumulative distribution of a value of every image, one curve a task, as SVG; ``label`` names it."""
-    with mpl.rc_context(_STYLE):
+    with own_style(_STYLE):
         figure, axes = _plot_axes()
         for (task, of_images), colour in zip(sorted(values.items()), _SERIES, strict=False):
             ordered = np.sort(of_images)
@@ -218,7 +221,7 @@ def draw_breakdown(
     at_0
         Whether a linear axis begins at 0.
     """
-    with mpl.rc_context(_STYLE):
+    with own_style(_STYLE):
         figure, axes = _plot_axes()
         for place, (task, by_group) in enumerate(sorted(scores.items())):
             shift = 0.14 * (2 * place - (len(scores) - 1))
@@ -272,7 +275,7 @@ def draw_latents(
     """
     width, plot_height, below = 3.7, 2.75, 0.46 if wavelengths_nm is None else 0.98
     height = plot_height + below
-    with mpl.rc_context(_STYLE):
+    with own_style(_STYLE):
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((0.62 / width, below / height, 2.98 / width, (plot_height - 0.09) / height))
         axes.spines[["top", "right"]].set_visible(False)
@@ -409,9 +412,7 @@ def _short(value: float, span: float) -> str:
 
 
 def _svg(figure: Figure, label: str) -> str:
-    target = io.StringIO()
-    figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
-    text = target.getvalue()
+    text = file_content(figure, "svg", transparent=True).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     # The page has one style for all figures, and an id may occur only once in it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,17 +42,21 @@ def draw_curves(log: Path, picture: Path) -> None:
     QpibenchError
         If writing fails, as on a full disk.
     """
+    from qpibench.pages.plotting import file_content, own_style
+
+    # isort: split
     from matplotlib.figure import Figure
 
     stages = _curves(_lines(log))
     if not stages:
         return
-    figure = Figure(figsize=(6.4 * len(stages), 4.2), dpi=120, layout="constrained")
-    for axes, (stage, curves) in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages.items(), strict=True):
-        _draw(axes, stage, curves)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    write_whole(picture, content.getvalue(), what="Picture")
+    with own_style({}):
+        figure = Figure(figsize=(6.4 * len(stages), 4.2), dpi=120, layout="constrained")
+        panels = figure.subplots(1, len(stages), squeeze=False)[0]
+        for axes, (stage, curves) in zip(panels, stages.items(), strict=True):
+            _draw(axes, stage, curves)
+        content = file_content(figure, "png")
+    write_whole(picture, content, what="Picture")
 
 
 Curve = list[tuple[int, float]]
