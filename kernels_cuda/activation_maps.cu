@@ -1,17 +1,17 @@
-// Where the scatterers are, as images: activation_maps of qpibench/synthesis/rasterise.py.
+// Positions of scatterers as images: activation_maps of qpibench/synthesis/rasterise.py.
 //
-// Launch: one block for an observation, any block size. A scatterer is shared among the four pixels around it, or in
-// the published code's mode given to one cell; shares of one pixel are added in float64, first those of all lower left
-// corners, each in the order of the scatterers. The first share of a pixel adds up all of them, so that no two threads
-// write to one pixel: (4 scatterers)^2 / 2 comparisons of integers an observation.
+// Launch: one block for an observation, any block size. A scatterer is distributed over the four pixels around it, or
+// marks one cell in the mode of the published code. Shares of one pixel are added in float64, first those of all lower
+// left corners, each in the order of the scatterers. The thread with the first share of a pixel adds all of them, so
+// that no two threads write to one pixel. This takes (4 scatterers)^2 / 2 comparisons of integers an observation.
 //
 // paper           1 for the published code's cells, 0 for shares
 // size_x, size_y  the field, nm
 // nx, ny          pixels
 // position        (observation, most, xy) float64: scatterers, nm
 // n_scatterers    (observation,) int64
-// most            room for scatterers
-// pixel           (observation, most) int32: memory to work in
+// most            length of the scatterer axis
+// pixel           (observation, most) int32: working memory
 // image           out, (observation, ny, nx) float32
 #include "integers.cuh"
 
@@ -33,7 +33,7 @@ __device__ inline int cell_of(double coordinate, int n, double size)
     return cell < n - 1 ? cell : n - 1;
 }
 
-// How much of a scatterer goes to one of the corners 0..3 of its square of pixels.
+// Weight of a scatterer in one of its four pixels, the corners 0..3.
 __device__ inline double share_of(const double* position, int corner, int nx, int ny, double size_x, double size_y)
 {
     const double place_x = place_of(position[0], nx, size_x);
@@ -59,7 +59,7 @@ extern "C" __global__ void activation_maps(
     for (int k = threadIdx.x; k < count; k += blockDim.x) {
         const double x = position[2 * k];
         const double y = position[2 * k + 1];
-        // Behind every pixel of the image, whatever the corner, if it lies outside the field.
+        // A scatterer outside the field gets an index beyond all pixels, for any corner.
         pixel[k] = nx * ny;
         if (fabs(x) <= size_x / 2 && fabs(y) <= size_y / 2) {
             pixel[k] = paper

@@ -2,8 +2,8 @@
 // and coefficients of the FAMILY.
 //
 // Launch: one thread for an observation, any block size. Float64; one Philox block of 10 rounds and, for eq. 7, 4
-// divisions and two polynomials of 9 and 10 terms a thread. Observations of one kernel repeat its numbers: that costs
-// less than telling which do.
+// divisions and two polynomials of 9 and 10 terms a thread. Observations of one kernel repeat its draws, which costs
+// less than finding them.
 //
 // start           index of the first observation; observation i shows kernel i / per_kernel
 // observations    how many

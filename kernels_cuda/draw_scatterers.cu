@@ -1,4 +1,4 @@
-// Number and positions of every observation's scatterers: draw_scatterers of qpibench/synthesis/draws.py.
+// Number and positions of the scatterers of each observation: draw_scatterers of qpibench/synthesis/draws.py.
 //
 // Launch: one thread for a pair of scatterers of an observation, any block size, at least
 // observations * ((most + 1) / 2) threads. Integers and float64; 1 or 2 Philox blocks of 10 rounds a thread.
@@ -7,9 +7,9 @@
 // observations    how many
 // count_key, position_key    keys of the two streams
 // fewest, most    range of the number of scatterers
-// half_y, half_x  reach of the positions, nm
+// half_y, half_x  largest absolute coordinates, nm
 // n_scatterers    out, (observation,) int64
-// position        out, (observation, most, xy) float64, nm; NaN behind n_scatterers
+// position        out, (observation, most, xy) float64, nm; NaN after n_scatterers
 #include "philox.cuh"
 
 extern "C" __global__ void draw_scatterers(
@@ -29,7 +29,7 @@ extern "C" __global__ void draw_scatterers(
     const Words drawn = words(position_key, pair, image, kernel);
     const u32 x[2] = {drawn.w0, drawn.w2};
     const u32 y[2] = {drawn.w1, drawn.w3};
-    // The one pattern of NaN that the CPU writes, too.
+    // The same bits of NaN as on the CPU.
     const double nan = __longlong_as_double(0x7ff8000000000000LL);
     if (pair == 0) {
         n_scatterers[observation] = count;

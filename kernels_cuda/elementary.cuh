@@ -1,12 +1,12 @@
-// Elementary functions of the exact path: the operations of qpibench/arithmetic/elementary.py, in the same order, with
-// the same coefficients (tests/synthesis/test_cuda_bits.py keeps them equal).
+// Elementary functions with defined bits: the operations of qpibench/arithmetic/elementary.py in the same order, with
+// the same coefficients (tests/synthesis/test_cuda_bits.py compares them).
 //
-// The compiler must neither fuse nor flush (--fmad=false --ftz=false): * and + are single IEEE operations here, and
-// only fused() is fused.
+// The compiler must neither fuse operations nor flush denormals to zero (--fmad=false --ftz=false): * and + are single
+// IEEE operations, and only fused() is fused.
 #pragma once
 
 #ifdef __CUDACC__
-// 1/sqrt(x) by the special function unit; its bits are not specified, only its error, 2^-22.9. x must be normal.
+// 1/sqrt(x) by the special function unit, for normal x. Its error is at most 2^-22.9; its bits are not specified.
 __device__ inline float rsqrt_estimate(float x)
 {
     float y;
@@ -106,13 +106,13 @@ __device__ inline float minus2ln_f32(float x)
         -0.4000393714542036547074f, 0.3321802545675095393722f, -0.2836366765063924876823f, 0.264869217401756765666f,
         -0.2580933589339734351438f, 0.1524225238587497221753f,
     };
-    const int SQRT_HALF = 0x3F3504F3;  // its bits: significands are taken from there on
+    const int SQRT_HALF = 0x3F3504F3;  // bits of sqrt(1/2), the least significand
     const int offset = __float_as_int(x) - SQRT_HALF;
     const float f = __int_as_float((offset & 0x7FFFFF) + SQRT_HALF) - 1.0f;
     return fused((float)(offset >> 23), -1.3862943611198906f, f * horner(MINUS2LN_F32, f));
 }
 
-// 2^x for x <= 0; exactly 0 below 2^-40, so that no denormal can come of it.
+// 2^x for x <= 0; exactly 0 below 2^-40, so that no product is denormal.
 __device__ inline float exp2_f32(float x)
 {
     const float EXP2_F32[] = {
@@ -151,13 +151,13 @@ __device__ inline float reciprocal_f32(float x)
     return fused(y, fused(-x, y, 1.0f), y);
 }
 
-// Below this root_f32 is not exact.
+// For smaller arguments root_f32 is not correctly rounded.
 #define ROOT_FLOOR 0x1p-90f
 
 // The correctly rounded root of x in 2^-90..2^120. 7 FP32, 1 special function.
 //
-// __fsqrt_rn gives the same number, with a branch per call that keeps the compiler from interleaving pixels. The bits
-// do not depend on the estimate: a test tries every significand with every estimate within 2^-21.
+// __fsqrt_rn gives the same number, but has a branch that prevents the compiler from interleaving pixels. The bits do
+// not depend on the estimate: a test tries every significand with every estimate within 2^-21.
 __device__ inline float root_f32(float x)
 {
     const float y = rsqrt_estimate(x);

@@ -1,4 +1,4 @@
-// Integer types of known width: NVRTC has no <stdint.h>.
+// Integer types of fixed width, because NVRTC has no <stdint.h>.
 #pragma once
 
 typedef unsigned int u32;

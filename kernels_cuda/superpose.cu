@@ -7,12 +7,12 @@
 // image leave few threads idle. Shared memory: 32.4 KiB. Registers: 80 and no spills, so that three blocks of 256
 // threads share a multiprocessor.
 //
-// Scatterers pass in index order, as many at a time as the block has threads. The block lists those whose envelope is
-// not exactly 0 all over the tile, and goes through the list in chunks: it makes the values of a chunk's rows and
-// columns in shared memory, then every thread adds the chunk to its pixels, except for scatterers whose envelope is 0
-// all over its patch. What is left out would add a zero. That changes no number but a negative zero, and the last step
-// leaves none. The stratum is the same for a whole block, which branches on it once; a launch may therefore mix
-// kernels of all strata, and needs no sorting.
+// Scatterers are processed in index order, as many at a time as the block has threads. The block lists those whose
+// envelope is not exactly 0 in the whole tile, and processes the list in chunks. It computes the rows and columns of a
+// chunk in shared memory. Then every thread adds the chunk to its pixels, without scatterers whose envelope is 0 in its
+// whole patch. A skipped scatterer would add zeros, which could only change the sign of a zero, and the last step
+// removes negative zeros. All pixels of a block have one stratum, and the block branches on it once. A launch may therefore mix
+// kernels of all strata without sorting.
 //
 // Per evaluation (one pixel, one scatterer) of eq. 7, besides about 1/2 for loads and 1/2 for the choice of the root:
 //
@@ -24,7 +24,7 @@
 // x, y            (nx,), (ny,) float64: pixel coordinates, nm, ascending
 // position        (observation, most, xy) float64: scatterers, nm; those behind n_scatterers are not read
 // n_scatterers    (observation,) int64
-// amplitude       (observation, stride) float32 by which scatterers are multiplied; a stride of 0: one number for all
+// amplitude       (observation, stride) float32, factors of the scatterers; with stride 0 one number for all
 // stratum         (observation,) int64
 // table           (observation, 5) float64: cos a, sin a, two numbers of the family, -C log2(e)
 // across, down    patches of a tile
@@ -40,7 +40,7 @@
 #define CHUNK 16
 #define WORD 32
 
-// What a pixel needs of its row, and of its column: one array of a tile's length each.
+// Values of rows and columns that a pixel needs: arrays of a tile's length.
 enum { D2, COS, SIN, ENVELOPE, VALUES };
 
 struct alignas(16) Axes {
@@ -48,7 +48,7 @@ struct alignas(16) Axes {
     float row[CHUNK][VALUES][TILE];
 };
 
-// What all threads of a block share.
+// Values that are the same for all threads of a block.
 struct Block {
     float* corner;      // first pixel of the tile, in the image
     int columns, rows;  // of the image, from there on
@@ -56,7 +56,7 @@ struct Block {
     double ca, sa;
     int stride;  // of the threads that make a chunk's rows and columns
     int amplitudes;  // per observation, or 0
-    // Scatterers that reach the tile, of as many as the block has threads: one bit each, and their list.
+    // Scatterers with a non-zero envelope in the tile, out of as many as the block has threads: bits, and a list.
     u32 bits[THREADS / WORD];
     unsigned char listed[THREADS];
 };
@@ -66,7 +66,7 @@ struct Wave {
     float reach2;  // an envelope is exactly 0 at greater squared distances along one axis, nm^2
 };
 
-// The row or column that a thread makes for a chunk's scatterers, of which it takes every stride-th.
+// The row or column that a thread computes for every stride-th scatterer of a chunk.
 struct Line {
     double at;
     bool is_row;
@@ -74,14 +74,14 @@ struct Line {
     int first;
 };
 
-// Envelope along one axis at the point of the tile that is nearest. Rounding keeps order: no pixel's is larger.
+// Envelope along one axis at the nearest point of the tile. Rounding is monotonic, so no pixel has a larger one.
 __device__ inline float largest_envelope(double first, double last, double position, float decay)
 {
     const double d = position - fmin(fmax(position, first), last);
     return exp2_f32((float)(d * d) * decay);
 }
 
-// List, in their order, the scatterers that reach the tile, of which each thread judges one; return how many.
+// List the scatterers with a non-zero envelope in the tile, in order; each thread tests one. Returns their number.
 __device__ inline int list_reaching(bool reaches, Block& block)
 {
     const u32 thread = threadIdx.x;
@@ -152,7 +152,7 @@ struct Pixels {
     float v[PATCH][PATCH];
 };
 
-// Write a patch, of which so many columns and rows lie in the image, at least one each.
+// Write the part of a patch that lies in the image: a number of columns and rows, at least one each.
 __device__ inline void write(const Pixels& pixels, float* target, int nx, int columns, int rows)
 {
     const bool is_aligned = nx % PATCH == 0;
@@ -207,7 +207,7 @@ __device__ inline void accumulate(
         const float(&row)[VALUES][TILE] = axes.row[scatterer];
         const Patch dx2 = patch_of(column[D2], left);
         const Patch dy2 = patch_of(row[D2], top);
-        // Rounding keeps order: no distance of the patch is below the sum of the least ones.
+        // Rounding is monotonic, so no distance in the patch is below the sum of the least ones.
         const float least_x = least(dx2);
         const float least_y = least(dy2);
         if (fmaxf(least_x, least_y) > wave.reach2) {
@@ -299,7 +299,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3) superpose(
     const u32 top = PATCH * (thread / across);
     const bool is_inside = top < height && tile_left + (int)left < nx && tile_top + (int)top < ny;
 
-    // As in the CPU's tiles, rows and columns behind the edge repeat the last one, and are not written.
+    // As on the CPU, rows and columns beyond the edge of the image repeat the last one, and are not written.
     const u32 number = thread % lines;
     Line line;
     line.is_row = number >= width;

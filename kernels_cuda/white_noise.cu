@@ -1,5 +1,5 @@
-// White noise of a given signal-to-noise ratio: _add_white_noise of qpibench/corruptions/white_noise.py, the same operations in
-// the same order.
+// White noise at a given signal-to-noise ratio: the operations of _add_white_noise in
+// qpibench/corruptions/white_noise.py, in the same order.
 //
 // Launch: one block of 256 threads for each observation. Shared memory: 2 KiB.
 //
@@ -39,7 +39,7 @@ __device__ inline Normals normal_pair(u32 radius_word, u32 angle_word)
     return {swapped ? across : along, swapped ? along : across};
 }
 
-// The sum of the lanes; each thread brings one, all get the sum.
+// The sum of the lanes, one of each thread; all threads get the sum.
 __device__ inline double tree_sum(double (&lanes)[LANES], double mine)
 {
     const u32 lane = threadIdx.x;
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(LANES) white_noise(
         for (int place = 0; place < 4; ++place) {
             const int k = place * quarter + q;
             if (k < pixels) {
-                // Adding 0 leaves no negative zero.
+                // Adding 0 turns a negative zero into 0.
                 image[k] = fused(sigma, normal[place], image[k]) + 0.0f;
             }
         }

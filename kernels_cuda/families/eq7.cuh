@@ -1,6 +1,6 @@
 // Eq. 7: the operations of qpibench/families/eq7.py in the same order.
 //
-// What every family's header defines, for draw_parameters.cu, superpose.cu and kernel_images.cu:
+// The header of a family defines, for draw_parameters.cu, superpose.cu and kernel_images.cu:
 //
 // STRATA(CASE)      CASE(stratum) for each formula
 // PARAMETERS        columns besides the stratum, float64
@@ -36,7 +36,7 @@ __device__ inline float angular_factor(float c, float s, float r2, float r)
         const float v = c * c * reciprocal_f32(r2);
         return fused(-v, v, v);
     } else {
-        // T_6 magnifies rounding ninefold where u^2 is near 1: take whichever component is the smaller there.
+        // T_6 amplifies rounding ninefold where u^2 is near 1, so the smaller of the two components is used.
         const float c2 = c * c;
         const float s2 = s * s;
         const bool steep = s2 < c2;
@@ -56,7 +56,7 @@ __device__ inline float add_scatterer(
     if constexpr (FOLD != 0) {
         float angular = angular_factor<FOLD>(c, s, r2, r);
         if constexpr (!FAR) {
-            // The mean of the angular factor, 1/2, in the units of angular_factor.
+            // The mean of the angular factor, 1/2, divided by the gain as angular_factor is.
             angular = r2 == 0.0f ? (FOLD == 4 ? 0.125f : 0.5f) : angular;
         }
         weight = weight * angular;
@@ -83,7 +83,7 @@ __device__ inline double kernel_value(int fold, double x, double y, double r2, d
 }
 
 // Parameters phi1 (rad), B (rad/nm), phi2 (rad) and C (1/nm^2), and the row of the table: cos a, sin a, B/pi, phi2/pi,
-// -C log2(e). The ranges are lower end and length of the wavelength's and of the decay length's, nm.
+// -C log2(e). The ranges are lower end and length of the wavelength, and of the decay length, nm.
 __device__ inline void draw_kernel(
     int fold, const double (&uniform)[4], const double (&range)[4], double (&parameter)[PARAMETERS], double* row)
 {

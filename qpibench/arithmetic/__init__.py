@@ -1,1 +1,4 @@
-"""The elements of the exact path: Philox, elementary functions, IEEE operations, and the check of flush-to-zero."""
+"""Arithmetic with defined bits: Philox, elementary functions, IEEE operations, the check for flush-to-zero.
+
+``docs/arithmetic.md`` defines all of it.
+"""

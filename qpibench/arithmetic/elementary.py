@@ -1,7 +1,7 @@
-"""Elementary functions of the exact path: minimax polynomials with written-out fused multiply-adds.
+"""Elementary functions with defined bits: minimax polynomials with written-out fused multiply-adds.
 
-The coefficients come from ``docs/minimax.py`` (Remez exchange in 60 digits); the errors stated here are those of the
-exact polynomials. ``kernels_cuda/`` holds the same numbers for the GPU, and a test keeps the two equal.
+``docs/minimax.py`` derives the coefficients (Remez exchange in 60 digits). The errors stated here are those of the
+polynomials in exact arithmetic. ``kernels_cuda/`` has the same coefficients for the GPU; a test compares the two.
 """
 
 from __future__ import annotations
@@ -138,12 +138,12 @@ MINUS2LN_F32 = tuple(
     )
 )
 
-# 1/h for h in 0.9375..1.0332, the range that the seed below leaves; relative error 2.9e-5.
+# 1/h for h in 0.9375..1.0332, the range of x times its seed; relative error 2.9e-5.
 RECIPROCAL_F32 = (_f32(3.048195101534416077643), _f32(-3.095334416912519387775), _f32(1.047116254924851302549))
 RECIPROCAL_SEED = np.int32(0x7EF00000)
 
 EXP2_FLOOR = -40
-"""An exponential factor below 2^-40 is exactly 0, on every backend: it could only make denormal pixels."""
+"""Exponents below this give exactly 0, on every backend, because such factors could make pixels denormal."""
 
 _FLOOR_F32 = _f32(EXP2_FLOOR)
 _s0, _s1, _s2, _s3, _s4, _s5 = SIN2PI_F32
@@ -151,8 +151,8 @@ _e0, _e1, _e2, _e3, _e4, _e5, _e6 = EXP2_F32
 _r0, _r1, _r2 = RECIPROCAL_F32
 _MINUS2LN_2_F32 = _f32(-1.3862943611198906)
 _SQRT_HALF_BITS = np.int32(0x3F3504F3)
-# Adding and subtracting 1.5 x 2^23 rounds a float32 below 2^22 to the nearest integer, ties to even, like rint: the
-# two additions are cheaper than the one rounding instruction.
+# Adding and subtracting 1.5 x 2^23 rounds a float32 below 2^22 to the nearest integer, ties to even, as rint does. The
+# two additions are faster than the rounding instruction.
 _ROUNDER_F32 = _f32(12582912.0)
 
 
@@ -180,8 +180,8 @@ def exp2_f32(x):  # type: ignore[no-untyped-def]
 def reciprocal_f32(x):  # type: ignore[no-untyped-def]
     """1/x in float32 within one unit in the last place, for x in 2^-120..2^120.
 
-    An integer seed, then six multiplications and fused multiply-adds, which leave the divider to the root. Zero gives
-    no number; callers select that case away.
+    An integer seed is refined by six multiplications and fused multiply-adds, so that the divider is free for the
+    root. The result for 0 is meaningless; callers handle that case.
     """
     y = f32_of_bits(nb.int32(RECIPROCAL_SEED - bits_of_f32(x)))
     h = x * y

@@ -1,4 +1,4 @@
-"""Whether this thread's processor mode replaces denormal numbers by zero."""
+"""Check whether the processor replaces denormal numbers by zero in this thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def flushes_to_zero() -> bool:
-    """Whether results or operands that are denormal count as zero in the calling thread."""
+    """Whether the processor replaces denormal results or operands by zero in the calling thread."""
     smallest_normal = np.finfo(np.float32).smallest_normal
     probe = np.array([smallest_normal, np.finfo(np.float32).smallest_subnormal], np.float32)
     return not _survives(probe)
@@ -15,7 +15,7 @@ def flushes_to_zero() -> bool:
 
 @nb.njit(cache=True)
 def _survives(probe):  # type: ignore[no-untyped-def]
-    # The numbers come from memory, so the compiler cannot work the answer out beforehand.
-    made = probe[0] * np.float32(0.5)
-    used = probe[1] * np.float32(2.0**40)
-    return made != np.float32(0) and used != np.float32(0)
+    # The numbers come from memory, so the compiler cannot evaluate the operations itself.
+    result = probe[0] * np.float32(0.5)
+    from_operand = probe[1] * np.float32(2.0**40)
+    return result != np.float32(0) and from_operand != np.float32(0)

@@ -1,7 +1,7 @@
-"""The few machine operations that plain Python arithmetic in Numba does not spell.
+"""Machine operations that Numba does not offer as Python arithmetic.
 
-Fused multiply-add, root and rounding are single LLVM intrinsics with correctly rounded results, so their bits do not
-depend on the processor. Everything fast is written with these, without fast-math and without a mathematics library.
+Fused multiply-add, square root and rounding are LLVM intrinsics with correctly rounded results, so their bits do not
+depend on the processor. Compiled functions use these, without fast-math and without a mathematics library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _IR_TYPE = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 
 
 def _llvm_intrinsic(name: str, arity: int) -> Callable[..., Any]:
-    """A float32 or float64 LLVM intrinsic as a Numba function; the first argument decides the type."""
+    """An LLVM intrinsic for float32 and float64 as a Numba function; all arguments have the type of the first."""
 
     def typed(*args: Any) -> Any:
         number = args[0]
@@ -72,14 +72,14 @@ f64_of_bits = _bitcast(types.int64, types.float64, ir.DoubleType())
 
 @intrinsic
 def prefer_wide_vectors(typingctx: Any) -> Any:
-    """Ask for 512-bit vectors in the function that calls this, where the processor has them.
+    """Request 512-bit vectors for the calling function, where the processor has them.
 
-    LLVM prefers 256 bits on many processors; this arithmetic is long enough per element to gain from 512. The bits of
-    the result are the same.
+    LLVM prefers 256 bits on many processors. With this much arithmetic per element, 512 bits are faster. The results
+    have the same bits.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        # llvmlite's own add() knows only attributes without a value.
+        # llvmlite's own add() accepts only attributes without a value.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 

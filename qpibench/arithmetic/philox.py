@@ -1,7 +1,7 @@
 """Counter-based random words: Philox4x32-10 (Salmon et al., SC11, doi:10.1145/2063384.2063405).
 
-A stream is named by its key (:func:`qpibench.arithmetic.streams.stream_key`) and addressed by (draw, image within
-kernel, kernel). Nothing is drawn in sequence, so every value can be made anywhere, in any order.
+A stream has a key (:func:`qpibench.arithmetic.streams.stream_key`), and its words have addresses (draw, image within
+kernel, kernel). No word depends on others, so any part of a release can be computed alone and in any order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WEYL_0, _WEYL_1 = _u32(0x9E3779B9), _u32(0xBB67AE85)
 
 @nb.njit(inline="always")
 def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
-    """Ten rounds of Philox4x32 on a counter and a key of uint32 words; four uint32 words."""
+    """Ten rounds of Philox4x32: four uint32 words from a counter and a key of uint32 words."""
     for _ in range(10):
         p0 = _MULTIPLIER_0 * _u64(c0)
         p1 = _MULTIPLIER_1 * _u64(c2)

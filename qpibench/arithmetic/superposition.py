@@ -1,17 +1,17 @@
-"""Superposition in strict float32: images from their scatterers, for any formula of a pixel, the same bits anywhere.
+"""Superposition in strict float32: images from their scatterers, with the same bits on every machine.
 
-An image is made in tiles of ``TILE`` x ``TILE`` pixels whose accumulators stay in the first-level cache; the inner loop
-has a constant length, so that it becomes straight vector code. Scatterers are added in index order into one
-accumulator per pixel, so tiles, threads and batches cannot change a bit. What the envelope makes exactly 0, a
-scatterer in a far tile or row, is not computed: adding it would change nothing.
+An image is computed in tiles of ``TILE`` x ``TILE`` pixels, whose accumulators fit the first-level cache. The inner
+loop has a constant length, so that the compiler vectorises it. Scatterers are added in index order into one
+accumulator per pixel, so tiles, threads and batches cannot change a bit. A scatterer is skipped in tiles and rows where
+its envelope is exactly 0, which changes no bit either.
 
-Per scatterer, offsets are float64 once per row and column and rounded once. The envelope exp(-C r^2) is a row factor
-times a column factor; the amplitude of the scatterer is part of the row factor. A family's formula sees of a pixel
-r^2, both components of the offset in axes rotated by the kernel's angle a, and the envelope.
+For each scatterer, the offsets of rows and columns are computed in float64 and rounded once. The envelope exp(-C r^2)
+is a row factor times a column factor, and the amplitude of the scatterer is part of the row factor. The formula of a
+family gets r^2, both components of the offset along axes rotated by the kernel's angle a, and the envelope.
 
-Nothing here is cached on the disk: Numba would not find again what got a function as its argument. The file of a
-family calls these from small functions of its own, which are cached. ``kernels_cuda/superpose.cu`` states the same
-operations in the same order.
+These functions are not cached on disk, because Numba cannot cache a function that has functions as arguments. The
+module of a family calls them from small functions of its own, which are cached. ``kernels_cuda/superpose.cu`` states
+the same operations in the same order.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Axes(NamedTuple):
 
 
 class Formulas(NamedTuple):
-    """The kernels that are shown.
+    """The kernels of a run of observations.
 
-    ``stratum`` (kernel,) int32 chooses the formula, and ``table`` (kernel, 5) float64 has its numbers: cos a, sin a,
-    two numbers of the family's own, and -C log2(e).
+    ``stratum`` (kernel,) int32 selects the formula. ``table`` (kernel, 5) float64 has its numbers: cos a, sin a, two
+    numbers that the family defines, and -C log2(e).
     """
 
     stratum: NDArray[np.int32]
@@ -54,7 +54,7 @@ class Scatterers(NamedTuple):
     """The scatterers of a run of observations.
 
     ``number`` (observation,) int32, ``position`` (observation, scatterer, xy) float64 in nm, and ``amplitude``
-    (observation, scatterer) float32; what lies behind their number is not read.
+    (observation, scatterer) float32; entries after the last scatterer are not read.
     """
 
     number: NDArray[np.int32]
@@ -71,11 +71,11 @@ def superpose_tiles(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     add, add_at_centre
-        ``add(pixel, r2, c, s, weight, first, second)``: the pixel after one more scatterer, float32. c and s are the
-        components of the offset along the rotated axes, the weight is the envelope times amplitude and gain. The other
-        one is called in rows that may hold r2 = 0.
+        ``add(pixel, r2, c, s, weight, first, second)`` returns the pixel after one more scatterer, float32. c and s are
+        the components of the offset along the rotated axes; weight is the envelope times amplitude and gain.
+        ``add_at_centre`` is the same and is called for rows in which r2 may be 0.
     needs
-        How many components the formula uses, a constant: 0, 1 (c) or 2; the others are garbage.
+        How many components the formula uses, a constant: 0, 1 (c) or 2. The others are undefined.
     gain
         A power of two, float32, by which every weight is multiplied.
     axes, position, amplitude, count
@@ -113,7 +113,7 @@ def superpose_tiles(  # type: ignore[no-untyped-def]
             for scatterer in range(count):
                 px = position[scatterer, 0]
                 py = position[scatterer, 1]
-                # Rounding keeps order: no pixel has a larger factor than the point of the tile that is nearest.
+                # Rounding is monotonic, so no pixel has a larger factor than the nearest point of the tile.
                 dx = px - min(max(px, at[0]), at[TILE - 1])
                 dy = py - min(max(py, at[TILE]), at[2 * TILE - 1])
                 if exp2_f32(_f32(dx * dx) * decay) * exp2_f32(_f32(dy * dy) * decay) == _f32(0):
@@ -140,7 +140,7 @@ def superpose_tiles(  # type: ignore[no-untyped-def]
                     ey = envelope[row] * factor
                     if ey == _f32(0):
                         continue
-                    # r = 0 can only lie in a row with dy = 0: the other rows go without the selection.
+                    # r = 0 is possible only in a row with dy = 0; the other rows need no selection.
                     if d2[row] == _f32(0):
                         _add_row(
                             add_at_centre, tile[k], d2, dc, ds, envelope, d2[row], dc[row], ds[row], ey, first, second
@@ -149,7 +149,7 @@ def superpose_tiles(  # type: ignore[no-untyped-def]
                         _add_row(add, tile[k], d2, dc, ds, envelope, d2[row], dc[row], ds[row], ey, first, second)
             for k in range(rows):
                 for j in range(columns):
-                    # A negative zero would tell whether zeros were added or left out.
+                    # Without this, a negative zero would depend on whether zeros were added or skipped.
                     image[top + k, left + j] = tile[k, j] + _f32(0)
 
 
@@ -162,9 +162,9 @@ def _add_row(add, row, dx2, xc, xs, ex, dy2, yc, ys, ey, first, second):  # type
 
 @nb.njit(inline="always")
 def image_of_kernel(value, axes, stratum, numbers, image):  # type: ignore[no-untyped-def]
-    """Fill ``image`` (ny, nx) float32 with that of a single scatterer at the origin: float64 formulas, rounded once.
+    """Fill ``image`` (ny, nx) float32 with a scatterer at the origin, computed in float64 and rounded once.
 
-    ``value(stratum, x, y, r2, r, numbers)`` is the kernel at an offset, float64; ``numbers`` a row of the table.
+    ``value(stratum, x, y, r2, r, numbers)`` is the kernel at an offset, float64; ``numbers`` is a row of the table.
     """
     for iy in range(len(axes.y)):
         for ix in range(len(axes.x)):

@@ -1,8 +1,8 @@
-"""Corruptions: one file for each thing that a microscope, or who reads its images, adds to the ideal; found by name.
+"""Corruptions: imperfections of measured images and of what is known about them, one file each, found by its name.
 
-A corruption is a module with the members of :class:`Corruption`; :mod:`qpibench.corruptions.white_noise` is the first.
-Each is drawn in streams of its own and can be left out. One that acts on the image may have a CUDA kernel,
-``kernels_cuda/NAME.cu``; one without is applied on the CPU, whatever makes the images.
+A corruption is a module with the members of :class:`Corruption`, such as :mod:`qpibench.corruptions.white_noise`. Each
+draws its random numbers from streams of its own, so that leaving one out does not change the others. A corruption of
+images may have a CUDA kernel, ``kernels_cuda/NAME.cu``; without one, the CPU applies it, for either backend.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from qpibench.columns import Column
 from qpibench.grid import Grid
 
 Stage = Literal["scatterers", "image", "told"]
-"""What a corruption acts on: the scatterers before they are superposed, the image, or what a model is told of them."""
+"""What a corruption changes: the scatterers before superposition, the image, or the positions a model is told."""
 
 STAGES: tuple[Stage, ...] = ("scatterers", "image", "told")
 
 
 @dataclass(kw_only=True)
 class Draft:
-    """A run of observations while it is being made: corruptions change its arrays in place.
+    """Observations that are being generated; corruptions change its arrays in place.
 
     Attributes
     ----------
     grid
         Grid of the images.
     key
-        Key of the stream of a purpose, from its tag; see :func:`qpibench.arithmetic.streams.stream_key`.
+        Function from the tag of a stream to its key; see :func:`qpibench.arithmetic.streams.stream_key`.
     start, per_kernel
-        Number of the first observation, and observations of a kernel: observation i is image ``i % per_kernel`` of
-        kernel ``i // per_kernel``, which are the counters of its draws.
+        Index of the first observation, and number of observations of a kernel. Observation i is image
+        ``i % per_kernel`` of kernel ``i // per_kernel``; random words are addressed by these two numbers.
     n_scatterers
         (observation,) int32.
     position_nm, told_position_nm
-        (observation, scatterer, xy) float64, NaN behind the last: where scatterers are, and where a model is told that
-        they are. Corruptions of the scatterers change only where they are. When all of those have acted, the model is
-        told where the drawn scatterers are, and nothing of added ones; corruptions of what is told change that.
+        (observation, scatterer, xy) float64 in nm, NaN after the last: the true positions, and those that a model is
+        told. Corruptions of the stage ``scatterers`` change only the true positions. After them, the told positions
+        are the true ones of the drawn scatterers, without added scatterers. Corruptions of the stage ``told`` change
+        the told positions.
     amplitude
-        (observation, scatterer) float32: by what the image of a scatterer is multiplied, 1 unless a corruption says
-        otherwise.
+        (observation, scatterer) float32: factor of the image of each scatterer, 1 unless a corruption changes it.
     image
-        (observation, y, x) float32; of no pixels as long as nobody wants to see it.
+        (observation, y, x) float32; without pixels if the images are not needed.
     """
 
     grid: Grid
@@ -67,16 +67,16 @@ class Draft:
 
 
 class Corruption(Protocol):
-    """What the module of a corruption defines.
+    """Members of the module of a corruption.
 
     Attributes
     ----------
     STAGE, ORDER
-        When it acts: corruptions of one stage follow each other by their order.
+        When it acts: by stage, and within a stage in ascending order.
     Settings
         Its table in a spec.
     COLUMNS
-        What a release tells of it.
+        Its columns in a release.
     EXAMPLE
         Settings for the tests.
     """
@@ -88,37 +88,38 @@ class Corruption(Protocol):
     EXAMPLE: Mapping[str, Any]
 
     def corrupt(self, settings: Any, draft: Draft) -> dict[str, NDArray[Any]]:
-        """Change a draft in place; the columns that this gives, by name, (observation,) or (observation, scatterer)."""
+        """Change a draft in place; return the columns by name, (observation,) or (observation, scatterer)."""
 
 
 class AddsScatterers(Protocol):
-    """What a corruption defines beside that, if it adds scatterers, to an image or to what is told of it.
+    """Additional member of a corruption that adds scatterers to an image or to the told positions.
 
-    Added scatterers take the places behind the drawn ones.
+    Added scatterers come after the drawn ones.
     """
 
     def extra_scatterers(self, settings: Any) -> int:
-        """How many at most; the arrays of a draft have so many more places, which are empty."""
+        """The largest number of added scatterers; the arrays of a draft have this many more places."""
 
 
 class ComparedWithKernels(Protocol):
-    """What a corruption defines beside that, if it tells how it compares with the kernel's own image."""
+    """Additional member of a corruption with columns that depend on the kernel's image."""
 
     def compare_with_kernels(
         self, columns: dict[str, NDArray[Any]], row: NDArray[np.integer], kernel_image: NDArray[np.float32]
     ) -> dict[str, NDArray[Any]]:
-        """More columns, in releases alone; ``row`` (observation,) is a row of ``kernel_image`` (kernel, y, x)."""
+        """These columns, which streams lack; ``row`` (observation,) is a row of ``kernel_image`` (kernel, y, x)."""
 
 
 class OnGpu(Protocol):
-    """What a corruption of images defines beside that, if there is a CUDA kernel for it.
+    """Additional member of a corruption of images that has a CUDA kernel.
 
-    The CUDA kernel is launched with a block of 256 threads for each observation, and its arguments are the first
-    observation, the observations per kernel, these numbers, the pixels of an image, the images, and its columns.
+    The CUDA kernel is launched with a block of 256 threads for each observation. Its arguments are the index of the
+    first observation, the observations per kernel, these numbers, the number of pixels of an image, the images, and
+    the columns.
     """
 
     def numbers(self, settings: Any, key: Callable[[str], np.uint64]) -> tuple[np.generic, ...]:
-        """The numbers, each of the type of its parameter."""
+        """The numbers, each with the type of its parameter."""
 
 
 def corruption_names() -> tuple[str, ...]:

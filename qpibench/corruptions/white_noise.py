@@ -1,15 +1,15 @@
-"""White noise at a given signal-to-noise ratio: normal, independent from pixel to pixel and from image to image.
+"""White noise at a given signal-to-noise ratio: normal and independent in all pixels of all images.
 
-The ratio is that of variances, in dB: 10 log10(var(clean image) / noise variance), the variance of an image being that
-of its pixels about their mean. The bits of every noisy image are defined once for both backends:
+The ratio in dB is 10 log10(var(clean image) / noise variance), where the variance of an image is that of its pixels
+about their mean. ``docs/arithmetic.md`` defines the bits of noisy images, which are the same on both backends:
 
-The variance of the clean image is a sum in a fixed tree, in float64. Pixel k of the flat image, row by row, goes to
-lane k mod ``LANES``; each lane adds its pixels in their order, and then, for widths 128, 64, ..., 1, lane i takes up
-lane i + width. One such sum gives the mean, a second one that of the squared deviations.
+The variance of the clean image is a sum in a fixed tree, in float64. Pixel k of the flat image, row by row, belongs to
+lane k mod ``LANES``. Each lane adds its pixels in order. Then, for widths 128, 64, ..., 1, the value of lane i + width
+is added to lane i. One such sum gives the mean, and a second one the sum of the squared deviations.
 
-Normal numbers are float32, by Box-Muller: with Q = ceil(pixels / 4), the four words of draw q make those of the pixels
-q and q + Q, and of q + 2 Q and q + 3 Q. The sum of clean image and noise is rounded once. ``kernels_cuda/`` states the
-same operations in the same order; the references here say in float64 what they compute.
+Normal numbers are float32, by Box-Muller. With Q = ceil(pixels / 4), the four words of draw q give the numbers of the
+pixels q and q + Q, and of q + 2 Q and q + 3 Q. The sum of clean image and noise is rounded once. ``kernels_cuda/``
+states the same operations in the same order. The ``reference`` functions here compute the same in float64 NumPy.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def _range(value: object) -> object:
     raise ValueError(f"expected a ratio in dB or a range [low, high], found {shown(value)}")
 
 
-# A ratio of -0 would be the same as one of 0 and give another hash.
+# Adding 0 turns -0 into 0: both are the same ratio, but their specs would have different hashes.
 Decibel = Annotated[
     float, Field(ge=MIN_SNR_DB, le=MAX_SNR_DB, allow_inf_nan=False), AfterValidator(lambda value: value + 0.0)
 ]
 
 
 class Settings(BaseModel):
-    """How much noise there is.
+    """Settings of white noise.
 
-    ``snr_db`` is the range of the signal-to-noise ratio 10 log10(variance of the clean image / variance of the noise),
-    drawn uniformly in dB for every image; a single number stands for a range of no width.
+    ``snr_db`` is the range of the signal-to-noise ratio 10 log10(variance of the clean image / variance of the noise).
+    The ratio is drawn uniformly in dB for each image. A single number is a ratio for all images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,7 +96,7 @@ COLUMNS = (
 LANES = 256
 
 VARIANCE_FLOOR = 2.0**-120
-"""An image with less variance has none: its noise is exactly 0, on every backend, and no product is denormal."""
+"""An image with less variance gets no noise, on every backend, so that no product is denormal."""
 
 _LOG2_PER_DB = -0.33219280948873623  # log2(10) / 10: the noise's share of the variance is 10^(-dB/10)
 _QUADS = 256
@@ -107,7 +107,7 @@ _SWAP = np.uint32(0x40000000)
 
 
 def numbers(settings: Settings, key: Callable[[str], np.uint64]) -> tuple[np.generic, ...]:
-    """Keys of the streams of the ratio and of the normal numbers, lower end and length of the range in dB."""
+    """Keys of the streams of the ratio and of the normal numbers; lower end and length of the range in dB."""
     low_db, high_db = settings.snr_db
     return key("white noise ratio"), key("white noise"), np.float64(low_db), np.float64(high_db - low_db)
 
@@ -174,9 +174,9 @@ def reference(clean: NDArray[np.floating], snr_db: ArrayLike, normals: NDArray[n
 def reference_normal_pair(words: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Two independent normal numbers out of two random words, by Box-Muller.
 
-    The first word w is u = (w + 1/2) 2^-32 and gives the radius sqrt(-2 ln u), at most 6.76. Of the second, the low
-    thirty bits are an angle within an eighth of a turn of an axis; the highest bit chooses the axis' direction, and the
-    next one which axis.
+    The first word w gives u = (w + 1/2) 2^-32 and the radius sqrt(-2 ln u), at most 6.76. The low thirty bits of the
+    second word are an angle within an eighth of a turn of an axis. Its bit 30 chooses the axis, and its bit 31 the
+    direction along the axis.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def reference_normal_pair(words: NDArray[np.uint32]) -> NDArray[np.float64]:
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _add_white_noise(start, per_kernel, ratio_key, normal_key, low_db, span_db, image, snr_db, sigma):  # type: ignore[no-untyped-def]
-    """Add its noise to every row of ``image`` (observation, y, x) float32, clean observations from ``start`` on.
+    """Add noise to every row of ``image`` (observation, y, x) float32, the clean observations from ``start`` on.
 
     Fills ``snr_db`` (observation,) float64 with the ratios, uniform from ``low_db`` on, and ``sigma`` (observation,)
     float32 with the standard deviations of the noise.
@@ -216,9 +216,9 @@ def _add_white_noise(start, per_kernel, ratio_key, normal_key, low_db, span_db, 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")
 def _over_rms(sigma, row, image, ratio):  # type: ignore[no-untyped-def]
-    """Fill ``ratio`` (observation,) float32 with ``sigma`` over the root mean square of image ``row``; 0 rms gives NaN.
+    """Fill ``ratio`` (observation,) float32 with ``sigma`` over the rms of image ``row``; NaN if the rms is 0.
 
-    ``row`` (observation,) is a row of ``image`` (kernel, y, x) float32; the mean is a sum in the tree of the variance.
+    ``row`` (observation,) is a row of ``image`` (kernel, y, x) float32. The mean is a sum in the tree of the variance.
     """
     rms = np.empty(len(image), np.float64)
     for kernel in range(len(image)):
@@ -231,11 +231,11 @@ def _over_rms(sigma, row, image, ratio):  # type: ignore[no-untyped-def]
 @nb.njit(inline="always")
 def normal_pair(radius_word, angle_word):  # type: ignore[no-untyped-def]
     """Two independent normal numbers in float32 out of two uint32 words."""
-    # (word + 1/2) 2^-32, below 1 after rounding, too.
+    # (word + 1/2) 2^-32, kept below 1 after rounding.
     u = fma(_f32(radius_word), _f32(2.0**-32), _f32(2.0**-33))
     u = u if u < _f32(1) else _BELOW_ONE
     radius = sqrt(minus2ln_f32(u))
-    # The low thirty bits are an angle within an eighth of a turn of the first axis; two more bits choose the axis.
+    # The low thirty bits are an angle within an eighth of a turn of the first axis; the other two choose the axis.
     sine, cosine = sincospi_f32(_f32(nb.int32(angle_word << np.uint32(2))) * _f32(2.0**-33))
     across = radius * sine
     along = f32_of_bits(nb.int32(bits_of_f32(radius * cosine) ^ nb.int32(angle_word & _SIGN)))

@@ -1,7 +1,7 @@
 """Kernel families: one file per formula, found by its name.
 
-A family is a module with the members of :class:`Family`; :mod:`qpibench.families.eq7` is the first. Its small compiled
-functions call :mod:`qpibench.arithmetic.superposition`. For a GPU it needs ``kernels_cuda/families/NAME.cuh`` as well.
+A family is a module with the members of :class:`Family`, such as :mod:`qpibench.families.eq7`. Its compiled functions
+call :mod:`qpibench.arithmetic.superposition`. To run on a GPU it also needs ``kernels_cuda/families/NAME.cuh``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
 
 MAX_NAME_LENGTH = 16
-"""Most bytes of a family's name: a release stores so many."""
+"""Largest length of a family's name in bytes; a release stores names of this length."""
 
 Parameters = Mapping[str, NDArray[Any]]
 """The columns of some kernels by name, (kernel,) each."""
 
 
 class KernelSpec(BaseModel):
-    """The kernels of a release: how many, of which family. A family's `Ranges` add what it draws from."""
+    """The kernels of a release: their family and number. A family's `Ranges` adds the ranges of its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,21 +38,21 @@ class KernelSpec(BaseModel):
 
 
 class Family(Protocol):
-    """What the module of a family defines.
+    """Members of the module of a kernel family.
 
     Attributes
     ----------
     Ranges
-        Its part of a spec, a :class:`KernelSpec`.
+        The table ``[kernels]`` of a spec, a :class:`KernelSpec`.
     COLUMNS
-        Parameters of a kernel.
+        The parameters of a kernel.
     STRATUM
-        The int32 column by which releases are split and scores broken down; it also chooses the compiled formula.
+        Name of the int32 column by which releases are split and scores are broken down. It also selects the compiled
+        formula.
     UNIFORMS
-        Uniform numbers that a kernel is drawn from.
+        How many uniform random numbers determine a kernel.
     EXAMPLE
-        What it draws from in the tests: fields of its `Ranges` besides family and count, for a field of 10 nm with 64
-        pixels.
+        Ranges for the tests: fields of `Ranges` besides family and count, for a field of 10 nm with 64 pixels.
     """
 
     Ranges: type[KernelSpec]
@@ -62,27 +62,27 @@ class Family(Protocol):
     EXAMPLE: Mapping[str, Any]
 
     def strata(self, ranges: Any, start: int, stop: int) -> NDArray[np.int32]:
-        """Stratum of kernels ``start`` to ``stop`` of an endless sequence; no chance is involved."""
+        """Strata of the kernels ``start`` to ``stop`` of an endless sequence; they do not depend on random numbers."""
 
     def stratum_label(self, stratum: int) -> str:
-        """A stratum in words, for tables; -1 is unknown."""
+        """A stratum in words, for tables; -1 means unknown."""
 
     def parameters(
         self, ranges: Any, stratum: NDArray[np.int32], uniform: NDArray[np.float64]
     ) -> dict[str, NDArray[Any]]:
-        """The columns from the strata, (kernel,), and uniform numbers, (kernel, UNIFORMS), with + - * / alone."""
+        """The columns from the strata, (kernel,), and uniform numbers, (kernel, UNIFORMS), by + - * / only."""
 
     def shortest_period_nm(self, ranges: Any) -> float:
-        """The shortest period that a kernel may have; pixels must resolve it."""
+        """Shortest period in nm that a kernel may have; the pixels must resolve it."""
 
     def wavevector(self, parameters: Parameters) -> NDArray[np.float64]:
-        """Length of the q at which ripples of the kernels show, (kernel,) rad/nm, 2 pi included; NaN if not known."""
+        """Length of the wavevector q of the kernels' ripples, (kernel,) rad/nm, 2 pi included; NaN if not known."""
 
     def describe(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """The parameters of one kernel in words, as far as they are known."""
+        """The known parameters of one kernel in words."""
 
     def reference(self, dx: ArrayLike, dy: ArrayLike, **parameters: Any) -> NDArray[np.float64]:
-        """A kernel at offsets in nm from the scatterer, float64, as the formula is written."""
+        """The formula in float64 at offsets in nm from the scatterer."""
 
     def coefficients(self, parameters: Parameters) -> NDArray[np.float64]:
         """The table of :class:`qpibench.arithmetic.superposition.Formulas`."""
@@ -90,20 +90,20 @@ class Family(Protocol):
     def superpose(
         self, axes: Axes, row: NDArray[np.int64], formulas: Formulas, scatterers: Scatterers, image: NDArray[np.float32]
     ) -> None:
-        """Fill images (observation, y, x) with superpositions; ``row`` (observation,) says which kernel each shows."""
+        """Fill images (observation, y, x) with superpositions; ``row`` (observation,) has the kernel of each."""
 
     def kernel_images(self, axes: Axes, formulas: Formulas, image: NDArray[np.float32]) -> None:
-        """Fill images (kernel, y, x) with those of single scatterers."""
+        """Fill images (kernel, y, x), each with the image of a single scatterer at the origin."""
 
 
 class FamilyOnGpu(Family, Protocol):
-    """What a family with a header in ``kernels_cuda/families/`` defines beside that.
+    """Additional member of a family with a header in ``kernels_cuda/families/``.
 
-    Its columns but the stratum are float64, and four uniform numbers are enough for it.
+    All its columns but the stratum are float64, and it needs at most four uniform numbers.
     """
 
     def gpu_ranges(self, ranges: Any) -> tuple[float, float, float, float]:
-        """The numbers from which the header draws."""
+        """The four numbers that the header needs to draw a kernel's parameters."""
 
 
 def family_names() -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def get_family(name: str) -> Family:
     Raises
     ------
     UsageError
-        If there is none, or its name is too long.
+        If there is no such family, or its name is too long.
     """
     family = cast(Family, registry.load(sys.modules[__name__], name, "kernel family"))
     if len(name.encode()) > MAX_NAME_LENGTH:

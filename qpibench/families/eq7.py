@@ -4,10 +4,10 @@ The scattering kernel is the image of a single scatterer at the origin. In polar
 
     A(r, theta) = sin^2(n theta / 2 + phi1)  sin^2(B r + phi2)  exp(-C r^2),
 
-where the fold n is 2, 3, 4 or 6, or 0 for total symmetry, which has phi1 = pi/2 and hence an angular factor of 1. (The
-article writes A_n for n/2.) At r = 0 the angle is not defined, and the angular factor is its angular mean.
+where the fold n is 2, 3, 4 or 6, or 0 for total symmetry. Total symmetry has phi1 = pi/2 and hence an angular factor of
+1. (The article writes A_n for n/2.) At r = 0 the angle is not defined, and the angular factor is its angular mean.
 
-In the fast form, per pixel,
+The compiled functions compute, for each pixel,
 
     angular:  sin^2(n theta/2 + phi1) = (1 - T_n(u)) / 2,  u = (dx cos a - dy sin a)/r = cos(theta + a),  a = 2 phi1/n
     radial:   sin^2(B r + phi2) = sin^2(pi t),  t = (B/pi) r + phi2/pi
@@ -37,7 +37,7 @@ PI = math.pi
 Fold = Literal[0, 2, 3, 4, 6]
 
 FOLDS: tuple[Fold, ...] = (0, 2, 3, 4, 6)
-"""Rotational symmetries, 0 for total symmetry, in the order in which remainders are given out."""
+"""Rotational symmetries, 0 for total symmetry."""
 
 Length = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
 
@@ -45,17 +45,18 @@ _f32 = np.float32
 
 
 def _integer_keys(value: object) -> object:
-    # TOML and JSON know text keys only.
+    # TOML and JSON have only text keys.
     if isinstance(value, dict):
         return {int(key) if isinstance(key, str) and key.isdigit() else key: share for key, share in value.items()}
     return value
 
 
 class Ranges(KernelSpec):
-    """What kernels are drawn from.
+    """Ranges of the parameters of equation 7.
 
-    ``folds`` are given equal shares of ``count``, the remainder in their order; ``fold_counts`` gives counts instead.
-    ``wavelength_nm`` is the range of pi/B, ``decay_nm`` that of 1/sqrt(C); both phases are uniform in [0, pi).
+    ``folds`` get equal shares of ``count``, and the first ones get the remainder; ``fold_counts`` states counts
+    instead. ``wavelength_nm`` is the range of pi/B and ``decay_nm`` that of 1/sqrt(C). Both phases are uniform in
+    [0, pi).
     """
 
     family: Literal["eq7"] = "eq7"
@@ -108,7 +109,7 @@ def shortest_period_nm(ranges: Ranges) -> float:
 
 
 def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
-    """Folds of kernels ``start`` to ``stop``; behind those of the release they repeat."""
+    """Folds of the kernels ``start`` to ``stop``; after the last kernel of the release the sequence repeats."""
     period = _fold_period(tuple(ranges.fold_shares().items()))
     fold: NDArray[np.int32] = period[np.arange(start, stop) % len(period)]
     return fold
@@ -116,7 +117,7 @@ def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
 
 @functools.lru_cache(maxsize=4)
 def _fold_period(shares: tuple[tuple[int, int], ...]) -> NDArray[np.int32]:
-    """Fold of every kernel: the folds take turns until their shares are used up, so any run of kernels is mixed."""
+    """Fold of each kernel: the folds take turns until their shares are used up, so any run of kernels is mixed."""
     fold, share = np.array(shares).T
     turn = np.concatenate([np.arange(count) for count in share])
     return np.repeat(fold, share)[np.argsort(turn, kind="stable")].astype(np.int32)
@@ -143,7 +144,7 @@ def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArr
 
 
 def wavevector(parameters: Parameters) -> NDArray[np.float64]:
-    """Q = 2 B in rad/nm, because sin^2(B r + phi2) oscillates with it."""
+    """Wavevectors q = 2 B in rad/nm of sin^2(B r + phi2)."""
     q: NDArray[np.float64] = 2 * parameters["B"]
     return q
 
@@ -158,7 +159,7 @@ def describe(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def gpu_ranges(ranges: Ranges) -> tuple[float, float, float, float]:
-    """Lower end and length of both ranges, nm: what ``kernels_cuda/families/eq7.cuh`` draws from."""
+    """Lower end and length of the ranges of wavelength and decay length, in nm."""
     (wavelength, longest), (decay, widest) = ranges.wavelength_nm, ranges.decay_nm
     return wavelength, longest - wavelength, decay, widest - decay
 
@@ -212,7 +213,7 @@ def _cos_and_sin_pi(turn):  # type: ignore[no-untyped-def]
     return table
 
 
-# The pixel after one more scatterer, for every fold. kernels_cuda/families/eq7.cuh states the same operations.
+# The pixel after one more scatterer, for each fold. kernels_cuda/families/eq7.cuh states the same operations.
 
 
 @nb.njit(inline="always")
@@ -238,14 +239,14 @@ def _angular_3(r2, c, s):  # type: ignore[no-untyped-def]
 
 @nb.njit(inline="always")
 def _angular_4(r2, c, s):  # type: ignore[no-untyped-def]
-    """A quarter of the factor: the gain of fold 4 is 4."""
+    """A quarter of the angular factor; the gain of fold 4 is 4."""
     v = c * c * reciprocal_f32(r2)
     return fma(-v, v, v)
 
 
 @nb.njit(inline="always")
 def _angular_6(r2, c, s):  # type: ignore[no-untyped-def]
-    # T_6 magnifies rounding ninefold where u^2 is near 1: take whichever component is the smaller there.
+    # T_6 amplifies rounding ninefold where u^2 is near 1, so the smaller of the two components is used.
     c2 = c * c
     s2 = s * s
     steep = s2 < c2
@@ -275,7 +276,7 @@ def _add_6(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-def
     return _ring(pixel, r2, weight * _angular_6(r2, c, s), freq, phase)
 
 
-# At r = 0 the angular factor is its mean, 1/2, which is an eighth in quarters.
+# At r = 0 the angular factor is its mean, 1/2. For fold 4, a quarter of it is 1/8.
 
 
 @nb.njit(inline="always")
@@ -298,7 +299,7 @@ def _centre_6(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-
     return _ring(pixel, r2, weight * (_f32(0.5) if r2 == _f32(0) else _angular_6(r2, c, s)), freq, phase)
 
 
-# One compiled function per fold: with the formula a constant, the pixel loop vectorises.
+# One compiled function per fold: the pixel loop vectorises if the formula is constant.
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy")

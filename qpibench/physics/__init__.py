@@ -1,1 +1,1 @@
-"""What an image is: float64 NumPy references, written to be read. Every fast path is tested against them."""
+"""Definitions of images and activation maps in float64 NumPy. The fast implementations are tested against them."""

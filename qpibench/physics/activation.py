@@ -1,4 +1,4 @@
-"""Activation maps: where the scatterers are, as a raster."""
+"""Activation maps: the positions of scatterers as an image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_map_mode(map_mode: str | None, fields: Sequence[str]) -> None:
 
 
 def activation_map(grid: Grid, position_nm: NDArray[np.float64], *, mode: str) -> NDArray[np.float32]:
-    """Rasterise the scatterers that lie inside the field; those outside leave no mark.
+    """Rasterise the scatterers that lie inside the field; scatterers outside are ignored.
 
     Parameters
     ----------
@@ -41,11 +41,10 @@ def activation_map(grid: Grid, position_nm: NDArray[np.float64], *, mode: str) -
     position_nm
         (observation, scatterer, 2) float64: x and y in nm, padded with NaN.
     mode
-        ``"paper"``: what the published code does. The field of length L is cut into n cells of L/n, and every cell that
-        holds a scatterer is 1, however many it holds. Cells are narrower than the pixel pitch L/(n-1), so a mark may
-        be up to half a pixel off.
-        ``"exact"``: every scatterer is shared among its four nearest pixels by bilinear weights, so that the map adds
-        up to the number of scatterers inside the field and its centre of mass is theirs.
+        ``"paper"``: as in the published code. The field of length L is divided into n cells of L/n, and a cell with at
+        least one scatterer is 1. Cells are narrower than the pixel pitch L/(n-1), so a mark may be half a pixel off.
+        ``"exact"``: each scatterer is distributed over its four nearest pixels by bilinear weights. The sum of the map
+        is the number of scatterers inside the field, and its centre of mass is that of the scatterers.
 
     Returns
     -------
@@ -76,7 +75,7 @@ def _occupied_cells(
 
 
 def _cell(coordinate: NDArray[np.float64], n: int, size_nm: float) -> NDArray[np.intp]:
-    # The far edge would open a cell of its own; it belongs to the last one.
+    # A scatterer on the far edge belongs to the last cell.
     return np.minimum(np.floor((coordinate + size_nm / 2) / (size_nm / n)).astype(np.intp), n - 1)
 
 
@@ -95,7 +94,7 @@ def _bilinear_weights(
 def _pixel_and_fraction(
     coordinate: NDArray[np.float64], n: int, size_nm: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Pixel below a coordinate, at most the last but one, and the remaining distance in pixels, 0 to 1."""
+    """Pixel below a coordinate, at most the last but one, and the distance from it in pixels, 0 to 1."""
     place = (coordinate + size_nm / 2) / (size_nm / (n - 1))
     pixel = np.minimum(np.floor(place).astype(np.intp), n - 2)
     return pixel, place - pixel

@@ -1,4 +1,4 @@
-"""Images from a family's float64 reference: a scatterer at the origin, and the linear superposition of many."""
+"""Images from a family's float64 reference: one scatterer at the origin, and the linear superposition of many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def kernel_image(grid: Grid, family: Family, **parameters: Any) -> NDArray[np.fl
     Parameters
     ----------
     grid
-        Where.
+        Grid of the image.
     family, **parameters
         A family and the values of its columns for one kernel; see its `reference`.
 
@@ -36,7 +36,7 @@ def superpose(
     amplitude: NDArray[np.floating] | None = None,
     **parameters: Any,
 ) -> NDArray[np.float64]:
-    """Add up the images of scatterers of one kernel: Y(r) = sum_s a_s A(r - r_s).
+    """Superpose scatterers that have the same kernel: Y(r) = sum_s a_s A(r - r_s).
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def superpose(
     position_nm
         (scatterer, 2) float64: x and y of every scatterer in nm, inside the field or not. Rows of NaN are padding.
     amplitude
-        (scatterer,) by what the image of each is multiplied; 1 if not given.
+        (scatterer,) factor of the image of each scatterer; 1 if not given.
 
     Returns
     -------

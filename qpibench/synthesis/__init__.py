@@ -1,4 +1,4 @@
-"""How images are made fast: counter-based draws and one contract, kept by every backend bit for bit."""
+"""Fast generation of images: counter-based draws, and backends that give the same bits."""
 
 from qpibench.arithmetic.streams import Domain
 from qpibench.synthesis.backends import get_backend

@@ -1,4 +1,4 @@
-"""Choosing a backend."""
+"""Selection of the backend that makes images: CPU or GPU."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from qpibench.synthesis.contract import Backend
 
 
 def get_backend(name: str = "auto") -> tuple[Backend, str]:
-    """A backend, and one sentence that says which it is and why.
+    """Return a backend, and one sentence that says which it is and why.
 
     Parameters
     ----------
     name
-        ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one.
+        ``"cpu"``, ``"cuda"``, or ``"auto"``: the GPU if there is one, otherwise the CPU.
 
     Raises
     ------
     UnavailableError
-        If ``"cuda"`` is asked for and cannot be had: a GPU is never replaced in silence.
+        If ``"cuda"`` is requested and no GPU can be used; the CPU does not replace it.
     UsageError
-        If there is no backend of that name.
+        If there is no backend with this name.
     """
     from qpibench.synthesis.cpu import CpuBackend
 

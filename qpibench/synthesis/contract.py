@@ -1,6 +1,6 @@
-"""What synthesis makes, and what a backend must be able to do.
+"""The interface of a backend, and the arrays that it returns.
 
-Both backends implement :class:`Backend`; for the same spec they return the same bits.
+Both backends implement :class:`Backend`. For the same spec they return the same bits.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Observations:
     n_scatterers
         (observation,) int32.
     position_nm
-        (observation, scatterer, xy) float64, padded with NaN behind ``n_scatterers``: where the scatterers are.
+        (observation, scatterer, xy) float64 in nm: positions of the scatterers, NaN after the last.
     told_position_nm
-        The same for what a model is told: equal to the former unless a corruption says otherwise, and None if none
-        can; see :attr:`told`.
+        The same for the positions that a model is told. None if no corruption of the spec can make them differ from
+        ``position_nm``; see :attr:`told`.
     extra
         The columns that the spec's corruptions declare, by name, (observation,) or (observation, scatterer); see
         :mod:`qpibench.corruptions`.
@@ -76,23 +76,23 @@ class Observations:
 
     @property
     def told(self) -> NDArray[np.float64]:
-        """Where a model is told that scatterers are, (observation, scatterer, xy) float64 in nm, padded with NaN."""
+        """Positions that a model is told, (observation, scatterer, xy) float64 in nm, NaN after the last."""
         return self.position_nm if self.told_position_nm is None else self.told_position_nm
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The arrays that there are, by name."""
+        """All arrays by name, without those that are None."""
         own = {name: values for name, values in vars(self).items() if name != "extra" and values is not None}
         return {**own, **self.extra}
 
     @classmethod
     def of_columns(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
-        """Observations from such arrays by name."""
+        """Observations from their arrays by name."""
         own = {name: values for name, values in columns.items() if name in cls.__dataclass_fields__}
         return cls(**own, extra={name: values for name, values in columns.items() if name not in own})
 
 
 class Backend(Protocol):
-    """Makes the arrays of a release. Safe to call from several threads at once."""
+    """Makes the arrays of a release. Several threads may call it at once."""
 
     name: str
 
@@ -107,9 +107,10 @@ class Backend(Protocol):
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
     ) -> Mapping[str, Any]:
-        """Images ``start`` to ``stop`` of the endless training sequence, with kernels of their own.
+        """Images ``start`` to ``stop`` of the endless training sequence.
 
-        Image i shows kernel i // observations_per_kernel, behind the count of the release too; both are 64-bit
-        numbers. The arrays have the shapes and types of :func:`qpibench.synthesis.fields.stream_fields`, lie in the
-        memory of the backend's device and can be handed on by DLPack.
+        Image i shows kernel i // observations_per_kernel; the kernels do not end at the count of the release. Both
+        indices are 64-bit integers. The arrays have the shapes and types of
+        :func:`qpibench.synthesis.fields.stream_fields`. They are in the memory of the backend's device and support
+        DLPack.
         """

@@ -1,4 +1,4 @@
-"""The CPU backend: Numba, strict IEEE, without the global interpreter lock."""
+"""The CPU backend: functions compiled by Numba, in strict IEEE arithmetic, that release the interpreter lock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _checked = threading.local()
 
 
 class CpuBackend:
-    """Makes releases on the CPU; any number of threads may call it at once."""
+    """Makes releases on the CPU. Several threads may call it at once."""
 
     name = "cpu"
 
@@ -95,13 +95,13 @@ class CpuBackend:
 
 
 def formulas(spec: ReleaseSpec, parameters: Parameters) -> Formulas:
-    """What compiled code needs of kernels."""
+    """The strata and the table of kernels, for compiled functions."""
     family = get_family(spec.kernels.family)
     return Formulas(parameters[family.STRATUM], family.coefficients(parameters))
 
 
 def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
-    """Parameters of kernels as they are in a batch of a stream: integers have 64 bits."""
+    """Parameters of kernels as a batch of a stream has them: integers as int64."""
     return {
         name: values.astype(np.int64) if np.issubdtype(values.dtype, np.integer) else values
         for name, values in parameters.items()
@@ -109,7 +109,7 @@ def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
 
 
 def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
-    """Observations ``start`` to ``stop`` with their scatterers, of which nothing is told, and images of no pixels."""
+    """Draft of observations ``start`` to ``stop``: scatterers are drawn, told positions and images are empty."""
     draws = scatterer_draws(spec, domain=domain)
     n_scatterers = np.empty(stop - start, np.int32)
     position = np.empty((stop - start, draws.most, 2), np.float64)
@@ -130,16 +130,16 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
 
 
 def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], shown: Formulas) -> None:
-    """Make the images of a draft, clean; ``row`` (observation,) says which of the kernels each shows."""
+    """Fill a draft with its clean images; ``row`` (observation,) is the kernel of each."""
     draft.image = np.empty((len(draft), *spec.grid.shape), np.float32)
     scatterers = Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude)
     get_family(spec.kernels.family).superpose(_axes(spec), row, shown, scatterers, draft.image)
 
 
 def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
-    """Apply the corruptions of the scatterers and then tell where those that were drawn are; the columns by name.
+    """Apply the corruptions of the scatterers, and set the told positions to those of the drawn scatterers.
 
-    What is told is an array of its own where a corruption may change it.
+    The told positions are a copy if a corruption may change them. Returns the columns by name.
     """
     if not applied_corruptions(spec, "scatterers", "told"):
         draft.told_position_nm = draft.position_nm
@@ -153,7 +153,7 @@ def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any
 
 
 def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArray[Any]]:
-    """Apply the corruptions of some stages to a draft; their columns by name."""
+    """Apply the corruptions of some stages to a draft; return their columns by name."""
     made: dict[str, NDArray[Any]] = {}
     for applied in applied_corruptions(spec, *stages):
         made |= applied.corruption.corrupt(applied.settings, draft)
@@ -161,7 +161,7 @@ def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArra
 
 
 def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str, NDArray[Any]]) -> Observations:
-    """The observations of a draft that is made, with what tells how corruptions compare with the kernels."""
+    """The observations of a finished draft, with the columns that depend on the kernels' images."""
     kernel = (draft.start + np.arange(len(draft))) // draft.per_kernel
     first = int(kernel[0])
     columns = dict(extra)
@@ -181,7 +181,7 @@ def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str
 
 
 def count_told(told_position_nm: NDArray[np.float64]) -> NDArray[np.int32]:
-    """How many scatterers a model is told of, (observation,) int32, from their padded positions."""
+    """Number of scatterers that a model is told of, (observation,) int32, from their padded positions."""
     count: NDArray[np.int32] = (~np.isnan(told_position_nm[..., 0])).sum(axis=1, dtype=np.int32)
     return count
 
@@ -197,7 +197,7 @@ def _kernel_images(spec: ReleaseSpec, shown: Formulas) -> NDArray[np.float32]:
 
 
 def _require_gradual_underflow() -> None:
-    """Refuse to work in a thread whose processor mode would change bits; the mode is a property of each thread."""
+    """Raise an error if the calling thread replaces denormals by zero; the mode is a property of each thread."""
     if getattr(_checked, "passed", False):
         return
     if flushes_to_zero():

@@ -1,4 +1,4 @@
-"""The GPU backend: the CUDA kernels of ``kernels_cuda/``, compiled once, launched through CuPy; the bits of the CPU."""
+"""The GPU backend: launches the CUDA kernels of ``kernels_cuda/`` through CuPy; gives the bits of the CPU backend."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from qpibench.synthesis.fields import PLACES, absent_columns, needs_image
 from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
 
 RUN_BYTES = 64 << 20
-"""Observations pass through the device, and through pinned memory, in runs of about so many bytes."""
+"""Observations are computed and copied to the host in runs of about this many bytes."""
 
 OF_ALL = ("draw_scatterers", "activation_maps")
-"""CUDA kernels that are the same for all kernel families; the others are compiled with a family's header or are those
-of corruptions."""
+"""CUDA kernels that are the same for all kernel families. The others are compiled with a family's header or belong to
+corruptions."""
 
 WARP, THREADS = 32, 256
-"""Threads in a warp, and in a block of all CUDA kernels but superpose."""
+"""Threads of a warp, and of a block of all CUDA kernels but superpose."""
 
 PATCH, PATCHES = 4, 16
-"""Pixels of a thread of superpose, and most patches of a tile, in either direction."""
+"""In superpose, pixels of a thread and largest number of patches of a tile, in each direction."""
 
 _RUNS_UNDER_WAY = 2
 
 
 class CudaBackend:
-    """Makes releases on the GPU; any number of threads may call it at once.
+    """Makes releases on the GPU. Several threads may call it at once.
 
     Raises
     ------
     NoGpuError
-        If there is no GPU that works, or no compiler for it.
+        If no GPU can be used, or there is no compiler for it.
     """
 
     name = "cuda"
@@ -64,18 +64,18 @@ class CudaBackend:
         self._cupy, self._cupyx = cupy, cupyx
         self._functions: dict[tuple[str, str], Any] = {}
         self._loading = threading.Lock()
-        # Whatever device another library has made current: CUDA kernels belong to the one that they were loaded on.
+        # CUDA kernels belong to the device that loaded them, and other libraries may have selected another one.
         with cupy.cuda.Device(0):
             for name in OF_ALL:
                 self._function(name)
             self._one = cupy.asarray(np.ones(1, np.float32))
         self._cpu = CpuBackend()
-        # While the images of one run travel to the host, the next run is computed.
+        # While the images of one run are copied to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")
         self._of_thread = threading.local()
 
     def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
-        """All kernels of the release, made by the CPU: they are few, and of the same bits."""
+        """All kernels of the release. The CPU makes them, because they are few; the bits are the same."""
         return self._cpu.kernels(spec, domain=domain)
 
     def observations(
@@ -118,7 +118,7 @@ class CudaBackend:
     def _draft(
         self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain
     ) -> tuple[Draft, dict[str, NDArray[Any]]]:
-        """Observations whose scatterers the device will draw or, where corruptions change them, are drawn already."""
+        """Draft whose scatterers the device will draw; if corruptions change them, they are drawn here."""
         if _are_drawn_on_host(spec):
             drawn = draw(spec, start, stop, domain=domain)
             return drawn, corrupt_scatterers(spec, drawn) | corrupt(spec, drawn, "told")
@@ -139,11 +139,11 @@ class CudaBackend:
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
     ) -> dict[str, Any]:
-        """Training images ``start`` to ``stop`` as CuPy arrays, made on CuPy's current stream without waiting.
+        """Training images ``start`` to ``stop`` as CuPy arrays, queued on CuPy's current CUDA stream.
 
-        Their memory is used again in the order of that stream: who uses them on another one calls this in `on_stream`.
+        Their memory is reused in the order of that stream. To use them on another stream, call this in `on_stream`.
 
-        See :class:`qpibench.synthesis.contract.Backend`; raises as :meth:`observations`.
+        See :class:`qpibench.synthesis.contract.Backend`; raises what :meth:`observations` raises.
         """
         _require_header(spec)
         _, on_host = _corruptions_of_images(spec)
@@ -170,7 +170,7 @@ class CudaBackend:
 
     @contextmanager
     def on_stream(self, pointer: int) -> Iterator[None]:
-        """Make CuPy's current stream the one of this address, such as PyTorch's."""
+        """Make the CUDA stream at this address, such as PyTorch's, the current stream of CuPy."""
         stream = self._cupy.cuda.Stream
         with self._cupy.cuda.Device(0):
             if hasattr(stream, "from_external"):
@@ -191,7 +191,7 @@ class CudaBackend:
         map_mode: str = "",
         scatterers: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Launch what makes the fields of a batch, and those that they need; scatterers as :meth:`_upload` has them."""
+        """Launch the CUDA kernels for the fields of a batch and what they need; scatterers are those of `_upload`."""
         cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
         family = cast(FamilyOnGpu, get_family(spec.kernels.family))
         first, per_kernel = np.uint64(start), np.uint32(spec.observations_per_kernel)
@@ -245,7 +245,7 @@ class CudaBackend:
         return made
 
     def _drawn(self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> dict[str, Any]:
-        """Launch what draws the scatterers."""
+        """Launch the CUDA kernel that draws the scatterers."""
         draws = scatterer_draws(spec, domain=domain)
         made = {
             "n_scatterers": self._cupy.empty(stop - start, np.int64),
@@ -261,7 +261,7 @@ class CudaBackend:
         return made
 
     def _upload(self, draft: Draft, rows: slice = slice(None)) -> dict[str, Any]:
-        """Scatterers of a draft, on the device."""
+        """Copy the scatterers of a draft to the device."""
         told = draft.told_position_nm[rows]
         arrays = {
             "n_scatterers": draft.n_scatterers[rows].astype(np.int64),
@@ -275,7 +275,7 @@ class CudaBackend:
     def _corrupt(
         self, spec: ReleaseSpec, applied: Applied, start: int, image: Any, *, domain: Domain
     ) -> dict[str, Any]:
-        """Launch what corrupts images from observation ``start`` on; the columns that tell of it."""
+        """Launch the CUDA kernel of a corruption for images from observation ``start`` on; return its columns."""
         count = image.shape[0]
         on_gpu = cast(OnGpu, applied.corruption)
         columns = [column for column in applied.corruption.COLUMNS if column.in_streams]
@@ -293,7 +293,7 @@ class CudaBackend:
         self._function(*name)((-(-threads // THREADS),), (THREADS,), arguments)
 
     def _function(self, name: str, family: str = "") -> Any:
-        """A CUDA kernel, for a family where it is one for families; compiled and loaded on first use."""
+        """A CUDA kernel, for a kernel family if it depends on one; compiled and loaded on first use."""
         with self._loading:
             if (name, family) not in self._functions:
                 self._functions[name, family] = self._load(name, family)
@@ -335,7 +335,7 @@ class CudaBackend:
         return self._of_thread.stream
 
     def _download(self, name: str, array: Any, stream: Any) -> NDArray[Any]:
-        """Start to copy an array of the device to pinned memory, which is overwritten by this thread's next run."""
+        """Start copying an array of the device to pinned memory, which this thread's next run overwrites."""
         pinned: dict[str, NDArray[np.uint8]] = self._of_thread.pinned
         if name not in pinned or pinned[name].nbytes < array.nbytes:
             pinned[name] = self._cupyx.empty_pinned(array.nbytes, np.uint8)
@@ -351,7 +351,7 @@ def _require_header(spec: ReleaseSpec) -> None:
 
 
 def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Applied]]:
-    """Those that the device applies; and from the first one without a CUDA kernel on, those that the CPU applies."""
+    """Corruptions that the device applies, and those from the first without a CUDA kernel on, which the CPU applies."""
     applied = list(applied_corruptions(spec, "image"))
     for place, each in enumerate(applied):
         if not (locate("kernels_cuda") / f"{each.name}.cu").is_file():
@@ -360,25 +360,25 @@ def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Appli
 
 
 def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
-    """Whether corruptions change the scatterers or what is told of them: they are drawn on the CPU then."""
+    """Whether the CPU draws the scatterers, because corruptions change them or the told positions."""
     return bool(applied_corruptions(spec, "scatterers", "told"))
 
 
 def tiling(nx: int, ny: int) -> tuple[int, int, int, int]:
-    """Tiles of an image, patches of a tile across and down, and threads in its block; see kernels_cuda/superpose.cu."""
+    """Tiles of an image, patches of a tile in x and y, and threads of its block; see kernels_cuda/superpose.cu."""
     (tiles_x, across), (tiles_y, down) = (_shared(-(-pixels // PATCH)) for pixels in (nx, ny))
     threads = max(across * down, PATCH * (across + down))
     return tiles_x * tiles_y, across, down, -(-threads // WARP) * WARP
 
 
 def _shared(patches: int) -> tuple[int, int]:
-    """Number of tiles along an axis, and patches of each, as even as can be."""
+    """Number of tiles along an axis, and patches of each, distributed evenly."""
     tiles = -(-patches // PATCHES)
     return tiles, -(-patches // tiles)
 
 
 def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:
-    """The compute capability to compile for: code runs on devices of its own generation that are no older."""
+    """The compute capability to compile for; code runs on devices of the same generation that are not older."""
     known = [each for each in nvrtc.architectures() if each // 10 == capability // 10 and each <= capability]
     if not known:
         version = ".".join(map(str, nvrtc.version))
@@ -398,7 +398,7 @@ def _explained_failures(advice: str) -> Iterator[None]:
             f"its free memory is too small ({error})", "end what else uses it or name another in CUDA_VISIBLE_DEVICES"
         ) from error
     except RuntimeError as error:
-        # CuPy reports pinned memory that cannot be had as an error of the CUDA runtime.
+        # CuPy reports a failed allocation of pinned memory as an error of the CUDA runtime.
         if "cudaErrorMemoryAllocation" in str(error):
             raise NoGpuError(f"memory for copying cannot be had ({error})", "end what else uses memory") from error
         raise QpibenchError(f"The GPU failed in the middle of the run ({error}); {advice}.") from error

@@ -1,4 +1,4 @@
-"""Whether a GPU can be used, found out by using it: CuPy imports without a driver, and fails at the first real call."""
+"""Find a usable GPU by using it, because CuPy imports without a driver and fails only at the first call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NoGpuError(UnavailableError):
     Attributes
     ----------
     reason, remedy
-        Why, and what to do about it.
+        Why it cannot be used, and what to do about it.
     """
 
     def __init__(self, reason: str, remedy: str) -> None:
@@ -30,16 +30,16 @@ class NoGpuError(UnavailableError):
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """The GPU that is used: the first of those that ``CUDA_VISIBLE_DEVICES`` shows.
+    """The GPU in use: the first that ``CUDA_VISIBLE_DEVICES`` shows.
 
     Attributes
     ----------
     name
-        What its maker calls it.
+        Product name.
     capability
         Compute capability, such as 90.
     memory, free
-        Its memory in bytes, and what of it nobody used when it was looked at.
+        Total memory in bytes, and free memory in bytes at the time of the query.
     cuda
         The newest version of CUDA that its driver supports, such as (13, 0).
     """
@@ -52,19 +52,19 @@ class Device:
 
 
 def find_device() -> Device:
-    """The GPU, after it has answered.
+    """Return the GPU after a successful call to it.
 
     Raises
     ------
     NoGpuError
-        If there is none that works: no CuPy or two of them, no driver or one too old for CuPy, no device, or a device
-        that does not answer.
+        If none can be used: CuPy is not installed or installed twice, there is no driver or one too old for CuPy, there
+        is no device, or the device does not respond.
     """
     require_one_cupy()
     try:
         import cupy
     except Exception as error:
-        # An import that fails has many faces: a library missing, a cache folder that cannot be made.
+        # The import fails for many reasons, such as a missing library or a cache folder that cannot be created.
         remedy = (
             "set CUPY_CACHE_DIR to a folder that can be written to" if isinstance(error, OSError) else _install(None)
         )
@@ -91,7 +91,7 @@ def find_device() -> Device:
 
 
 def cupy_wheels() -> tuple[str, ...]:
-    """The wheels of CuPy that are installed, with their versions; more than one overwrite each other."""
+    """Installed wheels of CuPy with their versions; several overwrite each other's files."""
     found = []
     for wheel in _WHEELS:
         try:
@@ -102,7 +102,7 @@ def cupy_wheels() -> tuple[str, ...]:
 
 
 def cupy_cache_folder() -> Path:
-    """Folder of what CuPy compiles; CuPy cannot be imported where it can be neither found nor made."""
+    """Folder of the code that CuPy compiles; the import of CuPy fails if it cannot be created."""
     return Path(os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache"))
 
 

@@ -1,6 +1,6 @@
-"""What is drawn for a release, and how: the parameters of its kernels, and the numbers and places of scatterers.
+"""Random draws of a release: the parameters of its kernels, and the numbers and positions of scatterers.
 
-Integers come first, then float64 with + - * / alone, so that every machine draws the same bits.
+Random words are integers, and only + - * / in float64 are applied to them, so every machine draws the same bits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qpibench.specs import ReleaseSpec
 
 
 class ScattererDraws(NamedTuple):
-    """The numbers that drawing the scatterers of a spec needs: keys of the streams and ranges."""
+    """Keys of the streams, and ranges, from which the scatterers of a spec are drawn."""
 
     count_key: np.uint64
     position_key: np.uint64
@@ -47,7 +47,7 @@ def scatterer_draws(spec: ReleaseSpec, *, domain: Domain) -> ScattererDraws:
 def draw_scatterers(draws, start, n_scatterers, position):  # type: ignore[no-untyped-def]
     """Draw the scatterers of observations from ``start`` on.
 
-    Fills ``n_scatterers`` (observation,) int32 and ``position`` (observation, scatterer, xy) float64 in nm, NaN behind
+    Fills ``n_scatterers`` (observation,) int32 and ``position`` (observation, scatterer, xy) float64 in nm, NaN after
     the last.
     """
     for row in range(len(position)):
@@ -68,9 +68,9 @@ def draw_scatterers(draws, start, n_scatterers, position):  # type: ignore[no-un
 def draw_parameters(
     spec: ReleaseSpec, *, domain: Domain, start: int = 0, stop: int | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Draw the parameters of kernels ``start`` to ``stop``, by default those of the release: columns of its family.
+    """Draw the parameters of kernels ``start`` to ``stop``, by default all of the release; columns by name.
 
-    The sequence of kernels has no end: behind those of the release the strata repeat, and the parameters do not.
+    The sequence of kernels is endless: after the kernels of the release the strata repeat, the parameters do not.
     """
     stop = spec.kernels.count if stop is None else stop
     family = get_family(spec.kernels.family)

@@ -1,4 +1,4 @@
-"""What a batch of a stream may contain."""
+"""The fields that a batch of a stream may have."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ NUMBERS = ("kernel_index", "index")
 
 
 def stream_fields(spec: ReleaseSpec) -> tuple[str, ...]:
-    """All that a batch of n images of a spec contains.
+    """Names of all fields of a batch of n images of a spec.
 
-    - ``image``, ``kernel``, ``activation_map`` (n, y, x) float32: the observation, the kernel that it shows, and where
-      a model is told that its scatterers are,
-    - ``position_nm`` and, where a model may be told other positions, ``told_position_nm`` (n, scatterer, 2)
-      float64: x and y, padded with NaN,
+    - ``image``, ``kernel``, ``activation_map`` (n, y, x) float32: the observation, its kernel, and the map of the told
+      positions,
+    - ``position_nm`` and, if a corruption may change what a model is told, ``told_position_nm`` (n, scatterer, 2)
+      float64: x and y in nm, padded with NaN,
     - ``n_scatterers`` (n,) int64,
     - the columns of the spec's family, (n,): integers as int64,
-    - the columns of its corruptions, (n,) or (n, scatterer), but for those that compare with the kernel's image. The
-      clean images are those of the same spec without corruptions,
-    - ``kernel_index``, ``index`` (n,) int64: the places of kernel and image in the endless sequence.
+    - the columns of its corruptions, (n,) or (n, scatterer), except those that depend on the kernel's image. The clean
+      images are those of the same spec without corruptions,
+    - ``kernel_index``, ``index`` (n,) int64: the indices of kernel and image in the endless sequence.
     """
     places = [name for name in PLACES if name != "told_position_nm" or tells_other_positions(spec)]
     declared = [column.name for column in (*kernel_columns(spec), *_streamed(observation_columns(spec)))]
@@ -42,19 +42,19 @@ def stream_fields(spec: ReleaseSpec) -> tuple[str, ...]:
 
 
 def known_fields(spec: ReleaseSpec) -> tuple[str, ...]:
-    """Those, and the columns of corruptions that the spec does not have: they can be asked for, and say so."""
+    """These fields, and the columns of corruptions that the spec does not have, whose values are then "absent"."""
     return tuple(dict.fromkeys((*stream_fields(spec), "told_position_nm", *_corruption_columns())))
 
 
 def absent_columns(fields: Sequence[str], count: int, spec: ReleaseSpec) -> dict[str, NDArray[np.generic]]:
-    """Of the fields that are asked for, columns of corruptions as they are where there is none."""
+    """The requested columns of corruptions, filled with the value for images without the corruption."""
     known = _corruption_columns()
     shapes = {"observation": (count,), "scatterer": (count, scatterer_room(spec))}
     return {name: known[name].empty(*shapes[known[name].per]) for name in fields if name in known}
 
 
 def needs_image(spec: ReleaseSpec, fields: Sequence[str]) -> bool:
-    """Whether the observations have to be made: for themselves, or for what corruptions of images tell."""
+    """Whether the images must be made: they are requested, or columns of corruptions of images are."""
     told = (column.name for applied in applied_corruptions(spec, "image") for column in applied.corruption.COLUMNS)
     return not {"image", *told}.isdisjoint(fields)
 

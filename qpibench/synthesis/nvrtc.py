@@ -1,7 +1,7 @@
-"""CUDA sources to machine code: NVRTC through ctypes, with the strict options of the arithmetic contract.
+"""Compile CUDA sources by NVRTC, called through ctypes, with options for strict IEEE arithmetic.
 
-CuPy would append ``-ftz=true``, which changes bits; so the sources are compiled here, and CuPy only loads the result.
-NVRTC needs neither a driver nor a device.
+CuPy would append ``-ftz=true``, which changes bits. The sources are therefore compiled here, and CuPy only loads the
+result. NVRTC needs neither a driver nor a device.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from qpibench.errors import QpibenchError
 from qpibench.synthesis.device import NoGpuError
 
 STRICT = ("--std=c++17", "--ftz=false", "--prec-sqrt=true", "--prec-div=true", "--fmad=false")
-"""IEEE float32 with denormals, and no fused operation that the source does not spell."""
+"""IEEE float32 with denormals, and no fused operation that the source does not state."""
 
 _INSTALL = "pip install nvidia-cuda-nvrtc-cu12 (for CuPy of CUDA 12) or nvidia-cuda-nvrtc (for CUDA 13)"
 _in_memory: dict[str, bytes] = {}
 
 
 class Nvrtc:
-    """One NVRTC library.
+    """A loaded NVRTC library.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Nvrtc:
         self.version = major.value, minor.value
 
     def architectures(self) -> tuple[int, ...]:
-        """Compute capabilities that it compiles for, such as 80 and 90."""
+        """Supported compute capabilities, such as 80 and 90."""
         count = ctypes.c_int()
         self._call("nvrtcGetNumSupportedArchs", ctypes.byref(count))
         found = (ctypes.c_int * count.value)()
@@ -62,18 +62,18 @@ class Nvrtc:
         Raises
         ------
         QpibenchError
-            If the source does not compile; the message has the compiler's own, with file and line.
+            If the source does not compile; the message contains the compiler's, with file and line.
         """
         return self._compile(source, (f"--gpu-architecture=sm_{capability}", *options), "CUBIN")
 
     def ptx(self, source: Path, capability: int, *, options: tuple[str, ...] = STRICT) -> str:
-        """The intermediate code from which the machine code is made; raises as :meth:`cubin`."""
+        """Intermediate code of a source file; raises what :meth:`cubin` raises."""
         text = self._compile(source, (f"--gpu-architecture=compute_{capability}", *options), "PTX")
         return text.rstrip(b"\0").decode()
 
     def _compile(self, source: Path, options: tuple[str, ...], kind: str) -> bytes:
         program = ctypes.c_void_p()
-        # Under its own path, and with headers found by theirs, a source's errors point at the real file and line.
+        # With the real paths of source and headers, messages of the compiler point at the real file and line.
         self._call(
             "nvrtcCreateProgram",
             ctypes.byref(program),
@@ -116,17 +116,17 @@ class Nvrtc:
 
 
 def find_nvrtc(*, newest_major: int | None = None) -> Nvrtc:
-    """The NVRTC to use: from NVIDIA's wheel, from ``CUDA_PATH`` or ``CUDA_HOME``, or from the system.
+    """Find NVRTC in NVIDIA's wheel, in ``CUDA_PATH`` or ``CUDA_HOME``, or in the system.
 
     Parameters
     ----------
     newest_major
-        Major version of CUDA that the driver supports: it does not load what a newer one compiles.
+        Major version of CUDA that the driver supports; it does not load code of a newer compiler.
 
     Raises
     ------
     NoGpuError
-        If there is none, or none old enough.
+        If there is none, or all are too new.
     """
     passed_over = []
     for path in _candidates():
@@ -156,11 +156,11 @@ def _candidates() -> Iterator[str | Path]:
 
 
 def cached_cubin(nvrtc: Nvrtc, source: Path, capability: int, *, family: str = "eq7") -> bytes:
-    """Machine code of a source file, compiled once per user, device generation and version of compiler and sources.
+    """Machine code of a source file, from the user's cache if it was compiled before.
 
-    Where the source is one for any kernel family, ``family`` is the one that it is compiled for.
-
-    Where the cache cannot be written, it is kept in memory, and the next process compiles again.
+    The cache distinguishes device generations and versions of compiler and sources. A source that serves all kernel
+    families is compiled for ``family``. If the cache cannot be written, the code is kept in memory, and the next
+    process compiles again.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def cached_cubin(nvrtc: Nvrtc, source: Path, capability: int, *, family: str = "
 
 
 def cache_folder() -> Path:
-    """Folder of the compiled code of this user: ``QPIBENCH_CACHE_DIR``, or qpibench in the user's cache folder."""
+    """Folder of compiled code: ``QPIBENCH_CACHE_DIR``, or the folder qpibench in the user's cache folder."""
     if chosen := os.environ.get("QPIBENCH_CACHE_DIR"):
         return Path(chosen)
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -196,7 +196,7 @@ def _fingerprint(nvrtc: Nvrtc, source: Path) -> str:
 
 
 def _read(path: Path) -> bytes | None:
-    """Cached code, if it is there and whole: its digest stands before it."""
+    """Cached code, or None if it is missing or does not match the digest at its beginning."""
     try:
         digest, cubin = (content := path.read_bytes())[:32], content[32:]
     except OSError:

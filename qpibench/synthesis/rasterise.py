@@ -1,4 +1,4 @@
-"""Activation maps at the speed of the images: the bits of :func:`qpibench.physics.activation.activation_map`."""
+"""Compiled activation maps, with the bits of :func:`qpibench.physics.activation.activation_map`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 def activation_maps(paper, size_x, size_y, count, position, image):  # type: ignore[no-untyped-def]
     """Fill ``image`` (observation, y, x) float32 with the maps of the first ``count`` positions of every observation.
 
-    ``paper`` chooses the published code's cells, else scatterers are shared among four pixels; ``position``
-    (observation, scatterer, xy) and the sizes of the field are in nm.
+    With ``paper`` the maps mark the cells of the published code; otherwise each scatterer is distributed over four
+    pixels. ``position`` (observation, scatterer, xy) and the sizes of the field are in nm.
     """
     ny, nx = image.shape[1:]
     weights = np.empty((ny, nx), np.float64)
@@ -22,7 +22,7 @@ def activation_maps(paper, size_x, size_y, count, position, image):  # type: ign
             _occupy(size_x, size_y, count[row], position[row], image[row])
         else:
             weights[:] = 0.0
-            # The reference adds up all lower left corners first, then the other three in this order.
+            # The reference adds all lower left corners first, then the other three corners in this order.
             for corner in range(4):
                 _share(corner % 2, corner // 2, size_x, size_y, count[row], position[row], weights)
             image[row] = weights
@@ -42,7 +42,7 @@ def _occupy(size_x, size_y, count, position, image):  # type: ignore[no-untyped-
 
 @nb.njit(inline="always")
 def _share(right, upper, size_x, size_y, count, position, weights):  # type: ignore[no-untyped-def]
-    """Add the weights of one corner of every scatterer's square of pixels."""
+    """Add the weight of each scatterer in one of its four pixels."""
     ny, nx = weights.shape
     for k in range(count):
         x, y = position[k]

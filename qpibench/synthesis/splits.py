@@ -1,9 +1,9 @@
-"""Splits of a release, drawn once and written into its file.
+"""Splits of a release into training, validation and test roles, which are written into its file.
 
-As in arXiv 2506.05325: a share of the kernels of every stratum (in eq. 7, the fold) is kept for the OOD test; of each
-remaining kernel's images a share is the ID test; of the rest a share is set apart as validation and the remainder is
-the training role. Both tasks share the training and validation roles. A kernel with images in the ID test has one in
-the training role too.
+As in arXiv 2506.05325, a share of the kernels of each stratum (in eq. 7, the fold) is kept for the OOD test. Of the
+images of each other kernel a share is the ID test; of the remaining images a share is the validation role, and the rest
+is the training role. Both tasks have the same training and validation roles. A kernel with images in the ID test also
+has one in the training role. ``docs/format.md`` states each step.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ def draw_splits(
     observation_kernel
         (observation,) kernel of every observation.
     stratum
-        (kernel,) what the OOD kernels are stratified by.
+        (kernel,) stratum of every kernel; OOD kernels are drawn from each stratum.
     fractions, seed
         Shares of the splits, and the release's seed.
 
     Returns
     -------
     dict
-        ``{"id": {"train", "validation", "test"}, "ood": {...}}``, sorted int32 indices. ``ood`` exists only if every
-        stratum that occurs has at least two kernels, ``id`` only if a kernel has images enough for a test.
+        ``{"id": {"train", "validation", "test"}, "ood": {...}}``, sorted int32 indices. ``ood`` exists only if each
+        stratum that occurs has at least two kernels, ``id`` only if a kernel has enough images for a test.
     """
     held_out = _held_out_kernels(stratum, fractions.ood_kernels, seed)
     unseen = np.isin(observation_kernel, held_out)
     pool = np.flatnonzero(~unseen)
     shuffled = pool[_order(len(pool), seed, "split images")]
-    # Stable sort by kernel keeps the shuffled order within each kernel; its first places are the kernel's ID test.
+    # The stable sort by kernel keeps the shuffled order of each kernel's images; the first of them are its ID test.
     by_kernel = shuffled[np.argsort(observation_kernel[shuffled], kind="stable")]
     _, first, size = np.unique(observation_kernel[by_kernel], return_index=True, return_counts=True)
     place = np.arange(len(by_kernel)) - np.repeat(first, size)
     tested = np.repeat(np.minimum(_share(size, fractions.id_test), size - 1), size)
     in_test = place < tested
     rest = by_kernel[~in_test]
-    # A kernel with an ID test keeps an image to train on, or it would not be seen.
+    # A kernel with an ID test keeps one image for training, because ID tests ask for seen kernels.
     free = by_kernel[~in_test & ((place > tested) | (tested == 0))]
     free = free[_order(len(free), seed, "split validation")]
     validation = free[: int(_share(np.array(len(rest)), fractions.validation))]
@@ -75,13 +75,13 @@ def _held_out_kernels(stratum: NDArray[np.int32], fraction: float, seed: int) ->
 
 
 def _share(size: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """The given fraction of each size, to the nearest integer, halves up."""
+    """The given fraction of each size, rounded to the nearest integer, halves up."""
     share: NDArray[np.int64] = np.floor(size * fraction + 0.5).astype(np.int64)
     return share
 
 
 def _order(count: int, seed: int, tag: str) -> NDArray[np.int64]:
-    """A seeded permutation: places sorted by 64-bit words; equal words, if ever, keep their order."""
+    """A seeded permutation: places sorted by random 64-bit words; places with equal words keep their order."""
     keys: NDArray[np.uint64] = _sort_keys(stream_key("benchmark", seed, tag), count)
     order: NDArray[np.int64] = np.argsort(keys, kind="stable")
     return order

@@ -1,10 +1,10 @@
-"""Fresh batches without end, for training: what every step of a stream contains, and how it is made ahead of its use.
+"""Endless batches of fresh training images, made on several threads before they are requested.
 
-Image i of a stream is a pure function of (spec, images per kernel, i), and step k of batch size n holds the images k n
-to (k + 1) n: where a run stopped is one number, and neither the batch size nor the threads nor the device change the
-sequence. All images are drawn in the training domain, which shares no draw with any release's test data.
+Image i of a stream is a function of (spec, images per kernel, i) only. Step k with batch size n has the images k n to
+(k + 1) n - 1. A run can therefore resume from one number, and the batch size, the threads and the device do not change
+the sequence. All images are drawn in the training domain, so they share no random number with a release.
 
-By default every image has a kernel of its own, because networks gain most from kernels that they have not seen; the
+By default each image has a kernel of its own, because networks gain most from kernels that they have not seen. The
 folds take turns as in the release.
 """
 
@@ -20,23 +20,23 @@ from typing import Any, TypeVar
 
 from qpibench.errors import UsageError
 from qpibench.physics.activation import check_map_mode
-from qpibench.processors import processors as processors  # the networks of baselines import it from here
+from qpibench.processors import processors as processors  # entries in baselines/ import it from here
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.synthesis.backends import get_backend
 from qpibench.synthesis.contract import Backend
 from qpibench.synthesis.fields import known_fields, stream_fields
 
 IMAGES = 2**63 - 1
-"""Images in the endless sequence: their numbers are signed 64-bit integers."""
+"""Number of images in the endless sequence; their indices are signed 64-bit integers."""
 
-Answer = TypeVar("Answer")
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreshBatches:
-    """The batches of a stream by their step; made by :func:`fresh_batches`.
+    """The batches of a stream by step; made by :func:`fresh_batches`.
 
-    Calling it is safe from several threads at once.
+    Several threads may call it at once.
     """
 
     spec: ReleaseSpec
@@ -46,7 +46,7 @@ class FreshBatches:
     backend: Backend
 
     def __call__(self, step: int) -> Mapping[str, Any]:
-        """The arrays of a step, in the memory of the backend's device; raises as :meth:`check`.
+        """The arrays of a step, in the memory of the backend's device; raises what :meth:`check` raises.
 
         See :func:`qpibench.synthesis.fields.stream_fields`.
         """
@@ -55,7 +55,7 @@ class FreshBatches:
         return self.backend.fresh(self.spec, start, start + self.batch_size, fields=self.fields, map_mode=mode)
 
     def check(self, step: int) -> int:
-        """A step's number as an integer.
+        """Check a step and return it as an integer.
 
         Raises
         ------
@@ -82,7 +82,7 @@ def fresh_batches(
         If there is no such spec, device, field or mode, a map is asked for without its mode, or a number is out of
         range.
     UnavailableError
-        If the device is ``"cuda"`` and cannot be had.
+        If the device is ``"cuda"`` and no GPU can be used.
     """
     if isinstance(spec, str | Path):
         spec = load_spec(spec)
@@ -100,7 +100,7 @@ def fresh_batches(
     check_map_mode(map_mode, fields)
     per_kernel = whole_number("images_per_kernel", images_per_kernel, 1, 2**31 - 1)
     return FreshBatches(
-        # The limits of a release's file do not bind a stream, so this copy is not validated again.
+        # The limits of a release's file do not apply to a stream, so this copy is not validated again.
         spec=spec.model_copy(update={"observations_per_kernel": per_kernel}),
         batch_size=whole_number("batch_size", batch_size, 1, 2**31 - 1),
         fields=tuple(fields),
@@ -109,17 +109,17 @@ def fresh_batches(
     )
 
 
-def ahead(function: Callable[[int], Answer], steps: Iterator[int], *, threads: int) -> Generator[Answer, None, None]:
-    """Apply a function to steps on several threads; yield the answers in order.
+def ahead(function: Callable[[int], Batch], steps: Iterator[int], *, threads: int) -> Generator[Batch, None, None]:
+    """Apply a function to steps on several threads; yield the batches in order.
 
-    At most ``threads + 1`` answers are being made or wait while the consumer holds its own.
+    At most ``threads + 1`` batches are in progress or waiting, besides the one that the caller has.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="qpibench-stream")
     try:
         waiting = deque(pool.submit(function, step) for step in islice(steps, threads + 1))
         for step in steps:
             waiting.append(pool.submit(function, step))
-            # Yielded without a name, which would keep it alive until the next one is asked for.
+            # A variable would keep the batch in memory until the next one is requested.
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

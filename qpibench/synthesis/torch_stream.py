@@ -1,4 +1,4 @@
-"""A stream as PyTorch tensors: an endless iterator, and a data set for `DataLoader`."""
+"""A stream of training images as PyTorch tensors: an endless iterator, and a data set for `DataLoader`."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ def stream(
     images_per_kernel: int = 1,
     threads: int | None = None,
 ) -> Stream:
-    """Fresh training batches without end.
+    """Return an endless stream of fresh training batches.
 
-    Every image is drawn in the training domain of the spec's seed, so none is part of a release's test data. The
-    images are numbered: image i is the same for any batch size, number of threads or workers and device, bit for bit.
+    All images are drawn in the training domain of the spec's seed, so none is part of a release. Image i of the stream
+    has the same bits for any batch size, number of threads or workers, and device.
 
     Parameters
     ----------
     spec
-        Name of a shipped spec, path of a TOML file, or a spec. The number of kernels and of observations per kernel
-        mean nothing here, except that the shares of the folds repeat after as many kernels.
+        Name of a shipped spec, path of a TOML file, or a spec. Its observations per kernel have no effect. Its number
+        of kernels is the period after which the folds repeat.
     device
-        Where the batches are made and stay: ``"cpu"``, ``"cuda"``, or ``"auto"`` for the GPU where there is one. The
-        GPU is the first that ``CUDA_VISIBLE_DEVICES`` shows. It makes a batch on PyTorch's current stream, as PyTorch
-        makes its own tensors: ready for what is queued there next, and freed in that order.
+        Device that makes and holds the batches: ``"cpu"``, ``"cuda"``, or ``"auto"``, the GPU if there is one. The GPU
+        is the first that ``CUDA_VISIBLE_DEVICES`` shows. Batches are made on PyTorch's current CUDA stream, so they
+        can be used like PyTorch's own tensors.
     batch_size
         Images in a batch.
     start
-        The step to begin with; a run that was stopped after k batches goes on with ``start=k``.
+        The first step; a run that was stopped after k batches resumes with ``start=k``.
     fields
-        What a batch contains, a choice of :func:`qpibench.synthesis.fields.stream_fields`; what is left out is not
-        computed. All of them if None, the activation map only with a ``map_mode``.
+        Fields of a batch, out of :func:`qpibench.synthesis.fields.stream_fields`; others are not computed. If None, all
+        fields, and the activation map only if ``map_mode`` is given.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
         :func:`qpibench.physics.activation.activation_map`. The field ``activation_map`` needs it.
     images_per_kernel
-        How many images in a row show the same kernel.
+        Number of consecutive images with the same kernel.
     threads
-        CPU only: how many threads make batches ahead of their use; as many as there are processors if None, shared
-        among the workers of a `DataLoader`. About ``threads + 2`` batches are in memory.
+        CPU only: number of threads that make batches in advance. If None, the number of processors, divided among the
+        workers of a `DataLoader`. About ``threads + 2`` batches are in memory.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def stream(
         If there is no such spec, device, field or mode, a map is asked for without its mode, or a number is out of
         range.
     UnavailableError
-        If the device is ``"cuda"`` and cannot be had.
+        If the device is ``"cuda"`` and no GPU can be used.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def stream(
 
 
 def _backend_name(device: str | torch.device) -> str:
-    """The backend whose arrays PyTorch can take on a device."""
+    """Name of the backend for a PyTorch device."""
     name = str(device).removesuffix(":0")
     if name.startswith("cuda:"):
         raise UsageError(
@@ -115,9 +115,9 @@ def _backend_name(device: str | torch.device) -> str:
 class Stream(IterableDataset[dict[str, torch.Tensor]]):
     """An endless iterator of batches, made by :func:`stream`.
 
-    It is an iterator as it stands, and a data set for ``DataLoader(stream, batch_size=None, num_workers=w)``: each of
-    w workers makes every w-th batch, and they arrive in order. The loader's workers start with copies of the stream,
-    so its step stays as it was: count the batches, and `seek` before the loader is iterated over again.
+    It is also a data set for ``DataLoader(stream, batch_size=None, num_workers=w)``: each of w workers makes every w-th
+    batch, and the batches arrive in order. The workers have copies of the stream, so the step of the original does not
+    change: count the batches, and call `seek` before iterating over the loader again.
     """
 
     def __init__(self, batches: FreshBatches, *, start: int = 0, stride: int = 1, threads: int | None = None) -> None:
@@ -134,16 +134,16 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
 
     @property
     def step(self) -> int:
-        """Number of the next batch, all that is needed to resume."""
+        """Number of the next batch, which is sufficient to resume."""
         return self._step
 
     def seek(self, step: int) -> Self:
-        """Go to a step; return the stream itself.
+        """Continue at a step; return the stream itself.
 
         Raises
         ------
         UsageError
-            If it is not a whole number from 0 to the last image's.
+            If it is not a whole number from 0 to the step of the last image.
         """
         step = self.batches.check(step)
         self.close()
@@ -151,12 +151,12 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
         return self
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
-        """The batch of any step, made at once in this thread; the stream stays where it is."""
+        """Make the batch of any step in this thread; the step of the stream does not change."""
         with self._in_order():
             return _tensors(self.batches(step))
 
     def close(self) -> None:
-        """Stop making batches ahead and forget those that wait; the next batch starts it again."""
+        """Stop making batches in advance and discard those that wait; the next request starts it again."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.close()
@@ -189,7 +189,7 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
         steps = itertools.count(self._step, self.stride)
         if self.batches.backend.name == "cpu":
             return ahead(self.batches, steps, threads=self.threads or processors())
-        # A GPU works ahead by itself: its batches are queued in the order of the consumer's own work.
+        # A GPU needs no threads: its work is queued, in the order of the caller's own work.
         return (self.batches(step) for step in steps)
 
     def _in_order(self) -> AbstractContextManager[None]:
@@ -198,5 +198,5 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
 
 
 def _tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Tensors in the arrays' own memory, on their device."""
+    """Tensors that share the memory of the arrays, on their device."""
     return {field: from_dlpack(array) for field, array in arrays.items()}
