@@ -1,4 +1,4 @@
-"""Settings of the whole suite, and the release that several rooms test."""
+"""Settings of the whole suite, and a release that several packages use."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Imports between the rooms of the package run one way."""
+"""The packages inside qpibench import each other in one direction only."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -7,13 +7,13 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "qpibench"
 
 
-def room(module: str) -> str:
-    """The room of a module: a folder of the package, or a file beside the folders."""
+def part(module: str) -> str:
+    """Return the part of qpibench that holds a module: a package, or a single module beside the packages."""
     return module.split(".")[1]
 
 
 def imported(path: Path) -> set[str]:
-    """The rooms that a file imports from at run time, wherever in the file."""
+    """Return the parts that a file imports from at run time, anywhere in the file."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -26,10 +26,10 @@ def imported(path: Path) -> set[str]:
             names.add(node.module)
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return {room(name) for name in names if name.startswith("qpibench.")}
+    return {part(name) for name in names if name.startswith("qpibench.")}
 
 
-def test_no_room_imports_one_that_imports_it():
+def test_no_part_imports_one_that_imports_it():
     graph: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         relative = path.relative_to(PACKAGE)
@@ -38,4 +38,4 @@ def test_no_room_imports_one_that_imports_it():
             graph.setdefault(own, set()).update(imported(path) - {own})
     order = list(TopologicalSorter(graph).static_order())
     assert order.index("grid") < order.index("specs") < order.index("release") < order.index("evaluation")
-    assert not any("cli" in rooms for rooms in graph.values())
+    assert not any("cli" in parts for parts in graph.values())
