@@ -1,6 +1,6 @@
-"""Readers of foreign files: one file for each format, found by name.
+"""Readers of foreign files: one module for each format, found by its file name.
 
-A reader is a module with the member of :class:`Reader`; :mod:`qpibench.readers.csv` is the first.
+A reader is a module that defines the function of :class:`Reader`, such as :mod:`qpibench.readers.csv`.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from qpibench import registry
 from qpibench.grid import Grid
 
 Progress = Callable[[int, int], None]
-"""Called with the number of files that are read and their total."""
+"""Called with the number of files that have been read and their total number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Maps:
-    """What a reader finds.
+    """The images that a reader has read, with kernels and positions if the files contain them.
 
     Attributes
     ----------
     grid
         Grid of the images.
     image
-        (map, y, x) float32, y upwards.
+        (map, y, x) float32, with y pointing up.
     files_sha256
         For each file the SHA-256 of the numbers in it, hexadecimal; see :func:`hash_numbers`. It is part of the
         identity of a release, so the same numbers written otherwise must give the same hash.
     kernel, kernel_image
-        (map,) int32, and (kernel, y, x) float32: which kernel each map shows, and the kernels; None where the truth is
-        not known.
+        (map,) int32, the row of the kernel of each map, and (kernel, y, x) float32, the kernels. None if the kernels
+        are not known.
     position_nm
-        (map, scatterer, xy) float64, padded with NaN; None where it is not known.
+        (map, scatterer, xy) float64, x and y of every scatterer in nm, padded with NaN. None if they are not known.
     axis_order
-        Which axis runs slowest in the file, where that had to be found out.
+        The axis that runs slowest in the pixels of the file, if the reader had to determine it.
     remark
-        What a user should know, as a clause; empty if nothing.
+        A clause that informs the user about the reading; empty if there is nothing to say.
     details
-        The same as fields of JSON.
+        The same information as fields of JSON.
     warnings
         One sentence for each doubt about the data that a user must decide.
     places
@@ -67,17 +67,17 @@ class Maps:
 
 
 class Reader(Protocol):
-    """What the module of a reader defines."""
+    """The function that the module of a reader defines."""
 
     def read(self, files: Sequence[str | Path], *, progress: Progress | None = None) -> Maps:
-        """Read files of one data set, one at least.
+        """Read the files of one data set; there is at least one.
 
         Raises
         ------
         UsageError
             If a file is missing or given twice.
         InvalidDataError
-            If a file is not of the format, or they do not fit together; the place is named.
+            If a file does not have the format, or the files do not fit together; the message names the place.
         QpibenchError
             If a file cannot be read.
         """
@@ -109,11 +109,11 @@ def reader_names() -> tuple[str, ...]:
 
 
 def get_reader(name: str) -> Reader:
-    """The reader of a name.
+    """Import the reader of this name.
 
     Raises
     ------
     UsageError
-        If there is none.
+        If there is no such reader.
     """
     return cast(Reader, registry.load(sys.modules[__name__], name, "reader"))

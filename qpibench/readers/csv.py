@@ -16,7 +16,8 @@ A coordinate of 1000 stands for "no scatterer". Two data sets are published in t
 with up to 20 scatterers, and 64 pixels on 100 Angstrom with up to 100. They do not state which of x and y runs slowest
 in the n*n values.
 
-Angstrom become nanometres in the decimal text, where the factor of ten is exact; a float64 would not survive it.
+Lengths are converted from Angstrom to nanometres in their decimal text, where the factor of ten is exact. Dividing the
+float64 by ten would round a second time.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from qpibench.readers import Maps, Progress, hash_numbers
 from qpibench.specs import MAX_SCATTERERS
 
 AxisOrder = Literal["x_first", "y_first"]
-"""Which coordinate of an image runs slowest: in ``"x_first"`` order, neighbouring values are neighbours along y."""
+"""The coordinate that runs slowest in the pixels: in the order ``"x_first"``, consecutive values differ in y."""
 
 UNUSED_ANGSTROM = 1000.0
 UNUSED_NM = UNUSED_ANGSTROM / 10
 
 PITCH_TOLERANCE = 0.01
-"""How far a pixel coordinate may lie off the even lattice, in pixels: the files round them."""
+"""Largest deviation of a pixel coordinate from the even lattice, in pixels; files contain rounded coordinates."""
 
 _SEPARATORS = {b",": "commas", b";": "semicolons", b"\t": "tabs", None: "spaces"}
 
@@ -70,13 +71,13 @@ class CsvFile:
     grid
         Pixel grid, square.
     max_scatterers
-        Number of scatterers that a row has room for.
+        Largest number of scatterers of a row.
     kernel
         (n, n) float32.
     image
         (image, n, n) float32.
     position_nm
-        One (scatterer, 2) float64 array of x and y for every image, without the unused ones.
+        For every image one (scatterer, 2) float64 array of x and y in nm, without unused places.
     rows
         Row of the file, from 1, of every image.
     """
@@ -94,8 +95,8 @@ class CsvFile:
 def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Maps:
     """Read scatterer CSV files, one for each kernel; see :class:`qpibench.readers.Reader`.
 
-    The files do not say which of x and y runs slowest in the pixels. That order is taken in which the kernels,
-    superposed at the scatterers, resemble the images more.
+    The files do not say which of x and y runs slowest in the pixels. The reader tries both orders on a few images and
+    takes the one whose forward residuals are smaller.
     """
     parts: list[CsvFile] = []
     for path in files:
@@ -156,7 +157,7 @@ def read_file(path: str | Path) -> CsvFile:
     UsageError
         If there is no such file.
     InvalidDataError
-        If it is not of the layout; row and column are named.
+        If the file does not have the layout; the message names row and column.
     QpibenchError
         If it cannot be read.
     """
@@ -188,7 +189,7 @@ def _text(path: Path, file: io.BufferedReader) -> io.BufferedReader:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """A row of the file: where it is, and its fields as text."""
+    """A row of the file: its place for messages, its number, and its fields as text."""
 
     place: str
     number: int
@@ -197,7 +198,7 @@ class _Row:
 
 
 def _rows(path: Path, file: BinaryIO) -> Iterator[_Row]:
-    """All rows that are not blank; the first decides what separates the fields."""
+    """All rows that are not blank. The first row determines the separator of the fields."""
     separator: bytes | None = b""
     for number, line in enumerate(file, 1):
         text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip(b" \r\n")

@@ -1,7 +1,7 @@
-"""The release file: written, read, verified, and seen through torch and xarray.
+"""Writes, reads and verifies releases, and gives access to them from PyTorch and xarray.
 
-`ReleaseDataset` is in :mod:`qpibench.release.torch_view` and `to_xarray` in :mod:`qpibench.release.xarray_view`, which
-import torch and xarray.
+`ReleaseDataset` is in :mod:`qpibench.release.torch_view` and `to_xarray` in :mod:`qpibench.release.xarray_view`. These
+two modules need PyTorch and xarray, so they are not imported here.
 """
 
 from qpibench.release.merge import merge_shards

@@ -1,4 +1,4 @@
-"""Writes the observations of one kernel as a scatterer CSV file; see :mod:`qpibench.readers.csv`."""
+"""Writes one kernel and its observations as a scatterer CSV file; :mod:`qpibench.readers.csv` defines the layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 256
 
 
 def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bool = False) -> int:
-    """Write a kernel and all its observations, with enough digits to read the same numbers again.
+    """Write a kernel and all its observations, with enough digits that the same numbers are read back.
 
     The pixels of an imported release are written in the order in which they were read, so that importing the file gives
     the same release again. Other releases are written x first: the second value is the second pixel along y.
@@ -32,9 +32,9 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     release
         The release.
     kernel
-        Row of its kernel table.
+        Row of the kernel in the release's kernel table.
     path
-        The file to write; it appears when it is complete.
+        The file to write; it gets this name only when it is complete.
     overwrite
         Allow to replace an existing file.
 
@@ -46,9 +46,9 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     Raises
     ------
     UsageError
-        If there is no such kernel, the file exists or its folder does not.
+        If there is no such kernel, the file exists (without `overwrite`) or its folder does not exist.
     InvalidDataError
-        If the layout cannot hold the release: a grid that is not square, or scatterers outside the field.
+        If the layout cannot represent the release: the grid is not square, or a scatterer is outside the field.
     QpibenchError
         If the file cannot be written.
     """
@@ -78,7 +78,7 @@ def _check_grid(release: Release) -> None:
     if grid.ny != grid.nx or grid.size_y_nm != grid.size_x_nm:
         raise InvalidDataError(
             f"Release '{release.name}' is {grid.ny} x {grid.nx} pixels on {grid.size_y_nm:g} x {grid.size_x_nm:g} nm,"
-            " but the CSV layout holds square images only."
+            " but the CSV layout has square images only."
         )
     if grid.size_x_nm / 2 >= UNUSED_NM:
         raise InvalidDataError(
@@ -119,7 +119,7 @@ def _check_inside(grid: Grid, position_nm: NDArray[np.float64], observation: np.
 
 
 def _row(stored: NDArray[np.float32], position_nm: NDArray[np.float64], capacity: int) -> str:
-    # An array's text, unlike a Python float's, has no more digits than float32 needs.
+    # NumPy writes a float32 with the digits that float32 needs; a Python float would have more.
     pixels = stored.ravel().astype(str).tolist()
     coordinates = [angstrom(value) for value in position_nm.ravel().tolist()]
     unused = [f"{UNUSED_ANGSTROM:g}"] * (2 * capacity - len(coordinates))

@@ -1,19 +1,19 @@
-r"""The identity of a release: one SHA-256 that depends on every value and on the spec, and on nothing else.
+r"""Computes the identity of a release: one SHA-256 of all values and of the spec, and of nothing else.
 
-It is a tree of three levels, so that blocks can be hashed in any order, by any number of threads. All texts are ASCII,
-``\n`` is one byte, digests are 32 raw bytes unless called hexadecimal:
+The hash is a tree of three levels, so that any number of threads can hash blocks in any order. All texts are ASCII,
+``\n`` is one byte, and digests are 32 raw bytes unless called hexadecimal:
 
 1. A *block* is a run of 256 rows along the first axis of an array (the last one may be shorter). Its digest is the
    SHA-256 of the line ``qpibench block NAME DTYPE SHAPE INDEX\n`` followed by the bytes of its rows: little endian, C
    order, every NaN the quiet NaN 0x7ff8000000000000 (0x7fc00000 in float32), no negative zero. Such a line is, for
    example, ``qpibench block observations/image <f4 50000x64x64 0\n``.
 2. The digest of an *array* is the SHA-256 of the line ``qpibench array NAME DTYPE SHAPE\n`` followed by the digests of
-   its blocks. An array without rows has no blocks.
+   its blocks. An array without rows has no block.
 3. The *content* digest is the SHA-256 of the lines ``qpibench release 1\n``, the canonical JSON of the spec and ``\n``,
    and for every array, sorted by name, ``NAME HEXDIGEST\n``. In hexadecimal it is `content_sha256`.
 
-The arrays are all that :mod:`qpibench.release.layout` lists, the JSON is the file's attribute `spec`. Compression, the
-place of an array in the file, the version of the package and dates are no part of the identity.
+The arrays are all those of :mod:`qpibench.release.layout`, and the JSON is the file's attribute `spec`. Compression,
+the offset of an array in the file, the version of the package and dates are not part of the identity.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qpibench.release.layout import Array, raw
 BLOCK_ROWS = 256
 
 RUN_BYTES = 1 << 22
-"""Blocks of large images are hashed in runs of about so many bytes, so that memory stays bounded."""
+"""Blocks of large images are hashed in parts of about this many bytes, which bounds the memory."""
 
 
 def block_count(array: Array) -> int:
@@ -40,24 +40,24 @@ def block_count(array: Array) -> int:
 
 
 def block_rows(array: Array, block: int) -> tuple[int, int]:
-    """First row of a block, and the row behind its last."""
+    """First row of a block, and the row after its last."""
     return block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, array.shape[0])
 
 
 def hash_block(
     arrays: Sequence[Array], block: int, rows: Callable[[int, int], Iterable[NDArray[Any]]]
 ) -> NDArray[np.uint8]:
-    """Digests of the same block of several arrays.
+    """Compute the digests of the same block of several arrays.
 
     Parameters
     ----------
     arrays
         Arrays of equal length along the first axis.
     block
-        Which block.
+        Number of the block.
     rows
-        Called with the first row and the row behind the last of each run of the block, in order; gives these rows of
-        every array, as they are stored.
+        Called for the parts of the block in order, each with its first row and the row after its last; returns these
+        rows of every array, in the stored dtype.
 
     Returns
     -------
@@ -74,18 +74,18 @@ def hash_block(
 
 
 def array_digest(array: Array, block_digests: NDArray[np.uint8]) -> str:
-    """Digest of an array, hexadecimal, from those of its blocks, (block, 32) uint8."""
+    """Digest of an array, hexadecimal, from the digests of its blocks, (block, 32) uint8."""
     return hashlib.sha256(f"qpibench array {_signature(array)}\n".encode() + block_digests.tobytes()).hexdigest()
 
 
 def content_digest(spec_json: str, array_digests: Mapping[str, str]) -> str:
-    """`content_sha256` of a release, from its spec's canonical JSON and the hexadecimal digests of its arrays."""
+    """`content_sha256` of a release, from the canonical JSON of its spec and the hexadecimal digests of its arrays."""
     lines = ["qpibench release 1", spec_json, *(f"{name} {array_digests[name]}" for name in sorted(array_digests))]
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def hash_blocks(array: Array, values: Any) -> NDArray[np.uint8]:
-    """Digests of all blocks of one array, (block, 32) uint8; `values` is an array in memory or in a file."""
+    """Compute the digests of all blocks of one array, (block, 32) uint8; `values` may be in memory or in a file."""
     digests = np.empty((block_count(array), 32), np.uint8)
     for block in range(len(digests)):
         digests[block] = hash_block([array], block, lambda start, stop: [np.ascontiguousarray(values[start:stop])])
@@ -93,7 +93,7 @@ def hash_blocks(array: Array, values: Any) -> NDArray[np.uint8]:
 
 
 def canonical(values: NDArray[Any]) -> NDArray[Any]:
-    """A copy with one kind of NaN and without negative zeros; arrays that are not floating are returned as they are."""
+    """Copy floating values with the quiet NaN for every NaN and 0 for -0; other arrays are returned unchanged."""
     if not np.issubdtype(values.dtype, np.floating):
         return values
     values = values + 0.0

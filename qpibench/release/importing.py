@@ -1,4 +1,4 @@
-"""Makes a release of foreign files; see :mod:`qpibench.readers`."""
+"""Makes a release from foreign files, which are read by :mod:`qpibench.readers`."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def import_release(
     path
         The release file to write.
     reader
-        Name of the reader.
+        Name of the reader; :func:`qpibench.readers.reader_names` lists them.
     name
-        Name of the release; that of the file, without its suffix, if not given.
+        Name of the release; the file name of `path` without its suffix if None.
     overwrite
         Allow to replace an existing release.
     max_residual
         Refuse the files if the forward residual of an image is larger; see
         :func:`qpibench.physics.residual.forward_residual`. Above 0.1 there is a warning.
     progress
-        Called with the number of files that are read and their total.
+        Called with the number of files that have been read and their total number.
 
     Returns
     -------
     content_sha256 : str
-        Identity of the release.
+        Content hash of the release.
     maps : Maps
         The maps that were read; `warnings` and `details` tell how well the images agree with their kernels.
 

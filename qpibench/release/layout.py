@@ -1,4 +1,4 @@
-"""The layout of a release file: names, types, dimensions and attributes of every array. Nothing else knows it.
+"""The layout of a release file: names, types, dimensions and attributes of every array. Only this module defines it.
 
 A release is one HDF5 file that follows the netCDF-4 model::
 
@@ -12,17 +12,17 @@ A release is one HDF5 file that follows the netCDF-4 model::
     /observations/..., the columns that the corruptions declare (observation) or (observation, scatterer)
     /splits/<task>/<role>                                 int32, indices of observations
 
-Format 1 holds eq. 7 without corruptions, format 2 has white noise as well; their arrays follow from the spec. From
-format 3 on the root's attribute `columns` lists the arrays (JSON: name, dtype, dims, units, long_name), so that a file
-tells by itself what it has. Readers take from there any further dimension: images may be (observation, energy, y, x)
-with /energy in meV, kernels (kernel, energy, y, x), and kernel (observation, species) where several species of
-scatterers share an image.
+Format 1 is for eq. 7 without corruptions, and format 2 adds white noise; the arrays of both follow from the spec. From
+format 3 on, the attribute `columns` of the root group lists the arrays (JSON: name, dtype, dims, units, long_name), so
+that a file describes itself. Readers accept further dimensions from that list: images may be (observation, energy, y,
+x) with /energy in meV, kernels (kernel, energy, y, x), and /observations/kernel may be (observation, species) where
+several species of scatterers share an image.
 
-The root carries `format_version`, `name`, `spec` (JSON), `package_version` and `content_sha256`; the last is written
-when everything else is complete, so that a file without it is an interrupted one. Every array carries `units`,
-`long_name` and its own `sha256` (see :mod:`qpibench.release.identity`).
+The root group has the attributes `format_version`, `name`, `spec` (JSON), `package_version` and `content_sha256`. The
+last is written when everything else is complete, so a file without it was interrupted. Every array has the attributes
+`units`, `long_name` and `sha256` (see :mod:`qpibench.release.identity`).
 
-A shard of a release (:mod:`qpibench.release.shards`) is laid out in the same way, with other arrays and attributes.
+A shard of a release (:mod:`qpibench.release.shards`) has the same kind of layout with other arrays and attributes.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ from qpibench.specs.columns import (
 )
 
 FORMAT_VERSION = 3
-"""The newest version that is read and written. A release is written in the oldest that can hold it, so that older
-readers take it, and refuse one whose images are not what they would think."""
+"""The newest version that can be read and written. A release is written in the oldest version that can represent it:
+format 2 is written only for noisy releases, so that older versions of the package can still read clean ones."""
 
 _COORDINATES = (
     ("x", "<f8", ("x",), "nm", "x coordinate of the pixel columns"),
@@ -82,15 +82,15 @@ _ATTRIBUTES = (
     *("shard_version", "shard", "shards", "shard_sha256"),
 )
 
-# Written in HDF5 1.8's format: every reader of the last fifteen years knows it, and its metadata carry checksums. Only
-# virtual arrays need what 1.10 has brought.
+# Files have the format of HDF5 1.8, which all readers of the last fifteen years can read and whose metadata have
+# checksums. Virtual arrays need the format of 1.10.
 _LIBVER = ("v108", "v110")
 _PAGE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
-    """One array of a release.
+    """Description of one array of a release.
 
     Attributes
     ----------
@@ -101,11 +101,12 @@ class Array:
     dims, shape
         Names and lengths of the dimensions.
     units, long_name
-        What the values mean.
+        Units and meaning of the values.
     offset
-        Byte at which the values begin in the file, C order without gaps; None if they are compressed, virtual or empty.
+        Byte of the file at which the values begin, in C order without gaps; None if the array is compressed, virtual or
+        empty.
     sha256
-        The array's digest that the file states.
+        Digest of the array, as stored in the file.
     """
 
     name: str
@@ -124,42 +125,42 @@ class Array:
 
     @property
     def field(self) -> str:
-        """Last part of the name: the column of `Kernels` or `Observations`."""
+        """Last part of the name, which is the column of `Kernels` or `Observations`."""
         return self.name.rpartition("/")[2]
 
     @property
     def is_coordinate(self) -> bool:
-        """Whether the array names its own dimension, as x, y and the lists of a split do."""
+        """Whether the array has the name of its dimension, as x, y and the index lists of splits have."""
         return self.dims == (self.field,)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row along the first axis."""
+        """Number of bytes of one row along the first axis."""
         return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array."""
+        """Number of bytes of the whole array."""
         return self.shape[0] * self.row_bytes
 
     def position(self, row: int) -> int:
-        """Byte at which a row begins in the file."""
+        """Byte of the file at which a row begins."""
         return (self.offset or 0) + row * self.row_bytes
 
     def rows(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Rows of this array as they are stored: its dtype, C order; not copied where they already are."""
+        """Convert rows to the stored dtype and C order; they are copied only if they differ."""
         if values.shape[1:] != self.shape[1:]:
             raise InvalidDataError(f"{self.name}: rows must have shape {self.shape[1:]}, not {values.shape[1:]}.")
         return np.ascontiguousarray(values, dtype=self.dtype)
 
 
 def arrays(spec: ReleaseSpec | ImportedSpec, sizes: Mapping[str, int], splits: Mapping[str, int]) -> dict[str, Array]:
-    """All arrays of a release by name.
+    """Describe all arrays of a release, by name.
 
     Parameters
     ----------
     spec
-        Its spec, which decides what there is.
+        Spec of the release; it determines which arrays exist.
     sizes
         Lengths of the dimensions y, x, kernel, observation and scatterer.
     splits
@@ -199,7 +200,7 @@ def _split_array(split: str, length: int) -> Array:
 
 
 def observation_arrays(spec: ReleaseSpec) -> dict[str, Array]:
-    """The arrays of the observations of a generated release, by name."""
+    """Describe the arrays of the observations of a generated release, by name."""
     table = arrays(spec, sizes(spec), {})
     return {name: array for name, array in table.items() if array.group == "observations"}
 
@@ -216,7 +217,7 @@ def sizes(spec: ReleaseSpec) -> dict[str, int]:
 
 
 def format_version(spec: ReleaseSpec | ImportedSpec) -> int:
-    """Version of the format in which a release, or a shard of it, is written."""
+    """Version of the file format in which a release of this spec, or a shard of it, is written."""
     corruptions = [applied.name for applied in applied_corruptions(spec)]
     if family_name(spec) == "eq7" and corruptions in ([], ["white_noise"]):
         return 1 + len(corruptions)
@@ -224,26 +225,26 @@ def format_version(spec: ReleaseSpec | ImportedSpec) -> int:
 
 
 def release_attributes(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
-    """The attributes of a release, except for those that :func:`sign` writes."""
+    """Attributes of the root group of a release, except for those that :func:`sign` writes."""
     version = format_version(spec)
     declared: dict[str, str | int] = {"columns": _declaration(spec)} if version > 2 else {}
     return {"format_version": version, **origin(spec), **declared}
 
 
 def _declaration(spec: ReleaseSpec | ImportedSpec) -> str:
-    """JSON of all arrays but the splits."""
+    """JSON list of all arrays except the splits."""
     table = arrays(spec, dict.fromkeys(("y", "x", "kernel", "observation", "scatterer"), 0), {})
     keys = ("name", "dtype", "dims", "units", "long_name")
     return json.dumps([{key: getattr(array, key) for key in keys} for array in table.values()])
 
 
 def origin(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
-    """Attributes that say what a file was made from and by what."""
+    """Attributes that name the release, its spec and the version of the package."""
     return {"name": spec.name, "spec": spec.canonical_json(), "package_version": __version__}
 
 
 def contiguous(file: h5py.File, array: Array) -> h5py.Dataset:
-    """Create an array that gets its place in the file at once and is not filled."""
+    """Create an array whose space in the file is allocated at once and not filled."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -252,7 +253,7 @@ def contiguous(file: h5py.File, array: Array) -> h5py.Dataset:
 
 
 def compressed(file: h5py.File, array: Array) -> h5py.Dataset:
-    """Create an array that is gzipped in chunks of one row if it holds images or positions, and contiguous if not."""
+    """Create an array: images and positions compressed by gzip in chunks of one row, others contiguous."""
     if len(array.shape) == 1 or not array.nbytes:
         return contiguous(file, array)
     options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
@@ -266,7 +267,7 @@ def create(
     *,
     dataset: Callable[[h5py.File, Array], h5py.Dataset] = contiguous,
 ) -> None:
-    """Lay out a file whose values are still to be written.
+    """Create a file with all its arrays; their values are written later.
 
     Parameters
     ----------
@@ -275,9 +276,9 @@ def create(
     layout
         Its arrays by name.
     attributes
-        Attributes of its root.
+        Attributes of its root group.
     dataset
-        Creates an array in the open file.
+        Function that creates one array in the open file.
     """
     with h5py.File(
         path, "w", libver=_LIBVER, locking=False, alignment_threshold=_PAGE, alignment_interval=_PAGE
@@ -301,14 +302,14 @@ def create(
 
 
 def file_bytes(layout: Mapping[str, Array], attributes: Mapping[str, str | int]) -> int:
-    """Bytes that a file has room in, compressed or not: the values, and generously what HDF5 needs to find them."""
+    """Upper bound of the size of a file, compressed or not: the values, and an allowance for the metadata of HDF5."""
     values = sum(array.nbytes for array in layout.values())
     chunks = sum(array.shape[0] for array in layout.values() if len(array.shape) > 1)
     return values + 128 * chunks + sum(len(str(value)) for value in attributes.values()) + (1 << 20)
 
 
 def sign(path: Path, array_digests: Mapping[str, str], **digest: str) -> None:
-    """Write the digests of arrays, by name, and that of the whole, an attribute of the root: the file is complete."""
+    """Write the digests of arrays, by name, and the digest of the whole file, which marks the file as complete."""
     with h5py.File(path, "r+", libver=_LIBVER, locking=False) as file:
         for name, array_digest in array_digests.items():
             file[name].attrs["sha256"] = _text(array_digest)
@@ -316,7 +317,7 @@ def sign(path: Path, array_digests: Mapping[str, str], **digest: str) -> None:
 
 
 def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str | int]:
-    """The attributes of a file or a dataset that the layout knows, as far as they are there."""
+    """Read the attributes of a file or a dataset that belong to the layout; missing ones are left out."""
     found = {name: item.attrs[name] for name in _ATTRIBUTES if name in item.attrs}
     return {
         name: value.decode("ascii", "replace") if isinstance(value, bytes) else int(value)
@@ -326,30 +327,30 @@ def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str | int]:
 
 
 def _text(value: str) -> np.bytes_:
-    # Of fixed length, and so within the header and its checksum. Texts of variable length lie in a heap without one,
-    # and HDF5 may read a damaged heap for ever.
+    # Texts of fixed length are in the object header, which has a checksum. Texts of variable length are in a heap
+    # without a checksum, and HDF5 may loop for ever while it reads a damaged heap.
     return np.bytes_(value.encode("ascii"))
 
 
 def _dimension(file: h5py.File, name: str, length: int) -> h5py.Dataset:
-    # netCDF-4 marks a dimension without coordinates by exactly this text; the dataset itself takes no space.
+    # netCDF-4 marks a dimension without coordinates by exactly this text. The dataset takes no space.
     dataset = file.create_dataset(name, (length,), ">f4")
     dataset.make_scale(f"This is a netCDF dimension but not a netCDF variable. {length:10d}")
     return dataset
 
 
 def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array]:
-    """Find every array of an open release of a spec.
+    """Find the arrays of an open release and their offsets in the file.
 
     Returns
     -------
     dict
-        The arrays by name, with offsets and stated digests.
+        The arrays by name, with offsets and stored digests.
 
     Raises
     ------
     InvalidDataError
-        If an array is missing or not of the type and shape that the layout demands, or that the file declares.
+        If an array is missing, or does not have the type and shape of the layout or of the file's list of columns.
     """
     splits = split_lengths(file)
     if (declared := attributes(file).get("columns")) is not None:
@@ -365,7 +366,7 @@ def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array
 
 
 def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> dict[str, Array]:
-    """The arrays that a file declares, with the lengths of dimensions that its first array of each has."""
+    """The arrays that a file declares; the first array that has a dimension determines its length."""
     listed = parse_json(declared, f"'{file.filename}' is damaged: its list of columns cannot be read: it")
     try:
         table = [_Declared.model_validate(fields) for fields in listed]
@@ -387,7 +388,7 @@ def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> d
 
 
 class _Declared(BaseModel):
-    """What a file of format 3 declares of an array."""
+    """Entry of an array in the list of columns of a file of format 3."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -399,7 +400,7 @@ class _Declared(BaseModel):
 
 
 def split_lengths(file: h5py.File) -> dict[str, int]:
-    """Lengths of the index lists in an open release, by ``"task/role"``."""
+    """Lengths of the index lists of the splits in an open release, by ``"task/role"``."""
     lengths = {}
     if isinstance(file.get("splits"), h5py.Group):
         for task, roles in file["splits"].items():
@@ -409,7 +410,7 @@ def split_lengths(file: h5py.File) -> dict[str, int]:
 
 
 def place(file: h5py.File, expected: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays that are expected in an open file, with offsets and stated digests; raises as :func:`locate`."""
+    """Find expected arrays in an open file, and add their offsets and stored digests; raises as :func:`locate`."""
     found = {}
     for name, array in expected.items():
         shape = _stored_shape(file, name, len(array.shape))
@@ -434,7 +435,7 @@ def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:
 
 
 def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
-    """Read rows of a contiguous array straight from the file."""
+    """Read rows of a contiguous array from the file, without HDF5."""
     rows = np.empty((stop - start, *array.shape[1:]), array.dtype)
     view = raw(rows)
     position = array.position(start)
@@ -448,5 +449,5 @@ def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
 
 
 def raw(rows: NDArray[Any]) -> memoryview:
-    """Bytes of a C-contiguous array, not copied."""
+    """View of the bytes of a C-contiguous array."""
     return rows.reshape(-1).view(np.uint8).data

@@ -28,8 +28,8 @@ TEST_ROLE = "test"
 def open_release(path: str | Path) -> Release:
     """Open a release for reading.
 
-    The layout is checked, and of a virtual release that all its shards are there. The values are not: see
-    :func:`qpibench.release.verify_release`.
+    The layout is checked and, for a virtual release, the presence of all its shards. The values are not checked;
+    :func:`qpibench.release.verify_release` does that.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def open_release(path: str | Path) -> Release:
     UsageError
         If there is no such file.
     InvalidDataError
-        If the file is not a release, or not complete, or of a newer format, or a shard of it is missing or another one.
+        If the file is not a release, is incomplete, has a newer format, or one of its shards is missing or replaced.
 
     Examples
     --------
@@ -55,8 +55,8 @@ def open_release(path: str | Path) -> Release:
 class Release:
     """A release file, opened for reading.
 
-    Values are read when they are asked for. A release can be pickled; the process that unpickles it opens the file for
-    itself. :meth:`close` (or leaving a ``with`` block) lets go of the file until the next read.
+    Values are read when they are requested. A release can be pickled; the process that unpickles it opens the file
+    itself. :meth:`close`, or the end of a ``with`` block, closes the file; a later read opens it again.
 
     Attributes
     ----------
@@ -65,13 +65,13 @@ class Release:
     name, spec, grid
         Name, spec and pixel grid of the release.
     content_sha256
-        The release's identity, as stored in the file.
+        Content hash of the release, as stored in the file.
     format_version, package_version
-        Version of the layout, and of the package that wrote the file.
+        Version of the file format, and version of the package that wrote the file.
     arrays
-        All arrays of the release, by name.
+        Descriptions of all arrays of the release, by name.
     shards
-        Where its observations lie if it is virtual, else None.
+        The shards that contain the observations of a virtual release; None for other releases.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,38 +102,38 @@ class Release:
 
     @property
     def max_scatterers(self) -> int:
-        """Largest number of scatterers that an observation has room for."""
+        """Length of the scatterer axis: the largest number of scatterers that an observation can have."""
         return self.arrays["observations/position_nm"].shape[1]
 
     @cached_property
     def kernels(self) -> Kernels:
-        """All kernels, read once."""
+        """All kernels; read at the first use and kept in memory."""
         columns = {array.field: self.read(name) for name, array in self.arrays.items() if array.group == "kernels"}
         return Kernels(image=columns.pop("image"), family=columns.pop("family"), parameters=columns)
 
     @property
     def family(self) -> Family:
-        """The family whose columns the kernels have."""
+        """The kernel family that declares the columns of the kernels."""
         return get_family(family_name(self.spec))
 
     @cached_property
     def stratum(self) -> NDArray[np.int32]:
-        """What splits and breakdowns go by, (kernel,) int32: a column of the family, such as the fold of eq. 7."""
+        """Stratum of every kernel, (kernel,) int32: the column by which kernels are split, such as the fold."""
         stratum: NDArray[np.int32] = self.kernels.parameters[self.family.STRATUM]
         return stratum
 
     @cached_property
     def observation_kernel(self) -> NDArray[np.int32]:
-        """Kernel of every observation, (observation,) int32, read once."""
+        """Row of the kernel table for every observation, (observation,) int32; read at the first use."""
         return self.read("observations/kernel")
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Tasks that have a test role."""
+        """Names of the tasks that have a test role, sorted."""
         return tuple(sorted(task for task, roles in self._splits.items() if TEST_ROLE in roles))
 
     def split(self, task: str, role: str) -> NDArray[np.int32]:
-        """Observations of a role in a task, (n,) int32.
+        """Rows of the observations of a role in a task, (n,) int32.
 
         Raises
         ------
@@ -147,12 +147,12 @@ class Release:
         return self.read(f"splits/{task}/{role}")
 
     def image(self, indices: ArrayLike) -> NDArray[np.float32]:
-        """Images of observations, (n, y, x) float32.
+        """Read images of observations, (n, y, x) float32.
 
         Parameters
         ----------
         indices
-            (n,) integers in any order, with repetitions if you like.
+            (n,) rows of observations, integers in any order; repetitions are allowed.
 
         Raises
         ------
@@ -162,31 +162,34 @@ class Release:
         return self.take("image", indices)
 
     def observations(self, indices: ArrayLike) -> Observations:
-        """Observations with everything that is known of them; `indices` as in :meth:`image`."""
+        """Read observations with all their columns; `indices` as in :meth:`image`."""
         held = [array.field for array in self.arrays.values() if array.group == "observations"]
         return Observations.of_columns({name: self.take(name, indices) for name in held})
 
     def told_position_nm(self, indices: ArrayLike) -> NDArray[np.float64]:
-        """Where a model is told that scatterers are, (n, scatterer, xy) in nm, NaN behind; `indices` as in `image`."""
+        """Read the positions that a model is told, (n, scatterer, xy) in nm; `indices` as in :meth:`image`.
+
+        Places without a scatterer are NaN.
+        """
         told = "told_position_nm"
         return self.take(told if f"observations/{told}" in self.arrays else "position_nm", indices)
 
     def take(self, field: str, indices: ArrayLike) -> NDArray[Any]:
-        """One column of the observations, such as ``"position_nm"``; `indices` as in :meth:`image`."""
+        """Read one column of observations, such as ``"position_nm"``; `indices` as in :meth:`image`."""
         name = f"observations/{field}"
         rows = self._checked(indices)
         if self.arrays[name].offset is not None:
             return self._get(name, rows)
-        # HDF5 wants increasing indices.
+        # HDF5 accepts only increasing indices.
         increasing, inverse = np.unique(rows, return_inverse=True)
         return self._get(name, increasing)[inverse]
 
     def read(self, name: str) -> NDArray[Any]:
-        """A whole array by its name in the file, copied to memory."""
+        """Read a whole array, by its name in the file, into memory."""
         return np.array(self._get(name, ...))
 
     def close(self) -> None:
-        """Let go of the file; the next read opens it again."""
+        """Close the file; a later read opens it again."""
         self._handles.clear()
         if self._file is not None:
             self._file.close()
@@ -201,7 +204,7 @@ class Release:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        # What was opened or read stays here. The process that unpickles may have another working directory.
+        # Handles and cached values are left out. The process that unpickles may have another working directory.
         read = ("kernels", "stratum", "observation_kernel")
         state = {name: value for name, value in vars(self).items() if name not in read}
         return {**state, "path": self.path.absolute(), "_handles": {}, "_file": None}
@@ -219,9 +222,9 @@ class Release:
         return splits
 
     def stored(self, name: str) -> Any:
-        """An array where it lies: mapped into memory, or an HDF5 dataset if it is compressed or empty.
+        """An array without reading it: mapped into memory, or an HDF5 dataset if it is compressed or empty.
 
-        Its rows are read by an index of one axis or a tuple of several, as those of an array.
+        It is indexed like a NumPy array, by the index of the first axis or by a tuple.
         """
         if name not in self._handles:
             array = self.arrays[name]

@@ -1,4 +1,4 @@
-"""A release as a PyTorch data set."""
+"""Makes a PyTorch data set from a release."""
 
 from __future__ import annotations
 

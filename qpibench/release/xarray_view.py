@@ -1,4 +1,4 @@
-"""A release as an xarray data set."""
+"""Makes an xarray data set from a release."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ except ModuleNotFoundError as error:
 
 
 def to_xarray(release: str | Path | Release) -> xr.Dataset:
-    """See a release as one `xarray.Dataset`; values are read when they are used.
+    """Open a release as one `xarray.Dataset`; values are read when they are used.
 
-    Variables of the observations keep their names, except that ``kernel`` becomes ``kernel_index`` (xarray reserves the
-    name for the dimension); the kernels' images become ``kernel_image``, and a split ``split_<task>_<role>``. x and y
-    are coordinates in nm.
+    The variables are the columns of observations and kernels under their own names, with these exceptions: the kernel
+    of an observation is ``kernel_index`` (``kernel`` is a dimension), the images of the kernels are ``kernel_image``,
+    and the index list of a split is ``split_<task>_<role>``. x and y are coordinates in nm.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def _variable(release: Release, array: Array) -> xr.Variable:
 
 
 class _Stored(BackendArray):
-    """An array in the file, in the form that xarray reads lazily."""
+    """Array of a release for xarray, which reads from it when values are used."""
 
     def __init__(self, release: Release, array: Array) -> None:
         self.release, self.name = release, array.name

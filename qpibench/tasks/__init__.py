@@ -1,4 +1,4 @@
-"""What is asked of a model: what it may see, which images it answers, and what it gives back."""
+"""Defines the tasks for models: the inputs of a model, the images it gets, its predictions, and the tracks."""
 
 from qpibench.tasks.batch import Batch, Prediction
 from qpibench.tasks.subset import asking_order, subset

@@ -1,4 +1,4 @@
-"""What a model is given and what it gives back."""
+"""Inputs and predictions of a model."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from numpy.typing import NDArray
 from qpibench.grid import Grid
 
 MAX_LATENT = 4096
-"""Most values of a latent."""
+"""Largest number of values of a latent vector."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Inputs of a model: n observations, and as much about their scatterers as the view allows.
+    """Inputs of a model: n observations, and the information about their scatterers that the view allows.
 
     Attributes
     ----------
     image
         (n, y, x) float32: the observations, in native units.
     activation_map
-        (n, y, x) float32: where the scatterers are, as a raster; None in the view ``image``, and in the view
-        ``positions`` if no map was asked for.
+        (n, y, x) float32: the scatterers as a raster. None in the view ``image``, and in the view ``positions`` if no
+        map mode is set.
     position_nm
-        (n, scatterer, 2) float64 padded with NaN, or None except in the view ``positions``: x and y in nm.
+        (n, scatterer, 2) float64: x and y of the scatterers in nm, padded with NaN. None except in the view
+        ``positions``.
     grid
         Grid of the observations.
     kernel_grid
-        Grid on which the kernel is wanted.
+        Grid on which the kernel must be predicted.
     """
 
     image: NDArray[np.float32]
@@ -44,23 +45,23 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model may return instead of a bare kernel array.
+    """The prediction of a model with optional parts; a model may return a bare kernel array instead.
 
     Attributes
     ----------
     kernel
-        (n, y, x) floating: the kernel on ``batch.kernel_grid``, native units.
+        (n, y, x) floating: the kernels on ``batch.kernel_grid``, in native units.
     kernel_full
-        (n, 2y-1, 2x-1) floating, optional: the kernel on ``batch.grid.offsets``, which superposition needs.
+        (n, 2y-1, 2x-1) floating, optional: the kernels on ``batch.grid.offsets``, the lattice that superposition needs.
     std
-        (n, y, x) floating, optional: the stated standard deviation of every pixel of ``kernel``.
+        (n, y, x) floating, optional: the predicted standard deviation of every pixel of ``kernel``.
     species
-        (n, scatterer) integer, optional: which kind each scatterer is of.
+        (n, scatterer) integer, optional: the species of each scatterer.
     latent
-        (n, d) floating, optional: where the model's latent space has each image, d being the same for all of them and
-        at most :data:`MAX_LATENT`. The report draws it, and the true kernels beside it if the model has a method
-        ``encode_kernel`` that takes (kernel, y, x) float32 and returns (kernel, d); it is called when all images have
-        their answer.
+        (n, d) floating, optional: the point of each image in the model's latent space. d is the same for all images and
+        at most :data:`MAX_LATENT`. The report draws these points. If the model has a method ``encode_kernel`` that
+        takes (kernel, y, x) float32 and returns (kernel, d), it is called after the last prediction, and the report
+        also draws the points of the true kernels.
     """
 
     kernel: NDArray[np.floating]

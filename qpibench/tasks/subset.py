@@ -1,4 +1,4 @@
-"""Which of a task's images are asked: a seeded, nested part for runs that cannot afford all; and in which order."""
+"""Chooses the images of a task that a model gets (all, or a seeded and nested subset), and their order."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def subset(release: Release, task: str, limit: int, *, role: str = "test") -> NDArray[np.int32]:
-    """The first ``limit`` images of a task in an order that visits every kernel before it visits one twice.
+    """Choose ``limit`` images of a task, spread evenly over the kernels.
 
-    Kernels and the images of each kernel are shuffled by a seed that is derived from the release's content, the task
-    and the role. So everybody who asks for the same number of images of a release gets the same ones, and fewer images
-    are always the head of more.
+    The images are the first ones of a shuffled order in which every kernel occurs once before one occurs twice. The
+    seed follows from the release's content hash, the task and the role, so the same limit always gives the same images,
+    and a smaller subset is the beginning of a larger one.
 
     Parameters
     ----------
     release
         The release.
     task, role
-        Which of its index lists.
+        Task and role whose images are chosen.
     limit
-        Number of images; all of them if there are no more.
+        Number of images; all of them if the role has no more.
 
     Returns
     -------
     ndarray
-        (min(limit, images),) int32: rows of the release, in that order.
+        (min(limit, images),) int32: rows of the release, in the shuffled order.
 
     Raises
     ------
@@ -47,20 +47,20 @@ def subset(release: Release, task: str, limit: int, *, role: str = "test") -> ND
 
 
 def asking_order(release: Release, task: str, limit: int | None = None) -> NDArray[np.int32]:
-    """The images of a task's test role, or its subset, shuffled for asking.
+    """Order in which a model gets the images of a task's test role, or of a subset of it.
 
-    Images that are asked together share a kernel no more often than by chance, so a batch does not tell which of its
-    images do; the lists of a release are sorted, and would.
+    The order is shuffled. In the sorted index lists of a release neighbours share a kernel, so the composition of a
+    batch would reveal which of its images show the same kernel.
 
     Parameters
     ----------
     release, task, limit
-        As of :func:`subset`; all images of the test role if there is no limit.
+        As in :func:`subset`; all images of the test role if the limit is None.
 
     Returns
     -------
     ndarray
-        (n,) int32: rows of the release, in an order that depends on its content and the task only.
+        (n,) int32: rows of the release, in an order that depends only on its content hash and the task.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def asking_order(release: Release, task: str, limit: int | None = None) -> NDArr
 
 
 def stratified_order(index: NDArray[np.int32], kernel: NDArray[np.int32], seed: str) -> NDArray[np.int32]:
-    """Order images round-robin over their kernels, both shuffled by a seed; ``kernel`` names the kernel of each."""
+    """Order images round-robin over their kernels, both shuffled by a seed; `kernel` is the kernel of each image."""
     philox = _philox(seed)
     kernels, row = np.unique(kernel, return_inverse=True)
     kernel_place = philox.random_raw(len(kernels))[row]
@@ -84,5 +84,5 @@ def stratified_order(index: NDArray[np.int32], kernel: NDArray[np.int32], seed: 
 
 
 def _philox(seed: str) -> np.random.Philox:
-    # Raw words of Philox are fixed for good; what NumPy makes of them in shuffle() or choice() may change.
+    # The raw words of Philox never change; the algorithms of shuffle() and choice() may change with NumPy.
     return np.random.Philox(key=int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "big"))

@@ -1,4 +1,7 @@
-"""Tracks: what entries are ranked on. A track is one TOML file of named cells, in the folder ``tracks`` or a user's."""
+"""Tracks: TOML files of named cells, on each of which entries are ranked.
+
+Tracks that come with the package are in the folder ``tracks``; a user may write others.
+"""
 
 from __future__ import annotations
 
@@ -28,25 +31,26 @@ class _Frozen(BaseModel):
 
 
 class Cell(_Frozen):
-    """A fixed protocol: the data, what is shown of them, and what is scored.
+    """A fixed protocol of an evaluation: the data, the view, and the metrics.
 
     Attributes
     ----------
     specs
-        The releases whose images are asked. Where there are several, the cell's score is the mean of theirs.
+        Specs of the releases whose images the entry gets. With several specs, the score of the cell is the mean of
+        their scores.
     task
-        How the releases are split; the images are those of its test role.
+        The split of the releases; the images are those of its test role.
     view
-        What the entry is shown, one of :data:`qpibench.tasks.VIEWS`.
+        The inputs of the entry, one of :data:`qpibench.tasks.VIEWS`.
     map
-        How activation maps are rasterised. The view ``raster`` needs it. In the view ``positions`` a map is shown only
-        if there is a mode.
+        How activation maps are rasterised. The view ``raster`` needs it; the view ``positions`` shows a map only if it
+        is set.
     metrics
-        What is scored, by name.
+        Names of the metrics that are computed.
     primary
-        The metric that ranks, one of ``metrics``.
+        The metric that determines the rank, one of ``metrics``.
     size
-        Images of each release, chosen by :func:`qpibench.tasks.subset`; all of the test role if None.
+        Number of images of each release, chosen by :func:`qpibench.tasks.subset`; all of the test role if None.
     """
 
     specs: Annotated[tuple[ReleaseSpec, ...], Field(min_length=1)]
@@ -76,9 +80,9 @@ class Track(_Frozen):
     Attributes
     ----------
     name
-        Name of the track's file, without its ending.
+        Name of the track's file, without its suffix.
     summary
-        A line for lists.
+        One line that describes the track in lists.
     cells
         The cells by name, in the order of the file.
     """
@@ -89,7 +93,7 @@ class Track(_Frozen):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the canonical JSON: name and cells, each spec by its own hash; what is null is left out."""
+        """SHA-256 of the canonical JSON of name and cells. Each spec is represented by its hash; null is left out."""
         cells = {
             name: cell.model_dump(mode="json", exclude={"specs"}, exclude_none=True)
             | {"specs": [spec.sha256 for spec in cell.specs]}
@@ -99,12 +103,12 @@ class Track(_Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def cell(self, name: str) -> Cell:
-        """A cell by its name.
+        """Look up a cell by its name.
 
         Raises
         ------
         UsageError
-            If there is none of that name.
+            If the track has no such cell.
         """
         if name not in self.cells:
             raise UsageError(f"Track '{self.name}' has no cell '{name}'; {_hint(name, tuple(self.cells))}")
@@ -112,7 +116,7 @@ class Track(_Frozen):
 
 
 class _File(_Frozen):
-    """A track as it is written: the specs by their names."""
+    """A track as written in its file, in which cells name their specs."""
 
     summary: Text
     every_cell: dict[str, Any] = {}
@@ -155,7 +159,7 @@ def load_track(source: str | Path) -> Track:
 
 
 def find_cells(text: str) -> tuple[Track, tuple[str, ...]]:
-    """The track and the cells that are meant by ``TRACK`` (all of them) or ``TRACK/CELL``.
+    """Find the track and the cells of a text ``TRACK`` (all its cells) or ``TRACK/CELL``.
 
     Raises
     ------
@@ -175,7 +179,7 @@ def find_cells(text: str) -> tuple[Track, tuple[str, ...]]:
 
 
 def _read(source: str) -> tuple[str, Path, dict[str, Any]]:
-    """Name, folder and content of a track's file."""
+    """Read a track's file; return its name, its folder and its content."""
     try:
         if source in track_names():
             file = resources.files("qpibench.tasks") / "tracks" / f"{source}.toml"
@@ -190,7 +194,7 @@ def _read(source: str) -> tuple[str, Path, dict[str, Any]]:
 
 
 def _with_specs(fields: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """The fields of a cell, with the specs that it names."""
+    """Replace the names of specs in the fields of a cell by the specs."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     try:
         return {**fields, "specs": tuple(_spec(named, folder) for named in fields.get("specs", ()))}

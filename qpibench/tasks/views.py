@@ -1,4 +1,4 @@
-"""What a model may see of an observation."""
+"""Views: the parts of an observation that a model gets."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from qpibench.synthesis.contract import Observations
 from qpibench.tasks.batch import Batch
 
 View = Literal["image", "raster", "positions"]
-"""Each shows what the one before it shows, and more: the image; the activation map; the scatterers' coordinates.
+"""``image`` shows the image; ``raster`` adds the activation map; ``positions`` adds the coordinates of the scatterers.
 
-The view ``positions`` shows an activation map only where a map mode is asked for.
+The view ``positions`` shows an activation map only if a map mode is set.
 """
 
 VIEWS: tuple[View, ...] = get_args(View)
 
 ASK_MAP_MODE = f"say how it is rasterised by --map (in Python map_mode), {' or '.join(MAP_MODES)}"
-"""What a message tells those who did not."""
+"""End of a message about a missing map mode."""
 
 
 def allows(view: str, needed: str) -> bool:
-    """Whether a model that needs one view is satisfied by another."""
+    """Whether a view shows everything that a model with the needed view requires."""
     return VIEWS.index(needed) <= VIEWS.index(view)
 
 
 def check_view(view: str, map_mode: str | None) -> None:
-    """Check a view and a map mode, as of :func:`view_batch`.
+    """Check a view and a map mode; see :func:`view_batch`.
 
     Raises
     ------
     UsageError
-        If one of them is unknown, the view ``raster`` has no mode, or the view ``image`` has one.
+        If one of them is unknown, the view is ``raster`` without a mode, or the view is ``image`` with one.
     """
     if view not in VIEWS:
         raise UsageError(f"There is no view '{view}'; choose one of {', '.join(VIEWS)}.")
@@ -49,7 +49,7 @@ def check_view(view: str, map_mode: str | None) -> None:
 def view_batch(
     observations: Observations, grid: Grid, kernel_grid: Grid | None = None, *, view: str, map_mode: str | None = None
 ) -> Batch:
-    """Show observations to a model: their inputs, as far as the view allows, and nothing of the answer.
+    """Make the inputs of a model from observations: only what the view shows, and never the kernel.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def view_batch(
     grid
         Grid of the observations.
     kernel_grid
-        Grid on which the kernel is wanted; that of the observations if not given.
+        Grid on which the kernel must be predicted; the grid of the observations if None.
     view
         One of :data:`VIEWS`.
     map_mode
-        How scatterers are rasterised, see :func:`qpibench.physics.activation.activation_map`. The view ``raster``
-        needs it; in the view ``positions`` there is no map without it.
+        How scatterers are rasterised; see :func:`qpibench.physics.activation.activation_map`. The view ``raster`` needs
+        it; in the view ``positions`` the map is left out if it is None.
 
     Raises
     ------
