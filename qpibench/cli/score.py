@@ -47,6 +47,9 @@ def command(
         raise UsageError("A report is of one predictions file; leave out --report, or give one.")
     with ExitStack() as stack:
         releases = [stack.enter_context(open_release(path)) for path in release_paths]
+        if report is not None:  # what a report would refuse, before the result is written
+            shown = release_of(predictions[0], releases)
+            shown.check("image", shown.told_field)
         results = []
         for path in predictions:
             results.append(score_file(path, release_of(path, releases), name=name, view=view))

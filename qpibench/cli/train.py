@@ -81,7 +81,8 @@ def command(
         raise UsageError("Training needs one source of images; give either --release RELEASE or --stream SPEC.")
     code = find_code(entry)
     if release_path is not None:
-        open_release(release_path).close()  # reports an unusable release before torch is imported
+        with open_release(release_path) as release:  # before torch is imported, which takes seconds
+            release.check("image", release.told_field)
     run = TrainingRun(
         entry=code.name,
         entry_path=code.path,

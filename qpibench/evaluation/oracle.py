@@ -64,8 +64,11 @@ def nearest_kernel(
     UsageError
         If the release has no such task, no test role, or no image in the training role of a task, or the file cannot be
         written there.
+    InvalidDataError
+        If the release is damaged; see :meth:`~qpibench.release.Release.check`.
     """
     started = time.monotonic()
+    release.check()
     asked = list(dict.fromkeys(tasks or release.tasks))
     if not asked:
         raise UsageError(f"Release '{release.name}' has no test role, so there is nothing to answer.")

@@ -175,12 +175,14 @@ def predict(
     UnmetNeedError
         If the model needs more than it would be shown; also a UsageError.
     InvalidDataError
-        If the model cannot be imported or has no predict.
+        If the model cannot be imported or has no predict, or the release is damaged; see
+        :meth:`~qpibench.release.Release.check`.
     UnavailableError
         If it needs a package of ``qpibench[training]`` that is not installed.
     """
     entry = find_entry(model)
     started = time.monotonic()
+    release.check("image", release.told_field)
     _check_tasks(release)
     tasks = dict.fromkeys(request.tasks or release.tasks)
     index = {task: asking_order(release, task, request.limit) for task in tasks}

@@ -95,6 +95,8 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
     ------
     UsageError
         If the folder is missing or cannot be written to.
+    InvalidDataError
+        If the release is damaged; see :meth:`~qpibench.release.Release.check`.
     QpibenchError
         If writing fails, as on a full disk.
     """
@@ -104,6 +106,7 @@ def report(result: Result, predictions: Predictions, release: Release, path: str
 
 
 def _render(result: Result, predictions: Predictions, release: Release) -> str:
+    release.check("image", release.told_field)  # of a damaged image no picture is made
     environment = page_environment("qpibench.evaluation")
     cells = {name: (cell, cell.parts[0]) for name, cell in sorted(result.cells.items())}
     cell, part = next(iter(cells.values()))

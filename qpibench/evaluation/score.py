@@ -197,12 +197,15 @@ def score_images(
     Raises
     ------
     InvalidDataError
-        If one of the true kernels is zero everywhere or not finite.
+        If one of the true kernels is zero everywhere or not finite, or the release is damaged; see
+        :meth:`~qpibench.release.Release.check`.
     """
     index = predictions.index(task)
     kernel = release.observation_kernel[index]
     measures = {column.name: column for metric in metrics for column in metric.columns}
     uses = {name for column in measures.values() for name in column.uses}
+    fields = {"observation": "image", "position_nm": release.told_field}
+    release.check(*(field for used, field in fields.items() if used in uses))
     if "truth" in uses:
         _check_truth(release.kernels.image, np.unique(kernel), release)
     failed = np.zeros(len(index), dtype=np.bool_)

@@ -48,12 +48,14 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     UsageError
         If there is no such kernel, the file exists (without `overwrite`) or its folder does not exist.
     InvalidDataError
-        If the layout cannot represent the release: the grid is not square, or a scatterer is outside the field.
+        If the layout cannot represent the release: the grid is not square, or a scatterer is outside the field. Or if
+        the release is damaged; see :meth:`~qpibench.release.Release.check`.
     QpibenchError
         If the file cannot be written.
     """
     target = Path(path)
     check_file(target, if_exists=None if overwrite else "overwrite it or choose another file")
+    release.check("image", "position_nm")
     if not 0 <= kernel < len(release.kernels):
         raise UsageError(f"Release '{release.name}' has no kernel {kernel}; it has 0 to {len(release.kernels) - 1}.")
     _check_grid(release)

@@ -18,6 +18,7 @@ from qpibench.grid import Grid
 from qpibench.release import layout, virtual
 from qpibench.release.hdf5 import open_hdf5, structure
 from qpibench.release.shards import Shards
+from qpibench.release.soundness import check_arrays
 from qpibench.specs import ImportedSpec, ReleaseSpec, spec_from_json
 from qpibench.specs.columns import family_name, scatterer_room
 from qpibench.synthesis.contract import Kernels, Observations
@@ -29,7 +30,7 @@ def open_release(path: str | Path) -> Release:
     """Open a release for reading.
 
     The layout is checked and, for a virtual release, the presence of all its shards. The values are not checked;
-    :func:`qpibench.release.verify_release` does that.
+    :meth:`Release.check` does that for the arrays that are used, :func:`qpibench.release.verify_release` for all.
 
     Parameters
     ----------
@@ -79,6 +80,7 @@ class Release:
         self._handles: dict[str, Any] = {}
         self._file: h5py.File | None = None
         self.shards: Shards | None = None
+        self._sound: set[str] = set()
         with structure(path) as file:
             attributes = layout.attributes(file)
             self.format_version = _check_version(path, attributes)
@@ -133,17 +135,20 @@ class Release:
         return tuple(sorted(task for task, roles in self._splits.items() if TEST_ROLE in roles))
 
     def split(self, task: str, role: str) -> NDArray[np.int32]:
-        """Rows of the observations of a role in a task, (n,) int32.
+        """Rows of the observations of a role in a task, (n,) int32; :meth:`check` is called first.
 
         Raises
         ------
         UsageError
             If the release has no such task or role.
+        InvalidDataError
+            As :meth:`check`.
         """
         for kind, asked, known in (("task", task, self._splits), ("role", role, self._splits.get(task, ()))):
             if asked not in known:
                 where = f"Task '{task}' of release '{self.name}'" if kind == "role" else f"Release '{self.name}'"
                 raise UsageError(f"{where} has no {kind} '{asked}'; it has {', '.join(sorted(known)) or 'none'}.")
+        self.check()
         return self.read(f"splits/{task}/{role}")
 
     def image(self, indices: ArrayLike) -> NDArray[np.float32]:
@@ -171,8 +176,7 @@ class Release:
 
         Places without a scatterer are NaN.
         """
-        told = "told_position_nm"
-        return self.take(told if f"observations/{told}" in self.arrays else "position_nm", indices)
+        return self.take(self.told_field, indices)
 
     def take(self, field: str, indices: ArrayLike) -> NDArray[Any]:
         """Read one column of observations, such as ``"position_nm"``; `indices` as in :meth:`image`."""
@@ -187,6 +191,31 @@ class Release:
     def read(self, name: str) -> NDArray[Any]:
         """Read a whole array, by its name in the file, into memory."""
         return np.array(self._get(name, ...))
+
+    @property
+    def told_field(self) -> str:
+        """Name of the column of the observations that says where a model is told that scatterers are."""
+        return "told_position_nm" if "observations/told_position_nm" in self.arrays else "position_nm"
+
+    def check(self, *fields: str) -> None:
+        """Check that arrays are those that were written, and make sense; each is checked once.
+
+        Parameters
+        ----------
+        fields
+            Columns of the observations, such as ``"image"``, each of which is read whole. Coordinates, kernels, splits,
+            and the kernel and number of scatterers of every observation are small, and always checked.
+
+        Raises
+        ------
+        InvalidDataError
+            As :func:`qpibench.release.soundness.check_arrays`.
+        """
+        wanted = {"kernel", "n_scatterers", *fields}
+        names = {name for name, array in self.arrays.items() if array.group != "observations" or array.field in wanted}
+        if not names <= self._sound:
+            check_arrays(self, names - self._sound)
+            self._sound |= names
 
     def close(self) -> None:
         """Close the file; a later read opens it again."""

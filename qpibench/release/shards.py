@@ -292,8 +292,17 @@ class Shards:
         """The shard that contains a block."""
         return self.files[bisect_right(self._last_blocks, block)]
 
-    def check_block(self, block: int, digests: NDArray[np.uint8]) -> None:
+    def check_block(self, block: int, digests: NDArray[np.uint8], names: Sequence[str] | None = None) -> None:
         """Compare digests of a block, (array, 32) uint8, with the digests stored in its shard.
+
+        Parameters
+        ----------
+        block
+            The block.
+        digests
+            Its digests.
+        names
+            The arrays that they are of; all of a shard, in their order, if None.
 
         Raises
         ------
@@ -301,10 +310,13 @@ class Shards:
             If a digest differs.
         """
         file = self.holding(block)
-        stated = file.block_digests[block - file.shard.blocks(self.spec).start]
+        arrays = list(file.arrays)
+        names = arrays if names is None else names
+        places = [arrays.index(name) for name in names]
+        stated = file.block_digests[block - file.shard.blocks(self.spec).start, places]
         differing = np.flatnonzero((digests != stated).any(axis=1))
         if differing.size:
-            array = list(file.arrays.values())[differing[0]]
+            array = file.arrays[names[differing[0]]]
             start, stop = identity.block_rows(array, block)
             raise InvalidDataError(
                 f"Shard '{file.path}' is damaged: {array.name} has changed in rows {start} to {stop - 1};"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.release import identity, layout
+from qpibench.release import identity
 from qpibench.release.blocks import Progress, Work, hash_blocks
 from qpibench.release.contents import Outline, contents
 from qpibench.release.layout import Array
 from qpibench.release.reader import Release, open_release
+from qpibench.release.soundness import BlockDigests, read_digests
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Backend
-
-BlockDigests = dict[str, NDArray[np.uint8]]
-"""For every array, by name, the digests of its blocks, (block, 32)."""
 
 
 def verify_release(
@@ -60,7 +57,7 @@ def verify_release(
         if backend is not None and not isinstance(spec, ReleaseSpec):
             raise UsageError(f"'{path}' was imported and cannot be generated again; verify it without regenerating.")
         parts = 1 if backend is None else 2
-        stored = _stored_digests(release, threads, _part(progress, 0, parts))
+        stored, problem = read_digests(release, release.arrays, threads=threads, progress=_part(progress, 0, parts))
         if backend is not None and isinstance(spec, ReleaseSpec):
             _compare(release, stored, _generated_digests(spec, backend, threads, _part(progress, 1, parts)))
         digests = {name: identity.array_digest(array, stored[name]) for name, array in release.arrays.items()}
@@ -72,6 +69,8 @@ def verify_release(
                 f"'{path}' is not what it says: {where}; its content hash is {content}, and it states"
                 f" {release.content_sha256}."
             )
+        if problem is not None:
+            raise InvalidDataError(f"'{path}' was written as it is, but is not valid: {problem}.")
         return content
 
 
@@ -90,35 +89,6 @@ def _groups(arrays: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
 
 def _by_name(arrays: Sequence[Array], digests: NDArray[np.uint8]) -> BlockDigests:
     return {array.name: digests[:, position] for position, array in enumerate(arrays)}
-
-
-def _stored_digests(release: Release, threads: int | None, progress: Progress | None) -> BlockDigests:
-    fd = os.open(release.path, os.O_RDONLY)
-    try:
-        stored = {name: release.stored(name) for name, array in release.arrays.items() if array.offset is None}
-
-        def rows(array: Array, start: int, stop: int) -> NDArray[Any]:
-            if array.name in stored:
-                return np.ascontiguousarray(stored[array.name][start:stop])
-            return layout.read_rows(fd, array, start, stop)
-
-        observed, others = _groups(release.arrays)
-        digests = hash_blocks(
-            observed,
-            lambda start, stop: (rows(array, start, stop) for array in observed),
-            Work(
-                threads=threads,
-                check=None if release.shards is None else release.shards.check_block,
-                progress=progress,
-            ),
-        )
-        return _by_name(observed, digests) | {
-            array.name: identity.hash_blocks(array, release.stored(array.name)) for array in others
-        }
-    except OSError as error:
-        raise InvalidDataError(f"'{release.path}' is damaged and cannot be read: {error}.") from None
-    finally:
-        os.close(fd)
 
 
 def _generated_digests(

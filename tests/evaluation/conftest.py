@@ -44,6 +44,10 @@ class MemoryRelease:
         self._image = rng.random((60, 12, 10), dtype=np.float32)
         self._position_nm = rng.uniform(-2.5, 2.5, (60, 3, 2))
         self._position_nm[:, 2] = np.nan
+        self.told_field = "position_nm"
+
+    def check(self, *fields: str) -> None:
+        """Arrays in memory have no digests."""
 
     def observations(self, indices: np.ndarray) -> Observations:
         return Observations(

@@ -1,0 +1,216 @@
+"""Whether the arrays of a release are those that were written, and whether their values can be what they stand for.
+
+A release states the digest of every array, and `content_sha256` is made of these digests and the spec (see
+:mod:`qpibench.release.identity`). To check an array that is used, it is therefore enough to hash this array, compare it
+with its stated digest, and recompute `content_sha256` from the stated digests. An array is hashed whole: only shards
+store the digests of single blocks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.release import identity, layout
+from qpibench.release.blocks import Progress, Work, hash_blocks
+from qpibench.release.layout import Array
+
+if TYPE_CHECKING:
+    from qpibench.release.reader import Release
+
+BlockDigests = dict[str, NDArray[np.uint8]]
+"""For every array by name the digests of its blocks, (block, 32) uint8."""
+
+
+def read_digests(
+    release: Release,
+    names: Collection[str],
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[BlockDigests, str | None]:
+    """Read arrays of a release once, to hash them and to look at their values.
+
+    Parameters
+    ----------
+    release
+        The release.
+    names
+        Names of arrays.
+    threads
+        Number of threads; as many as there are processors if None.
+    progress
+        Called with the number of observations that are done and their total.
+
+    Returns
+    -------
+    digests : dict
+        Digests of the blocks of these arrays.
+    problem : str or None
+        The first value that makes no sense, in a clause; None if all do.
+
+    Raises
+    ------
+    InvalidDataError
+        If an array cannot be read, or a block of a shard is not what the shard states.
+    """
+    chosen = [array for name, array in release.arrays.items() if name in names]
+    observed = [array for array in chosen if array.group == "observations"]
+    others = [array for array in chosen if array.group != "observations"]
+    problems: list[tuple[int, str]] = []
+    try:
+        digests = {array.name: identity.hash_blocks(array, release.stored(array.name)) for array in others}
+        problems += [(-1, problem) for problem in _problems_of_tables(release, names)]
+        if observed:
+            digests |= _hash_observations(release, observed, problems, Work(threads=threads, progress=progress))
+    except OSError as error:
+        raise InvalidDataError(f"'{release.path}' is damaged and cannot be read: {error}.") from None
+    return digests, min(problems)[1] if problems else None
+
+
+def check_arrays(release: Release, names: Collection[str]) -> None:
+    """Check that arrays are those that were written, and that their values make sense.
+
+    Parameters
+    ----------
+    release
+        The release.
+    names
+        Names of arrays.
+
+    Raises
+    ------
+    InvalidDataError
+        If an array is not what its digest says, the stated digests are not those that `content_sha256` was made of, or
+        a value makes no sense: splits that overlap, name an observation twice or one that there is not; a row of a
+        kernel that there is not; images or kernels that are not finite; positions that do not go with their number.
+    """
+    stated = _stated_digests(release)
+    digests, problem = read_digests(release, names)
+    if problem is not None:
+        raise InvalidDataError(f"'{release.path}' is not valid: {problem}; make or copy the file again.")
+    for name, blocks in digests.items():
+        if identity.array_digest(release.arrays[name], blocks) != stated[name]:
+            raise InvalidDataError(
+                f"'{release.path}' is damaged: {name} is not what its SHA-256 says; make or copy the file again."
+            )
+
+
+def _stated_digests(release: Release) -> Mapping[str, str]:
+    """Digests of all arrays as the file or its shards state them, checked against `content_sha256`."""
+    stated = {name: array.sha256 for name, array in release.arrays.items()}
+    if release.shards is not None:
+        blocks = np.concatenate([file.block_digests for file in release.shards.files])
+        for place, name in enumerate(layout.observation_arrays(release.shards.spec)):
+            stated[name] = identity.array_digest(release.arrays[name], blocks[:, place])
+    known = {name: digest for name, digest in stated.items() if digest is not None}
+    if len(known) < len(stated):
+        missing = next(name for name in stated if name not in known)
+        raise InvalidDataError(f"'{release.path}' is damaged: the SHA-256 of {missing} is missing.")
+    if identity.content_digest(release.spec.canonical_json(), known) != release.content_sha256:
+        raise InvalidDataError(
+            f"'{release.path}' is not what it says: its content hash is not that of its spec and of the SHA-256 of its"
+            " arrays; make or copy the file again."
+        )
+    return known
+
+
+def _hash_observations(
+    release: Release, arrays: list[Array], problems: list[tuple[int, str]], work: Work
+) -> BlockDigests:
+    """Digests of blocks of the observations' arrays; what is wrong with a row is added to the problems."""
+    look = _Look(release)
+    stored = {array.name: release.stored(array.name) for array in arrays if array.offset is None}
+    fd = os.open(release.path, os.O_RDONLY)
+
+    def rows(start: int, stop: int) -> Iterator[NDArray[Any]]:
+        for array in arrays:
+            if array.name in stored:
+                values = np.ascontiguousarray(stored[array.name][start:stop])
+            else:
+                values = layout.read_rows(fd, array, start, stop)
+            problems.extend(look.at(array, start, values))
+            yield values
+
+    def check(block: int, digests: NDArray[np.uint8]) -> None:
+        if release.shards is not None:
+            release.shards.check_block(block, digests, [array.name for array in arrays])
+
+    try:
+        digests = hash_blocks(arrays, rows, Work(threads=work.threads, progress=work.progress, check=check))
+    finally:
+        os.close(fd)
+    return {array.name: digests[:, place] for place, array in enumerate(arrays)}
+
+
+class _Look:
+    """Finds rows of observations whose values make no sense."""
+
+    def __init__(self, release: Release) -> None:
+        self._count = release.read("observations/n_scatterers")
+        self._most = release.max_scatterers
+        self._kernels = release.arrays["kernels/image"].shape[0]
+
+    def at(self, array: Array, start: int, values: NDArray[Any]) -> Iterator[tuple[int, str]]:
+        """The first such row of a run of rows that begins at ``start``: its number, and a clause."""
+        good, what = self._good(array, start, values)
+        bad = np.flatnonzero(~good.reshape(len(values), -1).all(axis=1))
+        if bad.size:
+            row = start + int(bad[0])
+            yield row, f"{array.name} of observation {row} {what}"
+
+    def _good(self, array: Array, start: int, values: NDArray[Any]) -> tuple[NDArray[np.bool_], str]:
+        match array.field:
+            case "image":
+                return np.isfinite(values), "has a pixel that is NaN or infinite"
+            case "kernel":
+                there = (values >= 0) & (values < self._kernels)
+                return there, f"is not one of the kernels 0 to {self._kernels - 1}"
+            case "n_scatterers":
+                return (values >= 0) & (values <= self._most), f"is not a number from 0 to {self._most}"
+            case "position_nm":
+                count = self._count[start : start + len(values), None]
+                used = np.arange(values.shape[1]) < count
+                good = np.where(used[..., None], np.isfinite(values), np.isnan(values))
+                return good, "has not as many positions as n_scatterers says, then NaN"
+            case "told_position_nm":
+                used = np.isfinite(values).all(axis=2)
+                good = used | np.isnan(values).all(axis=2)
+                good[:, 1:] &= used[:, :-1] | ~used[:, 1:]
+                return good, "has something else than positions, then NaN"
+            case _:
+                return np.ones(len(values), np.bool_), ""
+
+
+def _problems_of_tables(release: Release, names: Collection[str]) -> Iterator[str]:
+    """What is wrong with kernels and splits, in clauses."""
+    if "kernels/image" in names:
+        image = release.stored("kernels/image")
+        good = np.isfinite(image).reshape(len(image), -1).all(axis=1)
+        if not good.all():
+            yield f"kernels/image has a pixel that is NaN or infinite in kernel {int(np.argmin(good))}"
+    splits = {name: release.read(name) for name in release.arrays if name in names and name.startswith("splits/")}
+    for name, rows in splits.items():
+        wrong = rows[(rows < 0) | (rows >= release.observation_count)]
+        if wrong.size:
+            yield f"{name} holds observation {wrong[0]}, and there are 0 to {release.observation_count - 1}"
+        held, times = np.unique(rows, return_counts=True)
+        if (times > 1).any():
+            yield f"{name} holds observation {held[times > 1][0]} twice"
+    for one, other in combinations(splits, 2):
+        if _exclude_each_other(one, other):
+            common = np.intersect1d(splits[one], splits[other])
+            if common.size:
+                yield f"observation {common[0]} is in {one} and in {other}"
+
+
+def _exclude_each_other(one: str, other: str) -> bool:
+    """Whether no observation may be in both splits: two roles of a task, or the test role and another of any tasks."""
+    (_, task, role), (_, other_task, other_role) = one.split("/"), other.split("/")
+    return role != other_role and (task == other_task or "test" in (role, other_role))
