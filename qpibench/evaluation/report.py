@@ -12,6 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from qpibench.evaluation import report_figures as figures
+from qpibench.evaluation import report_plots as charts
 from qpibench.evaluation.latents import (
     MAX_IMAGES,
     MIN_NEIGHBOURS,
@@ -248,7 +249,7 @@ def _plots(
     answered = {name: of_images[np.isfinite(of_images)] for name, of_images in values.items()}
     primary = next(iter(cells.values()))[0].primary
     metric = all_metrics()[primary]
-    distribution = figures.draw_distributions(answered, label=metric.columns[0].label or metric.head)
+    distribution = charts.draw_distributions(answered, label=metric.columns[0].label or metric.head)
     plots = [("Distribution over images", Markup(distribution))]
     distinguished = {"scatterers": "number of scatterers", "stratum": stratum}
     for breakdown in dict.fromkeys(name for _, part in cells.values() for name in part.breakdowns):
@@ -259,7 +260,7 @@ def _plots(
             for name, members in groups.items()
         }
         label = distinguished.get(breakdown, breakdown)
-        svg = figures.draw_breakdown(
+        svg = charts.draw_breakdown(
             scores,
             groups=[labels[order] for order in sorted(labels)],
             label=label,
@@ -291,14 +292,14 @@ def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | Non
     plots = []
     for name, places, labels in views:
         for by, colours in colourings.items():
-            svg = figures.draw_latents(
+            svg = charts.draw_latents(
                 places, latents.is_kernel, label=f"{name} of the latent space, by {by}", axis_labels=labels, **colours
             )
             plots.append((f"{name}, by {by}", Markup(svg)))
     return {
         "plots": plots,
         "folds": [
-            (release.family.stratum_label(each), figures.fold_colour(each)) for each in sorted(set(stratum.tolist()))
+            (release.family.stratum_label(each), charts.fold_colour(each)) for each in sorted(set(stratum.tolist()))
         ],
         "size": latents.points.shape[1],
         "images": whole(int((~latents.is_kernel).sum())),

@@ -1,4 +1,4 @@
-"""Figures of the report, as SVG text that inherits its colours from the page's style sheet, light or dark.
+"""Images of the report and their spectra, as SVG text that inherits its colours from the page's style sheet.
 
 Raster panels are embedded pixel by pixel, never interpolated; text stays text. The same arrays give the same bytes,
 whatever the user's settings of Matplotlib are.
@@ -7,22 +7,19 @@ whatever the user's settings of Matplotlib are.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from qpibench.pages.plotting import file_content, own_style
 
 # isort: split
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap, to_rgba_array
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
-from qpibench.evaluation.result import Interval
 from qpibench.grid import Grid
 
 Image = NDArray[np.floating]
@@ -33,32 +30,26 @@ MARKS = "Greys"
 DIVERGING = "RdBu_r"
 SPECTRUM = "viridis"
 
-FOLD_COLOURS = {0: "#0072b2", 2: "#d55e00", 3: "#009e73", 4: "#cc79a7", 6: "#e69f00", -1: "#8a8f98"}
-"""Colours of the folds, distinct to colour-blind eyes, on light and on dark pages."""
-
-
-def fold_colour(stratum: int) -> str:
-    """Colour of a stratum; those of other families take the colours of the folds in turn."""
-    known = list(FOLD_COLOURS.values())[:-1]
-    return FOLD_COLOURS.get(stratum) or known[stratum % len(known)]
-
-
-# Without the ends, which one of both pages would swallow.
-WAVELENGTHS = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.2, 0.9, 256)))
-
 SPECTRUM_DECADES = 4
-"""Dynamic range of the log |FFT| panels."""
+"""Dynamic range of the log |FFT| panels, at most."""
+
+_LEAST_DECADES = 0.5
+_LEAST_QUANTILE = 0.02  # of log |FFT|: single zeros of a spectrum do not stretch its scale
+_FLAT = 1e-3  # decades: a spectrum that varies less has one colour, so its value is written instead
+
+_MARKS_ACROSS = 64
+"""A mark is drawn at least as wide as a pixel of an image of so many pixels."""
 
 # Colours that no data has. In the SVG text they are replaced by variables of the page's style sheet.
-_INK, _FAINT = "#010203", "#040506"
-_SERIES = ("#070809", "#0a0b0c")
+INK, FAINT = "#010203", "#040506"
+SERIES = ("#070809", "#0a0b0c")
 _PAGE_COLOURS = {
-    _INK: "var(--ink)",
-    _FAINT: "var(--rule)",
-    _SERIES[0]: "var(--series-1)",
-    _SERIES[1]: "var(--series-2)",
+    INK: "var(--ink)",
+    FAINT: "var(--rule)",
+    SERIES[0]: "var(--series-1)",
+    SERIES[1]: "var(--series-2)",
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "qpibench",
     "font.family": "sans-serif",
@@ -73,12 +64,12 @@ _STYLE: dict[Any, Any] = {
     "ytick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "grid.color": _FAINT,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "axes.unicode_minus": True,
 }
@@ -147,9 +138,25 @@ def edges(centres: NDArray[np.float64]) -> Limits:
 
 
 def spectrum_limits(reference: Image, grid: Grid) -> Limits:
-    """Limits of log10 |FFT| for a panel and those to be compared with it: whole decades, the largest value inside."""
-    top = float(np.ceil(spectrum(reference, grid).max()))
-    return top - SPECTRUM_DECADES, top
+    """Limits of log10 |FFT| for a panel and those to be compared with it, in tenths of a decade.
+
+    The upper limit is the largest value. The lower one leaves the least 2 % of the values out, and is half a decade to
+    four decades below the upper one.
+    """
+    transform = spectrum(reference, grid)
+    top = float(np.ceil(10 * transform.max())) / 10
+    low = float(np.floor(10 * np.quantile(transform, _LEAST_QUANTILE))) / 10
+    return min(max(low, top - SPECTRUM_DECADES), top - _LEAST_DECADES), top
+
+
+def wide_marks(activation: Image) -> tuple[Image, int]:
+    """An activation map whose marks are wide enough to be seen in a small panel, and their width in pixels.
+
+    Each pixel becomes the largest value of the square of that width around it. Maps of up to 64 pixels are not changed.
+    """
+    width = -(-max(activation.shape) // _MARKS_ACROSS)
+    width += 1 - width % 2  # odd, so that a mark stays where it is
+    return maximum_filter(activation, size=width, mode="constant"), width
 
 
 def value_limits(reference: Image) -> Limits:
@@ -170,140 +177,36 @@ def draw_panel(panel: Panel, grid: Grid) -> str:
     width, left, side = 2.42, 0.56, 1.76
     height_of_panel = side * aspect
     height = 2 * height_of_panel + 1.78
-    with own_style(_STYLE):
+    with own_style(STYLE):
         figure = Figure(figsize=(width, height))
 
         def axes(bottom: float, tall: float) -> Axes:
             return figure.add_axes((left / width, bottom / height, side / width, tall / height))
 
         top = height - 0.2 - height_of_panel
-        _draw_image(axes(top, height_of_panel), panel, grid)
-        _draw_colour_bar(axes(top - 0.15, 0.08), panel.image, panel.colours, panel.limits, panel.unit)
+        shown, unit = panel.image, panel.unit
+        if panel.colours == MARKS:
+            shown, marked = wide_marks(panel.image)
+            unit += f", drawn {marked} pixels wide" if marked > 1 else ""
+        _draw_image(axes(top, height_of_panel), shown, panel, grid)
+        draw_colour_bar(axes(top - 0.15, 0.08), panel.image, panel.colours, panel.limits, unit)
         lower = top - 0.62 - height_of_panel
         transform = spectrum(panel.image, grid)
-        _draw_spectrum(axes(lower, height_of_panel), transform, panel, grid)
-        _draw_colour_bar(axes(lower - 0.52, 0.08), transform, SPECTRUM, panel.spectrum_limits, "log₁₀ (|FFT| / nm²)")
-        return _svg(figure, f"{panel.title}: image and log FFT")
-
-
-def draw_distributions(values: Mapping[str, NDArray[np.float64]], *, label: str) -> str:
-    """Draw the cumulative distribution of a value of every image, one curve a task, as SVG; ``label`` names it."""
-    with own_style(_STYLE):
-        figure, axes = _plot_axes()
-        for (task, of_images), colour in zip(sorted(values.items()), _SERIES, strict=False):
-            ordered = np.sort(of_images)
-            share = np.arange(1, len(ordered) + 1) / len(ordered)
-            axes.step(ordered, share, where="post", color=colour, linewidth=1.4, label=task)
-        axes.set(xlabel=f"{label} of an image", ylabel="share of images up to it", ylim=(0, 1.02))
-        together = np.concatenate(list(values.values()))
-        if _spans_decades(together):
-            _set_log(axes, "x")
-        elif not (together < 0).any():
-            axes.set_xlim(left=0)
-        return _svg(figure, f"Cumulative distribution of the {label}")
-
-
-def draw_breakdown(
-    scores: Mapping[str, Mapping[str, Interval]], *, groups: Sequence[str], label: str, score: str, at_0: bool
-) -> str:
-    """Draw the ranking score of groups of images with its intervals, as SVG.
-
-    Parameters
-    ----------
-    scores
-        By task, then by group.
-    groups
-        All groups in the order in which they shall stand.
-    label
-        What distinguishes the groups.
-    score
-        Name of the score.
-    at_0
-        Whether a linear axis begins at 0.
-    """
-    with own_style(_STYLE):
-        figure, axes = _plot_axes()
-        for place, (task, by_group) in enumerate(sorted(scores.items())):
-            shift = 0.14 * (2 * place - (len(scores) - 1))
-            values = [score.value for score in by_group.values()]
-            axes.errorbar(
-                [groups.index(group) + shift for group in by_group],
-                values,
-                yerr=(
-                    [score.value - score.low for score in by_group.values()],
-                    [score.high - score.value for score in by_group.values()],
-                ),
-                fmt="os"[place % 2],
-                color=_SERIES[place % 2],
-                markersize=4.2,
-                elinewidth=1.2,
-                label=task,
-            )
-        axes.set_xticks(range(len(groups)), groups)
-        axes.set(xlabel=label, ylabel=score, xlim=(-0.6, len(groups) - 0.4))
-        ends = [end for by_group in scores.values() for score in by_group.values() for end in (score.low, score.high)]
-        if _spans_decades(np.array(ends)):
-            _set_log(axes, "y")
-        elif at_0:
-            axes.set_ylim(bottom=0)
-        return _svg(figure, f"Error by {label}")
-
-
-def draw_latents(
-    places: NDArray[np.float64],
-    is_kernel: NDArray[np.bool_],
-    *,
-    label: str,
-    axis_labels: tuple[str, str],
-    folds: NDArray[np.integer] | None = None,
-    wavelengths_nm: NDArray[np.float64] | None = None,
-) -> str:
-    """Draw points of a plane, images as dots and kernels as diamonds, as SVG.
-
-    Parameters
-    ----------
-    places
-        (n, 2) coordinates.
-    is_kernel
-        (n,) bool.
-    label
-        What the figure shows.
-    axis_labels
-        Names of both axes; those without a name have no ticks.
-    folds, wavelengths_nm
-        (n,) what colours the points: one of the two.
-    """
-    width, plot_height, below = 3.7, 2.75, 0.46 if wavelengths_nm is None else 0.98
-    height = plot_height + below
-    with own_style(_STYLE):
-        figure = Figure(figsize=(width, height))
-        axes = figure.add_axes((0.62 / width, below / height, 2.98 / width, (plot_height - 0.09) / height))
-        axes.spines[["top", "right"]].set_visible(False)
-        if wavelengths_nm is not None:
-            limits = value_limits(wavelengths_nm)
-            colours = WAVELENGTHS((wavelengths_nm - limits[0]) / (limits[1] - limits[0]))
-            bar = figure.add_axes((0.62 / width, 0.38 / height, 2.98 / width, 0.08 / height))
-            _draw_colour_bar(bar, wavelengths_nm, WAVELENGTHS, limits, "wavelength π/B (nm)")
+        spectrum_axes = axes(lower, height_of_panel)
+        if np.ptp(transform) < _FLAT:
+            _write_flat_spectrum(spectrum_axes, float(transform.max()))
+            _set_wavevector_axes(spectrum_axes, grid)
         else:
-            assert folds is not None
-            colours = to_rgba_array([fold_colour(int(fold)) for fold in folds])
-        (x, y), images = places.T, ~is_kernel
-        axes.scatter(x[images], y[images], s=7, c=colours[images], alpha=0.8, linewidths=0)
-        axes.scatter(
-            x[is_kernel], y[is_kernel], s=16, c=colours[is_kernel], marker="D", edgecolors=_INK, linewidths=0.5
-        )
-        axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
-        if any(axis_labels):
-            axes.locator_params(nbins=5)
-        else:
-            axes.set(xticks=[], yticks=[])
-        return _svg(figure, label)
+            _draw_spectrum(spectrum_axes, transform, panel, grid)
+            bar = axes(lower - 0.52, 0.08)
+            draw_colour_bar(bar, transform, SPECTRUM, panel.spectrum_limits, "log₁₀ (|FFT| / nm²)")
+        return svg_text(figure, f"{panel.title}: image and log FFT")
 
 
-def _draw_image(axes: Axes, panel: Panel, grid: Grid) -> None:
+def _draw_image(axes: Axes, shown: Image, panel: Panel, grid: Grid) -> None:
     x, y = edges(grid.x_nm), edges(grid.y_nm)
     axes.imshow(
-        panel.image,
+        shown,
         origin="lower",
         extent=(*x, *y),
         cmap=panel.colours,
@@ -322,7 +225,7 @@ def _draw_scale_bar(axes: Axes, grid: Grid) -> None:
     share = length / (right - left)
     # Above the image, where it can hide none of it.
     height = 1.05
-    axes.plot([0, share], [height, height], transform=axes.transAxes, color=_INK, linewidth=1.8, clip_on=False)
+    axes.plot([0, share], [height, height], transform=axes.transAxes, color=INK, linewidth=1.8, clip_on=False)
     axes.lines[-1].set_solid_capstyle("butt")
     axes.text(share + 0.04, height, f"{length:g} nm", transform=axes.transAxes, ha="left", va="center")
 
@@ -344,13 +247,27 @@ def _draw_spectrum(axes: Axes, transform: Image, panel: Panel, grid: Grid) -> No
     if panel.ring_q is not None:
         angle = np.linspace(0, 2 * np.pi, 181)
         axes.plot(panel.ring_q * np.cos(angle), panel.ring_q * np.sin(angle), ":", color="white", linewidth=0.9)
+    _set_wavevector_axes(axes, grid)
+
+
+def _write_flat_spectrum(axes: Axes, value: float) -> None:
+    """Write the value of a spectrum that is the same at all wavevectors, as that of a single mark or of zeros is."""
+    modulus = 10.0**value
+    text = f"{modulus:.2g} nm²" if modulus > np.finfo(np.float64).tiny * 2 else "0"
+    axes.text(0.5, 0.5, f"|FFT| = {text}\nat all wavevectors", transform=axes.transAxes, ha="center", va="center")
+
+
+def _set_wavevector_axes(axes: Axes, grid: Grid) -> None:
+    x = edges(wavevectors(grid.nx, grid.pitch_x_nm))
+    y = edges(wavevectors(grid.ny, grid.pitch_y_nm))
     axes.set(xlim=x, ylim=y, xlabel=r"$q_x$ = 2π/λ$_x$ (rad/nm)", ylabel=r"$q_y$ = 2π/λ$_y$ (rad/nm)")
     axes.xaxis.labelpad = 1
     axes.yaxis.labelpad = 1
     axes.locator_params(nbins=5)
 
 
-def _draw_colour_bar(axes: Axes, shown: Image, colours: str | Colormap, limits: Limits, label: str) -> None:
+def draw_colour_bar(axes: Axes, shown: Image, colours: str | Colormap, limits: Limits, label: str) -> None:
+    """Draw a colour bar whose end labels say so where shown values lie beyond the limits."""
     low, high = limits
     axes.imshow(
         np.linspace(0, 1, 256)[np.newaxis], extent=(low, high, 0, 1), cmap=colours, aspect="auto", interpolation="none"
@@ -372,31 +289,6 @@ def _draw_colour_bar(axes: Axes, shown: Image, colours: str | Colormap, limits: 
     axes.set_xlabel(label, labelpad=1)
 
 
-def _plot_axes() -> tuple[Figure, Axes]:
-    width, height = 3.7, 2.75
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0.62 / width, 0.46 / height, 2.98 / width, 2.2 / height))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, axis="y")
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _spans_decades(values: NDArray[np.float64]) -> bool:
-    """Whether a logarithmic axis serves the values better than one from zero."""
-    return bool(values.size and values.min() > 0 and values.max() > 10 * values.min())
-
-
-def _set_log(axes: Axes, direction: Literal["x", "y"]) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5, or at decades alone where there are many."""
-    (axes.set_xscale if direction == "x" else axes.set_yscale)("log")
-    low, high = axes.get_xlim() if direction == "x" else axes.get_ylim()
-    axis = axes.xaxis if direction == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
-    axis.set_minor_formatter(NullFormatter())
-
-
 def _round_length(length: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above a length."""
     power = 10.0 ** np.floor(np.log10(length))
@@ -411,7 +303,8 @@ def _short(value: float, span: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _svg(figure: Figure, label: str) -> str:
+def svg_text(figure: Figure, label: str) -> str:
+    """A figure as SVG text for a page, where ``label`` names it for readers who do not see it."""
     text = file_content(figure, "svg", transparent=True).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)

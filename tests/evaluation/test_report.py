@@ -333,6 +333,45 @@ def test_a_panel_of_zeros_can_be_drawn():
     assert "<svg" in figures.draw_panel(panel_of(np.zeros(GRID.shape), GRID), GRID)
 
 
+def marks_panel(n, *places):
+    """The panel of an activation map of n by n pixels with marks of 1 at the places."""
+    grid = Grid(ny=n, nx=n, size_y_nm=10.0, size_x_nm=10.0)
+    image = np.zeros(grid.shape, dtype=np.float32)
+    image[tuple(np.transpose(places))] = 1.0
+    limits = figures.spectrum_limits(image, grid)
+    return figures.Panel("Activation map", image, figures.MARKS, (0.0, 1.0), "marks", limits), grid
+
+
+@pytest.mark.parametrize(("n", "width"), [(64, 1), (128, 3), (256, 5)])
+def test_a_mark_is_as_wide_in_the_panel_of_a_large_image_as_in_that_of_a_small_one(n, width):
+    panel, grid = marks_panel(n, (n // 2, n // 4))
+    svg = figures.draw_panel(panel, grid)
+    _, _, pixels = frame_and_pixels(svg)
+    rows, columns = np.nonzero(pixels[..., 0] < 0.5)
+    assert len(rows) == width**2
+    assert (rows.mean(), columns.mean()) == (n // 2, n // 4)
+    assert (f"drawn {width} pixels wide" in svg) is (width > 1)
+
+
+def test_the_spectrum_of_a_single_mark_is_written_as_its_value_and_that_of_two_is_drawn():
+    one, two = (figures.draw_panel(*marks_panel(64, *places)) for places in ([(9, 9)], [(9, 9), (9, 12)]))
+    assert "|FFT| = 0.025 nm²" in one
+    assert "at all wavevectors" in one
+    assert "at all wavevectors" not in two
+    assert two.count("<image") == one.count("<image") + 2  # the spectrum and its colour bar
+
+
+def test_the_limits_of_a_spectrum_hold_most_values_and_are_not_stretched_by_single_zeros():
+    noise = np.random.default_rng(1).normal(size=GRID.shape)
+    low, high = figures.spectrum_limits(noise - noise.mean(), GRID)  # without its mean the middle of the spectrum is 0
+    transform = figures.spectrum(noise, GRID)
+    assert high - low < 3
+    assert ((transform >= low) & (transform <= high)).mean() > 0.95
+    for flat in (np.zeros(GRID.shape), np.ones(GRID.shape)):
+        low, high = figures.spectrum_limits(flat, GRID)
+        assert 0.5 <= round(high - low, 6) <= 4
+
+
 def test_a_report_in_a_missing_folder_is_refused(tmp_path, whole, release):
     path = whole.with_name("predictions.h5")
     with open_predictions(path, release) as predictions, pytest.raises(UsageError, match="does not exist"):

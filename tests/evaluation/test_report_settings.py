@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 {before}
 from qpibench.evaluation import report_figures as figures
+from qpibench.evaluation import report_plots as charts
 from qpibench.evaluation.result import Interval
 from qpibench.grid import Grid
 from qpibench.training.curves import draw_curves
@@ -23,8 +24,8 @@ panel = figures.Panel("Any", image, figures.SEQUENTIAL, figures.value_limits(ima
 score = {{"id": {{"1-2": Interval(value=0.2, low=0.1, high=0.3)}}}}
 texts = [
     figures.draw_panel(panel, grid),
-    figures.draw_distributions({{"id": np.linspace(0.001, 1, 9)}}, label="error"),
-    figures.draw_breakdown(score, groups=["1-2"], label="scatterers", score="error", at_0=True),
+    charts.draw_distributions({{"id": np.linspace(0.001, 1, 9)}}, label="error"),
+    charts.draw_breakdown(score, groups=["1-2"], label="scatterers", score="error", at_0=True),
 ]
 log = Path(sys.argv[1])
 lines = [{{"stage": "kernel", "step": step, "loss": 1 / (1 + step)}} for step in range(9)]
