@@ -141,7 +141,7 @@ def _check_fits(parts: list[CsvFile]) -> None:
         )
     for other in parts[:-1]:
         if other.sha256 == last.sha256:
-            raise UsageError(f"'{last.path}' and '{other.path}' are the same; every kernel must be given once.")
+            raise UsageError(f"'{last.path}' and '{other.path}' contain the same numbers; give every kernel once.")
 
 
 def _images(stored: NDArray[np.float32], axis_order: AxisOrder) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ A release is one HDF5 file that follows the netCDF-4 model::
     /x (x), /y (y)                                        float64, nm
     /kernels/image (kernel, y, x)                         float32
     /kernels/family (kernel), and the columns that the family declares (kernel)
-    /observations/image (observation, y, x)               float32, contiguous unless compression was asked for
+    /observations/image (observation, y, x)               float32, contiguous unless compressed
     /observations/kernel, n_scatterers (observation)      int32
     /observations/position_nm (observation, scatterer, xy) float64, padded with NaN
     /observations/told_position_nm (observation, scatterer, xy)  where a corruption changes what a model is told

@@ -177,4 +177,4 @@ def _sync(path: Path) -> None:
 def _require_own(path: Path) -> None:
     """Refuse a temporary name at which something else than a file of an earlier run is; it would be overwritten."""
     if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
-        raise UsageError(f"'{path}' is no file of an interrupted run; remove it, or choose another file to write.")
+        raise UsageError(f"'{path}' is not a file of an interrupted run; remove it or choose another file to write.")

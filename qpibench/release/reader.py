@@ -297,8 +297,8 @@ class Release:
             found = (self.arrays["kernels/family"].shape[0], self.observation_count, self.max_scatterers)
             if wanted != found:
                 raise InvalidDataError(
-                    f"'{self.path}' has {found[0]} kernels, {found[1]} observations and room for {found[2]} scatterers,"
-                    f" where its spec says {wanted[0]}, {wanted[1]} and {wanted[2]}."
+                    f"'{self.path}' has {found[0]} kernels, {found[1]} observations and {found[2]} scatterers at most,"
+                    f" but its spec demands {wanted[0]}, {wanted[1]} and {wanted[2]}."
                 )
 
 

@@ -59,14 +59,14 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count < 2**31:
-            raise UsageError(f"There is no shard {self}; I/N with I from 1 to N is expected, such as 2/8.")
+            raise UsageError(f"There is no shard {self}; expected I/N with I from 1 to N, such as 2/8.")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse the text ``I/N``."""
         found = re.fullmatch(r"([0-9]{1,10})/([0-9]{1,10})", text)
         if not found:
-            raise UsageError(f"'{text}' is no shard; I/N with I from 1 to N is expected, such as 2/8.")
+            raise UsageError(f"'{text}' is not a shard; expected I/N with I from 1 to N, such as 2/8.")
         return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:
@@ -194,7 +194,7 @@ def open_shard(path: Path) -> ShardFile:
             shard = _identified(path, attributes)
             spec = spec_from_json(str(attributes["spec"]))
             if not isinstance(spec, ReleaseSpec):
-                raise ValueError("its spec is not one that can be generated")
+                raise ValueError("its spec is of an imported release, which has no shards")
             located = layout.place(file, shard.arrays(spec))
             block_digests = np.asarray(file["block_digests"][...])
     except InvalidDataError as error:

@@ -36,7 +36,7 @@ def verify_release(
     backend
         Also generates the release again, in memory and block by block, and compares. All backends give the same bits.
     threads
-        Number of threads; as many as there are processors if None.
+        Number of threads; one per available processor if None.
     progress
         Called with the number of observations that are checked and their total number (doubled with a backend).
 
@@ -50,7 +50,7 @@ def verify_release(
     UsageError
         If there is no such file, or a backend is given and the release was imported.
     InvalidDataError
-        If the file is not a complete release, or a value is not what it must be.
+        If the file is not a complete release, or a value differs from the stored hash or from the spec.
     """
     with open_release(path) as release:
         spec = release.spec
@@ -66,8 +66,8 @@ def verify_release(
             differing = [name for name, array in release.arrays.items() if array.sha256 not in (None, digests[name])]
             where = f"{differing[0]} has changed" if differing else "its spec or its list of arrays has changed"
             raise InvalidDataError(
-                f"'{path}' is not what it says: {where}; its content hash is {content}, and it states"
-                f" {release.content_sha256}."
+                f"'{path}' has other contents than its hash states: {where}; the hash of its values is"
+                f" {content}, and the stored one is {release.content_sha256}."
             )
         if problem is not None:
             raise InvalidDataError(f"'{path}' was written as it is, but is not valid: {problem}.")
@@ -75,7 +75,7 @@ def verify_release(
 
 
 def _part(progress: Progress | None, part: int, parts: int) -> Progress | None:
-    """Progress of one of several parts of equal length, told as progress of the whole."""
+    """Report the progress of one of several parts of equal length as progress of the whole."""
     if progress is None:
         return None
     return lambda done, total: progress(part * total + done, parts * total)
@@ -111,13 +111,13 @@ def _generated_digests(
 def _compare(release: Release, stored: BlockDigests, generated: BlockDigests) -> None:
     if stored.keys() != generated.keys():
         odd = min(stored.keys() ^ generated.keys())
-        raise InvalidDataError(f"'{release.path}' is not what its spec gives: {odd} is only in one of them.")
+        raise InvalidDataError(f"'{release.path}' does not agree with its spec: {odd} is only in one of them.")
     for name, array in release.arrays.items():
         if len(stored[name]) != len(generated[name]):
-            raise InvalidDataError(f"'{release.path}' is not what its spec gives: {name} has another length.")
+            raise InvalidDataError(f"'{release.path}' does not agree with its spec: {name} has another length.")
         differing = np.flatnonzero((stored[name] != generated[name]).any(axis=1))
         if differing.size:
             start, stop = identity.block_rows(array, int(differing[0]))
             raise InvalidDataError(
-                f"'{release.path}' is not what its spec gives: {name} differs, first in rows {start} to {stop - 1}."
+                f"'{release.path}' does not agree with its spec: {name} differs, first in rows {start} to {stop - 1}."
             )

@@ -315,7 +315,7 @@ def test_missing_and_repeated_files_and_folders_are_refused(tmp_path):
         import_arrays([file, tmp_path / "absent.csv"])
     with pytest.raises(UsageError, match="is a folder"):
         import_arrays([tmp_path])
-    with pytest.raises(UsageError, match="given once"):
+    with pytest.raises(UsageError, match="give every kernel once"):
         import_arrays([file, file])
     with pytest.raises(UsageError, match="name at least one"):
         import_arrays([])

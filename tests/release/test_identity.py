@@ -50,7 +50,7 @@ def test_a_flipped_bit_in_any_array_is_found_and_named(tmp_path, small_release, 
         raw.write(bytes([byte ^ 1]))
     with pytest.raises(InvalidDataError, match=f"{name} has changed"):
         verify_release(path)
-    with pytest.raises(InvalidDataError, match=f"spec gives: {name} differs, first in rows"):
+    with pytest.raises(InvalidDataError, match=f"agree with its spec: {name} differs, first in rows"):
         verify_release(path, backend=fake_backend())
 
 
@@ -58,7 +58,7 @@ def test_a_changed_hash_is_found(tmp_path, small_release):
     path = shutil.copy(small_release, tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
         file.attrs["content_sha256"] = np.bytes_("0" * 64)
-    with pytest.raises(InvalidDataError, match=f"states {'0' * 64}"):
+    with pytest.raises(InvalidDataError, match=f"stored one is {'0' * 64}"):
         verify_release(path)
 
 

@@ -83,7 +83,7 @@ def test_a_flipped_bit_in_the_noise_is_found_and_named(noisy_release, tmp_path, 
         file[f"observations/{name}"][...] = values
     with pytest.raises(InvalidDataError, match=f"observations/{name} has changed"):
         verify_release(path)
-    with pytest.raises(InvalidDataError, match=f"spec gives: observations/{name} differs"):
+    with pytest.raises(InvalidDataError, match=f"agree with its spec: observations/{name} differs"):
         verify_release(path, backend=fake_backend())
 
 

@@ -132,7 +132,7 @@ def test_the_names_of_shards_sort_as_their_numbers(spec):
     "text", ["", "1", "1/", "/3", "0/3", "4/3", "-1/3", "1/0", "a/b", "1.5/3", "1/3/5", "1/9999999999"]
 )
 def test_a_shard_that_does_not_exist_is_refused(text):
-    with pytest.raises(UsageError, match="I/N with I from 1 to N is expected"):
+    with pytest.raises(UsageError, match="expected I/N with I from 1 to N"):
         Shard.parse(text)
 
 
