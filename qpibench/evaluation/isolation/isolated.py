@@ -7,7 +7,6 @@ It is no security boundary; hostile code belongs in a container.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from qpibench.evaluation.isolation.exchange import (
     pack_batch,
 )
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
+from qpibench.evaluation.isolation.parent import closed_parent, names
 from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
 from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolError
 from qpibench.evaluation.isolation.training import MAX_ROWS
@@ -225,6 +225,7 @@ class IsolatedModel:
 
     def _start(self, resources: ExitStack) -> None:
         """Start the process; leaving ``resources`` ends it and cleans up."""
+        resources.enter_context(closed_parent(self._hidden))
         folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True))
         self._log = resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         theirs_read, ours_write = (resources.enter_context(end) for end in _pipe())
@@ -342,13 +343,7 @@ def _row_numbers(request: Message, count: int) -> NDArray[np.int64]:
 
 def _environment(folder: str, hidden: Iterable[Path]) -> dict[str, str]:
     """The environment without anything that names a hidden path, and with the package importable from any folder."""
-    names = {text for path in hidden for text in (str(path), str(path.absolute()), str(path.resolve()))}
-    kept = {name: value for name, value in os.environ.items() if not any(_names(value, path) for path in names)}
+    hidden = tuple(hidden)
+    kept = {name: value for name, value in os.environ.items() if not names(value, hidden)}
     kept.pop("OLDPWD", None)
     return with_package(kept) | {"PWD": folder}
-
-
-def _names(value: str, path: str) -> bool:
-    # A relative path only where it stands for itself: a release called "bin" must not hide PATH.
-    boundary = r"[^\w.-]" if os.path.isabs(path) else r"[^\w./-]"
-    return re.search(rf"(^|{boundary}){re.escape(path)}($|{boundary})", value) is not None
