@@ -16,6 +16,7 @@ import io
 import os
 import secrets
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,8 @@ from qpibench.errors import QpibenchError, UsageError
 
 MAX_NAME_BYTES = 255 - len("..compressed.partial")
 """Largest length of a target's name: file systems allow 255 bytes, and names of temporary files are longer."""
+
+_OWN_DESCRIPTORS = "/proc/self/fd"
 
 _KINDS = {
     stat.S_IFCHR: "a character device",
@@ -161,6 +164,9 @@ class WholeFile:
         The file; an existing one is replaced.
     what
         The name of such a file in a message, such as ``"Report"``.
+    unnamed
+        Whether the file has no name until it is committed, so that no other process can open it. File systems without
+        such files give it a name all the same.
 
     Attributes
     ----------
@@ -177,12 +183,15 @@ class WholeFile:
         From the methods, if writing fails, as on a full disk.
     """
 
-    def __init__(self, path: str | Path, *, what: str) -> None:
+    def __init__(self, path: str | Path, *, what: str, unnamed: bool = False) -> None:
         self._path, self._what = Path(path), what
         self._target = check_file(path)
         self.temporary = self._target.with_name(f".{self._target.name}.{secrets.token_hex(4)}.partial")
+        unnamed_fd = _open_unnamed(self._target.parent) if unnamed else None
+        self._unnamed = unnamed_fd is not None
         try:
-            self.fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            named = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            self.fd = os.open(self.temporary, named, 0o666) if unnamed_fd is None else unnamed_fd
         except OSError as error:
             raise self.explained(error) from None
 
@@ -200,6 +209,8 @@ class WholeFile:
         """Let the file appear under its name."""
         try:
             os.fsync(self.fd)
+            if self._unnamed:
+                _give_name(self.fd, self.temporary)
             put_in_place(self.temporary, self._target)
         except OSError as error:
             raise self.explained(error) from None
@@ -245,6 +256,24 @@ def sync_folder(folder: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _open_unnamed(folder: Path) -> int | None:
+    """Open a new file without a name in a folder; None where the system or the file system has no such files."""
+    if sys.platform != "linux" or not os.path.isdir(_OWN_DESCRIPTORS):
+        return None
+    with suppress(OSError):
+        return os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o666)
+    return None
+
+
+def _give_name(fd: int, path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # Naming a folder is what makes Python follow the link to the file, see linkat(2).
+        os.link(f"{_OWN_DESCRIPTORS}/{fd}", path, src_dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _kind(path: Path) -> int | None:

@@ -328,6 +328,8 @@ def _text(value: Any) -> str:
 class PredictionsWriter:
     """Writes a predictions file batch by batch; it appears whole when :meth:`finish` is called, or not at all.
 
+    Until then it has no name where the file system allows that, so that the model cannot open it.
+
     Rows that are never written stay NaN.
 
     Parameters
@@ -352,7 +354,7 @@ class PredictionsWriter:
     def __init__(
         self, path: str | Path, *, release_sha256: str, index: Mapping[str, NDArray[np.int32]], grid: Grid
     ) -> None:
-        self._whole = WholeFile(path, what="Predictions file")
+        self._whole = WholeFile(path, what="Predictions file", unnamed=True)
         self._sink = _Sink(self._whole.fd)
         self._file = h5py.File(self._sink, "w", libver=("v108", "v108"))  # knows attributes over 64 kB
         self._file.attrs["format_version"] = FORMAT_VERSION
