@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from diffusers.models import AutoencoderKL
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -108,8 +113,8 @@ def _pretrained_weights(pretrained: str) -> dict[str, Tensor]:
     if not path.is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", pretrained):
         raise UsageError(f"There is no file or folder '{pretrained}' of pretrained weights.")
     try:
-        weights: dict[str, Tensor] = AutoencoderKL.from_pretrained(pretrained, low_cpu_mem_usage=False).state_dict()
-        return weights
+        with _quiet_hub():
+            return _saved_weights(pretrained)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if path.is_dir():
             raise InvalidDataError(
@@ -120,6 +125,32 @@ def _pretrained_weights(pretrained: str) -> dict[str, Tensor]:
             f" Hub: on a machine with a connection run `hf download {pretrained} --local-dir FOLDER`, copy the folder"
             " here, and give --pretrained FOLDER."
         ) from None
+
+
+def _saved_weights(pretrained: str) -> dict[str, Tensor]:
+    """Weights in a folder or the cache of the Hub; those that are in neither are downloaded."""
+    try:
+        saved = AutoencoderKL.from_pretrained(pretrained, low_cpu_mem_usage=False, local_files_only=True)
+    except OSError:
+        if HF_HUB_OFFLINE or Path(pretrained).is_dir():
+            raise
+        print(f"The weights '{pretrained}' are not in the cache; asking the Hugging Face Hub.", file=sys.stderr)
+        saved = AutoencoderKL.from_pretrained(pretrained, low_cpu_mem_usage=False)
+    weights: dict[str, Tensor] = saved.state_dict()
+    return weights
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Drop the warnings of the Hub's client, on tokens, retries and its own deprecated options."""
+    level = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hub_logging.set_verbosity(level)
 
 
 def _load(autoencoder: AutoencoderKL, weights: Mapping[str, Tensor], preset: str, pretrained: str) -> None:

@@ -124,6 +124,7 @@ def test_the_hub_without_connection_and_cache_says_what_to_do(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], env=offline, capture_output=True, text=True, check=True)
     assert "hf download madebyollin/sdxl-vae-fp16-fix --local-dir FOLDER" in done.stdout
     assert "--pretrained FOLDER" in done.stdout
+    assert done.stderr == ""
 
 
 def test_what_a_record_says_of_local_weights_is_their_hash_and_not_their_place(tmp_path):
