@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Self
 
 from qpibench.errors import QpibenchError
+from qpibench.evaluation.isolation.process import guard
 from qpibench.processors import processors
 
 
@@ -49,7 +50,8 @@ class Commands:
                 start_new_session=True,  # a Ctrl-C then reaches only this process, which ends the commands
             )
             self._running.add(process)
-        printed, _ = process.communicate()
+        with guard(process.pid):  # kills the command if this process is killed
+            printed, _ = process.communicate()
         with self._lock:
             self._running.remove(process)
         if process.returncode:

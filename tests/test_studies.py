@@ -233,7 +233,8 @@ def test_the_first_arm_that_fails_ends_the_study(settings, capfd):
     assert not settings.run_folder(FIRST, 0).exists()
 
 
-def test_a_study_that_is_ended_ends_its_trainings_with_a_checkpoint(settings, tmp_path):
+def started(settings, tmp_path):
+    """Start a study of the toy, and wait until its first training waits; return both processes."""
     told = tmp_path / "told"
     source = (
         "from benchmarks import studies\n"
@@ -249,7 +250,11 @@ def test_a_study_that_is_ended_ends_its_trainings_with_a_checkpoint(settings, tm
     while not told.exists():
         assert study.poll() is None, study.communicate()
         psutil.wait_procs([study], timeout=0.01)
-    worker = psutil.Process(int(told.read_text()))
+    return study, psutil.Process(int(told.read_text()))
+
+
+def test_a_study_that_is_ended_ends_its_trainings_with_a_checkpoint(settings, tmp_path):
+    study, worker = started(settings, tmp_path)
     study.send_signal(signal.SIGTERM)
     _, stderr = study.communicate(timeout=PATIENCE_S)
     _, alive = psutil.wait_procs([worker], timeout=PATIENCE_S)
@@ -259,6 +264,16 @@ def test_a_study_that_is_ended_ends_its_trainings_with_a_checkpoint(settings, tm
     assert "Traceback" not in stderr
     assert load_run(settings.run_folder(FIRST, 0)).status == "stopped"
     assert not settings.run_folder(FIRST, 1).exists()
+
+
+def test_a_study_that_is_killed_leaves_no_training(settings, tmp_path):
+    study, worker = started(settings, tmp_path)
+    command = worker.parent()
+    study.kill()
+    _, alive = psutil.wait_procs([study, command, worker], timeout=PATIENCE_S)
+    for survivor in alive:
+        survivor.kill()
+    assert alive == []
 
 
 def test_words_say_which_error_is_lower():

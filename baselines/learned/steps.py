@@ -17,7 +17,8 @@ from learned.stage import Stage
 from qpibench.errors import QpibenchError
 
 _REMEDY = (
-    "the last good checkpoint is kept. Train with a smaller learning rate, with --precision no, or with another seed."
+    "the last checkpoint, in which all parameters are finite, is kept. Train anew in another folder with a smaller"
+    " learning rate, with --precision no, or with another seed."
 )
 
 _JOINED = 256

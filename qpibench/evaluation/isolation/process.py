@@ -33,7 +33,7 @@ def die_with(parent: int) -> None:
 
 
 @contextmanager
-def guard(pid: int, folder: str) -> Iterator[None]:
+def guard(pid: int, folder: str | None = None) -> Iterator[None]:
     """Kill a process group and remove its folder when our process ends in any way, be it killed.
 
     A shell that waits for the end of its input is the guard: the system closes the input when we are gone, and no
@@ -43,9 +43,9 @@ def guard(pid: int, folder: str) -> Iterator[None]:
     command = [
         "/bin/sh",
         "-c",
-        'trap "" TERM INT HUP; read -r _; kill -s KILL -- "-$0"; rm -rf -- "$1"',
+        'trap "" TERM INT HUP; read -r _; kill -s KILL -- "-$0"; [ -z "$1" ] || rm -rf -- "$1"',
         str(pid),
-        folder,
+        folder or "",
     ]
     nowhere = subprocess.DEVNULL
     shell = subprocess.Popen(

@@ -275,7 +275,7 @@ def test_a_complete_run_that_is_resumed_stays_as_it_is(training, capsys):
 
 
 @pytest.mark.usefixtures("_saves_often")
-def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_good_checkpoint(training):
+def test_a_loss_that_is_not_finite_stops_training_and_keeps_a_checkpoint_whose_parameters_are_finite(training):
     def spoil():
         with torch.no_grad():
             training.net.last.bias.fill_(torch.nan)
@@ -297,7 +297,8 @@ def test_parameters_that_are_not_finite_are_not_kept_though_the_loss_was(trainin
 
     training.at_step = at_step(2 * SAVE_EVERY, spoil)  # a checkpoint is due, and the loss will tell of it a step later
     with pytest.raises(
-        QpibenchError, match=rf"parameters of stage 'first' .* after step {2 * SAVE_EVERY}; the last good"
+        QpibenchError,
+        match=rf"parameters of stage 'first' .* after step {2 * SAVE_EVERY}; the last checkpoint",
     ):
         training.fit()
     checkpoint = read_checkpoint(RunFolder(training.folder).checkpoint)
