@@ -6,6 +6,7 @@ It halves the image three times: 64 x 64 pixels become a latent of 4 x 8 x 8, or
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import sys
 import warnings
@@ -144,7 +145,7 @@ def _saved_weights(pretrained: str) -> dict[str, Tensor]:
 def _quiet_hub() -> Iterator[None]:
     """Drop the warnings of the Hub's client, on tokens, retries and its own deprecated options."""
     level = hub_logging.get_verbosity()
-    hub_logging.set_verbosity_error()
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
