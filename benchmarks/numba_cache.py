@@ -46,13 +46,18 @@ def compiled_sources(root: Path) -> list[Path]:
     Only imports at module level count, as a compiled function uses the names of its module.
     """
     sources = (path for folder in FOLDERS for path in (root / folder).rglob("*.py"))
-    waiting = [path for path in sources if any(name.split(".")[0] == "numba" for name, _ in _imports(path, root))]
+    waiting = [path for path in sources if any(map(_compiles, _imports(path, root)))]
     seen = set(waiting)
     while waiting:
         found = {file for _, file in _imports(waiting.pop(), root) if file is not None}
         waiting.extend(found - seen)
         seen |= found
     return sorted(seen)
+
+
+def _compiles(imported: tuple[str, Path | None]) -> bool:
+    name, _ = imported
+    return name.split(".")[0] == "numba" or name == "qpibench.arithmetic.compiled"
 
 
 def _imports(path: Path, root: Path) -> Iterator[tuple[str, Path | None]]:

@@ -53,16 +53,15 @@ def diagnose() -> list[Finding]:
     ]
     if any(finding.required and finding.advice for finding in findings):
         return findings
-    numba_cache = _numba_cache()
     return [
         *findings,
         _processor(),
         Finding(what="cores", found=f"{processors()} available of {machine_processors()}"),
         _memory(),
         _flush_to_zero(),
-        numba_cache,
+        _numba_cache(),
         _disk_space(Path.cwd()),
-        *([] if numba_cache.required else _gpu()),
+        *_gpu(),
     ]
 
 
@@ -98,11 +97,9 @@ def _memory() -> Finding:
 
 
 def _flush_to_zero() -> Finding:
+    from qpibench.arithmetic.flush import flushes_to_zero
+
     what = "denormal numbers"
-    try:
-        from qpibench.arithmetic.flush import flushes_to_zero
-    except RuntimeError as error:  # Numba finds no folder for its cache
-        return Finding(what=what, found=f"not known: {error}")
     if not flushes_to_zero():
         return Finding(what=what, found="kept, as they must be")
     return Finding(
@@ -114,13 +111,13 @@ def _flush_to_zero() -> Finding:
 
 
 def _numba_cache() -> Finding:
-    what, advice = "Numba cache", "set NUMBA_CACHE_DIR to a folder that can be written to"
-    try:
-        from qpibench.families.eq7 import superpose
-    except RuntimeError as error:
-        return Finding(what=what, found=str(error), advice=advice, required=True)
-    folder = Path(str(superpose.stats.cache_path))
-    return _cache(what, folder, advice=f"{advice}, or every start compiles anew")
+    from qpibench.arithmetic.compiled import ADVICE
+    from qpibench.families.eq7 import superpose
+
+    what, advice = "Numba cache", f"{ADVICE}, or every start compiles again"
+    if superpose.stats.cache_path is None:
+        return Finding(what=what, found="Numba finds no folder that can be written to", advice=advice)
+    return _cache(what, Path(superpose.stats.cache_path), advice=advice)
 
 
 def _cache(what: str, folder: Path, *, advice: str) -> Finding:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from qpibench.arithmetic.compiled import compiled
 
 
 def flushes_to_zero() -> bool:
@@ -13,7 +14,7 @@ def flushes_to_zero() -> bool:
     return not _survives(probe)
 
 
-@nb.njit(cache=True)
+@compiled()
 def _survives(probe):  # type: ignore[no-untyped-def]
     # The numbers come from memory, so the compiler cannot evaluate the operations itself.
     result = probe[0] * np.float32(0.5)

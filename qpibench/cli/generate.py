@@ -88,6 +88,7 @@ def command(
       qpibench generate paper --shard 2/2 -o shards
       qpibench merge shards -o paper.h5
     """
+    from qpibench.arithmetic.compiled import compile_seconds
     from qpibench.release import open_release, write_release, write_shard
     from qpibench.specs import load_spec, spec_names
 
@@ -101,7 +102,7 @@ def command(
     options: dict[str, Any] = {"backend": backend, "threads": threads, "resume": resume, "overwrite": overwrite}
     complete = resume and not overwrite and target.exists()
     named: dict[str, Any]
-    started = time.perf_counter()
+    started, compiled_before = time.perf_counter(), compile_seconds()
     try:
         with progress("Generating") as report:
             if shard is None:
@@ -110,7 +111,8 @@ def command(
                 file = write_shard(resolved, output, shard, progress=report, **options)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted; run the same command with --resume added to continue.") from None
-    seconds = time.perf_counter() - started
+    compiling = compile_seconds() - compiled_before
+    seconds = time.perf_counter() - started - compiling
     if shard is None:
         with open_release(output) as release:
             n_scatterers = release.read("observations/n_scatterers")
@@ -125,7 +127,8 @@ def command(
     done = "already complete" if complete else f"in {seconds:.2f} s"
     return Answer(
         text=f"{digest}  {path}\n{len(n_scatterers):,} images {done}"
-        + ("" if rate is None else f", {rate:.3g} evaluations/s"),
+        + ("" if rate is None else f", {rate:.3g} evaluations/s")
+        + (f", after {compiling:.1f} s of compiling" if compiling else ""),
         fields={
             **named,
             "path": str(path),
@@ -133,6 +136,7 @@ def command(
             "observations": len(n_scatterers),
             "evaluations": evaluations,
             "seconds": seconds,
+            "compile_seconds": compiling,
             "evaluations_per_s": rate,
             "backend": backend.name,
         },

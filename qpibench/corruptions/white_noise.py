@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64, minus2ln_f32, sincospi_f32
 from qpibench.arithmetic.ieee import bits_of_f32, f32_of_bits, fma, prefer_wide_vectors, sqrt
 from qpibench.arithmetic.philox import unit, words
@@ -117,7 +118,7 @@ def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     snr_db = np.empty(len(draft), np.float64)
     sigma = np.empty(len(draft), np.float32)
     drawn_by = numbers(settings, draft.key)
-    _add_white_noise(draft.start, draft.per_kernel, *drawn_by, draft.image, snr_db, sigma)  # type: ignore[call-arg]
+    _add_white_noise(draft.start, draft.per_kernel, *drawn_by, draft.image, snr_db, sigma)
     return {"snr_db": snr_db, "noise_sigma": sigma}
 
 
@@ -197,7 +198,7 @@ def reference_normal_pair(words: NDArray[np.uint32]) -> NDArray[np.float64]:
     return np.where((angle_word >> 30 & 1)[..., None], pair[..., ::-1], pair)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _add_white_noise(start, per_kernel, ratio_key, normal_key, low_db, span_db, image, snr_db, sigma):  # type: ignore[no-untyped-def]
     """Add noise to every row of ``image`` (observation, y, x) float32, the clean observations from ``start`` on.
 
@@ -214,7 +215,7 @@ def _add_white_noise(start, per_kernel, ratio_key, normal_key, low_db, span_db, 
         _add_normals(normal_key, index, kernel, sigma[row], pixels)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _over_rms(sigma, row, image, ratio):  # type: ignore[no-untyped-def]
     """Fill ``ratio`` (observation,) float32 with ``sigma`` over the rms of image ``row``; NaN if the rms is 0.
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
+from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64, reciprocal_f32, sin2pi_f32, sin2pi_f64, sincospi_f64
 from qpibench.arithmetic.ieee import fma, sqrt
 from qpibench.arithmetic.superposition import LOG2_E, image_of_kernel, superpose_tiles
@@ -205,7 +206,7 @@ def coefficients(parameters: Parameters) -> NDArray[np.float64]:
     return np.column_stack([_cos_and_sin_pi(turn), *own])
 
 
-@nb.njit(cache=True)
+@compiled()
 def _cos_and_sin_pi(turn):  # type: ignore[no-untyped-def]
     table = np.empty((len(turn), 2))
     for k in range(len(turn)):
@@ -302,32 +303,32 @@ def _centre_6(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-
 # One compiled function per fold: the pixel loop vectorises if the formula is constant.
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _superpose_0(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
     superpose_tiles(_add_0, _add_0, 0, _f32(1), axes, position, amplitude, count, numbers, image)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _superpose_2(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
     superpose_tiles(_add_2, _centre_2, 1, _f32(1), axes, position, amplitude, count, numbers, image)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _superpose_3(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
     superpose_tiles(_add_3, _centre_3, 1, _f32(1), axes, position, amplitude, count, numbers, image)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _superpose_4(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
     superpose_tiles(_add_4, _centre_4, 1, _f32(4), axes, position, amplitude, count, numbers, image)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _superpose_6(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
     superpose_tiles(_add_6, _centre_6, 2, _f32(1), axes, position, amplitude, count, numbers, image)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def superpose(axes, row, formulas, scatterers, image):  # type: ignore[no-untyped-def]
     """Fill ``image`` (observation, y, x) float32 with superpositions; see :class:`qpibench.families.Family`."""
     for k in range(len(image)):
@@ -370,7 +371,7 @@ def _value(n, x, y, r2, r, numbers):  # type: ignore[no-untyped-def]
     return exp2_f64(numbers[4] * r2) * angular * sin2pi_f64(fma(numbers[2], r, numbers[3]))
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def kernel_images(axes, formulas, image):  # type: ignore[no-untyped-def]
     """Fill ``image`` (kernel, y, x) float32 with single scatterers; see :class:`qpibench.families.Family`."""
     for k in range(len(image)):

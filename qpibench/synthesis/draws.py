@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.philox import integer_between, unit, words
 from qpibench.arithmetic.streams import Domain, stream_key
 from qpibench.families import get_family
@@ -43,7 +43,7 @@ def scatterer_draws(spec: ReleaseSpec, *, domain: Domain) -> ScattererDraws:
     )
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def draw_scatterers(draws, start, n_scatterers, position):  # type: ignore[no-untyped-def]
     """Draw the scatterers of observations from ``start`` on.
 
@@ -84,7 +84,7 @@ def parameter_key(spec: ReleaseSpec, *, domain: Domain) -> np.uint64:
     return stream_key(domain, spec.seed, "kernel parameters")
 
 
-@nb.njit(cache=True)
+@compiled()
 def _kernel_words(key, blocks, start, stop):  # type: ignore[no-untyped-def]
     table = np.empty((stop - start, 4 * blocks), np.float64)
     for row in range(stop - start):

@@ -7,8 +7,10 @@ import math
 import numba as nb
 import numpy as np
 
+from qpibench.arithmetic.compiled import compiled
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+
+@compiled(nogil=True, error_model="numpy")
 def activation_maps(paper, size_x, size_y, count, position, image):  # type: ignore[no-untyped-def]
     """Fill ``image`` (observation, y, x) float32 with the maps of the first ``count`` positions of every observation.
 

@@ -8,10 +8,10 @@ has one in the training role. ``docs/format.md`` states each step.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.philox import words
 from qpibench.arithmetic.streams import stream_key
 from qpibench.specs.spec import SplitSpec
@@ -91,7 +91,7 @@ def _sorted(indices: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.sort(indices).astype(np.int32)
 
 
-@nb.njit(cache=True)
+@compiled()
 def _sort_keys(key, count):  # type: ignore[no-untyped-def]
     keys = np.empty(count, np.uint64)
     for index in range(count):

@@ -1,9 +1,9 @@
 """A toy corruption of what is told: every position is off by a drawn distance along x."""
 
-import numba as nb
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.philox import unit, words
 from qpibench.columns import Column
 
@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-@nb.njit(cache=True)
+@compiled()
 def _draw(key, start, per_kernel, off):
     for row in range(len(off)):
         kernel, image = divmod(start + row, per_kernel)

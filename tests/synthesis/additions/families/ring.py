@@ -7,6 +7,7 @@ import numba as nb
 import numpy as np
 from pydantic import Field
 
+from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64, sin2pi_f32, sin2pi_f64
 from qpibench.arithmetic.ieee import fma, sqrt
 from qpibench.arithmetic.superposition import LOG2_E, image_of_kernel, superpose_tiles
@@ -79,7 +80,7 @@ def _add(pixel, r2, c, s, weight, turns, nothing):
     return fma(weight, fma(_f32(-2), sin2pi_f32(turns * sqrt(r2)), _f32(1)), pixel)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def superpose(axes, row, formulas, scatterers, image):
     for k in range(len(image)):
         superpose_tiles(
@@ -101,7 +102,7 @@ def _value(stratum, x, y, r2, r, numbers):
     return exp2_f64(numbers[4] * r2) * (1.0 - 2.0 * sin2pi_f64(numbers[2] * r))
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def kernel_images(axes, formulas, image):
     for k in range(len(image)):
         image_of_kernel(_value, axes, formulas.stratum[k], formulas.table[k], image[k])

@@ -1,0 +1,84 @@
+"""The command line compiles before its first image, says so, and works where the result cannot be kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "qpibench.cli.main"]
+NO_FOLDER = "from numba.core import caching\ncaching.CompileResultCacheImpl._locator_classes = []\n"
+FULL_DISK = """
+import errno
+from numba.core import caching
+def save(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+caching.IndexDataCacheFile.save = save
+"""
+
+
+@pytest.fixture
+def doctor(tmp_path):
+    """Run the command that compiles least, with a cache of its own, after some Python code."""
+
+    def run(*options, code=""):
+        (tmp_path / "sitecustomize.py").write_text(code)
+        path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", ".")]))
+        environment = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        return subprocess.run(
+            [*PROGRAM, "doctor", *options], env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_the_first_start_says_that_it_compiles_and_the_second_does_not(doctor):
+    assert doctor().stderr.count("Compiling for this processor, once") == 1
+    assert "Compiling" not in doctor().stderr
+
+
+def test_quiet_commands_compile_in_silence(doctor):
+    assert "Compiling" not in doctor("--quiet").stderr
+
+
+@pytest.mark.parametrize(("code", "words"), [(NO_FOLDER, "at every start"), (FULL_DISK, "No space left on device")])
+def test_without_a_cache_everything_works_and_how_to_have_one_is_said_once(doctor, code, words):
+    done = doctor(code=code)
+    assert "Unexpected" not in done.stderr
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+    assert words in warning
+    assert "set NUMBA_CACHE_DIR to a folder that can be written to" in warning
+
+
+def test_a_cache_that_was_cut_off_is_compiled_again(doctor, tmp_path):
+    doctor()
+    for path in (tmp_path / "cache").rglob("*.nb[ic]"):
+        path.write_bytes(path.read_bytes()[:60])
+    done = doctor()
+    assert "Unexpected" not in done.stderr
+    assert "Compiling" in done.stderr
+    assert "Compiling" not in doctor().stderr
+
+
+@pytest.mark.slow  # compiles everything
+def test_generate_works_without_a_cache_and_does_not_count_compiling(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(NO_FOLDER)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", ".")]))
+    command = [*PROGRAM, "generate", "mini", "-o", str(tmp_path / "mini.h5"), "--json"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["compile_seconds"] > 0
+    assert found["evaluations_per_s"] * found["seconds"] == pytest.approx(found["evaluations"])
+
+
+def test_the_rate_does_not_count_compiling(qpibench, tmp_path, monkeypatch):
+    from qpibench.arithmetic import compiled
+
+    seconds = iter((0.0, 1e6))
+    monkeypatch.setattr(compiled, "compile_seconds", lambda: next(seconds))
+    outcome = qpibench("generate", "mini", "-o", tmp_path / "mini.h5", "--json").json
+    assert outcome["compile_seconds"] == 1e6
+    assert outcome["seconds"] < 0  # all but 1e6 s of what the clock says
