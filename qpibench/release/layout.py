@@ -335,8 +335,13 @@ def _text(value: str) -> np.bytes_:
 def _dimension(file: h5py.File, name: str, length: int) -> h5py.Dataset:
     # netCDF-4 marks a dimension without coordinates by exactly this text. The dataset takes no space.
     dataset = file.create_dataset(name, (length,), ">f4")
-    dataset.make_scale(f"This is a netCDF dimension but not a netCDF variable. {length:10d}")
+    dataset.make_scale(dimension_name(length))
     return dataset
+
+
+def dimension_name(length: int) -> str:
+    """NAME of a dimension without coordinates."""
+    return f"This is a netCDF dimension but not a netCDF variable. {length:10d}"
 
 
 def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array]:

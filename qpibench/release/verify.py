@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import identity
+from qpibench.release.attributes import check_attributes
 from qpibench.release.blocks import Progress, Work, hash_blocks
 from qpibench.release.contents import Outline, contents
 from qpibench.release.layout import Array
@@ -50,7 +51,8 @@ def verify_release(
     UsageError
         If there is no such file, or a backend is given and the release was imported.
     InvalidDataError
-        If the file is not a complete release, or a value differs from the stored hash or from the spec.
+        If the file is not a complete release, a value differs from the stored hash or from the spec, or an attribute
+        or a dimension differs from those that the writer writes.
     """
     with open_release(path) as release:
         spec = release.spec
@@ -71,6 +73,7 @@ def verify_release(
             )
         if problem is not None:
             raise InvalidDataError(f"'{path}' was written as it is, but is not valid: {problem}.")
+        check_attributes(release, digests)
         return content
 
 

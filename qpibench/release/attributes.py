@@ -1,0 +1,122 @@
+"""Whether the attributes and the dimensions of a release file are those that the writer gives to a file of its format.
+
+They are no part of the content hash, but other programs read them: a wrong unit is a wrong number there. Two things are
+not looked at, because HDF5 stores them in heaps without checksums and may read a damaged heap without end: the elements
+of ``DIMENSION_LIST`` (the dimensions' ``REFERENCE_LIST``, which says the same, is checked), and the arrays of
+observations in a virtual release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from qpibench.errors import InvalidDataError
+from qpibench.parsing import shown
+from qpibench.release import layout
+from qpibench.release.hdf5 import structure
+from qpibench.release.layout import Array
+
+if TYPE_CHECKING:
+    from qpibench.release.reader import Release
+
+
+def check_attributes(release: Release, array_digests: Mapping[str, str]) -> None:
+    """Check attributes, units and dimensions of an open release.
+
+    Parameters
+    ----------
+    release
+        The release.
+    array_digests
+        Digests of its arrays by name, as recomputed.
+
+    Raises
+    ------
+    InvalidDataError
+        If one is missing or not what the writer writes.
+    """
+    with structure(release.path) as file:
+        problem = next(_problems(file, release, array_digests), None)
+    if problem is not None:
+        raise InvalidDataError(
+            f"'{release.path}' is not as qpibench writes it: {problem}; make or copy the file again."
+        )
+
+
+def _problems(file: h5py.File, release: Release, array_digests: Mapping[str, str]) -> Iterator[str]:
+    expected = layout.release_attributes(release.spec)
+    if release.format_version != expected["format_version"]:
+        yield (
+            f"its format_version is {release.format_version}, and a release of its spec is of format"
+            f" {expected['format_version']}"
+        )
+    for name in ("name", "spec"):
+        yield from _of_text(file, "the file", name, str(expected[name]))
+    # The text of `columns` may be another: a version of the package may describe a column in other words.
+    for name in expected.keys() - {"format_version", "name", "spec"}:
+        if not isinstance(layout.attributes(file).get(name), str):
+            yield f"{name} of the file is missing"
+    yield from _of_units(release)
+    looked_at = [array for array in release.arrays.values() if not (release.shards and array.group == "observations")]
+    for array in looked_at:
+        dataset = file[array.name]
+        for name, text in (
+            ("units", array.units),
+            ("long_name", array.long_name),
+            ("sha256", array_digests[array.name]),
+        ):
+            yield from _of_text(dataset, array.name, name, text)
+        if not array.is_coordinate and not h5py.h5a.exists(dataset.id, b"DIMENSION_LIST"):
+            yield f"{array.name} has no dimensions"
+    yield from _of_dimensions(file, release.arrays)
+
+
+def _of_units(release: Release) -> Iterator[str]:
+    """Units that a file of the newest format declares, against those that its spec asks for."""
+    wanted = layout.arrays(release.spec, dict.fromkeys(("y", "x", "kernel", "observation", "scatterer"), 0), {})
+    for name, array in release.arrays.items():
+        if name in wanted and array.units != wanted[name].units:
+            yield f"units of {name} are declared as {shown(array.units)}, '{wanted[name].units}' is expected"
+
+
+def _of_text(item: h5py.File | h5py.Dataset, where: str, name: str, expected: str) -> Iterator[str]:
+    if not h5py.h5a.exists(item.id, name.encode()):
+        yield f"{name} of {where} is missing, {shown(expected)} is expected"
+        return
+    string = h5py.check_string_dtype(h5py.h5a.open(item.id, name.encode()).dtype)
+    value: Any = item.attrs[name] if string is not None and string.length is not None else None
+    if not isinstance(value, bytes) or value != expected.encode("ascii", "replace"):
+        found = shown(value.decode("ascii", "replace")) if isinstance(value, bytes) else "no text of fixed length"
+        yield f"{name} of {where} is {found}, {shown(expected)} is expected"
+
+
+def _of_dimensions(file: h5py.File, arrays: Mapping[str, Array]) -> Iterator[str]:
+    scales: dict[str, set[tuple[str, int]]] = {name: set() for name, array in arrays.items() if array.is_coordinate}
+    lengths = {name: arrays[name].shape[0] for name in scales}
+    for array in arrays.values():
+        if array.is_coordinate:
+            continue
+        for axis, (dim, length) in enumerate(zip(array.dims, array.shape, strict=True)):
+            scales.setdefault(dim, set()).add((array.name, axis))
+            lengths[dim] = length
+    for dim, attached in scales.items():
+        scale = file.get(dim)
+        if not isinstance(scale, h5py.Dataset) or scale.shape != (lengths[dim],) or not h5py.h5ds.is_scale(scale.id):
+            yield f"the dimension {dim} of length {lengths[dim]} is missing"
+            continue
+        named = arrays[dim].field if dim in arrays else layout.dimension_name(lengths[dim])
+        yield from _of_text(scale, f"the dimension {dim}", "NAME", named)
+        found = {(name, int(axis)) for name, axis in _attached(file, scale)}
+        if found != attached:
+            name, axis = min(found ^ attached)
+            yield f"axis {axis} of {name} " + ("lacks" if (name, axis) in attached else "has") + f" the dimension {dim}"
+
+
+def _attached(file: h5py.File, scale: h5py.Dataset) -> Iterator[tuple[str, int]]:
+    """The axes that a dimension is of, as names of arrays and numbers of axes."""
+    for reference, axis in scale.attrs.get("REFERENCE_LIST", ()):
+        name = h5py.h5r.get_name(reference, file.id)
+        yield (name.decode("utf-8", "replace").lstrip("/") if name else "an array that is not there"), axis
