@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from qpibench.evaluation.latents import (
     read_latents,
 )
 from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, in_order, on_board
+from qpibench.evaluation.picks import Pick, pick_by_rank
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
 from qpibench.evaluation.score import read_case, score_images
 from qpibench.files import check_file, write_whole
@@ -40,40 +40,6 @@ _VIEWS = {
     "oracle": "the true kernel",
 }
 _CAPTIONED = 2  # metrics beside the one by which images are picked
-
-
-@dataclass(frozen=True)
-class Pick:
-    """An image chosen by its rank: what to call it, and its row among the scored images."""
-
-    label: str
-    row: int
-
-
-def pick_by_rank(errors: NDArray[np.float64], *, worst: int = 2, best: int = 1) -> list[Pick]:
-    """Choose the worst, the median and the best images.
-
-    Parameters
-    ----------
-    errors
-        (n,) error of every image; those that are not finite were not answered and are not chosen.
-    worst, best
-        How many of each.
-
-    Returns
-    -------
-    list of Pick
-        From the worst to the best, none twice. Of equal errors the earlier row is the better one; of an even number of
-        images the median is the better of the middle two.
-    """
-    answered = np.flatnonzero(np.isfinite(errors))
-    ranked = answered[np.argsort(errors[answered], kind="stable")]
-    n = len(ranked)
-    labels = {n - 1 - place: _ordinal(place, "worst") for place in reversed(range(min(worst, n)))}
-    labels |= {place: _ordinal(place, "best") for place in reversed(range(min(best, n)))}
-    if n:
-        labels[(n - 1) // 2] = "Median"
-    return [Pick(labels[rank], int(ranked[rank])) for rank in sorted(labels, reverse=True)]
 
 
 def report(result: Result, predictions: Predictions, release: Release, path: str | Path) -> None:
@@ -348,7 +314,3 @@ def _provenance(result: Result, part: PartResult) -> list[tuple[str, str]]:
     if run.peak_memory_bytes is not None:
         rows.append(("Peak memory of the model", f"{run.peak_memory_bytes / 2**20:,.0f} MiB"))
     return [*rows, *sorted(run.environment.items())]
-
-
-def _ordinal(place: int, kind: str) -> str:
-    return kind.capitalize() if place == 0 else f"{place + 1}{ {1: 'nd', 2: 'rd'}.get(place, 'th') } {kind}"

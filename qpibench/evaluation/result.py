@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.json_schema import SkipJsonSchema
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.median_image import MedianImage
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
 from qpibench.evaluation.schema_1 import ShownCell, from_schema_1
@@ -198,6 +199,10 @@ class PartResult(_Closed):
     metrics: Metrics = Field(description="The scores, each with its interval, by name.")
     breakdowns: dict[Text, tuple[Group, ...]] = Field(
         description="The ranking score of groups that share out the images: by scatterers and by stratum."
+    )
+    median_image: MedianImage | None = Field(
+        default=None,
+        description="The image with the median error; null if none was predicted, and in older results.",
     )
     predictions_sha256: Sha256 = Field(
         description="Hash of the predictions, the same for two runs of a deterministic model; of the file in format 1."
@@ -401,15 +406,27 @@ def compare_results(stored: Result, derived: Result, *, tolerance: float = 1e-9)
     """List the differences of two results, one sentence per field; the list is empty if they agree.
 
     Numbers may differ by ``tolerance`` relative to the larger of the two, because sums are not bit-identical on all
-    machines. Everything else must be equal. Times, memory and environments are not compared: they differ between two
-    runs of one model.
+    machines, and pictures by two grey levels. Everything else must be equal. Times, memory and environments are not
+    compared: they differ between two runs of one model.
     """
     measured: dict[str, Any] = {
         "scoring_run": True,
-        "cells": {"__all__": {"parts": {"__all__": {"predict_seconds", "prediction_run"}}}},
+        "cells": {
+            "__all__": {
+                "parts": {"__all__": {"predict_seconds": True, "prediction_run": True, "median_image": {"pixels"}}}
+            }
+        },
     }
     left, right = (result.model_dump(mode="json", exclude=measured) for result in (stored, derived))
-    return list(_differences("", left, right, tolerance))
+    return [*_differences("", left, right, tolerance), *_other_pictures(stored, derived)]
+
+
+def _other_pictures(stored: Result, derived: Result) -> Iterator[str]:
+    for name in stored.cells.keys() & derived.cells.keys():
+        pairs = zip(stored.cells[name].parts, derived.cells[name].parts, strict=False)
+        for place, (left, right) in enumerate(pairs):
+            if left.median_image and right.median_image and not left.median_image.shows_the_same(right.median_image):
+                yield f"cells.{name}.parts[{place}].median_image shows other pictures in the stored result."
 
 
 def _differences(where: str, left: Any, right: Any, tolerance: float) -> Iterator[str]:

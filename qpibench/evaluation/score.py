@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qpibench import __version__
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.environment import environment
+from qpibench.evaluation.median_image import MedianImage, median_image
 from qpibench.evaluation.metrics import Case, Metric, PerImage, find_metrics
 from qpibench.evaluation.predictions import Predictions, Record, open_predictions
 from qpibench.evaluation.result import (
@@ -147,6 +148,7 @@ def score(
                 view=record.view,
                 map_mode=record.map_mode,
                 failure=_failure(record),
+                median_image=_median_image(answers, release, task, images, chosen, primary),
                 predictions_sha256=predictions_sha256,
                 predict_seconds=record.task_seconds.get(task) or None,  # 0 if fit failed
                 prediction_run=record.run,
@@ -347,6 +349,19 @@ def aggregate(
             ),
         },
     }
+
+
+def _median_image(
+    predictions: Predictions,
+    release: Release,
+    task: str,
+    images: ImageScores,
+    metrics: Sequence[Metric],
+    primary: str,
+) -> MedianImage | None:
+    column = next(metric for metric in metrics if metric.name == primary).columns[0]
+    errors = np.where(images.failed, np.nan, images.columns[column.name])
+    return median_image(predictions, release, task, errors, lower_is_worse=column.worse == "lower")
 
 
 def _worse(column: PerImage, of_zeros: NDArray[np.float64], answered: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,19 +13,21 @@ from qpibench.files import check_file, make_folder, write_whole
 from qpibench.leaderboard.check import check_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
+from qpibench.leaderboard.pictures import draw_picture, median_of, picture_name
 from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
 
-SITE_SCHEMA_VERSION = 4
+SITE_SCHEMA_VERSION = 5
 """Version of the layout of leaderboard.json."""
 
 
 def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, tuple[Standing, ...]]:
     """Make the page from every result file of a folder.
 
-    The site is ``index.html``, ``leaderboard.json`` (the standings for programs) and a copy of every result file under
-    ``results/``. The same result files give the same bytes. A site that is already there is replaced file by file, the
-    page last, so that a reader never meets a link to a missing file; files that are not the leaderboard's are kept.
+    The site is ``index.html``, ``leaderboard.json`` (the standings for programs), a copy of every result file under
+    ``results/`` and the median image of each standing under ``pictures/``. The same result files give the same bytes. A
+    site that is already there is replaced file by file, the page last, so that a reader never meets a link to a missing
+    file; files that are not the leaderboard's are kept.
 
     Parameters
     ----------
@@ -55,20 +57,34 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     results = {path.name: check_result(path)[0] for path in paths}
     files = {path.name: path.read_bytes() for path in paths}
     tables = standings(results)
+    pictures = _pictures(tables)
     former = _former_files(site)
     pages = {
         **{site / "results" / name: content for name, content in files.items()},
-        site / "leaderboard.json": _json(tables, tuple(files)).encode(),
+        **{site / "pictures" / name: content for name, content in pictures.items()},
+        site / "leaderboard.json": _json(tables, tuple(files), tuple(pictures)).encode(),
         site / "index.html": render_page(tables).encode(),
     }
     make_folder(site / "results")
+    if pictures:
+        make_folder(site / "pictures")
     for path in pages:
         check_file(path)
     for path, content in pages.items():
         write_whole(path, content, what="File")
-    for name in former - files.keys():
-        (site / "results" / name).unlink(missing_ok=True)
+    for path in former - pages.keys():
+        path.unlink(missing_ok=True)
     return tables
+
+
+def _pictures(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, bytes]:
+    """The contents of the pictures by their names; an oracle stands in several tables with one picture."""
+    found = {}
+    for standing in (standing for members in tables.values() for standing in members):
+        name, median = picture_name(standing), median_of(standing)
+        if name is not None and median is not None and name not in found:
+            found[name] = draw_picture(median)
+    return dict(sorted(found.items()))
 
 
 def _result_paths(folder: Path) -> list[Path]:
@@ -81,8 +97,8 @@ def _result_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _former_files(site: Path) -> set[str]:
-    """Names of the result files that an earlier build put into the site."""
+def _former_files(site: Path) -> set[Path]:
+    """The result files and pictures that an earlier build put into the site."""
     listing, page = site / "leaderboard.json", site / "index.html"
     for path in (listing, page):
         if path.exists():
@@ -92,15 +108,18 @@ def _former_files(site: Path) -> set[str]:
             raise UsageError(f"'{site}' holds a page that is not a leaderboard; give another folder.")
         return set()
     try:
-        return {Path(name).name for name in parse_json(listing.read_bytes(), f"'{listing}'")["result_files"]}
-    except (InvalidDataError, ValueError, KeyError, TypeError):
+        content = parse_json(listing.read_bytes(), f"'{listing}'")
+        results = {site / "results" / Path(name).name for name in content["result_files"]}
+        return results | {site / "pictures" / Path(name).name for name in content.get("picture_files", ())}
+    except (InvalidDataError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"'{listing}' is not a leaderboard's; remove it or give another folder.") from None
 
 
-def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str]) -> str:
+def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pictures: Sequence[str]) -> str:
     content = {
         "schema_version": SITE_SCHEMA_VERSION,
         "result_files": list(files),
+        "picture_files": list(pictures),
         "tables": [
             {
                 "cell": None if table.cell is None else table.cell.model_dump(mode="json", exclude={"metrics"}),
@@ -127,11 +146,13 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str]) -> s
 
 def _row(standing: Standing) -> dict[str, Any]:
     training = standing.result.model.training
+    picture = picture_name(standing)
     return {
         "rank": standing.rank,
         "tied": standing.tied,
         "entry": standing.result.model.name,
         "result_file": f"results/{standing.file}",
+        "picture": None if picture is None else f"pictures/{picture}",
         "model_file_sha256": standing.result.model.file_sha256,
         "needs": list(standing.result.model.needs),
         "knows": list(standing.result.model.knows),

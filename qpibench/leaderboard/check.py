@@ -123,6 +123,11 @@ def _differences(result: Result, path: Path, digest: str, releases: Mapping[str,
 def _as_stored(derived: CellResult, stored: CellResult | None, digest: str) -> CellResult:
     """The derived scores under the hash and the list of metrics that another version of the evaluator recorded."""
     parts = tuple(part.model_copy(update={"predictions_sha256": digest}) for part in derived.parts)
+    if stored is not None:  # results had no median image once
+        parts = tuple(
+            part if other.median_image is not None else part.model_copy(update={"median_image": None})
+            for part, other in zip(parts, stored.parts, strict=False)
+        )
     record = derived.record
     if record is not None and stored is not None and stored.record is not None:
         record = record.model_copy(update={"metrics": stored.record.metrics})

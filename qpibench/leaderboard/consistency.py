@@ -123,6 +123,9 @@ def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
         yield f"{part.n_kernels} kernels in {part.n_images} images"
     if part.failure is not None and part.failure.task == part.task and not part.n_failed:
         yield "the entry failed in this task, but no image is counted as failed"
+    median = part.median_image
+    if median is not None and median.observation >= part.release.observation_count:
+        yield f"the median image is {median.observation} of a release of {part.release.observation_count}"
     yield from _bounds_contradictions(part.metrics)
     known = all_metrics()
     values = {name: score.value for name, score in part.metrics.items() if name in known}

@@ -11,9 +11,22 @@ from urllib.parse import quote
 from qpibench.evaluation.metrics import all_metrics, on_board
 from qpibench.evaluation.result import Interval
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
+from qpibench.leaderboard.pictures import median_of, picture_name
 from qpibench.leaderboard.standings import Standing, Table
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import decade, interval, number, whole
+
+MEANINGS = {
+    "subset": "Fewer images were scored than the cell has or, outside of tracks, the task.",
+    "unanswered": "Some images have no finite prediction. They count in every score with the worse of the error of"
+    " zeros and of the entry's own worst image.",
+    "failed": "The entry stopped before it had predicted every image. It takes no rank.",
+    "partial": "The entry was trained for this share of the steps that its recipe states. It takes no rank, because the"
+    " score is that of the run and not of the method.",
+    "oracle": "It was shown the truth, to set a scale. It takes no rank, and stands in every table of its images,"
+    " whatever their view.",
+}
+"""The marks of standings, in sentences."""
 
 
 def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
@@ -25,6 +38,9 @@ def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
             (table, members, _scale(table, members), _columns(table, members)) for table, members in tables.items()
         ],
         levels=_levels,
+        meanings=MEANINGS,
+        picture_name=picture_name,
+        median_of=median_of,
         metrics=all_metrics(),
         reported=REPORTED,
         source=SOURCE,

@@ -11,8 +11,9 @@ from matplotlib.image import imread
 
 from qpibench.errors import UsageError
 from qpibench.evaluation import report_figures as figures
+from qpibench.evaluation.picks import pick_by_rank
 from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record, open_predictions
-from qpibench.evaluation.report import pick_by_rank, report
+from qpibench.evaluation.report import report
 from qpibench.evaluation.result import Interval, ModelRecord, Run, TrainingRecord
 from qpibench.evaluation.run_record import SourceRecord
 from qpibench.evaluation.score import score

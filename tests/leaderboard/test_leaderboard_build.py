@@ -1,15 +1,20 @@
 """The site is a function of the result files, complete in itself, and every number on it can be followed."""
 
+import base64
 import json
 import os
 import re
+import zlib
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from qpibench.cli.table import standings_table
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.median_image import MedianImage
 from qpibench.evaluation.result import CellRecord, Interval, save_result
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.literature import REPORTED
@@ -273,6 +278,36 @@ def test_a_rebuilt_site_drops_results_that_are_gone_and_keeps_foreign_files(resu
     assert (site / "results" / "whole.json").exists()
     assert (site / "CNAME").read_text() == "board.example.org"
     assert "gaps" not in (site / "index.html").read_text()
+
+
+def with_picture(result):
+    """The result with a median image of a bright corner, an even truth and a dark prediction."""
+    pictures = np.zeros((3, 8, 6), np.uint8)
+    pictures[0, -1, 0], pictures[1] = 255, 128
+    pixels = base64.b64encode(zlib.compress(pictures.tobytes())).decode()
+    median = MedianImage(observation=7, error=0.2, ny=8, nx=6, pixels=pixels)
+    cell = result.cells["ood"]
+    parts = tuple(part.model_copy(update={"median_image": median}) for part in cell.parts)
+    return result.model_copy(update={"cells": {"ood": cell.model_copy(update={"parts": parts})}})
+
+
+def test_an_entry_has_its_median_image_as_a_picture_with_y_up(results_dir, tmp_path, make_result):
+    save_result(with_picture(make_result(name="seen")), results_dir / "seen one.json")
+    site = tmp_path / "site"
+    build_leaderboard(results_dir, site)
+    html = (site / "index.html").read_text()
+    assert 'src="pictures/seen%20one-0.png"' in html
+    assert "observation, true kernel and predicted kernel of image 7" in html
+    picture = imread(site / "pictures" / "seen one-0.png")
+    assert picture.shape == (8, 3 * 6 + 2 * 4, 4)
+    assert picture[0, 0, :3].sum() > 2 > picture[-1, 0, :3].sum()
+    assert picture[0, 6, 3] == 0
+    board = json.loads((site / "leaderboard.json").read_text())
+    rows = {row["entry"]: row["picture"] for table in board["tables"] for row in table["standings"]}
+    assert (rows["seen"], rows["gaps"]) == ("pictures/seen one-0.png", None)
+    (results_dir / "seen one.json").unlink()
+    build_leaderboard(results_dir, site)
+    assert list((site / "pictures").iterdir()) == []
 
 
 def test_a_page_of_someone_else_is_not_overwritten(results_dir, tmp_path):

@@ -1,0 +1,115 @@
+"""The image with the median error of a task, small enough to be kept in a result and shown in a table."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from typing import TYPE_CHECKING, Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qpibench.evaluation.picks import MEDIAN, pick_by_rank
+
+if TYPE_CHECKING:
+    from qpibench.evaluation.predictions import Predictions
+    from qpibench.release import Release
+
+MOST_PIXELS = 64
+"""Pixels on a side, at most; larger images are averaged over squares of pixels."""
+
+_SIDE = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
+_SAME = 2  # grey levels: rounding may move a pixel by one
+
+
+class MedianImage(BaseModel):
+    """The image whose error is the median of the predicted images of a task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    observation: Annotated[int, Field(ge=0)] = Field(description="Row of the image in the release.")
+    error: Annotated[float, Field(allow_inf_nan=False)] = Field(
+        description="What the ranking score is made of: the value of its first column for this image."
+    )
+    ny: _SIDE = Field(description="Rows of a picture.")
+    nx: _SIDE = Field(description="Columns of a picture.")
+    pixels: Annotated[str, Field(max_length=30_000)] = Field(
+        description="Three pictures of ny by nx bytes, y up: the observation, from its least value (0) to its largest"
+        " (255), and the true and the predicted kernel, both from the least to the largest value of the truth;"
+        " compressed by zlib, in Base64."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.pictures()
+        return self
+
+    def pictures(self) -> NDArray[np.uint8]:
+        """Observation, true kernel and predicted kernel, (3, ny, nx) from 0 to 255."""
+        size = 3 * self.ny * self.nx
+        try:
+            decoder = zlib.decompressobj()
+            content = decoder.decompress(base64.b64decode(self.pixels, validate=True), size + 1)
+        except (binascii.Error, zlib.error, ValueError):
+            raise ValueError("pixels is not Base64 of what zlib compressed") from None
+        if len(content) != size:
+            raise ValueError(f"pixels has {len(content)} bytes or more, expected are 3 x {self.ny} x {self.nx}")
+        return np.frombuffer(content, np.uint8).reshape(3, self.ny, self.nx)
+
+    def shows_the_same(self, other: MedianImage) -> bool:
+        """Whether another one is of the same image with the same pictures, but for the rounding of grey levels."""
+        if (self.observation, self.ny, self.nx) != (other.observation, other.ny, other.nx):
+            return False
+        return bool(np.abs(self.pictures().astype(int) - other.pictures()).max() <= _SAME)
+
+
+def median_image(
+    predictions: Predictions, release: Release, task: str, errors: NDArray[np.float64], *, lower_is_worse: bool
+) -> MedianImage | None:
+    """The image with the median error, or None if no image of the task was predicted.
+
+    Parameters
+    ----------
+    predictions, release, task
+        As in :func:`~qpibench.evaluation.score.score_images`.
+    errors
+        (n,) error of every image in the order of the predictions; NaN where there is no prediction.
+    lower_is_worse
+        Whether a lower value is a worse one, as for SSIM.
+    """
+    picks = pick_by_rank(-errors if lower_is_worse else errors, worst=0, best=0)
+    row = next((pick.row for pick in picks if pick.label == MEDIAN), None)
+    if row is None:
+        return None
+    observation = int(predictions.index(task)[row])
+    truth = release.kernels.image[release.observation_kernel[observation]]
+    limits = float(truth.min()), float(truth.max())
+    seen = _shrunk(release.image(np.array([observation]))[0])
+    known, predicted = _shrunk(truth), _shrunk(predictions.kernel(task, slice(row, row + 1))[0])
+    pictures = np.stack(
+        [_grey(seen, (float(seen.min()), float(seen.max()))), _grey(known, limits), _grey(predicted, limits)]
+    )
+    return MedianImage(
+        observation=observation,
+        error=float(errors[row]),
+        ny=pictures.shape[1],
+        nx=pictures.shape[2],
+        pixels=base64.b64encode(zlib.compress(pictures.tobytes(), 9)).decode(),
+    )
+
+
+def _shrunk(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Means over squares of pixels, so that no side has more than :data:`MOST_PIXELS`; the remainder is left out."""
+    side = -(-max(image.shape) // MOST_PIXELS)
+    ny, nx = max(1, image.shape[0] // side), max(1, image.shape[1] // side)
+    kept = image[: ny * side, : nx * side].astype(np.float64)
+    means: NDArray[np.float64] = kept.reshape(ny, kept.shape[0] // ny, nx, kept.shape[1] // nx).mean(axis=(1, 3))
+    return means
+
+
+def _grey(image: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = limits
+    span = (high - low) or 1.0
+    return np.rint(255 * np.clip((image - low) / span, 0, 1)).astype(np.uint8)
