@@ -212,24 +212,21 @@ def _rows(path: Path, file: BinaryIO) -> Iterator[_Row]:
 
 def _read(path: Path, file: BinaryIO) -> CsvFile:
     rows = _rows(path, file)
-    required: list[_Row] = []
-    for content in ("its first row", "the row of coordinates", "the kernel row", "the first image row"):
-        row = next(rows, None)
-        if row is None:
-            found = f"ends before {content}" if required else "is empty"
-            raise InvalidDataError(
-                f"'{path}' {found}; expected a row with resolution and number of scatterers, a row of coordinates,"
-                " a kernel row, and image rows."
-            )
-        required.append(row)
-        if len(required) == 1:
-            n, max_scatterers = _sizes(row)
-        elif len(required) == 2:
-            grid = _grid(row, n)
-        elif len(required) == 3:
-            kernel = _pixels(row, n, max_scatterers)
+
+    def next_row(content: str) -> _Row:
+        for row in rows:
+            return row
+        found = f"ends before {content}" if file.tell() else "is empty"
+        raise InvalidDataError(
+            f"'{path}' {found}; expected a row with resolution and number of scatterers, a row of coordinates,"
+            " a kernel row, and image rows."
+        )
+
+    n, max_scatterers = _sizes(next_row("its first row"))
+    grid = _grid(next_row("the row of coordinates"), n)
+    kernel = _pixels(next_row("the kernel row"), n, max_scatterers)
     images, positions, numbers = [], [], []
-    for row in itertools.chain(required[3:], rows):
+    for row in itertools.chain([next_row("the first image row")], rows):
         images.append(_pixels(row, n, max_scatterers))
         positions.append(_positions(row, n, grid))
         numbers.append(row.number)
@@ -273,7 +270,7 @@ def _grid(row: _Row, n: int) -> Grid:
             f"{row.place}: expected {n} pixel coordinates {_separated(row)}, found {len(row.fields)} columns."
         )
     found = _numbers(row, 0, n) / 10
-    size_nm = nanometres(row.fields[n - 1].decode()) - nanometres(row.fields[0].decode())
+    size_nm = _length(row, n - 1) - _length(row, 0)
     expected = (np.arange(n) / (n - 1) - 0.5) * size_nm
     off = np.abs(found - expected) > PITCH_TOLERANCE * abs(size_nm) / (n - 1)
     if size_nm <= 0 or off.any():
@@ -308,7 +305,7 @@ def _positions(row: _Row, n: int, grid: Grid) -> NDArray[np.float64]:
     angstrom = _numbers(row, first, len(row.fields)).reshape(-1, 2)
     used = np.flatnonzero((angstrom != UNUSED_ANGSTROM).any(axis=1))
     position_nm = np.array(
-        [[nanometres(row.fields[first + 2 * s + axis].decode()) for axis in (0, 1)] for s in used], dtype=np.float64
+        [[_length(row, first + 2 * s + axis) for axis in (0, 1)] for s in used], dtype=np.float64
     ).reshape(-1, 2)
     half = grid.size_x_nm / 2
     outside = np.abs(position_nm) > half * (1 + 1e-9)
@@ -365,6 +362,14 @@ def _not_a_number(field: bytes, row: _Row) -> str:
     if row.separator != b"," and re.fullmatch(r"[+-]?\d+,\d+([eE][+-]?\d+)?", found):
         return f"found {found[:40]!r}, a number with a decimal comma; write decimal points"
     return f"expected a finite number, found {repr(found[:40]) if found else 'nothing'}"
+
+
+def _length(row: _Row, column: int) -> float:
+    """Length in nm of a field that is known to be a number."""
+    try:
+        return nanometres(row.fields[column].decode())
+    except ValueError:  # an exponent of thousands of digits
+        raise InvalidDataError(f"{row.place}, column {column + 1}: the number is too long.") from None
 
 
 def nanometres(angstrom: str) -> float:

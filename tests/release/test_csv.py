@@ -278,6 +278,7 @@ BAD_FILES = {
     "infinite in float32": (set_field(4, 2, "1e39"), r"row 4, column 2: .*'1e39'"),
     "nothing for a pixel": (set_field(3, 144, ""), r"row 3, column 144: .*nothing"),
     "text for a coordinate": (set_field(6, 146, "x"), r"row 6, column 146: .*'x'"),
+    "an endless exponent": (set_field(4, 145, "1e" + 5000 * "0" + "1"), r"row 4, column 145: the number is too long"),
     "x outside the field": (set_field(4, 147, "50.1"), r"row 4, column 147: x = 50\.1 .* -50 to 50"),
     "y outside the field": (set_field(5, 150, "-51"), r"row 5, column 150: y = -51 "),
     "half of a pair unused": (set_field(4, 145, "1000"), r"row 4, column 145: x = 1000 "),
