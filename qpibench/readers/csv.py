@@ -305,7 +305,7 @@ def _positions(row: _Row, n: int, grid: Grid) -> NDArray[np.float64]:
     angstrom = _numbers(row, first, len(row.fields)).reshape(-1, 2)
     used = np.flatnonzero((angstrom != UNUSED_ANGSTROM).any(axis=1))
     position_nm = np.array(
-        [[_length(row, first + 2 * s + axis) for axis in (0, 1)] for s in used], dtype=np.float64
+        [[_length(row, first + 2 * s + axis) for axis in (0, 1)] for s in used.tolist()], dtype=np.float64
     ).reshape(-1, 2)
     half = grid.size_x_nm / 2
     outside = np.abs(position_nm) > half * (1 + 1e-9)
