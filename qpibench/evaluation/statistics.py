@@ -1,31 +1,31 @@
-"""Intervals for scores whose images come in groups: the hierarchical bootstrap.
+"""Intervals of scores by a hierarchical bootstrap over kernels and their images.
 
-Images of one kernel resemble each other, so a thousand images of twenty kernels tell little more than twenty numbers. A
-replicate therefore draws kernels with replacement, then images with replacement within each drawn kernel, as many as
-that kernel has. An interval lies between two percentiles of the replicates, Phi(-z) and Phi(z). Three corrections make
-it cover:
+The scores of one kernel's images are similar, so a thousand images of twenty kernels contain little more information
+than twenty numbers. A replicate therefore draws kernels with replacement, then images with replacement within each
+drawn kernel, as many as that kernel has. An interval reaches from the percentile Phi(-z) of the replicates to Phi(z).
+Three corrections improve its coverage:
 
 - *Few kernels.* For k kernels, ``z = sqrt(k / (k - 1)) t(k - 1)`` in place of the normal 1.96: an expanded percentile
   interval (Hesterberg, The American Statistician 69, 371 (2015)).
-- *Scatter counted twice.* The kernels' own scores scatter already because each has few images; drawing images again
-  adds that part a second time. Replicates that draw kernels alone, with all their images, have the right spread
-  (Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8), but too few different values. So
-  z is multiplied by the ratio of the two spreads, which lies between sqrt(1/2), where kernels do not differ, and 1,
-  where images of a kernel do not.
-- *Skewness.* Both levels are shifted as in an accelerated interval, z to ``a + (a + z) / (1 - a (a + z))``, with a a
-  sixth of the skewness of what the kernels contribute (Efron, J. Am. Stat. Assoc. 82, 171 (1987)).
+- *Scatter of images counted twice.* The scores of kernels scatter already because each has few images, and drawing
+  images adds this scatter a second time. Replicates that draw only kernels, with all their images, have the right
+  spread (Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8), but too few different
+  values. Hence z is multiplied by the ratio of the two spreads. It is between sqrt(1/2), if kernels do not differ, and
+  1, if images of a kernel do not differ.
+- *Skewness.* Both levels are shifted as in an accelerated interval, from z to ``a + (a + z) / (1 - a (a + z))``. Here a
+  is a sixth of the skewness of the kernels' contributions (Efron, J. Am. Stat. Assoc. 82, 171 (1987)).
 
 With 20 kernels, 95 % intervals of means and medians cover in 92 to 97 % of the synthetic cases of the tests. They cover
-less where a tail is heavy: 90 % for the mean of lognormal scores with unit sigma, and 85 to 96 % for the 90 % quantile,
-whose upper end would have to lie beyond the worst of 20 kernels.
+less if the distribution has a long tail: ``docs/scores.md`` has a table and a comparison with a bootstrap-t. For the
+90 % quantile they cover in 85 to 96 %, because its upper end would have to be beyond the worst of 20 kernels.
 
-*Shares of none or all.* A share of 0 or 1, such as a failure rate, has no spread to draw from, and yet twenty kernels
-without a failure do not prove that none fails. Where all values of a share are equal its interval is therefore the
-exact one of Clopper and Pearson with the kernels as trials: from 0 to ``1 - ((1 - level) / 2)**(1 / k)``, which is
-0.168 for 20 kernels at 95 %, or its mirror image below 1.
+*Shares of 0 or 1.* Replicates of a share of 0 or 1, such as a failure rate, are all equal, although twenty kernels
+without a failure do not prove that no kernel fails. The interval of such a share is therefore the exact one of Clopper
+and Pearson with the kernels as trials: from 0 to ``1 - ((1 - level) / 2)**(1 / k)``, which is 0.168 for 20 kernels at
+95 %, or from 1 minus this to 1.
 
-With a single kernel the images take the kernels' place: such an interval says nothing about other kernels. With a
-single image it has no width, but for such a share.
+With a single kernel the images are drawn in place of kernels, and the interval says nothing about other kernels. With a
+single image it has no width, except for a share of 0 or 1.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ METHOD = "hierarchical bootstrap (kernels, then images), expanded and accelerate
 
 DEFAULT_SETTINGS = IntervalSettings(level=0.95, method=METHOD, replicates=2000, seed=0)
 
-_BLOCK = 200_000  # counts held at once: they stay in the processor's cache, and memory is bounded
+_BLOCK = 200_000  # counts of a block of replicates: it fits the processor's cache, and bounds memory
 
 Counts = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """What is estimated: the mean of per-image values, (n,), or one of their quantiles.
+    """A number to be estimated: the mean of per-image values, (n,), or one of their quantiles.
 
     A ``share`` is a mean of zeros and ones that counts images. With ``over``, (n,) and positive, it is the mean of the
     values divided by the mean of these.
@@ -64,12 +64,12 @@ class Statistic:
     over: NDArray[np.float64] | None = None
 
     def of(self, chosen: NDArray[Any]) -> Statistic:
-        """The same of some images, which an index of arrays chooses."""
+        """The same statistic of the images that an index selects."""
         return replace(self, values=self.values[chosen], over=None if self.over is None else self.over[chosen])
 
 
 def statistic_of(metric: Metric, columns: Mapping[str, NDArray[np.float64]]) -> Statistic:
-    """What a metric estimates from its columns, (n,) each."""
+    """The statistic that a metric computes from its columns, (n,) each."""
     values, *over = (columns[column.name] for column in metric.columns)
     return Statistic(
         values if metric.of is None else np.asarray(metric.of(values), dtype=np.float64),
@@ -82,22 +82,22 @@ def statistic_of(metric: Metric, columns: Mapping[str, NDArray[np.float64]]) -> 
 def bootstrap_intervals(
     statistics: Mapping[str, Statistic], kernel: NDArray[np.integer], *, settings: IntervalSettings = DEFAULT_SETTINGS
 ) -> dict[str, Interval]:
-    """Estimate statistics with their intervals; all of them see the same replicates.
+    """Estimate statistics with their intervals, all from the same replicates.
 
     Parameters
     ----------
     statistics
         What to estimate, by name; the values of each have one entry per image, (n,), n >= 1.
     kernel
-        (n,) the kernel that each image shows.
+        (n,) kernel of each image.
     settings
-        Level, number of replicates and seed. The draws are a function of these and of the sizes of the kernels' groups
-        only: raw Philox words mapped to integers here, because NumPy may change its distributions.
+        Level, number of replicates and seed. The draws depend only on these and on the numbers of images of the
+        kernels. They are raw Philox words mapped to integers here, because NumPy may change its distributions.
 
     Returns
     -------
     dict of Interval
-        With ``low <= value <= high``; all three are equal where all values are, but for a share.
+        With ``low <= value <= high``; all three are equal if all values are, except for a share.
     """
     order = np.argsort(kernel, kind="stable")
     sizes = np.unique(kernel, return_counts=True)[1]
@@ -125,7 +125,7 @@ def bootstrap_intervals(
 def _percentiles(
     of_kernels: NDArray[np.float64], of_images: NDArray[np.float64], influence: NDArray[np.float64], level: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Low and high ends, (statistic,), from both kinds of replicates and from what each kernel contributes.
+    """Low and high ends, (statistic,), from both kinds of replicates and the contributions of kernels.
 
     The replicates are (replicate, statistic), the influence is (kernel, statistic).
     """
@@ -144,7 +144,7 @@ def _percentiles(
 
 
 class _Estimator:
-    """All statistics of one set of images: counts (replicate, image) in, (replicate, statistic) out."""
+    """Computes all statistics of a set of images: from counts (replicate, image) to (replicate, statistic)."""
 
     def __init__(self, statistics: Sequence[Statistic]) -> None:
         self._count = len(statistics)
@@ -154,7 +154,7 @@ class _Estimator:
         columns = np.empty((len(statistics[0].values), len(of_means) + len(self._ratios)))
         for column, values in enumerate([*of_means, *(s.over for s in statistics if s.over is not None)]):
             columns[:, column] = values
-        # Measured from the least, a mean of equal values is that value exactly, and none falls below it by rounding.
+        # Relative to the least value, a mean of equal values is exact, and rounding cannot give less than the least.
         self._origin = columns.min(axis=0)
         self._columns = columns - self._origin
         self._sorted = {
@@ -174,7 +174,7 @@ class _Estimator:
         return estimates
 
     def influence(self, estimates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How much each image pulls on each statistic, up to a factor, (image, statistic)."""
+        """Influence of each image on each statistic, up to a factor, (image, statistic)."""
         pull = np.empty((len(self._columns), self._count))
         means = len(self._means)
         pull[:, self._means] = self._columns[:, :means] - (estimates[self._means] - self._origin[:means])
@@ -190,7 +190,7 @@ def _quantile_of_sorted(values: NDArray[np.float64], counts: Counts, quantile: f
     """NumPy's quantile (linear between neighbours) of values that occur ``counts`` times, (replicate,)."""
     upto = np.cumsum(counts, axis=1, dtype=np.int64)
     total = upto[:, -1].copy()
-    # One search for all replicates: each row is lifted above the one before.
+    # One search for all replicates: an offset makes the counts ascend from row to row.
     row = np.arange(len(counts))
     lift = row * (total.max() + 1)
     upto += lift[:, None]
@@ -202,7 +202,7 @@ def _quantile_of_sorted(values: NDArray[np.float64], counts: Counts, quantile: f
 
 
 def _resamples(sizes: NDArray[np.int64], settings: IntervalSettings) -> Iterator[tuple[Counts, Counts]]:
-    """How often each image occurs, (replicate, n), if kernels alone are drawn and if images are drawn within them."""
+    """Counts of each image, (replicate, n): if only kernels are drawn, and if images are drawn within them."""
     kernels, images = len(sizes), int(sizes.sum())
     first = np.cumsum(sizes) - sizes
     kernel_words, image_words = (np.random.Philox(key=np.array([settings.seed, s], dtype=np.uint64)) for s in (0, 1))

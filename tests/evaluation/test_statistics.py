@@ -1,8 +1,13 @@
-"""Intervals hold what they promise: they cover, and nothing but the scores decides about them."""
+"""Intervals cover as documented, and depend on nothing but the scores."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.coverage import LAWS
+from benchmarks.coverage import coverage as coverage_of_means
 from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals
 
 
@@ -79,6 +84,23 @@ def test_95_percent_intervals_cover_with_20_kernels(law):
 def test_95_percent_intervals_cover_in_the_larger_study(law, kernels, images, least):
     for name, share in coverage(law, kernels=kernels, images=images, trials=2000, replicates=1000).items():
         assert least <= share <= 0.98, name
+
+
+def documented_coverage():
+    """Rows of the table of docs/scores.md: scores, kernels, coverage."""
+    page = (Path(__file__).parents[2] / "docs" / "scores.md").read_text()
+    return re.findall(r"^\| ([^|]+) \| (\d+) \| (0\.\d+) \| 0\.\d+ \| [\d.]+ \|$", page, re.MULTILINE)
+
+
+def test_the_documented_coverage_is_of_all_synthetic_scores():
+    assert {name for name, _, _ in documented_coverage()} == set(LAWS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", LAWS)
+def test_with_20_kernels_means_are_covered_as_documented(law):
+    (stated,) = (float(share) for name, kernels, share in documented_coverage() if (name, kernels) == (law, "20"))
+    assert coverage_of_means(LAWS[law], 20, trials=400)[0] == pytest.approx(stated, abs=0.03)
 
 
 @pytest.fixture
