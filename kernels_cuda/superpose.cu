@@ -22,7 +22,7 @@
 //     special function   1    1    1    1    1
 //
 // x, y            (nx,), (ny,) float64: pixel coordinates, nm, ascending
-// position        (observation, most, xy) float64: scatterers, nm; those behind n_scatterers are not read
+// position        (observation, most, xy) float64: scatterers, nm; those after n_scatterers are not read
 // n_scatterers    (observation,) int64
 // amplitude       (observation, stride) float32, factors of the scatterers; with stride 0 one number for all
 // stratum         (observation,) int64

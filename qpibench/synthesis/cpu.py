@@ -114,8 +114,8 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     n_scatterers = np.empty(stop - start, np.int32)
     position = np.empty((stop - start, draws.most, 2), np.float64)
     draw_scatterers(draws, start, n_scatterers, position)
-    if room := scatterer_room(spec) - draws.most:
-        position = np.pad(position, ((0, 0), (0, room), (0, 0)), constant_values=np.nan)
+    if added := scatterer_room(spec) - draws.most:
+        position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(
         grid=spec.grid,
         key=partial(stream_key, domain, spec.seed),

@@ -80,7 +80,7 @@ def find_device() -> Device:
     except NoGpuError:
         raise
     except Exception as error:
-        raise NoGpuError(f"it does not answer ({_line(error)})", _look_for_device()) from error
+        raise NoGpuError(f"it does not respond ({_line(error)})", _look_for_device()) from error
     return Device(
         name=properties["name"].decode(),
         capability=10 * properties["major"] + properties["minor"],

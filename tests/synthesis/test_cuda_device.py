@@ -100,7 +100,7 @@ def test_a_cupy_that_cannot_be_imported_says_why(install_cupy, monkeypatch, erro
         (_cupy(devices=0), "the driver finds no device", "see whether nvidia-smi lists it"),
         (
             _cupy(devices=RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")),
-            "it does not answer (RuntimeError: cudaErrorNoDevice: no CUDA-capable device is detected)",
+            "it does not respond (RuntimeError: cudaErrorNoDevice: no CUDA-capable device is detected)",
             "see whether nvidia-smi lists it",
         ),
         (_cupy(answers=False), "all CUDA-capable devices are busy", "see whether nvidia-smi lists it"),

@@ -9,7 +9,7 @@ METRICS = (
     Metric(
         name="failure_rate",
         label="failure rate",
-        description="Share of images without an answer or with a relative L2 error of 1 or more: no better than zeros.",
+        description="Share of images without a prediction or with a relative L2 error of at least 1, that of zeros.",
         better="lower",
         bounds=(0.0, 1.0),
         columns=(RELATIVE_L2,),
