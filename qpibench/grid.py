@@ -21,10 +21,10 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ny: Pixels
-    nx: Pixels
-    size_y_nm: Nanometres
-    size_x_nm: Nanometres
+    ny: Pixels = Field(description="rows of pixels")
+    nx: Pixels = Field(description="columns of pixels")
+    size_y_nm: Nanometres = Field(description="height of the field, from the first row to the last")
+    size_x_nm: Nanometres = Field(description="width of the field, from the first column to the last")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -11,15 +11,17 @@ from qpibench.cli.options import subcommand
 
 
 @subcommand("schema")
-@click.argument("what", type=click.Choice(["result", "comparison", "run"]))
+@click.argument("what", type=click.Choice(["result", "comparison", "run", "spec"]))
 def command(*, what: str) -> Answer:
-    """Print the JSON Schema of a result file, of what compare prints with --json, or of a run folder's run.json.
+    """Print the JSON Schema of a file: a result, what compare prints with --json, a run folder's run.json, or a spec.
 
     qpibench schema result > result.schema.json
+    qpibench schema spec > spec.schema.json
     """
     from qpibench.evaluation.paired import comparison_schema
     from qpibench.evaluation.result import result_schema
     from qpibench.evaluation.run_record import run_schema
+    from qpibench.specs.schema import spec_schema
 
-    schema = {"result": result_schema, "comparison": comparison_schema, "run": run_schema}[what]()
+    schema = {"result": result_schema, "comparison": comparison_schema, "run": run_schema, "spec": spec_schema}[what]()
     return Answer(text=json.dumps(schema, indent=2), fields=schema)

@@ -63,7 +63,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    snr_db: Annotated[tuple[Decibel, Decibel], BeforeValidator(_range), RISING]
+    snr_db: Annotated[
+        tuple[Decibel, Decibel],
+        BeforeValidator(_range, json_schema_input_type=Decibel | tuple[Decibel, Decibel]),
+        RISING,
+    ] = Field(description="signal-to-noise ratio, 10 log10(variance of the clean image / variance of the noise)")
 
 
 COLUMNS = (

@@ -33,8 +33,8 @@ class KernelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str
-    count: Annotated[int, Field(ge=1, lt=2**31)]
+    family: str = Field(description="name of the formula")
+    count: Annotated[int, Field(ge=1, lt=2**31)] = Field(description="number of kernels")
 
 
 class Family(Protocol):

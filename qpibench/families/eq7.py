@@ -60,11 +60,19 @@ class Ranges(KernelSpec):
     [0, pi).
     """
 
-    family: Literal["eq7"] = "eq7"
-    folds: tuple[Fold, ...] = FOLDS
-    fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_integer_keys)] = None
-    wavelength_nm: Annotated[tuple[Length, Length], RISING]
-    decay_nm: Annotated[tuple[Length, Length], RISING]
+    family: Literal["eq7"] = Field(default="eq7", description="name of the formula")
+    folds: tuple[Fold, ...] = Field(
+        default=FOLDS, description="rotational symmetries, which have equal shares of count; 0 is total symmetry"
+    )
+    fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_integer_keys)] = Field(
+        default=None, description="number of kernels of each fold, such as {2 = 30, 4 = 70}, instead of equal shares"
+    )
+    wavelength_nm: Annotated[tuple[Length, Length], RISING] = Field(
+        description="range of pi/B, the period of the radial oscillation"
+    )
+    decay_nm: Annotated[tuple[Length, Length], RISING] = Field(
+        description="range of 1/sqrt(C), the radius at which the envelope has fallen to 1/e"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

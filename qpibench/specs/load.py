@@ -15,10 +15,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.families import family_names, get_family
 from qpibench.parsing import check_nesting, cut, parse_json, parse_toml, shown
-from qpibench.specs.corruptions import corruptions_model
-from qpibench.specs.spec import MAX_NAME_LENGTH, ImportedSpec, ReleaseSpec
+from qpibench.specs.schema import spec_keys
+from qpibench.specs.spec import MAX_NAME_LENGTH, ImportedSpec, ReleaseSpec, expand_count
+from qpibench.specs.suggest import suggestions
 
 
 def spec_names() -> tuple[str, ...]:
@@ -45,8 +45,11 @@ def load_spec(source: str | Path, *, overrides: Sequence[str] = ()) -> ReleaseSp
         If the file is not TOML.
     """
     original = _read(str(source))
+    if isinstance(scatterers := original.get("scatterers"), dict):
+        with suppress(ValueError):  # a wrong count is reported with the rest of the spec
+            original["scatterers"] = expand_count(scatterers)
     fields = deepcopy(original)
-    paths = {_apply(fields, text) for text in overrides}
+    paths = {path for text in overrides for path in _apply(fields, text)}
     spec = _validated(fields, str(source))
     if "name" in paths:
         return spec
@@ -81,15 +84,16 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
     if first["type"] == "extra_forbidden":
         known = sorted(_field_paths(model))
-        near = difflib.get_close_matches(where, known + _tables(known), n=1)
-        near = near or [path for path in known if path.split(".")[-1] == where]
+        near = suggestions(where, first.get("input"), known, synonyms=model is ReleaseSpec)
         return f"unknown field '{cut(where)}' " + (
-            f"(did you mean '{near[0]}'?)" if near else f"(known: {', '.join(known)})"
+            f"(did you mean {' or '.join(map(repr, near))}?)" if near else f"(known: {', '.join(known)})"
         )
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if first["type"] == "model_type":
         message = "should be a table of fields"
+        inner = [path.removeprefix(f"{where}.") for path in _field_paths(model) if path.startswith(f"{where}.")]
+        message += f" ({', '.join(inner)})" if inner else ""
     found = first.get("input")
     but = "" if first["type"] in ("missing", "value_error") else f", found {shown(found)}"
     return f"field '{cut(where)}': {message}{but}" if where else message
@@ -137,19 +141,26 @@ def _read(source: str) -> dict[str, Any]:
     return parse_toml(text, f"Spec file '{source}' cannot be read: it")
 
 
-def _apply(fields: dict[str, Any], text: str) -> str:
-    """Set one override in place; return the field's dotted path."""
+def _apply(fields: dict[str, Any], text: str) -> tuple[str, ...]:
+    """Set one override in place; return the dotted path of the field, or of the fields that it stands for."""
     path, equals, value = text.partition("=")
     names = [name.strip() for name in path.split(".")]
     if not equals or not all(names):
-        raise UsageError(f"Override '{text}' is not of the form field=value, such as seed=7 or kernels.count=300.")
+        raise UsageError(f"Override '{cut(text)}' is not of the form field=value, such as seed=7 or kernels.count=300.")
     table: Any = fields
     for name in names[:-1]:
         table = table.setdefault(name, {}) if isinstance(table, dict) else None
     if not isinstance(table, dict):
-        raise UsageError(f"Override '{text}': '{'.'.join(names[:-1])}' is not a table.")
-    table[names[-1]] = _parse_value(value.strip())
-    return ".".join(names)
+        raise UsageError(f"Override '{cut(text)}': '{cut('.'.join(names[:-1]))}' is not a table.")
+    given = _parse_value(value.strip())
+    if names == ["scatterers", "count"]:
+        try:
+            table |= expand_count({"count": given})
+        except ValueError as error:
+            raise UsageError(f"Override '{cut(text)}': {error}.") from None
+        return "scatterers.min", "scatterers.max"
+    table[names[-1]] = given
+    return (".".join(names),)
 
 
 def _parse_value(value: str) -> Any:
@@ -159,18 +170,12 @@ def _parse_value(value: str) -> Any:
         return value  # a text without quotes
 
 
-def _tables(paths: Iterable[str]) -> list[str]:
-    return sorted({path.split(".")[0] for path in paths if "." in path})
-
-
 def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    if model is ReleaseSpec:
+        return [prefix + key.path for key in spec_keys()]
     paths: list[str] = []
     for name, field in model.model_fields.items():
         inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_table(kind)]
-        if model is ReleaseSpec and name == "kernels":
-            inner = [get_family(family).Ranges for family in family_names()]
-        elif model is ReleaseSpec and name == "corruptions":
-            inner = [corruptions_model()]
         paths += [path for table in inner for path in _field_paths(table, f"{prefix}{name}.")] or [prefix + name]
     return list(dict.fromkeys(paths))
 

@@ -34,6 +34,9 @@ Index31 = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
+_Seed = Annotated[int, Field(ge=0, lt=2**128)] | str
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,16 +79,58 @@ def _kernels(value: Any) -> KernelSpec:
     return family.Ranges.model_validate_json(json.dumps(value, default=str), strict=True)
 
 
+def expand_count(table: dict[str, Any]) -> dict[str, Any]:
+    """A table of scatterers whose count, a number or a range, is written as min and max, which the hash is made of.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or min and max are given as well.
+    """
+    if "count" not in table:
+        return table
+    count = table["count"]
+    ends = count if isinstance(count, (list, tuple)) and len(count) == 2 else (count, count)
+    if not all(type(end) is int for end in ends):
+        raise ValueError(
+            f"scatterers.count must be a number such as 20 or a range such as [1, 100], found {shown(count)}"
+        )
+    if "min" in table or "max" in table:
+        raise ValueError("scatterers.count stands for scatterers.min and scatterers.max; leave out one or the other")
+    return {name: value for name, value in table.items() if name != "count"} | {"min": ends[0], "max": ends[1]}
+
+
+def _with_count(schema: dict[str, Any]) -> None:
+    """Add the short form to the JSON Schema of a table of scatterers."""
+    number = {"type": "integer", "minimum": 1, "maximum": MAX_SCATTERERS}
+    pair = {"type": "array", "prefixItems": [number, number], "minItems": 2, "maxItems": 2}
+    count = {"anyOf": [number, pair], "description": "short for min and max: 20 is both, [1, 100] is a range"}
+    schema["properties"] = {"count": count, **schema["properties"]}
+    schema["oneOf"] = [{"required": ["max"]}, {"required": ["count"]}]
+    del schema["required"]
+
+
 class ScattererSpec(_Frozen):
     """How many scatterers an image has and where they lie.
 
-    The count is uniform in min..max. Positions are uniform in the field, widened on every side by ``margin_nm`` (a
-    negative margin keeps them away from the edges).
+    The count is uniform in min..max, for which ``count = 20`` or ``count = [1, 100]`` is short. Positions are uniform
+    in the field, widened on every side by ``margin_nm`` (a negative margin keeps them away from the edges).
     """
 
-    min: Annotated[int, Field(ge=1, le=MAX_SCATTERERS)] = 1
-    max: Annotated[int, Field(ge=1, le=MAX_SCATTERERS)]
-    margin_nm: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] = 0.0
+    model_config = ConfigDict(json_schema_extra=_with_count)
+
+    min: Annotated[int, Field(ge=1, le=MAX_SCATTERERS)] = Field(default=1, description="fewest scatterers of an image")
+    max: Annotated[int, Field(ge=1, le=MAX_SCATTERERS)] = Field(
+        description="most scatterers of an image; required unless count is given"
+    )
+    margin_nm: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] = Field(
+        default=0.0, description="how far outside the field scatterers may lie; a negative margin keeps them inside"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: object) -> object:
+        return expand_count(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -97,9 +142,9 @@ class ScattererSpec(_Frozen):
 class SplitSpec(_Frozen):
     """Shares of the splits; see :mod:`qpibench.synthesis.splits`."""
 
-    ood_kernels: Fraction = 0.2
-    id_test: Fraction = 0.2
-    validation: Fraction = 0.1
+    ood_kernels: Fraction = Field(default=0.2, description="share of the kernels of a stratum kept for the OOD test")
+    id_test: Fraction = Field(default=0.2, description="share of the images of a training kernel kept for the ID test")
+    validation: Fraction = Field(default=0.1, description="share of the other images kept for validation")
 
 
 class ReleaseSpec(_Identified):
@@ -109,15 +154,19 @@ class ReleaseSpec(_Identified):
     when, the same spec would give other bits than before.
     """
 
-    name: Name
-    arithmetic: Literal[1] = 1
-    seed: Annotated[int, Field(ge=0, lt=2**128), BeforeValidator(_seed)] = 0
-    grid: Grid
-    kernels: Annotated[SerializeAsAny[KernelSpec], PlainValidator(_kernels)]
-    observations_per_kernel: Index31
-    scatterers: ScattererSpec
-    splits: SplitSpec = SplitSpec()
-    corruptions: Corruptions = None
+    name: Name = Field(description="name of the release, printable ASCII")
+    arithmetic: Literal[1] = Field(default=1, description="version of the arithmetic contract")
+    seed: Annotated[int, Field(ge=0, lt=2**128), BeforeValidator(_seed, json_schema_input_type=_Seed)] = Field(
+        default=0, description="seed of all draws, as a number or as a text such as '0xff'"
+    )
+    grid: Grid = Field(description="pixels of kernels and images")
+    kernels: Annotated[SerializeAsAny[KernelSpec], PlainValidator(_kernels)] = Field(
+        description="what kernels are drawn from"
+    )
+    observations_per_kernel: Index31 = Field(description="images of every kernel")
+    scatterers: ScattererSpec = Field(description="how many scatterers an image has and where they lie")
+    splits: SplitSpec = Field(default=SplitSpec(), description="shares of the splits")
+    corruptions: Corruptions = Field(default=None, description="what is added to the ideal image")
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:

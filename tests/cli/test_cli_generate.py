@@ -41,3 +41,9 @@ def test_a_release_of_any_name_is_read_back(qpibench, tmp_path, name):
     assert qpibench("generate", "mini", *overrides, "-o", tmp_path / "release.h5").exit_code == 0
     assert qpibench("verify", tmp_path / "release.h5").exit_code == 0
     assert qpibench("info", tmp_path / "release.h5", "--json").json["name"] == name
+
+
+def test_the_schema_of_a_spec_is_printed(qpibench):
+    schema = qpibench("schema", "spec").stdout
+    assert qpibench("schema", "spec", "--json").json == {"schema_version": 2, **json.loads(schema)}
+    assert json.loads(schema)["properties"]["observations_per_kernel"]["minimum"] == 1

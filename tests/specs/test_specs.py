@@ -1,6 +1,7 @@
 """Specs: what is shipped, what overrides do, and what is refused with which words."""
 
 import json
+from importlib import resources
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
 from qpibench.specs import ImportedSpec, ReleaseSpec, load_spec, spec_from_json, spec_names
+from qpibench.specs.schema import spec_keys
 
 
 def test_the_shipped_specs_are_the_documented_ones():
@@ -81,14 +83,89 @@ def test_a_ratio_is_one_number_or_a_range_and_the_same_hash_however_it_is_writte
 
 
 def test_a_spec_file_may_have_a_table_of_its_noise(tmp_path):
-    from importlib import resources
-
     path = tmp_path / "own.toml"
     mini = (resources.files("qpibench.specs") / "mini.toml").read_text()
     path.write_text(f"{mini}\n[corruptions.white_noise]\nsnr_db = [10.0, 10.0]\n")
     named = ["name=mini", "corruptions.white_noise.snr_db=10"]
     assert load_spec(path) == load_spec("mini", overrides=named)
     assert load_spec(path, overrides=["corruptions={}", "name=mini"]) == load_spec("mini")
+
+
+@pytest.mark.parametrize(("count", "ends"), [("20", (20, 20)), ("[3, 20]", (3, 20)), ("1", (1, 1))])
+def test_a_count_of_scatterers_is_short_for_its_range(tmp_path, count, ends):
+    long = load_spec("mini", overrides=[f"scatterers.min={ends[0]}", f"scatterers.max={ends[1]}"])
+    assert load_spec("mini", overrides=[f"scatterers.count={count}"]) == long
+    assert load_spec("mini", overrides=[f"scatterers={{count={count}}}", f"name={long.name}"]).sha256 == long.sha256
+    path = tmp_path / "own.toml"
+    mini = (resources.files("qpibench.specs") / "mini.toml").read_text()
+    path.write_text(mini.replace("min = 1\nmax = 100", f"count = {count}"))
+    assert load_spec(path, overrides=[f"name={long.name}"]).canonical_json() == long.canonical_json()
+    assert load_spec(path, overrides=["scatterers.max=50"]).scatterers.max == 50
+
+
+def test_the_hashes_of_the_shipped_specs_are_what_they_were():
+    hashes = {name: load_spec(name).sha256[:8] for name in spec_names()}
+    assert hashes == {"mini": "645cfd12", "paper": "7fe8053c", "scatterer64": "b8b55305"}
+
+
+@pytest.mark.parametrize(
+    ("toml", "path"),
+    [
+        ("[noise]\nsnr_db = 10", "corruptions.white_noise.snr_db"),
+        ("[noise]\nlevel = 10", "corruptions.white_noise.snr_db"),
+        ("[corruptions.noise]\nsnr_db = 10", "corruptions.white_noise.snr_db"),
+        ("[corruptions]\nsnr_db = 10", "corruptions.white_noise.snr_db"),
+        ("[corruptions.white_noise]\nsigma = 10", "corruptions.white_noise.snr_db"),
+        ("[white_noise]\nsnr_db = 10", "corruptions.white_noise"),
+        ("[kernel]\ncount = 3", "kernels"),
+        ("[scatterer]\nmax = 3", "scatterers"),
+    ],
+)
+def test_a_table_that_is_guessed_is_answered_with_the_right_path(tmp_path, toml, path):
+    spec = tmp_path / "own.toml"
+    spec.write_text((resources.files("qpibench.specs") / "mini.toml").read_text() + f"\n{toml}\n")
+    with pytest.raises(UsageError, match=rf"did you mean .*'{path}'"):
+        load_spec(spec)
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("snr_db=10", "corruptions.white_noise.snr_db"),
+        ("noise=10", "corruptions.white_noise.snr_db"),
+        ("sigma=0.1", "corruptions.white_noise.snr_db"),
+        ("kernels.sigma=0.1", "corruptions.white_noise.snr_db"),
+        ("n_images=10", "observations_per_kernel"),
+        ("images_per_kernel=10", "observations_per_kernel"),
+        ("observations=10", "observations_per_kernel"),
+        ("size=10", "grid.size_x_nm"),
+        ("grid.size_nm=10", "grid.size_x_nm"),
+        ("grid.size=10", "grid.size_x_nm"),
+        ("nx=64", "grid.nx"),
+        ("pixels=64", "grid.nx"),
+        ("fold=4", "kernels.folds"),
+        ("folds=[4]", "kernels.folds"),
+        ("kernels.fold=4", "kernels.folds"),
+        ("wavelength=2", "kernels.wavelength_nm"),
+        ("kernels.decay=2", "kernels.decay_nm"),
+        ("n_kernels=2", "kernels.count"),
+        ("n_scatterers=2", "scatterers.count"),
+        ("scatterers.cuont=2", "scatterers.count"),
+        ("margin=2", "scatterers.margin_nm"),
+        ("validation=0.1", "splits.validation"),
+        ("random_state=1", "seed"),
+    ],
+)
+def test_a_key_that_is_guessed_is_answered_with_the_right_path(override, path):
+    with pytest.raises(UsageError, match=rf"did you mean .*'{path}'"):
+        load_spec("mini", overrides=[override])
+
+
+def test_every_suggested_key_is_a_key():
+    from qpibench.specs.suggest import _SYNONYMS
+
+    known = {key.path for key in spec_keys()}
+    assert known.issuperset(path for paths in _SYNONYMS.values() for path in paths)
 
 
 def test_many_overrides_make_a_name_that_still_fits():
@@ -99,8 +176,6 @@ def test_many_overrides_make_a_name_that_still_fits():
 
 
 def test_a_spec_file_with_the_shipped_fields_is_the_shipped_spec(tmp_path):
-    from importlib import resources
-
     path = tmp_path / "own.toml"
     path.write_text((resources.files("qpibench.specs") / "paper.toml").read_text())
     assert load_spec(path) == load_spec("paper")
@@ -120,6 +195,11 @@ def test_seeds_have_up_to_128_bits():
         ("scatterers.max=true", "'scatterers.max'"),
         ("seed=true", "'seed'"),
         ("seed=1.5", "'seed'"),
+        ("seed=abc", "'seed': expected an integer from 0 to 2^128 - 1, found 'abc'"),
+        ("scatterers=20", "'scatterers': should be a table of fields (count, min, max, margin_nm), found 20"),
+        ("scatterers.count='many'", "a number such as 20 or a range such as [1, 100], found 'many'"),
+        ("scatterers={count=3, max=4}", "leave out one or the other"),
+        ("scatterers.count=0", "'scatterers.min'"),
         ("kernels.wavelength_nm=[3, 1]", "kernels.wavelength_nm': the range is reversed: 3 is larger than 1"),
         ("kernels.decay_nm=[3, 1]", "kernels.decay_nm': the range is reversed"),
         ("scatterers.min=101", "scatterers min..max is reversed"),
@@ -178,3 +258,13 @@ def test_pixels_reach_both_edges_and_the_offset_lattice_has_the_origin():
     assert offsets.shape == (127, 9)
     assert offsets.y_nm[63] == 0
     assert offsets.pitch_y_nm == pytest.approx(grid.pitch_y_nm)
+
+
+def test_the_schema_names_every_key_with_its_meaning_and_no_other():
+    keys = {key.path: key for key in spec_keys()}
+    stored = json.loads(load_spec("paper", overrides=["corruptions.white_noise.snr_db=10"]).canonical_json())
+    paths = {f"{table}.{key}" for table, inner in stored.items() if isinstance(inner, dict) for key in inner}
+    assert paths - {"corruptions.white_noise"} < keys.keys()
+    assert all(key.meaning for key in keys.values())
+    assert (keys["grid.size_x_nm"].unit, keys["corruptions.white_noise.snr_db"].unit) == ("nm", "dB")
+    assert (keys["seed"].default, keys["grid.nx"].default) == ("0", "required")
