@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -408,6 +407,10 @@ def _failure(record: Record) -> Failure | None:
     return Failure(kind=record.failure.kind, message=record.failure.message, task=record.failure.task)
 
 
-def _peak_memory_bytes() -> int:
+def _peak_memory_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

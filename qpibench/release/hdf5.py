@@ -17,7 +17,7 @@ import h5py
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.release.lock import locked_by_another
-from qpibench.release.positional import PositionalFile
+from qpibench.release.positional import BINARY, PositionalFile
 
 
 def open_hdf5(path: Path, *, own: bool = False) -> h5py.File:
@@ -79,7 +79,7 @@ def _is_locked(path: Path) -> bool:
     """Check that a file can be read, and return whether a program holds it locked for writing."""
     try:
         # Opening a pipe without O_NONBLOCK would wait for a program that writes to it.
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        fd = os.open(path, os.O_RDONLY | BINARY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         raise UsageError(f"There is no file '{path}'.") from None
     except OSError as error:

@@ -18,6 +18,7 @@ import psutil
 
 from qpibench.errors import QpibenchError
 from qpibench.notices import warn
+from qpibench.release.positional import BINARY
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -62,7 +63,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._marker: Path | None = None
         while True:
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
             try:
                 if not _flock(self.fd):
                     self._marker = _mark(path)

@@ -8,6 +8,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+BINARY = getattr(os, "O_BINARY", 0)
+"""A flag for ``os.open``: without it Windows changes bytes that look like the ends of lines."""
+
 _moving = Lock()
 
 
@@ -35,7 +38,7 @@ class PositionalFile(io.RawIOBase):
     """A file for reading whose position is a number of this object, so that forked processes do not share it."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._fd = os.open(path, os.O_RDONLY | BINARY)
         self._position = 0
 
     def readable(self) -> bool:

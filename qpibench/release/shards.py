@@ -38,6 +38,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import identity, layout
 from qpibench.release.hdf5 import structure
 from qpibench.release.layout import Array
+from qpibench.release.positional import BINARY
 from qpibench.specs import ReleaseSpec, spec_from_json
 
 SHARD_VERSION = layout.FORMAT_VERSION
@@ -169,7 +170,7 @@ class ShardFile:
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read rows of one array; `start` and `stop` count rows of the release, and must lie in this shard."""
         try:
-            fd = os.open(self.path, os.O_RDONLY)
+            fd = os.open(self.path, os.O_RDONLY | BINARY)
             try:
                 return layout.read_rows(fd, self.arrays[name], start, stop)
             finally:

@@ -20,6 +20,7 @@ from qpibench.errors import InvalidDataError
 from qpibench.release import identity, layout
 from qpibench.release.blocks import Progress, Work, hash_blocks
 from qpibench.release.layout import Array
+from qpibench.release.positional import BINARY
 
 if TYPE_CHECKING:
     from qpibench.release.reader import Release
@@ -127,7 +128,7 @@ def _hash_observations(
     """Digests of blocks of the observations' arrays; what is wrong with a row is added to the problems."""
     look = _Look(release)
     stored = {array.name: release.stored(array.name) for array in arrays if array.offset is None}
-    fd = os.open(release.path, os.O_RDONLY)
+    fd = os.open(release.path, os.O_RDONLY | BINARY)
 
     def rows(start: int, stop: int) -> Iterator[NDArray[Any]]:
         for array in arrays:

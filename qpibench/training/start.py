@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
-from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
+from qpibench.evaluation.isolation.process import guard, require_processes, way_of_death, with_package
 from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
 from qpibench.extras import missing_package
 from qpibench.parsing import parse_json
@@ -84,10 +84,11 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     InvalidDataError
         If its run.json is corrupt.
     UnavailableError
-        If several processes are asked for and torch is not installed.
+        If several processes are asked for and torch is not installed, or on Windows.
     """
     if processes < 1:
         raise UsageError(f"The number of processes must be 1 or more, found {processes}.")
+    require_processes("Trainings")
     former_run(run)
     with tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
         request, failure = Path(folder) / "request.json", Path(folder) / "failure.json"

@@ -34,7 +34,7 @@ from qpibench.evaluation.isolation.exchange import (
 )
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
 from qpibench.evaluation.isolation.parent import closed_parent, names
-from qpibench.evaluation.isolation.process import guard, way_of_death, with_package
+from qpibench.evaluation.isolation.process import guard, require_processes, way_of_death, with_package
 from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolError
 from qpibench.evaluation.isolation.training import MAX_ROWS
 from qpibench.evaluation.isolation.watch import LimitReached, Watch
@@ -225,6 +225,7 @@ class IsolatedModel:
 
     def _start(self, resources: ExitStack) -> None:
         """Start the process; leaving ``resources`` ends it and cleans up."""
+        require_processes("Models")
         resources.enter_context(closed_parent(self._hidden))
         folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True))
         self._log = resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115

@@ -11,6 +11,7 @@ import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from qpibench.errors import UnavailableError
 from qpibench.locator import PACKAGE
 
 _PR_SET_PDEATHSIG = 1
@@ -22,6 +23,23 @@ def with_package(environment: Mapping[str, str]) -> dict[str, str]:
     if str(PACKAGE.parent) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         made["PYTHONPATH"] = os.pathsep.join(filter(None, [made.get("PYTHONPATH"), str(PACKAGE.parent)]))
     return made
+
+
+def require_processes(what: str) -> None:
+    """Refuse a system without the groups of processes by which a model is ended together with all that it started.
+
+    Parameters
+    ----------
+    what
+        What needs them, in the plural, such as ``"Models"``.
+
+    Raises
+    ------
+    UnavailableError
+        If this is Windows.
+    """
+    if not hasattr(os, "killpg"):
+        raise UnavailableError(f"{what} run on Linux and macOS; on Windows, use qpibench within WSL 2.")
 
 
 def die_with(parent: int) -> None:

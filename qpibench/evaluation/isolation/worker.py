@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +34,7 @@ def main() -> None:
     die_with(parent)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a model that crashes leaves no core file
+    _leave_no_core_file()
     faulthandler.enable()
     channel = Channel(read_fd, write_fd)
     try:
@@ -52,6 +51,13 @@ def main() -> None:
     with suppress(Exception):
         sys.stdout.flush()
     os._exit(0)
+
+
+def _leave_no_core_file() -> None:
+    """Let the system write no core file if the model crashes."""
+    import resource  # Windows has no such module, and this module is imported there too
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _load(channel: Channel, path: Path, target: str | None, seed: int, run_folder: Path | None) -> Model | None:
