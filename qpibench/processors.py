@@ -32,7 +32,7 @@ def machine_processors() -> int:
 
 
 def thread_variables(*, processes: int = 1) -> dict[str, str]:
-    """Return the environment variables that limit the threads of BLAS libraries and PyTorch in new processes.
+    """Return the environment variables that limit the threads of new processes: of BLAS, PyTorch and this package.
 
     Those libraries follow the affinity by themselves, but know of no quota. So nothing is returned for one process
     without a quota.
@@ -46,7 +46,10 @@ def thread_variables(*, processes: int = 1) -> dict[str, str]:
     if processes == 1 and count == _of_affinity():
         return {}
     threads = str(max(1, count // processes))
-    return {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    names = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
+    if processes > 1:
+        names.append("NUMBA_NUM_THREADS")  # its share in processors() of the new process
+    return dict.fromkeys(names, threads)
 
 
 def _of_affinity() -> int:

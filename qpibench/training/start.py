@@ -122,11 +122,8 @@ def _launcher(processes: int) -> list[str]:
 
 
 def _environment(processes: int) -> dict[str, str]:
-    threads = thread_variables(processes=processes)
-    if processes > 1:
-        threads["NUMBA_NUM_THREADS"] = threads["OMP_NUM_THREADS"]
     own = {PARENT: str(os.getpid()), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(STOP_S))}
-    return threads | own | without_launchers(with_package(os.environ))
+    return thread_variables(processes=processes) | own | without_launchers(with_package(os.environ))
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool, bool]:
