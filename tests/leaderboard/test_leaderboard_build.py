@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from qpibench.cli.table import standings_table
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.median_image import MedianImage
-from qpibench.evaluation.result import CellRecord, Interval, save_result
+from qpibench.evaluation.result import CellRecord, Interval, TrainingRecord, save_result
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.literature import REPORTED
 from qpibench.leaderboard.page import LinearScale
@@ -115,6 +115,32 @@ def test_every_link_of_the_site_leads_to_a_file_and_nothing_is_loaded_from_elsew
     assert "@import" not in html
     outside = [link for link in page.links if not (site / unquote(link)).is_file()]
     assert outside == ["https://arxiv.org/abs/2506.05325v1"]
+
+
+def test_a_training_that_ended_early_and_weights_without_a_record_of_training_are_said(
+    results_dir, tmp_path, make_result
+):
+    training = {
+        "recipe": "article",
+        "preset": None,
+        "options": {},
+        "seed": 0,
+        "source": {"kind": "stream", "name": "paper", "spec_sha256": "d" * 64, "content_sha256": None},
+        "steps_done": 8,
+        "steps_stated": 1000,
+        "fraction": 1.0,
+        "hours": 0.5,
+        "hardware": "a processor",
+        "git_commit": None,
+    }
+    for name, record in (("run (seed 0)", TrainingRecord.model_validate(training)), ("weights", None)):
+        result = make_result(name=name)
+        model = result.model.model_copy(update={"training": record, "weights": {"w": "e" * 64}})
+        save_result(result.model_copy(update={"model": model}), results_dir / f"{name}.json")
+    build_leaderboard(results_dir, tmp_path / "site")
+    text = " ".join("".join(Page((tmp_path / "site" / "index.html").read_text()).texts).split())
+    assert "8 of 1,000 steps, ended early by validation" in text
+    assert text.count("weights without a record of their training") == 1
 
 
 def test_names_of_entries_are_text_and_never_markup(results_dir, tmp_path):
