@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from qpibench.cli.answer import Answer
-from qpibench.cli.options import memory_limit_option, subcommand, time_limit_option
+from qpibench.cli.options import memory_limit_option, model_threads_option, subcommand, time_limit_option
 
 INVALID = 3
 
@@ -14,7 +14,8 @@ INVALID = 3
 @click.argument("model")
 @time_limit_option
 @memory_limit_option
-def command(*, model: str, time_limit_s: float, memory_limit_gib: float) -> Answer:
+@model_threads_option
+def command(*, model: str, time_limit_s: float, memory_limit_gib: float, threads: int) -> Answer:
     """Test in seconds whether MODEL follows the model contract; no release is needed.
 
     MODEL is a file, FILE.py:NAME, the name of an entry, or a run folder of train. The exit code is 3 for a model that
@@ -24,7 +25,7 @@ def command(*, model: str, time_limit_s: float, memory_limit_gib: float) -> Answ
     """
     from qpibench.evaluation.check import check
 
-    findings = check(model, time_limit_s=time_limit_s, memory_limit_gib=memory_limit_gib)
+    findings = check(model, time_limit_s=time_limit_s, memory_limit_gib=memory_limit_gib, threads=threads)
     broken = [finding for finding in findings if finding.problem]
     return Answer(
         text="\n".join(f"{'broken' if finding.problem else 'ok':6}  {finding.demand}" for finding in findings),

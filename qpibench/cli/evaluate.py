@@ -63,6 +63,7 @@ def command(
       qpibench evaluate runs/two_step --release paper.h5 --view raster --map paper -o two_step.json
     """
     from qpibench.evaluation.entries import find_entry
+    from qpibench.evaluation.isolation.parent import closed_parent
     from qpibench.evaluation.joining import join
     from qpibench.evaluation.result import Result, save_result
     from qpibench.release import open_release
@@ -71,6 +72,8 @@ def command(
     read = [*release_paths, *find_entry(model).files]
     keep_apart([output, report, predictions], read)
     with ExitStack() as stack:
+        # Also while scores are computed: a model may leave processes behind.
+        stack.enter_context(closed_parent(release_paths))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-")))
         asked = given.asked([stack.enter_context(open_release(path)) for path in release_paths])
         for each in asked:

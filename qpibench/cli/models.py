@@ -12,7 +12,8 @@ from qpibench.cli.progress import progress
 from qpibench.errors import UsageError
 
 if TYPE_CHECKING:
-    from qpibench.evaluation.predict import Execution, PredictOutcome, Request
+    from qpibench.evaluation.execution import Execution
+    from qpibench.evaluation.predict import PredictOutcome, Request
     from qpibench.evaluation.result import Result
     from qpibench.release import Release
 
@@ -26,7 +27,8 @@ class ModelOptions:
     view: str | None
     map_mode: str | None
     limit: int | None
-    batch_size: int
+    batch_size: int | None
+    threads: int
     time_limit_s: float
     fit_time_limit_s: float
     memory_limit_gib: float
@@ -57,11 +59,11 @@ class ModelOptions:
 
     def execution(self) -> Execution:
         """How it is run."""
+        from qpibench.evaluation.execution import Execution
         from qpibench.evaluation.isolation.isolated import Limits
-        from qpibench.evaluation.predict import Execution
 
         limits = Limits(batch_s=self.time_limit_s, fit_s=self.fit_time_limit_s, memory_gib=self.memory_limit_gib)
-        return Execution(batch_size=self.batch_size, seed=self.seed, limits=limits)
+        return Execution(batch_size=self.batch_size, threads=self.threads, seed=self.seed, limits=limits)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,15 @@ memory_limit_option = click.option(
     help="Above what the model has after import, in GiB.",
 )
 
+model_threads_option = click.option(
+    "--threads",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads of the model's numerical libraries; the result records the number.",
+)
+
 tasks_option = click.option(
     "--task", "tasks", multiple=True, metavar="TASK", help="A task; may be repeated.  [default: all]"
 )
@@ -154,7 +163,13 @@ model_options = _together(
         help="Activation map: paper or exact; view raster needs it, view positions shows no map without it.",
     ),
     limit_option,
-    click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Images per call."),
+    click.option(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="Images per call.  [default: 32 up to 128 x 128 pixels, then as many as have the same number of pixels]",
+    ),
+    model_threads_option,
     time_limit_option,
     click.option(
         "--fit-time-limit",

@@ -38,7 +38,7 @@ class Finding:
     traceback: str = ""
 
 
-def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4) -> list[Finding]:
+def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4, threads: int = 1) -> list[Finding]:
     """Test whether a model follows the model contract.
 
     Parameters
@@ -49,6 +49,8 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4) 
         Wall-clock limit in s of fit and of every batch.
     memory_limit_gib
         Limit in GiB of the model's memory above what it had after import.
+    threads
+        Threads of the model's numerical libraries.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4) 
     entry = find_entry(model)
     limits = Limits(batch_s=time_limit_s, fit_s=time_limit_s, memory_gib=memory_limit_gib)
     findings: list[Finding] = []
-    isolated = IsolatedModel(entry, limits=limits)
+    isolated = IsolatedModel(entry, limits=limits, threads=threads)
     loads = "can be imported, has a predict, and declares what it needs"
     try:
         with isolated:
@@ -90,9 +92,14 @@ def _findings(model: IsolatedModel) -> Iterable[Finding]:
         try:
             yield Finding(demand=demand, problem=test(model, images))
         except ModelFailure as failure:
-            yield Finding(demand=demand, problem=failure.message, traceback=failure.traceback)
+            yield Finding(demand=demand, problem=_advised(failure), traceback=failure.traceback)
             # The demands that follow are about answers, and there are none.
             return
+
+
+def _advised(failure: ModelFailure) -> str:
+    option = {"time limit": "--time-limit", "memory limit": "--memory-limit"}.get(failure.kind)
+    return failure.message if option is None else f"{failure.message}; allow more with {option}"
 
 
 class _SmallSet:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UnavailableError, UsageError
-from qpibench.evaluation.agreement import difference
+from qpibench.evaluation.course import Course, Progress, training_role
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment
+from qpibench.evaluation.execution import DEFAULT_EXECUTION, Execution, default_batch_size
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
-from qpibench.evaluation.predictions import DATASETS, FailureRecord, PredictionsWriter, Record
+from qpibench.evaluation.isolation.isolated import IsolatedModel
+from qpibench.evaluation.isolation.parent import closed_parent
+from qpibench.evaluation.predictions import PredictionsWriter, Record
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.trained import training_record
 from qpibench.tasks import Batch, allows, asking_order, view_batch
@@ -27,11 +28,6 @@ from qpibench.tasks.views import ASK_MAP_MODE, check_view
 
 if TYPE_CHECKING:
     from qpibench.release import Release
-
-_ASKED_ALONE = 3  # images per task
-
-Progress = Callable[[int, int], None]
-"""Told the images that are answered and those that are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,46 +85,13 @@ class Request:
     def __post_init__(self) -> None:
         check_view(self.view, self.map_mode)
 
+    def view_of(self, release: Release) -> Callable[[NDArray[np.integer]], Batch]:
+        """Return the function from rows of a release to what the model may see of them."""
+        return lambda rows: view_batch(release.observations(rows), release.grid, view=self.view, map_mode=self.map_mode)
+
 
 class UnmetNeedError(UsageError):
     """The model needs more than it would be shown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Execution:
-    """How a model is run.
-
-    Attributes
-    ----------
-    batch_size
-        Images per call of predict.
-    seed
-        Seed of the random number generators in the model's process.
-    limits
-        What the model may take.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of range.
-    """
-
-    batch_size: int = 32
-    seed: int = 0
-    limits: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        numbers = {
-            "batch size": self.batch_size,
-            "time limit": self.limits.batch_s,
-            "time limit of fit": self.limits.fit_s,
-            "memory limit": self.limits.memory_gib,
-        }
-        for name, number in numbers.items():
-            if not number > 0:
-                raise UsageError(f"The {name} must be larger than 0, found {number}.")
-        if self.seed < 0:
-            raise UsageError(f"The seed must not be negative, found {self.seed}.")
 
 
 def predict(
@@ -136,15 +99,16 @@ def predict(
     release: Release,
     path: str | Path,
     request: Request = Request(),
-    execution: Execution = Execution(),
+    execution: Execution = DEFAULT_EXECUTION,
     *,
     progress: Progress | None = None,
     traceback: bool = False,
 ) -> PredictOutcome:
     """Let a model predict the kernels of a release's test images, and write them to a file.
 
-    A model that fails at an image, or reaches a limit, is stopped: that batch and all images after it stay without an
-    answer (rows of NaN), and the file says so. A model that fails in ``fit`` has no answers at all.
+    A model that fails at an image, or reaches a limit, is stopped: that batch and all images after it stay without a
+    prediction (rows of NaN), and the file says so. A model that fails in ``fit`` has no predictions at all. The first
+    batch that takes too long is tried again, see :class:`~qpibench.evaluation.course.Course`.
 
     Images are asked in a shuffled order, see :func:`~qpibench.tasks.asking_order`. At the end a few images of every
     task are asked again, alone; where that changes the answer, the outcome has a warning.
@@ -186,21 +150,28 @@ def predict(
     _check_tasks(release)
     tasks = dict.fromkeys(request.tasks or release.tasks)
     index = {task: asking_order(release, task, request.limit) for task in tasks}
-    isolated = IsolatedModel(entry, limits=execution.limits, hidden=_paths(release), seed=execution.seed)
-    with PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer:
-        run = _Predicting(release, index, request, batch_size=execution.batch_size, progress=progress)
+    batch_size = execution.batch_size or default_batch_size(release.grid)
+    hidden = (*_paths(release), Path(path))
+    isolated = IsolatedModel(
+        entry, limits=execution.limits, hidden=hidden, seed=execution.seed, threads=execution.threads
+    )
+    with (
+        closed_parent(hidden),
+        PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer,
+    ):
+        course = Course(release, index, request.view_of(release), batch_size=batch_size, progress=progress)
         try:
             with isolated:
                 _check_needs(entry, isolated.declaration.needs, request)
                 if isolated.declaration.has_fit:
                     _check_training(entry, release)
-                run.answer_all(isolated, writer)
+                course.run(isolated, writer)
         except ModelFailure as failure:
-            if run.stage == "import":
+            if course.stage == "import":
                 shown = f"\n{failure.traceback}" if traceback and failure.traceback else ""
                 kind = UnavailableError if failure.kind == "missing package" else InvalidDataError
                 raise kind(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
-            run.failed(failure)
+            course.failed(failure)
         record = Record(
             model=_model_record(entry, isolated),
             view=request.view,
@@ -208,11 +179,12 @@ def predict(
             cell=request.cell,
             limit=request.limit,
             seed=execution.seed,
-            batch_size=execution.batch_size,
-            failure=run.failure,
-            non_finite=run.non_finite,
-            fit_seconds=run.fit_seconds,
-            task_seconds=run.task_seconds,
+            batch_size=batch_size,
+            threads=execution.threads,
+            failure=course.failure,
+            non_finite=course.non_finite,
+            fit_seconds=course.fit_seconds,
+            task_seconds=course.task_seconds,
             run=Run(
                 seconds=time.monotonic() - started,
                 peak_memory_bytes=isolated.peak_memory_bytes,
@@ -220,7 +192,7 @@ def predict(
             ),
         )
         writer.finish(record)
-    warnings = (*_warnings(record), *_training_warnings(entry, request), *run.warnings)
+    warnings = (*_warnings(record), *_training_warnings(entry, request), *course.warnings)
     return PredictOutcome(path=Path(path), record=record, warnings=warnings)
 
 
@@ -260,149 +232,11 @@ def _check_tasks(release: Release) -> None:
 
 
 def _check_training(entry: Entry, release: Release) -> None:
-    if not len(_training_role(release)):
+    if not len(training_role(release)):
         raise UsageError(
             f"Entry '{entry.name}' has a fit, but the training role of release '{release.name}' is empty; make the"
             " release with more images."
         )
-
-
-class _Predicting:
-    """The course of one prediction, and how far it came."""
-
-    def __init__(
-        self,
-        release: Release,
-        index: dict[str, NDArray[np.int32]],
-        request: Request,
-        *,
-        batch_size: int,
-        progress: Progress | None,
-    ) -> None:
-        self._release, self._index, self._progress = release, index, progress
-        self._request, self._batch_size = request, batch_size
-        self._task: str | None = None
-        self._row: int | None = None
-        self.stage = "import"
-        self.failure: FailureRecord | None = None
-        self.fit_seconds: float | None = None
-        self.task_seconds = dict.fromkeys(index, 0.0)
-        self.non_finite = dict.fromkeys(index, 0)
-        self._latent_size: int | None = None
-        self.warnings: list[str] = []
-
-    def answer_all(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
-        """Fit, then answer every image of every task."""
-        self.stage = "fit"
-        if model.declaration.has_fit:
-            self.fit_seconds = 0.0
-            started = time.monotonic()
-            try:
-                model.fit(_training_rows(self._release, self._view_of))
-            finally:
-                self.fit_seconds = time.monotonic() - started
-        self.stage = "predict"
-        together: list[tuple[str, int, dict[str, NDArray[np.float32]]]] = []
-        done, total = 0, sum(len(rows) for rows in self._index.values())
-        for task, rows in self._index.items():
-            # Any of them will do, as they are shuffled; these are spread over the batches.
-            again = np.linspace(0, len(rows) - 1, _ASKED_ALONE, dtype=int)
-            for row in range(0, len(rows), self._batch_size):
-                self._task, self._row = task, row
-                chosen = rows[row : row + self._batch_size]
-                answer = self._answer(model, task, self._view_of(chosen))
-                writer.write(task, row, answer)
-                if len(chosen) > 1:
-                    for place in np.intersect1d(again - row, np.arange(len(chosen))):
-                        one = {name: array[[place]] for name, array in answer.items()}
-                        together.append((task, int(chosen[place]), one))
-                done += len(chosen)
-                if self._progress is not None:
-                    self._progress(done, total)
-        for task, image, answer in together:
-            if all(np.isfinite(array).all() for array in answer.values()):
-                try:
-                    self._ask_alone(model, task, image, answer)
-                except ModelFailure as failure:  # all images have their answer: this spoils none
-                    self.warnings.append(f"Image {image} of task '{task}' asked again, alone: {failure.message}.")
-                    return
-        if model.declaration.has_latents:
-            self._encode_kernels(model, writer)
-
-    def failed(self, failure: ModelFailure) -> None:
-        """Note why the model stopped."""
-        self.failure = FailureRecord(
-            kind=failure.kind,
-            stage="fit" if self.stage == "fit" else "predict",
-            message=failure.message,
-            traceback=failure.traceback,
-            task=self._task,
-            row=self._row,
-        )
-
-    def _answer(self, model: IsolatedModel, task: str, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        started = time.monotonic()
-        try:
-            answer = _stored(model.predict(batch))
-        finally:
-            self.task_seconds[task] += time.monotonic() - started
-        size = answer["latent"].shape[1] if "latent" in answer else self._latent_size
-        if self._latent_size not in (None, size):
-            raise ModelFailure(
-                "answer", f"predict returned a latent of {size} values, after {self._latent_size} before"
-            )
-        self._latent_size = size
-        self.non_finite[task] += int((~np.isfinite(answer["kernel"]).all(axis=(1, 2))).sum())
-        return answer
-
-    def _ask_alone(self, model: IsolatedModel, task: str, image: int, together: dict[str, NDArray[np.float32]]) -> None:
-        alone = _stored(model.predict(self._view_of(np.array([image]))))
-        problem = difference(together, alone, "when it is asked alone")
-        if problem is not None:
-            self.warnings.append(
-                f"The answer to image {image} of task '{task}' depends on its batch mates, or on chance: {problem}."
-            )
-
-    def _encode_kernels(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
-        kernels = self._release.kernels.image
-        blocks = [kernels[at : at + self._batch_size] for at in range(0, len(kernels), self._batch_size)]
-        try:
-            latents = [model.encode_kernel(block).astype(np.float32) for block in blocks]
-        except ModelFailure as failure:  # the answers are all there: this spoils none
-            self.warnings.append(f"The kernels have no latents: {failure.message}.")
-            return
-        sizes = {part.shape[1] for part in latents} | ({self._latent_size} if self._latent_size else set())
-        if len(sizes) > 1:
-            listed = ", ".join(map(str, sorted(sizes)))
-            self.warnings.append(f"The kernels have no latents: those of images and kernels differ in size, {listed}.")
-            return
-        writer.write_kernel_latents(np.concatenate(latents))
-
-    def _view_of(self, rows: NDArray[np.integer]) -> Batch:
-        release, request = self._release, self._request
-        return view_batch(release.observations(rows), release.grid, view=request.view, map_mode=request.map_mode)
-
-
-def _stored(answer: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinity, which is counted
-        return {name: array.astype(np.float32) for name, array in answer.items() if name in DATASETS}
-
-
-def _training_role(release: Release) -> NDArray[np.int32]:
-    """The images that every task allows to train on, so that one fit serves all."""
-    return reduce(np.intersect1d, [release.split(task, "train") for task in release.tasks])
-
-
-def _training_rows(release: Release, view_of: Callable[[NDArray[np.integer]], Batch]) -> TrainingRows:
-    rows = _training_role(release)
-    kernels, kernel_index = np.unique(release.observation_kernel[rows], return_inverse=True)
-    return TrainingRows(
-        kernels=release.kernels.image[kernels],
-        kernel_index=kernel_index.astype(np.int32),
-        grid=release.grid,
-        kernel_grid=release.grid,
-        batch=lambda chosen: view_of(rows[chosen]),
-    )
 
 
 def _model_record(entry: Entry, isolated: IsolatedModel) -> ModelRecord:

@@ -84,6 +84,9 @@ class Record(_Closed):
     limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
     seed: int = Field(description="Seed given to the model's random number generators.")
     batch_size: int = Field(description="Images per call of predict.")
+    threads: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Threads of the model's numerical libraries; null where that is not recorded."
+    )
     failure: FailureRecord | None = Field(description="Why the entry stopped; null when it did not.")
     non_finite: dict[str, int] = Field(description="Images by task that were answered with NaN or infinity.")
     fit_seconds: float | None = Field(description="Wall-clock time of fit in s; null without it.")

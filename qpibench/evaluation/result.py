@@ -212,6 +212,9 @@ class PartResult(_Closed):
         description="Wall-clock time in s of the calls of predict, import and fit left out, as the predictions file"
         " records it; null if it does not, or if none was made.",
     )
+    threads: Positive | None = Field(
+        default=None, description="Threads of the model's numerical libraries; null if the predictions do not say."
+    )
     prediction_run: Run = Field(description="What predicting took, all tasks of the predictions file together.")
 
     @model_validator(mode="after")

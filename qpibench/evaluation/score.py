@@ -150,6 +150,7 @@ def score(
                 median_image=_median_image(answers, release, task, images, chosen, primary),
                 predictions_sha256=predictions_sha256,
                 predict_seconds=record.task_seconds.get(task) or None,  # 0 if fit failed
+                threads=record.threads,
                 prediction_run=record.run,
                 **aggregate(images, chosen, primary=primary, n_available=len(release.split(task, "test"))),
             )

@@ -64,7 +64,11 @@ def test_the_template_keeps_the_contract(write_model):
         ),
         ("def predict(batch): return batch.image - batch.image.mean()", INDEPENDENT, "the kernel differs by"),
         ("def predict(batch): return 0 * batch.image + batch.image[0]", INDEPENDENT, "in another order"),
-        ("import time\ndef predict(batch): time.sleep(60)", ANSWERS, "predict took longer than 0.5 s"),
+        (
+            "import time\ndef predict(batch): time.sleep(60)",
+            ANSWERS,
+            "predict took longer than 0.5 s; allow more with --time",
+        ),
         ("import os\ndef predict(batch): os._exit(1)", ANSWERS, "ended with exit code 1"),
         (
             "def fit(train): raise ValueError('bad')\ndef predict(batch): ...",

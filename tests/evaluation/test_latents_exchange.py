@@ -8,7 +8,8 @@ import pytest
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.check import check
-from qpibench.evaluation.predict import Execution, Request, predict
+from qpibench.evaluation.execution import Execution
+from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.predictions import open_predictions
 
 

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from qpibench.evaluation.entry_code import code_sha256
-from qpibench.evaluation.predict import Execution, Request, predict
+from qpibench.evaluation.execution import Execution, default_batch_size
+from qpibench.evaluation.isolation.isolated import Limits
+from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.predictions import open_predictions
+from qpibench.grid import Grid
 from qpibench.release import open_release, write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
@@ -120,6 +123,64 @@ def test_the_batch_size_does_not_change_the_file(memory_release, write_model, tm
     np.testing.assert_array_equal(kernels[0], kernels[2])
 
 
+@pytest.mark.parametrize(("pixels", "expected"), [(64, 32), (128, 32), (256, 8), (512, 2), (1024, 1)])
+def test_larger_images_come_in_smaller_batches(pixels, expected):
+    assert default_batch_size(Grid(ny=pixels, nx=pixels, size_y_nm=1, size_x_nm=1)) == expected
+
+
+def test_the_batch_size_is_that_of_the_image_size_unless_it_is_chosen(memory_release, out):
+    for chosen, expected in ((None, 32), (7, 7)):
+        assert (
+            predict("zeros", memory_release, out, execution=Execution(batch_size=chosen)).record.batch_size == expected
+        )
+
+
+SLOW_IN_BATCHES = """
+    import time
+
+    class Model:
+        def fit(self, train):
+            self.offset = len(train.kernels)
+
+        def predict(self, batch):
+            if len(batch) > 1:
+                time.sleep(600)
+            return batch.image + self.offset
+"""
+
+
+def test_a_batch_that_takes_too_long_is_tried_again_one_by_one(memory_release, write_model, out):
+    execution = Execution(limits=Limits(batch_s=2), batch_size=5)
+    outcome = predict(write_model(SLOW_IN_BATCHES), memory_release, out, execution=execution)
+    assert outcome.exit_code == 0
+    (warning,) = outcome.warnings
+    assert "predict took longer than 2 s for 5 images. The model was started anew" in warning
+    assert "choose a smaller --batch-size, or allow more with --time-limit" in warning
+    with open_predictions(out, memory_release) as predictions:
+        expected = memory_release.image(predictions.index("ood")) + np.float32(4)
+        np.testing.assert_array_equal(predictions.kernel("ood"), expected)
+
+
+def test_a_model_computes_with_the_threads_that_the_record_states(memory_release, write_model, out):
+    pytest.importorskip("torch")
+    source = """
+        import os
+        import numpy as np
+        import torch
+
+        torch.set_num_threads(7)
+
+        def predict(batch):
+            counts = {torch.get_num_threads(), *(int(os.environ[f"{name}_NUM_THREADS"]) for name in ("OMP", "MKL"))}
+            return np.full(batch.image.shape, float(counts.pop() if len(counts) == 1 else "nan"))
+    """
+    for threads in (1, 2):
+        record = predict(write_model(source), memory_release, out, execution=Execution(threads=threads)).record
+        assert record.threads == threads
+        with open_predictions(out, memory_release) as predictions:
+            assert (predictions.kernel("id") == threads).all()
+
+
 def test_a_batch_does_not_tell_which_images_show_the_same_kernel(memory_release, write_model, out):
     source = """
         import numpy as np
@@ -137,7 +198,9 @@ def test_a_batch_does_not_tell_which_images_show_the_same_kernel(memory_release,
     assert outcome.exit_code == 0
     assert len(outcome.warnings) == 3
     for warning in outcome.warnings:
-        assert re.match(r"The answer to image [45]\d of task 'ood' depends on its batch mates, or on chance: ", warning)
+        assert re.match(
+            r"The prediction of image [45]\d of task 'ood' depends on the other images of its batch", warning
+        )
 
 
 def test_a_model_that_answers_each_image_for_itself_is_not_warned_of(memory_release, write_model, out):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.execution import Execution
 from qpibench.evaluation.isolation.isolated import Limits
-from qpibench.evaluation.predict import Execution, Request, predict
+from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.predictions import open_predictions
 
 HEADER = "import os, signal, sys, time\nimport numpy as np\nfrom qpibench import Prediction\n\n"
@@ -157,7 +158,8 @@ def test_a_model_that_hangs_is_stopped_and_its_line_named(memory_release, write_
     assert failure is not None
     assert failure.kind == "time limit"
     assert failure.message.startswith("my_model.py:")
-    assert failure.message.endswith("predict took longer than 0.3 s")
+    assert "predict took longer than 0.3 s; this was one image alone, as with --batch-size 1, so" in failure.message
+    assert failure.message.endswith("allow more with --time-limit")
 
 
 def test_a_model_that_ignores_signals_is_stopped_too(memory_release, write_model, out):
@@ -176,6 +178,7 @@ def test_a_model_that_exhausts_memory_is_stopped(memory_release, write_model, ou
     assert failure is not None
     assert failure.kind == "memory limit"
     assert "the limit is 0.125 GiB" in failure.message
+    assert failure.message.endswith("use a smaller --batch-size, or allow more with --memory-limit")
     assert outcome.record.run.peak_memory_bytes > 0.125 * 2**30
 
 
@@ -259,7 +262,7 @@ def test_a_fit_that_takes_too_long_is_stopped(memory_release, write_model, out):
     source = _predict_body("...") + "\ndef fit(train):\n    time.sleep(60)\n"
     outcome = predict(write_model(source), memory_release, out, execution=Execution(limits=Limits(fit_s=0.3)))
     assert outcome.record.failure is not None
-    assert outcome.record.failure.message.endswith("fit took longer than 0.3 s")
+    assert outcome.record.failure.message.endswith("fit took longer than 0.3 s; allow more with --fit-time-limit")
 
 
 def test_a_model_that_needs_more_than_the_view_is_refused(memory_release, write_model, out):
@@ -293,6 +296,7 @@ def test_an_impossible_request_is_refused(memory_release, out, options, sentence
     ("options", "sentence"),
     [
         ({"batch_size": 0}, "The batch size must be larger than 0"),
+        ({"threads": 0}, "The number of threads must be larger than 0"),
         ({"seed": -1}, "The seed must not be negative"),
         ({"limits": Limits(batch_s=-1)}, "The time limit must be larger than 0"),
         ({"limits": Limits(memory_gib=float("nan"))}, "The memory limit must be larger than 0"),

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.predict import Execution, Request, predict
+from qpibench.evaluation.execution import Execution
+from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.predictions import PredictionsWriter, open_predictions
 from qpibench.locator import PACKAGE
 from qpibench.tasks import subset

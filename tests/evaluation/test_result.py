@@ -67,6 +67,7 @@ def content():
         },
         "predictions_sha256": "e" * 64,
         "predict_seconds": 2.5,
+        "threads": 1,
         "prediction_run": dict(RUN),
     }
     cell = {"record": None, "primary": "rel_l2_capped", "metrics": copy.deepcopy(metrics), "parts": [part]}
@@ -106,6 +107,7 @@ def content_of_schema_1():
                 "n_failed": 3,
                 "n_kernels": 10,
                 "predict_seconds": 2.5,
+                "threads": 1,
                 "by_scatterers": [{"min_scatterers": 1, "max_scatterers": 2, **group}],
                 "by_fold": [{"fold": 0, **group}],
             }

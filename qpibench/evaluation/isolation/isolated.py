@@ -34,7 +34,13 @@ from qpibench.evaluation.isolation.exchange import (
 )
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
 from qpibench.evaluation.isolation.parent import closed_parent, names
-from qpibench.evaluation.isolation.process import guard, require_processes, way_of_death, with_package
+from qpibench.evaluation.isolation.process import (
+    guard,
+    require_processes,
+    thread_variables,
+    way_of_death,
+    with_package,
+)
 from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolError
 from qpibench.evaluation.isolation.training import MAX_ROWS
 from qpibench.evaluation.isolation.watch import LimitReached, Watch
@@ -133,9 +139,12 @@ class IsolatedModel:
 
     declaration: Declaration
 
-    def __init__(self, entry: Entry, *, limits: Limits, hidden: Iterable[Path] = (), seed: int = 0) -> None:
-        self._entry, self._limits, self._seed = entry, limits, seed
+    def __init__(
+        self, entry: Entry, *, limits: Limits, hidden: Iterable[Path] = (), seed: int = 0, threads: int = 1
+    ) -> None:
+        self._entry, self._limits, self._seed, self._threads = entry, limits, seed, threads
         self._hidden = tuple(hidden)
+        self._former_peak_bytes = 0
 
     def __enter__(self) -> Self:
         trained = self._entry.weights_sha256()
@@ -147,6 +156,7 @@ class IsolatedModel:
                 "path": str(self._entry.path),
                 "target": self._entry.target,
                 "seed": self._seed,
+                "threads": self._threads,
                 "run_folder": None if folder is None else str(folder.path),
             }
             with self._limited("import", self._limits.load_s):
@@ -163,10 +173,16 @@ class IsolatedModel:
     ) -> None:
         self._resources.close()
 
+    def restart(self) -> None:
+        """End the process and start a new one; what fit has learned is lost."""
+        self._former_peak_bytes = self.peak_memory_bytes
+        self._resources.close()
+        self.__enter__()
+
     @property
     def peak_memory_bytes(self) -> int:
         """Largest resident memory seen of the model's process and their children."""
-        return self._watch.peak_bytes
+        return max(self._former_peak_bytes, self._watch.peak_bytes)
 
     def fit(self, rows: TrainingRows) -> None:
         """Let the model learn."""
@@ -236,7 +252,7 @@ class IsolatedModel:
             # -P: what lies in the current folder is not imported by accident.
             [sys.executable, "-P", "-m", "qpibench.evaluation.isolation.worker", *map(str, (*theirs, os.getpid()))],
             cwd=folder,
-            env=_environment(folder, self._hidden),
+            env=_environment(folder, self._hidden) | thread_variables(self._threads),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -16,6 +16,16 @@ from qpibench.locator import PACKAGE
 
 _PR_SET_PDEATHSIG = 1
 
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
 
 def with_package(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment in which a new process can import the package from any folder, and hashes texts as every other."""
@@ -23,6 +33,11 @@ def with_package(environment: Mapping[str, str]) -> dict[str, str]:
     if str(PACKAGE.parent) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         made["PYTHONPATH"] = os.pathsep.join(filter(None, [made.get("PYTHONPATH"), str(PACKAGE.parent)]))
     return made
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Environment variables that fix the number of threads of numerical libraries."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE"}
 
 
 def require_processes(what: str) -> None:

@@ -12,6 +12,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def main() -> None:
         path = Path(request["path"])
         run_folder = None if request["run_folder"] is None else Path(request["run_folder"])
         sys.argv = [str(path)]
-        model = _load(channel, path, request["target"], request["seed"], run_folder)
+        model = _load(channel, path, request, run_folder)
         while model is not None:
             _serve(channel, model, path.parent, channel.receive())
     except (EOFError, BrokenPipeError):
@@ -60,9 +61,11 @@ def _leave_no_core_file() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _load(channel: Channel, path: Path, target: str | None, seed: int, run_folder: Path | None) -> Model | None:
+def _load(channel: Channel, path: Path, request: dict[str, Any], run_folder: Path | None) -> Model | None:
     try:
-        model = load_model(path, target, seed=seed, run_folder=run_folder)
+        model = load_model(path, request["target"], seed=request["seed"], run_folder=run_folder)
+        if "torch" in sys.modules:  # a file that sets another number is not what the result would say
+            sys.modules["torch"].set_num_threads(request["threads"])
     except BaseException as error:
         kind, message, traceback = _why_not_loaded(error, path)
         channel.send("failed", {"kind": kind, "message": message, "traceback": traceback})
