@@ -323,7 +323,7 @@ def _check_version(path: Path, attributes: dict[str, str | int]) -> int:
 
 
 def _read_spec(path: Path, attributes: dict[str, str | int]) -> tuple[str, ReleaseSpec | ImportedSpec]:
-    spec = spec_from_json(str(attributes["spec"]))
+    spec = spec_from_json(str(attributes["spec"]), subject=f"The spec in '{path}'")
     if attributes.get("name") != spec.name:
         raise InvalidDataError(f"'{path}' is damaged: its name is not the name in its spec, '{spec.name}'.")
     return spec.name, spec

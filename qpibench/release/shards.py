@@ -193,7 +193,7 @@ def open_shard(path: Path) -> ShardFile:
         with structure(path) as file:
             attributes = layout.attributes(file)
             shard = _identified(path, attributes)
-            spec = spec_from_json(str(attributes["spec"]))
+            spec = spec_from_json(str(attributes["spec"]), subject=f"The spec in '{path}'")
             if not isinstance(spec, ReleaseSpec):
                 raise ValueError("its spec is of an imported release, which has no shards")
             located = layout.place(file, shard.arrays(spec))

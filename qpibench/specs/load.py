@@ -59,21 +59,28 @@ def load_spec(source: str | Path, *, overrides: Sequence[str] = ()) -> ReleaseSp
     return _validated(fields | {"name": _varied(spec, paths)}, str(source)) if paths else spec
 
 
-def spec_from_json(text: str) -> ReleaseSpec | ImportedSpec:
+def spec_from_json(text: str, *, subject: str = "The stored spec") -> ReleaseSpec | ImportedSpec:
     """Read the spec that a release stores.
+
+    Parameters
+    ----------
+    text
+        JSON, as :meth:`ReleaseSpec.canonical_json` gives it.
+    subject
+        Subject of an error's sentence.
 
     Raises
     ------
     InvalidDataError
         If the text is not the JSON of a spec.
     """
-    fields = parse_json(text, "The stored spec")
+    fields = parse_json(text, subject)
     imported = isinstance(fields, dict) and "source" in fields
     model: type[ImportedSpec | ReleaseSpec] = ImportedSpec if imported else ReleaseSpec
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise InvalidDataError(f"The stored spec is not valid: {explain(error, model)}.") from None
+        raise InvalidDataError(f"{subject} is not valid: {explain(error, model)}.") from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -75,7 +75,7 @@ def test_a_text_within_a_file(qpibench, mini, predictions, tmp_path, attribute, 
     places[damaged] = shutil.copy(places[damaged], tmp_path / "damaged.h5")
     with h5py.File(places[damaged], "r+") as file:
         file.attrs[attribute] = text.decode() if attribute == "record" else np.bytes_(text)
-    qpibench(*(part.format(**places) for part in command.split()), "--json").fails(3, words)
+    qpibench(*(part.format(**places) for part in command.split()), "--json").fails(3, "damaged.h5", words)
 
 
 @pytest.mark.parametrize(
