@@ -11,16 +11,23 @@ import errno
 import json
 import os
 import socket
+import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from qpibench.errors import QpibenchError
 from qpibench.notices import warn
+from qpibench.parsing import parse_json
 from qpibench.release.positional import BINARY
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+_CLOCK_S = 60.0
+"""By how much start times of one process may differ, because the system's clock was set meanwhile."""
 
 
 class BusyError(QpibenchError):
@@ -42,6 +49,24 @@ def locked_by_another(fd: int) -> bool:
     except (ImportError, OSError):
         pass
     return False
+
+
+class _Owner(NamedTuple):
+    """The process that made a mark.
+
+    Attributes
+    ----------
+    host
+        Its machine.
+    pid
+        Its number.
+    started
+        When it was started, in s since 1970.
+    """
+
+    host: str
+    pid: int
+    started: float
 
 
 class FileLock:
@@ -112,7 +137,7 @@ def _flock(fd: int) -> bool:
 def _mark(path: Path) -> Path:
     """Create the file that says who is writing, in place of a lock."""
     marker = path.with_name(f"{path.name}.lock")
-    me = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())})
+    me = _Owner(_host(), os.getpid(), _started(os.getpid()))
     for _ in range(2):
         try:
             fd = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -120,7 +145,7 @@ def _mark(path: Path) -> Path:
             _remove_stale(marker)
             continue
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(me)
+            json.dump(me._asdict(), file)
         warn(
             f"The file system of '{path.parent}' has no locks: '{marker.name}' keeps other processes from writing the"
             " same file, and must be removed by hand if a run on another machine was killed."
@@ -140,8 +165,7 @@ def _remove_stale(marker: Path) -> None:
     owner = _owner(marker)
     if owner is None:
         return
-    host, pid, started = owner
-    if host == socket.gethostname() and _started(pid) != started:
+    if owner.host == _host() and abs(_started(owner.pid) - owner.started) > _CLOCK_S:
         # Under its new name nobody takes it for a lock; if it is another one by now, it goes back.
         aside = marker.with_name(f"{marker.name}.{os.getpid()}")
         with suppress(FileNotFoundError):
@@ -151,18 +175,29 @@ def _remove_stale(marker: Path) -> None:
                     os.link(aside, marker)
             aside.unlink(missing_ok=True)
         return
-    raise BusyError(f"process {pid} of machine '{host}' holds the lock '{marker}'")
+    raise BusyError(f"process {owner.pid} of machine '{owner.host}' holds the lock '{marker}'")
 
 
-def _owner(marker: Path) -> tuple[str, int, float] | None:
-    """Host, process and start time in a mark; None if there is no mark."""
+def _owner(marker: Path) -> _Owner | None:
+    """Read who made a mark; None if there is no mark."""
     try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
-        return str(found["host"]), int(found["pid"]), float(found["started"])
+        if not stat.S_ISREG(marker.lstat().st_mode):
+            raise ValueError
+        found = parse_json(marker.read_bytes(), "It")
+        return _Owner(str(found["host"]), int(found["pid"]), float(found["started"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):  # it is being written, or its process was killed meanwhile
+    # It is being written, its process was killed meanwhile, or it is no mark.
+    except (OSError, QpibenchError, ValueError, KeyError, TypeError):
         raise BusyError(f"'{marker}' cannot be read; remove it if no process writes") from None
+
+
+def _host() -> str:
+    """Name the machine and, for containers that share a name, the space in which the numbers of processes count."""
+    try:
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
 
 
 def _started(pid: int) -> float:
