@@ -1,20 +1,16 @@
-"""A release of eq. 7 in plain Python, from what docs/arithmetic.md and docs/format.md say.
+"""The values of a release of eq. 7 in plain Python, from what docs/arithmetic.md and docs/format.md say.
 
-All constants, tags, texts and tables are read from these two pages, and nothing is shared with the package. NumPy only
-gives arrays their types at the end. Floating-point numbers are Python's (float64); a float32 number is one of them that
-float32 can represent.
+All constants, tags, texts and tables are read from these two pages, and nothing is shared with the package.
+Floating-point numbers are Python's (float64); a float32 number is one of them that float32 can represent.
 """
 
 import hashlib
-import json
 import math
 import re
 import struct
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-
-import numpy as np
 
 DOCS = Path(__file__).parents[1] / "docs"
 ARITHMETIC, FORMAT = ((DOCS / name).read_text() for name in ("arithmetic.md", "format.md"))
@@ -47,7 +43,7 @@ def _constants():
     return {name: numbers if len(numbers) > 1 else numbers[0] for name, numbers in found.items()}
 
 
-def _table(page, *head):
+def table(page, *head):
     """Rows of the table with this head, without code marks."""
     start = page.index("| " + " | ".join(head) + " |")
     lines = page[start : page.index("\n\n", start)].splitlines()[2:]
@@ -56,12 +52,8 @@ def _table(page, *head):
 
 
 CONSTANTS = _constants()
-TAGS = {row[0]: row[1] for row in _table(ARITHMETIC, "purpose", "tag", "draw", "image", "kernel", "words used")}
+TAGS = {row[0]: row[1] for row in table(ARITHMETIC, "purpose", "tag", "draw", "image", "kernel", "words used")}
 (KEY_TEXT,) = re.findall(r"^ {4}(\S+/DOMAIN/SEED/TAG)$", ARITHMETIC, re.MULTILINE)
-BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
-    re.search(pattern, FORMAT)[1]
-    for pattern in (r"`(\w+ block [A-Z ]+)`", r"`(\w+ array [A-Z ]+)`", r"`(\w+ release 1)`", r"`(NAME DIGEST)`")
-)
 PI, C = CONSTANTS["PI"], CONSTANTS
 
 
@@ -363,34 +355,6 @@ def splits(spec, observation_kernel, strata):
 # The release.
 
 
-def canonical_json(given):
-    """The spec with the defaults of the page's table, as the text that is hashed."""
-    spec = json.loads(json.dumps(given))
-    for field, _, default in _table(FORMAT, "field", "type", "value if not given"):
-        *tables, name = field.split(".")
-        if default and default != "left out":
-            target = spec
-            for table in tables:
-                target = target.setdefault(table, {})
-            target.setdefault(name, json.loads(default))
-    return json.dumps(spec, sort_keys=True, separators=(",", ":"))
-
-
-def dtypes():
-    """Types of all arrays by name, from both tables of the page."""
-    rows = _table(FORMAT, "array", "dimensions", "type", "what it is")
-    of_columns = _table(FORMAT, "column", "per", "type", "units", "meaning", "absent", "declared by")
-    return {row[0]: row[2] for row in rows} | {f"{row[1]}s/{row[0]}": row[2] for row in of_columns}
-
-
-def release(given):
-    """The canonical JSON of a spec, and all arrays of its release by name."""
-    text = canonical_json(given)
-    known = dtypes()
-    arrays = derive(json.loads(text)).items()
-    return text, {name: _stored(values, known.get(name, known["splits/<task>/<role>"])) for name, values in arrays}
-
-
 def derive(spec):
     """All arrays of a release by name, as nested lists."""
     grid, per_kernel, strata = spec["grid"], spec["observations_per_kernel"], folds(spec["kernels"])
@@ -430,33 +394,3 @@ def derive(spec):
         **columns,
         **splits(spec, shown, strata),
     }
-
-
-def content_sha256(text, arrays):
-    def sha256(line, *parts):
-        return hashlib.sha256(b"".join([line.encode(), b"\n", *parts]))
-
-    lines = [text]
-    for name in sorted(arrays):
-        values = arrays[name]
-        names = {"NAME": name, "DTYPE": values.dtype.str, "SHAPE": "x".join(map(str, values.shape))}
-        digests = []
-        for first in range(0, len(values), C["BLOCK_ROWS"]):
-            names["INDEX"] = str(first // C["BLOCK_ROWS"])
-            data = values[first : first + C["BLOCK_ROWS"]].tobytes()
-            digests.append(sha256(_filled(BLOCK_LINE, names), data).digest())
-        names["DIGEST"] = sha256(_filled(ARRAY_LINE, names), *digests).hexdigest()
-        lines.append(_filled(DIGEST_LINE, names))
-    return sha256(RELEASE_LINE, *(f"{line}\n".encode() for line in lines)).hexdigest()
-
-
-def _filled(line, names):
-    return " ".join(names.get(word, word) for word in line.split())
-
-
-def _stored(values, dtype):
-    array = np.array(values, dtype)
-    if array.dtype.kind == "f":
-        array = array + array.dtype.type(0)
-        array[np.isnan(array)] = np.frombuffer(struct.pack("<Q", C["NAN_F64"]), "<f8")[0]
-    return array
