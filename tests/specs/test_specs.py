@@ -11,6 +11,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
 from qpibench.specs import ImportedSpec, ReleaseSpec, load_spec, spec_from_json, spec_names
 from qpibench.specs.schema import spec_keys
+from qpibench.specs.suggest import suggestions
 
 
 def test_the_shipped_specs_are_the_documented_ones():
@@ -159,6 +160,13 @@ def test_a_table_that_is_guessed_is_answered_with_the_right_path(tmp_path, toml,
 def test_a_key_that_is_guessed_is_answered_with_the_right_path(override, path):
     with pytest.raises(UsageError, match=rf"did you mean .*'{path}'"):
         load_spec("mini", overrides=[override])
+
+
+@pytest.mark.parametrize("path", [key.path for key in spec_keys()])
+def test_a_key_that_lacks_a_letter_is_answered_with_itself(path):
+    known = [key.path for key in spec_keys()]
+    typos = {path[:at] + path[at + 1 :] for at in range(len(path)) if path[at] != "."} - set(known)
+    assert all(path in suggestions(typo, 1, known, synonyms=True) for typo in typos if "" not in typo.split("."))
 
 
 def test_every_suggested_key_is_a_key():
