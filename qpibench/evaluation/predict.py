@@ -1,4 +1,4 @@
-"""From a model and a release to a predictions file: the model in its own process, what it answers on disk."""
+"""Runs a model in its own process on a release's test images and writes its predictions to a file."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOutcome:
-    """What became of a prediction.
+    """Outcome of a run of a model.
 
     Attributes
     ----------
     path
         The predictions file.
     record
-        What it says of how it was made; ``record.failure`` is why the model stopped, or None.
+        The record in that file; ``record.failure`` is the reason why the model stopped, or None.
     warnings
         One sentence each.
     """
@@ -50,30 +50,30 @@ class PredictOutcome:
 
     @property
     def exit_code(self) -> int:
-        """1 if the model stopped before it had answered every image, else 0."""
+        """1 if the model stopped before it had predicted every image, else 0."""
         return 0 if self.record.failure is None else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a model is asked, and what it is shown.
+    """The images to predict, and the inputs that the model is shown.
 
     Attributes
     ----------
     tasks
         Names of tasks; all that the release has if None.
     view, map_mode
-        What the model may see; see :func:`~qpibench.tasks.view_batch`. What a model declares to need is the least
-        that it can work with; it is shown all that the view grants.
+        The inputs that the model may see; see :func:`~qpibench.tasks.view_batch`. A model declares the least view that
+        it needs; it is shown everything that this view grants.
     limit
         Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if None.
     cell
-        The cell of a track that asks this; noted in the predictions file.
+        The cell of a track that this request belongs to; recorded in the predictions file.
 
     Raises
     ------
     UsageError
-        If there is no such view or map mode, or the view shows a map and there is no mode.
+        If the view or the map mode is unknown, or the view shows a map and no mode is given.
     """
 
     tasks: Sequence[str] | None = None
@@ -104,14 +104,14 @@ def predict(
     progress: Progress | None = None,
     traceback: bool = False,
 ) -> PredictOutcome:
-    """Let a model predict the kernels of a release's test images, and write them to a file.
+    """Predict the kernels of a release's test images with a model and write them to a file.
 
     A model that fails at an image, or reaches a limit, is stopped: that batch and all images after it stay without a
     prediction (rows of NaN), and the file says so. A model that fails in ``fit`` has no predictions at all. The first
     batch that takes too long is tried again, see :class:`~qpibench.evaluation.course.Course`.
 
-    Images are asked in a shuffled order, see :func:`~qpibench.tasks.asking_order`. At the end a few images of every
-    task are asked again, alone; where that changes the answer, the outcome has a warning.
+    The model gets the images in a shuffled order, see :func:`~qpibench.tasks.asking_order`. At the end it gets a few
+    images of every task again, one at a time; if a prediction changes, the outcome has a warning.
 
     Parameters
     ----------
@@ -121,11 +121,11 @@ def predict(
     release
         The release.
     path
-        Where to write; the file appears when it is complete.
+        The predictions file, which appears when it is complete.
     request
-        Which images are asked, and what the model is shown of them.
+        The images to predict, and the inputs that the model is shown.
     execution
-        How the model is run.
+        Batch size, threads, seed and limits.
     progress
         Called after every batch.
     traceback
@@ -135,7 +135,7 @@ def predict(
     ------
     UsageError
         If there is no such model or task, the release has no test role, or no training role for a model with ``fit``,
-        or the file cannot be put there.
+        or the file cannot be written there.
     UnmetNeedError
         If the model needs more than it would be shown; also a UsageError.
     InvalidDataError
@@ -197,7 +197,7 @@ def predict(
 
 
 def _paths(release: Release) -> tuple[Path, ...]:
-    """All files of a release; a virtual one has its shards elsewhere."""
+    """Return all files of a release; a virtual release refers to its shards."""
     shards = release.shards.files if release.shards is not None else ()
     return (Path(release.path), *(shard.path for shard in shards))
 

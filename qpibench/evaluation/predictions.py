@@ -1,4 +1,4 @@
-"""The predictions file: what a model answered, as HDF5.
+"""The predictions file: a model's predictions for the test images of a release, as HDF5.
 
 ::
 
@@ -6,13 +6,13 @@
     /<task>/index         (image) int32             rows of the release
     /<task>/kernel_full   (image, 2y-1, 2x-1) float32   optional
     /<task>/std           (image, y, x) float32     optional
-    /<task>/latent        (image, d) float32        optional: where a latent space has the images
-    /kernels/latent       (kernel, d) float32       optional: where it has the release's kernels
+    /<task>/latent        (image, d) float32        optional: latents of the images
+    /kernels/latent       (kernel, d) float32       optional: latents of the release's kernels
     root attribute        release_sha256            content hash of the release
 
-That is all that a file must have, so anybody can write one. Our own also says in root attributes how it was made:
-``format_version`` and ``record`` (JSON of :class:`Record`). A file answers every test image of each task that it has,
-or, if its record has a ``limit``, those that :func:`qpibench.tasks.subset` names.
+Any program can write such a file. Files written by qpibench have two more root attributes: ``format_version`` and
+``record``, the JSON of :class:`Record`. A file contains every test image of each of its tasks or, if its record has a
+``limit``, the images that :func:`qpibench.tasks.subset` returns.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Format 1 has the same content; only the hash of the predictions is another one, 
 """
 
 DATASETS = ("kernel", "kernel_full", "std", "latent")
-"""What a file can have of an image."""
+"""Datasets that a file can have for the images of a task."""
 
 _KERNELS = "kernels"  # a group that is no task
 
@@ -64,7 +64,7 @@ class _Closed(BaseModel):
 
 
 class FailureRecord(_Closed):
-    """Why an entry stopped before it had answered every image."""
+    """The reason why an entry stopped before it had predicted every image."""
 
     kind: str = Field(description="raised, answer, exited, died, time limit, memory limit or protocol.")
     stage: Literal["fit", "predict"] = Field(description="What it was doing.")
@@ -75,7 +75,7 @@ class FailureRecord(_Closed):
 
 
 class Record(_Closed):
-    """How a predictions file was made."""
+    """Record of how a predictions file was made."""
 
     model: ModelRecord
     view: str = Field(description="What the entry was shown: image, raster or positions.")
@@ -97,16 +97,16 @@ class Record(_Closed):
 
 
 class Predictions:
-    """A checked predictions file, open for reading; arrays are read when asked for.
+    """A checked predictions file, open for reading; methods read the arrays from the file.
 
     Attributes
     ----------
     path
         The file.
     tasks
-        Its tasks.
+        Names of its tasks.
     record
-        How it was made, or None where it does not say.
+        The record of how it was made; None in a file of another program.
     """
 
     def __init__(self, path: Path, file: h5py.File, record: Record | None) -> None:
@@ -114,31 +114,31 @@ class Predictions:
         self.tasks: tuple[str, ...] = _tasks(file)
 
     def index(self, task: str) -> NDArray[np.int32]:
-        """Rows of the release that are answered, (image,) int32."""
+        """Return the rows of the release that the file predicts, (image,) int32."""
         return np.asarray(self._file[task]["index"][:], dtype=np.int32)
 
     def kernel(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32]:
-        """Predicted kernels, (image, y, x) float32; NaN where the model failed. ``rows`` count within the task."""
+        """Return predicted kernels, (image, y, x) float32; NaN for failed images. ``rows`` count within the task."""
         return self._read(task, "kernel", rows)
 
     def kernel_full(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
-        """Predicted kernels on the lattice of offsets, (image, 2y-1, 2x-1) float32, if the file has them."""
+        """Return kernels on the lattice of offsets, (image, 2y-1, 2x-1) float32; None if the file has none."""
         return self._read(task, "kernel_full", rows) if "kernel_full" in self._file[task] else None
 
     def std(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
-        """Stated standard deviations of the kernels' pixels, (image, y, x) float32, if the file has them."""
+        """Return the stated standard deviations of the pixels, (image, y, x) float32; None if there are none."""
         return self._read(task, "std", rows) if "std" in self._file[task] else None
 
     def latent(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
-        """Where the model's latent space has the images, (image, d) float32, if the file says so."""
+        """Return the latents of the images, (image, d) float32; None if the file has none."""
         return self._read(task, "latent", rows) if "latent" in self._file[task] else None
 
     def kernel_latent(self) -> NDArray[np.float32] | None:
-        """Where it has the release's kernels, (kernel, d) float32, if the file says so."""
+        """Return the latents of the release's kernels, (kernel, d) float32; None if the file has none."""
         return self._read(_KERNELS, "latent", slice(None)) if _KERNELS in self._file else None
 
     def sha256(self) -> str:
-        """The hash by which results name these predictions, hexadecimal.
+        """Return the hash by which results name these predictions, hexadecimal.
 
         It is :func:`~qpibench.evaluation.predictions_identity.content_sha256`: two runs of a deterministic model give
         one hash. Files of format 1 have the SHA-256 of the file instead.
@@ -160,7 +160,7 @@ class Predictions:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _blocks(self, name: str) -> Iterator[NDArray[Any]]:
-        """The rows of an array as scoring reads them, block by block."""
+        """Yield the rows of an array block by block."""
         dataset = self._file[name]
         dtype = "<i4" if name.endswith("/index") else "<f4"
         for start in range(0, max(1, len(dataset)), _HASHED_ROWS):
@@ -182,13 +182,13 @@ class Predictions:
         dataset = self._file[task][name]
         if isinstance(rows, slice):
             return np.asarray(dataset[rows], dtype=np.float32)
-        # HDF5 wants rows in order and each of them once.
+        # HDF5 accepts rows in ascending order only, each of them once.
         once, place = np.unique(rows, return_inverse=True)
         return np.asarray(dataset[once], dtype=np.float32)[place]
 
 
 def release_of(path: Path, releases: Sequence[Release]) -> Release:
-    """The release that a predictions file is of; the first if it is of none, which opening it then says."""
+    """Return the release of a predictions file; the first one if none fits, which opening the file then reports."""
     try:
         with open_hdf5(path) as file:
             digest = _text(file.attrs.get("release_sha256"))
@@ -198,14 +198,14 @@ def release_of(path: Path, releases: Sequence[Release]) -> Release:
 
 
 def open_predictions(path: str | Path, release: Release) -> Predictions:
-    """Open a predictions file and check that it answers what the release asks.
+    """Open a predictions file and check it against its release.
 
     Raises
     ------
     UsageError
         If there is no such file.
     InvalidDataError
-        If it is not a predictions file, belongs to another release, or has rows too few, too many or twice, or arrays
+        If it is not a predictions file, belongs to another release, has missing, additional or repeated rows, or arrays
         of a wrong shape or type.
     """
     path = Path(path)
@@ -290,7 +290,7 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit:
 
 
 def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
-    """Latents of images and of kernels must be of one space."""
+    """Check that the latents of images and of kernels have the same number of dimensions."""
     rows = {task: len(file[task]["index"]) for task in _tasks(file)} | {_KERNELS: len(release.kernels)}
     size = None
     for group, count in rows.items():
@@ -338,11 +338,11 @@ class PredictionsWriter:
     Parameters
     ----------
     path
-        Where the file shall appear; an existing file is replaced.
+        The file to write; an existing file is replaced.
     release_sha256
-        Content hash of the release that is answered.
+        Content hash of the release.
     index
-        Rows of the release by task.
+        Rows of the release to predict, by task.
     grid
         Grid of the kernels.
 
@@ -367,18 +367,18 @@ class PredictionsWriter:
             self._dataset(task, "kernel", grid.shape)
 
     def write(self, task: str, start: int, answers: Mapping[str, NDArray[np.float32]]) -> None:
-        """Write the answers to consecutive images of a task, by the names of the datasets."""
+        """Write predictions for consecutive images of a task, by the names of the datasets."""
         for name, values in answers.items():
             self._dataset(task, name, values.shape[1:])[start : start + len(values)] = values
         self._check_sink()
 
     def write_kernel_latents(self, latents: NDArray[np.float32]) -> None:
-        """Write where a latent space has the release's kernels, (kernel, d)."""
+        """Write the latents of the release's kernels, (kernel, d)."""
         self._file.create_group(_KERNELS)["latent"] = latents
         self._check_sink()
 
     def finish(self, record: Record) -> None:
-        """Say how the file was made, and let it appear."""
+        """Write the record and give the file its name."""
         self._file.attrs["record"] = record.model_dump_json()
         self._file.close()
         self._check_sink()
@@ -394,7 +394,7 @@ class PredictionsWriter:
         self._whole.__exit__(kind, error, traceback)
 
     def _dataset(self, task: str, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
-        """The dataset of a task, made when it is first asked for; ``shape`` is that of one image."""
+        """Return a dataset of a task, created on first use; ``shape`` is that of one image."""
         group = self._file[task]
         if name not in group:
             group.create_dataset(name, shape=(len(group["index"]), *shape), dtype="<f4", fillvalue=np.nan)
@@ -406,7 +406,7 @@ class PredictionsWriter:
 
 
 class _Sink(io.FileIO):
-    """The file that HDF5 writes to. It remembers the first error and keeps it from HDF5, which would crash on it."""
+    """File object that HDF5 writes to. It stores the first error instead of raising it, as HDF5 would crash."""
 
     def __init__(self, handle: int) -> None:
         super().__init__(handle, "r+", closefd=False)

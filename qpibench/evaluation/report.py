@@ -1,4 +1,4 @@
-"""The report: what a result says and what the predictions look like, as one self-contained HTML file."""
+"""Report of a result: scores, plots and pictures of the predictions in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _CAPTIONED = 2  # metrics beside the one by which images are picked
 
 
 def report(result: Result, predictions: Predictions, release: Release, path: str | Path) -> None:
-    """Write the report of a result as one HTML file that loads nothing else.
+    """Write the report of a result as one HTML file that loads no other file.
 
     The same result, predictions and release give the same bytes.
 
     Parameters
     ----------
     result
-        What :func:`qpibench.evaluation.score.score` made of the predictions; of no others.
+        Result that :func:`qpibench.evaluation.score.score` made from these predictions.
     predictions
         The opened predictions file.
     release
@@ -109,7 +109,7 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
 
 
 def _values(predictions: Predictions, release: Release, task: str, primary: Metric) -> NDArray[np.float64]:
-    """First column of the ranking metric of every scored image, (n,); NaN where there was no answer."""
+    """Return the first column of the ranking metric of every scored image, (n,); NaN for failed images."""
     images = score_images(predictions, release, task, metrics=[primary])
     return np.where(images.failed, np.nan, images.columns[primary.columns[0].name])
 
@@ -142,7 +142,7 @@ def _cell(
 
 
 def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pick, observation: int) -> dict[str, Any]:
-    """One image of the gallery: its heading and its panels."""
+    """Return one image of the gallery: its heading and its panels."""
     row = slice(pick.row, pick.row + 1)
     prediction = predictions.kernel(cell.task, row)
     shown = release.observations([observation])
@@ -177,7 +177,7 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
 
 
 def _captioned(cell: CellResult) -> tuple[Metric, ...]:
-    """The ranking metric, and the first others that an image has a value of; no two of the same column."""
+    """Return the ranking metric and the next metrics with a value per image, no two of the same column."""
     known = all_metrics()
     chosen = {known[cell.primary].columns[0].name: known[cell.primary]}
     for name in on_board(cell.metrics):
@@ -238,7 +238,7 @@ def _plots(
 
 
 def _latents(predictions: Predictions, release: Release) -> dict[str, Any] | None:
-    """Figures of the latent space, and what they show; None if the predictions have no latents."""
+    """Return figures of the latent space with their captions; None if the predictions have no latents."""
     latents = read_latents(predictions, release)
     if latents is None:
         return None

@@ -38,7 +38,7 @@ _LEAST_QUANTILE = 0.02  # of log |FFT|: single zeros of a spectrum do not stretc
 _FLAT = 1e-3  # decades: a spectrum that varies less has one colour, so its value is written instead
 
 _MARKS_ACROSS = 64
-"""A mark is drawn at least as wide as a pixel of an image of so many pixels."""
+"""Marks are drawn at least as wide as one pixel of an image with this many pixels per side."""
 
 # Colours that no data has. In the SVG text they are replaced by variables of the page's style sheet.
 INK, FAINT = "#010203", "#040506"
@@ -94,7 +94,7 @@ class Panel:
     spectrum_limits
         Values of log10 |FFT| at the ends of the colour map.
     ring_q
-        Wavevector to be marked by a dotted circle, rad/nm; None for no mark.
+        Wavevector of a dotted circle in the spectrum, rad/nm; None for no circle.
     """
 
     title: str
@@ -107,10 +107,10 @@ class Panel:
 
 
 def spectrum(image: Image, grid: Grid) -> NDArray[np.float64]:
-    """log10 of the modulus of the Fourier integral of an image, zero wavevector in the middle; no window.
+    """Return log10 of the modulus of an image's Fourier integral, zero wavevector in the middle, without a window.
 
-    The sum over pixels is multiplied by the area of a pixel, so that it does not depend on how finely the image is
-    sampled. Exact zeros come out as the logarithm of the smallest normal number.
+    The sum over pixels is multiplied by the area of a pixel, so it does not depend on the sampling. An exact zero
+    becomes the logarithm of the smallest normal number.
 
     Parameters
     ----------
@@ -127,21 +127,21 @@ def spectrum(image: Image, grid: Grid) -> NDArray[np.float64]:
 
 
 def wavevectors(n: int, pitch_nm: float) -> NDArray[np.float64]:
-    """Wavevectors of a discrete Fourier transform in rad/nm, 2 pi included, ascending; shape (n,)."""
+    """Return the wavevectors of a discrete Fourier transform in rad/nm, 2 pi included, ascending; shape (n,)."""
     return 2 * np.pi * np.fft.fftshift(np.fft.fftfreq(n, pitch_nm))
 
 
 def edges(centres: NDArray[np.float64]) -> Limits:
-    """Outer edges of equally spaced pixels, given their centres: half a pixel outside the first and the last."""
+    """Return the outer edges of equally spaced pixels: half a pixel outside the first and the last centre."""
     half = (centres[1] - centres[0]) / 2
     return float(centres[0] - half), float(centres[-1] + half)
 
 
 def spectrum_limits(reference: Image, grid: Grid) -> Limits:
-    """Limits of log10 |FFT| for a panel and those to be compared with it, in tenths of a decade.
+    """Return the limits of log10 |FFT| for a panel and those that share its scale, in tenths of a decade.
 
-    The upper limit is the largest value. The lower one leaves the least 2 % of the values out, and is half a decade to
-    four decades below the upper one.
+    The upper limit is the largest value. The lower limit is the 2 % quantile, at least half a decade and at most four
+    decades below the upper one.
     """
     transform = spectrum(reference, grid)
     top = float(np.ceil(10 * transform.max())) / 10
@@ -150,9 +150,9 @@ def spectrum_limits(reference: Image, grid: Grid) -> Limits:
 
 
 def wide_marks(activation: Image) -> tuple[Image, int]:
-    """An activation map whose marks are wide enough to be seen in a small panel, and their width in pixels.
+    """Return an activation map with marks wide enough for a small panel, and their width in pixels.
 
-    Each pixel becomes the largest value of the square of that width around it. Maps of up to 64 pixels are not changed.
+    Each pixel becomes the largest value in a square of that width around it. Maps of up to 64 pixels do not change.
     """
     width = -(-max(activation.shape) // _MARKS_ACROSS)
     width += 1 - width % 2  # odd, so that a mark stays where it is
@@ -160,13 +160,13 @@ def wide_marks(activation: Image) -> tuple[Image, int]:
 
 
 def value_limits(reference: Image) -> Limits:
-    """Smallest and largest value of an image; a constant image gets a range of its own."""
+    """Return the smallest and the largest value of an image; a constant image gets a range around its value."""
     low, high = float(np.min(reference)), float(np.max(reference))
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def symmetric_limits(difference: Image) -> Limits:
-    """Limits of equal size below and above zero that hold every value."""
+    """Return limits symmetric about zero that contain every value."""
     largest = float(np.abs(difference).max()) or 1.0
     return -largest, largest
 
@@ -223,7 +223,7 @@ def _draw_scale_bar(axes: Axes, grid: Grid) -> None:
     length = _round_length(grid.size_x_nm / 3)
     left, right = edges(grid.x_nm)
     share = length / (right - left)
-    # Above the image, where it can hide none of it.
+    # Above the image, so that it hides no part of it.
     height = 1.05
     axes.plot([0, share], [height, height], transform=axes.transAxes, color=INK, linewidth=1.8, clip_on=False)
     axes.lines[-1].set_solid_capstyle("butt")
@@ -251,7 +251,7 @@ def _draw_spectrum(axes: Axes, transform: Image, panel: Panel, grid: Grid) -> No
 
 
 def _write_flat_spectrum(axes: Axes, value: float) -> None:
-    """Write the value of a spectrum that is the same at all wavevectors, as that of a single mark or of zeros is."""
+    """Write the value of a constant spectrum, such as that of a single mark or of zeros."""
     modulus = 10.0**value
     text = f"{modulus:.2g} nm²" if modulus > np.finfo(np.float64).tiny * 2 else "0"
     axes.text(0.5, 0.5, f"|FFT| = {text}\nat all wavevectors", transform=axes.transAxes, ha="center", va="center")
@@ -267,21 +267,21 @@ def _set_wavevector_axes(axes: Axes, grid: Grid) -> None:
 
 
 def draw_colour_bar(axes: Axes, shown: Image, colours: str | Colormap, limits: Limits, label: str) -> None:
-    """Draw a colour bar whose end labels say so where shown values lie beyond the limits."""
+    """Draw a colour bar; its end labels show whether values lie beyond the limits."""
     low, high = limits
     axes.imshow(
         np.linspace(0, 1, 256)[np.newaxis], extent=(low, high, 0, 1), cmap=colours, aspect="auto", interpolation="none"
     )
     middle = (low + high) / 2
     texts = [_short(value, high - low) for value in (low, middle, high)]
-    # Values beyond the ends of a shared scale take the end's colour: the bar says so.
+    # Values beyond the ends of a shared scale have the end's colour; the labels show that.
     slack = 1e-6 * (high - low)
     if np.min(shown) < low - slack:
         texts[0] = "≤ " + texts[0]
     if np.max(shown) > high + slack:
         texts[2] = "≥ " + texts[2]
     axes.set(yticks=[], xticks=[low, middle, high])
-    # The outer labels stay within the bar, so that neighbouring panels cannot touch.
+    # The outer labels stay within the bar, so that those of neighbouring panels do not touch.
     first, *_, last = axes.set_xticklabels(texts)
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
@@ -290,13 +290,13 @@ def draw_colour_bar(axes: Axes, shown: Image, colours: str | Colormap, limits: L
 
 
 def _round_length(length: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is not above a length."""
+    """Return the largest number not above a length that is 1, 2 or 5 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))
 
 
 def _short(value: float, span: float) -> str:
-    """Two digits of a value, none below a thousandth of the range that it stands in."""
+    """Format a value with two digits, none smaller than a thousandth of the axis's range."""
     text = f"{value:.2g}" if abs(value) >= 1e-3 * span else "0"
     mantissa, exponent, power = text.partition("e")
     text = f"{mantissa}e{int(power)}" if exponent else text
@@ -304,11 +304,11 @@ def _short(value: float, span: float) -> str:
 
 
 def svg_text(figure: Figure, label: str) -> str:
-    """A figure as SVG text for a page, where ``label`` names it for readers who do not see it."""
+    """Return a figure as SVG text for a page; ``label`` names it for screen readers."""
     text = file_content(figure, "svg", transparent=True).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    # The page has one style for all figures, and an id may occur only once in it.
+    # The page has one style sheet for all figures, and an id must be unique within a page.
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'<(g|image) ([^>]*?)\s*id="[^"]*"', r"<\1 \2", text)
     text = re.sub(

@@ -1,1 +1,1 @@
-"""From results to a page: checked, ranked and written as a static site."""
+"""Leaderboard: checks and ranks results and writes them as a static site."""

@@ -1,4 +1,4 @@
-"""The leaderboard page: a folder of static files, made from result files and nothing else."""
+"""Builds the leaderboard page, a folder of static files, from result files alone."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SITE_SCHEMA_VERSION = 5
 
 
 def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, tuple[Standing, ...]]:
-    """Make the page from every result file of a folder.
+    """Build the page from every result file of a folder.
 
     The site is ``index.html``, ``leaderboard.json`` (the standings for programs), a copy of every result file under
     ``results/`` and the median image of each standing under ``pictures/``. The same result files give the same bytes. A
-    site that is already there is replaced file by file, the page last, so that a reader never meets a link to a missing
-    file; files that are not the leaderboard's are kept.
+    existing site is replaced file by file, the page last, so no link points to a missing file meanwhile. Other files in
+    the folder are kept.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     Raises
     ------
     UsageError
-        If there is no result file, or the site cannot be written or holds a page of someone else.
+        If there is no result file, the site cannot be written, or its index.html was not made by this command.
     InvalidDataError
-        If a file is not a valid result or contradicts itself, or two of a table are of the same predictions.
+        If a file is not a valid result or contradicts itself, or two results of a table have the same predictions.
     QpibenchError
         If writing fails, as on a full disk.
     """
@@ -78,7 +78,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
 
 
 def _pictures(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, bytes]:
-    """The contents of the pictures by their names; an oracle stands in several tables with one picture."""
+    """Return the contents of the pictures by name; an oracle has one picture for several tables."""
     found = {}
     for standing in (standing for members in tables.values() for standing in members):
         name, median = picture_name(standing), median_of(standing)
@@ -88,7 +88,7 @@ def _pictures(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, bytes]:
 
 
 def _result_paths(folder: Path) -> list[Path]:
-    """The result files of a folder, by name."""
+    """Return the result files of a folder by name."""
     if not folder.is_dir():
         raise UsageError(f"There is no folder '{folder}'; give the folder that holds the result files.")
     paths = sorted(path for path in folder.glob("*.json") if path.is_file() and not path.name.startswith("."))
@@ -98,7 +98,7 @@ def _result_paths(folder: Path) -> list[Path]:
 
 
 def _former_files(site: Path) -> set[Path]:
-    """The result files and pictures that an earlier build put into the site."""
+    """Return the result files and pictures that an earlier build wrote into the site."""
     listing, page = site / "leaderboard.json", site / "index.html"
     for path in (listing, page):
         if path.exists():

@@ -21,12 +21,12 @@ _SHOWN = 8
 def check_result(
     result_path: str | Path, predictions: Sequence[str | Path] = (), releases: Sequence[str | Path] = ()
 ) -> tuple[Result, bool]:
-    """Check a result file, and re-derive it where its predictions and releases are given.
+    """Check a result file, and re-derive its scores if its predictions and releases are given.
 
     Without these files the schema and the consistency of the numbers with each other are checked. With them the
     releases are verified against their content hashes, the predictions against the hashes in the result, and the
     predictions are scored again; numbers may differ by 1e-9 of their size. Times and environments are not compared, so
-    the predictions of any run that gave the same values will do.
+    the predictions of another run with the same values serve as well.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def check_result(
 
 
 def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], releases: Sequence[Path]) -> bool:
-    """Derive the parts of the predictions files again; whether that was all of them."""
+    """Re-derive the parts of the given predictions files; return whether these were all parts."""
     from qpibench.release import open_release
 
     for path in predictions:
@@ -90,7 +90,7 @@ def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], re
 
 
 def _digest(path: Path, releases: Sequence[Release], named: Collection[str], result_path: Path) -> str:
-    """The hash of a predictions file that a result names: that of the predictions or, in older results, of the file."""
+    """Return the hash by which a result names the predictions: of their values or, in older results, of the file."""
     from qpibench.evaluation.predictions import open_predictions, release_of
 
     with open_predictions(path, release_of(path, releases)) as answers:
@@ -121,7 +121,7 @@ def _differences(result: Result, path: Path, digest: str, releases: Mapping[str,
 
 
 def _as_stored(derived: CellResult, stored: CellResult | None, digest: str) -> CellResult:
-    """The derived scores under the hash and the list of metrics that another version of the evaluator recorded."""
+    """Give derived scores the hash and the list of metrics that another version of the evaluator recorded."""
     parts = tuple(part.model_copy(update={"predictions_sha256": digest}) for part in derived.parts)
     if stored is not None:  # results had no median image once
         parts = tuple(
@@ -135,7 +135,7 @@ def _as_stored(derived: CellResult, stored: CellResult | None, digest: str) -> C
 
 
 def _only(result: Result, digest: str) -> Result:
-    """What a result says of one predictions file."""
+    """Return the part of a result that was made from one predictions file."""
     cells = {}
     for name, cell in result.cells.items():
         parts = tuple(part for part in cell.parts if part.predictions_sha256 == digest)

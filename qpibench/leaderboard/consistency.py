@@ -1,4 +1,4 @@
-"""Finds what cannot be true of a result, without its predictions."""
+"""Finds contradictions in a result without its predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BREAKDOWNS = ("scatterers", "stratum")
 
 
 def contradictions(result: Result) -> Iterator[str]:
-    """Everything in a result that cannot be true of any score, one sentence each."""
+    """List the contradictions in a result, one sentence each."""
     for problem in _training_contradictions(result.model):
         yield f"{problem}."
     for name, cell in result.cells.items():
@@ -45,7 +45,7 @@ def contradictions(result: Result) -> Iterator[str]:
 
 
 def _training_contradictions(model: ModelRecord) -> Iterator[str]:
-    """A trained entry has a record of its training, and the record agrees with its name, its steps and its weights."""
+    """Check that a trained entry has a record of its training that agrees with its name, its steps and its weights."""
     training = model.training
     if training is None:
         if method_name(model.name) != model.name:
@@ -68,7 +68,7 @@ def _training_contradictions(model: ModelRecord) -> Iterator[str]:
 
 @cache
 def _trainable() -> dict[str, str]:
-    """Names of the shipped entries that have a function ``train``, and the SHA-256 of their files."""
+    """Return the names of the shipped entries with a function ``train``, and the SHA-256 of their files."""
     return {
         name: file_sha256(path)
         for name, path in shipped_entries().items()
@@ -77,7 +77,7 @@ def _trainable() -> dict[str, str]:
 
 
 def _mean_contradictions(cell: CellResult) -> Iterator[str]:
-    """The scores of a cell are the means of those of its parts."""
+    """Check that the scores of a cell are the means of its parts' scores."""
     expected = macro_average(cell.parts)
     for name in sorted(cell.metrics.keys() ^ expected.keys()):
         yield f"{name} is not among the scores of the cell and of all its parts"
@@ -88,7 +88,7 @@ def _mean_contradictions(cell: CellResult) -> Iterator[str]:
 
 
 def _track_contradictions(result: CellResult) -> Iterator[str]:
-    """What a result says of the cell of a shipped track, against that track."""
+    """Check the cell of a result against the shipped track of that name."""
     record = result.record
     if record is None or record.track not in track_names():
         return
@@ -114,7 +114,7 @@ def _track_contradictions(result: CellResult) -> Iterator[str]:
 
 
 def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
-    """Counts add up, every score is within the bounds of its metric, and groups agree with the whole."""
+    """Check that counts add up, scores are within the bounds of their metrics, and groups agree with the whole."""
     if part.n_available > part.release.observation_count:
         yield f"{part.n_available} images in a release of {part.release.observation_count}"
     if part.n_kernels > part.release.kernel_count:
@@ -147,7 +147,7 @@ def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
 
 
 def _bounds_contradictions(metrics: dict[str, Interval]) -> Iterator[str]:
-    """Every score and both ends of its interval are within the bounds of the metric."""
+    """Check that every score and both ends of its interval are within the bounds of the metric."""
     known = all_metrics()
     for name, score in metrics.items():
         if name not in known:
@@ -163,7 +163,7 @@ def _bounds_contradictions(metrics: dict[str, Interval]) -> Iterator[str]:
 
 
 def _breakdown_contradictions(name: str, groups: Sequence[Group], part: PartResult, primary: str) -> Iterator[str]:
-    """Every image is in one group, so the groups' means add up to the mean of all images."""
+    """Check that the means of the groups add up to the mean of all images, as every image is in one group."""
     images = sum(group.n_images for group in groups)
     if images != part.n_images:
         yield f"the groups by {name} have {images} images, not {part.n_images}"

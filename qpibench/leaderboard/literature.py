@@ -1,4 +1,4 @@
-"""Numbers that the literature reports. They were measured on other data and never stand beside ours."""
+"""Numbers reported in the literature. They were measured on other data, so the page shows them in a separate table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Reported:
     Attributes
     ----------
     method
-        Name of the method, and what was left out of it.
+        Name of the method, and of the part that was left out.
     task
         ``"id"`` or ``"ood"``.
     mae, mse, rmse

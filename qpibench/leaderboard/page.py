@@ -1,4 +1,4 @@
-"""The standings as one HTML page."""
+"""Renders the standings as one HTML page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEANINGS = {
 
 
 def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
-    """HTML of the leaderboard: the tables of standings, then the literature's numbers in a table of their own."""
+    """Return the HTML of the leaderboard: the tables of standings, then a table of the literature's numbers."""
     environment = page_environment("qpibench.leaderboard")
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
     return environment.get_template("leaderboard.html.j2").render(
@@ -49,7 +49,7 @@ def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
 
 
 def _columns(table: Table, members: Sequence[Standing]) -> dict[str, str]:
-    """The metrics that are shown, the ranking one first, and the heads of their columns."""
+    """Return the shown metrics, the ranking one first, and the headings of their columns."""
     known = all_metrics()
     scored = on_board(name for member in members for name in member.cell.metrics)
     shown = [name for name in scored if name != table.primary]
@@ -68,19 +68,19 @@ def _levels(members: Sequence[Standing]) -> str:
 
 @dataclass(frozen=True)
 class LogScale:
-    """A logarithmic axis of whole decades that ends at 1, where the ranking score of zeros lies.
+    """A logarithmic axis of whole decades that ends at 1, the ranking score of zeros.
 
     Attributes
     ----------
     decades
-        How many of them; the axis begins at 10 to the power of minus this.
+        Number of decades; the axis begins at 10 to the power of minus this number.
     """
 
     decades: int
 
     @classmethod
     def around(cls, scores: Sequence[Interval]) -> Self:
-        """The shortest axis on which every positive value has a place."""
+        """Return the shortest axis that contains every positive value."""
         smallest = min((score.value for score in scores if score.value > 0), default=1.0)
         return cls(max(1, math.ceil(-math.log10(smallest))))
 
@@ -92,12 +92,12 @@ class LogScale:
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """Places of both ends and of the decades between them."""
+        """Positions of both ends and of the decades between them."""
         return tuple(self.percent(10.0**power) for power in range(-self.decades, 1))
 
     @property
     def labels(self) -> tuple[tuple[float, str], ...]:
-        """Places and texts of the labelled ticks: the right end, and at most three more."""
+        """Positions and labels of the ticks: the right end and at most three more."""
         step = math.ceil(self.decades / 3)
         return tuple((self.percent(10.0**-power), decade(-power)) for power in range(0, self.decades + 1, step))
 
@@ -109,7 +109,7 @@ class LinearScale:
     Attributes
     ----------
     low, high, step
-        Its ends, and the distance of its ticks.
+        Both ends, and the distance between ticks.
     """
 
     low: float
@@ -118,7 +118,7 @@ class LinearScale:
 
     @classmethod
     def around(cls, scores: Sequence[Interval]) -> Self:
-        """The shortest axis of one to four round steps on which every interval has a place."""
+        """Return the shortest axis of one to four round steps that contains every interval."""
         low, high = min(score.low for score in scores), max(score.high for score in scores)
         least = (high - low) / 3 or abs(high) or 1.0
         power = 10.0 ** math.floor(math.log10(least))
@@ -132,12 +132,12 @@ class LinearScale:
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """Places of both ends and of the steps between them."""
+        """Positions of both ends and of the steps between them."""
         return tuple(place for place, _ in self.labels)
 
     @property
     def labels(self) -> tuple[tuple[float, str], ...]:
-        """Places and texts of the ticks."""
+        """Positions and labels of the ticks."""
         count = round((self.high - self.low) / self.step)
         values = (self.low + place * self.step for place in range(count + 1))
         return tuple((self.percent(value), f"{value:.6g}".replace("-", "\N{MINUS SIGN}")) for value in values)

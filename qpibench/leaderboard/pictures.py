@@ -1,4 +1,4 @@
-"""The small pictures of the board: the median image of a standing as a PNG file."""
+"""Small pictures of the board: the median image of an entry as a PNG file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRANSPARENT = 255  # the last entry of the palette; grey levels use the others
 
 
 def picture_name(standing: Standing) -> str | None:
-    """Name of the picture of a standing, from its result file and the place of its cell; None if it has no picture."""
+    """Return the name of a standing's picture, from its result file and its cell; None if it has no picture."""
     if median_of(standing) is None:
         return None
     place = next(place for place, cell in enumerate(standing.result.cells.values()) if cell is standing.cell)
@@ -28,19 +28,19 @@ def picture_name(standing: Standing) -> str | None:
 
 
 def median_of(standing: Standing) -> MedianImage | None:
-    """The median image of the first release of a standing's cell."""
+    """Return the median image of the first release of a standing's cell."""
     return standing.cell.parts[0].median_image
 
 
 def draw_picture(median: MedianImage) -> bytes:
-    """Observation, true kernel and predicted kernel side by side, y up, as the content of a PNG file."""
+    """Return a PNG of observation, true kernel and predicted kernel side by side, y up."""
     levels = (median.pictures()[:, ::-1].astype(np.uint16) * (_TRANSPARENT - 1) // 255).astype(np.uint8)
     gap = np.full((median.ny, _GAP), _TRANSPARENT, np.uint8)
     return _png(np.hstack([levels[0], gap, levels[1], gap, levels[2]]), _palette())
 
 
 def _palette() -> NDArray[np.uint8]:
-    """Red, green and blue of every level, (256, 3); the last level is not shown."""
+    """Return red, green and blue of every level, (256, 3); the last level is transparent."""
     from qpibench.pages.plotting import own_style
 
     # isort: split
@@ -52,7 +52,7 @@ def _palette() -> NDArray[np.uint8]:
 
 
 def _png(levels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
-    """A picture of (row, column) indices into a palette of 256 colours, of which the last one is transparent."""
+    """Return a PNG of (row, column) indices into a palette of 256 colours, the last of which is transparent."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(kind + content)

@@ -1,4 +1,4 @@
-"""From results to standings: which numbers may be compared, and which of them differ."""
+"""Sorts results into tables of comparable numbers and ranks them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TablePart:
     Attributes
     ----------
     release_name, content_sha256
-        The data.
+        Name and content hash of the release.
     n_available, n_images
-        Images of the task's test role, and how many of them were scored: fewer make a subset.
+        Number of images in the task's test role, and of scored images; if fewer were scored, they are a subset.
     """
 
     release_name: str
@@ -33,18 +33,18 @@ class TablePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What two results must share for their numbers to be comparable.
+    """The properties that two results must share for their numbers to be comparable.
 
     Attributes
     ----------
     cell
-        The cell of a track; None for what stands on none.
+        The cell of a track; None outside of tracks.
     parts
-        The data.
+        The releases.
     task
-        How they were split.
+        The task, which names the split of the releases.
     view, map_mode
-        What the entry was shown, and how activation maps were rasterised.
+        The inputs that the entry was shown, and how activation maps were rasterised.
     primary
         The metric that ranks.
     """
@@ -58,65 +58,65 @@ class Table:
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Key that puts tables in alphabetical order, and larger subsets first."""
+        """Sort key: alphabetical order, larger subsets first."""
         cell = () if self.cell is None else (self.cell.label, self.cell.track_sha256)
         shown = (self.view, self.map_mode or "", cell)
         return self.releases, self.task, *shown, tuple(-part.n_images for part in self.parts)
 
     @property
     def releases(self) -> tuple[tuple[str, str], ...]:
-        """Names and hashes of the data."""
+        """Names and hashes of the releases."""
         return tuple((part.release_name, part.content_sha256) for part in self.parts)
 
     @property
     def release_names(self) -> str:
-        """The data in words."""
+        """The releases in words."""
         return ", ".join(part.release_name for part in self.parts)
 
     @property
     def images(self) -> tuple[object, ...]:
-        """Which images were scored."""
+        """The scored images in words."""
         return tuple((part.content_sha256, part.n_images) for part in self.parts), self.task
 
     @property
     def n_images(self) -> int:
-        """Images that were scored."""
+        """Number of scored images."""
         return sum(part.n_images for part in self.parts)
 
     @property
     def n_available(self) -> int:
-        """Images of the test roles."""
+        """Number of images in the test roles."""
         return sum(part.n_available for part in self.parts)
 
     @property
     def subset(self) -> bool:
-        """Whether only a part of the cell was scored, or outside of tracks of the test role."""
+        """Whether only a part of the cell, or outside of tracks of the test role, was scored."""
         return self.n_images < self.n_whole
 
     @property
     def n_whole(self) -> int:
-        """Images of the cell, or outside of tracks of the test role."""
+        """Number of images of the cell, or outside of tracks of the test role."""
         size = None if self.cell is None else self.cell.size
         return sum(part.n_available if size is None else min(size, part.n_available) for part in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """An entry's place in a table.
+    """A row of a table: one entry with its rank.
 
     Attributes
     ----------
     rank
-        Place of the best entry of the group; entries of a group share it. None for an oracle, for an entry that was
-        not trained to the end, and for an entry that stopped.
+        Rank of the best entry of the group, shared by the group. None for an oracle, for an entry that was not trained
+        to the end, and for an entry that failed.
     tied
         Whether the group has more than one entry.
     file
         Name of the result file.
     result
-        What it holds.
+        The result.
     cell
-        Its part for the table.
+        The result's scores for the cell of the table.
     primary
         The score that ranks.
     subset
@@ -133,10 +133,11 @@ class Standing:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Reservations about the score.
+        """Marks that qualify the score.
 
-        ``oracle``: it was shown the truth; ``subset``; ``failed``: the entry stopped; ``unanswered``: images are;
-        ``partial``: it was trained for a part of the steps that its recipe states, see :attr:`trained_percent`.
+        ``oracle``: the entry uses the true kernels. ``subset``: fewer images than the cell has were scored. ``failed``:
+        the entry stopped. ``unanswered``: some images have no finite prediction. ``partial``: the training did only a
+        part of the steps that the recipe states, see :attr:`trained_percent`.
         """
         failed = self.cell.failed
         marks = {
@@ -150,48 +151,48 @@ class Standing:
 
     @property
     def trained_percent(self) -> int | None:
-        """Share of the stated training steps that was done, rounded up, 100 for all only; None if untrained."""
+        """Percentage of the stated training steps that was done; 100 only if all were. None for an untrained entry."""
         return _trained_percent(self.result)
 
     @property
     def seconds_per_image(self) -> float | None:
-        """Wall-clock time of predicting, without import and fit, over its images; None if it is not known."""
+        """Wall-clock seconds of predict per image, without import and fit; None if unknown."""
         seconds = [part.predict_seconds for part in self.cell.parts]
         known = [each for each in seconds if each is not None]
-        # An entry that stopped was asked fewer images than are scored.
+        # An entry that stopped predicted fewer images than were scored.
         return None if len(known) < len(seconds) or self.cell.failed else sum(known) / self.cell.n_images
 
 
 def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]]:
     """Sort results into tables, one for each cell of a track, and rank them by the cell's primary metric.
 
-    What stands on no track has tables by release, task and view, ranked by the capped mean of the relative L2 error.
+    Results outside of tracks have tables by release, task and view, ranked by the capped mean of the relative L2 error.
 
-    Entries whose intervals overlap that of the best of their group share its rank. That is a cautious reading of two
-    intervals, no paired test: it never separates what is equal, and it may leave together what a paired test separates.
+    Entries whose intervals overlap that of the best of their group share its rank. Overlap is more cautious than a
+    paired test: entries with different ranks do differ, and entries with the same rank may differ in a paired test.
 
-    Oracles take no rank. They were shown the truth, so no view limits them: each stands in every table of its images.
-    An entry that was trained for a part of the steps that its recipe states takes no rank: the score is not the
-    method's. An entry that stopped before it had predicted every image takes none either: the score is not the entry's.
+    Three kinds of entries take no rank. Oracles use the true kernels; no view limits them, so each is in every table of
+    its images. An entry trained for a part of the stated steps has a score that is not the method's. An entry that
+    stopped before it had predicted every image has a score that is not the entry's.
 
     Parameters
     ----------
     results
-        Results by the names of their files.
+        Results by file name.
 
     Returns
     -------
     dict
-        Tables in alphabetical order, larger subsets first, and the standings of each from the best on. The
-        order of ``results`` has no influence.
+        Standings by table, the best first; tables in alphabetical order, larger subsets first. The order of ``results``
+        has no influence.
 
     Raises
     ------
     InvalidDataError
-        If two results of a table are of the same predictions.
+        If two results of a table have the same predictions.
     """
     tables: dict[Table, list[_Member]] = {}
-    # Oracles last, when the tables of all others are known.
+    # Oracles come last, as they go into the tables of all other entries.
     for file, result in sorted(results.items(), key=lambda item: (_is_oracle(item[1]), item[0])):
         for cell in result.cells.values():
             own = _table(cell)
@@ -232,7 +233,7 @@ def _join(members: list[_Member], member: _Member) -> None:
 def _table(cell: CellResult) -> Table:
     record = cell.record or cell.stands_for
     return Table(
-        # Which metrics were scored does not matter: older records do not say it.
+        # The list of metrics is not compared, as older records lack it.
         cell=None if record is None else record.model_copy(update={"metrics": ()}),
         parts=tuple(
             TablePart(

@@ -1,4 +1,4 @@
-"""What defines a release: :class:`ReleaseSpec` and the named specs, commented TOML files in this folder."""
+"""Specs, which define releases: :class:`ReleaseSpec` and the shipped specs, commented TOML files in this folder."""
 
 from qpibench.grid import Grid
 from qpibench.specs.load import load_spec, spec_from_json, spec_names

@@ -1,4 +1,4 @@
-"""Which columns a release has: those that its family and its corruptions declare."""
+"""The columns of a release, which its family and its corruptions declare."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qpibench.specs.spec import ImportedSpec, ReleaseSpec
 
 
 class Applied(NamedTuple):
-    """A corruption of a spec, and its settings."""
+    """A corruption of a spec with its settings."""
 
     name: str
     corruption: Corruption
@@ -21,37 +21,37 @@ class Applied(NamedTuple):
 
 
 def applied_corruptions(spec: ReleaseSpec | ImportedSpec, *stages: Stage) -> tuple[Applied, ...]:
-    """The corruptions of a spec in the order in which they act; those of some stages, or all."""
+    """Return the corruptions of a spec in the order in which they act; of some stages, or all."""
     table = (spec.corruptions if isinstance(spec, ReleaseSpec) else None) or {}
     applied = (Applied(name, get_corruption(name), settings) for name, settings in table.items())
     return tuple(each for each in applied if not stages or each.corruption.STAGE in stages)
 
 
 def family_name(spec: ReleaseSpec | ImportedSpec) -> str:
-    """The family whose columns a release's kernels have.
+    """Return the family whose columns a release's kernels have.
 
-    An imported one has those of eq. 7, which the published files are of, though they do not tell the parameters.
+    An imported release has the columns of eq. 7, the family of the published files; its parameters are unknown.
     """
     return spec.kernels.family if isinstance(spec, ReleaseSpec) else "eq7"
 
 
 def kernel_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
-    """The parameters of a release's kernels."""
+    """Return the columns with the parameters of a release's kernels."""
     return get_family(family_name(spec)).COLUMNS
 
 
 def observation_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
-    """What a release tells of its observations beside images and places, per observation or scatterer."""
+    """Return the columns of a release's observations besides images and positions, per observation or scatterer."""
     return tuple(column for applied in applied_corruptions(spec) for column in applied.corruption.COLUMNS)
 
 
 def scatterer_room(spec: ReleaseSpec) -> int:
-    """How many scatterers there is room for: the most that an image is drawn with, and what corruptions add."""
+    """Return the length of the scatterer dimension: the largest drawn number plus what corruptions add."""
     return spec.scatterers.max + sum(_extra_scatterers(spec))
 
 
 def tells_other_positions(spec: ReleaseSpec | ImportedSpec) -> bool:
-    """Whether a model may be told other positions than those of the scatterers."""
+    """Return whether the positions given to a model may differ from the true ones."""
     return bool(applied_corruptions(spec, "told") or _extra_scatterers(spec))
 
 

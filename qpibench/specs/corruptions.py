@@ -12,13 +12,13 @@ from qpibench.corruptions import corruption_names, get_corruption, in_order
 
 
 def corruptions_model() -> type[BaseModel]:
-    """A model with a field for every corruption that there is; None where it does not occur."""
+    """Return a pydantic model with one field per corruption; None for a corruption that the spec does not use."""
     fields: dict[str, Any] = {name: (get_corruption(name).Settings | None, None) for name in corruption_names()}
     return create_model("Corruptions", __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
 
 
 def _corruptions(value: Any) -> dict[str, BaseModel] | None:
-    # No corruption is one thing, and has one hash.
+    # An empty table means no corruption, and must have the same hash.
     if not value and (value is None or isinstance(value, dict)):
         return None
     if not isinstance(value, dict):
@@ -30,4 +30,4 @@ def _corruptions(value: Any) -> dict[str, BaseModel] | None:
 
 
 Corruptions = Annotated[dict[str, SerializeAsAny[BaseModel]] | None, PlainValidator(_corruptions)]
-"""Settings by name, in the order in which the corruptions act; None where there are none."""
+"""Settings by name, in the order in which the corruptions act; None if there are none."""

@@ -1,4 +1,4 @@
-"""From what the user wrote (a name or a TOML file, and overrides) to a validated spec."""
+"""Loads a spec from its name or a TOML file, applies overrides, and validates it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qpibench.specs.suggest import suggestions
 
 
 def spec_names() -> tuple[str, ...]:
-    """Names of the specs that come with the package."""
+    """Return the names of the shipped specs."""
     return tuple(sorted(p.name[:-5] for p in resources.files("qpibench.specs").iterdir() if p.name.endswith(".toml")))
 
 
@@ -84,7 +84,7 @@ def spec_from_json(text: str, *, subject: str = "The stored spec") -> ReleaseSpe
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of a validation error as one clause, with a suggestion for a misspelt field."""
+    """Return the first problem of a validation error as one clause, with a suggestion for a misspelt field."""
     # A misspelt field is missing under its right name as well; the first is what the user can see.
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     # Union branches and literals add parts that are no field names; a user knows the dotted path only.
@@ -126,7 +126,7 @@ def _value(spec: ReleaseSpec, path: str) -> Any:
 
 
 def _varied(spec: ReleaseSpec, paths: Iterable[str]) -> str:
-    """The name of a spec with overrides: it lists the values that result, or their hash where the list is long."""
+    """Return the name of a spec with overrides: it lists the resulting values, or their hash if the list is long."""
     changes = ",".join(f"{path}={json.dumps(_value(spec, path), separators=(',', ':'))}" for path in sorted(paths))
     if len(spec.name) + len(changes) >= MAX_NAME_LENGTH:
         changes = hashlib.sha256(changes.encode()).hexdigest()[:12]
@@ -149,7 +149,7 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _apply(fields: dict[str, Any], text: str) -> tuple[str, ...]:
-    """Set one override in place; return the dotted path of the field, or of the fields that it stands for."""
+    """Set one override in place; return the dotted path of the field, or of the fields of a short form."""
     path, equals, value = text.partition("=")
     names = [name.strip() for name in path.split(".")]
     if not equals or not all(names):

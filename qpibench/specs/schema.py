@@ -1,4 +1,4 @@
-"""The JSON Schema of a spec, and every key that a spec may have, from the models of specs, families and corruptions."""
+"""JSON Schema of a spec and the list of its keys, made from the models of specs, families and corruptions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Key:
     Attributes
     ----------
     path
-        Its name with those of its tables, such as ``"kernels.count"``.
+        Dotted name with its tables, such as ``"kernels.count"``.
     type, unit, bounds
-        What its value is, in words; unit and bounds may be empty.
+        Type, unit and bounds of the value in words; unit and bounds may be empty.
     default
-        What it is where it is left out, as TOML; ``"required"``, or empty if it is then not there.
+        Default value as TOML; ``"required"`` if there is none, or empty if the key is then absent.
     meaning
-        What it says.
+        Description of the value.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Key:
 
 
 def spec_schema() -> dict[str, Any]:
-    """JSON Schema of a spec file's content, with the families and corruptions that there are."""
+    """Return the JSON Schema of a spec file, with all registered families and corruptions."""
     families = [get_family(name).Ranges for name in family_names()]
     described = ReleaseSpec.model_fields
     kernels: Any = reduce(or_, families)
@@ -59,7 +59,7 @@ def spec_schema() -> dict[str, Any]:
 
 
 def spec_keys() -> tuple[Key, ...]:
-    """Every key of a spec that is no table, in the order of the models."""
+    """Return every key of a spec that is no table, in the order of the models."""
     schema = spec_schema()
     keys: dict[str, Key] = {}
     for key in _keys(schema, schema.get("$defs", {}), ""):  # families share keys, such as their own name
@@ -87,7 +87,7 @@ def _keys(table: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str)
 
 
 def _kinds(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The schemas that a value may be of, but for null."""
+    """Return the alternative schemas of a value, without null."""
     if "$ref" in field:
         return _kinds(definitions[field["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in field or ("oneOf" in field and "properties" not in field):
@@ -114,7 +114,7 @@ def _type(kind: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _bounds(kind: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """The bounds of a number, of the members of a list, or of a text's length, in words."""
+    """Return the bounds of a number, of the members of a list, or of a text's length, in words."""
     for inner in (*kind.get("prefixItems", ())[:1], kind.get("items"), kind.get("additionalProperties")):
         if isinstance(inner, Mapping):
             return _bounds(_kinds(inner, definitions)[0], definitions)
@@ -132,7 +132,7 @@ def _bounds(kind: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    """A number in words: powers of two as such, others short."""
+    """Return a number as text; powers of two as ``2^n``."""
     if isinstance(value, str):
         return value
     if value >= 2**20 and int(value).bit_count() == 1:

@@ -1,4 +1,4 @@
-"""ReleaseSpec: everything that defines a release, frozen and validated. The same spec gives the same bits anywhere."""
+"""ReleaseSpec: the complete, frozen and validated definition of a release; it gives the same bits on every machine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAX_SCATTERERS = 10_000
 """Documented limit of scatterers per observation."""
 
 MIN_PIXELS_PER_PERIOD = 2.0
-"""Nyquist: a shorter period would alias, and its spec is refused."""
+"""Smallest number of pixels per period (Nyquist); a spec with shorter periods, which would alias, is refused."""
 
 MAX_MARGIN_FIELDS = 10
-"""Scatterers lie at most this many field sizes outside; farther out float32 phases would lose their digits."""
+"""Largest distance of a scatterer from the field in field sizes; farther out float32 phases lose too many digits."""
 
 MAX_NAME_LENGTH = 200
 
@@ -43,9 +43,9 @@ class _Frozen(BaseModel):
 
 class _Identified(_Frozen):
     def canonical_json(self) -> str:
-        """The spec as JSON with sorted keys, no white space and shortest floats: the text that is hashed.
+        """Return the spec as JSON with sorted keys, no white space and shortest floats: the text that is hashed.
 
-        Options that are not used (null) are left out, so that a new option leaves the hashes of old specs alone.
+        Unused options (null) are omitted, so that a new option does not change the hashes of existing specs.
         """
         fields = self.model_dump(mode="json", exclude_none=True)
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -67,7 +67,7 @@ def _seed(value: object) -> object:
 
 
 def _kernels(value: Any) -> KernelSpec:
-    """The ranges of a family, from a table that names it."""
+    """Return the validated ranges of the family that a table names."""
     if isinstance(value, KernelSpec):
         return value
     if not isinstance(value, dict):
@@ -80,12 +80,12 @@ def _kernels(value: Any) -> KernelSpec:
 
 
 def expand_count(table: dict[str, Any]) -> dict[str, Any]:
-    """A table of scatterers whose count, a number or a range, is written as min and max, which the hash is made of.
+    """Replace the short form ``count``, a number or a range, in a table of scatterers by min and max.
 
     Raises
     ------
     ValueError
-        If it is neither, or min and max are given as well.
+        If ``count`` is neither, or the table has min or max too.
     """
     if "count" not in table:
         return table
@@ -111,10 +111,10 @@ def _with_count(schema: dict[str, Any]) -> None:
 
 
 class ScattererSpec(_Frozen):
-    """How many scatterers an image has and where they lie.
+    """Number and positions of the scatterers of an image.
 
-    The count is uniform in min..max, for which ``count = 20`` or ``count = [1, 100]`` is short. Positions are uniform
-    in the field, widened on every side by ``margin_nm`` (a negative margin keeps them away from the edges).
+    The number is uniform in min..max; ``count = 20`` and ``count = [1, 100]`` are short forms. Positions are uniform in
+    the field, widened on every side by ``margin_nm`` (a negative margin keeps them away from the edges).
     """
 
     model_config = ConfigDict(json_schema_extra=_with_count)
@@ -150,8 +150,8 @@ class SplitSpec(_Frozen):
 class ReleaseSpec(_Identified):
     """A generated release. Every field is part of its identity.
 
-    ``seed`` has up to 128 bits. ``arithmetic`` names the version of the arithmetic contract: it changes when, and only
-    when, the same spec would give other bits than before.
+    ``seed`` has up to 128 bits. ``arithmetic`` is the version of the arithmetic contract. It changes if and only if the
+    bits of a spec change.
     """
 
     name: Name = Field(description="name of the release, printable ASCII")

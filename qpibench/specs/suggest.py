@@ -1,4 +1,4 @@
-"""Suggestions for keys of a spec that there are not: the right path for a misspelling, a synonym or the wrong table."""
+"""Suggestions for unknown keys of a spec: the right path for a misspelling, a synonym or a key in the wrong table."""
 
 from __future__ import annotations
 
@@ -45,36 +45,36 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "ood": ("splits.ood_kernels",),
     "random_state": ("seed",),
 }
-"""Words for what a spec calls otherwise."""
+"""Synonyms of keys of a spec."""
 
 _MOST = 3
 
 
 def suggestions(path: str, value: Any, known: Sequence[str], *, synonyms: bool) -> tuple[str, ...]:
-    """The keys that may be meant by one that there is not.
+    """Return the keys that an unknown key may stand for.
 
     Parameters
     ----------
     path
         The key with its tables, such as ``"noise.snr_db"``.
     value
-        Its value; where this is a table, its keys are hints.
+        Its value; the keys of a table are hints.
     known
-        Every key that there is.
+        All valid keys.
     synonyms
-        Whether the keys are those of a spec, which has synonyms.
+        Whether to use the synonyms of a spec's keys.
 
     Returns
     -------
     tuple of str
-        The most likely ones, at most three; empty if nothing is near.
+        At most three keys, the most likely first; empty if none is similar.
     """
     meant = next((found for found in _guesses(path, value, known, synonyms=synonyms) if found), ())
     return tuple(meant[:_MOST])
 
 
 def _guesses(path: str, value: Any, known: Sequence[str], *, synonyms: bool) -> Iterator[Sequence[str]]:
-    """Groups of keys, the likeliest first."""
+    """Return groups of keys, the most likely first."""
     tables = {key.rpartition(".")[0] for key in known if "." in key}
     # A table that holds the wrong key is right already.
     every = [*known, *sorted(table for table in tables if not path.startswith(f"{table}."))]
