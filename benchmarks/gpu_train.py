@@ -350,7 +350,7 @@ def _find_entries() -> None:
     for entry in ("one_step", "two_step"):
         importlib.import_module(entry)
     # The curves repeat the log, and the device would wait at every checkpoint while they are drawn.
-    importlib.import_module("learned.keeper").draw_curves = lambda log, picture: None
+    importlib.import_module("learned.run_writer").draw_curves = lambda log, picture: None
 
 
 def _device(request: Request) -> str:

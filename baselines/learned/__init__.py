@@ -1,1 +1,1 @@
-"""What the learned entries share: training sources and loop, networks, recipes. All of it needs PyTorch."""
+"""Code that the learned entries share: sources of images, the training loop, networks and recipes; needs PyTorch."""

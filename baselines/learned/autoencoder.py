@@ -1,4 +1,4 @@
-"""The halves of an autoencoder, and the distribution between them."""
+"""Encoders and decoders made of an autoencoder, and the networks of the published methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qpibench.specs import Grid
 
 @dataclass(frozen=True)
 class Posterior:
-    """A normal distribution of latents with independent entries.
+    """Normal distribution of a latent whose entries are independent.
 
     Attributes
     ----------
@@ -29,19 +29,19 @@ class Posterior:
     log_variance: Tensor
 
     def sample(self) -> Tensor:
-        """Draw a latent from torch's generator, differentiably."""
+        """Draw a latent from torch's generator; gradients flow to the mean and the log-variance."""
         return self.mean + torch.exp(self.log_variance / 2) * normal_like(self.mean)
 
     def divergence(self) -> Tensor:
-        """Kullback-Leibler divergence from the standard normal distribution, per latent entry: (n,)."""
+        """Return the Kullback-Leibler divergence (n,) from the standard normal distribution, per latent entry."""
         entries = self.mean.square() + self.log_variance.exp() - 1 - self.log_variance
         return entries.mean(dim=(1, 2, 3)) / 2
 
 
 class Encoder(nn.Module):
-    """From images (n, channel, y, x) to a distribution of latents."""
+    """Encoder of an autoencoder: from images (n, channel, y, x) to a distribution of latents."""
 
-    __call__: Callable[..., Posterior]  # that of nn.Module does not say what is returned
+    __call__: Callable[..., Posterior]  # the one of nn.Module has no return type
 
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From latents (n, 4, y/8, x/8) to kernels (n, y, x)."""
+    """Decoder of an autoencoder: from latents (n, 4, y/8, x/8) to kernels (n, y, x)."""
 
     __call__: Callable[..., Tensor]
 
@@ -71,15 +71,15 @@ class Decoder(nn.Module):
 
 
 class KernelNet(nn.Module):
-    """The network of a learned entry, from an observation with its activation map through a latent to a kernel.
+    """Network of a learned entry: it encodes an observation with its activation map and decodes a kernel.
 
     Attributes
     ----------
     encoder
-        From images and maps (n, 2, y, x), see :func:`learned.observation.observation_channels`, to a distribution of
-        latents.
+        Function from images and maps (n, 2, y, x) to a distribution of latents; its input is made by
+        :func:`learned.observation.observation_channels`.
     decoder
-        From latents to kernels (n, y, x) on the scale 0..1.
+        Function from latents to kernels (n, y, x) on the scale 0..1.
     """
 
     encoder: Callable[[Tensor], Posterior]
@@ -87,7 +87,7 @@ class KernelNet(nn.Module):
 
 
 class OneStepNet(KernelNet):
-    """One autoencoder."""
+    """Network of the one-step method: one autoencoder, from an observation to a kernel."""
 
     encoder: Encoder
     decoder: Decoder
@@ -99,7 +99,7 @@ class OneStepNet(KernelNet):
 
 
 class TwoStepNet(KernelNet):
-    """An autoencoder of kernels, and a second encoder that finds the kernel's latent in an observation."""
+    """Network of the two-step method: an autoencoder of kernels, and an encoder of observations to its latents."""
 
     encoder: Encoder
     decoder: Decoder
@@ -112,12 +112,12 @@ class TwoStepNet(KernelNet):
 
 
 def check_grid(grid: Grid) -> None:
-    """Check that a latent of whole pixels belongs to a grid.
+    """Check that the autoencoder can halve a grid three times.
 
     Raises
     ------
     UsageError
-        If the autoencoder cannot halve it three times.
+        If a side of the grid is not a multiple of 8 pixels.
     """
     if grid.ny % REDUCTION or grid.nx % REDUCTION:
         raise UsageError(

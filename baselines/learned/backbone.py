@@ -1,6 +1,6 @@
-"""The autoencoder that both published methods are made of: diffusers' AutoencoderKL, in three sizes.
+"""Autoencoder of both published methods: AutoencoderKL of diffusers, in three sizes.
 
-It halves the image three times: 64 x 64 pixels become a latent of 4 x 8 x 8, or in general (4, ny/8, nx/8).
+The encoder halves an image (ny, nx) three times. Its latent has the shape (4, ny/8, nx/8).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ PRESETS: dict[str, dict[str, object]] = {
 DEFAULT_PRESET = "compact"
 
 REDUCTION = 8
-"""Pixels of an image along each side of a latent's pixel."""
+"""Ratio of the side of an image to the side of its latent, in pixels."""
 
 
 def build_autoencoder(preset: str, *, in_channels: int, pretrained: str | None = None) -> AutoencoderKL:
-    """Make an autoencoder from images of some channels to images of one.
+    """Make an autoencoder that takes images of some channels and returns images of one channel.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def build_autoencoder(preset: str, *, in_channels: int, pretrained: str | None =
     UsageError
         If there is no such preset or path.
     UnavailableError
-        If the Hub cannot be reached and its weights are not in the cache.
+        If the weights are not in the cache and the Hugging Face Hub cannot be reached.
     InvalidDataError
-        If the weights cannot be read, or are those of another architecture.
+        If the weights cannot be read or belong to another architecture.
     """
     if preset not in PRESETS:
         raise UsageError(f"There is no preset '{preset}'; choose one of {', '.join(PRESETS)}.")
@@ -79,9 +79,10 @@ def build_autoencoder(preset: str, *, in_channels: int, pretrained: str | None =
 def adapt_channels(weights: Mapping[str, Tensor], in_channels: int) -> dict[str, Tensor]:
     """Adapt the weights of an autoencoder of colour images to other numbers of channels.
 
-    The first layer's weights are averaged over the three colours and multiplied by 3 / ``in_channels``, so that the
-    same grey image in every channel gives what it gave before; the last layer's are averaged, so that the one channel
-    is the mean of the three. Random outermost layers around pretrained ones make the loss NaN in the first epoch.
+    The weights of the first layer are averaged over the three colours and multiplied by 3 / ``in_channels``. A grey
+    image repeated in every channel then gives the output that it gave in colour. The weights of the last layer are
+    averaged over the three colours. Random first and last layers around pretrained ones made the loss NaN in the first
+    epoch.
     """
     adapted = dict(weights)
     for name in adapted.keys() & {"encoder.conv_in.weight"}:
@@ -93,7 +94,10 @@ def adapt_channels(weights: Mapping[str, Tensor], in_channels: int) -> dict[str,
 
 
 def pretrained_identity(pretrained: str) -> str:
-    """What a run's record says of the pretrained weights: their Hub name, or file name and hash, but no local path."""
+    """Return the name of pretrained weights for a run's record: the Hub name, or the file name and its hash.
+
+    A record never holds a local path.
+    """
     path = Path(pretrained)
     if not path.exists():
         return pretrained
@@ -118,9 +122,7 @@ def _pretrained_weights(pretrained: str) -> dict[str, Tensor]:
             return _saved_weights(pretrained)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if path.is_dir():
-            raise InvalidDataError(
-                f"Folder '{pretrained}' is not an autoencoder that diffusers saved: {error}"
-            ) from None
+            raise InvalidDataError(f"Folder '{pretrained}' is not an autoencoder saved by diffusers: {error}") from None
         raise UnavailableError(
             f"The pretrained weights '{pretrained}' are not in the local cache and cannot be had from the Hugging Face"
             f" Hub: on a machine with a connection run `hf download {pretrained} --local-dir FOLDER`, copy the folder"
@@ -129,7 +131,7 @@ def _pretrained_weights(pretrained: str) -> dict[str, Tensor]:
 
 
 def _saved_weights(pretrained: str) -> dict[str, Tensor]:
-    """Weights in a folder or the cache of the Hub; those that are in neither are downloaded."""
+    """Load weights from a folder or from the cache of the Hugging Face Hub; download them if they are in neither."""
     try:
         saved = AutoencoderKL.from_pretrained(pretrained, low_cpu_mem_usage=False, local_files_only=True)
     except OSError:
@@ -143,7 +145,7 @@ def _saved_weights(pretrained: str) -> dict[str, Tensor]:
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Drop the warnings of the Hub's client, on tokens, retries and its own deprecated options."""
+    """Hide the warnings of the Hub's client about tokens, retries and its own deprecated options."""
     level = hub_logging.get_verbosity()
     hub_logging.set_verbosity(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""Batches, the rows of them that are a process's own, and their preparation in the background."""
+"""Training batches: their type, the rows for each process, and their preparation in background threads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ VALIDATION_BATCH = 32
 
 
 def batches_ahead(batch: Callable[[int], Batch], start: int, *, threads: int = 1) -> Generator[Batch, None, None]:
-    """Batches of the steps from ``start`` on, without end; ``threads + 1`` are being prepared or wait.
+    """Yield the batches of the steps from ``start`` on, without end; at most ``threads + 1`` are prepared ahead.
 
-    Where there is a GPU they wait in pinned memory, from which they are copied while it works.
+    With a GPU the batches are put into pinned memory, from which they are copied while the GPU computes.
     """
     return ahead(_pinned(batch) if torch.cuda.is_available() else batch, itertools.count(start), threads=threads)
 
@@ -31,14 +31,20 @@ def _pinned(batch: Callable[[int], Batch]) -> Callable[[int], Batch]:
     device = torch.cuda.current_device()
 
     def pinned(step: int) -> Batch:
-        with torch.cuda.device(device):  # every thread begins with the first one
+        with torch.cuda.device(device):  # a new thread starts with the first device
             return {field: tensor.pin_memory() for field, tensor in batch(step).items()}
 
     return pinned
 
 
 def rows_of_this_process(batch_size: int) -> slice:
-    """Rows of a batch that are this process's, by what `accelerate launch` says of itself."""
+    """Return the rows of a batch that this process trains on, by the variables ``WORLD_SIZE`` and ``RANK``.
+
+    Raises
+    ------
+    UsageError
+        If the batch cannot be divided evenly among the processes.
+    """
     count, place = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
     if batch_size % count:
         raise UsageError(

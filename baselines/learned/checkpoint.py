@@ -1,4 +1,4 @@
-"""What training continues from, as one safetensors file that appears whole or not at all."""
+"""Checkpoints: the state from which training resumes, in one safetensors file that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from qpibench.errors import InvalidDataError
 from qpibench.pages.whole_file import write_whole
 from qpibench.parsing import parse_json
 
-_REMEDY = "train anew in another folder"
+_REMEDY = "start a new run in another folder"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far a run is.
+    """Progress of a run through its stages.
 
     Attributes
     ----------
     stage
-        Place of the current stage; behind the last one if the run is complete.
+        Index of the current stage; the number of stages if the run is complete.
     step
-        Steps of that stage that are done.
+        Steps done in that stage.
     steps_before
-        Steps of the stages before.
+        Steps done in the stages before.
     all_reached
-        Whether the stages before reached their stated length or were ended by validation, not by the budget.
+        Whether every stage before reached its stated length or was ended by early stopping, not by the budget.
     stopped_early
-        Whether one of them was ended by validation.
+        Whether early stopping ended one of them.
     best_step, best_score
-        Where the validation error of the stage was least, or None before the first validation.
+        Step and value of the stage's least validation error; None before the first validation.
     stale
-        Validations since.
+        Validations since then.
     validation_due
-        Whether the validation that belongs to ``step`` is still to be done.
+        Whether the validation after ``step`` was interrupted and has to be done.
     seconds
-        Time of training so far.
+        Training time so far in s, of all starts together.
     log_bytes
-        Length of the log.
+        Length of ``log.jsonl`` in bytes.
     """
 
     stage: int = 0
@@ -62,16 +62,24 @@ class Position:
 
     @property
     def steps_done(self) -> int:
-        """Steps of all stages."""
+        """Steps done in all stages together."""
         return self.steps_before + self.step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A position, the state of the network and of the optimizer there, and what is best by validation.
+    """State of a run at a position.
 
-    ``optimizer`` has the tensors of :func:`optimizer_tensors`, ``best`` those entries of the network's state that the
-    stage changes, or none before the first validation.
+    Attributes
+    ----------
+    position
+        Progress of the run.
+    net
+        State of the network.
+    optimizer
+        State of the optimizer, as :func:`optimizer_tensors` returns it.
+    best
+        Those tensors of the network that the stage trains, at the best validation; empty before the first one.
     """
 
     position: Position
@@ -81,12 +89,12 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace a checkpoint, all at once or not at all.
+    """Write a checkpoint; the old file is replaced only when the new one is complete.
 
     Raises
     ------
     QpibenchError
-        If writing fails, as on a full disk; the older checkpoint stays.
+        If writing fails, as on a full disk; the old checkpoint is kept.
     """
     groups = {"net": checkpoint.net, "optimizer": checkpoint.optimizer, "best": checkpoint.best}
     tensors = {f"{group}/{name}": tensor for group, held in groups.items() for name, tensor in held.items()}
@@ -96,17 +104,17 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and check that it is as it was written.
+    """Read a checkpoint and compare its values with the checksum in the file.
 
     Raises
     ------
     InvalidDataError
-        If it is corrupt, or no checkpoint.
+        If the file is corrupt or not a checkpoint.
     """
     groups: dict[str, dict[str, Tensor]] = {"net": {}, "optimizer": {}, "best": {}}
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
             metadata = file.metadata() or {}
         position = Position(**parse_json(metadata["position"], "Its position"))
         for name, tensor in tensors.items():
@@ -116,45 +124,43 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, InvalidDataError) as error:
         raise InvalidDataError(f"Checkpoint '{path}' is corrupt ({str(error).rstrip('.')}); {_REMEDY}.") from None
     if _crc32(tensors) != expected:
-        raise InvalidDataError(
-            f"Checkpoint '{path}' is corrupt: its values are not those that were written; {_REMEDY}."
-        )
+        raise InvalidDataError(f"Checkpoint '{path}' is corrupt: its values do not match its checksum; {_REMEDY}.")
     return Checkpoint(position=position, **groups)
 
 
 def load_net(net: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Give a network the state that a checkpoint has.
+    """Load the network's state from a checkpoint.
 
     Raises
     ------
     InvalidDataError
-        If the checkpoint is of another architecture.
+        If the checkpoint belongs to another architecture.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in checkpoint.net.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise InvalidDataError(
-                f"Checkpoint '{path}' is of another architecture: its {name} {_described(found.get(name))}, where the"
-                f" network's {_described(wanted.get(name))}; use the preset and options that it was trained with."
+                f"Checkpoint '{path}' is of another architecture: its {name} {_described(found.get(name))}, the"
+                f" network's {_described(wanted.get(name))}; use the preset and options of the run."
             )
     net.load_state_dict(checkpoint.net)
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write the weights of a model, floating-point numbers in float16.
+    """Write the weights of a model; floating-point tensors are stored in float16.
 
     Raises
     ------
     QpibenchError
-        If writing fails, as on a full disk; the older file stays.
+        If writing fails, as on a full disk; the old file is kept.
     """
     halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_whole(path, save(_on_cpu(halved), dict(metadata)), what="Weights")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of Adam: its tensors, named by the place of their parameter and what they are."""
+    """Return the tensors of Adam's state, named ``PARAMETER/NAME`` with the index of the parameter."""
     return {
         f"{place}/{name}": tensor
         for place, held in optimizer.state_dict()["state"].items()
@@ -163,7 +169,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give Adam the state that :func:`optimizer_tensors` took."""
+    """Load into Adam the state that :func:`optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         place, name = key.split("/")
@@ -172,7 +178,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors wants them: contiguous, and none in the memory of another."""
+    """Copy tensors to the CPU, contiguous and without shared memory, as safetensors requires."""
     stored, places = {}, set()
     for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""One CUDA graph of several pieces of work that do not depend on each other."""
+"""A CUDA graph with independent branches."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ import torch
 
 
 class Branches:
-    """Work on the device, each piece on a stream of its own, and all of it as one CUDA graph once it is captured.
+    """Independent pieces of GPU work, each on its own stream; after :meth:`capture` all of them run as one CUDA graph.
 
     Parameters
     ----------
     pieces
-        Functions that start work on the current stream, always the same work on the same memory.
+        Functions that start work on the current stream. Every call must do the same work on the same memory.
     """
 
     def __init__(self, pieces: Sequence[Callable[[], None]]) -> None:
         self._pieces = pieces
         self._graph: torch.cuda.CUDAGraph | None = None
-        # The same streams for all runs: autograd's nodes and the allocator's blocks belong to a stream.
+        # Streams are made once, because autograd's nodes and the allocator's blocks belong to a stream.
         self._streams = [torch.cuda.Stream() for _ in pieces]
 
     def __call__(self) -> None:
-        """Start all pieces; the current stream goes on when they have ended."""
+        """Start all pieces; later work on the current stream waits for them."""
         if self._graph is not None:
             self._graph.replay()
         else:
             self._start()
 
     def capture(self) -> None:
-        """Make the graph of the pieces without doing their work; they must have run before.
+        """Record the pieces as a graph, without running them. Every piece must have run before.
 
         Raises
         ------
         RuntimeError
-            If a piece does something that no graph can hold, such as waiting for the device.
+            If a piece cannot be captured, for example because it waits for the device.
         """
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         torch.cuda.synchronize()
         try:
-            # Threads that prepare batches may allocate meanwhile.
+            # Threads that prepare batches may allocate memory during the capture.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._start()
         finally:
-            torch.cuda.set_stream(current)  # which a capture that fails does not
+            torch.cuda.set_stream(current)  # a failed capture does not reset it
         self._graph = graph
 
     def _start(self) -> None:

@@ -1,4 +1,4 @@
-"""The device that trains and the precision that it computes in."""
+"""The device that trains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from accelerate import Accelerator
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """Return an accelerator on the GPU where there is one, else on the CPU.
+    """Make an accelerator on the GPU if there is one, else on the CPU.
 
     Parameters
     ----------
@@ -15,13 +15,13 @@ def make_accelerator(precision: str) -> Accelerator:
         ``"no"`` for float32, ``"tf32"`` for float32 in which convolutions round to 10 bits, or ``"bf16"``.
     """
     torch.set_float32_matmul_precision("highest")
-    # Not in products of matrices, in which the coordinates of rotations are made.
+    # Matrix products stay in float32, because the coordinates of rotations are computed by them.
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return Accelerator(mixed_precision="no" if precision == "tf32" else precision, cpu=not torch.cuda.is_available())
 
 
 def hardware(accelerator: Accelerator) -> str | None:
-    """What trains, for the run's record; None for one process on the CPU."""
+    """Return the name and number of the GPUs for the run's record; None for training on the CPU."""
     count = accelerator.num_processes
     if accelerator.device.type == "cuda":
         name = torch.cuda.get_device_name(accelerator.device)
@@ -30,7 +30,7 @@ def hardware(accelerator: Accelerator) -> str | None:
 
 
 def described(accelerator: Accelerator, precision: str) -> str:
-    """One sentence on the device and the precision, ``no``, ``tf32`` or ``bf16``."""
+    """Return a sentence on the device and the precision (``no``, ``tf32`` or ``bf16``)."""
     threads = torch.get_num_threads()
     device = hardware(accelerator) or f"the CPU, {threads} thread{'s' * (threads > 1)}"
     if accelerator.num_processes > 1 and accelerator.device.type == "cpu":
@@ -38,13 +38,13 @@ def described(accelerator: Accelerator, precision: str) -> str:
     words = {
         "no": "float32",
         "tf32": "float32 with TF32 convolutions",
-        "bf16": "bf16 where that is safe, float32 elsewhere",
+        "bf16": "bf16 by autocast, float32 where autocast keeps it",
     }
     return f"Training on {device}, in {words[precision]}."
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of the device or of the machine did not suffice."""
+    """Return whether an error says that the memory of the GPU or of the machine was exhausted."""
     words = ("DefaultCPUAllocator", "not enough memory", "CUDA out of memory")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and any(each in str(error) for each in words)

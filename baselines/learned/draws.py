@@ -1,4 +1,4 @@
-"""Random numbers of a training step: torch's own, or prepared ones that a CUDA graph can read."""
+"""Random numbers of a training step: from torch's generator, or prepared in buffers that a CUDA graph can read."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _given: ContextVar[Draws | None] = ContextVar("draws", default=None)
 
 
 def normal_like(tensor: Tensor) -> Tensor:
-    """Standard normal numbers of the shape, type, layout and device of a tensor."""
+    """Draw standard normal numbers with the shape, type, layout and device of a tensor."""
     draws = _given.get()
     return torch.randn_like(tensor) if draws is None else draws.take("normal", torch.empty_like(tensor))
 
 
 def uniform(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Numbers from 0 to below 1, float32."""
+    """Draw float32 numbers uniformly from 0 to below 1."""
     draws = _given.get()
     return (
         torch.rand(shape, device=device) if draws is None else draws.take("uniform", torch.empty(shape, device=device))
@@ -28,10 +28,10 @@ def uniform(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 class Draws:
-    """The random numbers of one run's steps, in buffers that stay where they are.
+    """Random numbers for the steps of one run, in buffers whose memory addresses do not change.
 
-    The numbers of a step are those that :func:`normal_like` and :func:`uniform` give after ``torch.manual_seed`` of
-    the step's seed. The first step tells what is drawn; every other step must draw the same shapes in the same order.
+    The numbers of a step equal those that :func:`normal_like` and :func:`uniform` draw after ``torch.manual_seed`` with
+    the step's seed. The first step determines the shapes; every later step must draw the same shapes in the same order.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ class Draws:
         self._next = 0
 
     def fill(self, seed: int) -> None:
-        """Draw all numbers of a step."""
+        """Draw all numbers of a step into the buffers."""
         self._generator.manual_seed(seed)
         for kind, buffer in self._buffers:
             self._draw(kind, buffer)
 
     @contextmanager
     def given(self) -> Iterator[None]:
-        """Let the draws of the enclosed code, one step, be the prepared numbers."""
+        """Let :func:`normal_like` and :func:`uniform` return the prepared numbers in the context, which is one step."""
         self._next = 0
         token = _given.set(self)
         try:
@@ -61,12 +61,14 @@ class Draws:
             _given.reset(token)
 
     def take(self, kind: Literal["normal", "uniform"], like: Tensor) -> Tensor:
-        """The next numbers of the step, in memory laid out as that of another tensor: they are drawn in its order.
+        """Return the next numbers of the step, in a buffer with the shape and memory layout of ``like``.
+
+        Numbers are drawn in the order of memory, so the layout decides which entry gets which number.
 
         Raises
         ------
         ValueError
-            If the first step drew something else here.
+            If the first step drew another kind or shape at this place.
         """
         if self._next == len(self._buffers):
             self._draw(kind, like)

@@ -1,4 +1,4 @@
-"""The trained model of all learned entries: an encoder of observations and a decoder of kernels."""
+"""Trained model of all learned entries: it encodes observations and decodes kernels."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from qpibench.physics.activation import activation_map
 from qpibench.specs import Grid
 
 CHUNK = 32
-"""Images that go through the network at once: bounds the memory, whatever the batch."""
+"""Number of images that go through the network at once; it limits the memory for batches of any size."""
 
 _DRAWS_SEED = 20250606
 
 
 class _Recipe(BaseModel):
-    """Of a run's recipe, the numbers that its answers depend on."""
+    """Members of a run's recipe that predictions depend on."""
 
     samples: int
     map_mode: str
 
 
 class _Config(BaseModel):
-    """Of a run's ``config``, the members that a trained network needs."""
+    """Members of a run's ``config`` that a trained network needs."""
 
     recipe: _Recipe
     preset: str
@@ -45,26 +45,27 @@ class _Config(BaseModel):
 
 
 class KernelExtractor:
-    """A trained network as the benchmark uses it: observations in native units to kernels in native units.
+    """Trained network that estimates kernels in native units from observations in native units.
 
-    The latent is its distribution's mean. With ``samples`` in the recipe, so many latents are drawn as well, from the
-    same normal numbers for every image, and the spread of their kernels is the stated standard deviation.
+    The kernel is decoded from the mean of the latent's distribution. If the recipe has ``samples``, that many latents
+    are drawn too, from the same normal numbers for every image, and the standard deviation of their kernels is part of
+    the prediction.
 
     Parameters
     ----------
     folder
         Folder of the run.
     entry
-        Name of the entry that the run must be of.
+        Name of the entry; the run must belong to it.
     net
-        Makes its network of a preset.
+        Function from the name of a preset to the entry's network.
 
     Raises
     ------
     UsageError
-        If the folder holds no run, or one of another entry.
+        If the folder holds no run, or a run of another entry.
     InvalidDataError
-        If its weights are missing, corrupt, or of another architecture.
+        If the weights are corrupt or belong to another architecture.
     """
 
     def __init__(self, folder: Path, entry: str, net: Callable[[str], KernelNet]) -> None:
@@ -76,7 +77,7 @@ class KernelExtractor:
         kind = "training role of the release" if record.source.kind == "release" else "stream of the spec"
         self.trained_on = f"{kind} {record.source.name}"
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Rounding to 10 bits would depend on how the images are batched.
+        # With TF32 a prediction would depend on the other images of its batch.
         torch.backends.cudnn.allow_tf32 = False
         self.net = net(config.preset)
         _load(self.net, RunFolder(folder).weights)
@@ -88,7 +89,7 @@ class KernelExtractor:
         Raises
         ------
         ValueError
-            If the view lacks the scatterers, or a grid is not the one that the network was trained on.
+            If the view has no scatterers, or a grid is not that of the training.
         """
         for name, grid in (("images", batch.grid), ("kernels", batch.kernel_grid)):
             if grid != self._grid:
@@ -97,7 +98,7 @@ class KernelExtractor:
         if batch.position_nm is not None:
             maps = activation_map(batch.grid, batch.position_nm, mode=self._map_mode)
         scatterers = [scatterers_of(batch, i) for i in range(len(batch))]
-        assert maps is not None  # or there would be no scatterers
+        assert maps is not None  # else scatterers_of has raised an error
         scaled, spread, latent = self._scaled_kernels(batch.image, maps)
         fitted = [gain_and_offset(*parts) for parts in zip(scaled, batch.image, scatterers, strict=True)]
         gain, offset = np.array(fitted, dtype=np.float32).reshape(-1, 2, 1, 1).swapaxes(0, 1)
@@ -108,7 +109,7 @@ class KernelExtractor:
     def _scaled_kernels(
         self, image: NDArray[np.float32], maps: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32]]:
-        """Kernels on the scale 0..1, their standard deviations if they are asked for, and their latents (n, d)."""
+        """Return kernels on the scale 0..1, their standard deviations if the recipe has samples, and latents (n, d)."""
         kernels, spreads, latents = [], [], []
         for part in observation_channels(torch.from_numpy(image), torch.from_numpy(maps)).split(CHUNK):
             posterior = self.net.encoder(part.to(self.device))
@@ -127,18 +128,18 @@ class KernelExtractor:
 
 
 def shipped_weights(entry_file: str) -> Path:
-    """Folder of the weights that come with an entry.
+    """Return the folder of the weights that are shipped with an entry.
 
     Raises
     ------
     UsageError
-        If there are none.
+        If the entry is shipped without weights.
     """
     path = Path(entry_file)
     folder = path.parent / "weights" / path.stem
     if not RunFolder(folder).record.exists():
         raise UsageError(
-            f"Entry {path.stem} comes without trained weights: train it with"
+            f"Entry {path.stem} is shipped without trained weights: train it with"
             f" `qpibench train {path.stem} --release FILE -o RUN_DIR`, then evaluate RUN_DIR."
         )
     return folder

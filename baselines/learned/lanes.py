@@ -1,10 +1,10 @@
-"""Several runs trained together on one GPU: the same stages in step, each run a branch of one CUDA graph.
+"""Train several runs together on one GPU: each run is a branch of one CUDA graph.
 
-Networks of this size keep a GPU busy for less time than it takes to start their operations one by one. So all that a
-step needs is on the device: images and their order (:mod:`learned.resident`), the learning rates of the next steps,
-random numbers (:mod:`learned.draws`) and places for the losses, which the CPU reads every few hundred steps. A step is
-the mathematics of :class:`learned.steps.Steps` with the same batches and draws as in :mod:`learned.training`. Without a
-GPU the same code runs without a graph.
+The networks are so small that starting their operations one by one takes longer than the operations. A CUDA graph
+starts a whole step at once. For that, all inputs of a step are on the device: the images and their order
+(:mod:`learned.resident`), the learning rates of the next steps, the random numbers (:mod:`learned.draws`), and a table
+for the losses, which the CPU reads every few hundred steps. A step computes the same as in :mod:`learned.training`,
+with the same batches and random numbers. Without a GPU the same code runs without a graph.
 """
 
 from __future__ import annotations
@@ -28,35 +28,37 @@ from learned.training import Plan, Training, is_over, step_done
 from qpibench.errors import QpibenchError
 
 Failures = dict[int, QpibenchError]
-"""Errors that ended runs too soon, by the runs' places."""
+"""Errors that ended runs, by the runs' indices."""
 
 STEPS_UNREAD = 500
-"""Losses of so many steps are read at once: reading makes the device wait."""
+"""Number of steps whose losses are read at once, because reading makes the device wait."""
 
 STEPS_BEFORE_CAPTURE = 3
-"""Steps that run one operation after the other, which libraries need before a graph can be captured."""
+"""Number of steps before the capture of a graph; libraries need some to initialise."""
 
 
 def fit_lanes(
     plans: Sequence[Plan], accelerator: Accelerator, *, graph: bool = True, quiet: bool = False
 ) -> list[QpibenchError | None]:
-    """Train several runs together, each as :func:`learned.loop.fit` would alone; runs at other places train apart.
+    """Train several runs together, each as :func:`learned.loop.fit` would train it alone.
+
+    Runs at the same stage and step train together; a run that is behind trains until it has reached the others.
 
     Parameters
     ----------
     plans
-        The runs, with stages of equal names and budgets. The time limit is that of the first.
+        The runs; their stages have equal names and budgets. The time limit of the first run holds for all.
     accelerator
-        One process and its device.
+        The device; its only process is this one.
     graph
         Whether to capture a CUDA graph.
     quiet
-        Whether no progress is told.
+        Whether no progress is printed.
 
     Returns
     -------
     list
-        For every run what ended it too soon, or None.
+        For every run the error that ended it, or None.
     """
     trainings: list[Training] = []
     failures: Failures = {}
@@ -76,14 +78,14 @@ def fit_lanes(
 
 
 class Lane:
-    """One run, one stage after the other.
+    """One of the runs that are trained together.
 
     Parameters
     ----------
     training
         The run.
     place
-        Its place among those that are trained together.
+        Its index among them.
     """
 
     def __init__(self, training: Training, place: int) -> None:
@@ -94,7 +96,7 @@ class Lane:
 
     @property
     def where(self) -> tuple[int, int]:
-        """Stage and step."""
+        """Index of the stage, and steps done in it."""
         return self.position.stage, self.position.step
 
     @property
@@ -103,7 +105,7 @@ class Lane:
         return self.training.is_complete(self.position)
 
     def begin_stage(self) -> None:
-        """Make the next stage ready."""
+        """Prepare the next stage."""
         device = self.training.accelerator.device
         self.stage, self.steps = self.training.begin_stage(self.position, graphed=True)
         self._feed = open_feed(self.stage.source, device, most=STEPS_UNREAD)
@@ -115,13 +117,13 @@ class Lane:
 
     @property
     def count(self) -> int:
-        """Steps until the losses have to be read."""
+        """Number of steps until the losses have to be read."""
         step = self.position.step
         to_validation = self.stage.validation_interval - step % self.stage.validation_interval
         return min(STEPS_UNREAD, to_validation, self.stage.budget - step)
 
     def load(self, count: int) -> None:
-        """Bring to the device what the next steps need."""
+        """Copy the learning rates and the order of the images for the next steps to the device."""
         first = self.position.step
         rates = [self.stage.learning_rate_at(step) for step in range(first, first + count)]
         self._rates[:count].copy_(torch.tensor(rates))
@@ -129,12 +131,12 @@ class Lane:
         self._place.zero_()
 
     def prepare(self, done: int) -> None:
-        """Bring to the device what differs in every step; ``done`` steps of those loaded are done."""
+        """Draw the random numbers and prepare the batch of the next step, after ``done`` of the loaded steps."""
         self._draws.fill(self.steps.number(self.position.step + done))
         self._feed.prepare()
 
     def descend(self) -> None:
-        """Do a step without the CPU; a graph may hold it."""
+        """Do a step. It does not wait for the CPU, so a CUDA graph can capture it."""
         assert self.steps.rate is not None
         self.steps.rate.copy_(self._rates.index_select(0, self._place)[0])
         with self._draws.given():
@@ -147,7 +149,7 @@ class Lane:
         self._place.add_(1)
 
     def read(self, count: int) -> None:
-        """Read the losses of the steps that were done, and validate where it is time.
+        """Read the losses of the last ``count`` steps, and validate if a validation follows the last one.
 
         Raises
         ------
@@ -160,33 +162,33 @@ class Lane:
         self.validate_if_due()
 
     def validate_if_due(self) -> None:
-        """Do the validation that belongs to the last step, if there is one."""
+        """Do the validation that follows the last step, unless there is none or it was done."""
         if self.position.validation_due:
             self.position = self.training.validate(self.stage, self.steps, self.position)
 
     def batch(self) -> Batch:
-        """The batch of the step that is next or could not be done."""
+        """Return the batch of the current step."""
         return self._feed.batch(self._place)
 
     def end_stage(self) -> None:
-        """Go to the next stage."""
+        """Save the stage's result and go to the next stage."""
         self.position = self.training.end_stage(self.stage, self.steps, self.position)
 
     def save_if_due(self) -> None:
-        """Write a checkpoint if the last one is old."""
+        """Write a checkpoint if the last one is too old."""
         self.training.save_if_due(self.stage, self.steps, self.position)
 
     def stop(self, reason: str) -> None:
-        """Keep a stage that is not done."""
+        """Write a checkpoint of a stage that is not complete."""
         self.training.stop(self.stage, self.steps, self.position, reason)
 
     def close_feed(self) -> None:
-        """End the preparation of batches."""
+        """Stop the preparation of batches."""
         self._feed.close()
 
 
 def _train(lanes: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool) -> None:
-    """Train lanes to their end, always those together that are at the same place, the hindmost first."""
+    """Train all lanes to their end; those at the least stage and step train first, together."""
     left = list(lanes)
     for lane in lanes:
         if lane.is_complete:
@@ -199,7 +201,7 @@ def _train(lanes: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool
 
 
 def _train_stage(lanes: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool) -> bool:
-    """Train lanes at the same place to the end of their stage; whether they were stopped before."""
+    """Train lanes at the same step to the end of their stage; return whether they were stopped before it."""
     for lane in lanes:
         lane.begin_stage()
     active = list(lanes)
@@ -220,9 +222,9 @@ def _train_stage(lanes: Sequence[Lane], stop: Stop, failures: Failures, *, graph
 
 
 def _run(active: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool) -> str | None:
-    """Train until a lane is over or fails, or there is a reason to stop, which is given back."""
+    """Train until a lane ends its stage or fails, or there is a reason to stop; return the reason or None."""
     step = _stepper(active, graph=graph)
-    _each(active, failures, Lane.validate_if_due)  # a resumed run may have been stopped during one
+    _each(active, failures, Lane.validate_if_due)  # a resumed run may have been stopped in a validation
     if _must_end(active, failures, stop):
         return stop.reason
     while True:
@@ -249,13 +251,13 @@ def _run(active: Sequence[Lane], stop: Stop, failures: Failures, *, graph: bool)
 
 
 def _must_end(active: Sequence[Lane], failures: Failures, stop: Stop) -> bool:
-    """Whether the steps of some lanes cannot go on together: one failed, is over, or was stopped in its validation."""
+    """Return whether the common steps end: a lane failed, ended its stage, or was stopped in its validation."""
     over = any(lane.place in failures or is_over(lane.stage, lane.position) for lane in active)
     return over or (stop.interrupted and any(lane.position.validation_due for lane in active))
 
 
 def _fits(step: Callable[[], None]) -> bool:
-    """Do a step; whether the memory sufficed. What the step held is free when this returns."""
+    """Do a step and return whether the memory sufficed; the memory of a failed step is free afterwards."""
     try:
         step()
     except (RuntimeError, MemoryError) as error:
@@ -266,7 +268,7 @@ def _fits(step: Callable[[], None]) -> bool:
 
 
 def _stepper(active: Sequence[Lane], *, graph: bool) -> Callable[[], None]:
-    """Does one step of all lanes: by a graph after the first steps where there is a GPU, and where it is possible."""
+    """Return a function that does one step of all lanes, on a GPU by a CUDA graph after the first steps."""
     pieces = [lane.descend for lane in active]
     if active[0].training.accelerator.device.type != "cuda":
         return lambda: _one_by_one(pieces)
@@ -290,7 +292,7 @@ def _one_by_one(pieces: Sequence[Callable[[], None]]) -> None:
 
 
 def capture_or_say(branches: Branches, lane: Lane) -> None:
-    """Capture the graph; where that fails say so in a sentence and go on without."""
+    """Capture the graph; if that fails, print why and continue without a graph."""
     try:
         branches.capture()
     except RuntimeError as error:
@@ -304,13 +306,13 @@ def _advice(active: Sequence[Lane], done: int) -> str:
     if len(active) == 1:
         return lane.steps.advice(step, lane.batch())
     return (
-        f"Stage '{lane.stage.name}' ran out of memory at step {step + 1} of {len(active)} runs at once; train fewer"
-        " together, or set a smaller batch_size."
+        f"Stage '{lane.stage.name}' ran out of memory at step {step + 1} with {len(active)} runs at once; train fewer"
+        " runs together, or set a smaller batch_size."
     )
 
 
 def _each(lanes: Sequence[Lane], failures: Failures, act: Callable[[Lane], object]) -> None:
-    """Let every lane act; the error of one does not end the others."""
+    """Call a function for every lane; an error in one lane does not end the others."""
     for lane in lanes:
         try:
             act(lane)

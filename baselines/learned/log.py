@@ -1,4 +1,4 @@
-"""What is written down while training: a line of JSON and a point in TensorBoard for every logged step."""
+"""Log of a training run: one line of JSON and one point in TensorBoard per logged step."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from qpibench.training import RunFolder
 
 
 class TrainingLog:
-    """The log of a run.
+    """Writes ``log.jsonl`` and TensorBoard's event files of a run.
 
     Parameters
     ----------
     folder
         The run folder.
     length
-        Bytes of ``log.jsonl`` that are kept, those of the checkpoint that the run continues from.
+        Length in bytes that ``log.jsonl`` had at the checkpoint from which the run resumes; the rest is cut off.
     step
-        Step of all stages together that it continues from.
+        Steps done at that checkpoint, all stages together.
 
     Raises
     ------
     QpibenchError
-        Here and in the methods if writing fails, as on a full disk.
+        If writing fails, as on a full disk; the methods raise it too.
     """
 
     def __init__(self, folder: RunFolder, *, length: int, step: int) -> None:
@@ -42,7 +42,7 @@ class TrainingLog:
             raise self._failed(error) from None
 
     def write(self, stage: str, step: int, numbers: Mapping[str, float], *, total_step: int) -> None:
-        """Write the numbers of a step; ``total_step`` counts all stages together."""
+        """Log the numbers of a step; ``total_step`` counts the steps of all stages together."""
         line = json.dumps({"stage": stage, "step": step, **numbers}, allow_nan=False)
         try:
             self._file.write(line.encode() + b"\n")
@@ -53,7 +53,7 @@ class TrainingLog:
             raise self._failed(error) from None
 
     def sync(self) -> int:
-        """Bring everything to the disk; return the length of the file in bytes."""
+        """Write everything to the disk and return the length of ``log.jsonl`` in bytes."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -63,7 +63,7 @@ class TrainingLog:
             raise self._failed(error) from None
 
     def close(self) -> None:
-        """Close the files; what was not synced may be lost."""
+        """Close the files; lines written since the last :meth:`sync` may be lost."""
         for each in (self._file, self._points):
             with suppress(OSError):
                 each.close()

@@ -1,7 +1,7 @@
-"""The training of all learned entries: :func:`fit`.
+"""Training of a learned entry: :func:`fit`.
 
-On one GPU the steps run as CUDA graphs, see :mod:`learned.lanes`; elsewhere one operation after the other, see
-:mod:`learned.training`.
+On one GPU the steps run as CUDA graphs (:mod:`learned.lanes`). On a CPU and with several processes PyTorch runs their
+operations one by one (:mod:`learned.training`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ _plans: ContextVar[list[Plan] | None] = ContextVar("plans", default=None)
 
 
 def plan_of(train: Callable[[TrainingRun], object], run: TrainingRun) -> Plan:
-    """What an entry's ``train`` would train, without training; several plans can then be trained together.
+    """Return the arguments with which an entry's ``train`` calls :func:`fit`, without training.
+
+    :func:`learned.lanes.fit_lanes` trains several plans together.
 
     Raises
     ------
     ValueError
-        If it does not train by one call of :func:`fit`.
+        If ``train`` does not call :func:`fit` exactly once.
     """
     plans: list[Plan] = []
     token = _plans.set(plans)
@@ -55,37 +57,38 @@ def fit(
     steps_stated: int,
     export: Callable[[], dict[str, Tensor]],
 ) -> None:
-    """Train a network stage by stage, and keep the run folder such that any end can be continued from.
+    """Train a network stage by stage, and write checkpoints from which an interrupted run resumes.
 
-    Every step k of stage s seeds torch from (run.seed, s, k), so a run that was killed and resumed has the losses of
-    one that was not, on a CPU bit for bit. At the end of a stage ``net`` has the state that was best by validation.
+    Every step k of stage s seeds torch from (run.seed, s, k). A run that was killed and resumed therefore has the same
+    losses as an uninterrupted one; on a CPU they are equal bit for bit. At the end of a stage ``net`` gets the state of
+    the best validation.
 
     Parameters
     ----------
     run
         The request.
     config
-        All that the entry resolved, values of JSON; a resumed run must have the same.
+        All settings of the network and its training, values of JSON; a resumed run must have the same.
     net
-        Holds every module of every stage; its state is what a checkpoint keeps.
+        Network that contains the modules of all stages; a checkpoint holds its state.
     stages
-        Functions that make the stages. Each is called when its turn comes, with ``net`` in the best state of the stage
-        before and on its device; those that a resumed run has behind it are not called.
+        One function per stage that makes it. It is called when the stage begins; ``net`` is then on the device, in the
+        best state of the stage before. A resumed run does not call those of completed stages.
     source_record
-        ``source.record`` of the images.
+        Record of the training images, ``source.record``.
     steps_stated
         Steps of the recipe, all stages together.
     export
-        Gives the tensors that the entry's model needs, written to ``weights.safetensors`` in float16.
+        Returns the tensors that the entry's model needs. They are written to ``weights.safetensors`` in float16.
 
     Raises
     ------
     UsageError
-        If the folder holds another run, or one and ``run.resume`` is not set.
+        If the folder holds another run, or holds a run and ``run.resume`` is not set.
     InvalidDataError
-        If the checkpoint is corrupt or of another architecture.
+        If the checkpoint is corrupt or belongs to another architecture.
     QpibenchError
-        If the loss is not finite, the memory does not suffice, or a file cannot be written.
+        If the loss is not finite, the memory is exhausted, or a file cannot be written.
     """
     plan = Plan(
         run=run,

@@ -1,4 +1,4 @@
-"""What the encoder of an observation is given: the image, scaled, and the activation map as a second channel."""
+"""Input of the encoder of observations: the scaled image and the activation map."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from learned.scaling import min_max
 
 
 def observation_channels(image: Tensor, activation_map: Tensor) -> Tensor:
-    """Stack images, each min-max scaled, and their activation maps as they are: (n, y, x) twice to (n, 2, y, x)."""
+    """Stack min-max scaled images (n, y, x) and unscaled activation maps (n, y, x) to channels (n, 2, y, x)."""
     return torch.stack([min_max(image), activation_map], dim=1)
 
 
 def add_white_noise(image: Tensor, snr_db: tuple[float, float] | None) -> Tensor:
-    """Add white noise to images (n, y, x), each at an SNR drawn uniformly from a range in dB; none if None.
+    """Add white noise to images (n, y, x), each at an SNR drawn uniformly from a range in dB; no noise if it is None.
 
-    SNR = 10 log10(variance of the image / variance of the noise). The draws are those of torch's generator.
+    SNR = 10 log10(variance of the image / variance of the noise). The random numbers are torch's.
     """
     if snr_db is None:
         return image

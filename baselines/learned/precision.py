@@ -15,14 +15,14 @@ PROCESSOR_FLAGS = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """A precision and where it comes from.
+    """A precision and the reason for it.
 
     Attributes
     ----------
     mode
         ``"no"`` for float32, ``"tf32"`` for float32 in which convolutions round their inputs to 10 bits, or ``"bf16"``.
     reason
-        Why this one; part of the run's record.
+        Why this precision was chosen, for the run's record.
     """
 
     mode: str
@@ -38,7 +38,7 @@ def choose_precision(run: TrainingRun) -> Precision:
     Raises
     ------
     UnavailableError
-        If bf16 or tf32 is asked for and the GPU has none.
+        If bf16 or tf32 is asked for and the GPU does not support it.
     """
     if run.precision == "auto":
         return _of_resumed_run(run) or _by_rule()
@@ -72,7 +72,7 @@ def _of_resumed_run(run: TrainingRun) -> Precision | None:
         return None
     try:
         mode = load_run(run.folder).config.get("precision")
-    except QpibenchError:  # which begin_run reports
+    except QpibenchError:  # begin_run reports it
         return None
     return Precision(mode=mode, reason="that of the resumed run") if isinstance(mode, str) else None
 

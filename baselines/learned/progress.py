@@ -1,4 +1,4 @@
-"""How far training is, on standard error: one line that is redrawn on a terminal, a line now and then elsewhere."""
+"""Progress of training on standard error: a redrawn line on a terminal, else a line every 30 s."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ REPEAT_S = 30.0
 
 
 class Progress:
-    """Tells stage, step, loss, validation error and the time that is left for all stages at the present pace.
+    """Prints stage, step, loss, best validation error and the estimated time left for all stages.
 
     Parameters
     ----------
     shown
-        Whether this process tells anything.
+        Whether this process prints anything.
     steps
-        Steps of all stages.
+        Steps of all stages together.
     done
-        Steps that were done before this start.
+        Steps done before this start.
     """
 
     def __init__(self, *, shown: bool, steps: int, done: int) -> None:
@@ -35,7 +35,7 @@ class Progress:
         )
 
     def __call__(self, stage: Stage, position: Position, loss: float) -> None:
-        """Tell where training is."""
+        """Update the progress after a step."""
         told = f"loss {loss:.4g}"
         if position.best_score is not None:
             told += f"  validation {position.best_score:.4g} at best"
@@ -50,7 +50,7 @@ class Progress:
             self._print(f"{stage.name} {position.step:,} of {stage.budget:,}  {told}  {left} left")
 
     def say(self, sentence: str) -> None:
-        """Write a sentence on a line of its own."""
+        """Print a sentence on its own line."""
         if self._shown:
             self._print(sentence)
 
@@ -59,5 +59,5 @@ class Progress:
         self._bar.close()
 
     def _print(self, text: str) -> None:
-        with tqdm.external_write_mode(sys.stderr):  # beside the line, if there is one
+        with tqdm.external_write_mode(sys.stderr):  # keeps the redrawn line intact
             print(text, file=sys.stderr, flush=True)

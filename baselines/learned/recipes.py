@@ -1,11 +1,11 @@
-"""The two recipes of both published methods, with every number that they use and where it is from.
+"""Recipes of the published one-step and two-step methods: every number of their training, with its source.
 
-``article`` follows the text of arXiv 2506.05325 (version 1), equations 2 to 6; ``code`` follows what the code that
-its authors published does (github.com/QPI-Dataset/QPI-Dataset-100kernels), which differs. ``docs/methods.md`` sets the
-two side by side. Every number can be set on the command line by its name here: ``--set symmetry_weight=0``.
+``article`` follows the text of arXiv 2506.05325 (version 1), equations 2 to 6. ``code`` follows the code that its
+authors published (github.com/QPI-Dataset/QPI-Dataset-100kernels), which differs from the text. ``docs/methods.md``
+compares the two. Every number can be set on the command line by its name here: ``--set symmetry_weight=0``.
 
-An epoch shows every training kernel once while kernels are encoded, and every training image (of those that
-``images_per_kernel`` allows) once while observations are.
+In the first step of the two-step method an epoch shows every training kernel once. Elsewhere it shows every training
+image once, of those that ``images_per_kernel`` allows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _none(value: object) -> object:
 
 
 def _integer_keys(value: object) -> object:
-    # TOML and JSON know text keys only.
+    # Keys are always texts in TOML and JSON.
     if isinstance(value, Mapping):
         return {int(key) if isinstance(key, str) and key.isdigit() else key: angles for key, angles in value.items()}
     return value
@@ -48,34 +48,35 @@ Angles = Annotated[dict[Fold, tuple[float, ...]], BeforeValidator(_integer_keys)
 
 
 class Recipe(BaseModel):
-    """What the recipes of both methods share; text ``"none"`` switches off what may be None.
+    """Numbers that the recipes of both methods have in common. The text ``"none"`` stands for None.
 
     Attributes
     ----------
     name
         ``article`` or ``code``.
     distance
-        Between a kernel and its reconstruction: ``norm_over_size``, (1/(H L)) |A^ - A| with the Euclidean norm, not
-        squared, as the article writes; or ``mean_square``. Kernels are min-max scaled in both recipes, images too: the
-        article's errors are on that scale, though it does not say what its networks saw.
+        Distance between a kernel A and its reconstruction A^: ``norm_over_size`` is (1/(H L)) |A^ - A| with the
+        Euclidean norm, not squared, as in the article; or ``mean_square``. Both recipes min-max scale kernels and
+        images: the article's errors are on that scale, but it does not say how its networks' inputs were scaled.
     kl_weight
-        Weight of the divergence of the latent from a normal distribution, a mean over its entries.
+        Weight of the latent's Kullback-Leibler divergence from the standard normal distribution, averaged over the
+        latent's entries.
     batch_size
-        Samples in a step.
+        Samples per step.
     clip_norm
         Largest norm of all gradients together; None for no limit.
     images_per_kernel
-        How many of every kernel's training images are used; None for all.
+        Number of training images used per kernel; None for all.
     map_mode
         How scatterers are rasterised, ``paper`` or ``exact``; see :func:`qpibench.physics.activation.activation_map`.
     noise_snr_db
         White noise added to every training image before it is scaled, at an SNR drawn uniformly from this range in dB;
         None for none. The SNR is that of qpibench: the variance of the image over that of the noise.
     patience
-        Validations without improvement that end a stage; None to go on to the end. The weights of the best validation
-        are kept in any case, while the authors' code keeps the last ones.
+        Number of validations without improvement after which a stage ends; None for no early stopping. The weights of
+        the best validation are kept in any case; the authors' code keeps the last ones.
     samples
-        At inference, how many latents are drawn to state a standard deviation for every pixel; 0 for none.
+        Number of latents drawn at inference to estimate a standard deviation for every pixel; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,24 +84,25 @@ class Recipe(BaseModel):
     name: Literal["article", "code"]
     distance: DistanceName
     kl_weight: Weight
-    batch_size: Count = 8  # both
+    batch_size: Count = 8  # article and code
     clip_norm: OptionalRate
     images_per_kernel: OptionalCount
-    map_mode: MapMode = "paper"  # the code's; the article does not say
-    noise_snr_db: Range = None  # the article's first version and the code have none
+    map_mode: MapMode = "paper"  # the code; not in the article
+    noise_snr_db: Range = None  # neither in the article's first version nor in the code
     patience: OptionalCount = None
     samples: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class OneStepRecipe(Recipe):
-    """How the one-step method is trained.
+    """Numbers of the one-step method's training.
 
     Attributes
     ----------
     epochs
-        How often every training image is seen.
+        Number of times that every training image is shown.
     learning_rate, decay_epochs, decay_factor
-        Adam's; multiplied by the factor after every so many epochs, or constant if ``decay_epochs`` is None.
+        Learning rate of Adam. It is multiplied by ``decay_factor`` every ``decay_epochs`` epochs, or constant if
+        ``decay_epochs`` is None.
     """
 
     epochs: Count
@@ -110,37 +112,36 @@ class OneStepRecipe(Recipe):
 
 
 class TwoStepRecipe(Recipe):
-    """How the two-step method is trained: first an autoencoder of kernels, then an encoder of observations.
+    """Numbers of the two-step method's training: first an autoencoder of kernels, then an encoder of observations.
 
     Attributes
     ----------
     symmetry_weight
         Weight of the symmetry loss (alpha) in the first step.
     symmetry_window
-        Side of the window in which it is taken, as a share of the field.
+        Side of the window in which the symmetry loss is computed, as a share of the field.
     symmetry_angles
-        Rotations in degrees of every fold; 0 is total symmetry.
+        Rotations in degrees, by fold; fold 0 is total symmetry.
     symmetry_sum
-        ``kernels``: a mean over the kernels of the batch; ``folds``: means over the kernels of a fold, added up over
-        the folds that the batch holds, as the code does.
+        ``kernels``: mean over the kernels of the batch. ``folds``: mean over the kernels of each fold, summed over the
+        folds in the batch, as in the code.
     kernel_epochs, kernel_learning_rate, kernel_decay_epochs, kernel_decay_factor
-        The first step's; see :class:`OneStepRecipe`.
+        Epochs and learning rate of the first step; see :class:`OneStepRecipe`.
     alignment
-        What the second step makes small: ``mean``, the Euclidean norm of the difference of the latents' means, or
-        ``mean_and_log_variance``, the mean squared differences of both.
+        Loss of the second step: ``mean``, the Euclidean norm of the difference of the latents' means, or
+        ``mean_and_log_variance``, the mean squared differences of means and of log-variances.
     alignment_epochs, alignment_learning_rate, alignment_decay_epochs, alignment_decay_factor
-        The second step's.
+        Epochs and learning rate of the second step.
     kernel_share
-        Share of a limited number of steps (``--steps``) that goes to the first step, which however never takes more
-        steps than its epochs have.
+        Share of the steps given by ``--steps`` that the first step gets, but never more than its epochs have.
     """
 
     symmetry_weight: Weight
-    symmetry_window: Annotated[float, Field(gt=0, le=0.7)] = 0.625  # the code's 40 of 64 pixels; silent: the article
+    symmetry_window: Annotated[float, Field(gt=0, le=0.7)] = 0.625  # 40 of 64 pixels in the code; not in the article
     symmetry_angles: Angles
     symmetry_sum: Literal["kernels", "folds"]
     kernel_epochs: Count
-    kernel_learning_rate: Rate = 1e-4  # both
+    kernel_learning_rate: Rate = 1e-4  # article and code
     kernel_decay_epochs: OptionalCount
     kernel_decay_factor: Rate = 1.0
     alignment: Literal["mean", "mean_and_log_variance"]
@@ -148,7 +149,7 @@ class TwoStepRecipe(Recipe):
     alignment_learning_rate: Rate
     alignment_decay_epochs: OptionalCount
     alignment_decay_factor: Rate = 1.0
-    kernel_share: Annotated[float, Field(gt=0, lt=1)] = 0.4  # ours: the published lengths are about 0.02
+    kernel_share: Annotated[float, Field(gt=0, lt=1)] = 0.4  # our choice; the published lengths give about 0.02
 
     @model_validator(mode="after")
     def _check_two_steps(self) -> Self:
@@ -167,18 +168,18 @@ TWO_STEP = {
         name="article",
         distance="norm_over_size",  # eq. 2 and 3
         kl_weight=0.0,  # eq. 4 has no such term
-        clip_norm=None,  # silent
-        images_per_kernel=None,  # silent
+        clip_norm=None,  # not in the article
+        images_per_kernel=None,  # not in the article
         symmetry_weight=0.75,  # alpha of eq. 4
-        # Section on eq. 3; for total symmetry, which any angle suits, it names none: a quarter turn is exact on pixels.
+        # Section on eq. 3. It names no angle for total symmetry; 90 degrees needs no interpolation between pixels.
         symmetry_angles={0: (90,), 2: (180,), 3: (120,), 4: (90,), 6: (60,)},
         symmetry_sum="kernels",
         kernel_epochs=350,  # "up to"
-        kernel_decay_epochs=None,  # silent
+        kernel_decay_epochs=None,  # not in the article
         alignment="mean",  # eq. 6
         alignment_epochs=40,  # "up to"
         alignment_learning_rate=1e-4,
-        alignment_decay_epochs=None,  # silent
+        alignment_decay_epochs=None,  # not in the article
     ),
     "code": TwoStepRecipe(
         name="code",
@@ -203,11 +204,11 @@ TWO_STEP = {
 ONE_STEP = {
     "article": OneStepRecipe(
         name="article",
-        distance="norm_over_size",  # eq. 2; the article does not write the baseline's loss
+        distance="norm_over_size",  # eq. 2; the article states no loss of the one-step method
         kl_weight=0.0,
         clip_norm=None,
         images_per_kernel=None,
-        epochs=40,  # silent: as often as the two-step method sees an image
+        epochs=40,  # not in the article; as many as in the two-step method
         learning_rate=1e-4,
         decay_epochs=None,
     ),
@@ -215,7 +216,7 @@ ONE_STEP = {
         name="code",
         distance="mean_square",
         kl_weight=1e-6,
-        clip_norm=None,  # the code clips in the two-step method alone
+        clip_norm=None,  # the code clips only in the two-step method
         images_per_kernel=250,
         epochs=50,
         learning_rate=5e-5,
@@ -230,12 +231,12 @@ AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
 def choose_recipe(recipes: Mapping[str, AnyRecipe], run: TrainingRun) -> AnyRecipe:
-    """The recipe that a run asks for, with the numbers that it sets.
+    """Return the recipe of a run, changed by the run's options.
 
     Raises
     ------
     UsageError
-        If there is no such recipe or option, or an option's value is not allowed.
+        If the recipe or an option does not exist, or the value of an option is not allowed.
     """
     name = run.recipe or DEFAULT_RECIPE
     if name not in recipes:
@@ -257,14 +258,14 @@ def choose_recipe(recipes: Mapping[str, AnyRecipe], run: TrainingRun) -> AnyReci
 
 
 def resolve_config(recipe: Recipe, run: TrainingRun, grid: Grid) -> dict[str, Any]:
-    """All that defines the network for images on a grid and its training, but the precision, as values of JSON.
+    """Return all settings of the network and its training except the precision, as values of JSON.
 
     Raises
     ------
     UsageError
-        If there is no such preset.
+        If the preset does not exist.
     InvalidDataError
-        If the folder of pretrained weights is empty.
+        If the folder of pretrained weights has no weights.
     """
     preset = run.preset or DEFAULT_PRESET
     if preset not in PRESETS:

@@ -1,4 +1,4 @@
-"""Batches from the training role of a release, in an order that every epoch draws anew."""
+"""Training batches from the training role of a release, in a new random order in every epoch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from qpibench.tasks.subset import stratified_order
 from qpibench.training import SourceRecord
 
 RELEASE_FIELDS = ("image", "kernel", "activation_map", "position_nm", "n_scatterers", "kernel_index", "index")
-"""Fields of a batch beside the columns of the kernels' family; shapes and types are those of
+"""Fields of a batch besides the parameters of the kernels' family; shapes and types are those of
 :func:`qpibench.synthesis.fields.stream_fields`."""
 
 
 class ReleaseSource:
-    """See :class:`learned.source.Source`; the parameters are those of :func:`learned.source.open_source`."""
+    """Source of batches from a release, see :class:`learned.source.Source`.
+
+    The parameters are those of :func:`learned.source.open_source`.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class ReleaseSource:
         return self.read(self.rows(step, 1)[0])
 
     def rows(self, step: int, count: int) -> NDArray[np.int32]:
-        """Numbers of the images (count, row) that are this process's rows of the batches of ``count`` steps."""
+        """Return the image numbers (count, row) of this process's rows in the batches of ``count`` steps."""
         start, images = step * self.batch_size, count * self.batch_size
         epochs = range(start // len(self._train), -(-(start + images) // len(self._train)))
         order = np.concatenate([self._order(epoch) for epoch in epochs])
@@ -79,16 +82,16 @@ class ReleaseSource:
         return [self.read(chosen[at : at + VALIDATION_BATCH]) for at in range(0, len(chosen), VALIDATION_BATCH)]
 
     def _draw_order(self, epoch: int) -> NDArray[np.intp]:
-        # Raw words of Philox are fixed for good; what NumPy makes of them in permutation() may change.
+        # The raw words of Philox never change between versions of NumPy; permutation() may.
         words = np.random.Philox(key=np.array([self._seed, epoch], dtype=np.uint64)).random_raw(len(self._train))
         return np.argsort(words, kind="stable")
 
     def read(self, rows: NDArray[np.int32]) -> Batch:
-        """The fields of some images of the release."""
+        """Return the fields of images of the release."""
         return {field: torch.from_numpy(self.field(field, rows)) for field in self.fields}
 
     def field(self, field: str, rows: NDArray[np.int32]) -> NDArray[Any]:
-        """One field of some images of the release."""
+        """Return one field of images of the release."""
         release = self.release
         match field:
             case "index":
@@ -113,7 +116,7 @@ class ReleaseSource:
 
 
 def _role(release: Release, role: str) -> NDArray[np.int32]:
-    """Images of a role, ordered such that every kernel is shown before one is shown twice."""
+    """Return the images of a role, ordered so that every kernel comes once before one comes twice."""
     rows = release.split("id", role)
     if not len(rows):
         raise UsageError(
@@ -123,7 +126,7 @@ def _role(release: Release, role: str) -> NDArray[np.int32]:
 
 
 def _at_most(count: int | None, rows: NDArray[np.int32], release: Release) -> NDArray[np.int32]:
-    """The first ``count`` images of each kernel, in the order that they have."""
+    """Return the first ``count`` images of each kernel, in their order; all if it is None."""
     if count is None:
         return rows
     kernel = release.observation_kernel[rows]

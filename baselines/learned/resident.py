@@ -1,7 +1,7 @@
-"""Training batches for steps that the CPU does not wait for: from memory of the device, or copied into fixed places.
+"""Training batches for CUDA graphs: from images that are all on the device, or copied into fixed buffers.
 
-A feed is loaded with a few hundred steps at a time. The step's number within them is a tensor on the device, so the
-code of a step is the same for all steps and a CUDA graph can hold it.
+A feed is loaded for a few hundred steps at a time. The index of the step among them is a tensor on the device, so all
+steps run the same code and one CUDA graph serves all of them.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ _held: dict[tuple[object, ...], Tensor] = {}
 
 
 class Feed(Protocol):
-    """Gives a stage's batches on the device."""
+    """Source of a stage's batches on the device."""
 
     def load(self, step: int, count: int) -> None:
-        """Make ready for ``count`` steps from ``step`` on."""
+        """Prepare ``count`` steps, the first of which is ``step``."""
 
     def prepare(self) -> None:
-        """Make ready for the next step; called before :meth:`batch`, and never part of a graph."""
+        """Prepare the next step. It is called before :meth:`batch`, outside of the graph."""
 
     def batch(self, place: Tensor) -> Batch:
-        """The batch of a step, by its place (1,) among those loaded; may be part of a graph."""
+        """Return the batch of the step with the index ``place`` (1,) among those loaded; a graph may capture it."""
 
     def close(self) -> None:
-        """End what prepares batches."""
+        """Stop the threads that prepare batches."""
 
 
 def open_feed(source: Source, device: torch.device, *, most: int) -> Feed:
-    """Hold a source's images on a device where they are those of a release, else copy each batch there.
+    """Open a feed: the images of a release are kept on the device, the batches of other sources are copied to it.
 
     Parameters
     ----------
     source
-        The images.
+        Source of the images.
     device
-        Where they are wanted.
+        Device of the batches.
     most
-        Steps that are loaded at once, at most.
+        Greatest number of steps that are loaded at once.
     """
     if isinstance(source, ReleaseSource):
         return ResidentFeed(source, device, most=most)
@@ -55,9 +55,9 @@ def open_feed(source: Source, device: torch.device, *, most: int) -> Feed:
 
 
 class ResidentFeed:
-    """All training images of a release on the device, and the order in which they come.
+    """Feed that keeps all training images of a release on the device.
 
-    Feeds of the same release share the images: 16 KiB for each of 64 x 64 pixels, and 4 KiB for its published map.
+    Feeds of the same release share the images. An image of 64 x 64 pixels takes 16 KiB, its published map 4 KiB.
     """
 
     def __init__(self, source: ReleaseSource, device: torch.device, *, most: int) -> None:
@@ -103,12 +103,12 @@ class ResidentFeed:
         return _held[key]
 
     def _is_of_kernels(self, field: str) -> bool:
-        """Whether all images of a kernel share a field."""
+        """Return whether a field has the same value for all images of a kernel."""
         return field in ("kernel", "kernel_index") or field in self._source.release.kernels.parameters
 
 
 class CopyingFeed:
-    """Batches that are made while the device works, each copied into the same tensors."""
+    """Feed whose batches are made while the device computes, and copied into the same tensors in every step."""
 
     def __init__(self, source: Source, device: torch.device) -> None:
         self._source, self._device, self._next = source, device, 0
@@ -122,7 +122,7 @@ class CopyingFeed:
 
     def prepare(self) -> None:
         if self._ahead is None:
-            raise ValueError("A feed is loaded before it prepares a step.")
+            raise ValueError("The feed was not loaded; call load before prepare.")
         batch, self._next = next(self._ahead), self._next + 1
         if not self._batch:
             self._batch = {field: torch.empty_like(tensor, device=self._device) for field, tensor in batch.items()}
@@ -139,7 +139,7 @@ class CopyingFeed:
 
 
 def _narrow(field: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Maps whose entries are small whole numbers, as the published ones are, in bytes."""
+    """Convert activation maps to bytes if all entries are integers below 256, as in the published maps."""
     if field != "activation_map":
         return values
     narrow = values.astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Between native units and the scale from 0 to 1 on which the published methods work.
+"""Conversion between native units and the scale 0..1 of the published methods.
 
-Kernels and images are min-max scaled, each by itself, so a network's answer has lost its gain and offset. Both come
-back from the image: of all kernels "answer times a gain plus an offset", the one that explains it best.
+Kernels and images are min-max scaled individually, so a network's kernel has no gain and no offset. Both are estimated
+from the image: they are those with which the scaled and shifted kernel fits the image best.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ def min_max(image: Tensor) -> Tensor:
     """Scale every image (n, y, x) to 0..1 by its own minimum and maximum; a constant image becomes 0."""
     low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
     span = high - low
-    # masked_fill, as `where` with a number copies it to a GPU, which no CUDA graph can hold.
+    # masked_fill instead of `where`, which copies its number to the GPU; a CUDA graph cannot capture that copy.
     return (image - low) / span.masked_fill(~(span > 0), 1)
 
 
 def gain_and_offset(
     kernel: NDArray[np.floating], image: NDArray[np.floating], scatterers: Scatterers
 ) -> tuple[float, float]:
-    """Find the gain g and the offset o with which the kernel ``g kernel + o`` explains an image.
+    """Find the gain g and the offset o with which the kernel ``g kernel + o`` fits an image best.
 
-    Weighted least squares of the image over three columns: the superposed kernel (g); how many scatterers show a pixel
-    within their kernel's window (o); and how many show it beyond the window, where the kernel's tails, not known, are
-    taken as a constant. A pixel weighs 1 / (1 + number of tails).
+    This is a weighted least-squares fit of the image by three columns. The first is the superposed kernel; its
+    coefficient is g. The second counts, for every pixel, the scatterers whose kernel's window contains it; its
+    coefficient is o. The third counts the scatterers whose window does not contain the pixel: the kernel's tails there
+    are unknown and are approximated by a constant. The weight of a pixel is 1 / (1 + its third count).
 
     Parameters
     ----------
     kernel, image
         (y, x), on the same grid.
     scatterers
-        Where the kernel is to be put.
+        Positions of the kernel.
 
     Returns
     -------
     tuple of float
-        Gain and offset; those of smallest norm where the image does not determine them.
+        Gain and offset; if the image does not determine them, the solution of smallest norm.
     """
     shown, inside = superpose(kernel, scatterers)
     outside = np.maximum(scatterers.weight.sum() - inside, 0)
@@ -52,17 +53,17 @@ def gain_and_offset(
 
 
 def superpose(kernel: NDArray[np.floating], scatterers: Scatterers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Put a kernel at every scatterer, and count how many of them show each pixel within the kernel's window.
+    """Superpose a kernel at all scatterers, and count for every pixel the scatterers whose window contains it.
 
-    The kernel is interpolated by cubic B-splines. Where a scatterer is known up to a cell, its image is averaged over
-    the cell: a sharper one would be too small a column of the least squares, and the gain too large or too small.
+    The kernel is interpolated by cubic B-splines. If a scatterer is known only up to a cell of the activation map, its
+    kernel is averaged over the cell; a sharper kernel would bias the gain of :func:`gain_and_offset`.
 
     Parameters
     ----------
     kernel
-        (y, x); its centre is the scatterer.
+        (y, x); the scatterer is at its centre.
     scatterers
-        Where they are.
+        Their positions.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def superpose(kernel: NDArray[np.floating], scatterers: Scatterers) -> tuple[NDA
     """
     ny, nx = kernel.shape
     row, column = scatterers.row - (ny - 1) / 2, scatterers.column - (nx - 1) / 2
-    # A scatterer farther out shows the field none of its window.
+    # The windows of scatterers farther out do not reach the field.
     near = (np.abs(row) < ny + 1) & (np.abs(column) < nx + 1)
     size = (fft.next_fast_len(2 * ny + 4, real=True), fft.next_fast_len(2 * nx + 4, real=True))
     across = scatterers.weight[near, None] * periodic_splines(column[near], size[1])

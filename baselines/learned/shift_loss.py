@@ -1,4 +1,4 @@
-"""What the training of a shift-VAE makes small. No kernel enters: the method is unsupervised."""
+"""Loss of the shift-VAE. It uses no kernel: the method is unsupervised."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ VALIDATION_PIXELS = 256
 
 
 class ShiftLoss(nn.Module):
-    """Negative evidence lower bound of patches, and how much their contents differ within an observation.
+    """Negative evidence lower bound of patches, plus the spread of their contents within an observation.
 
-    The likelihood is Bernoulli's on the pixels that are seen, for which the best decoder is the conditional mean. It is
-    estimated from a few pixels of the patch, drawn anew in every step and the same for all patches. All terms are per
-    pixel of a patch.
+    The likelihood is a Bernoulli likelihood of the pixels within the field; the decoder that maximises it is the
+    conditional mean. It is estimated from a few pixels, drawn in every step and the same for all patches. All terms are
+    divided by the number of pixels of a patch.
     """
 
     capturable = False
-    """How many patches an observation has is known on the GPU only, so no CUDA graph holds a step."""
+    """False, because the number of patches depends on values on the GPU, so a CUDA graph cannot capture a step."""
 
     def __init__(self, net: ShiftVAE, recipe: ShiftRecipe) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ShiftLoss(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         recipe, marks = self.recipe, batch["activation_map"]
         image = min_max(add_white_noise(batch["image"], recipe.noise_snr_db))
-        # One patch from each of equal shares of the marks: seldom the same twice.
+        # One patch from each of equal shares of the marks, so that a patch is seldom drawn twice.
         quantile = torch.rand(len(image), recipe.patches, device=image.device)
         patches = patches_at(image, marks, (quantile + _ranks(recipe.patches, image)) / recipe.patches)
         pixel = torch.randint(patches.value[0].numel(), (recipe.pixels,), device=image.device)
@@ -50,7 +50,7 @@ class ShiftLoss(nn.Module):
         return {"loss": loss, **parts}
 
     def score(self, batch: Batch) -> Tensor:
-        """Negative bound of every observation (n,), at the means of its latents and without anything drawn."""
+        """Return the negative bound (n,) of every observation, at the means of its latents; it draws nothing."""
         image, marks, count = min_max(batch["image"]), batch["activation_map"], self.recipe.patches
         quantile = ((_ranks(count, image) + 0.5) / count).expand(len(image), -1)
         patches = patches_at(image, marks, quantile)
@@ -61,7 +61,7 @@ class ShiftLoss(nn.Module):
         return of_observation.mean(dim=1)
 
     def _unlikeliness(self, patches: Patches, latent: Tensor, pixel: Tensor) -> Tensor:
-        """Negative log-likelihood of every patch, from some of its pixels."""
+        """Return the negative log-likelihood of every patch, estimated from some of its pixels."""
         logits = self.net.reconstruct(latent, self.net.patch_places[pixel])
         value, seen = patches.value.flatten(1)[:, pixel], patches.seen.flatten(1)[:, pixel]
         return (seen * functional.binary_cross_entropy_with_logits(logits, value, reduction="none")).mean(dim=1)

@@ -1,8 +1,8 @@
-"""The networks of the shift-VAE: what a patch shows, apart from where in the patch it lies.
+"""Networks of the shift-VAE, which separates the content of a patch from its position in the patch.
 
-The encoder infers a latent vector from a patch: a shift d, a rotation phi if it is wanted, and the content z. The
-decoder is a function of the place: the pixel at u is f(R(-phi) (u - d), z), so that a shifted patch has another d and
-no other z. Places are (x, y), y up, in units of half the longer side of the patch; angles are in rad, counterclockwise.
+The encoder infers a latent vector from a patch: a shift d, optionally a rotation phi, and the content z. The decoder is
+a function of position: the pixel at u is f(R(-phi) (u - d), z). A shifted patch therefore has another d and the same z.
+Positions are (x, y) with y up, in units of half the longer side of the patch; angles are in rad, counterclockwise.
 
 Ziatdinov, Wong and Kalinin, Mach. Learn.: Sci. Technol. 4, 045033 (2023), arXiv 2106.12472. Their package is pyroVED.
 """
@@ -28,12 +28,12 @@ class Architecture:
     Attributes
     ----------
     channels
-        Of the encoder's convolutions, each of which halves the patch; none for an encoder of dense layers only.
+        Output channels of the encoder's convolutions, each of which halves the patch; empty for dense layers only.
     hidden
-        Units of every dense layer, of encoder and decoder.
+        Units of every dense layer, in encoder and decoder.
     frequencies
-        The decoder is given sin and cos of k pi/2 times each coordinate for k up to this, beside the coordinate itself;
-        0 for the coordinates alone, from which dense layers learn short waves slowly.
+        K: the decoder's inputs are each coordinate c and sin(k pi/2 c), cos(k pi/2 c) for k = 1..K. With K = 0 the
+        inputs are the coordinates alone, from which dense layers learn short waves slowly.
     """
 
     channels: tuple[int, ...]
@@ -42,7 +42,7 @@ class Architecture:
 
 
 PRESETS = {
-    # pyroVED's: two dense layers of 128 units each way. 1.14 M parameters at 64 x 64 pixels.
+    # As in pyroVED: two dense layers of 128 units in encoder and decoder. 1.14 M parameters at 64 x 64 pixels.
     "dense": Architecture(channels=(), hidden=128, frequencies=0),
     # 0.33 M parameters.
     "compact": Architecture(channels=(16, 32, 64, 64), hidden=128, frequencies=16),
@@ -53,23 +53,23 @@ DEFAULT_PRESET = "compact"
 
 
 class ShiftVAE(KernelNet):
-    """Encoder of patches and decoder of places.
+    """Shift-VAE: an encoder of patches, and a decoder that is a function of position.
 
-    A latent vector is (shift x, shift y, rotation if inferred, content...), each entry in units of its prior's standard
-    deviation.
+    A latent vector is (shift x, shift y, rotation if inferred, content...). Each entry is in units of the standard
+    deviation of its prior.
 
     Parameters
     ----------
     architecture
-        Sizes.
+        Sizes of the networks.
     grid
         Grid of the observations and of the kernels.
     content
-        Entries of the content.
+        Number of entries of the content.
     shift_prior
-        Standard deviation of the shift in units of half the patch.
+        Standard deviation of the shift, in units of half the patch.
     rotation_prior
-        Standard deviation of the rotation in rad; 0 to infer none.
+        Standard deviation of the rotation in rad; 0 for no rotation.
     """
 
     patch_places: Tensor
@@ -92,22 +92,23 @@ class ShiftVAE(KernelNet):
         self.kernel_shape = grid.shape
 
     def infer(self, patches: Patches) -> Posterior:
-        """Distribution of the latent vector of every patch: mean and log-variance (patch, latent)."""
+        """Return the distribution of the latent vector of every patch: mean and log-variance (patch, latent)."""
         mean, log_variance = self.patch_encoder(patches).float().chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(-30, 20))
 
     def reconstruct(self, latent: Tensor, place: Tensor) -> Tensor:
-        """Logits (patch, place) of the pixels at places (place, 2), of patches with latents (patch, latent)."""
+        """Return the logits (patch, place) of pixels at positions (place, 2), for latents (patch, latent)."""
         shift = self.shift_prior * latent[:, :2]
         rotation = self.rotation_prior * latent[:, 2] if self.rotation_prior else torch.zeros_like(latent[:, 0])
         return self.pattern(undo(place, shift, rotation), latent[:, self.placed :])
 
     def encoder(self, channels: Tensor) -> Posterior:
-        """Distribution of the latent vector that all scatterers of an observation share, (n, latent).
+        """Return the distribution of the latent vector that all scatterers of an observation share, (n, latent).
 
-        They are alike, and each is at the centre of its patch, so what the patches say multiplies: the mean is weighted
-        by the inverse variances, times the marks of the activation map. Without a mark it is the prior. The shift is
-        shared too, because it tells where the pattern has its centre, which nothing fixes but the prior.
+        The scatterers are identical and each is at the centre of its patch, so the distributions of the patches are
+        multiplied: the mean is weighted by the inverse variances times the values of the activation map. An observation
+        without a mark gets the prior. The shift is shared too, because only the prior determines where the decoder
+        puts the centre of the pattern.
 
         Parameters
         ----------
@@ -118,8 +119,8 @@ class ShiftVAE(KernelNet):
         return Posterior(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
     def decoder(self, latent: Tensor) -> Tensor:
-        """Kernels (n, y, x) from 0 to 1, of what :meth:`encoder` gives."""
-        # One by one, so that no answer depends on how many are asked for.
+        """Return kernels (n, y, x) on the scale 0..1 for the latent vectors of :meth:`encoder`."""
+        # One by one, so that no kernel depends on the size of the batch.
         logits = torch.cat([self.reconstruct(one[None], self.kernel_places) for one in latent])
         kernels: Tensor = logits.sigmoid().unflatten(1, self.kernel_shape)
         return kernels
@@ -135,7 +136,7 @@ class ShiftVAE(KernelNet):
 
 
 class PatchEncoder(nn.Module):
-    """From patches and what of them is seen to ``2 * latent`` numbers: convolutions, then dense layers."""
+    """Encoder of patches and their masks to ``2 * latent`` numbers: convolutions, then dense layers."""
 
     __call__: Callable[..., Tensor]
 
@@ -155,7 +156,7 @@ class PatchEncoder(nn.Module):
 
 
 class Pattern(nn.Module):
-    """From places and content to logits: place and content are added in the first layer."""
+    """Decoder from position and content to logits; the first layer adds the two."""
 
     __call__: Callable[..., Tensor]
     wavenumber: Tensor
@@ -178,16 +179,16 @@ class Pattern(nn.Module):
 
 
 def undo(place: Tensor, shift: Tensor, rotation: Tensor) -> Tensor:
-    """Places in the unshifted, unrotated pattern: R(-phi) (u - d).
+    """Return positions in the unshifted, unrotated pattern: R(-phi) (u - d).
 
     Parameters
     ----------
     place
-        (place, 2) places u in the patches.
+        (place, 2) positions u in the patches.
     shift
-        (patch, 2) where each patch has the pattern's centre, d.
+        (patch, 2) position d of the pattern's centre in each patch.
     rotation
-        (patch,) by how much the pattern is rotated about it, phi.
+        (patch,) rotation phi of the pattern about its centre.
 
     Returns
     -------
@@ -204,6 +205,6 @@ def _dense(inputs: int, hidden: int) -> list[nn.Module]:
 
 
 def _places(shape: tuple[int, int]) -> Tensor:
-    """Offsets (pixel, 2) of an image's pixels from its centre, (x, y) in pixels."""
+    """Return the offsets (pixel, 2) of an image's pixels from its centre, (x, y) in pixels."""
     y, x = (torch.arange(n) - (n - 1) / 2 for n in shape)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)

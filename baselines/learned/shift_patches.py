@@ -1,8 +1,8 @@
-"""Patches of an observation, one around each scatterer that is looked at.
+"""Patches of an observation, each centred at a scatterer.
 
-A patch is as large as the field, 2 (ny // 2) + 1 by 2 (nx // 2) + 1 pixels, and a marked pixel of the activation map is
-its centre. Where it reaches beyond the field it is 0 and noted as not seen: a scatterer near the edge still tells about
-that part of its surroundings which the image shows, and all of them together about the whole window.
+A patch has about the size of the field, 2 (ny // 2) + 1 by 2 (nx // 2) + 1 pixels, and its centre is a marked pixel of
+the activation map. Beyond the field it is 0 and masked. A scatterer near the edge thus contributes the part of its
+surroundings that is in the image; all scatterers together cover the whole window.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Patches(NamedTuple):
     Attributes
     ----------
     value
-        (patch, y, x) the image around each centre, 0 beyond the field.
+        (patch, y, x) image around each centre, 0 beyond the field.
     seen
-        (patch, y, x) 1 within the field, 0 beyond it.
+        (patch, y, x) mask: 1 within the field, 0 beyond it.
     weight
-        (patch,) the activation map at each centre.
+        (patch,) value of the activation map at each centre.
     """
 
     value: Tensor
@@ -33,27 +33,27 @@ class Patches(NamedTuple):
 
 
 def patch_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the patches of an image (ny, nx)."""
+    """Return the numbers of rows and columns of the patches of an image (ny, nx)."""
     return 2 * (shape[0] // 2) + 1, 2 * (shape[1] // 2) + 1
 
 
 def patches_at(image: Tensor, activation_map: Tensor, quantile: Tensor) -> Patches:
-    """Cut equally many patches from every observation that has a mark.
+    """Cut the same number of patches from every observation that has a mark.
 
     Parameters
     ----------
     image, activation_map
         (n, y, x) each.
     quantile
-        (n, count) from 0 to below 1: which marks, by their share of the map's sum in the order of the pixels. Uniformly
-        distributed numbers draw marks in proportion to their weight.
+        (n, count) numbers from 0 to below 1 that select marks by the cumulative sum of the map in the order of the
+        pixels. Uniformly distributed numbers select marks in proportion to their weight.
 
     Returns
     -------
     Patches
-        ``count`` of each observation, in a row; none of one without marks.
+        ``count`` consecutive patches per observation; none for an observation without marks.
     """
-    # Single precision could round up to the whole sum, beyond the last mark.
+    # In float32 a product could round up to the whole sum, beyond the last mark.
     share = activation_map.flatten(1).double().cumsum(dim=1)
     marked = share[:, -1] > 0
     place = torch.searchsorted(share[marked], quantile[marked] * share[marked, -1:], right=True)

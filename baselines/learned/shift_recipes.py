@@ -1,7 +1,7 @@
-"""The two recipes of the shift-VAE; every number can be set by its name, as in ``--set content=2``.
+"""Recipes of the shift-VAE. Every number can be set on the command line by its name, as in ``--set content=2``.
 
-Ours are the numbers that have no counterpart where one network is trained on patches of one image;
-``docs/shift_vae.md`` tells which they are and what is different.
+The published method trains one network on patches of one image. Numbers without a counterpart there are our choice;
+``docs/shift_vae.md`` lists them and the other differences.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ from qpibench.physics.activation import MapMode
 
 
 class ShiftRecipe(BaseModel):
-    """How a shift-VAE is trained; text ``"none"`` switches off what may be None.
+    """Numbers of a shift-VAE's training. The text ``"none"`` stands for None.
 
     Attributes
     ----------
     name
-        ``published``, or ``smooth``, which differs by its ``smoothness`` only.
+        ``published``, or ``smooth``, which differs only in ``smoothness``.
     content
-        Entries of the latent content.
+        Number of entries of the latent content.
     shift_prior
         Standard deviation of the latent shift, in units of half the patch.
     rotation_prior
-        Standard deviation of the latent rotation in rad; 0 for none.
+        Standard deviation of the latent rotation in rad; 0 for no rotation.
     kl_weight
-        Weight of the divergence of the content from its prior (beta).
+        Weight beta of the Kullback-Leibler divergence of the content from its prior.
     smoothness
-        Weight of the squared distance of a patch's content from the mean content of its observation. This is minus the
-        logarithm of a normal prior of the distance, with the standard deviation ``(2 smoothness)^(-1/2)``.
+        Weight of the squared distance between a patch's content and the mean content of its observation. It corresponds
+        to a normal prior of the distance with the standard deviation ``(2 smoothness)^(-1/2)``.
     batch_size, patches, pixels
-        Observations in a step, patches of each, and pixels of a patch at which the likelihood is taken.
+        Observations per step, patches per observation, and pixels per patch from which the likelihood is estimated.
     epochs
-        How often every training image is seen.
+        Number of times that every training image is shown.
     learning_rate, clip_norm, patience
-        Of Adam; largest norm of all gradients together; validations without improvement that end the training.
+        Learning rate of Adam; largest norm of all gradients together, or None; number of validations without
+        improvement after which training ends, or None.
     map_mode
         How scatterers are rasterised, ``paper`` or ``exact``.
     noise_snr_db
         White noise added to every training image before it is scaled, at an SNR drawn uniformly from this range in dB;
         None for none.
     samples
-        At inference, how many latents are drawn to state a standard deviation for every pixel; 0 for none.
+        Number of latents drawn at inference to estimate a standard deviation for every pixel; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +70,7 @@ class ShiftRecipe(BaseModel):
 
 SHIFT_VAE = {
     "published": ShiftRecipe(name="published"),
-    # A standard deviation of 0.32 within an observation, beside that of 1 among all.
+    # Prior standard deviation 0.32 within an observation; among all observations it is 1.
     "smooth": ShiftRecipe(name="smooth", smoothness=5.0),
 }
 DEFAULT_RECIPE = "published"

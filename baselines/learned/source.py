@@ -1,7 +1,7 @@
-"""Where training batches come from: a release file or an endless stream of fresh draws, behind one interface.
+"""Sources of training batches with one interface: a release file, or an endless stream of fresh draws.
 
-A batch is a pure function of the run's seed and of the step, so a run that stopped after step k goes on with step k as
-if nothing had happened. With several processes each gets its own rows of the same batch.
+A batch is a pure function of the run's seed and of the step, so a resumed run gets the same batches as an uninterrupted
+one. With several processes each process gets its own rows of the same batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qpibench.release import open_release
 from qpibench.specs import Grid
 from qpibench.training import SourceRecord, TrainingRun
 
-__all__ = ["Batch", "Source", "open_source"]  # what entries import
+__all__ = ["Batch", "Source", "open_source"]  # entries import these
 
 
 class Source(Protocol):
@@ -27,14 +27,14 @@ class Source(Protocol):
     Attributes
     ----------
     record
-        Which images these are, for the run's record.
+        Identity of the images, for the run's record.
     grid
         Grid of images and kernels.
     batch_size
-        Images in a batch, of all processes together.
+        Images per batch, of all processes together.
     steps_per_epoch
-        Steps in which every training image (with ``unit="kernel"``: every training kernel) is shown once. A stream
-        never shows one twice; its epoch is as long as that of a release of the spec.
+        Number of steps that show every training image once (with ``unit="kernel"`` every training kernel). A stream
+        never repeats an image; its epoch is as long as that of a release of the spec.
     """
 
     record: SourceRecord
@@ -43,13 +43,13 @@ class Source(Protocol):
     steps_per_epoch: int
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, this process's rows of it; any step, in any order, from any thread."""
+        """Return this process's rows of a step's batch; steps may be asked for in any order and from any thread."""
 
     def ahead(self, start: int) -> Generator[Batch, None, None]:
-        """Batches without end from a step on, prepared in the background; close() ends it."""
+        """Yield the batches from a step on, without end, prepared by background threads until close() is called."""
 
     def validation(self) -> Sequence[Batch]:
-        """At most 512 images that are never trained on, always the same, spread over the kernels."""
+        """Return batches of at most 512 images that are never trained on: always the same, spread over the kernels."""
 
 
 def open_source(
@@ -61,29 +61,29 @@ def open_source(
     images_per_kernel: int | None = None,
     unit: Literal["image", "kernel"] = "image",
 ) -> Source:
-    """Open what a run trains on.
+    """Open the training images of a run.
 
     Parameters
     ----------
     run
-        The request; its seed orders the images of a release and chooses those of a stream.
+        The request. Its seed determines the order of a release's images, or the images of a stream.
     fields
-        What a batch contains, of :data:`learned.release_source.RELEASE_FIELDS` and the columns of the kernels.
+        Fields of a batch: some of :data:`learned.release_source.RELEASE_FIELDS` and of the kernels' parameters.
     batch_size
-        Images in a batch, of all processes together.
+        Images per batch, of all processes together.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
         :func:`qpibench.physics.activation.activation_map`. The field ``activation_map`` needs it.
     images_per_kernel
-        Use at most so many images of each kernel; all if None. In a stream, where every image has a kernel of its own,
-        it only shortens the epoch.
+        Greatest number of images used per kernel; None for all. In a stream every image has its own kernel, and this
+        number only shortens the epoch.
     unit
-        ``"image"``, or ``"kernel"``: every row shows another kernel, and an epoch shows each once.
+        ``"image"``: an epoch shows every image once. ``"kernel"``: it shows every kernel once.
 
     Raises
     ------
     UsageError
-        If the release lacks the training or validation role, or an option is not valid.
+        If the release has no training or no validation role, or an option is not valid.
     InvalidDataError
         If the file is not a release.
     """

@@ -1,4 +1,4 @@
-"""The parts that a training consists of."""
+"""Stages of a training run."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from qpibench.training import TrainingRun
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One part of a training: what is minimised, on which images, for how long.
+    """One stage of a training run: its loss, its images and its length.
 
     Attributes
     ----------
     name
-        What log and progress call it.
+        Name in the log and in messages.
     module
-        ``module(batch)`` gives a dictionary whose ``"loss"`` is minimised; its other scalars are logged. The parameters
-        with ``requires_grad`` are trained, and ``net`` of :func:`fit` holds all of them.
+        ``module(batch)`` returns a dictionary. Its ``"loss"`` is minimised, its other scalars are logged. The trained
+        parameters are those with ``requires_grad``; ``net`` of :func:`learned.loop.fit` must contain them.
     score
-        ``score(batch)`` gives the validation error of every sample, (n,); less is better. It is called in evaluation
+        ``score(batch)`` returns the validation error of every sample, (n,); less is better. It is called in evaluation
         mode, without gradients.
     source
-        Batches for both; they arrive on the device of the module.
+        Source of the batches for both; the batches are moved to the device of the module.
     steps
-        Steps of the recipe.
+        Number of steps in the recipe.
     budget
-        Steps of this run, often fewer: see :func:`split_budget`.
+        Number of steps of this run, often fewer; see :func:`split_budget`.
     learning_rate
-        Of Adam.
+        Learning rate of Adam at the first step.
     decay
         (k, factor): every k steps the learning rate is multiplied by the factor.
     clip_norm
-        Largest norm of the gradient; None for no limit.
+        Largest norm of all gradients together; None for no limit.
     patience
-        End the stage after so many validations in a row without improvement; None for never.
+        Number of validations in a row without improvement after which the stage ends; None for no early stopping.
     validate_every
-        Steps between validations; by default a fiftieth of the budget, but at least 100. The last step always ends
-        with a validation.
+        Steps between validations; None for a fiftieth of the budget, but at least 100. A validation always follows
+        the last step.
     """
 
     name: str
@@ -63,24 +63,24 @@ class Stage:
 
     @property
     def logging_interval(self) -> int:
-        """Steps between lines of the log: about two thousand a stage."""
+        """Steps between lines of the log, which has about two thousand lines per stage."""
         return max(self.budget // 2000, 1)
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step."""
+        """Return the learning rate of a step."""
         every, factor = self.decay or (1, 1.0)
         return self.learning_rate * factor ** (step // every)
 
 
 def split_budget(run: TrainingRun, steps: Sequence[int]) -> tuple[int, ...]:
-    """Share the steps that a run is allowed among its stages, in proportion to what the recipe states for each.
+    """Divide the allowed steps of a run among its stages, in proportion to the steps in the recipe.
 
     Parameters
     ----------
     run
-        The request; without ``run.steps``, or if it allows more, every stage gets what is stated.
+        The request. If ``run.steps`` is None or larger than the recipe's total, every stage gets its own number.
     steps
-        Stated steps of every stage.
+        Steps of every stage in the recipe.
     """
     stated = sum(steps)
     allowed = min(run.steps or stated, stated)

@@ -1,4 +1,4 @@
-"""The steps of one stage: gradients, the optimizer, validation."""
+"""Training steps and validation of one stage."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ _REMEDY = (
 )
 
 _JOINED = 256
-"""Validation images that a GPU scores at once where steps are graphed."""
+"""Number of validation images that a GPU scores at once if a CUDA graph captures the steps."""
 
 
 class Steps:
-    """A stage on its device, ready to step.
+    """Does the steps and validations of a stage.
 
     Parameters
     ----------
     accelerator
         The device, the precision and the other processes.
     stage
-        The stage, whose modules are on the device.
+        The stage; its modules are on the device.
     net
-        Holds all that is trained.
+        Network that contains all trained parameters.
     seed
-        Seed of everything that is drawn in a step.
+        Seed of all random numbers of the stage, together with the number of the step.
     graphed
-        Whether a CUDA graph may hold a step: the learning rate is then a tensor on the device.
+        Whether a CUDA graph may capture the steps; the learning rate is then a tensor on the device.
 
     Attributes
     ----------
     best
-        What the stage changes in the state of ``net``, as it was at the best validation; nothing before the first.
+        Those tensors of ``net`` that the stage trains, at the best validation; empty before the first one.
     rate
-        The learning rate on the device, 0-dimensional; None unless ``graphed``.
+        Learning rate, a 0-dimensional tensor on the device; None unless ``graphed``.
     """
 
     best: Mapping[str, Tensor]
@@ -63,7 +63,7 @@ class Steps:
         held = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
         self._names = frozenset(name for name, tensor in held if id(tensor) in trained) & net.state_dict().keys()
         if {id(each) for each in self._parameters} - {id(tensor) for _, tensor in held}:
-            raise ValueError(f"Stage '{stage.name}' trains parameters that net does not hold.")
+            raise ValueError(f"Stage '{stage.name}' trains parameters that net does not contain.")
         device = accelerator.device
         self.rate = torch.tensor(stage.learning_rate, device=device) if graphed else None
         self._optimizer = torch.optim.Adam(
@@ -77,24 +77,24 @@ class Steps:
         self._module.train()
 
     def load(self, optimizer: Mapping[str, Tensor], best: Mapping[str, Tensor]) -> None:
-        """Go on with the state of the optimizer, and what was best, of a checkpoint."""
+        """Load the optimizer's state and the best tensors of a checkpoint."""
         load_optimizer(self._optimizer, optimizer)
-        if self.rate is not None:  # of which loading has made a copy
+        if self.rate is not None:  # loading has replaced it by a copy
             for group in self._optimizer.param_groups:
                 group["lr"] = self.rate
         self.best = {name: tensor.to(self._accelerator.device) for name, tensor in best.items()}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
-        """What of the optimizer a checkpoint keeps."""
+        """Return the optimizer's state for a checkpoint."""
         return optimizer_tensors(self._optimizer)
 
     def require_finite_parameters(self, step: int) -> None:
-        """Refuse to keep parameters that are not finite, of which the loss tells a step later only.
+        """Check that all parameters are finite; the loss would show it only one step later.
 
         Raises
         ------
         QpibenchError
-            Naming the step.
+            If a parameter is not finite.
         """
         if not all(each.isfinite().all() for each in self._parameters):
             raise QpibenchError(
@@ -102,37 +102,37 @@ class Steps:
             )
 
     def keep_as_best(self) -> None:
-        """Note that no validation was better than this one."""
+        """Keep the present parameters as those of the best validation."""
         state = self._net.state_dict()
         self.best = {name: state[name].clone() for name in sorted(self._names)}
 
     def take(self, step: int, batch: Batch) -> dict[str, Tensor]:
-        """Do a step; return its scalars, on the device.
+        """Do a step and return its scalars, on the device.
 
         Raises
         ------
         QpibenchError
-            If the memory does not suffice.
+            If the memory is exhausted; the message names a batch size that fits.
         """
         try:
             return self._take(step, batch)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Not inside of the handler, where the error keeps the memory of the step alive.
+        # Outside of the except clause, whose exception keeps the memory of the step in use.
         raise QpibenchError(self.advice(step, batch))
 
     def validate(self, step: int, *, interrupted: Callable[[], bool] = bool) -> float | None:
-        """Return the mean error of all validation images, which the processes share.
+        """Return the mean error of all validation images, which are divided among the processes.
 
-        Where the memory does not suffice, the images are scored in smaller and smaller parts.
+        If the memory is exhausted, the images are scored again in smaller parts.
 
         Parameters
         ----------
         step
-            Steps of the stage that are done, for the message.
+            Steps done in the stage, for the message.
         interrupted
-            Asked between two parts; once it is true in one of the processes, the validation ends.
+            Called after every part; if it returns True in one of the processes, the validation ends.
 
         Returns
         -------
@@ -142,7 +142,7 @@ class Steps:
         Raises
         ------
         QpibenchError
-            If the memory does not suffice for one image.
+            If the memory is too small for one image.
         """
         while (summed := self._summed_error(interrupted)) is None:
             if self._part_size() == 1:
@@ -157,9 +157,9 @@ class Steps:
         return None if stopped else float(error / count)
 
     def _summed_error(self, interrupted: Callable[[], bool]) -> Tensor | None:
-        """Sum of the errors of this process's validation images, their number, and 1 if it was interrupted.
+        """Return the sum of the errors of this process's validation images, their number, and 1 if it was interrupted.
 
-        None if the memory does not suffice; what the error held is free when this returns.
+        Return None if the memory is exhausted; the memory of the failed part is free afterwards.
         """
         self._net.eval()
         summed = torch.zeros(3, dtype=torch.float64, device=self._accelerator.device)
@@ -182,14 +182,14 @@ class Steps:
         return summed
 
     def close(self) -> None:
-        """End the stage: ``net`` gets its best state, the module loses what it was wrapped into."""
+        """End the stage: load the best state into ``net`` and remove Accelerate's wrappers from the module."""
         self._optimizer.zero_grad(set_to_none=True)
         self._net.load_state_dict(self.best, strict=False)
         self._accelerator.unwrap_model(self._module, keep_fp32_wrapper=False)
         self._accelerator.free_memory()
 
     def _validation(self) -> Sequence[Batch]:
-        """Validation batches of this process; those of graphed steps stay on the device, in fewer and larger parts."""
+        """Return the validation batches of this process; with CUDA graphs they stay on the device, in larger parts."""
         if self._held_out is None:
             accelerator = self._accelerator
             held_out = self._stage.source.validation()[accelerator.process_index :: accelerator.num_processes]
@@ -204,7 +204,7 @@ class Steps:
         return max((len(next(iter(batch.values()))) for batch in self._validation()), default=1)
 
     def _halve_parts(self) -> None:
-        """Split the validation batches, from now on."""
+        """Split the validation batches for this and all later validations."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         half = -(-self._part_size() // 2)
@@ -214,7 +214,7 @@ class Steps:
         ]
 
     def number(self, step: int) -> int:
-        """The seed of all that this process draws in a step."""
+        """Return the seed of this process's random numbers in a step."""
         return _number(f"{self._seed}/{step}/{self._accelerator.process_index}")
 
     def _take(self, step: int, batch: Batch) -> dict[str, Tensor]:
@@ -227,7 +227,7 @@ class Steps:
         return values
 
     def descend(self, batch: Batch) -> dict[str, Tensor]:
-        """Do a step with a batch on the device, at the learning rate and with the draws as they are now."""
+        """Do a step with a batch on the device, at the current learning rate and state of the random numbers."""
         self._optimizer.zero_grad(set_to_none=True)
         values: Mapping[str, Tensor] = self._module(batch)
         self._accelerator.backward(values["loss"])
@@ -237,11 +237,11 @@ class Steps:
         return {name: value.detach() for name, value in values.items()}
 
     def _on_device(self, batch: Batch) -> Batch:
-        """A batch on the device of the network; from pinned memory the copy does not wait."""
+        """Copy a batch to the device; from pinned memory the copy is asynchronous."""
         return {field: tensor.to(self._accelerator.device, non_blocking=True) for field, tensor in batch.items()}
 
     def advice(self, step: int, batch: Batch) -> str:
-        """What ran out of memory, and which batch does not: the half, the quarter and so on are tried."""
+        """Return the message of a step that exhausted the memory, after trying half of the batch, a quarter..."""
         processes = self._accelerator.num_processes
         rows = len(next(iter(batch.values())))
         found = f"Stage '{self._stage.name}' ran out of memory at step {step + 1} with a batch of {rows * processes}"
@@ -261,12 +261,12 @@ class Steps:
 
 
 def require_finite(stage: str, step: int, numbers: Mapping[str, float]) -> None:
-    """Refuse to go on with numbers that are not finite.
+    """Check that the numbers of a step are finite.
 
     Raises
     ------
     QpibenchError
-        Naming the number and the step.
+        If one is not; the message names the number and the step.
     """
     for name, number in numbers.items():
         if not math.isfinite(number):
@@ -274,5 +274,5 @@ def require_finite(stage: str, step: int, numbers: Mapping[str, float]) -> None:
 
 
 def _number(text: str) -> int:
-    """A seed for torch."""
+    """Return a seed for torch, made from a text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

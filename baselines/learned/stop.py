@@ -1,4 +1,4 @@
-"""When training has to end before its steps are done."""
+"""Reasons to stop training before its last step: a signal or the time limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Stop:
-    """Whether to stop, and why; made by :func:`watch`."""
+    """Whether training has to stop, and why; :func:`watch` makes it."""
 
     def __init__(self, max_seconds: float | None) -> None:
         self._ends = None if max_seconds is None else time.monotonic() + max_seconds
@@ -24,13 +24,13 @@ class Stop:
 
     @property
     def reason(self) -> str | None:
-        """Why training has to stop now, if it has to."""
+        """Reason why training has to stop now, or None."""
         if self._asked:
             return "it was interrupted"
         return "the time is over" if self._ends is not None and time.monotonic() >= self._ends else None
 
     def ask(self, number: int, _frame: FrameType | None) -> None:
-        """Take note of a signal. A second Ctrl-C raises KeyboardInterrupt.
+        """Handle a signal: remember that it came. A second Ctrl-C raises KeyboardInterrupt.
 
         A second SIGTERM changes nothing: a batch system sends it to every process of a job, so this process gets one
         from the system and one from its parent.
@@ -42,9 +42,9 @@ class Stop:
 
 @contextmanager
 def ends_at_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process at once, even while it waits in a library, such as for other processes.
+    """Let SIGTERM end the process at once within the context, even while a library waits for other processes.
 
-    Only for the time before the first step, when there is nothing to save.
+    It serves for the time before the first step, when there is nothing to save.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -58,9 +58,9 @@ def ends_at_sigterm() -> Iterator[None]:
 
 @contextmanager
 def watch(max_seconds: float | None) -> Iterator[Stop]:
-    """Stop after a time, at SIGTERM and at Ctrl-C."""
+    """Watch for the time limit, SIGTERM and Ctrl-C within the context."""
     stop = Stop(max_seconds)
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield stop
         return
     former = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -1,4 +1,4 @@
-"""Batches of fresh draws of a spec, in the training domain of its seed, which no test image is drawn in."""
+"""Training batches of fresh draws of a spec, from the training domain of its seed, which test images never use."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from qpibench.synthesis.torch_stream import stream
 from qpibench.training import SourceRecord
 
 SEED_LIMIT = 2**20
-"""Seeds of runs on a stream: each has a part of the endless sequence of images for itself."""
+"""Number of seeds of runs on a stream; each seed has its own part of the sequence of images."""
 
 _IMAGES_PER_SEED = 2**41
 _FIRST_VALIDATION_IMAGE = 2**62
 
 
 class StreamSource:
-    """Fresh draws of a spec in the training domain, made on the GPU where there is one for this process alone."""
+    """Source of fresh draws of a spec, made on the GPU if this process has one for itself.
+
+    The interface is :class:`learned.source.Source`; the parameters are those of :func:`learned.source.open_source`.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class StreamSource:
         draw = partial(stream, spec, fields=fields, map_mode=map_mode)
         self._trained_on = draw(device=device, batch_size=size)
         self._held_out = draw(device="cpu", batch_size=VALIDATION_BATCH)
-        # In batches of this process's size: a step of all processes is batch_size // size of them.
+        # Batches are counted in this process's size; a step of all processes takes batch_size // size of them.
         self._parts, self._part = batch_size // size, part.start // size
         self._first_step = seed * _IMAGES_PER_SEED // batch_size
         self._on_gpu = device == "cuda"
@@ -60,7 +63,7 @@ class StreamSource:
         return self._trained_on.batch((self._first_step + step) * self._parts + self._part)
 
     def ahead(self, start: int) -> Generator[Batch, None, None]:
-        if self._on_gpu:  # which works ahead by itself
+        if self._on_gpu:  # the GPU stream prepares batches ahead by itself
             return (self.batch(step) for step in itertools.count(start))
         return batches_ahead(self.batch, start, threads=max(1, processors() - 1) if torch.cuda.is_available() else 1)
 

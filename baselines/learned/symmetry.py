@@ -1,12 +1,11 @@
-"""The symmetry loss: a kernel of n-fold symmetry is itself after a rotation by 360/n degrees.
+"""Symmetry loss: a kernel of n-fold symmetry does not change under a rotation by 360/n degrees.
 
 For a kernel A and its reconstruction A^,
 
     L_SYM = mean over the rotations R of A's fold of d(R A^, A),
 
-where d is a distance (:mod:`learned.distance`) between the two inside a centred window, which no rotation leads out of
-the field. It is the rotated reconstruction that is compared with the kernel, not with the reconstruction: the article's
-equation 3.
+where d is a distance (:mod:`learned.distance`) within a centred window, which stays inside the field under every
+rotation. The rotated reconstruction is compared with the kernel, not with the reconstruction (arXiv 2506.05325, eq. 3).
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ def symmetry_error(
     distance: Distance,
     aspect: float = 1.0,
 ) -> Tensor:
-    """How far every reconstruction is from having its kernel's symmetry.
+    """Return the symmetry loss of every reconstruction.
 
     Parameters
     ----------
     reconstruction, kernel
         (n, y, x).
     fold
-        (n,) integers, keys of ``angles``.
+        (n,) integers, the folds of the kernels; keys of ``angles``.
     angles
-        Rotations in degrees of every fold.
+        Rotations in degrees, by fold.
     window
         Sides of the centred window as shares of the field's pixels; 0.7 or less for square fields.
     distance
-        From two (n, y, x) to (n,).
+        Function from two tensors (n, y, x) to (n,).
     aspect
         The field's width over its height.
 
@@ -61,7 +60,7 @@ def symmetry_error(
     rotated = rotate(reconstruction.repeat_interleave(most, dim=0), degrees.flatten(), aspect=aspect)
     target = kernel.repeat_interleave(most, dim=0)
     apart = distance(_centre(rotated, window), _centre(target, window)).reshape(-1, most)
-    # A fold of fewer rotations is padded with rotations by 0; their share is 0.
+    # Folds with fewer rotations are padded with rotations by 0 degrees, whose share is 0.
     return (share * apart).sum(dim=1)
 
 
@@ -69,7 +68,10 @@ def symmetry_error(
 def _turns(
     angles: tuple[tuple[int, tuple[float, ...]], ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Rotations in degrees by fold and the share of each, (fold, rotation), made once: a CUDA graph copies nothing."""
+    """Return rotations in degrees and their shares, (fold, rotation) each.
+
+    They are cached on the device, because a CUDA graph cannot capture a copy from the CPU.
+    """
     most = max(len(turns) for _, turns in angles)
     degrees = torch.zeros(max(fold for fold, _ in angles) + 1, most, dtype=dtype)
     share = torch.zeros_like(degrees)
@@ -80,7 +82,7 @@ def _turns(
 
 
 def rotate(image: Tensor, degrees: Tensor, *, aspect: float = 1.0) -> Tensor:
-    """Rotate images about the centre of the field, with bilinear interpolation; outside, the edge is repeated.
+    """Rotate images about the centre of the field by bilinear interpolation; beyond the field the edge is repeated.
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ def rotate(image: Tensor, degrees: Tensor, *, aspect: float = 1.0) -> Tensor:
     degrees
         (n,) angles.
     aspect
-        The field's width over its height; angles are those of the field, not of its pixels.
+        The field's width over its height; angles are measured in the field, not in pixels.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def rotate(image: Tensor, degrees: Tensor, *, aspect: float = 1.0) -> Tensor:
         (n, y, x), at least float32.
     """
     precision = torch.promote_types(image.dtype, torch.float32)
-    # Under autocast the grid's coordinates would be bf16: a tenth of a pixel, where quarter turns are exact.
+    # Under autocast the coordinates would be bf16, with errors up to a tenth of a pixel.
     with torch.autocast(image.device.type, enabled=False):
         return _rotate(image.to(precision), degrees.to(precision), aspect)
 
@@ -107,7 +109,7 @@ def _rotate(image: Tensor, degrees: Tensor, aspect: float) -> Tensor:
     cos, sin = torch.cos(angle), torch.sin(angle)
     zero = torch.zeros_like(cos)
     rows = torch.stack([cos, -sin / aspect, zero], dim=-1), torch.stack([sin * aspect, cos, zero], dim=-1)
-    # Coordinates are -1 and 1 at the centres of the outermost pixels: align_corners.
+    # With align_corners the coordinates -1 and 1 are the centres of the outermost pixels.
     places = functional.affine_grid(torch.stack(rows, dim=1), [len(image), 1, *image.shape[1:]], align_corners=True)
     turned = functional.grid_sample(image[:, None], places, padding_mode="border", align_corners=True)
     return turned[:, 0]

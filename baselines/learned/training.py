@@ -1,4 +1,4 @@
-"""The stages of one run, one after the other: steps, validation, checkpoints, and stopping at any moment."""
+"""Training of one run: steps, validations and checkpoints of its stages, and stopping at any moment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from learned.checkpoint import Checkpoint, Position, load_net, read_checkpoint
 from learned.device import hardware
-from learned.keeper import Keeper, Status
 from learned.precision import choose_precision, numerics
 from learned.progress import Progress
+from learned.run_writer import RunWriter, Status
 from learned.stage import Stage
 from learned.steps import Steps, require_finite
 from learned.stop import Stop
@@ -23,12 +23,12 @@ from qpibench.errors import QpibenchError
 from qpibench.training import Best, RunFolder, SourceRecord, TrainingRun, begin_run, update_run
 
 GPU_STEPS_UNREAD = 10
-"""On a GPU the losses of so many steps are read at once: reading makes the CPU wait for it."""
+"""Number of steps whose losses are read at once on a GPU, because reading makes the CPU wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that an entry says of a run, the arguments of :func:`learned.loop.fit`."""
+    """Arguments of :func:`learned.loop.fit`, which define a run."""
 
     run: TrainingRun
     config: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Plan:
 
 
 def _start(run: TrainingRun, folder: RunFolder, net: nn.Module) -> Checkpoint:
-    """Where the run begins or goes on, with the network in its state there."""
+    """Return the checkpoint from which the run starts or resumes, after loading its state into the network."""
     if not (run.resume and folder.checkpoint.exists()):
         return Checkpoint(position=Position(), net={}, optimizer={}, best={})
     checkpoint = read_checkpoint(folder.checkpoint)
@@ -49,7 +49,7 @@ def _start(run: TrainingRun, folder: RunFolder, net: nn.Module) -> Checkpoint:
 
 
 class Training:
-    """The stages of a run, one after the other; only the main process has a keeper.
+    """Trains the stages of a run one after the other. Only the main process writes files.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Training:
     accelerator
         The device, the precision and the other processes.
     quiet
-        Whether no progress is told.
+        Whether no progress is printed.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Training:
     precision
         ``no``, ``tf32`` or ``bf16``.
     start
-        Where the run begins or goes on; the network is in its state there.
+        Checkpoint from which the run starts or resumes; its state is loaded into the network.
     progress
-        Tells how far it is.
+        Prints the progress.
     stop_signal
-        Whether a signal asks to stop.
+        Whether training has to stop.
     """
 
     def __init__(self, plan: Plan, accelerator: Accelerator, *, quiet: bool = False) -> None:
@@ -91,18 +91,18 @@ class Training:
                 hardware=hardware(accelerator),
                 numerics=numerics(precision),
             )
-            for torn in self._folder.path.glob(".*.partial"):  # of a process that was killed while it wrote
+            for torn in self._folder.path.glob(".*.partial"):  # a process was killed while it wrote
                 torn.unlink(missing_ok=True)
         net.to(accelerator.device)
         self.start = _start(run, self._folder, net)
         position = self.start.position
-        self.keeper = Keeper(self._folder, net, plan.export, config=config, start=position) if main else None
+        self.writer = RunWriter(self._folder, net, plan.export, config=config, start=position) if main else None
         self.stop_signal = Stop(None)
         self.progress = Progress(shown=main and not quiet, steps=budget, done=position.steps_done)
         self._steps_unread = GPU_STEPS_UNREAD if accelerator.device.type == "cuda" else 1
 
     def run(self, stop: Stop) -> None:
-        """Train the stages that are left."""
+        """Train the remaining stages."""
         self.stop_signal = stop
         position = self.start.position
         if self.is_complete(position):
@@ -116,16 +116,16 @@ class Training:
             position = self.end_stage(stage, steps, position)
 
     def is_complete(self, position: Position) -> bool:
-        """Whether all stages are done."""
+        """Return whether all stages are done."""
         return position.stage == len(self.plan.stages)
 
     def keep_complete(self, position: Position) -> None:
-        """Say that nothing is left to do."""
+        """Print that the run is complete, and record it."""
         self.progress.say("The run is complete; there is nothing to resume.")
         self.save(position, None, status="complete")
 
     def begin_stage(self, position: Position, *, graphed: bool = False) -> tuple[Stage, Steps]:
-        """The stage at a position, ready to step."""
+        """Make the stage at a position and prepare its steps."""
         stage = self.plan.stages[position.stage]()
         seed = f"{self.plan.run.seed}/{position.stage}"
         steps = Steps(self.accelerator, stage, self.plan.net, seed=seed, graphed=graphed)
@@ -134,7 +134,7 @@ class Training:
         return stage, steps
 
     def end_stage(self, stage: Stage, steps: Steps, position: Position) -> Position:
-        """Go to the next stage, with the best state of this one."""
+        """Load the best state of the stage, save it, and return the position at the start of the next stage."""
         steps.close()
         best, ended_early = _best(stage, position), position.step < stage.budget
         following = Position(
@@ -147,27 +147,27 @@ class Training:
         return following
 
     def stop(self, stage: Stage, steps: Steps, position: Position, reason: str) -> None:
-        """Keep a stage that is not done."""
+        """Write a checkpoint of a stage that is not complete, and print why training stops."""
         self.save(position, _best(stage, position), steps, status="stopped")
         self.progress.say(
             f"Stopped after step {position.step:,} of stage '{stage.name}' because {reason}; the same command"
-            " with --resume goes on."
+            " with --resume continues."
         )
 
     def fail(self) -> None:
-        """Note in the run's record that an error ended it."""
-        if self.keeper is not None:
-            with suppress(QpibenchError):  # a disk that is full is full for this too
+        """Record that an error ended the run."""
+        if self.writer is not None:
+            with suppress(QpibenchError):  # on a full disk this fails too
                 update_run(self._folder, status="stopped")
 
     def close(self) -> None:
         """Close the log."""
         self.progress.clear()
-        if self.keeper is not None:
-            self.keeper.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def _train(self, stage: Stage, steps: Steps, position: Position) -> tuple[Position, str | None]:
-        """Train a stage to its end, or to the moment when there is a reason to stop."""
+        """Train a stage until it ends or there is a reason to stop; return the position and the reason or None."""
         batches = stage.source.ahead(position.step)
         unread: list[Mapping[str, Tensor]] = []
         try:
@@ -191,7 +191,7 @@ class Training:
         return position, None
 
     def validate(self, stage: Stage, steps: Steps, position: Position) -> Position:
-        """Note the validation error, and the state if none was better; an interrupted validation stays due."""
+        """Validate, log the error and keep the state if it is the best; an interrupted validation stays due."""
         score = steps.validate(position.step, interrupted=lambda: self.stop_signal.interrupted)
         if score is None:
             return position
@@ -204,13 +204,13 @@ class Training:
         return replace(position, stale=0, best_step=position.step, best_score=score)
 
     def _read(self, stage: Stage, position: Position, unread: Sequence[Mapping[str, Tensor]]) -> None:
-        """Bring the losses of the last steps to the CPU."""
+        """Copy the losses of the last steps to the CPU, averaged over the processes, and pass them to :meth:`read`."""
         names = [name for name, value in unread[0].items() if value.numel() == 1]
         table = torch.stack([torch.stack([values[name].float().reshape(()) for name in names]) for values in unread])
         self.read(stage, position, names, self.accelerator.reduce(table, reduction="mean").tolist())
 
     def read(self, stage: Stage, position: Position, names: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
-        """Refuse losses of the last steps that are not finite, log and show the others."""
+        """Check that the losses of the last steps are finite, log them and print the progress."""
         for step, row in enumerate(rows, position.step - len(rows) + 1):
             numbers = dict(zip(names, row, strict=True))
             require_finite(stage.name, step, numbers)
@@ -219,11 +219,11 @@ class Training:
         self.progress(stage, position, numbers["loss"])
 
     def _log(self, stage: Stage, position: Position, step: int, numbers: Mapping[str, float]) -> None:
-        if self.keeper is not None:
-            self.keeper.log(stage.name, step, numbers, total_step=position.steps_before + step)
+        if self.writer is not None:
+            self.writer.log(stage.name, step, numbers, total_step=position.steps_before + step)
 
     def _reason_to_stop(self) -> str | None:
-        """Why to stop, the same for all processes."""
+        """Return the reason to stop or None; all processes decide alike."""
         if self.accelerator.num_processes == 1:
             return self.stop_signal.reason
         told = torch.tensor(float(self.stop_signal.reason is not None), device=self.accelerator.device)
@@ -232,29 +232,29 @@ class Training:
         return self.stop_signal.reason or "another process stopped"
 
     def save_if_due(self, stage: Stage, steps: Steps, position: Position) -> None:
-        """Write a checkpoint if the last one is old."""
-        if self.keeper is not None and self.keeper.is_due:
+        """Write a checkpoint if the last one is too old."""
+        if self.writer is not None and self.writer.is_due:
             self.save(position, _best(stage, position), steps, status="running")
 
     def save(self, position: Position, best: Best | None, steps: Steps | None = None, *, status: Status) -> None:
-        """Write everything that the run is continued from."""
+        """Write the checkpoint and all other files of the run."""
         if steps is not None:
             steps.require_finite_parameters(position.step)
-        if self.keeper is None:
+        if self.writer is None:
             return
         optimizer, best_state = ({}, {}) if steps is None else (steps.optimizer_tensors(), steps.best)
-        self.keeper.save(position, best, optimizer=optimizer, best_state=best_state, status=status)
+        self.writer.save(position, best, optimizer=optimizer, best_state=best_state, status=status)
 
 
 def step_done(stage: Stage, position: Position, *, count: int = 1) -> Position:
-    """Return the position after some more steps, none of which but the last is followed by a validation."""
+    """Return the position after ``count`` more steps; only the last of them may be followed by a validation."""
     step = position.step + count
     due = step % stage.validation_interval == 0 or step == stage.budget
     return replace(position, step=step, validation_due=due)
 
 
 def is_over(stage: Stage, position: Position) -> bool:
-    """Whether a stage has just ended with a validation: at its last step, or for lack of improvement."""
+    """Return whether a stage has ended with a validation, at its last step or by early stopping."""
     if position.validation_due:
         return False
     return position.step == stage.budget or (position.stale > 0 and position.stale == stage.patience)

@@ -1,4 +1,4 @@
-"""The validation error of both methods, in all their stages: half of what the published tables call MAE."""
+"""Validation error of both published methods: half of the MAE in the published tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from learned.source import Batch
 
 
 def scaled_error(net: OneStepNet | TwoStepNet, batch: Batch) -> Tensor:
-    """Mean absolute error (n,) of the kernels decoded from observations, all of them scaled to 0..1."""
+    """Return the mean absolute error (n,) of the kernels decoded from observations, on the scale 0..1."""
     channels = observation_channels(batch["image"], batch["activation_map"])
     return _error(net.decoder(net.encoder(channels).mean), batch["kernel"])
 
 
 def scaled_kernel_error(net: TwoStepNet, batch: Batch) -> Tensor:
-    """Mean absolute error (n,) of reconstructed kernels, scaled to 0..1."""
+    """Return the mean absolute error (n,) of the autoencoder's reconstructed kernels, on the scale 0..1."""
     kernel = batch["kernel"]
     return _error(net.decoder(net.kernel_encoder(min_max(kernel)[:, None]).mean), kernel)
 

@@ -1,4 +1,4 @@
-"""Training: an entry's ``train`` in a process of its own, and the run folder it writes. Nothing here imports torch."""
+"""Training of entries in their own processes, and the run folders that it writes. Nothing here imports torch."""
 
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import Best, RunFolder, RunRecord, SourceRecord, begin_run, load_run, update_run

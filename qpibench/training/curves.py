@@ -1,4 +1,4 @@
-"""The picture of a training log: losses and validation errors of every stage against its steps."""
+"""Figure of a training log: losses and validation errors against the steps, one panel per stage."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SHOWN = 60
-"""Points that the drawn mean of a loss is made of, at most."""
+"""Greatest number of points of the curve that shows the mean of a loss."""
 
 _APART = frozenset({"stage", "step", "learning_rate", "seconds", "validation"})
 
 
 def draw_curves(log: Path, picture: Path) -> None:
-    """Draw a log as PNG: one panel for each stage, with its losses and, where it was validated, the validation error.
+    """Draw a training log as a PNG: one panel per stage, with its losses and its validation errors.
 
-    A loss is drawn thin, and thick as the mean of blocks of steps. A line that was cut off is left out.
+    A thin curve shows a loss of every logged step, a thick curve its mean over blocks of steps. A line of the log that
+    was cut off is skipped.
 
     Parameters
     ----------
     log
-        One JSON object a line: ``{"stage", "step", "loss", ...}``, whose other numbers are parts of the loss but for
-        ``learning_rate`` and ``seconds``, or ``{"stage", "step", "validation"}``. A missing or empty log draws nothing.
+        File with one JSON object per line, ``{"stage", "step", "loss", ...}`` or ``{"stage", "step", "validation"}``.
+        Other numbers except ``learning_rate`` and ``seconds`` are drawn as parts of the loss. If the file is missing or
+        empty, nothing is drawn.
     picture
-        Where to write.
+        The PNG file.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def _lines(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def _curves(lines: Iterator[dict[str, Any]]) -> dict[str, dict[str, Curve]]:
-    """Points of every curve by its name, by stage, in the order in which they appear."""
+    """Return the points of the curves by stage and by name, in the order in which they appear."""
     stages: dict[str, dict[str, Curve]] = {}
     for line in lines:
         curves = stages.setdefault(str(line.get("stage", "")), {})
@@ -91,7 +93,7 @@ def _curves(lines: Iterator[dict[str, Any]]) -> dict[str, dict[str, Curve]]:
 def _draw(axes: Axes, stage: str, curves: dict[str, Curve]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    # The loss before its parts, the validation on top of them.
+    # The loss is drawn before its parts, the validation above both.
     names = sorted(curves, key=lambda name: (name == "validation", name != "loss"))
     parts = iter(["C2", "C3", "C4", "C5", "C6", "C8", "C9"] * len(names))
     for name in names:

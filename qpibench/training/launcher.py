@@ -1,7 +1,7 @@
-"""Several processes that train together: ``python -m qpibench.training.launcher N MODULE ARGUMENT...``.
+"""Starts several processes that train together: ``python -m qpibench.training.launcher N MODULE ARGUMENT...``.
 
-This is ``torch.distributed.run`` on one machine, but silent: what a process has to say it says itself, and that one
-failed or was told to end is known to those who started it.
+This is ``torch.distributed.run`` on one machine without its messages: each training process reports its own errors, and
+the exit code says whether all of them succeeded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from qpibench.training.variables import PARENT
 
 
 def main() -> None:
-    """Run a module in N processes, and end with exit code 0 if all of them did."""
+    """Run a module in N processes; the exit code is 0 if all of them end with 0."""
     count, module, *arguments = sys.argv[1:]
     os.environ[PARENT] = str(os.getpid())
     from torch.distributed import run

@@ -1,4 +1,4 @@
-"""What a training run is asked to do: :class:`TrainingRun`, and its JSON, which is how the worker is told."""
+"""Request for a training run: :class:`TrainingRun`, and its JSON form, in which the training process receives it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "no", "bf16", "tf32")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """Options from texts ``"name=value"``; values are in TOML syntax, and what is none is a text.
+    """Parse options from texts ``"name=value"``. A value in TOML syntax is parsed, any other value is a text.
 
     Raises
     ------
     UsageError
-        If a text is not of this form.
+        If a text does not have this form.
     """
     options = {}
     for text in texts:
@@ -38,7 +38,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """A request to train; an entry's ``train(run)`` is given it.
+    """Request for a training run; the argument of an entry's ``train(run)``.
 
     Attributes
     ----------
@@ -47,28 +47,29 @@ class TrainingRun:
     folder
         The run folder.
     release_path, spec
-        What to train on: the training role of a release file, or fresh draws of a spec. Exactly one is given.
+        Source of the training images: the training role of a release file, or fresh draws of a spec. Exactly one of the
+        two is given.
     preset, recipe
-        Names of an architecture and of a recipe of the entry; None for its own choice.
+        Names of an architecture and of a recipe of the entry; None for the entry's default.
     options
-        What else was set, by name: values of JSON.
+        Other settings by name, values of JSON.
     pretrained
-        Hub name or local path of pretrained weights, or None.
+        Name on the Hugging Face Hub or local path of pretrained weights, or None.
     seed
-        Seed of weights, order and draws.
+        Seed of the initial weights, the order of the images and all draws.
     resume
-        Whether to continue the run that the folder holds, if it holds one.
+        Whether to continue the run in the folder, if there is one.
     max_seconds
-        Stop, with a checkpoint, after so many seconds of this start; None for no limit.
+        Time in s, from this start, after which training stops with a checkpoint; None for no limit.
     steps
-        Steps allowed over all stages, of all starts together; None for those that the recipe states.
+        Number of steps of all stages and all starts together; None for the recipe's number.
     precision
         ``"no"`` for float32, ``"bf16"``, ``"tf32"`` (CUDA only), or ``"auto"``.
 
     Raises
     ------
     UsageError
-        If it names no source or two, or a number or an option is not valid.
+        If none or both of the sources are given, or a number or an option is not valid.
     """
 
     entry: str
@@ -106,7 +107,7 @@ class TrainingRun:
                 ) from None
 
     def to_json(self) -> str:
-        """The request as JSON."""
+        """Return the request as JSON."""
         content = {part.name: getattr(self, part.name) for part in fields(self)}
         for name in ("entry_path", "folder", "release_path"):
             content[name] = None if content[name] is None else str(content[name].absolute())
@@ -121,7 +122,7 @@ class TrainingRun:
         Raises
         ------
         InvalidDataError
-            If the text is not what :meth:`to_json` gives.
+            If the text was not written by :meth:`to_json`.
         """
         try:
             content = parse_json(text, "The request for training cannot be read: it")

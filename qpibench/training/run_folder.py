@@ -1,4 +1,4 @@
-"""Beginning a run and noting how far it came; the folder and its record are those that evaluation reads."""
+"""Functions that write the record of a training run, ``run.json`` in its folder; evaluation reads it."""
 
 from __future__ import annotations
 
@@ -41,36 +41,36 @@ def begin_run(
     hardware: str | None = None,
     numerics: Mapping[str, str] | None = None,
 ) -> RunRecord:
-    """Write run.json, of a new run or of one that continues.
+    """Write run.json at the start of a new run or of a resumed one.
 
     Parameters
     ----------
     run
         The request.
     config
-        All that the entry resolved and that a resumed run must share: recipe, preset, options, numbers; values of JSON.
+        All settings of the entry's training (recipe, preset, options, numbers), values of JSON. A resumed run must have
+        the same.
     source
-        The training images.
+        Record of the training images.
     steps_stated
-        Steps of the recipe, all stages together.
+        Number of steps in the recipe, all stages together.
     steps_budget
-        Steps that are allowed, all stages and starts together.
+        Number of steps allowed, all stages and starts together.
     hardware
-        The device that trains; the processor if not given.
+        Name of the device that trains; by default the processor.
     numerics
         Settings of libraries that decide how numbers are rounded, by name.
 
     Returns
     -------
     RunRecord
-        With ``run.resume``, and if the folder holds a run, the old one's ``steps_done``, ``seconds``, ``best`` and
-        ``weights_sha256``.
+        The record. A resumed run keeps the old ``steps_done``, ``seconds``, ``best`` and ``weights_sha256``.
 
     Raises
     ------
     UsageError
-        If the folder holds a run and ``run.resume`` is not set, or the run it holds is another one, or is complete
-        with another number of steps, or the folder cannot be written to.
+        If the folder holds a run and ``run.resume`` is not set, if that run has other settings or is complete with
+        another number of steps, or if the folder cannot be written to.
     InvalidDataError
         If the folder's run.json is corrupt.
     QpibenchError
@@ -120,7 +120,7 @@ def begin_run(
 
 
 def former_run(run: TrainingRun) -> RunRecord | None:
-    """What the run folder holds already.
+    """Return the record of the run that the folder already holds, or None.
 
     Raises
     ------
@@ -142,12 +142,12 @@ def former_run(run: TrainingRun) -> RunRecord | None:
 
 
 def update_run(folder: RunFolder | Path, **changes: Any) -> RunRecord:
-    """Change fields of run.json, all at once or not at all.
+    """Change fields of run.json; the file is replaced as a whole.
 
     Raises
     ------
     InvalidDataError
-        If run.json is corrupt, or the changed record would be.
+        If run.json is corrupt, or a new value is not valid.
     QpibenchError
         If writing fails, as on a full disk.
     """
@@ -187,7 +187,7 @@ def _entry_file(run: TrainingRun) -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the packages for training that this process uses."""
+    """Return the versions of the training packages that this process has imported."""
     return {name: importlib.metadata.version(package) for name, package in TRAINING.items() if name in sys.modules}
 
 

@@ -1,4 +1,4 @@
-"""Training in a process of its own, seen from outside: started, told to stop, and gone when we are."""
+"""Starts the training process, passes interruptions on to it, and ends it when this process ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from qpibench.training.variables import PARENT, without_launchers
 _STDERR = 2
 
 STOP_S = 20.0
-"""Seconds that training has, from the moment when it is told to stop, for its step and its checkpoint.
+"""Seconds between the request to stop and the killing of the training process.
+
+They are for the current step and the checkpoint.
 
 Batch systems kill a job 30 s after SIGTERM by default (SLURM's KillWait, Kubernetes' termination grace period).
 """
@@ -33,22 +35,22 @@ Batch systems kill a job 30 s after SIGTERM by default (SLURM's KillWait, Kubern
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOutcome:
-    """What became of a training run.
+    """Result of a start of a training run.
 
     Attributes
     ----------
     record
-        What run.json says; None if training ended before it was written.
+        The contents of run.json; None if training ended before it was written.
     exit_code
-        0 if training ended as it was asked to.
+        0 if training ended without an error.
     error
-        One sentence, if it did not.
+        The error in one sentence, or None.
     traceback
-        Where the error comes from; may be empty.
+        Traceback of the error; may be empty.
     interrupted
-        Whether it was told to stop.
+        Whether training was told to stop.
     killed
-        Whether it had not stopped :data:`STOP_S` seconds later, and was killed; its last checkpoint is kept.
+        Whether it did not stop within :data:`STOP_S` seconds and was killed; its last checkpoint is kept.
     """
 
     record: RunRecord | None
@@ -60,7 +62,7 @@ class TrainOutcome:
 
 
 def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> TrainOutcome:
-    """Let an entry train in a process of its own, and wait for it.
+    """Run an entry's ``train`` in another process, and wait for its end.
 
     At KeyboardInterrupt, which the command line also raises at SIGTERM and SIGHUP, the training process gets SIGTERM:
     the entry's ``train`` sees a KeyboardInterrupt, writes a checkpoint and returns. It is killed if that takes longer
@@ -72,10 +74,10 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     run
         The request.
     processes
-        How many processes train together, each on a device of its own where there are several; started by
-        ``torch.distributed.run``, as ``accelerate launch`` does it.
+        Number of processes that train together, each on its own device if there are several devices. Two or more are
+        started by ``torch.distributed.run``.
     quiet
-        Whether what training prints is dropped; else it goes to standard error.
+        Whether the output of training is dropped; else it goes to standard error.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C at the terminal reaches us alone
+            start_new_session=True,  # Ctrl-C at the terminal then reaches only this process
         )
         try:
             with guard(process.pid, folder):
@@ -148,7 +150,7 @@ def _outcome(run: TrainingRun, code: int, failure: Path, *, interrupted: bool) -
     try:
         told = parse_json(failure.read_bytes(), "The failure")
         code, error, trace = told["exit_code"], told["message"], told["traceback"]
-    except (OSError, InvalidDataError, KeyError, TypeError):  # training ended without a word, or in the middle of one
+    except (OSError, InvalidDataError, KeyError, TypeError):  # training ended before it wrote the file, or while it did
         if code and not interrupted:
             _, how = way_of_death(code)
             code, error = (

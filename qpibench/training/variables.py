@@ -25,7 +25,7 @@ PROCESSES = (
     "PMIX_*",
     "MV2_*",
 )
-"""Variables by which launchers tell PyTorch and Accelerate which process of how many this one is."""
+"""Variables with which launchers set the number and the index of a process for PyTorch and Accelerate."""
 
 ACCELERATE = ("ACCELERATE_*", "FSDP_*", "DEEPSPEED_*", "MEGATRON_*", "PARALLELISM_CONFIG_*", "XLA_*")
 """Variables that change how Accelerate trains, such as its gradient accumulation."""
@@ -50,7 +50,7 @@ NUMERICS = (
     "TORCH_CUDNN_*",
     "TORCH_NCCL_*",
 )
-"""Variables that may change the last bits of what libraries compute."""
+"""Variables that may change the last bits of the libraries' results."""
 
 PARENT = "QPIBENCH_PARENT"
 """Process id of the process that starts a training process; the training process is killed when that process ends."""

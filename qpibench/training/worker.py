@@ -1,8 +1,8 @@
 """The process that runs an entry's ``train``: ``python -m qpibench.training.worker REQUEST.json [FAILURE.json]``.
 
-REQUEST.json is what :meth:`TrainingRun.to_json` gives. What goes wrong is told in one sentence, on standard error or,
-if it is named, in FAILURE.json; the exit code is that of the error. Where several processes train together, the first
-to fail is heard.
+REQUEST.json is written by :meth:`TrainingRun.to_json`. An error is reported in one sentence, in FAILURE.json if that is
+given, else on standard error, and determines the exit code. Of several processes that train together, the first to fail
+writes FAILURE.json.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
-    """Train, and end the process with the exit code."""
+    """Train, and end the process."""
     request, *failure = (Path(text) for text in sys.argv[1:])
     place = failure[0] if failure else None
     if failure:  # started by qpibench.training.start or by the launcher that it started
         die_with(int(os.environ.get(PARENT, os.getppid())))
-        for ending in _ENDINGS:  # until train begins there is nothing to save, and libraries may wait in C
+        for ending in _ENDINGS:  # before train starts there is nothing to save
             signal.signal(ending, signal.SIG_DFL)
     sys.argv = sys.argv[:1]
     try:
@@ -81,7 +81,7 @@ def _train_or_tell(request: Path, place: Path | None, *, by_parent: bool) -> Non
 def _train(run: TrainingRun, *, by_parent: bool) -> None:
     train = _find_train(run)
     if run.entry_path in shipped_entries().values():
-        # Better now than after hours: the loop needs some of them late.
+        # The loop imports some of them late; an error now is better than one after hours.
         for module in TRAINING:
             if importlib.util.find_spec(module) is None:
                 raise UnavailableError(_missing(run, module))
@@ -99,7 +99,7 @@ def _find_train(run: TrainingRun) -> Callable[[TrainingRun], object]:
         raise InvalidDataError(f"{error}.") from None
     if not callable(found):
         raise InvalidDataError(f"Entry '{run.entry}' cannot be trained: {file} defines no function train(run).")
-    with suppress(ValueError):  # of a builtin
+    with suppress(ValueError):  # inspect cannot read the signature of a builtin
         try:
             inspect.signature(found).bind(run)
         except TypeError:
@@ -119,7 +119,7 @@ def _tell_of_code(place: Path | None, run: TrainingRun, error: BaseException) ->
 
 
 def _tell(place: Path | None, message: str, exit_code: int, trace: str) -> NoReturn:
-    for ending in _ENDINGS:  # the process is about to end: another that failed too must not cut the sentence
+    for ending in _ENDINGS:  # a signal must not cut off the message
         signal.signal(ending, signal.SIG_IGN)
     if place is None:
         print(f"{trace}Error: {message}", file=sys.stderr)

@@ -8,7 +8,7 @@ import pytest
 import tiny_training
 import torch
 from accelerate.state import AcceleratorState
-from learned import keeper, lanes, loop
+from learned import lanes, loop, run_writer
 from learned.device import make_accelerator
 from learned.draws import Draws, normal_like, uniform
 from learned.lanes import capture_or_say, fit_lanes
@@ -30,7 +30,7 @@ ARMS = [
 
 @pytest.fixture(autouse=True)
 def _draws_no_curves(monkeypatch):
-    monkeypatch.setattr(keeper, "draw_curves", lambda log, picture: None)
+    monkeypatch.setattr(run_writer, "draw_curves", lambda log, picture: None)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def tiny(tiny_release, tmp_path):
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_release, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keeper, "draw_curves", lambda log, picture: None)
+        patch.setattr(run_writer, "draw_curves", lambda log, picture: None)
         tiny = Tiny(tiny_release, tmp_path_factory.mktemp("uninterrupted"))
         assert tiny.fit() == [None, None]
     return tiny
@@ -172,7 +172,7 @@ def test_too_little_memory_for_all_is_said_in_a_sentence(tiny):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     tiny.harm[0] = exhaust
-    assert ["train fewer together" in str(error) for error in tiny.fit()] == [True, True]
+    assert ["train fewer runs together" in str(error) for error in tiny.fit()] == [True, True]
     assert "no smaller batch was found" in str(tiny.fit(seeds=(0,), resume=True)[0])
 
 

@@ -11,12 +11,12 @@ import pytest
 import tiny_training
 import torch
 from accelerate.state import AcceleratorState
-from learned import keeper, release_source
+from learned import release_source, run_writer
 from learned.checkpoint import read_checkpoint
 from learned.device import make_accelerator
-from learned.keeper import Keeper
 from learned.lanes import fit_lanes
 from learned.loop import plan_of, split_budget
+from learned.run_writer import RunWriter
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_training import SAVE_EVERY, STEPS, Training
@@ -36,13 +36,13 @@ def training(tiny_release, tmp_path):
 @pytest.fixture(autouse=True)
 def _draws_no_curves(monkeypatch):
     # They would take most of the time, and have tests of their own.
-    monkeypatch.setattr(keeper, "draw_curves", lambda log, picture: None)
+    monkeypatch.setattr(run_writer, "draw_curves", lambda log, picture: None)
 
 
 @pytest.fixture
 def _saves_often(monkeypatch):
     asked = iter(range(1, 10**9))
-    monkeypatch.setattr(Keeper, "is_due", property(lambda keeper: next(asked) % SAVE_EVERY == 0))
+    monkeypatch.setattr(RunWriter, "is_due", property(lambda writer: next(asked) % SAVE_EVERY == 0))
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +332,7 @@ def test_a_full_disk_is_one_sentence_and_the_older_checkpoint_stays(training, un
     training.width = 32  # some kilobytes more than the log
     training.at_step = at_step(11, fill)
     try:
-        with pytest.raises(QpibenchError, match=r"Checkpoint '.*' cannot be written: File too large\. What was"):
+        with pytest.raises(QpibenchError, match=r"Checkpoint '.*' cannot be written: File too large\. The files written before"):
             training.fit()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

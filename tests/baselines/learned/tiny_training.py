@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 from learned.draws import normal_like
-from learned.keeper import Keeper
 from learned.loop import Stage, fit, split_budget
+from learned.run_writer import RunWriter
 from learned.source import open_source
 from torch import nn
 
@@ -116,7 +116,7 @@ class Training:
 def save_often():
     """Let a checkpoint be due every few steps instead of every minute."""
     asked = iter(range(1, 10**9))
-    Keeper.is_due = property(lambda keeper: next(asked) % SAVE_EVERY == 0)
+    RunWriter.is_due = property(lambda writer: next(asked) % SAVE_EVERY == 0)
 
 
 def kill_instead_of_renaming(number):

@@ -1,4 +1,4 @@
-"""Keeps the run folder such that any end of the process can be continued from."""
+"""Files of a training run: each is replaced as a whole, so a run can be resumed after any end of the process."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from qpibench.training.curves import draw_curves
 
 INTERVAL_S = 60.0
 LARGEST_SHARE = 0.05
-"""Of the time, for checkpoints; large ones on a slow disk are written less often."""
+"""Largest share of the time that writing checkpoints may take; slow ones are written less often."""
 
 
 Status = Literal["running", "stopped", "complete"]
 
 
-class Keeper:
-    """Writes log, checkpoint, weights, record and curves.
+class RunWriter:
+    """Writes the log, checkpoint, weights, record and curves of a run.
 
     Parameters
     ----------
     folder
         The run folder.
     net, export
-        As of :func:`learned.loop.fit`.
+        See :func:`learned.loop.fit`.
     config
-        What the weights are of, for their metadata.
+        Settings of the run, for the metadata of the weights.
     start
-        Where the run goes on; what the log has beyond is cut off.
+        Position from which the run resumes; later lines of the log are cut off.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Keeper:
         return time.monotonic() >= self._due_at
 
     def log(self, stage: str, step: int, numbers: Mapping[str, float], *, total_step: int) -> None:
-        """Log the numbers of a step; ``total_step`` counts all stages together.
+        """Log the numbers of a step; ``total_step`` counts the steps of all stages together.
 
         Raises
         ------
@@ -80,12 +80,12 @@ class Keeper:
         best_state: Mapping[str, Tensor],
         status: Status,
     ) -> None:
-        """Write everything. The weights are those of the best state; an empty one is what the network has.
+        """Write all files. The weights are those of ``best_state``; if it is empty, those of the network.
 
         Raises
         ------
         QpibenchError
-            If a file cannot be written; the older one stays.
+            If a file cannot be written; its old version is kept.
         """
         began = time.monotonic()
         try:
@@ -107,7 +107,7 @@ class Keeper:
             draw_curves(self._folder.log, self._folder.curves)
         except QpibenchError as error:
             raise type(error)(
-                f"{error} What was saved before stays; remove the cause and run the same command with --resume."
+                f"{error} The files written before are kept; remove the cause and run the same command with --resume."
             ) from None
         now = time.monotonic()
         self._due_at = now + max(INTERVAL_S, (now - began) / LARGEST_SHARE)
@@ -118,13 +118,13 @@ class Keeper:
 
     @property
     def _seconds(self) -> float:
-        """Time of training, all starts together."""
+        """Training time in s, of all starts together."""
         return time.monotonic() - self._started
 
 
 @contextmanager
 def _loaded(net: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
-    """Give a network another state for a while."""
+    """Load other tensors into a network within the context."""
     held = net.state_dict()
     former = {name: held[name].clone() for name in state}
     net.load_state_dict(state, strict=False)
