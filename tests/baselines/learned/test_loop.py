@@ -332,7 +332,7 @@ def test_a_full_disk_is_one_sentence_and_the_older_checkpoint_stays(training, un
     training.width = 32  # some kilobytes more than the log
     training.at_step = at_step(11, fill)
     try:
-        with pytest.raises(QpibenchError, match=r"Checkpoint '.*' cannot be written: File too large\. The files written before"):
+        with pytest.raises(QpibenchError, match=r"Checkpoint '.*' cannot be written: File too large\. The files"):
             training.fit()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
