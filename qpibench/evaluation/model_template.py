@@ -59,4 +59,18 @@ def predict(batch):
 #             ...
 #
 #     def predict(self, batch): ...
+#
+# A torch.nn.Module is a model as well, in evaluation mode and without gradients:
+#
+# class Model(torch.nn.Module):                  # under another name: qpibench evaluate {name}:NAME
+#     needs = "raster"                           # without it, forward gets the image alone
+#     weights = ["my_weights.pt"]                # beside this file
+#
+#     def __init__(self):
+#         super().__init__()
+#         self.net = ...
+#         self.load_state_dict(torch.load(Path(__file__).with_name("my_weights.pt")))
+#
+#     def forward(self, image, activation_map):  # (n, 1, y, x) float32 tensors on the device of its parameters
+#         return self.net(...)                   # (n, 1, y, x) or (n, y, x)
 '''

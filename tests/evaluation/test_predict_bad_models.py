@@ -37,6 +37,16 @@ def out(tmp_path):
         ("import os\nos._exit(3)\n", r"my_model.py: the process ended with exit code 3 during import"),
         ("import os\nos.kill(os.getpid(), 9)\n", r"the process was killed by signal SIGKILL during import"),
         ("def forecast(batch): ...\n", r"my_model.py defines neither a function 'predict' nor a class 'Model'"),
+        (
+            "import torch\nclass Net(torch.nn.Module): ...\n",
+            r"neither a function 'predict' nor a class 'Model'; it has the torch module 'Net', so give my_model.py:Net",
+        ),
+        ("x = 1\n", r"write def predict\(batch\), or name a torch.nn.Module in it as FILE.py:NAME, whose forward"),
+        (
+            "import torch\nclass Model(torch.nn.Module):\n    def forward(self, image, activation_map): ...\n",
+            r"forward of the torch module 'Model' must take \(image\); it gets the activation map too if the module "
+            "declares needs = 'raster'",
+        ),
         ("predict = 3\n", r"my_model.py: 'int' has no method predict"),
         ("class Model: ...\n", r"my_model.py: 'Model' has no method predict"),
         ("class Model:\n    def __init__(self):\n        1 / 0\n", r"my_model.py:3: ZeroDivisionError"),

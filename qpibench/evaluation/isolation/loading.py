@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from qpibench.evaluation.isolation.shadowing import Guard, ShadowingError, check_names, is_library
 from qpibench.tasks import VIEWS
+
+_CONTRACT = (
+    "write def predict(batch), or name a torch.nn.Module in it as FILE.py:NAME, whose forward(image) gets (n, 1, y, x)"
+    " tensors ('qpibench new' writes an example)"
+)
 
 
 class InterfaceError(Exception):
@@ -94,19 +100,25 @@ def import_file(path: Path) -> ModuleType:
     Raises
     ------
     InterfaceError
-        If it is no Python file.
+        If it is no Python file, or one of the user's files has the name of a library that is needed.
     BaseException
         Whatever the file raises.
     """
-    sys.path.insert(0, str(path.parent))
-    name = path.stem if path.stem not in sys.modules else f"entry_{path.stem}"
+    # A name that hides nothing, now or when a library imports it later.
+    name = path.stem if path.stem not in sys.modules and not is_library(path.stem) else f"entry_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise InterfaceError(f"'{path.name}' is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    sys.meta_path.insert(0, Guard(path))
     sys.modules[name] = module
-    # Compiled from the source that was hashed: a cached .pyc may be of another.
-    exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+    try:
+        check_names(path)
+        # Compiled from the source that was hashed: a cached .pyc may be of another.
+        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+    except ShadowingError as error:
+        raise InterfaceError(str(error)) from None
     return module
 
 
@@ -117,7 +129,21 @@ def _find(module: ModuleType, file: str, target: str | None) -> Any:
             return getattr(module, name)
     if target is not None:
         raise InterfaceError(f"{file} has no function or class '{target}'")
-    raise InterfaceError(f"{file} defines neither a function 'predict' nor a class 'Model'; write def predict(batch)")
+    raise InterfaceError(
+        f"{file} defines neither a function 'predict' nor a class 'Model'; {_named_module(module, file) or _CONTRACT}"
+    )
+
+
+def _named_module(module: ModuleType, file: str) -> str | None:
+    """The advice for a file that defines a torch module under another name."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    for name, value in vars(module).items():
+        made_here = isinstance(value, type) and value.__module__ == module.__name__
+        if isinstance(value, torch.nn.Module) or (made_here and issubclass(value, torch.nn.Module)):
+            return f"it has the torch module '{name}', so give {file}:{name}"
+    return None
 
 
 def _made(found: Any, file: str, run_folder: Path | None) -> Any:
@@ -148,10 +174,26 @@ def _predictor(found: Any, file: str, needs: str | None) -> Callable[[Any], obje
     if torch is not None and isinstance(found, torch.nn.Module):
         from qpibench.evaluation.isolation.torch_adapter import module_predictor
 
-        return module_predictor(found, with_map=needs in ("raster", "positions"))
+        with_map = needs in ("raster", "positions")
+        _check_forward(found, file, with_map=with_map)
+        return module_predictor(found, with_map=with_map)
     if callable(found):
         return found  # type: ignore[no-any-return]
     raise InterfaceError(f"{file}: '{type(found).__name__}' has no method predict; write def predict(self, batch)")
+
+
+def _check_forward(module: Any, file: str, *, with_map: bool) -> None:
+    inputs = ("image", "activation_map") if with_map else ("image",)
+    try:
+        inspect.signature(module.forward).bind(*inputs)
+    except ValueError:  # a function that does not tell
+        return
+    except TypeError:
+        raise InterfaceError(
+            f"{file}: forward of the torch module '{type(module).__name__}' must take ({', '.join(inputs)}); it gets"
+            " the activation map too if the module declares needs = 'raster' or 'positions', and the image alone"
+            " otherwise"
+        ) from None
 
 
 def _declarations(found: Any, module: ModuleType) -> dict[str, Any]:
