@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,11 @@ def _hash_observations(
     release: Release, arrays: list[Array], problems: list[tuple[int, str]], work: Work
 ) -> BlockDigests:
     """Digests of blocks of the observations' arrays; what is wrong with a row is added to the problems."""
-    look = _Look(release)
+    plausibility = Plausibility(
+        kernel_count=release.arrays["kernels/image"].shape[0],
+        max_scatterers=release.max_scatterers,
+        n_scatterers=release.read("observations/n_scatterers"),
+    )
     stored = {array.name: release.stored(array.name) for array in arrays if array.offset is None}
     fd = os.open(release.path, os.O_RDONLY | BINARY)
 
@@ -136,7 +141,7 @@ def _hash_observations(
                 values = np.ascontiguousarray(stored[array.name][start:stop])
             else:
                 values = layout.read_rows(fd, array, start, stop)
-            problems.extend(look.at(array, start, values))
+            problems.extend(plausibility.problems(array.field, start, values))
             yield values
 
     def check(block: int, digests: NDArray[np.uint8]) -> None:
@@ -150,33 +155,54 @@ def _hash_observations(
     return {array.name: digests[:, place] for place, array in enumerate(arrays)}
 
 
-class _Look:
-    """Finds rows of observations whose values make no sense."""
+@dataclass(frozen=True, kw_only=True)
+class Plausibility:
+    """Finds rows of observations whose values make no sense.
 
-    def __init__(self, release: Release) -> None:
-        self._count = release.read("observations/n_scatterers")
-        self._most = release.max_scatterers
-        self._kernels = release.arrays["kernels/image"].shape[0]
+    Attributes
+    ----------
+    kernel_count
+        Number of kernels.
+    max_scatterers
+        Largest number of scatterers that there is space for.
+    n_scatterers
+        (observation,) number of scatterers of every observation.
+    """
 
-    def at(self, array: Array, start: int, values: NDArray[Any]) -> Iterator[tuple[int, str]]:
-        """The first such row of a run of rows that begins at ``start``: its number, and a clause."""
-        good, what = self._good(array, start, values)
+    kernel_count: int
+    max_scatterers: int
+    n_scatterers: NDArray[np.int32]
+
+    def problems(self, field: str, start: int, values: NDArray[Any]) -> Iterator[tuple[int, str]]:
+        """Find the first such row of a run of rows of a column, such as ``"image"``: its number, and a clause.
+
+        Parameters
+        ----------
+        field
+            Name of the column.
+        start
+            Number of the first row.
+        values
+            The rows.
+        """
+        good, what = self._good(field, start, values)
         bad = np.flatnonzero(~good.reshape(len(values), -1).all(axis=1))
         if bad.size:
             row = start + int(bad[0])
-            yield row, f"{array.name} of observation {row} {what}"
+            yield row, f"observations/{field} of observation {row} {what}"
 
-    def _good(self, array: Array, start: int, values: NDArray[Any]) -> tuple[NDArray[np.bool_], str]:
-        match array.field:
+    def _good(self, field: str, start: int, values: NDArray[Any]) -> tuple[NDArray[np.bool_], str]:
+        match field:
             case "image":
                 return np.isfinite(values), "has a pixel that is NaN or infinite"
             case "kernel":
-                there = (values >= 0) & (values < self._kernels)
-                return there, f"is not one of the kernels 0 to {self._kernels - 1}"
+                there = (values >= 0) & (values < self.kernel_count)
+                return there, f"is not one of the kernels 0 to {self.kernel_count - 1}"
             case "n_scatterers":
-                return (values >= 0) & (values <= self._most), f"is not a number from 0 to {self._most}"
+                there = (values >= 0) & (values <= self.max_scatterers)
+                return there, f"is not a number from 0 to {self.max_scatterers}"
             case "position_nm":
-                count = self._count[start : start + len(values), None]
+                count = self.n_scatterers[start : start + len(values), None]
                 used = np.arange(values.shape[1]) < count
                 good = np.where(used[..., None], np.isfinite(values), np.isnan(values))
                 return good, "has not as many positions as n_scatterers says, then NaN"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from qpibench.errors import InvalidDataError, QpibenchError
@@ -15,6 +16,7 @@ from qpibench.release.filling import Compression, check_request, explained, fill
 from qpibench.release.partial import Partial
 from qpibench.release.reader import open_release
 from qpibench.release.shards import Shard, ShardFile, open_shard
+from qpibench.release.soundness import Plausibility
 from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.synthesis.contract import Backend, Kernels, Observations
 
@@ -124,7 +126,8 @@ def write_imported(
     Raises
     ------
     InvalidDataError
-        If there are no observations, an observation refers to a missing kernel, or shapes differ.
+        If there are no observations, an observation refers to a missing kernel, shapes differ, an image or a kernel
+        is not finite, or an observation has not as many positions as scatterers.
     UsageError, QpibenchError
         As in :func:`write_release`.
     """
@@ -142,11 +145,20 @@ def write_imported(
         max_scatterers=observations.position_nm.shape[1],
     )
     columns = observations.columns()
+    if not np.isfinite(kernels.image).all():
+        raise InvalidDataError(f"Release '{spec.name}': kernels/image has a pixel that is NaN or infinite.")
+    plausibility = Plausibility(
+        kernel_count=len(kernels),
+        max_scatterers=outline.max_scatterers,
+        n_scatterers=observations.n_scatterers,
+    )
 
     def take(start: int, stop: int) -> Observations:
-        return Observations.of_columns(
-            {name: identity.canonical(values[start:stop]) for name, values in columns.items()}
-        )
+        rows = {name: identity.canonical(values[start:stop]) for name, values in columns.items()}
+        for name, values in rows.items():
+            for _, problem in plausibility.problems(name, start, values):
+                raise InvalidDataError(f"Release '{spec.name}': {problem}.")
+        return Observations.of_columns(rows)
 
     with Partial(target) as partial, explained(partial, resumable=False):
         return fill(outline, partial, take, Work(progress=progress), compression=compression)

@@ -339,15 +339,18 @@ def test_an_imported_release_reads_back_and_cannot_be_regenerated(tmp_path, spec
 
 def test_every_nan_and_zero_is_stored_in_one_way(tmp_path, spec):
     source, kernels, observations = imported(spec)
+    observations.n_scatterers[4] = 0
     payload = np.array([0x7FF8_0000_0000_0001], np.uint64).view(np.float64)[0]
-    observations.position_nm[4, 0] = (-0.0, payload)
+    observations.position_nm[3, 0] = (-0.0, 1)
+    observations.position_nm[4, 0] = (np.nan, payload)
     observations.image[0, 0, 0] = -0.0
     first = write_imported(source, tmp_path / "a.h5", kernels, observations)
-    observations.position_nm[4, 0] = (0.0, np.nan)
+    observations.position_nm[3, 0] = (0.0, 1)
+    observations.position_nm[4, 0] = (np.nan, np.nan)
     observations.image[0, 0, 0] = 0.0
     assert write_imported(source, tmp_path / "b.h5", kernels, observations) == first
-    stored = open_release(tmp_path / "a.h5").observations([4]).position_nm
-    assert stored.view(np.uint64).tolist() == [[[0, 0x7FF8_0000_0000_0000]]]
+    stored = open_release(tmp_path / "a.h5").observations([3, 4]).position_nm.view(np.uint64)
+    assert (stored[0, 0, 0], stored[1, 0, 1]) == (0, 0x7FF8_0000_0000_0000)
 
 
 def test_arrays_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, spec):
@@ -362,6 +365,23 @@ def test_arrays_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, spec):
     other_grid = source.model_copy(update={"grid": Grid(ny=5, nx=5, size_y_nm=1, size_x_nm=1)})
     with pytest.raises(InvalidDataError, match="kernels/image"):
         write_imported(other_grid, tmp_path / "a.h5", kernels, observations)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda kernels, observations: observations.image[17].fill(np.nan), "observations/image of observation 17"),
+        (lambda kernels, observations: kernels.image[2].fill(np.inf), "kernels/image"),
+        (lambda kernels, observations: observations.position_nm[17].fill(np.nan), "position_nm of observation 17"),
+        (lambda kernels, observations: observations.n_scatterers[17:].fill(2), "n_scatterers of observation 17"),
+    ],
+)
+def test_values_that_no_reader_would_take_are_not_written(tmp_path, spec, change, words):
+    source, kernels, observations = imported(spec)
+    change(kernels, observations)
+    with pytest.raises(InvalidDataError, match=words):
+        write_imported(source, tmp_path / "a.h5", kernels, observations)
     assert list(tmp_path.iterdir()) == []
 
 
