@@ -1,7 +1,7 @@
-"""docs/arithmetic.md and docs/format.md define every bit of a release.
+"""docs/arithmetic.md, docs/format.md and docs/spec.md define every bit of a release.
 
 `tests/written_from_the_docs.py` computes the values of a release, and the functions here its canonical JSON, types and
-hash, all with constants and texts from the two pages. They are compared with what the command line writes.
+hash, all with constants and texts from the pages. They are compared with what the command line writes.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ _source = importlib.util.spec_from_file_location(
 docs = importlib.util.module_from_spec(_source)
 _source.loader.exec_module(docs)
 
+SPEC = (docs.DOCS / "spec.md").read_text()
 BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
     re.search(pattern, docs.FORMAT)[1]
     for pattern in (r"`(\w+ block [A-Z ]+)`", r"`(\w+ array [A-Z ]+)`", r"`(\w+ release 1)`", r"`(NAME DIGEST)`")
@@ -32,9 +33,9 @@ BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
 def canonical_json(given):
     """The spec with the defaults of the page's table, as the text that is hashed."""
     spec = json.loads(json.dumps(given))
-    for field, _, default in docs.table(docs.FORMAT, "field", "type", "value if not given"):
-        *tables, name = field.split(".")
-        if default and default != "left out":
+    for key, _, _, default, *_ in docs.table(SPEC, "key", "type", "unit", "default", "bounds", "meaning"):
+        *tables, name = key.split(".")
+        if default and default != "required":
             target = spec
             for table in tables:
                 target = target.setdefault(table, {})

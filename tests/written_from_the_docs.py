@@ -46,7 +46,7 @@ def _constants():
 def table(page, *head):
     """Rows of the table with this head, without code marks."""
     start = page.index("| " + " | ".join(head) + " |")
-    lines = page[start : page.index("\n\n", start)].splitlines()[2:]
+    lines = f"{page}\n\n"[start:].partition("\n\n")[0].splitlines()[2:]
     cells = [re.split(r" ?(?<!\\)\| ?", line.strip("|")) for line in lines]
     return [[cell.strip().strip("`").replace("\\|", "|") for cell in row] for row in cells]
 
