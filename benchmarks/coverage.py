@@ -3,7 +3,7 @@
 It prints, for several distributions and numbers of kernels, the share of intervals that contain the population's mean:
 for the intervals of :mod:`qpibench.evaluation.statistics`, and for a bootstrap-t over kernels, whose ends are at most
 twice as far from the mean as those of Student's t. Without that limit some are a hundred times as far. Six images of
-each kernel are drawn. The standard error of a share of 0.92 is 0.009.
+each kernel are drawn. The standard error of a share of 0.92 is 0.004 with 20 kernels, 0.009 otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals
 
 REPLICATES, IMAGES = 1000, 6
-TRIALS = {5: 1000, 20: 1000, 80: 1000}
+TRIALS = {5: 1000, 20: 4000, 80: 1000}
 """Repetitions by number of kernels."""
 
 Scores = NDArray[np.float64]

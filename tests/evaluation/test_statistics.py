@@ -100,7 +100,7 @@ def test_the_documented_coverage_is_of_all_synthetic_scores():
 @pytest.mark.parametrize("law", LAWS)
 def test_with_20_kernels_means_are_covered_as_documented(law):
     (stated,) = (float(share) for name, kernels, share in documented_coverage() if (name, kernels) == (law, "20"))
-    assert coverage_of_means(LAWS[law], 20, trials=400)[0] == pytest.approx(stated, abs=0.03)
+    assert coverage_of_means(LAWS[law], 20, trials=1000)[0] == pytest.approx(stated, abs=0.02)
 
 
 @pytest.fixture
