@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not measured.exists() or not measured.stat().st_size:  # nothing was selected
             return code
         try:
-            content, tables = measured.read_text(), table.markdown(load_run(measured))
+            content, tables = measured.read_text(encoding="utf-8"), table.markdown(load_run(measured))
         except InvalidDataError as error:
             print(f"Error: nothing is kept of this run: {error}", file=sys.stderr)
             return code or error.exit_code
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output = new_file()
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(json.loads(content), indent=1) + "\n")
+        output.write_text(json.dumps(json.loads(content), indent=1) + "\n", encoding="utf-8")
         print(f"\n{output}")
     print(f"\n{tables}")
     return code

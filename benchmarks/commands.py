@@ -46,7 +46,7 @@ class Commands:
                 [sys.executable, "-m", "qpibench.cli.main", *arguments],
                 env=self._environment,
                 stdout=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 start_new_session=True,  # a Ctrl-C then reaches only this process, which ends the commands
             )
             self._running.add(process)

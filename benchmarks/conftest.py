@@ -189,7 +189,7 @@ def pytest_benchmark_update_json(config, output_json) -> None:
     missing = {wanted.name: wanted.model_dump() for wanted in not_measured(config) if wanted.name not in names}
     output_json["not_measured"] = list(missing.values())
     if config.option.beside:
-        output_json |= json.loads(config.option.beside.read_text())
+        output_json |= json.loads(config.option.beside.read_text(encoding="utf-8"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -200,7 +200,7 @@ def pytest_runtest_protocol(item):
     if kept and not_measured(item.config):
         kept.parent.mkdir(parents=True, exist_ok=True)
         new = kept.with_name(f".{kept.name}")
-        new.write_text(json.dumps(content(item.config), indent=1) + "\n")
+        new.write_text(json.dumps(content(item.config), indent=1) + "\n", encoding="utf-8")
         new.replace(kept)
     return outcome
 

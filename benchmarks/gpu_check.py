@@ -69,7 +69,7 @@ def check(output: Path | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         outcomes, beside = Path(folder) / "tests.xml", Path(folder) / "tests.json"
         tested = _run("tests", ["-m", "pytest", "-m", "gpu", "-v", f"--junit-xml={outcomes}", TESTS], TESTS_S)
-        beside.write_text(json.dumps({"gpu_tests": {"exit_code": tested, **_outcomes(outcomes)}}))
+        beside.write_text(json.dumps({"gpu_tests": {"exit_code": tested, **_outcomes(outcomes)}}), encoding="utf-8")
         benchmarks = ["-m", "benchmarks", "-m", "gpu", "-o", str(output), "--beside", str(beside)]
         measured = _run("benchmarks", benchmarks, ALL_S - (time.monotonic() - started))
     for what, code in (("tests", tested), ("benchmarks", measured)):

@@ -136,8 +136,8 @@ class Output:
             "precision": self._request.precision,
             "notes": self.notes,
             "arms": self._arms,
-            "runs": {path.parent.name: _progress(json.loads(path.read_text())) for path in runs},
-            "scores": {path.stem: _scores(json.loads(path.read_text())) for path in results},
+            "runs": {path.parent.name: _progress(json.loads(path.read_text(encoding="utf-8"))) for path in runs},
+            "scores": {path.stem: _scores(json.loads(path.read_text(encoding="utf-8"))) for path in results},
         }
         files: dict[str, list[Path]] = {"results.tar.gz": results}
         for run in runs:
@@ -145,7 +145,7 @@ class Output:
         files |= self._weights(runs, summary)
         for name, members in files.items():
             self._put(name, lambda path, members=members: _tar(path, members, self._request.work))
-        self._put("summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"))
+        self._put("summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8"))
 
     def _weights(self, runs: Sequence[Path], summary: dict[str, Any]) -> dict[str, list[Path]]:
         """Distribute the weights of the first seed over files; the summary names those that fit into none."""
@@ -304,7 +304,8 @@ def evaluate_arm(queued: Queued, request: Request, clock: Clock, output: Output)
         if code:
             output.note(f"{queued.arm.name}-{seed} could not be evaluated: exit code {code}.")
         else:
-            clock.say(f"{queued.arm.name}-{seed}: {_told(json.loads(request.result(queued, seed).read_text()))}")
+            told = _told(json.loads(request.result(queued, seed).read_text(encoding="utf-8")))
+            clock.say(f"{queued.arm.name}-{seed}: {told}")
         output.write()
 
 

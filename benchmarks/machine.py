@@ -74,7 +74,7 @@ def _driver() -> str | None:
     if program is None:
         return None
     command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    asked = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     lines = asked.stdout.splitlines()
     return lines[0].strip() if lines and not asked.returncode else None
 

@@ -18,12 +18,12 @@ STAMP = ".numba_sources"
 def refresh(root: Path) -> int:
     """Delete a checkout's caches if its sources changed since the last call; return the number of files deleted."""
     stamp, now = root / STAMP, digest(root)
-    if stamp.is_file() and stamp.read_text() == now:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == now:
         return 0
     caches = [path for folder in FOLDERS for path in (root / folder).rglob("*.nb[ic]")]
     for path in caches:
         path.unlink(missing_ok=True)
-    stamp.write_text(now)
+    stamp.write_text(now, encoding="utf-8")
     return len(caches)
 
 

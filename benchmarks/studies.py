@@ -294,7 +294,7 @@ def answer(study: Study, settings: Settings, qpibench: Commands) -> Iterator[str
         common = [cell for cell in first.cells if cell in other.cells]
         compared = {cell: qpibench(compare_command(first, other, cell, settings)) for cell in common}
         for cell, text in compared.items():
-            settings.comparison(first, other, cell).write_text(text)
+            settings.comparison(first, other, cell).write_text(text, encoding="utf-8")
         yield from comparison_lines(first.name, other.name, {cell: json.loads(text) for cell, text in compared.items()})
         yield f"  In full: {settings.output / 'comparisons'}"
 

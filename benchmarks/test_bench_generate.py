@@ -76,8 +76,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platfor
 
 
 def peak_bytes(*command):
-    done = subprocess.run([sys.executable, "-c", _LAUNCH, *command], check=True, stdout=subprocess.PIPE, text=True)
-    return int(done.stdout)
+    return int(subprocess.run([sys.executable, "-c", _LAUNCH, *command], check=True, stdout=subprocess.PIPE).stdout)
 
 
 @pytest.mark.parametrize("images", [50_000, 200_000])

@@ -116,6 +116,14 @@ def check_folder(path: str | Path, *, with_parents: bool = True) -> None:
         raise UsageError(f"Folder '{existing}' cannot be written to; choose another place.")
 
 
+def unreadable(path: Path, error: OSError) -> QpibenchError:
+    """Return the error for a file that cannot be opened for reading: UsageError if its path is at fault."""
+    if isinstance(error, FileNotFoundError):
+        return UsageError(f"There is no file '{path}'.")
+    kind = UsageError if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG) else QpibenchError
+    return kind(f"'{path}' cannot be read: {error.strerror}.")
+
+
 def make_folder(path: Path) -> None:
     """Create a folder of outputs and those around it, unless it exists.
 

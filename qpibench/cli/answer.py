@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,8 @@ from typing import Any, Self
 
 import click
 
-from qpibench.errors import QpibenchError
+from qpibench.cli.terminal import echo, printable, sentence
+from qpibench.errors import QpibenchError, UsageError
 
 SCHEMA_VERSION = 2
 """Version of the objects that ``--json`` prints."""
@@ -73,10 +75,10 @@ def settings() -> Settings:
     return found
 
 
-def note(sentence: str) -> None:
+def note(text: str) -> None:
     """Say something by the way, on standard error, unless silence was asked for."""
     if not settings().quiet:
-        click.echo(sentence, err=True)
+        echo(text, err=True)
 
 
 def explain(error: BaseException) -> Answer:
@@ -98,28 +100,36 @@ def show(answer: Answer, settings: Settings) -> int:
     except OSError as error:
         _discard_output()
         with suppress(OSError):
-            click.echo(f"Error: Standard output cannot be written: {error.strerror}.", err=True)
+            echo(f"Error: Standard output cannot be written: {error.strerror}.", err=True)
         return FAILURE
     return answer.exit_code
 
 
 def _print(answer: Answer, settings: Settings) -> None:
-    for warning in answer.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+    warnings = [sentence(warning) for warning in answer.warnings]
+    for warning in warnings:
+        echo(f"Warning: {warning}", err=True)
     if answer.traceback and settings.traceback:
-        click.echo(answer.traceback.rstrip("\n"), err=True)
-    if answer.error is not None:
-        click.echo(f"Error: {answer.error}", err=True)
+        echo(answer.traceback.rstrip("\n"), err=True)
+    error = None if answer.error is None else sentence(answer.error)
+    if error is not None:
+        echo(f"Error: {error}", err=True)
     if settings.json:
         content = {"schema_version": SCHEMA_VERSION, **answer.fields}
-        if answer.warnings:
-            content["warnings"] = list(answer.warnings)
-        if answer.error is not None:
-            content["error"] = {"message": answer.error, "exit_code": answer.exit_code}
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        if warnings:
+            content["warnings"] = warnings
+        if error is not None:
+            content["error"] = {"message": error, "exit_code": answer.exit_code}
+        echo(_as_json(content))
     elif answer.text:
-        click.echo(answer.text)
+        echo(answer.text)
     sys.stdout.flush()
+
+
+def _as_json(content: Mapping[str, Any]) -> str:
+    """JSON whose characters standard output has; others are escaped as JSON escapes them."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return text if printable(text, sys.stdout) == text else json.dumps(content, indent=2, allow_nan=False)
 
 
 def _sentence(error: BaseException) -> tuple[str, int]:
@@ -133,6 +143,8 @@ def _sentence(error: BaseException) -> tuple[str, int]:
             return str(error) or "Interrupted.", INTERRUPTED
         case MemoryError():
             return "The memory of this machine is not enough; run with --traceback for details.", FAILURE
+        case OSError() if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return f"'{error.filename}' cannot be opened: {error.strerror}; name another file.", UsageError.exit_code
         case OSError() if error.strerror:
             where = f"'{error.filename}': " if error.filename else ""
             return f"{where}{error.strerror}; run with --traceback for details.", FAILURE

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-
 from qpibench.cli.answer import settings
+from qpibench.cli.terminal import echo, printable
 
 
 @contextmanager
@@ -42,6 +41,6 @@ def say(sentence: str) -> None:
     if "tqdm" in sys.modules:
         from tqdm import tqdm
 
-        tqdm.write(sentence, file=sys.stderr)
+        tqdm.write(printable(sentence, sys.stderr), file=sys.stderr)
     else:
-        click.echo(sentence, err=True)
+        echo(sentence, err=True)

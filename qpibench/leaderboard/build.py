@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
         If writing fails, as on a full disk.
     """
     results_dir, site = Path(results_dir), Path(site)
-    if site.resolve() == results_dir.resolve():
+    if os.path.realpath(site) == os.path.realpath(results_dir):
         raise UsageError(f"The page cannot be written into the folder of its results, '{site}'; give another folder.")
     paths = _result_paths(results_dir)
     results = {path.name: check_result(path)[0] for path in paths}

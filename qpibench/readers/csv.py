@@ -37,7 +37,8 @@ from typing import BinaryIO, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.files import unreadable
 from qpibench.grid import Grid
 from qpibench.physics.residual import forward_residual
 from qpibench.readers import Maps, Progress, hash_numbers
@@ -165,14 +166,12 @@ def read_file(path: str | Path) -> CsvFile:
     try:
         with path.open("rb") as file:
             return _read(path, _text(path, file))
-    except FileNotFoundError:
-        raise UsageError(f"There is no file '{path}'.") from None
     except IsADirectoryError:
         raise UsageError(f"'{path}' is a folder; name the CSV files in it.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InvalidDataError(f"'{path}' is a damaged gzip file: {str(error).rstrip('.')}.") from None
     except OSError as error:
-        raise QpibenchError(f"'{path}' cannot be read: {error.strerror}.") from None
+        raise unreadable(path, error) from None
 
 
 def _text(path: Path, file: io.BufferedReader) -> io.BufferedReader:

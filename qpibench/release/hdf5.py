@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.files import unreadable
 from qpibench.release.lock import locked_by_another
 from qpibench.release.positional import BINARY, PositionalFile
 
@@ -80,12 +81,10 @@ def _is_locked(path: Path) -> bool:
     try:
         # Opening a pipe without O_NONBLOCK would wait for a program that writes to it.
         fd = os.open(path, os.O_RDONLY | BINARY | getattr(os, "O_NONBLOCK", 0))
-    except FileNotFoundError:
-        raise UsageError(f"There is no file '{path}'.") from None
     except OSError as error:
-        if path.is_dir():  # Windows does not open folders
+        if os.path.isdir(path):  # Windows does not open folders
             raise UsageError(f"'{path}' is a folder; name a file.") from None
-        raise QpibenchError(f"'{path}' cannot be read: {error.strerror}.") from None
+        raise unreadable(path, error) from None
     try:
         mode = os.fstat(fd).st_mode
         if stat.S_ISDIR(mode):

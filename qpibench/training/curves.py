@@ -66,7 +66,7 @@ Curve = list[tuple[int, float]]
 
 def _lines(log: Path) -> Iterator[dict[str, Any]]:
     try:
-        texts = log.read_text(errors="replace").splitlines()
+        texts = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
     for text in texts:

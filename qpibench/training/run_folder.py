@@ -194,7 +194,7 @@ def _versions() -> dict[str, str]:
 def _git_commit(folder: Path) -> str | None:
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        described = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        described = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except OSError:
         return None
-    return described.stdout.strip() or None if described.returncode == 0 else None
+    return described.stdout.decode("ascii", "replace").strip() or None if described.returncode == 0 else None

@@ -94,7 +94,7 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     former_run(run)
     with tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
         request, failure = Path(folder) / "request.json", Path(folder) / "failure.json"
-        request.write_text(run.to_json())
+        request.write_text(run.to_json(), encoding="utf-8")
         output = subprocess.DEVNULL if quiet else _STDERR
         process = subprocess.Popen(
             [*_launcher(processes), "qpibench.training.worker", str(request), str(failure)],

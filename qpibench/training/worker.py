@@ -60,7 +60,7 @@ def _interrupt_once(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _train_or_tell(request: Path, place: Path | None, *, by_parent: bool) -> None:
     try:
-        run = TrainingRun.from_json(request.read_text())
+        run = TrainingRun.from_json(request.read_text(encoding="utf-8"))
     except OSError as error:
         _tell(place, f"The request '{request}' cannot be read: {error.strerror}.", UsageError.exit_code, "")
     except QpibenchError as error:

@@ -234,7 +234,7 @@ def test_a_folder_that_is_a_loop_of_links_is_refused(run, tmp_path, command, fil
     run(command, "link").fails(2, "'link' is a loop of links")
 
 
-NAMES = pytest.mark.parametrize("name", ["plain", "Übersicht – 图"])
+NAMES = pytest.mark.parametrize("name", ["Übersicht – 图", os.fsdecode(b"caf\xe9")], ids=["not ASCII", "not UTF-8"])
 
 
 @NAMES
@@ -256,3 +256,18 @@ def test_a_new_folder_of_any_name_has_the_permissions_of_the_umask(run, tmp_path
     for path in [tmp_path / name, *(tmp_path / name).rglob("*")]:
         if path.name != "weights.safetensors":  # the toy writes it by another library
             assert oct(mode(path)) == oct((0o777 if path.is_dir() else 0o666) & ~mask), path
+
+
+LONG = [(command, 5000) for command in (*FILE_COMMANDS, *FOLDER_COMMANDS)] + [
+    (command, 250) for command in FILE_COMMANDS
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "length"), [pytest.param(each.values[0], length, id=f"{each.id}-{length}") for each, length in LONG]
+)
+def test_a_name_that_is_too_long_is_refused_in_a_short_sentence(run, tmp_path, command, length):
+    outcome = run(command, tmp_path / ("n" * length))
+    outcome.fails(2, "too long")
+    assert len(outcome.stderr) < 1000
+    assert not list(tmp_path.iterdir())
