@@ -14,7 +14,7 @@ def part(module: str) -> str:
 
 def imported(path: Path) -> set[str]:
     """Return the parts that a file imports from at run time, anywhere in the file."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.body = []

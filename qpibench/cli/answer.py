@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import click
 
-from qpibench.cli.terminal import echo, printable, sentence
+from qpibench.cli.terminal import decoded, echo, printable, sentence
 from qpibench.errors import QpibenchError, UsageError
 
 SCHEMA_VERSION = 2
@@ -128,8 +128,8 @@ def _print(answer: Answer, settings: Settings) -> None:
 
 def _as_json(content: Mapping[str, Any]) -> str:
     """JSON whose characters standard output has; others are escaped as JSON escapes them."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    return text if printable(text, sys.stdout) == text else json.dumps(content, indent=2, allow_nan=False)
+    text = decoded(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    return text if printable(text, sys.stdout) == text else json.dumps(json.loads(text), indent=2)
 
 
 def _sentence(error: BaseException) -> tuple[str, int]:

@@ -10,6 +10,7 @@ import click
 from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, subcommand
 from qpibench.cli.table import aligned
+from qpibench.cli.terminal import shortened
 from qpibench.errors import RegressionError
 
 if TYPE_CHECKING:
@@ -54,7 +55,14 @@ def command(*, first_path: Path, second_path: Path) -> Answer:
 
 def _row(pair: Pair) -> list[str]:
     change = "" if pair.change is None else f"{pair.change:.3f}"
-    return [pair.second.name, pair.second.unit, _shown(pair.first), _shown(pair.second), change, pair.verdict]
+    return [
+        shortened(pair.second.name),
+        pair.second.unit,
+        _shown(pair.first),
+        _shown(pair.second),
+        change,
+        pair.verdict,
+    ]
 
 
 def _shown(figure: Figure) -> str:

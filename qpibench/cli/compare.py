@@ -13,6 +13,7 @@ from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, release_option, subcommand, tasks_option
 from qpibench.cli.progress import progress
 from qpibench.cli.table import aligned
+from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 if TYPE_CHECKING:
     from qpibench.evaluation.metrics import Metric
@@ -102,7 +103,7 @@ def _text(comparison: Comparison) -> str:
     if len(comparison.a) == 1 or len(comparison.b) == 1:
         note += " Of a side with a single file it is not known: there they hold for that trained model."
     if len(cells) == 1 and (cell := cells.pop()) is not None:
-        sides.insert(0, f"Track {cell}")
+        sides.insert(0, f"Track {shortened(cell)}")
     return "\n\n".join(["\n".join(sides), *tasks, note])
 
 
@@ -110,9 +111,8 @@ def _task_text(comparison: Comparison, name: str, task: PairedTask) -> str:
     from qpibench.evaluation.metrics import find_metrics
     from qpibench.pages.notation import interval, number
 
-    head = (
-        f"{comparison.release.name}, {name}: {task.n_images:,} of {task.n_available:,} images, {task.n_kernels} kernels"
-    )
+    images = f"{task.n_images:,} of {task.n_available:,} images, {task.n_kernels} kernels"
+    head = f"{shortened(comparison.release.name, 2 * NAME_WIDTH)}, {name}: {images}"
     rows = [["", "A", "B", "A - B", "A / B"]]
     for metric, compared in task.metrics.items():
         rows.append(
@@ -143,6 +143,6 @@ def _side(files: Sequence[ComparedFile]) -> str:
 
     views = ", ".join(dict.fromkeys(file.view for file in files))
     if len(files) == 1:
-        return f"{files[0].name}, view {views}"
-    names = ", ".join(dict.fromkeys(method_name(file.name) for file in files))
+        return f"{shortened(files[0].name)}, view {views}"
+    names = ", ".join(dict.fromkeys(shortened(method_name(file.name)) for file in files))
     return f"{names}, view {views}, {len(files)} seeds"

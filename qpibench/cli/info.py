@@ -10,6 +10,7 @@ import click
 from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, subcommand
 from qpibench.cli.table import aligned
+from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -72,7 +73,7 @@ def _text(fields: dict[str, Any]) -> str:
     grid = fields["grid"]
     strata = ", ".join(f"{count} {label}" for label, count in fields["kernels_by_stratum"].items())
     rows = [
-        ("release", fields["name"]),
+        ("release", shortened(fields["name"], 2 * NAME_WIDTH)),
         ("content_sha256", fields["content_sha256"]),
         ("images", f"{fields['observations']:,}, with up to {fields['max_scatterers']:,} scatterers"),
         ("kernels", f"{fields['kernels']:,}: {strata}"),

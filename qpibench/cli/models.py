@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpibench.cli.answer import Answer, settings
 from qpibench.cli.progress import progress
+from qpibench.cli.terminal import NAME_WIDTH, shortened
 from qpibench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -170,5 +171,6 @@ def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     tracks = dict.fromkeys(cell.record.label for cell in cells if cell.record is not None)
     where = dict.fromkeys(part.release.name for cell in cells for part in cell.parts)
     views = dict.fromkeys(cell.view for cell in cells)
-    told = f"{result.model.name} on {', '.join((*tracks, *where))}, view {', '.join(views)}: {files}"
+    on = ", ".join(shortened(name, 2 * NAME_WIDTH) for name in (*tracks, *where))
+    told = f"{shortened(result.model.name)} on {on}, view {', '.join(views)}: {files}"
     return f"{metrics_table(result)}\n{told}"

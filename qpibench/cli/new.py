@@ -19,7 +19,9 @@ def command(*, path: Path) -> Answer:
     """
     from qpibench.evaluation.model_template import TEMPLATE
     from qpibench.files import check_file, write_whole
+    from qpibench.paths import text_of_path
 
     check_file(path, if_exists="choose another name")
-    write_whole(path, TEMPLATE.replace("{name}", path.name).encode(), what="Model")
+    name = text_of_path(path.name)
+    write_whole(path, TEMPLATE.replace("{name}", name).encode(), what="Model")
     return Answer(text=f"{path}\nTest it with: qpibench check {path}", fields={"path": str(path)})

@@ -9,6 +9,7 @@ import click
 from qpibench.cli.answer import Answer
 from qpibench.cli.options import keep_apart, limit_option, output_option, release_option, subcommand, tasks_option
 from qpibench.cli.progress import progress
+from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 
 @subcommand("oracle")
@@ -33,6 +34,6 @@ def command(*, name: str, release_path: Path, output: Path, tasks: tuple[str, ..
     with open_release(release_path) as release, progress("Looking") as report:
         record = nearest_kernel(release, output, tasks=tasks, limit=limit, progress=report)
     return Answer(
-        text=f"{output}: {name} on {release.name}, an oracle",
+        text=f"{output}: {name} on {shortened(release.name, 2 * NAME_WIDTH)}, an oracle",
         fields={"path": str(output), "release_sha256": release.content_sha256, **record.model_dump(mode="json")},
     )

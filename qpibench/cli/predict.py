@@ -11,6 +11,7 @@ import click
 from qpibench.cli.answer import Answer
 from qpibench.cli.models import Asked, ModelOptions, answer_each, model_answer, run_model
 from qpibench.cli.options import keep_apart, model_options, output_option, releases_option, subcommand
+from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 
 @subcommand("predict")
@@ -43,9 +44,10 @@ def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **opti
             outcome = run_model(model, each, path, given)
             record = outcome.record
             seconds = record.run.seconds or 0.0
+            asked_of = f"{shortened(record.model.name)} on {shortened(each.release.name, 2 * NAME_WIDTH)}"
             return model_answer(
                 outcome,
-                text=f"{path}: {record.model.name} on {each.release.name} in {seconds:.2f} s",
+                text=f"{path}: {asked_of} in {seconds:.2f} s",
                 fields={
                     "path": str(path),
                     "release_sha256": each.release.content_sha256,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qpibench.cli.terminal import NAME_WIDTH, shortened
+
 if TYPE_CHECKING:
     from qpibench.evaluation.result import Result
     from qpibench.leaderboard.standings import Standing, Table
@@ -23,7 +25,7 @@ def metrics_table(result: Result) -> str:
     from qpibench.pages.notation import interval
 
     cells = result.cells
-    rows = [["", *(f"{name} ({cell.n_images:,} of {cell.n_available:,})" for name, cell in cells.items())]]
+    rows = [["", *(f"{shortened(name)} ({cell.n_images:,} of {cell.n_available:,})" for name, cell in cells.items())]]
     for metric in in_order(name for cell in cells.values() for name in cell.metrics):
         scores = (cell.metrics.get(metric) for cell in cells.values())
         rows.append([metric, *("-" if score is None else " ".join(interval(score)) for score in scores)])
@@ -37,8 +39,8 @@ def standings_table(table: Table, standings: Sequence[Standing]) -> str:
 
     images = f"{table.n_images:,} of {table.n_whole:,} images"
     maps = "no maps" if table.map_mode is None else f"{table.map_mode} maps"
-    cell = "" if table.cell is None else f"{table.cell.label}: "
-    head = f"{cell}{table.release_names}, {table.task}, view {table.view}, {maps}, {images}"
+    cell = "" if table.cell is None else f"{shortened(table.cell.label)}: "
+    head = f"{cell}{shortened(table.release_names, 2 * NAME_WIDTH)}, {table.task}, view {table.view}, {maps}, {images}"
     others = on_board(name for standing in standings for name in standing.cell.metrics if name != table.primary)
     beside = ["mae"] if "mae" in others else others[:1]
     rows = [["rank", "entry", table.primary, *beside, ""]]
@@ -48,7 +50,7 @@ def standings_table(table: Table, standings: Sequence[Standing]) -> str:
         rank = "-" if standing.rank is None else f"{standing.rank}{'=' if standing.tied else ''}"
         # The heading of the table names the subset.
         marks = ", ".join(_mark(standing, mark) for mark in standing.marks if mark != "subset")
-        rows.append([rank, standing.result.model.name, *values, marks])
+        rows.append([rank, shortened(standing.result.model.name), *values, marks])
     return f"{head}\n{aligned(rows)}"
 
 

@@ -9,6 +9,7 @@ import click
 from qpibench.cli.answer import Answer
 from qpibench.cli.options import subcommand
 from qpibench.cli.table import aligned
+from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 if TYPE_CHECKING:
     from qpibench.tasks.track import Cell
@@ -28,8 +29,8 @@ def command(*, names: tuple[str, ...]) -> Answer:
     texts = []
     for track in tracks:
         rows = [["", "specs", "task", "view", "map", "ranked by", "images"]]
-        rows += [[f"{track.name}/{name}", *_row(cell)] for name, cell in track.cells.items()]
-        texts.append(f"{track.name}: {track.summary}\n{aligned(rows)}")
+        rows += [[shortened(f"{track.name}/{name}"), *_row(cell)] for name, cell in track.cells.items()]
+        texts.append(f"{shortened(track.name)}: {shortened(track.summary, 4 * NAME_WIDTH)}\n{aligned(rows)}")
     return Answer(
         text="\n\n".join(texts),
         fields={
@@ -47,13 +48,13 @@ def command(*, names: tuple[str, ...]) -> Answer:
 
 
 def _row(cell: Cell) -> list[str]:
-    specs = ", ".join(spec.name for spec in cell.specs)
+    specs = ", ".join(shortened(spec.name) for spec in cell.specs)
     return [
         specs,
         cell.task,
         cell.view,
         cell.map or "-",
-        cell.primary,
+        shortened(cell.primary),
         "all" if cell.size is None else f"{cell.size:,}",
     ]
 

@@ -10,6 +10,7 @@ import click
 
 from qpibench.cli.answer import Answer, note, settings
 from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
+from qpibench.cli.terminal import shortened
 from qpibench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _progress(record: RunRecord) -> str:
 def _text(output: Path, record: RunRecord) -> str:
     best = record.best
     lines = [
-        f"{output}: {record.entry}, {_progress(record)}"
+        f"{output}: {shortened(record.entry)}, {_progress(record)}"
         + (" (early stop)" if record.stopped_early else "")
         + f" in {record.seconds / 3600:.2f} h, {record.status}"
     ]

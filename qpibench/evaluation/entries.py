@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
@@ -14,6 +15,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
 from qpibench.evaluation.trained import model_name
 from qpibench.locator import locate
+from qpibench.paths import path_of_text, text_of_path
 
 GROUP = "qpibench.entries"
 """Entry-point group of models in other packages: ``name = "package.module"`` or ``"package.module:NAME"``."""
@@ -87,7 +89,7 @@ def find_entry(text: str) -> Entry:
         run.json or no weights.
     """
     folder = RunFolder(Path(text).absolute())
-    if folder.record.exists():
+    if os.path.exists(folder.record):
         run = load_run(folder.path)
         return _trained_entry(_code_of(folder, run), folder, run)
     entry = find_code(text)
@@ -113,10 +115,11 @@ def find_code(text: str) -> Entry:
         raise UsageError("No model is named; give a Python file or the name of an entry.")
     file, target = _split(text)
     path = Path(file)
-    if path.is_file():
-        name = path.stem if target is None else f"{path.stem}:{target}"
+    if os.path.isfile(path):
+        stem = text_of_path(path.stem)
+        name = stem if target is None else f"{stem}:{target}"
         return Entry(name=name, path=path.resolve(), target=target)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError(
             f"'{text}' is a folder; give the model's Python file inside it, or a run folder of 'qpibench train', which"
             " has a run.json."
@@ -158,7 +161,7 @@ def _code_of(folder: RunFolder, run: RunRecord) -> Entry:
         if run.entry_file is None:
             return find_code(run.entry)
         _, colon, target = run.entry.partition(":")
-        return find_code(f"{folder.path / run.entry_file}{colon}{target}")
+        return find_code(f"{folder.path / path_of_text(run.entry_file)}{colon}{target}")
     except UsageError as error:
         raise InvalidDataError(f"'{folder.record}' is of the entry '{run.entry}', which is not here: {error}") from None
 
@@ -205,6 +208,6 @@ def _module_file(module: str) -> Path | None:
 
 def _suggestion(path: Path, names: Sequence[str]) -> str:
     folder = path.parent
-    neighbours = [str(folder / other.name) for other in folder.glob("*.py")] if folder.is_dir() else []
+    neighbours = [str(folder / other.name) for other in folder.glob("*.py")] if os.path.isdir(folder) else []
     near = difflib.get_close_matches(str(path), neighbours, n=1) or difflib.get_close_matches(path.stem, names, n=1)
     return f" Did you mean '{near[0]}'?" if near else f" Shipped entries: {', '.join(sorted(names)) or 'none'}."

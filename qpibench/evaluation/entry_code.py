@@ -30,7 +30,7 @@ def code_sha256(path: Path) -> str:
     if not modules:
         return file_sha256(path)
     lines = (f"{_from_folder(file, path)} {file_sha256(file)}\n" for file in (path, *modules))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def own_modules(path: Path) -> tuple[Path, ...]:

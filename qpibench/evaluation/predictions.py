@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -209,7 +210,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
         of a wrong shape or type.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"There is no predictions file '{path}'.")
     try:
         file = open_hdf5(path)

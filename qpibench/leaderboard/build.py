@@ -17,6 +17,7 @@ from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.pictures import draw_picture, median_of, picture_name
 from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
+from qpibench.paths import path_of_text, text_of_path
 
 SITE_SCHEMA_VERSION = 5
 """Version of the layout of leaderboard.json."""
@@ -55,14 +56,14 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     if os.path.realpath(site) == os.path.realpath(results_dir):
         raise UsageError(f"The page cannot be written into the folder of its results, '{site}'; give another folder.")
     paths = _result_paths(results_dir)
-    results = {path.name: check_result(path)[0] for path in paths}
-    files = {path.name: path.read_bytes() for path in paths}
+    results = {text_of_path(path.name): check_result(path)[0] for path in paths}
+    files = {text_of_path(path.name): path.read_bytes() for path in paths}
     tables = standings(results)
     pictures = _pictures(tables)
     former = _former_files(site)
     pages = {
-        **{site / "results" / name: content for name, content in files.items()},
-        **{site / "pictures" / name: content for name, content in pictures.items()},
+        **{site / "results" / path_of_text(name): content for name, content in files.items()},
+        **{site / "pictures" / path_of_text(name): content for name, content in pictures.items()},
         site / "leaderboard.json": _json(tables, tuple(files), tuple(pictures)).encode(),
         site / "index.html": render_page(tables).encode(),
     }
@@ -90,7 +91,7 @@ def _pictures(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, bytes]:
 
 def _result_paths(folder: Path) -> list[Path]:
     """Return the result files of a folder by name."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"There is no folder '{folder}'; give the folder that holds the result files.")
     paths = sorted(path for path in folder.glob("*.json") if path.is_file() and not path.name.startswith("."))
     if not paths:
@@ -110,8 +111,8 @@ def _former_files(site: Path) -> set[Path]:
         return set()
     try:
         content = parse_json(listing.read_bytes(), f"'{listing}'")
-        results = {site / "results" / Path(name).name for name in content["result_files"]}
-        return results | {site / "pictures" / Path(name).name for name in content.get("picture_files", ())}
+        results = {site / "results" / path_of_text(name).name for name in content["result_files"]}
+        return results | {site / "pictures" / path_of_text(name).name for name in content.get("picture_files", ())}
     except (InvalidDataError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"'{listing}' is not a leaderboard's; remove it or give another folder.") from None
 

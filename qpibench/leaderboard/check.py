@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -66,7 +67,7 @@ def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], re
     from qpibench.release import open_release
 
     for path in predictions:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UsageError(f"There is no predictions file '{path}'.")
     parts = [part for cell in result.cells.values() for part in cell.parts]
     by_content = {_verified(path): path for path in releases}

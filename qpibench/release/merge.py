@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -77,7 +78,7 @@ def merge_shards(
 
 
 def _find_shards(folder: Path) -> Shards:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"There is no folder '{folder}'; name the folder of the shards.")
     paths = sorted(path for path in folder.glob("*.h5") if path.is_file() and not path.name.startswith("."))
     return Shards.checked([open_shard(path) for path in paths if not _is_release(path)], folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -137,7 +138,7 @@ def _read(source: str) -> dict[str, Any]:
     if source in spec_names():
         return parse_toml((resources.files("qpibench.specs") / f"{source}.toml").read_bytes(), f"Spec '{source}'")
     path = Path(source)
-    if not path.is_file():
+    if not os.path.isfile(path):
         near = difflib.get_close_matches(source, spec_names(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known specs: {', '.join(spec_names())}; or give a TOML file."
         raise UsageError(f"There is no spec and no file '{source}'; {hint}")

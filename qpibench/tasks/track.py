@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qpibench.errors import UsageError
 from qpibench.parsing import parse_toml
+from qpibench.paths import path_of_text, text_of_path
 from qpibench.physics.activation import MapMode
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.specs.load import explain
@@ -185,12 +187,12 @@ def _read(source: str) -> tuple[str, Path, dict[str, Any]]:
             file = resources.files("qpibench.tasks") / "tracks" / f"{source}.toml"
             return source, Path(), parse_toml(file.read_bytes(), f"Track '{source}'")
         path = Path(source)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UsageError(f"There is no track and no file '{source}'; {_hint(source, track_names())}")
         text = path.read_bytes()
     except OSError as error:
         raise UsageError(f"Track '{source}' cannot be read: {error.strerror}.") from None
-    return path.stem, path.parent, parse_toml(text, f"Track '{source}' cannot be read: it")
+    return text_of_path(path.stem), path.parent, parse_toml(text, f"Track '{source}' cannot be read: it")
 
 
 def _with_specs(fields: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def _with_specs(fields: Mapping[str, Any], folder: Path, where: str) -> dict[str
 def _spec(named: Any, folder: Path) -> ReleaseSpec:
     match {"spec": named} if isinstance(named, str) else named:
         case {"spec": str(source), **others} if isinstance(overrides := others.pop("set", []), list) and not others:
-            return load_spec(folder / source if source.endswith(".toml") else source, overrides=overrides)
+            return load_spec(folder / path_of_text(source) if source.endswith(".toml") else source, overrides=overrides)
         case _:
             raise UsageError(f"a spec is a name, a file or {{spec = ..., set = [...]}}, found {named!r}.")
 

@@ -6,6 +6,7 @@ commit, ``extra_info.figures`` of every benchmark (:class:`Figure`), and ``not_m
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ def load_history(folder: str | Path) -> dict[str, tuple[Run, ...]]:
         If a file is no run of the benchmarks.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"There is no folder '{folder}'; give the one that holds the runs of the benchmarks.")
     paths = sorted(path for path in folder.glob("*.json") if path.is_file() and not path.name.startswith("."))
     if not paths:

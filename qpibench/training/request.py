@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.parsing import parse_json, parse_toml, shown
+from qpibench.paths import quoted, unquoted
 from qpibench.specs import ReleaseSpec, spec_from_json
 
 Precision = Literal["auto", "no", "bf16", "tf32"]
@@ -110,7 +111,7 @@ class TrainingRun:
         """Return the request as JSON."""
         content = {part.name: getattr(self, part.name) for part in fields(self)}
         for name in ("entry_path", "folder", "release_path"):
-            content[name] = None if content[name] is None else str(content[name].absolute())
+            content[name] = None if content[name] is None else quoted(content[name].absolute())
         content["spec"] = None if self.spec is None else self.spec.canonical_json()
         content["options"] = dict(self.options)
         return json.dumps(content, allow_nan=False)
@@ -127,7 +128,7 @@ class TrainingRun:
         try:
             content = parse_json(text, "The request for training cannot be read: it")
             for name in ("entry_path", "folder", "release_path"):
-                content[name] = None if content[name] is None else Path(content[name])
+                content[name] = None if content[name] is None else unquoted(content[name])
             content["spec"] = None if content["spec"] is None else spec_from_json(content["spec"])
             return cls(**content)
         except (ValueError, KeyError, TypeError) as error:

@@ -22,6 +22,7 @@ from qpibench.evaluation.environment import environment
 from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRecord, load_run
 from qpibench.extras import TRAINING
 from qpibench.files import check_file, check_folder, make_folder, write_whole
+from qpibench.paths import text_of_path
 from qpibench.specs.load import explain
 from qpibench.training.request import TrainingRun
 from qpibench.training.variables import ignored_variables, recorded_variables
@@ -183,7 +184,7 @@ def _entry_file(run: TrainingRun) -> str | None:
     with suppress(UsageError, InvalidDataError):
         if find_code(run.entry).path == run.entry_path:
             return None
-    return Path(os.path.relpath(run.entry_path, run.folder)).as_posix()
+    return text_of_path(Path(os.path.relpath(run.entry_path, run.folder)).as_posix())
 
 
 def _versions() -> dict[str, str]:

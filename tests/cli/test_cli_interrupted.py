@@ -182,7 +182,7 @@ def test_a_report_that_does_not_fit(qpibench, mini, predictions, tmp_path, full_
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_standard_output_that_cannot_be_written(mini):
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         ended = subprocess.run([*PROGRAM, "info", mini], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr == "Error: Standard output cannot be written: No space left on device.\n"

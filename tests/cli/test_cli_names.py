@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +117,99 @@ def test_a_loop_of_links_is_refused(run, tmp_path, command):
     for ending in ("", ".py", ".toml"):
         (tmp_path / f"loop{ending}").symlink_to(f"loop{ending}")
     run(command, "loop").fails(2)
+
+
+SPEC = """# Größe – 図
+name = "small"
+observations_per_kernel = 4
+grid = { ny = 16, nx = 16, size_y_nm = 5.0, size_x_nm = 5.0 }
+kernels = { count = 10, wavelength_nm = [1.5, 3.0], decay_nm = [1.0, 2.0] }
+scatterers = { max = 3 }
+"""
+MODEL = """# Größe – 図
+def predict(batch):
+    print("Größe – 図")
+    return 0 * batch.image
+"""
+SESSION = """
+generate spéc.toml -o rélease.h5
+info rélease.h5
+check mödel.py
+evaluate mödel.py --release rélease.h5 -o results/résult.json --predictions p–图.h5 --report rëport.html
+leaderboard build results -o sïte
+leaderboard check results/résult.json --predictions p–图.h5 --release rélease.h5
+train töy.py --release rélease.h5 --steps 2 -o rün
+evaluate rün --release rélease.h5 -o results/rün.json
+compare p–图.h5 --against p–图.h5 --release rélease.h5
+export-csv rélease.h5 --kernel 0 -o kërnel.csv
+import kërnel.csv -o impört.h5 --name imported
+tracks tr.toml
+"""
+TRACK = """
+summary = "Größe – 図"
+[cells.one]
+specs = ["spéc.toml"]
+task = "id"
+view = "positions"
+metrics = ["mae"]
+primary = "mae"
+"""
+ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Files that are not ASCII, by name and content, in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("results").mkdir()
+    for name, text in {"spéc.toml": SPEC, "mödel.py": MODEL, "tr.toml": TRACK}.items():
+        Path(name).write_text(text, encoding="utf-8")
+    toy = (Path(__file__).parents[1] / "training" / "toy.py").read_text(encoding="utf-8")
+    Path("töy.py").write_text(f"# Größe – 図\n{toy}", encoding="utf-8")
+
+
+def test_texts_and_names_that_are_not_ascii_are_read_and_written_in_any_locale(files):
+    for each in SESSION.strip().splitlines():
+        words = [word.encode() for word in each.split()]
+        done = subprocess.run(
+            [sys.executable, "-m", "qpibench.cli.main", *words], env={**os.environ, **ASCII}, capture_output=True
+        )
+        assert (done.returncode, done.stderr.count(b"Error")) == (0, 0), (each, done.stderr)
+        assert done.stdout.decode("ascii")
+    assert json.loads(Path("results/résult.json").read_bytes())["model"]["name"] == "mödel"
+    assert Path("sïte/results/résult.json").is_file()
+
+
+def test_json_of_names_that_are_not_ascii_is_json_on_an_ascii_terminal(files):
+    command = [sys.executable, "-m", "qpibench.cli.main", "generate", "spéc.toml".encode(), "-o", "rélease.h5".encode()]
+    done = subprocess.run([*command, "--json"], env={**os.environ, **ASCII}, capture_output=True)
+    assert json.loads(done.stdout.decode("ascii"))["path"] == "rélease.h5"
+
+
+@pytest.mark.parametrize("command", ["check {name}", "evaluate {name} --release {mini} -o out", "tracks {name}"])
+def test_a_name_that_no_record_can_hold_is_refused(run, tmp_path, command):
+    path = tmp_path / f"{UNDECODABLE}{'.toml' if 'tracks' in command else '.py'}"
+    path.write_text(TRACK.replace("spéc.toml", "mini") if "tracks" in command else MODEL, encoding="utf-8")
+    run(command, path).fails(2, "not valid UTF-8", "rename it")
+
+
+def test_a_release_whose_path_is_not_text_is_read(qpibench, mini, tmp_path):
+    path = shutil.copy(mini, tmp_path / UNDECODABLE)
+    assert qpibench("verify", path).exit_code == 0
+    outcome = qpibench("info", path, "--json")
+    assert os.fsencode(outcome.json["path"]) == os.fsencode(path)
+
+
+def test_tables_cut_long_names_and_show_no_control_characters(qpibench, mini, result, tmp_path):
+    content = json.loads(result.read_text(encoding="utf-8"))
+    content["model"]["name"] = "long\x1b[2J " * 700
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "long.json").write_text(json.dumps(content), encoding="utf-8")
+    track = TRACK.replace("spéc.toml", "mini").replace("cells.one", "cells." + "n" * 5000).replace("Größe", "x" * 5000)
+    (tmp_path / "long.toml").write_text(track, encoding="utf-8")
+    for command in (f"leaderboard build {tmp_path}/results -o {tmp_path}/site", f"tracks {tmp_path}/long.toml"):
+        outcome = qpibench(*command.split())
+        assert outcome.exit_code == 0
+        assert "..." in outcome.stdout
+        assert "\x1b" not in outcome.stdout
+        assert max(map(len, outcome.stdout.splitlines())) < 250

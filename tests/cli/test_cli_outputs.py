@@ -241,7 +241,11 @@ NAMES = pytest.mark.parametrize("name", ["Übersicht – 图", os.fsdecode(b"caf
 @pytest.mark.parametrize("command", FILE_COMMANDS)
 def test_a_new_file_of_any_name_has_the_permissions_of_the_umask(run, tmp_path, command, name):
     with umask(0o002):
-        assert run(command, tmp_path / name).exit_code == 0
+        outcome = run(command, tmp_path / name)
+    if command.startswith("new") and not name.isprintable():
+        outcome.fails(2, "not valid UTF-8")  # no model can have such a name
+        return
+    assert outcome.exit_code == 0
     made = {path.name: oct(mode(path)) for path in tmp_path.iterdir() if path.name != "result.json"}
     assert made == {name: "0o664"}
 

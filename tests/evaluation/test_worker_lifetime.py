@@ -67,7 +67,7 @@ def _told(path: Path, *, by: psutil.Process) -> tuple[list[psutil.Process], Path
         assert by.status() != psutil.STATUS_ZOMBIE
         with pytest.raises(psutil.TimeoutExpired):
             by.wait(0.02)
-    *pids, folder = path.read_text().split()
+    *pids, folder = path.read_text(encoding="utf-8").split()
     return [psutil.Process(int(pid)) for pid in pids], Path(folder)
 
 

@@ -45,6 +45,7 @@ from qpibench.evaluation.isolation.protocol import Channel, Message, ProtocolErr
 from qpibench.evaluation.isolation.training import MAX_ROWS
 from qpibench.evaluation.isolation.watch import LimitReached, Watch
 from qpibench.grid import Grid
+from qpibench.paths import quoted
 from qpibench.tasks import VIEWS, Batch
 
 _LOG_TAIL_BYTES = 4000
@@ -153,11 +154,11 @@ class IsolatedModel:
             self._start(self._resources)
             folder = self._entry.folder
             fields = {
-                "path": str(self._entry.path),
+                "path": quoted(self._entry.path),
                 "target": self._entry.target,
                 "seed": self._seed,
                 "threads": self._threads,
-                "run_folder": None if folder is None else str(folder.path),
+                "run_folder": None if folder is None else quoted(folder.path),
             }
             with self._limited("import", self._limits.load_s):
                 self._channel.send("load", fields)

@@ -104,7 +104,7 @@ def _place_of_arguments() -> tuple[int, int] | None:
     """Address and length."""
     try:
         # The second field, the name of the process, may hold spaces and parentheses.
-        fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         start, end = (int(fields[field - _FIRST_FIELD]) for field in (_ARG_START, _ARG_END))
     except (OSError, ValueError, IndexError):
         return None

@@ -28,8 +28,11 @@ _THREAD_VARIABLES = (
 
 
 def with_package(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which a new process can import the package from any folder, and hashes texts as every other."""
-    made = {**environment, "PYTHONHASHSEED": "0"}
+    """Return an environment in which a new process can import the package from any folder.
+
+    Hashes and the encoding of texts are the same in every such process.
+    """
+    made = {**environment, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
     if str(PACKAGE.parent) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         made["PYTHONPATH"] = os.pathsep.join(filter(None, [made.get("PYTHONPATH"), str(PACKAGE.parent)]))
     return made

@@ -26,6 +26,7 @@ from qpibench.evaluation.isolation.protocol import Channel, Message
 from qpibench.evaluation.isolation.training import Train
 from qpibench.extras import missing_module, missing_package
 from qpibench.grid import Grid
+from qpibench.paths import unquoted
 from qpibench.tasks.batch import Batch
 
 
@@ -40,8 +41,8 @@ def main() -> None:
     channel = Channel(read_fd, write_fd)
     try:
         request = channel.receive().fields
-        path = Path(request["path"])
-        run_folder = None if request["run_folder"] is None else Path(request["run_folder"])
+        path = unquoted(request["path"])
+        run_folder = None if request["run_folder"] is None else unquoted(request["run_folder"])
         sys.argv = [str(path)]
         model = _load(channel, path, request, run_folder)
         while model is not None:

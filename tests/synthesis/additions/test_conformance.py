@@ -206,7 +206,7 @@ def test_no_declared_column_can_have_a_name_that_views_of_a_release_use(spec_of,
 
 
 def test_a_family_whose_name_a_release_would_cut_is_refused(spec_of, tmp_path, monkeypatch):
-    toy = Path(get_family("ring").__file__).read_text()
+    toy = Path(get_family("ring").__file__).read_text(encoding="utf-8")
     monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
     for name in ("ring" * 4, "ring" * 4 + "s"):
         (tmp_path / f"{name}.py").write_text(toy.replace('"ring"', f'"{name}"'))
