@@ -190,12 +190,17 @@ class Predictions:
 
 def release_of(path: Path, releases: Sequence[Release]) -> Release:
     """Return the release of a predictions file; the first one if none fits, which opening the file then reports."""
+    digest = release_sha256_of(path)
+    return next((release for release in releases if release.content_sha256 == digest), releases[0])
+
+
+def release_sha256_of(path: Path) -> str | None:
+    """Return the content hash of the release that a predictions file names; None if it cannot be read."""
     try:
         with open_hdf5(path) as file:
-            digest = _text(file.attrs.get("release_sha256"))
+            return _text(file.attrs.get("release_sha256"))
     except (QpibenchError, OSError):
-        return releases[0]
-    return next((release for release in releases if release.content_sha256 == digest), releases[0])
+        return None
 
 
 def open_predictions(path: str | Path, release: Release) -> Predictions:

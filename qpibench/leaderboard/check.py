@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,7 @@ def check_result(
 
 def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], releases: Sequence[Path]) -> bool:
     """Re-derive the parts of the given predictions files; return whether these were all parts."""
+    from qpibench.evaluation.predictions import release_of, release_sha256_of
     from qpibench.release import open_release
 
     for path in predictions:
@@ -77,14 +78,18 @@ def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], re
                 f"Result file '{result_path}' was measured on another release: it names the content hash"
                 f" {_named(part.release.content_sha256 for part in parts)}, and that of '{path}' is {content}."
             )
+    for path in predictions:
+        of_release = release_sha256_of(path)
+        for part in parts:
+            if part.release.content_sha256 == of_release and of_release not in by_content:
+                raise UsageError(f"'{path}' is of the release {part.release.name}, which is not among those given.")
     named = {part.predictions_sha256 for part in parts}
     with ExitStack() as opened:
         given = [opened.enter_context(open_release(path)) for path in releases]
         digests = {path: _digest(path, given, named, result_path) for path in predictions}
-        by_hash = {release.content_sha256: release for release in given}
         differences: list[str] = []
         for path, digest in digests.items():
-            differences += _differences(result, path, digest, by_hash)
+            differences += _differences(result, path, digest, release_of(path, given))
     if differences:
         raise InvalidDataError(f"Result file '{result_path}' is not what its predictions score: {_listed(differences)}")
     return named == set(digests.values())
@@ -105,16 +110,13 @@ def _digest(path: Path, releases: Sequence[Release], named: Collection[str], res
     )
 
 
-def _differences(result: Result, path: Path, digest: str, releases: Mapping[str, Release]) -> list[str]:
+def _differences(result: Result, path: Path, digest: str, release: Release) -> list[str]:
     """Where the scores of a predictions file, which the result names by ``digest``, differ from the result."""
     from qpibench.evaluation.score import score
 
     stored = _only(result, digest)
     first = next(iter(stored.cells.values())).parts[0]
-    if first.release.content_sha256 not in releases:
-        raise UsageError(f"'{path}' is of the release {first.release.name}, which is not among those given.")
     names = dict.fromkeys(name for cell in stored.cells.values() for name in cell.metrics)
-    release = releases[first.release.content_sha256]
     derived = score(path, release, name=result.model.name, view=first.view, metrics=names)
     cells = {name: _as_stored(cell, stored.cells.get(name), digest) for name, cell in derived.cells.items()}
     derived = derived.model_copy(update={"evaluator_version": result.evaluator_version, "cells": cells})
