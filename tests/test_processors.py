@@ -93,6 +93,6 @@ def test_threads_of_torch_and_blas_are_stated_only_under_a_quota(machine):
 
 
 def test_nobody_else_counts_processors():
-    counts = re.compile(r"sched_getaffinity|process_cpu_count|NUMBA_NUM_THREADS|os\.cpu_count")
+    counts = re.compile(r"sched_getaffinity|process_cpu_count|config\.NUMBA_NUM_THREADS|os\.cpu_count")
     found = {path.name for path in PACKAGE.rglob("*.py") if counts.search(path.read_text(encoding="utf-8"))}
     assert found == {"processors.py"}
