@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
 from qpibench.cli.terminal import shortened
 from qpibench.errors import RegressionError
@@ -23,7 +23,7 @@ HEAD = ("figure", "unit", "A", "B", "B / A", "")
 @subcommand("compare")
 @click.argument("first_path", type=FILE, metavar="A")
 @click.argument("second_path", type=FILE, metavar="B")
-def command(*, first_path: Path, second_path: Path) -> Answer:
+def command(*, first_path: Path, second_path: Path) -> Response:
     """Compare the run B of the benchmarks with an earlier run A: ratios and, on the same machine, rates.
 
     A figure fell if its median is worse by more than the sum of both runs' quartile ranges, which the table shows in
@@ -49,8 +49,8 @@ def command(*, first_path: Path, second_path: Path) -> Answer:
     try:
         comparison.require_no_fall()
     except RegressionError as error:
-        return Answer(text=text, fields=fields, warnings=warnings, error=str(error), exit_code=error.exit_code)
-    return Answer(text=text, fields=fields, warnings=warnings)
+        return Response(text=text, fields=fields, warnings=warnings, error=str(error), exit_code=error.exit_code)
+    return Response(text=text, fields=fields, warnings=warnings)
 
 
 def _row(pair: Pair) -> list[str]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
+from qpibench.cli.response import Response
 
 
 @subcommand("report")
 @click.argument("history_dir", type=FILE, default="benchmarks/history")
 @output_option("SITE", "The folder to write.", type=OUTPUT_FOLDER)
-def command(*, history_dir: Path, output: Path) -> Answer:
+def command(*, history_dir: Path, output: Path) -> Response:
     """Draw the runs in the folder HISTORY_DIR (by default benchmarks/history) as a page, machine by machine.
 
     The page marks every step: a change of a figure that lasted.
@@ -38,7 +38,7 @@ def command(*, history_dir: Path, output: Path) -> Answer:
         for course, step, run in section.steps
     ]
     counts = f"{_counted(runs, 'run')} on {_counted(len(sections), 'machine')}, {_counted(len(steps), 'step')}"
-    return Answer(
+    return Response(
         text=f"{page}: {counts}",
         fields={"path": str(page), "machines": len(sections), "runs": runs, "steps": steps},
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import memory_limit_option, model_threads_option, subcommand, time_limit_option
+from qpibench.cli.response import Response
 
 INVALID = 3
 
@@ -15,7 +15,7 @@ INVALID = 3
 @time_limit_option
 @memory_limit_option
 @model_threads_option
-def command(*, model: str, time_limit_s: float, memory_limit_gib: float, threads: int) -> Answer:
+def command(*, model: str, time_limit_s: float, memory_limit_gib: float, threads: int) -> Response:
     """Test in seconds whether MODEL follows the model contract; no release is needed.
 
     MODEL is a file, FILE.py:NAME, the name of an entry, or a run folder of train. The exit code is 3 for a model that
@@ -27,7 +27,7 @@ def command(*, model: str, time_limit_s: float, memory_limit_gib: float, threads
 
     findings = check(model, time_limit_s=time_limit_s, memory_limit_gib=memory_limit_gib, threads=threads)
     broken = [finding for finding in findings if finding.problem]
-    return Answer(
+    return Response(
         text="\n".join(f"{'broken' if finding.problem else 'ok':6}  {finding.demand}" for finding in findings),
         fields={
             "model": model,

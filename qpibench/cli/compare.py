@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, release_option, subcommand, tasks_option
 from qpibench.cli.progress import progress
+from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
 from qpibench.cli.terminal import NAME_WIDTH, shortened
 
@@ -54,7 +54,7 @@ def command(
     release_path: Path,
     tasks: tuple[str, ...],
     metrics: tuple[str, ...],
-) -> Answer:
+) -> Response:
     """Compare two methods image by image: by how much A's error is lower than B's, with intervals.
 
     A and B are predictions files of the same images. Several files of one side are one method trained with several
@@ -68,7 +68,7 @@ def command(
 
     with open_release(release_path) as release, progress("Comparing") as report:
         comparison = compare(a, b, release, tasks=tasks, metrics=metrics, progress=report)
-    return Answer(
+    return Response(
         text=_text(comparison),
         fields=comparison.model_dump(mode="json", exclude={"schema_version"}),
         warnings=list(_warnings(comparison, (*a, *b))),
@@ -81,7 +81,7 @@ def _warnings(comparison: Comparison, paths: Sequence[Path]) -> Iterator[str]:
     files = (*comparison.a, *comparison.b)
     for path, file in zip(paths, files, strict=True):
         if file.stopped:
-            yield f"The entry of '{path}' stopped early; what it did not answer counts as failed."
+            yield f"The entry of '{path}' stopped early; images without a prediction count as failed."
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
         names = dict.fromkeys(method_name(file.name) for file in side)
         if len(names) > 1:
@@ -91,7 +91,7 @@ def _warnings(comparison: Comparison, paths: Sequence[Path]) -> Iterator[str]:
         yield f"The files were made with different views: {', '.join(views)}."
     cells = sorted({file.cell for file in files if file.cell is not None})
     if len(cells) > 1:
-        yield f"The files answer different cells: {', '.join(cells)}."
+        yield f"The files are of different cells: {', '.join(cells)}."
 
 
 def _text(comparison: Comparison) -> str:

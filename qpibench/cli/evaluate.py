@@ -10,14 +10,13 @@ from typing import Any
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.models import (
     Asked,
     ModelOptions,
-    answer_each,
-    model_answer,
+    model_response,
     result_fields,
     result_text,
+    run_cells,
     run_model,
     score_file,
     write_report,
@@ -31,6 +30,7 @@ from qpibench.cli.options import (
     report_option,
     subcommand,
 )
+from qpibench.cli.response import Response
 
 
 @subcommand("evaluate")
@@ -38,7 +38,7 @@ from qpibench.cli.options import (
 @releases_option
 @output_option("RESULT.json", "The result to write; an existing one is replaced.")
 @report_option
-@click.option("--predictions", type=OUTPUT_FILE, metavar="FILE", help="Also keep what the model answered.")
+@click.option("--predictions", type=OUTPUT_FILE, metavar="FILE", help="Also write the predictions.")
 @model_options
 def command(
     *,
@@ -48,7 +48,7 @@ def command(
     report: Path | None,
     predictions: Path | None,
     **options: Any,
-) -> Answer:
+) -> Response:
     """Predict the kernels of a release's test images with MODEL and score them: predict and score in one command.
 
     MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. It runs in its own
@@ -80,25 +80,25 @@ def command(
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
         results: list[Result] = []
 
-        def run(each: Asked) -> Answer:
+        def run(each: Asked) -> Response:
             report_path = None if report is None else each.place(report)
-            answers = folder / "predictions.h5" if predictions is None else each.place(predictions)
-            outcome = run_model(model, each, answers, given)
-            results.append(score_file(answers, each.release))
+            written = folder / "predictions.h5" if predictions is None else each.place(predictions)
+            outcome = run_model(model, each, written, given)
+            results.append(score_file(written, each.release))
             # Written after every cell, so that an interrupted run keeps the cells it has finished.
             save_result(join(results), output)
-            write_report(results[-1], answers, each.release, report_path)
-            return model_answer(
+            write_report(results[-1], written, each.release, report_path)
+            return model_response(
                 outcome,
                 text=result_text(results[-1], output, report_path),
                 fields=result_fields(results[-1], output, report_path),
             )
 
-        answer = answer_each(asked, run)
+        response = run_cells(asked, run)
         if len(results) > 1:
-            answer = replace(
-                answer,
+            response = replace(
+                response,
                 text=result_text(join(results), output, None),
                 fields=result_fields(join(results), output, None),
             )
-        return answer
+        return response

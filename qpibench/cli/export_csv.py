@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_option, subcommand
+from qpibench.cli.response import Response
 
 
 @subcommand("export-csv")
@@ -15,7 +15,7 @@ from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_opti
 @click.option("--kernel", type=int, required=True, metavar="K", help="Row of the kernel table, from 0.")
 @output_option("FILE", "The CSV file to write.")
 @overwrite_option
-def command(*, release_path: Path, kernel: int, output: Path, overwrite: bool) -> Answer:
+def command(*, release_path: Path, kernel: int, output: Path, overwrite: bool) -> Response:
     """Write a kernel of RELEASE and all its images as a scatterer CSV file.
 
     qpibench export-csv mini.h5 --kernel 3 -o kernel_3.csv
@@ -26,7 +26,7 @@ def command(*, release_path: Path, kernel: int, output: Path, overwrite: bool) -
     keep_apart([output], [release_path])
     with open_release(release_path) as release:
         images = export_csv(release, kernel, output, overwrite=overwrite)
-    return Answer(
+    return Response(
         text=f"{output}: kernel {kernel} and {images:,} images",
         fields={"path": str(output), "kernel": kernel, "observations": images},
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import (
     Output,
     backend_options,
@@ -20,6 +19,7 @@ from qpibench.cli.options import (
     threads_option,
 )
 from qpibench.cli.progress import progress
+from qpibench.cli.response import Response
 from qpibench.errors import UsageError
 from qpibench.files import check_file, check_folder
 
@@ -74,7 +74,7 @@ def command(
     resume: bool,
     overwrite: bool,
     compression: Literal["gzip"] | None,
-) -> Answer:
+) -> Response:
     """Make a release from SPEC: paper, mini, scatterer64, or a TOML file.
 
       qpibench generate mini -o mini.h5
@@ -125,7 +125,7 @@ def command(
     # A resumed run has computed an unknown part of them.
     rate = None if resume else evaluations / seconds
     done = "already complete" if complete else f"in {seconds:.2f} s"
-    return Answer(
+    return Response(
         text=f"{digest}  {path}\n{len(n_scatterers):,} images {done}"
         + ("" if rate is None else f", {rate:.3g} evaluations/s")
         + (f", after {compiling:.1f} s of compiling" if compiling else ""),

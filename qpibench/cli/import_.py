@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.progress import progress
+from qpibench.cli.response import Response
 from qpibench.readers import reader_names
 
 
@@ -35,7 +35,7 @@ from qpibench.readers import reader_names
 @overwrite_option
 def command(
     *, files: tuple[Path, ...], output: Path, reader: str, name: str | None, max_residual: float, overwrite: bool
-) -> Answer:
+) -> Response:
     """Make a release from foreign files, such as the published scatterer CSV files, one file per kernel.
 
     A CSV file is text in UTF-8, also compressed by gzip, with fields separated by commas, semicolons, tabs or spaces.
@@ -57,7 +57,7 @@ def command(
         )
     images, kernels = len(maps.image), 0 if maps.kernel_image is None else len(maps.kernel_image)
     remark = f"; {maps.remark}" if maps.remark else ""
-    return Answer(
+    return Response(
         text=f"{content}  {output}\n{images:,} images of {kernels:,} kernels{remark}",
         fields={
             "content_sha256": content,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
 from qpibench.cli.terminal import NAME_WIDTH, shortened
 
@@ -20,7 +20,7 @@ ROLES = ("train", "validation", "test")
 
 @subcommand("info")
 @click.argument("file", type=FILE)
-def command(*, file: Path) -> Answer:
+def command(*, file: Path) -> Response:
     """Show the contents of the release FILE. The values are not checked; verify does that.
 
     qpibench info mini.h5
@@ -30,7 +30,7 @@ def command(*, file: Path) -> Answer:
 
     with open_release(file) as release:
         fields = _fields(release)
-    return Answer(text=_text(fields), fields=fields)
+    return Response(text=_text(fields), fields=fields)
 
 
 def _fields(release: Release) -> dict[str, Any]:

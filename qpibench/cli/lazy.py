@@ -11,7 +11,7 @@ from importlib import import_module
 
 import click
 
-from qpibench.cli.answer import Answer
+from qpibench.cli.response import Response
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
 
 
 @click.pass_context
-def _without_command(context: click.Context) -> Answer | None:
+def _without_command(context: click.Context) -> Response | None:
     if context.invoked_subcommand is not None:
         return None
-    return Answer(text=context.get_help(), error="No command was given; choose one of those listed.", exit_code=2)
+    return Response(text=context.get_help(), error="No command was given; choose one of those listed.", exit_code=2)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
+from qpibench.cli.response import Response
 
 
 @subcommand("build")
 @click.argument("results_dir", type=FILE)
 @output_option("SITE", "The folder to write.", type=OUTPUT_FOLDER)
-def command(*, results_dir: Path, output: Path) -> Answer:
+def command(*, results_dir: Path, output: Path) -> Response:
     """Build the leaderboard page from the result files in the folder RESULTS_DIR.
 
     qpibench leaderboard build results -o site
@@ -25,7 +25,7 @@ def command(*, results_dir: Path, output: Path) -> Answer:
     page = output / "index.html"
     entries = sum(map(len, tables.values()))
     texts = (standings_table(table, standings) for table, standings in tables.items())
-    return Answer(
+    return Response(
         text="\n\n".join([*texts, f"{page}: {entries:,} standings on {len(tables):,} tables"]),
         fields={"path": str(page), "tables": len(tables), "standings": entries},
     )

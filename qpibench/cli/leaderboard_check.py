@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.response import Response
 
 
 @subcommand("check")
@@ -20,7 +20,7 @@ from qpibench.cli.options import FILE, subcommand
     help="Score these again, and compare; given once for every part of the result.",
 )
 @click.option("--release", "releases", type=FILE, multiple=True, metavar="RELEASE", help="A release that they are for.")
-def command(*, result_path: Path, predictions: tuple[Path, ...], releases: tuple[Path, ...]) -> Answer:
+def command(*, result_path: Path, predictions: tuple[Path, ...], releases: tuple[Path, ...]) -> Response:
     """Check that RESULT is a valid result file and, if its predictions are given, that they give its scores.
 
     qpibench leaderboard check result.json
@@ -35,4 +35,4 @@ def command(*, result_path: Path, predictions: tuple[Path, ...], releases: tuple
         said = "is what these predictions give, but it has parts of others, which were not re-derived."
     else:
         said = "is consistent, but not re-derived."
-    return Answer(text=f"{result_path} {said}", fields={"path": str(result_path), "derived": derived})
+    return Response(text=f"{result_path} {said}", fields={"path": str(result_path), "derived": derived})

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from qpibench import __version__
-from qpibench.cli.answer import Answer, Settings, explain, show
 from qpibench.cli.lazy import LazyGroup
 from qpibench.cli.progress import say
+from qpibench.cli.response import Response, Settings, explain, show
 from qpibench.notices import shown
 from qpibench.processors import thread_variables
 
@@ -29,10 +29,10 @@ SUMMARIES = {
     "train": "Train an entry.",
     "tracks": "List what entries are ranked by.",
     "evaluate": "Let a model predict, and score it.",
-    "predict": "Let a model predict, and keep what it answers.",
+    "predict": "Predict the test images with a model and write the predictions.",
     "score": "Score a predictions file.",
     "compare": "Compare two methods image by image.",
-    "oracle": "Answer by looking at the truth.",
+    "oracle": "Predict by using the true kernels, as a yardstick.",
     "leaderboard": "Build a leaderboard, or check one of its results.",
     "bench": "Draw and compare what the benchmarks measured.",
     "schema": "Print the JSON Schema of a file.",
@@ -52,10 +52,10 @@ class Program(LazyGroup):
         options.pop("standalone_mode", None)
         try:
             with shown(notes=(lambda _: None) if settings.quiet else say, warnings=say):
-                answer = super().main(arguments, prog_name, standalone_mode=False, obj=settings, **options)
+                response = super().main(arguments, prog_name, standalone_mode=False, obj=settings, **options)
         except (Exception, KeyboardInterrupt) as error:
-            answer = explain(error)
-        sys.exit(show(answer, settings) if isinstance(answer, Answer) else answer)
+            response = explain(error)
+        sys.exit(show(response, settings) if isinstance(response, Response) else response)
 
 
 HELP = """Generate quasiparticle-interference images, and benchmark how well models extract their kernels.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, output_option, overwrite_option, subcommand, threads_option
 from qpibench.cli.progress import progress
+from qpibench.cli.response import Response
 
 
 @subcommand("merge")
@@ -18,7 +18,7 @@ from qpibench.cli.progress import progress
 @click.option("--virtual", is_flag=True, help="Refer to the shards, which must be kept, instead of copying them.")
 @threads_option
 @overwrite_option
-def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, overwrite: bool) -> Answer:
+def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, overwrite: bool) -> Response:
     """Make one release from the shards in the folder DIR.
 
       qpibench generate paper --shard 1/2 -o shards
@@ -47,7 +47,7 @@ def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, o
     with open_release(output) as release:
         name, observations = release.name, release.observation_count
     where = f"; they stay in the shards in '{folder}', which must be kept" if virtual else ""
-    return Answer(
+    return Response(
         text=f"{content}  {output}\n{observations:,} images in {seconds:.2f} s{where}",
         fields={
             "content_sha256": content,

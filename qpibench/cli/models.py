@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpibench.cli.answer import Answer, settings
 from qpibench.cli.progress import progress
+from qpibench.cli.response import Response, settings
 from qpibench.cli.terminal import NAME_WIDTH, shortened
 from qpibench.errors import UsageError
 
@@ -96,30 +96,30 @@ def run_model(model: str, asked: Asked, path: Path, options: ModelOptions) -> Pr
         )
 
 
-def answer_each(asked: Sequence[Asked], run: Callable[[Asked], Answer]) -> Answer:
-    """One answer for all cells of a track; a cell that shows less than the model needs is left out with a warning."""
+def run_cells(asked: Sequence[Asked], run: Callable[[Asked], Response]) -> Response:
+    """Run a command for every cell of a track; skip cells that show less than the model needs, with a warning."""
     from qpibench.evaluation.predict import UnmetNeedError
 
     if len(asked) == 1:
         return run(asked[0])
-    answers: list[Answer] = []
+    responses: list[Response] = []
     unmet: list[str] = []
     for each in asked:
         try:
-            answers.append(run(each))
+            responses.append(run(each))
         except UnmetNeedError as error:
             cell = each.request.cell.label if each.request.cell else ""
             unmet.append(f"Cell '{cell}' is left out: {error}")
-    if not answers:
+    if not responses:
         raise UsageError(unmet[0])
-    failed = [answer for answer in answers if answer.error is not None]
-    return Answer(
-        text="\n\n".join(answer.text for answer in answers),
-        fields={"cells": [dict(answer.fields) for answer in answers]},
-        warnings=[*unmet, *(warning for answer in answers for warning in answer.warnings)],
-        error=" ".join(answer.error or "" for answer in failed) or None,
-        traceback="".join(answer.traceback for answer in failed),
-        exit_code=max(answer.exit_code for answer in answers),
+    failed = [response for response in responses if response.error is not None]
+    return Response(
+        text="\n\n".join(response.text for response in responses),
+        fields={"cells": [dict(response.fields) for response in responses]},
+        warnings=[*unmet, *(warning for response in responses for warning in response.warnings)],
+        error=" ".join(response.error or "" for response in failed) or None,
+        traceback="".join(response.traceback for response in failed),
+        exit_code=max(response.exit_code for response in responses),
     )
 
 
@@ -137,20 +137,20 @@ def write_report(result: Result, predictions: Path, release: Release, path: Path
     from qpibench.evaluation.report import report
 
     if path is not None:
-        with open_predictions(predictions, release) as answers:
-            report(result, answers, release, path)
+        with open_predictions(predictions, release) as opened:
+            report(result, opened, release, path)
 
 
-def model_answer(outcome: PredictOutcome, *, text: str, fields: Mapping[str, Any]) -> Answer:
-    """The answer of a command that ran a model, whether or not the model came to its end."""
+def model_response(outcome: PredictOutcome, *, text: str, fields: Mapping[str, Any]) -> Response:
+    """Return the response of a command that ran a model, also if the model failed."""
     failure = outcome.record.failure
-    return Answer(
+    return Response(
         text=text,
         fields=fields,
         warnings=outcome.warnings,
         error=None
         if failure is None
-        else f"The model failed: {failure.message}; what it did not answer counts as failed.",
+        else f"The model failed: {failure.message}; images without a prediction count as failed.",
         traceback="" if failure is None else failure.traceback,
         exit_code=outcome.exit_code,
     )

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import OUTPUT_FILE, subcommand
+from qpibench.cli.response import Response
 
 
 @subcommand("new")
 @click.argument("path", type=OUTPUT_FILE, metavar="MODEL.py")
-def command(*, path: Path) -> Answer:
+def command(*, path: Path) -> Response:
     """Write a commented model to start from; it runs and follows the model contract.
 
     qpibench new my_model.py
@@ -24,4 +24,4 @@ def command(*, path: Path) -> Answer:
     check_file(path, if_exists="choose another name")
     name = text_of_path(path.name)
     write_whole(path, TEMPLATE.replace("{name}", name).encode(), what="Model")
-    return Answer(text=f"{path}\nTest it with: qpibench check {path}", fields={"path": str(path)})
+    return Response(text=f"{path}\nTest it with: qpibench check {path}", fields={"path": str(path)})

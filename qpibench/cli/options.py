@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qpibench.cli.answer import Answer, note
 from qpibench.cli.lazy import COMMON_OPTIONS, CONTEXT, help_text
+from qpibench.cli.response import Response, note
 from qpibench.errors import UsageError
 from qpibench.files import check_file, check_folder
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def subcommand(name: str, cls: type[click.Command] = click.Command) -> Callable[[Callable[..., Answer]], click.Command]:
+def subcommand(
+    name: str, cls: type[click.Command] = click.Command
+) -> Callable[[Callable[..., Response]], click.Command]:
     """Decorate a function as the command of this name, with the options that all commands share."""
 
-    def decorate(function: Callable[..., Answer]) -> click.Command:
+    def decorate(function: Callable[..., Response]) -> click.Command:
         made = click.command(name, cls=cls, help=help_text(function.__doc__), context_settings=CONTEXT)(function)
         made.params += COMMON_OPTIONS
         return made

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from qpibench.cli.answer import Answer
-from qpibench.cli.models import Asked, ModelOptions, answer_each, model_answer, run_model
+from qpibench.cli.models import Asked, ModelOptions, model_response, run_cells, run_model
 from qpibench.cli.options import keep_apart, model_options, output_option, releases_option, subcommand
+from qpibench.cli.response import Response
 from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 
@@ -19,7 +19,7 @@ from qpibench.cli.terminal import NAME_WIDTH, shortened
 @releases_option
 @output_option("PREDICTIONS", "The predictions file to write; an existing one is replaced.")
 @model_options
-def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **options: Any) -> Answer:
+def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **options: Any) -> Response:
     """Predict the kernels of a release's test images with MODEL, which runs in its own process.
 
     MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. With --track every
@@ -39,13 +39,13 @@ def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **opti
         for each in asked:
             keep_apart([each.place(output)], read)
 
-        def run(each: Asked) -> Answer:
+        def run(each: Asked) -> Response:
             path = each.place(output)
             outcome = run_model(model, each, path, given)
             record = outcome.record
             seconds = record.run.seconds or 0.0
             asked_of = f"{shortened(record.model.name)} on {shortened(each.release.name, 2 * NAME_WIDTH)}"
-            return model_answer(
+            return model_response(
                 outcome,
                 text=f"{path}: {asked_of} in {seconds:.2f} s",
                 fields={
@@ -55,4 +55,4 @@ def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **opti
                 },
             )
 
-        return answer_each(asked, run)
+        return run_cells(asked, run)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from qpibench.cli.answer import settings
+from qpibench.cli.response import settings
 from qpibench.cli.terminal import echo, printable
 
 

@@ -6,13 +6,13 @@ import json
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import subcommand
+from qpibench.cli.response import Response
 
 
 @subcommand("schema")
 @click.argument("what", type=click.Choice(["result", "comparison", "run", "spec"]))
-def command(*, what: str) -> Answer:
+def command(*, what: str) -> Response:
     """Print the JSON Schema of a file: a result, what compare prints with --json, a run folder's run.json, or a spec.
 
     qpibench schema result > result.schema.json
@@ -24,4 +24,4 @@ def command(*, what: str) -> Answer:
     from qpibench.specs.schema import spec_schema
 
     schema = {"result": result_schema, "comparison": comparison_schema, "run": run_schema, "spec": spec_schema}[what]()
-    return Answer(text=json.dumps(schema, indent=2), fields=schema)
+    return Response(text=json.dumps(schema, indent=2), fields=schema)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.models import result_fields, result_text, score_file, write_report
 from qpibench.cli.options import FILE, keep_apart, output_option, releases_option, report_option, subcommand
+from qpibench.cli.response import Response
 from qpibench.errors import UsageError
 
 
@@ -32,7 +32,7 @@ def command(
     report: Path | None,
     name: str | None,
     view: str | None,
-) -> Answer:
+) -> Response:
     """Score one PREDICTIONS file, made by any program, or the files of one entry for all cells of a track.
 
     qpibench score predictions.h5 --release mini.h5 -o result.json --report report.html
@@ -56,7 +56,7 @@ def command(
         result = join(results)
         save_result(result, output)
         write_report(result, predictions[0], release_of(predictions[0], releases), report)
-    return Answer(
+    return Response(
         text=result_text(result, output, report),
         fields=result_fields(result, output, report),
         warnings=[

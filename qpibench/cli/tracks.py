@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import subcommand
+from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
 from qpibench.cli.terminal import NAME_WIDTH, shortened
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @subcommand("tracks")
 @click.argument("names", nargs=-1, metavar="[TRACK]...")
-def command(*, names: tuple[str, ...]) -> Answer:
+def command(*, names: tuple[str, ...]) -> Response:
     """List tracks and their cells: all tracks of the package, or each TRACK, a name or a TOML file.
 
     qpibench tracks
@@ -31,7 +31,7 @@ def command(*, names: tuple[str, ...]) -> Answer:
         rows = [["", "specs", "task", "view", "map", "ranked by", "images"]]
         rows += [[shortened(f"{track.name}/{name}"), *_row(cell)] for name, cell in track.cells.items()]
         texts.append(f"{shortened(track.name)}: {shortened(track.summary, 4 * NAME_WIDTH)}\n{aligned(rows)}")
-    return Answer(
+    return Response(
         text="\n\n".join(texts),
         fields={
             "tracks": [

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from qpibench.cli.answer import Answer, note, settings
 from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
+from qpibench.cli.response import Response, note, settings
 from qpibench.cli.terminal import shortened
 from qpibench.errors import UsageError
 
@@ -56,7 +56,7 @@ def command(
     processes: int,
     resume: bool,
     output: Path,
-) -> Answer:
+) -> Response:
     """Train ENTRY, a file with a function train or the name of an entry such as two_step.
 
       qpibench train two_step --release paper.h5 --preset compact --recipe article -o runs/two_step
@@ -109,7 +109,7 @@ def command(
             done += f" (the last checkpoint; training did not stop within {STOP_S:g} s and was killed)"
         raise KeyboardInterrupt(f"Interrupted{done}; run the same command with --resume added to continue.")
     record = outcome.record
-    return Answer(
+    return Response(
         text="" if record is None or outcome.error else _text(output, record),
         fields={"path": str(output)}
         if record is None

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.answer import Answer
 from qpibench.cli.options import FILE, backend_options, choose_backend, subcommand, threads_option
 from qpibench.cli.progress import progress
+from qpibench.cli.response import Response
 from qpibench.errors import UsageError
 
 
@@ -17,7 +17,7 @@ from qpibench.errors import UsageError
 @click.option("--regenerate", is_flag=True, help="Also make the release again from its spec, in memory, and compare.")
 @backend_options
 @threads_option
-def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool, threads: int | None) -> Answer:
+def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool, threads: int | None) -> Response:
     """Recompute the content hash of the release FILE and compare it with the hash stored in the file.
 
     qpibench verify mini.h5
@@ -31,7 +31,7 @@ def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool
     with progress("Verifying") as report:
         content = verify_release(file, backend=backend, threads=threads, progress=report)
     how = " and is what its spec gives" if regenerate else ""
-    return Answer(
+    return Response(
         text=f"{content}  {file}\nThe release is what it says{how}.",
         fields={"content_sha256": content, "path": str(file), "regenerated": regenerate},
     )

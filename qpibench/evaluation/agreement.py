@@ -21,7 +21,7 @@ shows, and a model that uses the other images of its batch differs by far more.
 def difference(first: Mapping[str, NDArray[Any]], second: Mapping[str, NDArray[Any]], how: str) -> str | None:
     """Describe how two predictions for the same images differ by more than :data:`TOLERANCE`; None if they agree."""
     if first.keys() != second.keys():
-        return f"the answer has {', '.join(first)} once and {', '.join(second)} {how}"
+        return f"the prediction has {', '.join(first)} once and {', '.join(second)} {how}"
     for name, array in first.items():
         apart = np.max(np.abs(second[name].astype(np.float64) - array.astype(np.float64)))
         scale = np.max(np.abs(array))

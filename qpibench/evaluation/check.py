@@ -79,12 +79,12 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4, 
 def _findings(model: IsolatedModel) -> Iterable[Finding]:
     images = _SmallSet(view=model.declaration.needs or "positions")
     demands: list[tuple[str, Callable[[IsolatedModel, _SmallSet], str | None]]] = [
-        ("answers one image and three with floating-point kernels of the right shape", _answers),
-        ("answers with finite numbers", _finite),
-        ("answers an image with a single scatterer", _single_scatterer),
+        ("predicts floating-point kernels of the right shape for one image and for three", _shapes),
+        ("predicts finite numbers", _finite),
+        ("predicts the kernel of an image with a single scatterer", _single_scatterer),
         ("does not change its inputs", _inputs_unchanged),
-        ("answers the same image the same way twice", _deterministic),
-        ("answers an image the same way whatever else is in the batch", _independent),
+        ("predicts the same kernel for the same image twice", _deterministic),
+        ("predicts the same kernel for an image whatever else is in the batch", _independent),
     ]
     if model.declaration.has_fit:
         demands.insert(0, ("learns from the training role", _learns))
@@ -93,7 +93,7 @@ def _findings(model: IsolatedModel) -> Iterable[Finding]:
             yield Finding(demand=demand, problem=test(model, images))
         except ModelFailure as failure:
             yield Finding(demand=demand, problem=_advised(failure), traceback=failure.traceback)
-            # The demands that follow are about answers, and there are none.
+            # The remaining rules concern predictions, and there are none.
             return
 
 
@@ -134,7 +134,7 @@ def _learns(model: IsolatedModel, images: _SmallSet) -> None:
     model.fit(rows)
 
 
-def _answers(model: IsolatedModel, images: _SmallSet) -> None:
+def _shapes(model: IsolatedModel, images: _SmallSet) -> None:
     for rows in ([1], [1, 5, 9]):
         model.predict(images.batch(rows))
 
@@ -167,10 +167,10 @@ def _independent(model: IsolatedModel, images: _SmallSet) -> str | None:
     for rows, how in (([9, 1, 5], "in another order"), ([1, 3, 17, 12], "among others"), ([1], "alone")):
         here = [rows.index(row) for row in (1, 5, 9) if row in rows]
         there = [(1, 5, 9).index(row) for row in (1, 5, 9) if row in rows]
-        answer = model.predict(images.batch(rows))
+        predicted = model.predict(images.batch(rows))
         problem = difference(
             {name: array[there] for name, array in together.items()},
-            {name: array[here] for name, array in answer.items()},
+            {name: array[here] for name, array in predicted.items()},
             how,
         )
         if problem:

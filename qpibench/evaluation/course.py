@@ -1,4 +1,4 @@
-"""The course of one prediction: fit, every batch of every task, a second try in smaller batches, and the latents."""
+"""Runs a model through a request: fit, every batch of every task, a second try one image at a time, and the latents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REMEDIES = {
 
 
 class Course:
-    """Lets a model predict every image, and keeps account of it.
+    """Calls a model for every image and records times, warnings and failures.
 
     If a batch of several images takes too long, the model is started anew, fitted again if it has a ``fit``, and called
     with one image at a time from that batch on. If a single image takes too long, the model has failed.
@@ -119,7 +119,7 @@ class Course:
             if all(np.isfinite(array).all() for array in prediction.values()):
                 try:
                     self._predict_alone(model, task, image, prediction)
-                except ModelFailure as failure:  # every image has its prediction, which this does not spoil
+                except ModelFailure as failure:  # every image has its prediction already
                     self.warnings.append(f"Image {image} of task '{task}' asked again, alone: {failure.message}.")
                     return
         if model.declaration.has_latents:
@@ -158,7 +158,7 @@ class Course:
         size = prediction["latent"].shape[1] if "latent" in prediction else self._latent_size
         if self._latent_size not in (None, size):
             raise ModelFailure(
-                "answer", f"predict returned a latent of {size} values, after {self._latent_size} before"
+                "prediction", f"predict returned a latent of {size} values, after {self._latent_size} before"
             )
         self._latent_size = size
         self.non_finite[task] += int((~np.isfinite(prediction["kernel"]).all(axis=(1, 2))).sum())
@@ -180,7 +180,7 @@ class Course:
         problem = difference(together, alone, "when it is asked alone")
         if problem is not None:
             self.warnings.append(
-                f"The prediction of image {image} of task '{task}' depends on the other images of its batch, or on"
+                f"The prediction for image {image} of task '{task}' depends on the other images of its batch, or on"
                 f" chance: {problem}."
             )
 
@@ -189,7 +189,7 @@ class Course:
         blocks = [kernels[at : at + self._batch_size] for at in range(0, len(kernels), self._batch_size)]
         try:
             latents = [model.encode_kernel(block).astype(np.float32) for block in blocks]
-        except ModelFailure as failure:  # every image has its prediction, which this does not spoil
+        except ModelFailure as failure:  # every image has its prediction already
             self.warnings.append(f"The kernels have no latents: {failure.message}.")
             return
         sizes = {part.shape[1] for part in latents} | ({self._latent_size} if self._latent_size else set())

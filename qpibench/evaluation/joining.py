@@ -62,7 +62,7 @@ def join(results: Sequence[Result]) -> Result:
             raise InvalidDataError(f"Results cannot be joined: cell '{name}' is of different tracks.")
         parts = (*former.parts, *cell.parts)
         if cell.record is None or len({part.release.content_sha256 for part in parts}) < len(parts):
-            raise InvalidDataError(f"Results cannot be joined: cell '{name}' is answered twice.")
+            raise InvalidDataError(f"Results cannot be joined: cell '{name}' occurs twice.")
         cells[name] = CellResult(record=cell.record, primary=cell.primary, metrics=macro_average(parts), parts=parts)
     seconds = [result.scoring_run.seconds for result in results]
     memory = [result.scoring_run.peak_memory_bytes for result in results]

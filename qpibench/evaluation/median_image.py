@@ -1,4 +1,4 @@
-"""The image with the median error of a task, small enough to be kept in a result and shown in a table."""
+"""The image with the median error of a task, in a small format for results and for the board's tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qpibench.release import Release
 
 MOST_PIXELS = 64
-"""Pixels on a side, at most; larger images are averaged over squares of pixels."""
+"""Largest number of pixels per side; larger images are averaged over squares of pixels."""
 
 _SIDE = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 _SAME = 2  # grey levels: rounding may move a pixel by one
@@ -59,7 +59,7 @@ class MedianImage(BaseModel):
         return np.frombuffer(content, np.uint8).reshape(3, self.ny, self.nx)
 
     def shows_the_same(self, other: MedianImage) -> bool:
-        """Whether another one is of the same image with the same pictures, but for the rounding of grey levels."""
+        """Whether another median image shows the same image with the same grey levels, up to rounding."""
         if (self.observation, self.ny, self.nx) != (other.observation, other.ny, other.nx):
             return False
         return bool(np.abs(self.pictures().astype(int) - other.pictures()).max() <= _SAME)
@@ -68,7 +68,7 @@ class MedianImage(BaseModel):
 def median_image(
     predictions: Predictions, release: Release, task: str, errors: NDArray[np.float64], *, lower_is_worse: bool
 ) -> MedianImage | None:
-    """The image with the median error, or None if no image of the task was predicted.
+    """Return the image with the median error, or None if no image of the task was predicted.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def median_image(
 
 
 def _shrunk(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Means over squares of pixels, so that no side has more than :data:`MOST_PIXELS`; the remainder is left out."""
+    """Average over squares of pixels, so that no side exceeds :data:`MOST_PIXELS`; incomplete squares are dropped."""
     side = -(-max(image.shape) // MOST_PIXELS)
     ny, nx = max(1, image.shape[0] // side), max(1, image.shape[1] // side)
     kept = image[: ny * side, : nx * side].astype(np.float64)

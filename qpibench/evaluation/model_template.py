@@ -35,8 +35,8 @@ def predict(batch):
     batch.grid            pixels and size of the observations: ny, nx, size_y_nm, size_x_nm, y_nm, x_nm
     batch.kernel_grid     the same for the kernel that is wanted
 
-    Return (n, y, x) floating-point kernels in the units of the images, or a qpibench.Prediction. The answer to an image
-    must not depend on which others are in the batch.
+    Return (n, y, x) floating-point kernels in the units of the images, or a qpibench.Prediction. The prediction for an
+    image must not depend on the other images of the batch.
     """
     (ny, nx), (kernel_ny, kernel_nx) = batch.grid.shape, batch.kernel_grid.shape
     padded = (2 * ny, 2 * nx)  # room for ripples that leave the field, so that they do not come back on the other side

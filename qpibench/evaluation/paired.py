@@ -71,7 +71,7 @@ class ComparedFile(_Closed):
     name: Text = Field(description="Name of the entry; 'unnamed' if the predictions do not say.")
     view: Text = Field(description="What the entry was granted; 'unknown' if the predictions do not say.")
     cell: Text | None = Field(default=None, description="Track and cell that were asked; null outside of tracks.")
-    stopped: bool = Field(description="Whether the entry stopped before it had answered every image.")
+    stopped: bool = Field(description="Whether the entry stopped before it had predicted every image.")
     predictions_sha256: Sha256 = Field(description="Hash of the predictions.")
 
 
@@ -317,12 +317,14 @@ def _common_tasks(files: Sequence[Predictions], tasks: Sequence[str] | None) -> 
         for task in tasks:
             for file in files:
                 if task not in file.tasks:
-                    raise UsageError(f"'{file.path}' does not answer task '{task}'; it has {', '.join(file.tasks)}.")
+                    raise UsageError(
+                        f"'{file.path}' has no predictions for task '{task}'; it has {', '.join(file.tasks)}."
+                    )
         return list(dict.fromkeys(tasks))
     common = [task for task in files[0].tasks if all(task in file.tasks for file in files)]
     if not common:
-        answered = "; ".join(f"'{file.path}' has {', '.join(file.tasks)}" for file in files)
-        raise UsageError(f"There is no task that all files answer: {answered}.")
+        found = "; ".join(f"'{file.path}' has {', '.join(file.tasks)}" for file in files)
+        raise UsageError(f"There is no task that all files contain: {found}.")
     return common
 
 
@@ -332,7 +334,7 @@ def _check_images(files: Sequence[Predictions], task: str) -> None:
         index = np.sort(file.index(task))
         if not np.array_equal(first, index):
             raise InvalidDataError(
-                f"'{files[0].path}' and '{file.path}' answer different images of task '{task}', {len(first):,} and"
+                f"'{files[0].path}' and '{file.path}' contain different images of task '{task}', {len(first):,} and"
                 f" {len(index):,} with {len(np.intersect1d(first, index)):,} in common; predict both with the same"
                 " --limit."
             )

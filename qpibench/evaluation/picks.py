@@ -1,4 +1,4 @@
-"""Chooses images by the rank of their error, so that nobody chooses what is shown."""
+"""Chooses the images of a report by the rank of their error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEDIAN = "Median"
 
 @dataclass(frozen=True)
 class Pick:
-    """An image chosen by its rank: what to call it, and its row among the scored images."""
+    """A chosen image: its label, and its row among the scored images."""
 
     label: str
     row: int
@@ -24,18 +24,18 @@ def pick_by_rank(errors: NDArray[np.float64], *, worst: int = 2, best: int = 1) 
     Parameters
     ----------
     errors
-        (n,) error of every image; those that are not finite were not answered and are not chosen.
+        (n,) error of every image; an image whose error is not finite has no prediction and is not chosen.
     worst, best
-        How many of each.
+        Number of worst and of best images.
 
     Returns
     -------
     list of Pick
-        From the worst to the best, none twice. Of equal errors the earlier row is the better one; of an even number of
-        images the median is the better of the middle two.
+        Distinct images from the worst to the best. Of equal errors the earlier row counts as better; of an even number
+        of images the median is the better of the middle two.
     """
-    answered = np.flatnonzero(np.isfinite(errors))
-    ranked = answered[np.argsort(errors[answered], kind="stable")]
+    finite = np.flatnonzero(np.isfinite(errors))
+    ranked = finite[np.argsort(errors[finite], kind="stable")]
     n = len(ranked)
     labels = {n - 1 - place: _ordinal(place, "worst") for place in reversed(range(min(worst, n)))}
     labels |= {place: _ordinal(place, "best") for place in reversed(range(min(best, n)))}

@@ -255,7 +255,7 @@ def _model_record(entry: Entry, isolated: IsolatedModel) -> ModelRecord:
 
 def _warnings(record: Record) -> tuple[str, ...]:
     return tuple(
-        f"{count} images of task '{task}' were answered with NaN or infinity and count as failed."
+        f"{count} images of task '{task}' have predictions with NaN or infinity and count as failed."
         for task, count in record.non_finite.items()
         if count
     )

@@ -67,12 +67,12 @@ class _Closed(BaseModel):
 class FailureRecord(_Closed):
     """The reason why an entry stopped before it had predicted every image."""
 
-    kind: str = Field(description="raised, answer, exited, died, time limit, memory limit or protocol.")
+    kind: str = Field(description="raised, prediction, exited, died, time limit, memory limit or protocol.")
     stage: Literal["fit", "predict"] = Field(description="What it was doing.")
     message: str = Field(description="One sentence with the model's own error and line.")
     traceback: str = Field(description="The model's traceback, or what it last printed; may be empty.")
     task: str | None = Field(description="The task during which it happened; null in fit.")
-    row: int | None = Field(description="First row of that task without an answer; null in fit.")
+    row: int | None = Field(description="First row of that task without a prediction; null in fit.")
 
 
 class Record(_Closed):
@@ -89,7 +89,7 @@ class Record(_Closed):
         default=None, description="Threads of the model's numerical libraries; null where that is not recorded."
     )
     failure: FailureRecord | None = Field(description="Why the entry stopped; null when it did not.")
-    non_finite: dict[str, int] = Field(description="Images by task that were answered with NaN or infinity.")
+    non_finite: dict[str, int] = Field(description="Number of images by task whose prediction has NaN or infinity.")
     fit_seconds: float | None = Field(description="Wall-clock time of fit in s; null without it.")
     task_seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         description="Wall-clock time of predict by task in s."
@@ -246,7 +246,7 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
         )
     if _text(release_sha256) != release.content_sha256:
         raise InvalidDataError(
-            f"The predictions in '{path}' are for another release: they answer the one with the content hash"
+            f"The predictions in '{path}' are for another release: they belong to the one with the content hash"
             f" {_text(release_sha256)}, but '{release.path}' has {release.content_sha256}."
         )
     version = file.attrs.get("format_version", FORMAT_VERSION)
@@ -314,7 +314,7 @@ def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
 def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) -> None:
     rows, times = np.unique(index, return_counts=True)
     if (times > 1).any():
-        raise InvalidDataError(f"{where}: row {rows[times > 1][0]} of the release is answered more than once.")
+        raise InvalidDataError(f"{where}: row {rows[times > 1][0]} of the release occurs more than once.")
     foreign = np.setdiff1d(rows, asked)
     if len(foreign):
         raise InvalidDataError(f"{where}: {len(foreign)} rows are not asked for, the first is {foreign[0]}.")
@@ -322,7 +322,7 @@ def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) 
     if len(missing):
         raise InvalidDataError(
             f"{where}: {len(missing)} of {len(asked)} rows are missing, the first is {missing[0]};"
-            " an image without an answer is a row of NaN."
+            " an image without a prediction is a row of NaN."
         )
 
 
@@ -372,9 +372,9 @@ class PredictionsWriter:
             self._file.create_group(task)["index"] = rows.astype(np.int32)
             self._dataset(task, "kernel", grid.shape)
 
-    def write(self, task: str, start: int, answers: Mapping[str, NDArray[np.float32]]) -> None:
+    def write(self, task: str, start: int, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         """Write predictions for consecutive images of a task, by the names of the datasets."""
-        for name, values in answers.items():
+        for name, values in arrays.items():
             self._dataset(task, name, values.shape[1:])[start : start + len(values)] = values
         self._check_sink()
 

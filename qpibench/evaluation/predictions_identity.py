@@ -1,4 +1,4 @@
-r"""The identity of predictions: one SHA-256 of the predicted values and of what they are predictions for.
+r"""The identity of predictions: one SHA-256 of the predicted values, their release and their record.
 
 It is the SHA-256 of these lines, each ended by ``\n``: ``qpibench predictions 1``; the content hash of the release; the
 record as JSON with sorted keys and without spaces (``{}`` where the file has none); and for each array, sorted by name,
@@ -7,8 +7,8 @@ little endian, C order, every NaN the quiet NaN 0x7fc00000, no negative zero. Th
 ``<task>/index`` as ``<i4`` and, where the file has them, ``<task>/kernel``, ``kernel_full``, ``std``, ``latent`` and
 ``kernels/latent`` as ``<f4``.
 
-Left out of the record is what may differ between two runs of one deterministic model: how long the run took, the
-machine that it ran on, the number of images in a batch, and the text of an error. Storage options are left out too.
+The hashed record omits the fields that may differ between two runs of one deterministic model: times, the machine, the
+number of images in a batch, and the text of an error. Storage options are not hashed either.
 """
 
 from __future__ import annotations

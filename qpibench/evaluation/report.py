@@ -122,7 +122,7 @@ def _cell(
     part: PartResult,
     values: NDArray[np.float64],
 ) -> dict[str, Any]:
-    answered = int(np.isfinite(values).sum())
+    finite = int(np.isfinite(values).sum())
     size = None if cell.record is None else cell.record.size
     asked = part.n_available if size is None else min(size, part.n_available)
     (primary,) = find_metrics([cell.primary])
@@ -134,7 +134,7 @@ def _cell(
         "scored": f"{whole(part.n_images)} of {whole(part.n_available)} images",
         "subset": f"{whole(part.n_images)} of {whole(asked)}" if part.n_images < asked else "",
         "failed": f"{whole(part.n_failed)} of {whole(part.n_images)}",
-        "answered": whole(answered),
+        "predicted": whole(finite),
         "cases": [
             _case(cell, predictions, release, pick, int(index[pick.row])) for pick in pick_by_rank(sign * values)
         ],
@@ -212,10 +212,10 @@ def _panels(
 def _plots(
     cells: Mapping[str, tuple[CellResult, PartResult]], values: Mapping[str, NDArray[np.float64]], stratum: str
 ) -> list[tuple[str, Markup]]:
-    answered = {name: of_images[np.isfinite(of_images)] for name, of_images in values.items()}
+    finite = {name: of_images[np.isfinite(of_images)] for name, of_images in values.items()}
     primary = next(iter(cells.values()))[0].primary
     metric = all_metrics()[primary]
-    distribution = charts.draw_distributions(answered, label=metric.columns[0].label or metric.head)
+    distribution = charts.draw_distributions(finite, label=metric.columns[0].label or metric.head)
     plots = [("Distribution over images", Markup(distribution))]
     distinguished = {"scatterers": "number of scatterers", "stratum": stratum}
     for breakdown in dict.fromkeys(name for _, part in cells.values() for name in part.breakdowns):

@@ -1,4 +1,4 @@
-"""Plots of the report beside its images, as SVG text: distributions, groups of images, latent spaces."""
+"""Plots of the report as SVG text: distributions of scores, groups of images, latent spaces."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from qpibench.evaluation.report_figures import INK, SERIES, STYLE, draw_colour_b
 from qpibench.evaluation.result import Interval
 
 FOLD_COLOURS = {0: "#0072b2", 2: "#d55e00", 3: "#009e73", 4: "#cc79a7", 6: "#e69f00", -1: "#8a8f98"}
-"""Colours of the folds, distinct to colour-blind eyes, on light and on dark pages."""
+"""Colours of the folds, distinguishable with colour blindness and on light and dark pages."""
 
 
 def fold_colour(stratum: int) -> str:
-    """Colour of a stratum; those of other families take the colours of the folds in turn."""
+    """Return the colour of a stratum; strata of other families use the colours of the folds in turn."""
     known = list(FOLD_COLOURS.values())[:-1]
     return FOLD_COLOURS.get(stratum) or known[stratum % len(known)]
 
 
-# Without the ends, which one of both pages would swallow.
+# Without the lightest and the darkest colours, which are invisible on a light or a dark page.
 WAVELENGTHS = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.2, 0.9, 256)))
 
 
 def draw_distributions(values: Mapping[str, NDArray[np.float64]], *, label: str) -> str:
-    """Draw the cumulative distribution of a value of every image, one curve a task, as SVG; ``label`` names it."""
+    """Draw the cumulative distribution of a per-image value, one curve per task, as SVG; ``label`` names the value."""
     with own_style(STYLE):
         figure, axes = _plot_axes()
         for (task, of_images), colour in zip(sorted(values.items()), SERIES, strict=False):
@@ -60,9 +60,9 @@ def draw_breakdown(
     scores
         By task, then by group.
     groups
-        All groups in the order in which they shall stand.
+        All groups in the order of the plot.
     label
-        What distinguishes the groups.
+        Name of the property that distinguishes the groups.
     score
         Name of the score.
     at_0
@@ -105,7 +105,7 @@ def draw_latents(
     folds: NDArray[np.integer] | None = None,
     wavelengths_nm: NDArray[np.float64] | None = None,
 ) -> str:
-    """Draw points of a plane, images as dots and kernels as diamonds, as SVG.
+    """Draw points in a plane as SVG, images as dots and kernels as diamonds.
 
     Parameters
     ----------
@@ -114,11 +114,11 @@ def draw_latents(
     is_kernel
         (n,) bool.
     label
-        What the figure shows.
+        Description of the figure.
     axis_labels
-        Names of both axes; those without a name have no ticks.
+        Names of both axes; an axis without a name has no ticks.
     folds, wavelengths_nm
-        (n,) what colours the points: one of the two.
+        (n,) values that set the colours of the points; exactly one of the two is given.
     """
     width, plot_height, below = 3.7, 2.75, 0.46 if wavelengths_nm is None else 0.98
     height = plot_height + below
@@ -156,12 +156,12 @@ def _plot_axes() -> tuple[Figure, Axes]:
 
 
 def _spans_decades(values: NDArray[np.float64]) -> bool:
-    """Whether a logarithmic axis serves the values better than one from zero."""
+    """Return whether the values are better shown on a logarithmic axis than on one from zero."""
     return bool(values.size and values.min() > 0 and values.max() > 10 * values.min())
 
 
 def _set_log(axes: Axes, direction: Literal["x", "y"]) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5, or at decades alone where there are many."""
+    """Set a logarithmic axis with plain numbers at 1, 2 and 5, or at decades alone if there are many."""
     (axes.set_xscale if direction == "x" else axes.set_yscale)("log")
     low, high = axes.get_xlim() if direction == "x" else axes.get_ylim()
     axis = axes.xaxis if direction == "x" else axes.yaxis

@@ -127,19 +127,19 @@ def score(
     """
     started = time.monotonic()
     path = Path(predictions)
-    with open_predictions(path, release) as answers:
-        record = answers.record or _without_record(name, view)
+    with open_predictions(path, release) as opened:
+        record = opened.record or _without_record(name, view)
         asked = record.cell
         primary = PRIMARY_METRIC if asked is None else asked.primary
         if metrics is None and asked is not None and asked.metrics:
             metrics = asked.metrics
         chosen = find_metrics(None if metrics is None else (*metrics, primary))
-        predictions_sha256 = answers.sha256()
-        total = sum(len(answers.index(task)) for task in answers.tasks)
+        predictions_sha256 = opened.sha256()
+        total = sum(len(opened.index(task)) for task in opened.tasks)
         parts: dict[str, PartResult] = {}
         done = 0
-        for task in answers.tasks:
-            images = score_images(answers, release, task, metrics=chosen, progress=_shifted(progress, done, total))
+        for task in opened.tasks:
+            images = score_images(opened, release, task, metrics=chosen, progress=_shifted(progress, done, total))
             done += len(images)
             parts[task] = PartResult(
                 release=release_record(release),
@@ -147,7 +147,7 @@ def score(
                 view=record.view,
                 map_mode=record.map_mode,
                 failure=_failure(record),
-                median_image=_median_image(answers, release, task, images, chosen, primary),
+                median_image=_median_image(opened, release, task, images, chosen, primary),
                 predictions_sha256=predictions_sha256,
                 predict_seconds=record.task_seconds.get(task) or None,  # 0 if fit failed
                 threads=record.threads,
@@ -364,9 +364,9 @@ def _median_image(
     return median_image(predictions, release, task, errors, lower_is_worse=column.worse == "lower")
 
 
-def _worse(column: PerImage, of_zeros: NDArray[np.float64], answered: NDArray[np.float64]) -> NDArray[np.float64]:
+def _worse(column: PerImage, of_zeros: NDArray[np.float64], finite: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values of failed images, from the values of zeros and those of the images with a prediction."""
-    worse, worst = (np.minimum, answered.min()) if column.worse == "lower" else (np.maximum, answered.max())
+    worse, worst = (np.minimum, finite.min()) if column.worse == "lower" else (np.maximum, finite.max())
     values: NDArray[np.float64] = worse(of_zeros, worst)
     return values
 

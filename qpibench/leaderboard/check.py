@@ -99,9 +99,9 @@ def _digest(path: Path, releases: Sequence[Release], named: Collection[str], res
     """Return the hash by which a result names the predictions: of their values or, in older results, of the file."""
     from qpibench.evaluation.predictions import open_predictions, release_of
 
-    with open_predictions(path, release_of(path, releases)) as answers:
-        digest = answers.sha256()
-        for each in (digest, answers.file_sha256()):
+    with open_predictions(path, release_of(path, releases)) as opened:
+        digest = opened.sha256()
+        for each in (digest, opened.file_sha256()):
             if each in named:
                 return each
     raise InvalidDataError(
@@ -111,7 +111,7 @@ def _digest(path: Path, releases: Sequence[Release], named: Collection[str], res
 
 
 def _differences(result: Result, path: Path, digest: str, release: Release) -> list[str]:
-    """Where the scores of a predictions file, which the result names by ``digest``, differ from the result."""
+    """List the differences between a result and the scores of the predictions file that it names by ``digest``."""
     from qpibench.evaluation.score import score
 
     stored = _only(result, digest)

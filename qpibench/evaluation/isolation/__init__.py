@@ -1,1 +1,1 @@
-"""Running a model in a process of its own, which is given inputs only."""
+"""Isolation: runs a model in a worker process that receives inputs only."""

@@ -1,4 +1,4 @@
-"""What of a batch and of its answer goes over the pipe, and which answers are allowed."""
+"""Conversion of batches and predictions to messages, and checks of the shapes and types of predictions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _INPUTS = ("image", "activation_map", "position_nm")
 _OUTPUTS = ("kernel", "kernel_full", "std", "species", "latent")
 
 
-class AnswerError(Exception):
-    """What predict returned is not an answer to its batch."""
+class PredictionError(Exception):
+    """The value returned by predict or encode_kernel has the wrong type or shape."""
 
 
 def pack_batch(batch: Batch) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Fields and arrays of a batch."""
+    """Return the fields and the arrays of a message for a batch."""
     arrays = {name: getattr(batch, name) for name in _INPUTS if getattr(batch, name) is not None}
     return {"grid": batch.grid.model_dump(), "kernel_grid": batch.kernel_grid.model_dump()}, arrays
 
 
 def unpack_batch(message: Message) -> Batch:
-    """The batch of a message."""
+    """Return the batch of a message."""
     return Batch(
         **{name: message.arrays.get(name) for name in _INPUTS},  # type: ignore[arg-type]
         grid=Grid(**message.fields["grid"]),
@@ -36,62 +36,62 @@ def unpack_batch(message: Message) -> Batch:
     )
 
 
-def pack_answer(answer: object, batch: Batch) -> dict[str, NDArray[Any]]:
-    """The arrays of what predict returned.
+def pack_prediction(returned: object, batch: Batch) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the value that predict returned.
 
     Raises
     ------
-    AnswerError
-        If it is not an array of the right shape and type, nor a Prediction of such arrays.
+    PredictionError
+        If the value is neither an array of the right shape and type nor a Prediction of such arrays.
     """
     expected = _expected_shapes(batch)
-    if isinstance(answer, Prediction):
-        given = {name: value for name in _OUTPUTS if (value := getattr(answer, name)) is not None or name == "kernel"}
+    if isinstance(returned, Prediction):
+        given = {name: value for name in _OUTPUTS if (value := getattr(returned, name)) is not None or name == "kernel"}
     else:
-        given = {"kernel": answer}
+        given = {"kernel": returned}
     arrays = {
-        name: _array(value, "predict returned" if value is answer else f"the Prediction's {name} is", expected[name])
+        name: _array(value, "predict returned" if value is returned else f"the Prediction's {name} is", expected[name])
         for name, value in given.items()
     }
-    check_answer(arrays, batch)
+    check_prediction(arrays, batch)
     if "species" in arrays:
         arrays["species"] = arrays["species"].astype(np.int32)
     return arrays
 
 
-def check_answer(arrays: Mapping[str, NDArray[Any]], batch: Batch) -> None:
-    """Check the arrays of an answer against its batch.
+def check_prediction(arrays: Mapping[str, NDArray[Any]], batch: Batch) -> None:
+    """Check the arrays of a prediction against its batch.
 
     Raises
     ------
-    AnswerError
-        If one is missing, or of a wrong shape or type.
+    PredictionError
+        If the kernel is missing, or an array has the wrong shape or type.
     """
     if "kernel" not in arrays:
-        raise AnswerError("the answer has no kernel")
+        raise PredictionError("the prediction has no kernel")
     expected = _expected_shapes(batch)
     for name, array in arrays.items():
         kinds, wanted = ("iu", "integers") if name == "species" else ("f", "float16, float32 or float64")
         if array.dtype.kind not in kinds or array.dtype.itemsize > 8:
-            raise AnswerError(f"predict returned a {name} of type {array.dtype}, expected {wanted}")
+            raise PredictionError(f"predict returned a {name} of type {array.dtype}, expected {wanted}")
         if name == "latent":
             _check_latent(array, len(batch), "predict returned a latent")
         elif array.shape != expected.get(name):
-            raise AnswerError(f"predict returned a {name} of shape {array.shape}, expected {expected.get(name)}")
+            raise PredictionError(f"predict returned a {name} of shape {array.shape}, expected {expected.get(name)}")
 
 
-def max_answer_bytes(batch: Batch) -> int:
-    """Size that an allowed answer cannot exceed."""
+def max_prediction_bytes(batch: Batch) -> int:
+    """Return the largest size in bytes of a valid prediction."""
     return 8 * sum(int(np.prod(shape)) for shape in _expected_shapes(batch).values())
 
 
 def pack_latents(latents: object, count: int) -> NDArray[Any]:
-    """The array of what encode_kernel returned.
+    """Return the array that encode_kernel returned.
 
     Raises
     ------
-    AnswerError
-        If it is not an array of ``count`` latents.
+    PredictionError
+        If the value is not an array of ``count`` latents.
     """
     array = _array(latents, "encode_kernel returned", (count, MAX_LATENT))
     check_latents(array, count)
@@ -103,22 +103,24 @@ def check_latents(array: NDArray[Any], count: int) -> None:
 
     Raises
     ------
-    AnswerError
-        If they are of a wrong shape or type.
+    PredictionError
+        If they have the wrong shape or type.
     """
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise AnswerError(f"encode_kernel returned latents of type {array.dtype}, expected float16, float32 or float64")
+        raise PredictionError(
+            f"encode_kernel returned latents of type {array.dtype}, expected float16, float32 or float64"
+        )
     _check_latent(array, count, "encode_kernel returned latents")
 
 
 def max_latents_bytes(count: int) -> int:
-    """Size that allowed latents of kernels cannot exceed."""
+    """Return the largest size in bytes of valid latents of kernels."""
     return 8 * count * MAX_LATENT
 
 
 def _check_latent(array: NDArray[Any], count: int, what: str) -> None:
     if array.ndim != 2 or len(array) != count or not 1 <= array.shape[1] <= MAX_LATENT:
-        raise AnswerError(f"{what} of shape {array.shape}, expected ({count}, d) with d from 1 to {MAX_LATENT}")
+        raise PredictionError(f"{what} of shape {array.shape}, expected ({count}, d) with d from 1 to {MAX_LATENT}")
 
 
 def _expected_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
@@ -140,5 +142,5 @@ def _array(value: object, what: str, shape: tuple[int, ...]) -> NDArray[Any]:
         return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
     if not hasattr(value, "__array__"):
         name = "None" if value is None else f"an object of type {type(value).__name__}"
-        raise AnswerError(f"{what} {name}, expected an array of shape {shape}")
+        raise PredictionError(f"{what} {name}, expected an array of shape {shape}")
     return np.asarray(value)

@@ -1,4 +1,4 @@
-"""Why a model did not answer, in one sentence with the user's own error and line."""
+"""Failures of a model: one sentence with the user's own error and line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MAX_TRACEBACK = 20_000  # an HDF5 attribute holds 64 kB
 
 
 class ModelFailure(Exception):
-    """A model did not do what its contract says.
+    """A model broke the model contract or reached a limit.
 
     Attributes
     ----------
     kind
-        ``import``, ``missing package``, ``interface``, ``raised``, ``answer``, ``exited``, ``died``, ``time limit``,
-        ``memory limit`` or ``protocol``.
+        ``import``, ``missing package``, ``interface``, ``raised``, ``prediction``, ``exited``, ``died``,
+        ``time limit``, ``memory limit`` or ``protocol``.
     message
         One sentence.
     traceback
@@ -33,9 +33,9 @@ class ModelFailure(Exception):
 
 
 def describe(error: BaseException, folder: Path) -> tuple[str, str]:
-    """One sentence about an error of a user's code, and its traceback.
+    """Describe an error of a user's code in one sentence, and return its traceback.
 
-    The sentence names the deepest line that lies in the user's own folder: the one that the user can change.
+    The sentence names the deepest line of the traceback in the user's own folder, which the user can change.
     """
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
@@ -45,7 +45,7 @@ def describe(error: BaseException, folder: Path) -> tuple[str, str]:
 
 
 def place_in_dump(log: str, folder: Path) -> str | None:
-    """The innermost of the user's own lines in what Python's faulthandler wrote at death, as ``my_model.py:12``."""
+    """Return the innermost line of the user's own files in a faulthandler dump, such as ``my_model.py:12``."""
     start = log.rfind("Fatal Python error")
     if start < 0:
         return None
@@ -71,7 +71,7 @@ def _what(error: BaseException) -> str:
 
 
 def _users_part(error: BaseException, folder: Path) -> str:
-    """The traceback from the user's first line on, without ours above it."""
+    """Return the traceback from the first line of the user's own files on."""
     first: TracebackType | None = error.__traceback__
     while first is not None and not _place(first.tb_frame.f_code.co_filename, first.tb_lineno, folder):
         first = first.tb_next

@@ -1,7 +1,7 @@
-"""A user's model in a process of its own, within limits, and gone when we are.
+"""Starts the worker process of a user's model, enforces its limits, and ends it when this process exits.
 
-This contains accidents and leaks: a model that hangs, crashes, prints, changes its folder or looks at what lies around.
-It is no security boundary; hostile code belongs in a container.
+This contains accidents and leaks: a model that hangs, crashes, prints, changes its folder or reads other files.
+It is no security boundary; run hostile code in a container.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.entries import Entry, file_sha256
 from qpibench.evaluation.isolation.exchange import (
-    AnswerError,
-    check_answer,
+    PredictionError,
     check_latents,
-    max_answer_bytes,
+    check_prediction,
     max_latents_bytes,
+    max_prediction_bytes,
     pack_batch,
 )
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
@@ -50,12 +50,12 @@ from qpibench.tasks import VIEWS, Batch
 
 _LOG_TAIL_BYTES = 4000
 _MAX_LOG_BYTES = 1 << 26
-_DEATH_S = 2  # a process that has closed its pipes, or was asked to die, is gone by then
+_DEATH_S = 2  # a process that has closed its pipes, or was terminated, ends within this time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a model may take.
+    """Limits on a model's time and memory.
 
     Attributes
     ----------
@@ -66,7 +66,8 @@ class Limits:
     load_s
         Wall-clock seconds for importing its file.
     memory_gib
-        Resident memory in GiB of its process and their children, above what it had after import (and in import).
+        Resident memory in GiB of the worker and its child processes, in addition to the memory after import (and in
+        total during import).
     """
 
     batch_s: float = 60
@@ -77,7 +78,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What a model says of itself; ``weights`` has the SHA-256 of each file, by its name."""
+    """Declarations of a model; ``weights`` holds the SHA-256 of each file, by name."""
 
     needs: str | None
     knows: tuple[str, ...]
@@ -89,7 +90,7 @@ class Declaration:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRows:
-    """Where fit(train) gets its rows from.
+    """Source of the rows of fit(train).
 
     Attributes
     ----------
@@ -100,7 +101,7 @@ class TrainingRows:
     grid, kernel_grid
         Grids of the observations and of the kernels.
     batch
-        From row numbers to what the model may see of them.
+        Function from row numbers to the inputs that the model may see.
     """
 
     kernels: NDArray[np.float32]
@@ -111,31 +112,31 @@ class TrainingRows:
 
 
 class IsolatedModel:
-    """A model that runs in its own process; use it as a context manager.
+    """A model in its own worker process; use it as a context manager.
 
     Parameters
     ----------
     entry
         The model's file.
     limits
-        What it may take.
+        Limits on time and memory.
     hidden
-        Paths that it must not find in its environment.
+        Paths that must not appear in the worker's environment.
     seed
-        Seed of the random number generators in its process.
+        Seed of the random number generators in the worker.
 
     Attributes
     ----------
     declaration
-        What the model says of itself.
+        The model's declarations.
 
     Raises
     ------
     ModelFailure
-        From any method, if the model does not do its part; its process is gone afterwards, unless the model only raised
-        an error or returned what is no answer.
+        From any method, if the model fails. The worker has ended then, unless the model only raised an error or
+        returned an invalid prediction.
     InvalidDataError
-        If a file of weights that it declares is missing, or its run folder has others than run.json says.
+        If a declared file of weights is missing, or the weights in the run folder are not those of run.json.
     """
 
     declaration: Declaration
@@ -175,18 +176,18 @@ class IsolatedModel:
         self._resources.close()
 
     def restart(self) -> None:
-        """End the process and start a new one; what fit has learned is lost."""
+        """End the worker and start a new one; the state learned by fit is lost."""
         self._former_peak_bytes = self.peak_memory_bytes
         self._resources.close()
         self.__enter__()
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Largest resident memory seen of the model's process and their children."""
+        """Largest observed resident memory of the worker and its child processes, in GiB."""
         return max(self._former_peak_bytes, self._watch.peak_bytes)
 
     def fit(self, rows: TrainingRows) -> None:
-        """Let the model learn."""
+        """Call the model's fit."""
         grids = {"grid": rows.grid.model_dump(), "kernel_grid": rows.kernel_grid.model_dump()}
         with self._limited("fit", self._limits.fit_s):
             self._channel.send("fit", grids, {"kernel_index": rows.kernel_index.astype(np.int32)})
@@ -197,28 +198,28 @@ class IsolatedModel:
                     self._channel.send("rows", *pack_batch(rows.batch(_row_numbers(request, len(rows.kernel_index)))))
 
     def predict(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """The model's answer: the arrays of a :class:`~qpibench.tasks.Prediction` that it gave, by their names."""
+        """Return the arrays of the model's :class:`~qpibench.tasks.Prediction`, by name."""
         return self._ask(batch, compare=False).arrays
 
     def predict_and_compare(self, batch: Batch) -> tuple[dict[str, NDArray[Any]], list[str]]:
-        """The model's answer, and which of its inputs the model changed."""
+        """Return the model's prediction, and the names of the inputs that the model changed."""
         message = self._ask(batch, compare=True)
         changed = message.fields.get("changed")
         return message.arrays, [str(name) for name in changed] if isinstance(changed, list) else []
 
     def encode_kernel(self, kernels: NDArray[np.float32]) -> NDArray[Any]:
-        """Where the model's latent space has kernels, (kernel, y, x) to (kernel, d).
+        """Return the latents (kernel, d) of kernels (kernel, y, x).
 
-        They are the truth: nothing may be asked of the model afterwards.
+        The kernels are the truth, so the model must not predict anything afterwards.
         """
         with self._limited("encode_kernel", self._limits.batch_s):
             self._channel.send("encode", arrays={"kernels": kernels})
             latents = self._receive(max_bytes=max_latents_bytes(len(kernels))).arrays.get("latents")
             try:
                 if latents is None:
-                    raise AnswerError("the answer has no latents")
+                    raise PredictionError("the reply has no latents")
                 check_latents(latents, len(kernels))
-            except AnswerError as error:
+            except PredictionError as error:
                 raise ProtocolError(str(error)) from None
         return latents
 
@@ -226,10 +227,10 @@ class IsolatedModel:
         fields, arrays = pack_batch(batch)
         with self._limited("predict", self._limits.batch_s):
             self._channel.send("predict", {**fields, "compare": compare}, arrays)
-            message = self._receive(max_bytes=max_answer_bytes(batch))
+            message = self._receive(max_bytes=max_prediction_bytes(batch))
             try:
-                check_answer(message.arrays, batch)
-            except AnswerError as error:
+                check_prediction(message.arrays, batch)
+            except PredictionError as error:
                 raise ProtocolError(str(error)) from None
         return message
 
@@ -241,7 +242,7 @@ class IsolatedModel:
         return message
 
     def _start(self, resources: ExitStack) -> None:
-        """Start the process; leaving ``resources`` ends it and cleans up."""
+        """Start the worker; leaving ``resources`` ends it and removes its folder."""
         require_processes("Models")
         resources.enter_context(closed_parent(self._hidden))
         folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True))
@@ -250,7 +251,7 @@ class IsolatedModel:
         ours_read, theirs_write = (resources.enter_context(end) for end in _pipe())
         theirs = (theirs_read.fileno(), theirs_write.fileno())
         self._process = subprocess.Popen(
-            # -P: what lies in the current folder is not imported by accident.
+            # -P: files of the current folder are not imported by accident.
             [sys.executable, "-P", "-m", "qpibench.evaluation.isolation.worker", *map(str, (*theirs, os.getpid()))],
             cwd=folder,
             env=_environment(folder, self._hidden) | thread_variables(self._threads),
@@ -271,7 +272,7 @@ class IsolatedModel:
         self._channel = Channel(ours_read.fileno(), ours_write.fileno(), watch=self._look)
 
     def _end(self) -> None:
-        """Kill the process and all that it started."""
+        """Kill the worker and all processes that it started."""
         if not self._ended:
             # The group outlives its leader as long as a child is in it.
             with suppress(ProcessLookupError, PermissionError):
@@ -282,29 +283,29 @@ class IsolatedModel:
     def _look(self) -> bool:
         if os.fstat(self._log.fileno()).st_size > _MAX_LOG_BYTES:
             os.truncate(self._log.fileno(), 0)
-            os.lseek(self._log.fileno(), 0, os.SEEK_SET)  # the process writes where we say: the place is shared
+            os.lseek(self._log.fileno(), 0, os.SEEK_SET)  # the worker's output goes to this file
         return self._watch()
 
     @contextmanager
     def _limited(self, what: str, seconds: float) -> Iterator[None]:
-        """Do something with the process; whatever goes wrong with it ends it and is a ModelFailure."""
+        """Communicate with the worker in this context; any failure of the worker ends it and raises ModelFailure."""
         self._watch.set_time_limit(seconds)
         try:
             yield
         except LimitReached as error:
             if error.kind == "time limit":
-                # Python's faulthandler writes down where it is.
+                # On this signal Python's faulthandler writes the current line.
                 self._process.send_signal(signal.SIGABRT)
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(_DEATH_S)
             raise self._failure(error.kind, f"{what} {error}") from None
         except ProtocolError as error:
-            raise self._failure("protocol", f"the process answered {what} with what is not allowed: {error}") from None
+            raise self._failure("protocol", f"the process replied to {what} with an invalid message: {error}") from None
         except (EOFError, BrokenPipeError):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_DEATH_S)
             kind, how = way_of_death(self._process.poll())
-            raise self._failure(kind, f"the process {how} during {what}, without an answer") from None
+            raise self._failure(kind, f"the process {how} during {what}, without a reply") from None
 
     def _failure(self, kind: str, text: str) -> ModelFailure:
         self._end()
@@ -324,7 +325,7 @@ def _pipe() -> tuple[FileIO, FileIO]:
 
 
 def _declaration(fields: dict[str, Any], entry: Entry, trained: dict[str, str]) -> Declaration:
-    """Check what the process says of the model, and hash its weights; those of its run folder are hashed already."""
+    """Check the declarations of the worker and hash the weights that they name."""
     texts = {name: fields.get(name) for name in ("knows", "trained_on", "weights")}
     if not all(isinstance(value, list) and all(isinstance(text, str) for text in value) for value in texts.values()):
         raise ProtocolError("a declaration is not a list of texts")
@@ -360,7 +361,7 @@ def _row_numbers(request: Message, count: int) -> NDArray[np.int64]:
 
 
 def _environment(folder: str, hidden: Iterable[Path]) -> dict[str, str]:
-    """The environment without anything that names a hidden path, and with the package importable from any folder."""
+    """Return the environment without values that contain a hidden path; the package is importable from any folder."""
     hidden = tuple(hidden)
     kept = {name: value for name, value in os.environ.items() if not names(value, hidden)}
     kept.pop("OLDPWD", None)

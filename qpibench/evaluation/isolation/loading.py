@@ -1,4 +1,4 @@
-"""From a user's file to a model that can be called. Only the worker does this."""
+"""Imports a user's file and finds its model. Only the worker uses this module."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CONTRACT = (
 
 
 class InterfaceError(Exception):
-    """A model's file was imported, but is no model."""
+    """A file was imported but contains no valid model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +34,15 @@ class Model:
     Attributes
     ----------
     predict
-        From a batch to kernels.
+        Function from a batch to kernels.
     fit
-        From the training role to nothing, if the model learns.
+        Function that learns from the training role; None if the model has none.
     encode_kernel
-        From kernels to their latents, if the model has them.
+        Function from kernels to their latents; None if the model has none.
     place
-        Where predict is defined, such as ``my_model.py:12``.
+        File and line of predict, such as ``my_model.py:12``.
     declared
-        What the model says of itself: ``needs``, ``knows``, ``trained_on``, ``weights``; see :func:`load_model`.
+        Declarations ``needs``, ``knows``, ``trained_on`` and ``weights``; see :func:`load_model`.
     """
 
     predict: Callable[[Any], object]
@@ -55,22 +55,22 @@ class Model:
 def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | None = None) -> Model:
     """Import a file and find its model.
 
-    It is the function ``predict`` or an instance of the class ``Model``; ``target`` names another function, class,
-    or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` and ``encode_kernel`` too; to a
-    function belong the functions of these names of its module. A trained model is a class that is called with its run
-    folder. The object or the module may declare
+    The model is the function ``predict`` or an instance of the class ``Model``; ``target`` names another function,
+    class or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` and ``encode_kernel`` too; a
+    function uses the functions of these names in its module. A class with a run folder is called with the folder. The
+    object or the module may declare
 
-    - ``needs``: the least view it can work with, ``image`` if it does not say;
-    - ``knows``: texts, the prior knowledge built into it;
-    - ``trained_on``: a text, or texts;
+    - ``needs``: the least view that it can use, by default ``image``;
+    - ``knows``: a list of texts, the prior knowledge built into the model;
+    - ``trained_on``: a text or a list of texts;
     - ``weights``: names of the files beside it that it reads.
 
     Raises
     ------
     InterfaceError
-        If the file has no model or a declaration is not of the right type.
+        If the file has no model or a declaration has the wrong type.
     BaseException
-        Whatever the file raises.
+        Any error that the file raises.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (the model's own global generator)
@@ -100,11 +100,11 @@ def import_file(path: Path) -> ModuleType:
     Raises
     ------
     InterfaceError
-        If it is no Python file, or one of the user's files has the name of a library that is needed.
+        If it is no Python file, or one of the user's files has the name of a needed library.
     BaseException
-        Whatever the file raises.
+        Any error that the file raises.
     """
-    # A name that hides nothing, now or when a library imports it later.
+    # A module name that hides no library, even if the library is imported later.
     name = path.stem if path.stem not in sys.modules and not is_library(path.stem) else f"entry_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
@@ -115,7 +115,7 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         check_names(path)
-        # Compiled from the source that was hashed: a cached .pyc may be of another.
+        # Compiled from the hashed source, as a cached .pyc file may belong to another version.
         exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
     except ShadowingError as error:
         raise InterfaceError(str(error)) from None
@@ -135,7 +135,7 @@ def _find(module: ModuleType, file: str, target: str | None) -> Any:
 
 
 def _named_module(module: ModuleType, file: str) -> str | None:
-    """The advice for a file that defines a torch module under another name."""
+    """Return the advice for a file that defines a torch module under another name than Model."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None
@@ -147,7 +147,7 @@ def _named_module(module: ModuleType, file: str) -> str | None:
 
 
 def _made(found: Any, file: str, run_folder: Path | None) -> Any:
-    """An instance of a class, of the weights in a run folder if there is one."""
+    """Return an instance of a class, made with the run folder if there is one."""
     name = getattr(found, "__name__", type(found).__name__)
     wanted = "write class Model with def __init__(self, run_folder)"
     if not isinstance(found, type):

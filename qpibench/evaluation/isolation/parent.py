@@ -1,6 +1,7 @@
-"""What a model can find out about the process that started it: on Linux nothing below /proc but its name and counters.
+"""Protects the process that starts a model from the model; on Linux only.
 
-Without this, a process of the same user opens the release and the predictions through ``/proc/PID/fd``.
+Otherwise the worker, a process of the same user, could open the release and the predictions through ``/proc/PID/fd``.
+With the protection it can read only the name and the counters of this process below ``/proc``.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ _arguments = b""
 
 @contextmanager
 def closed_parent(hidden: Iterable[Path]) -> Iterator[None]:
-    """Close this process to other processes of its user; on Linux only.
+    """Make this process inaccessible to other processes of its user within the block; on Linux only.
 
-    For the block, no process without the capability CAP_SYS_PTRACE can open this process's descriptors, memory,
-    environment or working folder, attach to it, or copy its descriptors. The arguments of its command line stay
-    readable by everybody, so those that name a hidden path are overwritten with asterisks. The block may be entered
-    several times, also by several threads; leaving the last restores what was.
+    Only a process with the capability CAP_SYS_PTRACE can open this process's descriptors, memory, environment or
+    working folder, attach to it, or copy its descriptors. The command line of any process is readable by every user, so
+    arguments that name a hidden path are overwritten with asterisks. Blocks may be nested and used by several threads;
+    the end of the last one restores the previous state.
 
     Parameters
     ----------
     hidden
-        Paths that its command line must not show.
+        Paths that the command line must not show.
     """
     if sys.platform != "linux":
         yield
@@ -48,13 +49,13 @@ def closed_parent(hidden: Iterable[Path]) -> Iterator[None]:
 
 
 def names(text: str, hidden: Iterable[Path]) -> bool:
-    """Whether a text names one of these paths, in any way of writing them."""
+    """Return whether a text contains one of these paths, relative or absolute."""
     spelled = {spelling for path in hidden for spelling in (str(path), str(path.absolute()), str(path.resolve()))}
     return any(_mentions(text, path) for path in spelled)
 
 
 def _mentions(text: str, path: str) -> bool:
-    # A relative path only where it stands for itself: a release called "bin" must not hide PATH.
+    # A relative path must be a whole word of the text: a release named "bin" must not hide PATH.
     boundary = r"[^\w.-]" if os.path.isabs(path) else r"[^\w./-]"
     return re.search(rf"(^|{boundary}){re.escape(path)}($|{boundary})", text) is not None
 
@@ -81,12 +82,12 @@ def _open() -> None:
         _users -= 1
         if not _users:
             _write_arguments(_arguments)
-            # Whoever may not be looked into for another reason, such as a change of user, stays so.
+            # A process that was not dumpable before, such as after a change of user, stays so.
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1 if _dumpable == 1 else 0, 0, 0, 0)
 
 
 def _read_arguments() -> bytes:
-    """The memory that the system shows as this process's command line; empty where that is not sure."""
+    """Return the memory that the system shows as this process's command line; empty if its address is uncertain."""
     place = _place_of_arguments()
     if place is None:
         return b""
@@ -101,9 +102,9 @@ def _write_arguments(arguments: bytes) -> None:
 
 
 def _place_of_arguments() -> tuple[int, int] | None:
-    """Address and length."""
+    """Return the address and the length of the command line in memory."""
     try:
-        # The second field, the name of the process, may hold spaces and parentheses.
+        # The second field, the name of the process, may contain spaces and parentheses.
         fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         start, end = (int(fields[field - _FIRST_FIELD]) for field in (_ARG_START, _ARG_END))
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""What it takes to run a user's code in a process that ends when we do."""
+"""Environment, lifetime and exit codes of worker processes, which end when the process that started them ends."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def thread_variables(threads: int) -> dict[str, str]:
 
 
 def require_processes(what: str) -> None:
-    """Refuse a system without the groups of processes by which a model is ended together with all that it started.
+    """Refuse a system without process groups, which end a model together with all processes that it started.
 
     Parameters
     ----------
     what
-        What needs them, in the plural, such as ``"Models"``.
+        Plural noun for the message, such as ``"Models"``.
 
     Raises
     ------
@@ -61,21 +61,21 @@ def require_processes(what: str) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Let this process be killed when its parent ends; on Linux only, elsewhere :func:`guard` does what it can."""
+    """Make the system kill this process when its parent ends; on Linux only. Elsewhere only :func:`guard` helps."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent ended before the request
         os._exit(1)
 
 
 @contextmanager
 def guard(pid: int, folder: str | None = None) -> Iterator[None]:
-    """Kill a process group and remove its folder when our process ends in any way, be it killed.
+    """Kill a process group and remove its folder when this process ends in any way, even if it is killed.
 
-    A shell that waits for the end of its input is the guard: the system closes the input when we are gone, and no
-    code of the model can keep the shell from what it then does.
+    The guard is a shell that waits for the end of its input. The system closes that input when this process ends, and
+    the model's code has no access to the shell.
     """
-    # A batch system may send SIGTERM to every process of a job; the shell stays until our process ends.
+    # A batch system may send SIGTERM to every process of a job; the shell ignores it and waits for this process.
     command = [
         "/bin/sh",
         "-c",
@@ -95,7 +95,7 @@ def guard(pid: int, folder: str | None = None) -> Iterator[None]:
 
 
 def way_of_death(code: int | None) -> tuple[str, str]:
-    """How a process ended, from its exit code: a kind of :class:`ModelFailure`, and a clause."""
+    """Translate the exit code of a process to a kind of :class:`ModelFailure` and a clause."""
     if code is None:
         return "protocol", "closed its connection"
     if code >= 0:

@@ -6,8 +6,8 @@ A message is
 - the header, UTF-8 JSON: ``{"kind": ..., "fields": {...}, "arrays": [[name, dtype, shape], ...]}``;
 - the bytes of every array, little-endian, in C order, in the order of the header.
 
-Nothing in a message is code, and what arrives is not believed: the header's length, the arrays' types, shapes and size
-are checked before memory is taken for them.
+A message contains no code. The receiver checks the header's length and the arrays' types, shapes and sizes before it
+allocates memory for them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 DTYPES = frozenset({"<f2", "<f4", "<f8", "<i4", "<i8"})
-"""What arrays may be made of."""
+"""Types of array elements that may be exchanged."""
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_ARRAYS = 16
 POLL_S = 0.05
-"""How often a watch is called."""
+"""Interval in seconds between calls of a watch."""
 
 
 class ProtocolError(Exception):
-    """What arrived is not a message, or not one that is allowed."""
+    """The received bytes are no message, or a message that is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Message:
     Attributes
     ----------
     kind
-        What it is about.
+        Kind of the message.
     fields
-        Values of JSON.
+        JSON values by name.
     arrays
         Arrays by name.
     """
@@ -62,10 +62,10 @@ class Channel:
     Parameters
     ----------
     read_fd, write_fd
-        The ends of the two pipes. If a watch is given they must not block.
+        The ends of the two pipes; non-blocking if a watch is given.
     watch
-        Called every ``POLL_S`` seconds of the exchange, and tells whether the other side is still there; whatever it
-        raises ends the exchange.
+        Function called every ``POLL_S`` seconds while waiting. It returns whether the other process is alive; an
+        exception from it ends the exchange.
     """
 
     def __init__(self, read_fd: int, write_fd: int, *, watch: Callable[[], bool] | None = None) -> None:
@@ -90,7 +90,7 @@ class Channel:
             "fields": dict(fields or {}),
             "arrays": [[name, array.dtype.str, array.shape] for name, array in packed.items()],
         }
-        text = json.dumps(header, ensure_ascii=False).encode(errors="replace")  # half a surrogate pair is no text
+        text = json.dumps(header, ensure_ascii=False).encode(errors="replace")  # a lone surrogate is not valid text
         if len(text) > MAX_HEADER_BYTES:
             raise ProtocolError(f"a header of {len(text)} bytes is longer than {MAX_HEADER_BYTES}")
         self._write(memoryview(struct.pack("<I", len(text)) + text))
@@ -108,7 +108,7 @@ class Channel:
         Raises
         ------
         ProtocolError
-            If it is not a message that is allowed.
+            If the received bytes are no allowed message.
         EOFError
             If the other side is gone.
         """
@@ -148,11 +148,11 @@ class Channel:
             return
         poll = select.poll()
         poll.register(fd, event)
-        # What the other side said before it went is still heard.
+        # Bytes that the other process wrote before it ended are still read.
         while not poll.poll(POLL_S * 1000):
             if not self._look() and not poll.poll(0):
                 raise EOFError("the other side is gone")
-        # Who talks without pause is watched as well.
+        # The watch is called even if the other process writes without pause.
         if time.monotonic() - self._watched > POLL_S:
             self._look()
 

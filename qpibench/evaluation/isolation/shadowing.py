@@ -1,4 +1,4 @@
-"""Names of a user's files that hide a library: found before they turn into an error that nobody understands."""
+"""Finds files of the user whose names hide a library, before the import fails with an obscure error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RESERVED = ("qpibench", "numpy", "torch")  # which the worker looks for by thes
 
 
 class ShadowingError(Exception):
-    """A file of the user has the name of a library that is needed."""
+    """A file of the user has the name of a needed library."""
 
 
 def check_names(path: Path) -> None:
@@ -28,7 +28,7 @@ def check_names(path: Path) -> None:
     Raises
     ------
     ShadowingError
-        If there is such a file.
+        If a file has such a name.
     """
     imported: set[str] = set()
     waiting = {path}
@@ -43,7 +43,7 @@ def check_names(path: Path) -> None:
 
 
 class Guard(MetaPathFinder):
-    """Refuses the import of a library whose name a file in the model's folder has.
+    """Import hook that refuses the import of a library if a file in the model's folder has its name.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Guard(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find nothing: the finders that follow import the module.
+        """Return None, so that the next finders import the module.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Guard(MetaPathFinder):
 
 
 def is_library(name: str) -> bool:
-    """Whether a name is that of one of Python's own modules or of an installed package."""
+    """Return whether a name is that of one of Python's own modules or of an installed package."""
     return name in sys.stdlib_module_names or _installed(name)
 
 
@@ -88,7 +88,7 @@ def _refuse(name: str, folder: Path, model: Path) -> None:
 
 
 def _sibling(name: str, folder: Path) -> Path | None:
-    """The user's file that an import of this name would run, unless it is the library itself."""
+    """Return the user's file that an import of this name would run; None if it would run the library."""
     for file in (folder / name / "__init__.py", folder / f"{name}.py"):
         if file.is_file() and not _within(file, _library_folders()):
             return file
@@ -108,15 +108,15 @@ def _library_folders() -> list[str]:
 
 
 def _within(file: Path, folders: list[str]) -> bool:
-    """Whether a file lies in one of these folders, in which a registered entry may lie too."""
+    """Return whether a file lies in one of these folders; a registered entry may lie there too."""
     return any(file.resolve().parent in (place, place / file.parent.name) for place in map(Path, folders))
 
 
 def _imported_names(path: Path) -> Iterator[str]:
-    """Top-level names that a file imports, also if that is never reached; none of a file that cannot be parsed."""
+    """Return the top-level names in a file's import statements; none if the file cannot be parsed."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # running it will tell what is wrong
+    except (OSError, SyntaxError, ValueError):  # the import reports the syntax error
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""A torch module as a model."""
+"""Adapter that uses a torch module as a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fit(train) is given: the training role of a release, whose rows are fetched when asked for."""
+"""The argument of fit(train): the training role of a release, whose rows are fetched on access."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qpibench.grid import Grid
 from qpibench.tasks.batch import Batch
 
 MAX_ROWS = 256
-"""Most rows that are fetched at once."""
+"""Largest number of rows fetched at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainBatch(Batch):
-    """Inputs and their answers.
+    """Inputs and their true kernels.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Train:
     Attributes
     ----------
     kernel_index
-        (observation,) int32: which of ``kernels`` every observation shows.
+        (observation,) int32: index in ``kernels`` of the kernel that each observation shows.
     grid, kernel_grid
         Grids of the observations and of the kernels.
     """
@@ -56,7 +56,7 @@ class Train:
 
     @cached_property
     def kernels(self) -> NDArray[np.float32]:
-        """(kernel, y, x) float32: every kernel of the training role once."""
+        """Kernels of the training role, each once, (kernel, y, x) float32."""
         return self._fetch_kernels()
 
     def __len__(self) -> int:
@@ -74,6 +74,6 @@ class Train:
         return TrainBatch(**inputs, grid=self.grid, kernel_grid=self.kernel_grid, kernel=kernel)  # type: ignore[arg-type]
 
     def batches(self, size: int) -> Iterator[TrainBatch]:
-        """All rows in order, ``size`` at a time."""
+        """Yield all rows in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self[start : start + size]

@@ -1,4 +1,4 @@
-"""Looks after the process of a model: is it alive, has it time left, is its memory within the limit."""
+"""Watches the worker of a model: whether it is alive, and whether its time and memory are within the limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-_CHILDREN_EVERY_S = 0.5  # looking for children reads every process of the machine
+_CHILDREN_EVERY_S = 0.5  # finding child processes reads every process of the machine
 GIB = 1 << 30
 
 
@@ -21,7 +21,7 @@ class LimitReached(Exception):
 
 
 class Watch:
-    """Call it often while waiting for the process.
+    """Check of a worker, to be called often while waiting for it.
 
     Parameters
     ----------
@@ -41,20 +41,20 @@ class Watch:
         self.peak_bytes = 0
 
     def set_time_limit(self, seconds: float) -> None:
-        """Start the clock anew."""
+        """Restart the clock."""
         self._limit_s, self._deadline = seconds, time.monotonic() + seconds
 
     def set_baseline(self) -> None:
-        """Take the present memory for what the process needs before it has done anything."""
+        """Take the present memory as the baseline of the memory limit."""
         self._baseline = self._resident_bytes()
 
     def __call__(self) -> bool:
-        """Whether the process is still there.
+        """Return whether the process is alive.
 
         Raises
         ------
         LimitReached
-            If the time is over or there is too much memory.
+            If the time or the memory exceeds its limit.
         """
         if self._process.poll() is not None:
             return False

@@ -1,8 +1,8 @@
-"""The process that runs the user's code: ``python -m qpibench.evaluation.isolation.worker READ_FD WRITE_FD PARENT``.
+"""Worker process that runs the user's code: ``python -m qpibench.evaluation.isolation.worker READ_FD WRITE_FD PARENT``.
 
-It is told the model's file and, of a trained model, its run folder; then it is given training rows and batches over
-the pipe READ_FD, and answers over WRITE_FD. It is not told which release they are from. The true kernels come last,
-when nothing is asked of the model any more but where its latent space has them.
+The worker receives the path of the model's file and, for a trained model, that of its run folder. It then receives
+training rows and batches over the pipe READ_FD and sends predictions over WRITE_FD. It does not learn which release
+they are from. If the model encodes kernels, it receives the true kernels after all its predictions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import QpibenchError, UnavailableError
-from qpibench.evaluation.isolation.exchange import AnswerError, pack_answer, pack_latents, unpack_batch
+from qpibench.evaluation.isolation.exchange import PredictionError, pack_latents, pack_prediction, unpack_batch
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model
 from qpibench.evaluation.isolation.process import die_with
@@ -31,7 +31,7 @@ from qpibench.tasks.batch import Batch
 
 
 def main() -> None:
-    """Load the model and serve until the other side is gone."""
+    """Load the model and serve requests until the pipe is closed."""
     read_fd, write_fd, parent = (int(text) for text in sys.argv[1:])
     die_with(parent)
     for fd in (read_fd, write_fd):
@@ -49,7 +49,7 @@ def main() -> None:
             _serve(channel, model, path.parent, channel.receive())
     except (EOFError, BrokenPipeError):
         pass
-    # What the model left running, such as threads, must not keep us here.
+    # Threads that the model left running must not delay the end.
     with suppress(Exception):
         sys.stdout.flush()
     os._exit(0)
@@ -65,7 +65,7 @@ def _leave_no_core_file() -> None:
 def _load(channel: Channel, path: Path, request: dict[str, Any], run_folder: Path | None) -> Model | None:
     try:
         model = load_model(path, request["target"], seed=request["seed"], run_folder=run_folder)
-        if "torch" in sys.modules:  # a file that sets another number is not what the result would say
+        if "torch" in sys.modules:  # overrides the file, as the result records this number
             sys.modules["torch"].set_num_threads(request["threads"])
     except BaseException as error:
         kind, message, traceback = _why_not_loaded(error, path)
@@ -78,7 +78,7 @@ def _load(channel: Channel, path: Path, request: dict[str, Any], run_folder: Pat
 
 
 def _why_not_loaded(error: BaseException, path: Path) -> tuple[str, str, str]:
-    """Kind, message and traceback of a model's failure."""
+    """Return kind, message and traceback of a model's failure."""
     match error:
         case InterfaceError():
             return "interface", str(error), ""
@@ -103,9 +103,9 @@ def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> No
             kernels = request.arrays["kernels"]
             reply = Message("encoded", arrays={"latents": pack_latents(model.encode_kernel(kernels), len(kernels))})
         else:
-            reply = _answer(model, request)
-    except AnswerError as error:
-        reply = Message("failed", {"kind": "answer", "message": f"{model.place}: {error}", "traceback": ""})
+            reply = _predict(model, request)
+    except PredictionError as error:
+        reply = Message("failed", {"kind": "prediction", "message": f"{model.place}: {error}", "traceback": ""})
     except BaseException as error:
         message, traceback = describe(error, folder)
         kind = "exited" if isinstance(error, SystemExit) else "raised"
@@ -113,18 +113,18 @@ def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> No
     channel.send(reply.kind, reply.fields, reply.arrays)
 
 
-def _answer(model: Model, request: Message) -> Message:
+def _predict(model: Model, request: Message) -> Message:
     batch = unpack_batch(request)
     before = {name: array.copy() for name, array in request.arrays.items()} if request.fields["compare"] else {}
-    answer = pack_answer(model.predict(batch), batch)
+    arrays = pack_prediction(model.predict(batch), batch)
     changed = [
         name for name, array in before.items() if not np.array_equal(array, request.arrays[name], equal_nan=True)
     ]
-    return Message("answer", {"changed": changed}, answer)
+    return Message("prediction", {"changed": changed}, arrays)
 
 
 def _remote_train(channel: Channel, request: Message) -> Train:
-    """The training role, whose rows stay with the other side until they are asked for."""
+    """Return the training role, whose rows are requested from the other process on access."""
 
     def fetch_rows(rows: NDArray[np.int64]) -> Batch:
         channel.send("rows", arrays={"rows": rows})

@@ -1,4 +1,4 @@
-"""What a command answers, how it is printed, and what becomes of an error: one place for all commands."""
+"""Response of a command: its text, its JSON object, its warnings and its error, and how they are printed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BROKEN_PIPE = 128 + 13
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How answers are printed."""
+    """How a response is printed."""
 
     json: bool
     quiet: bool
@@ -42,21 +42,21 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a command has to say.
+class Response:
+    """Everything that a command prints, and its exit code.
 
     Attributes
     ----------
     text
-        For people.
+        Text for people.
     fields
-        For programs: what ``--json`` prints, besides ``schema_version`` and ``error``.
+        JSON object for programs, which ``--json`` prints with ``schema_version``, ``warnings`` and ``error``.
     warnings
         One sentence each.
     error
-        One sentence, if the exit code is not 0.
+        One sentence if the exit code is not 0, else None.
     traceback
-        Where the error comes from; shown when asked for.
+        Traceback of the error; printed with ``--traceback``.
     exit_code
         See :mod:`qpibench.errors`.
     """
@@ -70,30 +70,30 @@ class Answer:
 
 
 def settings() -> Settings:
-    """Settings of the command that is running."""
+    """Return the settings of the running command."""
     found: Settings = click.get_current_context().find_root().obj
     return found
 
 
 def note(text: str) -> None:
-    """Say something by the way, on standard error, unless silence was asked for."""
+    """Print a text on standard error, unless ``--quiet`` was given."""
     if not settings().quiet:
         echo(text, err=True)
 
 
-def explain(error: BaseException) -> Answer:
-    """Turn an error into an answer: one sentence and an exit code."""
+def explain(error: BaseException) -> Response:
+    """Turn an error into a response: one sentence and an exit code."""
     if isinstance(error, click.Abort) and error.__cause__ is not None:
         error = error.__cause__
     trace = "".join(traceback.format_exception(error))
     message, code = _sentence(error)
-    return Answer(error=message, exit_code=code, traceback=trace)
+    return Response(error=message, exit_code=code, traceback=trace)
 
 
-def show(answer: Answer, settings: Settings) -> int:
-    """Print an answer and return the exit code."""
+def show(response: Response, settings: Settings) -> int:
+    """Print a response and return the exit code."""
     try:
-        _print(answer, settings)
+        _print(response, settings)
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
@@ -102,27 +102,27 @@ def show(answer: Answer, settings: Settings) -> int:
         with suppress(OSError):
             echo(f"Error: Standard output cannot be written: {error.strerror}.", err=True)
         return FAILURE
-    return answer.exit_code
+    return response.exit_code
 
 
-def _print(answer: Answer, settings: Settings) -> None:
-    warnings = [sentence(warning) for warning in answer.warnings]
+def _print(response: Response, settings: Settings) -> None:
+    warnings = [sentence(warning) for warning in response.warnings]
     for warning in warnings:
         echo(f"Warning: {warning}", err=True)
-    if answer.traceback and settings.traceback:
-        echo(answer.traceback.rstrip("\n"), err=True)
-    error = None if answer.error is None else sentence(answer.error)
+    if response.traceback and settings.traceback:
+        echo(response.traceback.rstrip("\n"), err=True)
+    error = None if response.error is None else sentence(response.error)
     if error is not None:
         echo(f"Error: {error}", err=True)
     if settings.json:
-        content = {"schema_version": SCHEMA_VERSION, **answer.fields}
+        content = {"schema_version": SCHEMA_VERSION, **response.fields}
         if warnings:
             content["warnings"] = warnings
         if error is not None:
-            content["error"] = {"message": error, "exit_code": answer.exit_code}
+            content["error"] = {"message": error, "exit_code": response.exit_code}
         echo(_as_json(content))
-    elif answer.text:
-        echo(answer.text)
+    elif response.text:
+        echo(response.text)
     sys.stdout.flush()
 
 
@@ -133,7 +133,7 @@ def _as_json(content: Mapping[str, Any]) -> str:
 
 
 def _sentence(error: BaseException) -> tuple[str, int]:
-    """What to tell the user, and the exit code."""
+    """Return the sentence for the user, and the exit code."""
     match error:
         case QpibenchError():
             return str(error), error.exit_code
@@ -162,6 +162,6 @@ def _of_click(error: click.ClickException) -> str:
 
 
 def _discard_output() -> None:
-    # What is still buffered would fail again when Python ends.
+    # Text left in the buffer would fail again when Python ends.
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
