@@ -5,17 +5,16 @@
 
 Every arm is trained with every seed by ``qpibench train``, evaluated on every cell of its track by ``qpibench
 evaluate``, and the first arm of a study is compared with each of the others, cell by cell, by ``qpibench compare``, the
-seeds of an arm averaged. What a
-folder already has is not made again, so a study that was interrupted, or ended by the first arm that failed, goes on
-with the same command, and studies that share arms share their runs:
+seeds of an arm averaged. Files that the folder already has are not made again. The same command therefore continues a
+study that was interrupted or failed, and studies that share arms share their runs:
 
     studies/runs/ARM-SEED/                  run folders
-    studies/predictions/ARM-SEED-CELL.h5    what they answered
+    studies/predictions/ARM-SEED-CELL.h5    their predictions
     studies/results/ARM-SEED.json           their scores: `qpibench leaderboard build studies/results -o site`
     studies/comparisons/A-B-CELL.json       paired differences
 
 All runs of a folder are of the same length: a study that asks for another one needs a folder of its own. Arms
-answer anew where a run has gone on since, or for another ``--limit``.
+predict again if a run has continued since, or for another ``--limit``.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A question, and the arms that answer it; the others are compared with the first."""
+    """A comparison of arms; every other arm is compared with the first."""
 
     question: str
     arms: tuple[Arm, ...]
@@ -185,7 +184,7 @@ def train_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
 
 
 def evaluate_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
-    """The command that lets a trained arm answer every cell of its track, and scores it."""
+    """Return the command that evaluates a trained arm on every cell of its track."""
     command = ["evaluate", str(settings.run_folder(arm, seed)), "--release", str(settings.release)]
     command += ["--track", arm.track, "-o", str(settings.result(arm, seed))]
     command += ["--predictions", str(settings.output / "predictions" / f"{arm.name}-{seed}.h5")]
@@ -204,7 +203,7 @@ def run_arm(arm: Arm, seed: int, settings: Settings, qpibench: Commands) -> None
     run = _former_run(arm, seed, settings)
     if run is None or run.status != "complete":
         qpibench(train_command(arm, seed, settings))
-    if not _is_answered(arm, seed, settings):
+    if not _is_predicted(arm, seed, settings):
         qpibench(evaluate_command(arm, seed, settings))
 
 
@@ -232,7 +231,7 @@ def run(studies: Sequence[Study], settings: Settings) -> None:
         for done in as_completed([pool.submit(run_arm, arm, seed, settings, qpibench) for arm, seed in pairs]):
             done.result()
         for study in studies:
-            print("\n".join(answer(study, settings, qpibench)), flush=True)
+            print("\n".join(summarise(study, settings, qpibench)), flush=True)
 
 
 def _former_run(arm: Arm, seed: int, settings: Settings) -> RunRecord | None:
@@ -260,8 +259,8 @@ def _check_former_run(arm: Arm, seed: int, settings: Settings, release: Release)
             )
 
 
-def _is_answered(arm: Arm, seed: int, settings: Settings) -> bool:
-    """Whether there are answers to every cell, of the weights that the run has now and as many as are asked for."""
+def _is_predicted(arm: Arm, seed: int, settings: Settings) -> bool:
+    """Return whether every cell has predictions of the requested images by the present weights of the run."""
     if not settings.result(arm, seed).exists():
         return False
     weights = [load_run(settings.run_folder(arm, seed)).weights_sha256]
@@ -279,7 +278,7 @@ def _is_answered(arm: Arm, seed: int, settings: Settings) -> bool:
     return True
 
 
-def answer(study: Study, settings: Settings, qpibench: Commands) -> Iterator[str]:
+def summarise(study: Study, settings: Settings, qpibench: Commands) -> Iterator[str]:
     """Compare the arms of a study, and tell line by line what the comparisons say."""
     yield f"\n{study.question}"
     first, *others = study.arms

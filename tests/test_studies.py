@@ -26,11 +26,11 @@ from benchmarks.studies import (  # noqa: E402
     Arm,
     Settings,
     Study,
-    answer,
     compare_command,
     comparison_lines,
     evaluate_command,
     run,
+    summarise,
     train_command,
 )
 from qpibench.cli.main import cli  # noqa: E402
@@ -189,7 +189,7 @@ def test_an_arm_that_was_broken_off_is_continued(made, capfd):
     assert (record.status, record.steps_done) == ("complete", 3)
 
 
-def test_an_arm_answers_anew_with_other_weights_and_for_another_limit(made):
+def test_an_arm_predicts_again_with_other_weights_and_for_another_limit(made):
     folder = RunFolder(made.run_folder(FIRST, 0))
     old = Result.model_validate_json(made.result(FIRST, 0).read_text())
     save_file({"kernel": np.full((64, 64), 3, np.float32)}, folder.weights)
@@ -203,7 +203,7 @@ def test_an_arm_answers_anew_with_other_weights_and_for_another_limit(made):
 
 def test_a_run_that_is_not_complete_is_told(made):
     update_run(made.run_folder(FIRST, 0), status="stopped", steps_done=2)
-    lines = list(answer(ALONE, made, None))
+    lines = list(summarise(ALONE, made, None))
     assert lines[1:] == [
         "  first-0 is not complete: 2 of 3 steps.",
         f"  There is nothing to compare; the scores are in {made.output / 'results'}.",

@@ -18,7 +18,7 @@ from qpibench.pages.notation import decade, interval, number, whole
 
 MEANINGS = {
     "subset": "Fewer images were scored than the cell has or, outside of tracks, the task.",
-    "unanswered": "Some images have no finite prediction. They count in every score with the worse of the error of"
+    "missing": "Some images have no finite prediction. They count in every score with the worse of the error of"
     " zeros and of the entry's own worst image.",
     "failed": "The entry stopped before it had predicted every image. It takes no rank.",
     "partial": "The entry was trained for this share of the steps that its recipe states. It takes no rank, because the"

@@ -136,7 +136,7 @@ class Standing:
         """Marks that qualify the score.
 
         ``oracle``: the entry uses the true kernels. ``subset``: fewer images than the cell has were scored. ``failed``:
-        the entry stopped. ``unanswered``: some images have no finite prediction. ``partial``: the training did only a
+        the entry stopped. ``missing``: some images have no finite prediction. ``partial``: the training did only a
         part of the steps that the recipe states, see :attr:`trained_percent`.
         """
         failed = self.cell.failed
@@ -144,7 +144,7 @@ class Standing:
             "oracle": _is_oracle(self.result),
             "subset": self.subset,
             "failed": failed,
-            "unanswered": not failed and self.cell.n_failed > 0,
+            "missing": not failed and self.cell.n_failed > 0,
             "partial": _is_partial(self.result),
         }
         return tuple(mark for mark, applies in marks.items() if applies)

@@ -127,7 +127,7 @@ def test_kept_predictions_of_all_cells_score_as_they_were_evaluated(qpibench, mi
     assert again["cells"] == evaluated["cells"]
     report = ("--report", tmp_path / "report.html", "-o", tmp_path / "new.json")
     qpibench("score", *kept, *releases, *report).fails(2, "A report is of one predictions file")
-    qpibench("score", kept[0], kept[0], *releases, "-o", tmp_path / "new.json").fails(3, "'raster' is answered twice")
+    qpibench("score", kept[0], kept[0], *releases, "-o", tmp_path / "new.json").fails(3, "'raster' occurs twice")
     qpibench("score", kept[2], "--release", mini, "-o", tmp_path / "new.json").fails(3, "another release")
     assert [path.name for path in tmp_path.iterdir()] == ["again.json"]
 

@@ -9,12 +9,12 @@ from qpibench.evaluation.check import check
 from qpibench.evaluation.model_template import TEMPLATE
 
 LOADS = "can be imported, has a predict, and declares what it needs"
-ANSWERS = "answers one image and three with floating-point kernels of the right shape"
-FINITE = "answers with finite numbers"
-SINGLE = "answers an image with a single scatterer"
+SHAPES = "predicts floating-point kernels of the right shape for one image and for three"
+FINITE = "predicts finite numbers"
+SINGLE = "predicts the kernel of an image with a single scatterer"
 UNCHANGED = "does not change its inputs"
-DETERMINISTIC = "answers the same image the same way twice"
-INDEPENDENT = "answers an image the same way whatever else is in the batch"
+DETERMINISTIC = "predicts the same kernel for the same image twice"
+INDEPENDENT = "predicts the same kernel for an image whatever else is in the batch"
 
 
 def _problems(findings):
@@ -31,7 +31,7 @@ def test_the_template_keeps_the_contract(write_model):
     findings = check(model)
     assert _problems(findings) == {}
     assert [finding.demand for finding in findings] == [
-        LOADS, ANSWERS, FINITE, SINGLE, UNCHANGED, DETERMINISTIC, INDEPENDENT
+        LOADS, SHAPES, FINITE, SINGLE, UNCHANGED, DETERMINISTIC, INDEPENDENT
     ]  # fmt: skip
 
 
@@ -41,8 +41,8 @@ def test_the_template_keeps_the_contract(write_model):
         ("import nothing_of_this_name", LOADS, "my_model.py:1: ModuleNotFoundError"),
         ("needs = 'all'\ndef predict(batch): ...", LOADS, "needs = 'all' is not a view"),
         ("weights = ['a.npz']\ndef predict(batch): ...", LOADS, "declares the weights 'a.npz'"),
-        ("def predict(batch): ...", ANSWERS, "my_model.py:1: predict returned None"),
-        ("def predict(batch): return batch.image[:1]", ANSWERS, "shape (1, 64, 64), expected (3, 64, 64)"),
+        ("def predict(batch): ...", SHAPES, "my_model.py:1: predict returned None"),
+        ("def predict(batch): return batch.image[:1]", SHAPES, "shape (1, 64, 64), expected (3, 64, 64)"),
         ("def predict(batch): return batch.image / 0 * 0", FINITE, "values of the kernel are NaN or infinite"),
         (
             "import numpy as np\n"
@@ -66,10 +66,10 @@ def test_the_template_keeps_the_contract(write_model):
         ("def predict(batch): return 0 * batch.image + batch.image[0]", INDEPENDENT, "in another order"),
         (
             "import time\ndef predict(batch): time.sleep(60)",
-            ANSWERS,
+            SHAPES,
             "predict took longer than 0.5 s; allow more with --time",
         ),
-        ("import os\ndef predict(batch): os._exit(1)", ANSWERS, "ended with exit code 1"),
+        ("import os\ndef predict(batch): os._exit(1)", SHAPES, "ended with exit code 1"),
         (
             "def fit(train): raise ValueError('bad')\ndef predict(batch): ...",
             "learns from the training role",
@@ -81,7 +81,7 @@ def test_a_broken_demand_is_found(write_model, source, demand, sentence):
     problems = _problems(check(write_model(source), time_limit_s=0.5))
     assert demand in problems
     assert sentence in problems[demand]
-    earlier = [LOADS, "learns from the training role", ANSWERS, FINITE, SINGLE, UNCHANGED, DETERMINISTIC]
+    earlier = [LOADS, "learns from the training role", SHAPES, FINITE, SINGLE, UNCHANGED, DETERMINISTIC]
     assert not problems.keys() & set(earlier[: earlier.index(demand)] if demand in earlier else earlier)
 
 

@@ -128,7 +128,7 @@ def test_a_latent_that_is_none_ends_the_model_like_any_wrong_answer(
         Execution(batch_size=32),
     )
     assert outcome.exit_code == 1
-    assert outcome.record.failure.kind == "answer"
+    assert outcome.record.failure.kind == "prediction"
     assert re.search(sentence, outcome.record.failure.message), outcome.record.failure.message
 
 

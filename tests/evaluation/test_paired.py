@@ -124,7 +124,7 @@ def test_seeds_are_averaged_and_listed(write, release):
     ("files", "tasks", "error", "sentence"),
     [
         (("near", "near"), None, UsageError, "of side A hold the same predictions; give every seed once"),
-        (("only id",), ["ood"], UsageError, "'.*only id.h5' does not answer task 'ood'; it has id"),
+        (("only id",), ["ood"], UsageError, "'.*only id.h5' has no predictions for task 'ood'; it has id"),
         (("missing",), None, UsageError, "There is no predictions file"),
         ((), None, UsageError, "Side A has no predictions file"),
     ],
@@ -138,7 +138,7 @@ def test_what_cannot_be_compared_is_one_sentence(write, release, files, tasks, e
 
 
 def test_files_without_a_common_task_are_refused(write, release):
-    with pytest.raises(UsageError, match="There is no task that all files answer"):
+    with pytest.raises(UsageError, match="There is no task that all files contain"):
         compare([write("i", tasks=("id",))], [write("o", tasks=("ood",))], release)
 
 

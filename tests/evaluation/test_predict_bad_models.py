@@ -76,45 +76,49 @@ def test_the_traceback_of_a_failed_import_is_shown_when_asked_for(memory_release
         (["return np.linalg.inv(np.zeros((2, 2)))"], "raised", "my_model.py:6: LinAlgError: Singular matrix"),
         (["raise KeyboardInterrupt"], "raised", "my_model.py:6: KeyboardInterrupt"),
         (["return predict(batch)"], "raised", "my_model.py:6: RecursionError: maximum recursion depth exceeded"),
-        (["return"], "answer", "my_model.py:5: predict returned None, expected an array of shape (5, 12, 10)"),
-        (["return 'text'"], "answer", "my_model.py:5: predict returned an object of type str, expected an array"),
-        (["return [object()]"], "answer", "my_model.py:5: predict returned an object of type list"),
+        (["return"], "prediction", "my_model.py:5: predict returned None, expected an array of shape (5, 12, 10)"),
+        (["return 'text'"], "prediction", "my_model.py:5: predict returned an object of type str, expected an array"),
+        (["return [object()]"], "prediction", "my_model.py:5: predict returned an object of type list"),
         (
             ["return np.full((len(batch), 12, 10), None)"],
-            "answer",
+            "prediction",
             "my_model.py:5: predict returned a kernel of type object, expected float16, float32 or float64",
         ),
-        ([f"return np.zeros({SHAPE}, int)"], "answer", "predict returned a kernel of type int64, expected float16"),
-        ([f"return np.zeros({SHAPE}, complex)"], "answer", "predict returned a kernel of type complex128"),
-        ([f"return np.full({SHAPE}, 'a')"], "answer", "predict returned a kernel of type <U1"),
+        ([f"return np.zeros({SHAPE}, int)"], "prediction", "predict returned a kernel of type int64, expected float16"),
+        ([f"return np.zeros({SHAPE}, complex)"], "prediction", "predict returned a kernel of type complex128"),
+        ([f"return np.full({SHAPE}, 'a')"], "prediction", "predict returned a kernel of type <U1"),
         (
             ["return np.zeros((len(batch), 3, 4))"],
-            "answer",
+            "prediction",
             "my_model.py:5: predict returned a kernel of shape (5, 3, 4), expected (5, 12, 10)",
         ),
-        (["return np.zeros((12, 10))"], "answer", "predict returned a kernel of shape (12, 10), expected (5, 12, 10)"),
+        (
+            ["return np.zeros((12, 10))"],
+            "prediction",
+            "predict returned a kernel of shape (12, 10), expected (5, 12, 10)",
+        ),
         (
             ["return np.broadcast_to(0.0, (1 << 20, 1 << 20))"],
-            "answer",
+            "prediction",
             "predict returned a kernel of shape (1048576, ",
         ),
-        (["return Prediction(kernel=None)"], "answer", "the Prediction's kernel is None"),
+        (["return Prediction(kernel=None)"], "prediction", "the Prediction's kernel is None"),
         (
             [f"return Prediction(kernel=np.zeros({SHAPE}), std=np.zeros(3))"],
-            "answer",
+            "prediction",
             "predict returned a std of shape (3,), expected (5, 12, 10)",
         ),
         (["sys.exit(4)"], "exited", "my_model.py:6: sys.exit(4) was called"),
-        (["os._exit(0)"], "exited", "the process ended with exit code 0 during predict, without an answer"),
+        (["os._exit(0)"], "exited", "the process ended with exit code 0 during predict, without a reply"),
         (
             ["os.kill(os.getpid(), signal.SIGKILL)"],
             "died",
-            "my_model.py: the process was killed by signal SIGKILL during predict, without an answer",
+            "my_model.py: the process was killed by signal SIGKILL during predict, without a reply",
         ),
         (
             ["os.kill(os.getpid(), signal.SIGSEGV)"],
             "died",
-            "my_model.py:6: the process was killed by signal SIGSEGV during predict, without an answer",
+            "my_model.py:6: the process was killed by signal SIGSEGV during predict, without a reply",
         ),
         (["os.closerange(3, 99)", "time.sleep(60)"], "protocol", "the process closed its connection during predict"),
         (
@@ -124,7 +128,7 @@ def test_the_traceback_of_a_failed_import_is_shown_when_asked_for(memory_release
                 "    except OSError: pass",
             ],
             "protocol",
-            "the process answered predict with what is not allowed: a header of 1802401130 bytes is longer",
+            "the process replied to predict with an invalid message: a header of 1802401130 bytes is longer",
         ),
     ],
 )
@@ -218,7 +222,7 @@ def test_numbers_that_are_not_finite_in_float32_are_written_with_a_warning(memor
     assert outcome.exit_code == 0
     assert outcome.record.failure is None
     assert outcome.record.non_finite == {"id": 3, "ood": 4}
-    assert outcome.warnings[0] == "3 images of task 'id' were answered with NaN or infinity and count as failed."
+    assert outcome.warnings[0] == "3 images of task 'id' have predictions with NaN or infinity and count as failed."
 
 
 def test_printing_is_harmless(memory_release, write_model, out):

@@ -64,7 +64,7 @@ def _twice(rows, place):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"sha256": "6" * 64}, "for another release: they answer the one with the content hash 666666"),
+        ({"sha256": "6" * 64}, "for another release: they belong to the one with the content hash 666666"),
         ({"task": "idd"}, "task 'idd': the release has no such task; it has id, ood"),
         ({"index": np.arange(12)}, r"9 rows are not asked for, the first is 0"),
         ({"index": np.arange(12.0)}, r"'index' must be a list of integers, found shape \(12,\) of float64"),
@@ -88,7 +88,7 @@ def test_missing_and_repeated_rows_are_named(memory_release, path, write):
     with pytest.raises(InvalidDataError, match=r"1 of 12 rows are missing, the first is 7; .* a row of NaN"):
         open_predictions(path, memory_release)
     write(index=np.append(rows, 8))
-    with pytest.raises(InvalidDataError, match="row 8 of the release is answered more than once"):
+    with pytest.raises(InvalidDataError, match="row 8 of the release occurs more than once"):
         open_predictions(path, memory_release)
 
 

@@ -228,7 +228,7 @@ def test_a_training_is_told_and_one_that_was_not_finished_is_a_reservation(write
 
 def test_an_entry_that_answered_nothing_has_a_report_without_images(write_report, release):
     html = write_report(limit=1, unanswered=1).read_text()
-    assert Text(html).text.count("No image of this task was answered") == len(release.tasks)
+    assert Text(html).text.count("No image of this task has a finite prediction") == len(release.tasks)
     assert panels(html, "Prediction") == []
 
 

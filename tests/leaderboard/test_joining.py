@@ -57,7 +57,7 @@ def test_results_of_different_entries_or_of_different_tracks_are_not_joined(make
 
 def test_a_release_is_answered_once_and_outside_of_tracks_so_is_a_task(make_result):
     for twice in ([on_cell(make_result())] * 2, [make_result(), make_result(content_sha256="b" * 64)]):
-        with pytest.raises(InvalidDataError, match="is answered twice"):
+        with pytest.raises(InvalidDataError, match="occurs twice"):
             join(twice)
     both = join([make_result(tasks=("id",)), make_result(tasks=("ood",))])
     assert list(both.cells) == ["id", "ood"]

@@ -155,7 +155,7 @@ def test_subsets_and_failures_are_marked(results_dir, tmp_path):
     text = " ".join("".join(Page((tmp_path / "site" / "index.html").read_text()).texts).split())
     assert "subset: 200 of 10,000 images" in text
     assert "failed: 7 of 200" in text
-    assert "unanswered: 2 of 200" in text
+    assert "missing: 2 of 200" in text
     assert "knows eq. 7" in text
 
 

@@ -69,13 +69,13 @@ def test_the_order_of_the_results_has_no_influence(make_result):
     assert standings(results) == standings(dict(reversed(results.items())))
 
 
-def test_marks_tell_subsets_unanswered_images_and_entries_that_stopped(make_result):
+def test_marks_tell_subsets_missing_predictions_and_entries_that_stopped(make_result):
     results = {
         "1": make_result(capped=(0.1, 0.1, 0.1), n_images=10_000),
         "2": make_result(capped=(0.2, 0.2, 0.2), n_images=10_000, n_failed=3),
         "3": make_result(capped=(0.3, 0.3, 0.3), n_images=10_000, n_failed=3, stopped=True),
     }
-    assert [standing.marks for standing in only_track(results)] == [(), ("unanswered",), ("failed",)]
+    assert [standing.marks for standing in only_track(results)] == [(), ("missing",), ("failed",)]
     assert only_track({"4": make_result(n_images=200)})[0].marks == ("subset",)
 
 
