@@ -198,7 +198,7 @@ class WholeFile:
         unnamed_fd = _open_unnamed(self._target.parent) if unnamed else None
         self._unnamed = unnamed_fd is not None
         try:
-            named = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            named = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             self.fd = os.open(self.temporary, named, 0o666) if unnamed_fd is None else unnamed_fd
         except OSError as error:
             raise self.explained(error) from None
@@ -214,11 +214,12 @@ class WholeFile:
             raise self.explained(error) from None
 
     def commit(self) -> None:
-        """Let the file appear under its name."""
+        """Close the file and let it appear under its name."""
         try:
             os.fsync(self.fd)
             if self._unnamed:
                 _give_name(self.fd, self.temporary)
+            self._close()  # Windows renames no open file
             put_in_place(self.temporary, self._target)
         except OSError as error:
             raise self.explained(error) from None
@@ -234,9 +235,14 @@ class WholeFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with suppress(OSError):
-            os.close(self.fd)
+        self._close()
         self.temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
 
 
 def put_in_place(finished: Path, target: Path) -> None:
