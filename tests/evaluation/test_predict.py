@@ -199,7 +199,7 @@ def test_a_batch_does_not_tell_which_images_show_the_same_kernel(memory_release,
     assert len(outcome.warnings) == 3
     for warning in outcome.warnings:
         assert re.match(
-            r"The prediction of image [45]\d of task 'ood' depends on the other images of its batch", warning
+            r"The prediction for image [45]\d of task 'ood' depends on the other images of its batch", warning
         )
 
 
