@@ -1,4 +1,4 @@
-"""The classical entry recovers kernels that it knows nothing about."""
+"""Tikhonov deconvolution recovers kernels without knowing their family."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: running it, and looking at what it left behind."""
+"""Fixtures of the command-line tests: run a command, and compare the files of a folder before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are not what they must be: a sentence, exit code 3, and nothing lost or written."""
+"""Invalid files give one sentence and exit code 3; nothing is lost or written."""
 
 from __future__ import annotations
 

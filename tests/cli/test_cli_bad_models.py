@@ -1,4 +1,4 @@
-"""Models that go wrong, through ``qpibench evaluate``: the user's own error and line, and a result that counts it."""
+"""Failing models in ``qpibench evaluate``: the message has the user's error and line, and the result counts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that cannot be granted: a sentence, exit code 2 (4 for a device), and nothing written."""
+"""Invalid requests give one sentence and exit code 2 (4 for a device); nothing is written."""
 
 from __future__ import annotations
 

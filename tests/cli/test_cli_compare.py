@@ -1,4 +1,4 @@
-"""``qpibench compare`` and ``qpibench oracle``: two methods side by side, and what looking at the truth is worth."""
+"""``qpibench compare`` compares two methods image by image; ``qpibench oracle`` predicts from the true kernels."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from qpibench.evaluation.paired import Comparison
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory, qpibench, mini):
-    """Four answers of the oracle for each task of `mini`, not to be changed."""
+    """Return the oracle's predictions for four images of each task of `mini`; tests must not change the file."""
     path = tmp_path_factory.mktemp("oracle") / "nearest.h5"
     outcome = qpibench("oracle", "nearest_kernel", "--release", mini, "--limit", 4, "-o", path, "--json")
     assert outcome.exit_code == 0, outcome.stderr

@@ -1,4 +1,4 @@
-"""What becomes of an error that nobody foresaw, and where the options that all commands have may stand."""
+"""Unexpected errors give one sentence and exit code 1; common options may stand anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `generate` never writes over, and what it says of work that it did not do."""
+"""`generate` never overwrites a file by accident, and reports skipped work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that are cut short: nothing is lost, nothing half written is taken for whole, and no process stays behind."""
+"""Interrupted runs lose nothing, leave no partial file under its final name, and leave no process behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `leaderboard check` claims, and no more."""
+"""`leaderboard check` reports exactly the checks that it made."""
 
 
 def test_a_result_is_called_what_its_predictions_give_only_where_they_are_given(qpibench, result, predictions, mini):

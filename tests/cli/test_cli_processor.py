@@ -1,4 +1,4 @@
-"""A processor in a mode in which releases would get other bits, and one whose progress is watched."""
+"""`generate` refuses a processor mode that would change bits, and shows progress on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions that somebody else wrote: only what a file must have."""
+"""Predictions files of other programs need only the required datasets."""
 
 import h5py
 import pytest

@@ -1,4 +1,4 @@
-"""A track from one TOML file, and what every command knows of it."""
+"""A track is one TOML file, and every command accepts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training from the command line: what it leaves behind is a model, and what goes wrong is told in a sentence."""
+"""``qpibench train`` writes a run folder that is a model, and reports every failure in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of evaluation share: a small release in memory, and models written to files."""
+"""Fixtures of the evaluation tests: a small release in memory, and models written to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each demand of the model contract is found broken where it is broken, and nowhere else."""
+"""Each rule of the model contract is reported for a model that breaks it, and for no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what the user wrote to a model's file, without running any of it."""
+"""The text that the user gave leads to a model's file, and no code of the model runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The latent view shows what the model said, the same way every time."""
+"""The latent view of a report shows the model's latents, with the same bytes every time."""
 
 import re
 import sys

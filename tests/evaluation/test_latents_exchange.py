@@ -1,4 +1,4 @@
-"""Latents go from the model to the predictions file; the kernels reach the model last and can tell it nothing."""
+"""Latents go from the model to the predictions file; the model receives the true kernels after its last prediction."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Every metric against an implementation that shares nothing with it, and against what must come out exactly."""
+"""Every metric agrees with an independent implementation and with exact cases."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The oracle answers with what a model that only remembers could answer at best."""
+"""The oracle predicts the best training kernel for every image."""
 
 import numpy as np
 import pytest

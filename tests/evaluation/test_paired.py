@@ -1,4 +1,4 @@
-"""Two methods on the same images: what is certain is called so, and nothing else."""
+"""Paired comparison finds a difference exactly when the images or the seeds support it."""
 
 import h5py
 import numpy as np

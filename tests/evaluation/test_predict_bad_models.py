@@ -1,4 +1,4 @@
-"""Every way in which a model can go wrong: one clear sentence, the right exit code, nothing half written."""
+"""Every failure of a model gives one clear sentence and the right exit code, and leaves no partial file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages arrive as they were sent, and what is no message takes no memory."""
+"""Messages arrive unchanged, and an invalid message causes no allocation."""
 
 from __future__ import annotations
 

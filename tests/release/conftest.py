@@ -1,4 +1,4 @@
-"""A small release and a backend that makes it in no time, so that the tests are about files and not about physics."""
+"""A small release and a backend that makes it instantly, because these tests are about files, not physics."""
 
 from __future__ import annotations
 

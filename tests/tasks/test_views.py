@@ -1,4 +1,4 @@
-"""Each view shows what it says, and none shows the answer."""
+"""Each view shows its inputs and no true kernel."""
 
 from __future__ import annotations
 

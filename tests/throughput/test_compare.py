@@ -1,4 +1,4 @@
-"""Only what may be compared is compared, and a fall is one that the spread does not explain."""
+"""Only comparable figures are compared, and a figure fell only if its spread does not explain the change."""
 
 import pytest
 

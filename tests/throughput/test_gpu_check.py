@@ -1,4 +1,4 @@
-"""`make gpu-check` and the benchmarks of the GPU where what they need is missing: said in a sentence, never guessed."""
+"""`make gpu-check` and the GPU benchmarks report in one sentence what is missing."""
 
 import json
 import os

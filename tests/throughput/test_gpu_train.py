@@ -1,4 +1,4 @@
-"""`make gpu-train` rehearsed on the CPU: what a queue leaves, and what it does not begin."""
+"""`make gpu-train` rehearsed on the CPU: the files of a queue, and the arms that it does not begin."""
 
 from __future__ import annotations
 

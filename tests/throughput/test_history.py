@@ -1,4 +1,4 @@
-"""What a run says is read whole, or refused with a sentence."""
+"""A run of the benchmarks is read completely, or refused in one sentence."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What changed for good is found, and what did not is left alone."""
+"""Lasting changes of a figure are found, and others are ignored."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The page says what the runs say, and marks what changed for good."""
+"""The page shows the figures of the runs and marks lasting changes."""
 
 import re
 from html.parser import HTMLParser

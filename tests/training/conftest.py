@@ -1,4 +1,4 @@
-"""What the tests of training share: a toy entry, and requests to train it."""
+"""Fixtures of the training tests: a toy entry, and requests to train it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An entry that learns without torch: it answers with a weighted mean of the training kernels."""
+"""An entry that learns without torch: it predicts a weighted mean of the training kernels."""
 
 import os
 import signal

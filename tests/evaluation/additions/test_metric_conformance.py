@@ -1,4 +1,4 @@
-"""What every metric must do: those of the package, and toys of one file; and who knows the toys."""
+"""Rules that every metric follows, of the package or in a user's file, and the commands that show it."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Every command knows toys of one file each."""
+"""Every command accepts a family, a corruption and a reader that are one file each."""
 
 import importlib
 import json

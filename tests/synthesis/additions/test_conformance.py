@@ -1,4 +1,4 @@
-"""What every family and every corruption must do: those of the package, and toys of one file each."""
+"""Rules that every family and every corruption follows, of the package or in a user's file."""
 
 from dataclasses import replace
 from pathlib import Path
