@@ -230,7 +230,7 @@ def _read(path: Path, file: BinaryIO) -> CsvFile:
         positions.append(_positions(row, n, grid))
         numbers.append(row.number)
     image = np.stack(images)
-    counts = np.array([len(position_nm) for position_nm in positions])
+    counts = np.array([len(position_nm) for position_nm in positions], dtype=np.int64)
     return CsvFile(
         path=path,
         sha256=hash_numbers(grid, [kernel, image, counts, np.concatenate(positions)]),

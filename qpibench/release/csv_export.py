@@ -61,7 +61,7 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     _check_grid(release)
     rows = np.flatnonzero(release.observation_kernel == kernel)
     try:
-        with Partial(target) as partial:
+        with Partial(target, overwrite=overwrite) as partial:
             try:
                 os.ftruncate(partial.fd, 0)
                 with open(partial.fd, "w", encoding="ascii", newline="\n", closefd=False) as file:

@@ -79,18 +79,15 @@ def _opened(path: Path) -> h5py.File:
 def _is_locked(path: Path) -> bool:
     """Check that a file can be read, and return whether a program holds it locked for writing."""
     try:
-        # Opening a pipe without O_NONBLOCK would wait for a program that writes to it.
-        fd = os.open(path, os.O_RDONLY | BINARY | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
-        if os.path.isdir(path):  # Windows does not open folders
-            raise UsageError(f"'{path}' is a folder; name a file.") from None
-        raise unreadable(path, error) from None
-    try:
-        mode = os.fstat(fd).st_mode
+        mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             raise UsageError(f"'{path}' is a folder; name a file.")
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"'{path}' is a pipe or a device; name a regular file.")
+        if not stat.S_ISREG(mode):  # opening a pipe may wait for ever, and opening a device may change it
+            raise UsageError(f"'{path}' is a pipe, a socket or a device; name a regular file.")
+        fd = os.open(path, os.O_RDONLY | BINARY)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    try:
         return locked_by_another(fd)
     finally:
         os.close(fd)

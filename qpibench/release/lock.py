@@ -93,8 +93,9 @@ class FileLock:
                 if not _flock(self.fd):
                     self._marker = _mark(path)
                 # The process that held the lock before may have renamed or removed the file in between.
-                if os.path.exists(path) and os.path.samestat(os.fstat(self.fd), os.stat(path)):
-                    return
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(self.fd), os.stat(path)):
+                        return
             except BaseException:
                 self.close()
                 raise
@@ -167,7 +168,7 @@ def _remove_stale(marker: Path) -> None:
         return
     if owner.host == _host() and abs(_started(owner.pid) - owner.started) > _CLOCK_S:
         # Under its new name nobody takes it for a lock; if it is another one by now, it goes back.
-        aside = marker.with_name(f"{marker.name}.{os.getpid()}")
+        aside = marker.with_suffix(f".{os.getpid()}")  # no longer than other temporary names
         with suppress(FileNotFoundError):
             marker.replace(aside)
             if _owner(aside) != owner:

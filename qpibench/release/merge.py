@@ -71,7 +71,7 @@ def merge_shards(
     shards = _find_shards(Path(folder))
     if any(target.exists() and target.samefile(file.path) for file in shards.files):
         raise UsageError(f"'{target}' is one of the shards; choose another file.")
-    with Partial(target) as partial, explained(partial, resumable=False):
+    with Partial(target, overwrite=overwrite) as partial, explained(partial, resumable=False):
         work = Work(threads=threads, check=shards.check_block, progress=progress)
         outline = Outline.generated(shards.spec, backend.kernels(shards.spec))
         return (_refer if as_virtual else _copy)(shards, outline, partial, work)

@@ -30,6 +30,13 @@ class Partial:
     The journal is text: one line that identifies the release, then one line ``BLOCK HEXDIGESTS`` for every block that
     is complete in the file. A line that a crash cut off is ignored.
 
+    Parameters
+    ----------
+    target
+        The file to write.
+    overwrite
+        Allow to replace an existing target. Without it, a target that appears while this file is written stays.
+
     Raises
     ------
     UsageError
@@ -38,8 +45,9 @@ class Partial:
         If another process is writing the same target.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
         self.target = target
+        self._if_exists = None if overwrite else "overwrite it or choose another file"
         self.place = place = check_file(target)
         self.path = place.with_name(f".{place.name}.partial")
         self.compressed_path = place.with_name(f".{place.name}.compressed.partial")
@@ -127,8 +135,8 @@ class Partial:
             path.unlink(missing_ok=True)
             if "unable to lock" in str(error):  # HDF5 takes locks here only where this variable asks for them
                 raise QpibenchError(
-                    f"'{self.target}' cannot be written: HDF5_USE_FILE_LOCKING asks for locks, and the file system has"
-                    " none; unset the variable."
+                    f"'{self.target}' cannot be written: the variable HDF5_USE_FILE_LOCKING makes HDF5 lock the file,"
+                    " which qpibench has locked itself, or whose file system has no locks; unset the variable."
                 ) from None
             free = shutil.disk_usage(path.parent).free
             raise QpibenchError(
@@ -144,6 +152,7 @@ class Partial:
     def commit(self, finished: Path) -> None:
         """Rename a finished file (this one or its copy) durably to the target, and remove other temporary files."""
         _sync(finished)
+        check_file(self.place, if_exists=self._if_exists)
         put_in_place(finished, self.place)
         for path in {self.journal_path, self.compressed_path, self.path} - {finished}:
             path.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ def write_release(
         return _finished(target, spec)
     check_request(target, overwrite=overwrite, compression=compression)
     _check_memory(spec, target)
-    with Partial(target) as partial, explained(partial, resumable=True):
+    with Partial(target, overwrite=overwrite) as partial, explained(partial, resumable=True):
         kernels = backend.kernels(spec)
         return fill(
             Outline.generated(spec, kernels),
@@ -160,7 +160,7 @@ def write_imported(
                 raise InvalidDataError(f"Release '{spec.name}': {problem}.")
         return Observations.of_columns(rows)
 
-    with Partial(target) as partial, explained(partial, resumable=False):
+    with Partial(target, overwrite=overwrite) as partial, explained(partial, resumable=False):
         return fill(outline, partial, take, Work(progress=progress), compression=compression)
 
 
@@ -207,7 +207,7 @@ def write_shard(
             raise _of_another_spec(target, finished.spec)
         return finished
     check_request(target, overwrite=overwrite)
-    with Partial(target) as partial, explained(partial, resumable=True):
+    with Partial(target, overwrite=overwrite) as partial, explained(partial, resumable=True):
         kernels = backend.kernels(spec)
         title = shard.title(spec)
         located, done = prepare(partial, shard.arrays(spec), shard.attributes(spec), title=title, resume=resume)

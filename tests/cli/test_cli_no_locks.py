@@ -46,6 +46,15 @@ def test_generate_works_and_warns_once(run, qpibench, mini, tmp_path):
     assert os.listdir(tmp_path) == ["mini.h5"]
 
 
+def test_locks_that_the_user_demands_beside_those_of_the_package_are_named(tmp_path):
+    command = [*PROGRAM, "generate", "mini", "-o", str(tmp_path / "mini.h5")]
+    environment = {**os.environ, "HDF5_USE_FILE_LOCKING": "TRUE"}
+    failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert "which qpibench has locked itself" in failed.stderr.splitlines()[-1]
+    assert os.listdir(tmp_path) == []
+
+
 def test_locks_that_the_user_demands_and_the_file_system_lacks_are_named(run, tmp_path):
     failed = run("generate", "mini", "-o", tmp_path / "mini.h5", HDF5_USE_FILE_LOCKING="TRUE")
     assert failed.returncode == 1

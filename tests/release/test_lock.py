@@ -74,6 +74,14 @@ def test_the_mark_of_a_killed_process_of_this_machine_is_taken_over(tmp_path):
 
 
 @pytest.mark.usefixtures("without_locks")
+def test_a_mark_beside_a_long_name_is_taken_over(tmp_path):
+    path = tmp_path / ("n" * 247)  # a name has 255 bytes at most
+    path.with_name(f"{path.name}.lock").write_text(json.dumps({"host": lock._host(), "pid": 2**22 + 1, "started": 1e9}))
+    FileLock(path).close()
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.usefixtures("without_locks")
 @pytest.mark.parametrize("host", ["elsewhere", lock._host()])
 def test_the_mark_of_a_process_that_may_run_is_respected_and_named(tmp_path, host):
     import psutil

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from qpibench.errors import InvalidDataError, QpibenchError
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.predictions import open_predictions, release_of
 from qpibench.release import open_release
 
@@ -90,6 +92,18 @@ def test_a_file_that_is_written_elsewhere_is_said_to_be(open_it, kind, holder, m
         read()
     assert not isinstance(error.value, InvalidDataError)
     read()
+
+
+@pytest.mark.parametrize("kind", [socket.AF_UNIX, None], ids=["socket", "pipe"])
+def test_what_is_no_file_is_not_opened(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    if kind is None:
+        os.mkfifo("node")
+    else:
+        with socket.socket(kind) as made:
+            made.bind("node")
+    with pytest.raises(UsageError, match="'node' is a pipe, a socket or a device; name a regular file"):
+        open_release("node")
 
 
 def test_a_writer_without_locks_in_this_program_is_noticed(open_it):

@@ -117,6 +117,15 @@ def test_an_existing_file_is_not_touched_without_permission(tmp_path, spec, fake
     assert leftovers(tmp_path) == []
 
 
+def test_a_file_that_appears_meanwhile_is_not_replaced_without_permission(tmp_path, spec, fake_backend):
+    path, backend = tmp_path / "a.h5", fake_backend()
+    with pytest.raises(UsageError, match="exists already"):
+        write_release(spec, path, backend=backend, progress=lambda *_: path.write_bytes(b"theirs"))
+    assert path.read_bytes() == b"theirs"
+    write_release(spec, path, backend=backend, resume=True, overwrite=True)
+    assert sum(stop - start for start, stop in backend.computed) == spec.observation_count
+
+
 def test_overwriting_replaces_the_old_file_only_when_the_new_one_is_complete(tmp_path, spec, fake_backend):
     path = tmp_path / "a.h5"
     path.write_bytes(b"mine")
