@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qpibench.errors import UsageError
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.predictions import PredictionsWriter, Record
-from qpibench.evaluation.result import ORACLE, ModelRecord, Run
+from qpibench.evaluation.result import ORACLE, ORACLE_VIEW, ModelRecord, Run
 from qpibench.tasks import asking_order
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _record(limit: int | None, seconds: float) -> Record:
             needs=(),
             trained_on=("the release's training role",),
         ),
-        view="oracle",
+        view=ORACLE_VIEW,
         map_mode=None,
         limit=limit,
         seed=0,

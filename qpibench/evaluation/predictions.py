@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
@@ -39,6 +39,7 @@ from qpibench.parsing import parse_json
 from qpibench.release.hdf5 import open_hdf5
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
+from qpibench.tasks.batch import MAX_LATENT
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -165,7 +166,7 @@ class Predictions:
         dataset = self._file[name]
         dtype = "<i4" if name.endswith("/index") else "<f4"
         for start in range(0, max(1, len(dataset)), _HASHED_ROWS):
-            yield np.asarray(dataset[start : start + _HASHED_ROWS], dtype=dtype)
+            yield _cast(dataset[start : start + _HASHED_ROWS], dtype)
 
     def close(self) -> None:
         """Close the file."""
@@ -182,10 +183,15 @@ class Predictions:
     def _read(self, task: str, name: str, rows: Rows) -> NDArray[np.float32]:
         dataset = self._file[task][name]
         if isinstance(rows, slice):
-            return np.asarray(dataset[rows], dtype=np.float32)
+            return _cast(dataset[rows], np.float32)
         # HDF5 accepts rows in ascending order only, each of them once.
         once, place = np.unique(rows, return_inverse=True)
-        return np.asarray(dataset[once], dtype=np.float32)[place]
+        return _cast(dataset[once], np.float32)[place]
+
+
+def _cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # a value too large for float32 becomes infinity, which is counted
+        return values.astype(dtype, copy=False)
 
 
 def release_of(path: Path, releases: Sequence[Release]) -> Release:
@@ -250,7 +256,7 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
             f" {_text(release_sha256)}, but '{release.path}' has {release.content_sha256}."
         )
     version = file.attrs.get("format_version", FORMAT_VERSION)
-    if version not in _READ_VERSIONS:
+    if np.ndim(version) or version not in _READ_VERSIONS:
         raise InvalidDataError(
             f"Predictions file '{path}' has format_version {version}, this qpibench reads 1 and {FORMAT_VERSION};"
             " predict again, or use the version of qpibench that wrote it."
@@ -292,6 +298,8 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit:
                 f" {dataset.shape}."
             )
     asked = release.split(task, "test") if limit is None else subset(release, task, limit)
+    if len(index) > len(release.observation_kernel):  # not read, as it may not fit into memory
+        raise InvalidDataError(f"{where}: {len(index)} rows of a release of {len(release.observation_kernel)} images.")
     _check_rows(index[:].astype(np.int64), asked.astype(np.int64), where)
 
 
@@ -307,8 +315,9 @@ def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
         if not isinstance(latent, h5py.Dataset) or latent.ndim != 2 or latent.dtype.kind != "f":
             raise InvalidDataError(f"{where} must be floating point of shape ({count}, d).")
         size = size or latent.shape[1]
-        if latent.shape != (count, size) or not size:
-            raise InvalidDataError(f"{where} must have the shape ({count}, {size or 'd'}), found {latent.shape}.")
+        if latent.shape != (count, size) or not 1 <= size <= MAX_LATENT:
+            wanted = size if 1 <= size <= MAX_LATENT else f"d from 1 to {MAX_LATENT}"
+            raise InvalidDataError(f"{where} must have the shape ({count}, {wanted}), found {latent.shape}.")
 
 
 def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) -> None:

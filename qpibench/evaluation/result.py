@@ -36,6 +36,12 @@ PRIMARY_METRIC = "rel_l2_capped"
 ORACLE = "the true kernel (oracle)"
 """Value of ``knows`` that marks an oracle, which uses the true kernels and takes no rank."""
 
+ORACLE_VIEW = "oracle"
+"""View of an oracle, which no model can be shown."""
+
+UNKNOWN_VIEW = "unknown"
+"""View of predictions that do not say what the entry was shown."""
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -350,11 +356,25 @@ def load_result(path: str | Path) -> Result:
     InvalidDataError
         If it is not a result, or one of another schema version.
     """
-    path = Path(path)
+    return parse_result(read_content(path), path)
+
+
+def read_content(path: str | Path) -> bytes:
+    """Return the content of a result file; UsageError if it cannot be read."""
     try:
-        text = path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"Result file '{path}' cannot be read: {error.strerror}.") from None
+
+
+def parse_result(text: bytes, path: str | Path) -> Result:
+    """Parse the content of a result file.
+
+    Raises
+    ------
+    InvalidDataError
+        If it is not a result, or one of another schema version; messages name ``path``.
+    """
     content = parse_json(text, f"'{path}' is not a result file: it")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version is None:

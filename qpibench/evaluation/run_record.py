@@ -75,6 +75,12 @@ class SourceRecord(_Closed):
     spec_sha256: Sha256 = Field(description="SHA-256 of the canonical JSON of the spec.")
     content_sha256: Sha256 | None = Field(description="Identity of the release; null for a stream.")
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.kind == "release") != (self.content_sha256 is not None):
+            raise ValueError(f"a source of kind '{self.kind}' and content_sha256 do not go together")
+        return self
+
 
 class Best(_Closed):
     """The step whose weights were saved."""
@@ -138,12 +144,6 @@ class RunRecord(_Closed):
     weights_sha256: Sha256 | None = Field(
         default=None, description="SHA-256 of the weights; null before there are any."
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.source.kind == "release") != (self.source.content_sha256 is not None):
-            raise ValueError(f"a source of kind '{self.source.kind}' and content_sha256 do not go together")
-        return self
 
     @property
     def recipe(self) -> str | None:

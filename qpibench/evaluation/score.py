@@ -20,6 +20,7 @@ from qpibench.evaluation.metrics import Case, Metric, PerImage, find_metrics
 from qpibench.evaluation.predictions import Predictions, Record, open_predictions
 from qpibench.evaluation.result import (
     PRIMARY_METRIC,
+    UNKNOWN_VIEW,
     CellResult,
     Failure,
     Group,
@@ -45,7 +46,7 @@ _BLOCK = 64  # images at once: in float64 they fit into the processor's cache
 
 _NO_RECORD = Record(
     model=ModelRecord(name="unnamed", file_sha256=None, weights={}, knows=(), needs=(), trained_on=()),
-    view="unknown",
+    view=UNKNOWN_VIEW,
     map_mode=None,
     limit=None,
     seed=0,

@@ -10,8 +10,9 @@ from typing import Any
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import in_order
+from qpibench.evaluation.result import parse_result, read_content
 from qpibench.files import check_file, make_folder, write_whole
-from qpibench.leaderboard.check import check_result
+from qpibench.leaderboard.check import refuse_contradictions
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.pictures import draw_picture, median_of, picture_name
@@ -27,9 +28,9 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     """Build the page from every result file of a folder.
 
     The site is ``index.html``, ``leaderboard.json`` (the standings for programs), a copy of every result file under
-    ``results/`` and the median image of each standing under ``pictures/``. The same result files give the same bytes. A
-    existing site is replaced file by file, the page last, so no link points to a missing file meanwhile. Other files in
-    the folder are kept.
+    ``results/`` and the median image of each standing under ``pictures/``. The same result files give the same bytes.
+    An existing site is replaced file by file, the page last, so no link points to a missing file meanwhile. Other files
+    in the folder are kept.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     UsageError
         If there is no result file, the site cannot be written, or its index.html was not made by this command.
     InvalidDataError
-        If a file is not a valid result or contradicts itself, or two results of a table have the same predictions.
+        If a file is not a valid result or contradicts itself, or two results contradict each other or have the same
+        predictions.
     QpibenchError
         If writing fails, as on a full disk.
     """
@@ -56,8 +58,11 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     if os.path.realpath(site) == os.path.realpath(results_dir):
         raise UsageError(f"The page cannot be written into the folder of its results, '{site}'; give another folder.")
     paths = _result_paths(results_dir)
-    results = {text_of_path(path.name): check_result(path)[0] for path in paths}
-    files = {text_of_path(path.name): path.read_bytes() for path in paths}
+    files = {text_of_path(path.name): read_content(path) for path in paths}
+    results = {}
+    for path, (name, content) in zip(paths, files.items(), strict=True):
+        results[name] = parse_result(content, path)
+        refuse_contradictions(results[name], path)
     tables = standings(results)
     pictures = _pictures(tables)
     former = _former_files(site)

@@ -54,12 +54,17 @@ def check_result(
         missing = "the release" if predictions else "the predictions file"
         raise UsageError(f"Re-deriving a result needs its predictions file and the release; {missing} is missing.")
     result = load_result(result_path)
-    problems = list(dict.fromkeys(contradictions(result)))
-    if problems:
-        raise InvalidDataError(f"Result file '{result_path}' contradicts itself: {_listed(problems)}")
+    refuse_contradictions(result, result_path)
     return result, bool(predictions) and _rederive(
         result, Path(result_path), [Path(path) for path in predictions], [Path(path) for path in releases]
     )
+
+
+def refuse_contradictions(result: Result, path: str | Path) -> None:
+    """Raise InvalidDataError, which lists the contradictions, if the result of a file has any."""
+    problems = list(dict.fromkeys(contradictions(result)))
+    if problems:
+        raise InvalidDataError(f"Result file '{path}' contradicts itself: {_listed(problems)}")
 
 
 def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], releases: Sequence[Path]) -> bool:

@@ -8,13 +8,25 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from qpibench.errors import UsageError
 from qpibench.evaluation.entries import file_sha256, shipped_entries
 from qpibench.evaluation.joining import macro_average
 from qpibench.evaluation.metrics import all_metrics
-from qpibench.evaluation.result import CellRecord, CellResult, Group, Interval, ModelRecord, PartResult, Result
+from qpibench.evaluation.result import (
+    ORACLE,
+    ORACLE_VIEW,
+    UNKNOWN_VIEW,
+    CellRecord,
+    CellResult,
+    Group,
+    Interval,
+    ModelRecord,
+    PartResult,
+    Result,
+)
 from qpibench.evaluation.trained import method_name
 from qpibench.tasks.track import load_track, track_names
-from qpibench.tasks.views import VIEWS, allows
+from qpibench.tasks.views import VIEWS, allows, check_view
 
 TOLERANCE = 1e-9
 """Relative difference of numbers that are meant to be equal."""
@@ -35,13 +47,41 @@ def contradictions(result: Result) -> Iterator[str]:
         for problem in _mean_contradictions(cell):
             yield f"cell {name}: {problem}."
         yield from _track_contradictions(cell)
+        for problem in _view_contradictions(cell, result.model):
+            yield f"cell {name}: {problem}."
         needs = [view for view in result.model.needs if view in VIEWS]
         if needs and cell.view in VIEWS and not any(allows(cell.view, view) for view in needs):
             yield f"the entry needs {' or '.join(needs)} and was shown the view {cell.view}."
+    yield from _predictions_contradictions([part for cell in result.cells.values() for part in cell.parts])
     tasks = {cell.task for cell in result.cells.values()}
     failures = {part.failure.task for cell in result.cells.values() for part in cell.parts if part.failure is not None}
     for task in sorted(failures - tasks - {None}, key=str):
         yield f"the entry failed in task {task}, which was not scored."
+
+
+def _view_contradictions(cell: CellResult, model: ModelRecord) -> Iterator[str]:
+    """Check the view and the map mode; oracles and predictions that do not say their view have views of their own."""
+    if cell.view == ORACLE_VIEW and ORACLE not in model.knows:
+        yield f"the view is that of an oracle, but the entry does not declare that it knows {ORACLE}"
+    if cell.view in (ORACLE_VIEW, UNKNOWN_VIEW):
+        return
+    try:
+        # Older results have a map mode with the view image too.
+        check_view(cell.view, None if cell.view == "image" else cell.map_mode)
+    except UsageError as error:
+        yield str(error).rstrip(".")
+
+
+def _predictions_contradictions(parts: Sequence[PartResult]) -> Iterator[str]:
+    """Check that each predictions file has one release, view and map mode, and each of its tasks once."""
+    for digest in dict.fromkeys(part.predictions_sha256 for part in parts):
+        same = [part for part in parts if part.predictions_sha256 == digest]
+        origins = {(part.release.content_sha256, part.view, part.map_mode) for part in same}
+        if len(origins) > 1 or len({part.task for part in same}) < len(same):
+            yield f"several parts, which differ in release, view or cell, are of the same predictions {digest[:12]}."
+        seconds, whole = [part.predict_seconds for part in same], same[0].prediction_run.seconds
+        if whole is not None and _above(math.fsum(each for each in seconds if each is not None), whole):
+            yield f"the calls of predict took longer than predicting took in all, {whole!r} s."
 
 
 def _training_contradictions(model: ModelRecord) -> Iterator[str]:
@@ -59,6 +99,8 @@ def _training_contradictions(model: ModelRecord) -> Iterator[str]:
         yield f"the entry '{model.name}' was trained with the seed {training.seed}"
     share = min(1.0, training.steps_done / training.steps_stated)
     # Where validation ended a run early, fraction is 1 whatever the steps.
+    if training.fraction == 1 and not training.steps_done:
+        yield f"no training step was done, but the fraction is {training.fraction!r}"
     if not _close(training.fraction, share) and training.fraction != 1:
         yield (
             f"{training.steps_done} of {training.steps_stated} training steps are the fraction {share!r}, not"
@@ -88,9 +130,16 @@ def _mean_contradictions(cell: CellResult) -> Iterator[str]:
 
 
 def _track_contradictions(result: CellResult) -> Iterator[str]:
-    """Check the cell of a result against the shipped track of that name."""
+    """Check the cell of a result against its record, and against the shipped track of that name."""
     record = result.record
-    if record is None or record.track not in track_names():
+    if record is None:
+        return
+    for part in result.parts:
+        if record.size is not None and part.n_images > record.size:
+            yield f"the cell {record.label} has {record.size} images of a release, but {part.n_images} were scored."
+    if missing := [name for name in record.metrics if name not in result.metrics]:
+        yield f"the cell {record.label} scores {', '.join(missing)} too."
+    if record.track not in track_names():
         return
     track = load_track(record.track)
     if track.sha256 != record.track_sha256:

@@ -189,8 +189,9 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
     Raises
     ------
     InvalidDataError
-        If two results of a table have the same predictions.
+        If two files have the same predictions, or disagree about a release or about the level of intervals.
     """
+    _check_together(results)
     tables: dict[Table, list[_Member]] = {}
     # Oracles come last, as they go into the tables of all other entries.
     for file, result in sorted(results.items(), key=lambda item: (_is_oracle(item[1]), item[0])):
@@ -198,7 +199,7 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
             own = _table(cell)
             shared = [table for table in tables if table.images == own.images] if _is_oracle(result) else []
             for table in shared or [own]:
-                _join(tables.setdefault(table, []), (file, result, cell))
+                tables.setdefault(table, []).append((file, result, cell))
     return {table: _ranked(table, tables[table]) for table in sorted(tables, key=lambda table: table.order)}
 
 
@@ -218,16 +219,29 @@ def _trained_percent(result: Result) -> int | None:
     return 100 if training.fraction == 1 else min(99, -(-100 * training.steps_done // training.steps_stated))
 
 
-def _join(members: list[_Member], member: _Member) -> None:
-    file, _, cell = member
-    predictions = {part.predictions_sha256 for part in cell.parts}
-    for other, _, earlier in members:
-        if shared := sorted(predictions & {part.predictions_sha256 for part in earlier.parts}):
-            raise InvalidDataError(
-                f"Result files '{other}' and '{file}' are of the same predictions (SHA-256 {shared[0][:12]}); remove"
-                " one of them."
-            )
-    members.append(member)
+def _check_together(results: Mapping[str, Result]) -> None:
+    """Check that no predictions are listed twice, and that all files state the same level and the same releases."""
+    owners: dict[tuple[str, str], str] = {}
+    stated: dict[str, tuple[str, object]] = {}
+    for file, result in sorted(results.items()):
+        facts: list[tuple[str, object]] = [("the level of intervals", result.intervals.level)]
+        for part in (part for cell in result.cells.values() for part in cell.parts):
+            owner = owners.setdefault((part.predictions_sha256, part.task), file)
+            if owner != file:
+                raise InvalidDataError(
+                    f"Result files '{owner}' and '{file}' are of the same predictions (SHA-256"
+                    f" {part.predictions_sha256[:12]}); remove one of them."
+                )
+            release = f"the release {part.release.content_sha256[:12]}"
+            facts += [(f"{name} of {release}", value) for name, value in part.release.model_dump().items()]
+            facts.append((f"n_available of {release}, task {part.task},", part.n_available))
+        for what, value in facts:
+            other, earlier = stated.setdefault(what, (file, value))
+            if earlier != value:
+                raise InvalidDataError(
+                    f"Result files '{other}' and '{file}' contradict each other: {what} is {earlier!r} in the first and"
+                    f" {value!r} in the second; score the predictions of both again."
+                )
 
 
 def _table(cell: CellResult) -> Table:

@@ -18,6 +18,7 @@ import pytest
 
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits
+from qpibench.evaluation.isolation.parent import names
 from qpibench.locator import PACKAGE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
@@ -113,7 +114,7 @@ def told(home, run_as_user, mini_release) -> dict[str, object]:
         for path in home.iterdir():
             os.chown(path, NOBODY, NOBODY)
     outputs = ("-o", "result.json", "--predictions", "answers.h5")
-    outcome = run_as_user("evaluate", "hostile.py", "--release", "secret.h5", "--limit", "4", *outputs)
+    outcome = run_as_user("evaluate", "hostile.py", "--release", "./secret.h5", "--limit", "4", *outputs)
     assert outcome.returncode == 0, outcome.stderr
     return json.loads((home / "told.json").read_text())
 
@@ -125,6 +126,15 @@ def test_a_hostile_model_opens_nothing_of_the_process_that_evaluates_it(told):
 def test_the_command_line_does_not_tell_a_model_where_the_release_is(told):
     assert "evaluate" in told["command line"]
     assert "secret" not in told["command line"]
+
+
+@pytest.mark.parametrize(
+    "text", ["./r.h5", "a=.//./r.h5", "/data//sets/r.h5", "/data/./sets/r.h5", "x:/data/sets/r.h5"]
+)
+def test_a_path_is_recognised_in_every_spelling_of_the_same_folder(monkeypatch, text):
+    monkeypatch.setattr(Path, "absolute", lambda path: Path("/data/sets") / path)
+    assert names(text, [Path("r.h5")])
+    assert not names(text.replace("r.h5", "other.h5"), [Path("r.h5")])
 
 
 def test_a_model_holds_two_pipes_and_its_own_output(told):

@@ -82,6 +82,40 @@ def test_a_file_that_does_not_fit_the_release_is_refused(memory_release, path, w
         open_predictions(path, memory_release)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "sentence"),
+    [
+        ("latent", (12, 10**10), r"must have the shape \(12, d from 1 to 4096\), found \(12, 10000000000\)"),
+        ("index", (10**12,), "1000000000000 rows of a release of"),
+    ],
+)
+def test_arrays_that_no_memory_holds_are_refused_unread(memory_release, path, write, name, shape, sentence):
+    write()
+    with h5py.File(path, "r+") as file:
+        for each, size in {name: shape, "kernel": (shape[0], 12, 10)}.items():
+            file["id"].pop(each, None)
+            dtype = np.int32 if each == "index" else np.float32
+            file["id"].create_dataset(each, shape=size, dtype=dtype, chunks=tuple(min(side, 64) for side in size))
+    with pytest.raises(InvalidDataError, match=sentence):
+        open_predictions(path, memory_release)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_too_large_for_float32_are_infinite(memory_release, path, write):
+    write(kernel=np.full((12, 12, 10), 1e300))
+    with open_predictions(path, memory_release) as predictions:
+        assert np.isinf(predictions.kernel("id")).all()
+        assert len(predictions.sha256()) == 64
+
+
+def test_a_format_version_that_is_no_number_is_refused(memory_release, path, write):
+    write()
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = [1, 2]
+    with pytest.raises(InvalidDataError, match=r"format_version \[1 2\], this qpibench reads 1 and 2"):
+        open_predictions(path, memory_release)
+
+
 def test_missing_and_repeated_rows_are_named(memory_release, path, write):
     rows = memory_release.split("id", "test")
     write(index=rows[1:])

@@ -92,9 +92,7 @@ def _derived(result, *, in_make_test):
     return pytest.param(result, id=result, marks=() if in_make_test else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(
-    "result", [_derived(result, in_make_test=result in ("tikhonov", "one_step-article-0")) for result in DERIVED]
-)
+@pytest.mark.parametrize("result", [_derived(result, in_make_test=result == "tikhonov") for result in DERIVED])
 def test_a_row_of_the_board_is_derived_again(paper, tmp_path, result):
     expected = RESULTS[result]
     (asked,) = cell_requests("paper/id", [paper])

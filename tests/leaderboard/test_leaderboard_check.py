@@ -74,6 +74,10 @@ def test_a_consistent_result_passes(edited):
         ([("breakdowns", {})], "the groups by stratum are missing"),
         ([("metrics.rel_l2_capped.low", -0.1)], "the lower end of rel_l2_capped is -0.1, less than 0"),
         ([("metrics.failure_rate", exactly(0.5))], "failure_rate is 0.5, larger than rel_l2_capped"),
+        ([("view", "telepathy")], "There is no view 'telepathy'"),
+        ([("view", "raster"), ("map_mode", None)], "The view 'raster' shows an activation map"),
+        ([("view", "oracle")], "the view is that of an oracle, but the entry does not declare"),
+        ([("predict_seconds", 99.0)], "the calls of predict took longer than predicting took in all, 15.0 s"),
     ],
 )
 def test_numbers_that_contradict_each_other_are_named(edited, changes, message):
@@ -115,6 +119,31 @@ def test_a_result_cannot_claim_a_cell_that_asks_something_else(make_result, tmp_
         check_result(tmp_path / "result.json")
 
 
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ({"size": 5}, "own/odd has 5 images of a release, but 200 were scored"),
+        ({"metrics": ("rel_l2_capped", "hue")}, "own/odd scores hue too"),
+    ],
+)
+def test_a_result_keeps_to_its_cell_of_a_track_that_is_not_shipped(make_result, tmp_path, claim, message):
+    fields = {"track": "own", "track_sha256": "0" * 64, "cell": "odd", "primary": "rel_l2_capped", "size": None}
+    of_cell = make_result().cells["ood"].model_copy(update={"record": CellRecord(**fields | claim)})
+    save_result(make_result().model_copy(update={"cells": {"odd": of_cell}}), tmp_path / "result.json")
+    with pytest.raises(InvalidDataError, match=message):
+        check_result(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("changes", [{"view": "image"}, {"map_mode": "exact"}])
+def test_parts_of_the_same_predictions_differ_in_their_task_only(make_result, tmp_path, changes):
+    result = make_result(tasks=("id", "ood"))
+    (part,) = result.cells["ood"].parts
+    cell = result.cells["ood"].model_copy(update={"parts": (part.model_copy(update=changes),)})
+    save_result(result.model_copy(update={"cells": result.cells | {"ood": cell}}), tmp_path / "result.json")
+    with pytest.raises(InvalidDataError, match="of the same predictions"):
+        check_result(tmp_path / "result.json")
+
+
 BOARD = Path(__file__).parents[2] / "docs" / "board" / "results"
 
 
@@ -149,6 +178,7 @@ def test_an_unchanged_result_of_a_training_passes(of_a_training):
         ),
         ({"weights": {}}, "has a record of its training, but no weights"),
         ({"steps": {"steps_done": 8}}, "8 of 128000 training steps are the fraction 6.25e-05, not 0.152"),
+        ({"steps": {"steps_done": 0, "fraction": 1.0}}, "no training step was done, but the fraction is 1.0"),
         ({"steps": {"seed": 3}}, "was trained with the seed 3"),
     ],
 )

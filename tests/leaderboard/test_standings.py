@@ -50,14 +50,13 @@ def test_results_of_another_release_task_view_or_subset_are_another_track(make_r
         "a.json": make_result(),
         "same.json": make_result(name="other"),
         "hash.json": make_result(content_sha256="b" * 64),
-        "name.json": make_result(release="mini"),
         "task.json": make_result(tasks=("id",)),
         "view.json": make_result(view="image"),
         "subset.json": make_result(n_images=100),
         "whole.json": make_result(n_images=10_000),
     }
     sizes = [len(members) for members in standings(results).values()]
-    assert sorted(sizes) == [1, 1, 1, 1, 1, 1, 2]
+    assert sorted(sizes) == [1, 1, 1, 1, 1, 2]
 
 
 def test_a_result_of_two_tasks_stands_on_two_tracks(make_result):
@@ -84,12 +83,34 @@ def test_seconds_per_image_are_those_of_predicting_the_task(make_result):
     assert standing[0].seconds_per_image == 1.2 / 300
 
 
-def test_the_same_predictions_do_not_stand_twice_on_a_track(make_result):
-    twice = {name: make_result(name=name, predictions_sha256="d" * 64) for name in ("a.json", "b.json")}
+@pytest.mark.parametrize("view", ["positions", "image"])
+def test_the_same_predictions_do_not_stand_twice_whatever_their_view(make_result, view):
+    views = {"a.json": "positions", "b.json": view}
+    twice = {name: make_result(name=name, predictions_sha256="d" * 64, view=views[name]) for name in views}
     with pytest.raises(InvalidDataError, match=re.escape("'a.json' and 'b.json' are of the same predictions")):
         standings(twice)
-    apart = {"a.json": make_result(tasks=("id",)), "b.json": make_result(tasks=("ood",))}
+    tasks = {"a.json": "id", "b.json": "ood"}
+    apart = {name: make_result(tasks=(task,), predictions_sha256="d" * 64) for name, task in tasks.items()}
     assert len(standings(apart)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"release": "mini"}, "name of the release aaaaaaaaaaaa is 'paper' in the first and 'mini' in the second"),
+        ({"n_available": 9_000}, "n_available of the release aaaaaaaaaaaa, task ood, is 10000 in the first and 9000"),
+    ],
+)
+def test_results_that_disagree_about_their_release_are_not_ranked_apart(make_result, changes, message):
+    with pytest.raises(InvalidDataError, match=f"'a.json' and 'b.json' contradict each other: {message}"):
+        standings({"a.json": make_result(), "b.json": make_result(**changes)})
+
+
+def test_intervals_of_different_levels_are_not_compared(make_result):
+    narrow = make_result()
+    narrow = narrow.model_copy(update={"intervals": narrow.intervals.model_copy(update={"level": 0.1})})
+    with pytest.raises(InvalidDataError, match=r"the level of intervals is 0\.95 in the first and 0\.1 in the second"):
+        standings({"a.json": make_result(), "b.json": narrow})
 
 
 ORACLE_KNOWS = ("the true kernel (oracle)",)

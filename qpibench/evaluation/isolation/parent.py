@@ -18,6 +18,8 @@ from pathlib import Path
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _FIRST_FIELD, _ARG_START, _ARG_END = 3, 48, 49  # fields of /proc/PID/stat, see proc(5)
 
+_REDUNDANT = re.compile(r"(?<![\w.-])(?:\./+)+|(?<=/)/+")  # "./" and repeated slashes, which Path leaves out
+
 _lock = threading.Lock()
 _users = 0
 _dumpable = 1
@@ -50,6 +52,7 @@ def closed_parent(hidden: Iterable[Path]) -> Iterator[None]:
 
 def names(text: str, hidden: Iterable[Path]) -> bool:
     """Return whether a text contains one of these paths, relative or absolute."""
+    text = _REDUNDANT.sub("", text)
     spelled = {spelling for path in hidden for spelling in (str(path), str(path.absolute()), str(path.resolve()))}
     return any(_mentions(text, path) for path in spelled)
 
