@@ -168,6 +168,7 @@ def files(tmp_path, monkeypatch):
     Path("töy.py").write_text(f"# Größe – 図\n{toy}", encoding="utf-8")
 
 
+@pytest.mark.slow  # a process for each of a dozen commands
 def test_texts_and_names_that_are_not_ascii_are_read_and_written_in_any_locale(files):
     for each in SESSION.strip().splitlines():
         words = [word.encode() for word in each.split()]
