@@ -95,7 +95,7 @@ def command(
     if shard is not None and compression is not None:
         raise UsageError("Shards are not compressed; leave --compression away.")
     target = output if shard is None else output / shard.file_name
-    if spec not in spec_names():
+    if spec not in spec_names() and target.exists():  # the folder of a shard need not exist
         keep_apart([target], [Path(spec)])
     resolved = load_spec(spec, overrides=overrides)
     backend = choose_backend(backend_name, gpu=gpu)
