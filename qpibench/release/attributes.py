@@ -15,7 +15,7 @@ import h5py
 
 from qpibench.errors import InvalidDataError
 from qpibench.parsing import shown
-from qpibench.release import layout
+from qpibench.release import datasets, layout
 from qpibench.release.hdf5 import structure
 from qpibench.release.layout import Array
 
@@ -57,7 +57,7 @@ def _problems(file: h5py.File, release: Release, array_digests: Mapping[str, str
         yield from _of_text(file, "the file", name, str(expected[name]))
     # The text of `columns` may be another: a version of the package may describe a column in other words.
     for name in expected.keys() - {"format_version", "name", "spec"}:
-        if not isinstance(layout.attributes(file).get(name), str):
+        if not isinstance(datasets.attributes(file).get(name), str):
             yield f"{name} of the file is missing"
     yield from _of_units(release)
     looked_at = [array for array in release.arrays.values() if not (release.shards and array.group == "observations")]
@@ -107,7 +107,7 @@ def _of_dimensions(file: h5py.File, arrays: Mapping[str, Array]) -> Iterator[str
         if not isinstance(scale, h5py.Dataset) or scale.shape != (lengths[dim],) or not h5py.h5ds.is_scale(scale.id):
             yield f"the dimension {dim} of length {lengths[dim]} is missing"
             continue
-        named = arrays[dim].field if dim in arrays else layout.dimension_name(lengths[dim])
+        named = arrays[dim].field if dim in arrays else datasets.dimension_name(lengths[dim])
         yield from _of_text(scale, f"the dimension {dim}", "NAME", named)
         found = {(name, int(axis)) for name, axis in _attached(file, scale)}
         if found != attached:

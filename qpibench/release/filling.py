@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.files import check_file
-from qpibench.release import identity, layout
+from qpibench.release import datasets, identity, layout
 from qpibench.release.blocks import Work, write_blocks
 from qpibench.release.contents import Outline, contents
 from qpibench.release.hdf5 import open_hdf5
@@ -114,7 +114,7 @@ def write_digests(
     for name, column in values.items():
         digests[name] = identity.array_digest(arrays[name], identity.hash_blocks(arrays[name], column))
     content = identity.content_digest(spec.canonical_json(), digests)
-    layout.sign(path, digests, content_sha256=content)
+    datasets.sign(path, digests, content_sha256=content)
     return content
 
 
@@ -158,21 +158,21 @@ def prepare(
         with suppress(QpibenchError, OSError, RuntimeError, KeyError):
             return _place(partial.path, expected), done
     partial.journal_path.unlink(missing_ok=True)
-    with partial.claim(partial.path, layout.file_bytes(expected, attributes)):
-        layout.create(partial.path, expected, attributes)
+    with partial.claim(partial.path, datasets.file_bytes(expected, attributes)):
+        datasets.create(partial.path, expected, attributes)
     return _place(partial.path, expected), {}
 
 
 def _place(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
     with open_hdf5(path, own=True) as file:
-        return layout.place(file, expected)
+        return datasets.place(file, expected)
 
 
 def _compressed(partial: Partial, arrays: Mapping[str, Array], attributes: Mapping[str, str | int]) -> Path:
     """Write a compressed copy of the file, still without digests, and return its path."""
     path = partial.compressed_path
-    with partial.claim(path, layout.file_bytes(arrays, attributes)):
-        layout.create(path, arrays, attributes, dataset=layout.compressed)
+    with partial.claim(path, datasets.file_bytes(arrays, attributes)):
+        datasets.create(path, arrays, attributes, dataset=datasets.compressed)
     with h5py.File(partial.path, "r", locking=False) as plain, h5py.File(path, "r+", locking=False) as packed:
         for name, array in arrays.items():
             for block in range(identity.block_count(array)):

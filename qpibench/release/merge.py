@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.release import identity, layout, virtual
+from qpibench.release import datasets, identity, layout, virtual
 from qpibench.release.blocks import Progress, Work, hash_blocks
 from qpibench.release.contents import Outline, contents
 from qpibench.release.filling import check_request, explained, fill, write_digests
@@ -86,7 +86,7 @@ def _find_shards(folder: Path) -> Shards:
 
 def _is_release(path: Path) -> bool:
     with suppress(InvalidDataError), structure(path) as file:
-        return "content_sha256" in layout.attributes(file)
+        return "content_sha256" in datasets.attributes(file)
     return False
 
 
@@ -114,10 +114,12 @@ def _refer(shards: Shards, outline: Outline, partial: Partial, work: Work) -> st
     sources, columns = virtual.source_list(shards, folder)
     attributes = layout.release_attributes(spec)
     in_file = {name: array for name, array in arrays.items() if name in values} | sources
-    with partial.claim(partial.path, layout.file_bytes(in_file, attributes) + virtual.reference_bytes(shards, folder)):
-        layout.create(partial.path, arrays | sources, attributes, dataset=virtual.virtual_dataset(shards, folder))
+    with partial.claim(
+        partial.path, datasets.file_bytes(in_file, attributes) + virtual.reference_bytes(shards, folder)
+    ):
+        datasets.create(partial.path, arrays | sources, attributes, dataset=virtual.virtual_dataset(shards, folder))
     with structure(partial.path, own=True) as file:
-        located = layout.place(file, in_file)
+        located = datasets.place(file, in_file)
     for name, column in (values | columns).items():
         partial.write_rows(located[name], 0, column)
     content = write_digests(partial.path, spec, arrays, block_digests, values)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.families import Family, get_family
 from qpibench.grid import Grid
-from qpibench.release import layout, virtual
+from qpibench.release import datasets, layout, virtual
 from qpibench.release.hdf5 import open_hdf5, structure
 from qpibench.release.shards import Shards
 from qpibench.release.soundness import check_arrays
@@ -82,7 +82,7 @@ class Release:
         self.shards: Shards | None = None
         self._sound: set[str] = set()
         with structure(path) as file:
-            attributes = layout.attributes(file)
+            attributes = datasets.attributes(file)
             self.format_version = _check_version(path, attributes)
             self.name, self.spec = _read_spec(path, attributes)
             self.grid: Grid = self.spec.grid
@@ -90,7 +90,7 @@ class Release:
             if sources is not None and isinstance(self.spec, ReleaseSpec):
                 self.arrays = virtual.locate(file, self.spec)
             else:
-                self.arrays = layout.locate(file, self.spec)
+                self.arrays = datasets.locate(file, self.spec)
         if sources is not None and isinstance(self.spec, ReleaseSpec):
             self.shards = virtual.open_sources(path, self.spec, sources)
         self.content_sha256 = str(attributes["content_sha256"])

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.release import identity, layout
+from qpibench.release import datasets, identity, layout
 from qpibench.release.hdf5 import structure
 from qpibench.release.layout import Array
 from qpibench.release.positional import BINARY
@@ -191,12 +191,12 @@ def open_shard(path: Path) -> ShardFile:
     """
     try:
         with structure(path) as file:
-            attributes = layout.attributes(file)
+            attributes = datasets.attributes(file)
             shard = _identified(path, attributes)
             spec = spec_from_json(str(attributes["spec"]), subject=f"The spec in '{path}'")
             if not isinstance(spec, ReleaseSpec):
                 raise ValueError("its spec is of an imported release, which has no shards")
-            located = layout.place(file, shard.arrays(spec))
+            located = datasets.place(file, shard.arrays(spec))
             block_digests = np.asarray(file["block_digests"][...])
     except InvalidDataError as error:
         raise InvalidDataError(f"{error} A damaged shard is generated again with --overwrite.") from None

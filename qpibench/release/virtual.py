@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
-from qpibench.release import layout
+from qpibench.release import datasets, layout
 from qpibench.release.layout import Array
 from qpibench.release.shards import Shard, ShardFile, Shards, open_shard
 from qpibench.specs import ReleaseSpec
@@ -62,13 +62,13 @@ def reference_bytes(shards: Shards, folder: Path) -> int:
 
 
 def virtual_dataset(shards: Shards, folder: Path) -> Callable[[h5py.File, Array], h5py.Dataset]:
-    """Function that creates the arrays of a virtual release in a folder; see :func:`qpibench.release.layout.create`."""
+    """Return the function that :func:`qpibench.release.datasets.create` needs for a virtual release in a folder."""
     # In names of source files HDF5 reads a percent sign as the start of a pattern.
     names = [path.replace("%", "%%") for path in _relative_paths(shards, folder)]
 
     def create(file: h5py.File, array: Array) -> h5py.Dataset:
         if array.group != "observations":
-            return layout.contiguous(file, array)
+            return datasets.contiguous(file, array)
         virtual = h5py.VirtualLayout(array.shape, array.dtype)
         for source, name in zip(shards.files, names, strict=True):
             start, stop = source.shard.rows(source.spec)
@@ -96,9 +96,9 @@ def locate(file: h5py.File, spec: ReleaseSpec) -> dict[str, Array]:
 
     The virtual data sets are not opened: if their references are damaged, HDF5 may loop for ever.
     """
-    expected = layout.arrays(spec, layout.sizes(spec), layout.split_lengths(file))
+    expected = layout.arrays(spec, layout.sizes(spec), datasets.split_lengths(file))
     in_file = {name: array for name, array in expected.items() if array.group != "observations"}
-    return expected | layout.place(file, in_file)
+    return expected | datasets.place(file, in_file)
 
 
 def open_sources(path: Path, spec: ReleaseSpec, listed: Listed) -> Shards:

@@ -9,7 +9,7 @@ import psutil
 
 from qpibench.errors import InvalidDataError, QpibenchError
 from qpibench.files import check_folder, make_folder
-from qpibench.release import identity, layout
+from qpibench.release import datasets, identity
 from qpibench.release.blocks import Progress, Work, write_blocks
 from qpibench.release.contents import Outline
 from qpibench.release.filling import Compression, check_request, explained, fill, prepare
@@ -221,7 +221,7 @@ def write_shard(
             work=Work(threads=threads, progress=progress),
         )
         partial.write_rows(located["block_digests"], 0, block_digests)
-        layout.sign(partial.path, {}, shard_sha256=shard.digest(spec, block_digests))
+        datasets.sign(partial.path, {}, shard_sha256=shard.digest(spec, block_digests))
         partial.commit(partial.path)
     return open_shard(target)
 

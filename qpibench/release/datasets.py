@@ -1,0 +1,226 @@
+"""Creates the arrays and attributes of a release in an HDF5 file, and finds them in a file that exists.
+
+:mod:`qpibench.release.layout` describes them; their values are written and read without HDF5 where possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import h5py
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from qpibench.errors import InvalidDataError
+from qpibench.parsing import parse_json
+from qpibench.release import layout
+from qpibench.release.layout import Array
+from qpibench.specs import ImportedSpec, ReleaseSpec
+
+_ATTRIBUTES = (
+    *("format_version", "name", "spec", "columns", "package_version", "content_sha256", "sha256"),
+    *("shard_version", "shard", "shards", "shard_sha256"),
+)
+
+# Files have the format of HDF5 1.8, which all readers of the last fifteen years can read and whose metadata have
+# checksums. Virtual arrays need the format of 1.10.
+_LIBVER = ("v108", "v110")
+_PAGE = 4096
+
+
+def contiguous(file: h5py.File, array: Array) -> h5py.Dataset:
+    """Create an array whose space in the file is allocated at once and not filled."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return file.create_dataset(array.name, array.shape, array.dtype, dcpl=properties)
+
+
+def compressed(file: h5py.File, array: Array) -> h5py.Dataset:
+    """Create an array: images and positions compressed by gzip in chunks of one row, others contiguous."""
+    if len(array.shape) == 1 or not array.nbytes:
+        return contiguous(file, array)
+    options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
+    return file.create_dataset(array.name, array.shape, array.dtype, **options)
+
+
+def create(
+    path: Path,
+    arrays: Mapping[str, Array],
+    attributes: Mapping[str, str | int],
+    *,
+    dataset: Callable[[h5py.File, Array], h5py.Dataset] = contiguous,
+) -> None:
+    """Create a file with all its arrays; their values are written later.
+
+    Parameters
+    ----------
+    path
+        The file.
+    arrays
+        Its arrays by name.
+    attributes
+        Attributes of its root group.
+    dataset
+        Function that creates one array in the open file.
+    """
+    with h5py.File(
+        path, "w", libver=_LIBVER, locking=False, alignment_threshold=_PAGE, alignment_interval=_PAGE
+    ) as file:
+        file.attrs.update(
+            {name: _text(value) if isinstance(value, str) else value for name, value in attributes.items()}
+        )
+        scales = {}
+        for array in arrays.values():
+            created = dataset(file, array)
+            created.attrs["units"] = _text(array.units)
+            created.attrs["long_name"] = _text(array.long_name)
+            if array.is_coordinate:
+                created.make_scale(array.field)
+                scales[array.name] = created
+                continue
+            for axis, (dim, length) in enumerate(zip(array.dims, array.shape, strict=True)):
+                if dim not in scales:
+                    scales[dim] = _dimension(file, dim, length)
+                created.dims[axis].attach_scale(scales[dim])
+
+
+def file_bytes(arrays: Mapping[str, Array], attributes: Mapping[str, str | int]) -> int:
+    """Upper bound of the size of a file, compressed or not: the values, and an allowance for the metadata of HDF5."""
+    values = sum(array.nbytes for array in arrays.values())
+    chunks = sum(array.shape[0] for array in arrays.values() if len(array.shape) > 1)
+    return values + 128 * chunks + sum(len(str(value)) for value in attributes.values()) + (1 << 20)
+
+
+def sign(path: Path, array_digests: Mapping[str, str], **digest: str) -> None:
+    """Write the digests of arrays, by name, and the digest of the whole file, which marks the file as complete."""
+    with h5py.File(path, "r+", libver=_LIBVER, locking=False) as file:
+        for name, array_digest in array_digests.items():
+            file[name].attrs["sha256"] = _text(array_digest)
+        file.attrs.update({name: _text(value) for name, value in digest.items()})
+
+
+def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str | int]:
+    """Read the attributes of a file or a dataset that belong to the layout; missing ones are left out."""
+    found = {name: item.attrs[name] for name in _ATTRIBUTES if name in item.attrs}
+    return {
+        name: value.decode("ascii", "replace") if isinstance(value, bytes) else int(value)
+        for name, value in found.items()
+        if isinstance(value, (bytes, int, np.integer))
+    }
+
+
+def _text(value: str) -> np.bytes_:
+    # Texts of fixed length are in the object header, which has a checksum. Texts of variable length are in a heap
+    # without a checksum, and HDF5 may loop for ever while it reads a damaged heap.
+    return np.bytes_(value.encode("ascii"))
+
+
+def _dimension(file: h5py.File, name: str, length: int) -> h5py.Dataset:
+    # netCDF-4 marks a dimension without coordinates by exactly this text. The dataset takes no space.
+    dataset = file.create_dataset(name, (length,), ">f4")
+    dataset.make_scale(dimension_name(length))
+    return dataset
+
+
+def dimension_name(length: int) -> str:
+    """NAME of a dimension without coordinates."""
+    return f"This is a netCDF dimension but not a netCDF variable. {length:10d}"
+
+
+def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array]:
+    """Find the arrays of an open release and their offsets in the file.
+
+    Returns
+    -------
+    dict
+        The arrays by name, with offsets and stored digests.
+
+    Raises
+    ------
+    InvalidDataError
+        If an array is missing, or does not have the type and shape of the layout or of the file's list of columns.
+    """
+    splits = split_lengths(file)
+    if (declared := attributes(file).get("columns")) is not None:
+        return place(file, _as_declared(file, str(declared), splits))
+    stored = {
+        "y": spec.grid.ny,
+        "x": spec.grid.nx,
+        "kernel": _stored_shape(file, "kernels/family", 1)[0],
+        "observation": _stored_shape(file, "observations/kernel", 1)[0],
+        "scatterer": _stored_shape(file, "observations/position_nm", 3)[1],
+    }
+    return place(file, layout.arrays(spec, stored, splits))
+
+
+def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> dict[str, Array]:
+    """The arrays that a file declares; the first array that has a dimension determines its length."""
+    listed = parse_json(declared, f"'{file.filename}' is damaged: its list of columns cannot be read: it")
+    try:
+        table = [_Declared.model_validate(fields) for fields in listed]
+    except (ValueError, TypeError) as error:
+        raise InvalidDataError(f"'{file.filename}' is damaged: its list of columns cannot be read ({error}).") from None
+    lengths: dict[str, int] = {}
+    found = {}
+    for entry in table:
+        stored = _stored_shape(file, entry.name, len(entry.dims))
+        for dim, length in zip(entry.dims, stored, strict=True):
+            lengths.setdefault(dim, length)
+        shape = tuple(lengths[dim] for dim in entry.dims)
+        found[entry.name] = Array(shape=shape, **entry.model_dump())
+    missing = [name for name in layout.REQUIRED if name not in found]
+    if missing:
+        raise InvalidDataError(f"'{file.filename}' is not complete: it declares no {missing[0]}.")
+    return found | {f"splits/{split}": layout.split_array(split, length) for split, length in splits.items()}
+
+
+class _Declared(BaseModel):
+    """Entry of an array in the list of columns of a file of format 3."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Annotated[str, Field(pattern=r"^([a-z]+/)?[A-Za-z][A-Za-z0-9_]*$")]
+    dtype: Annotated[str, Field(pattern=r"^(<[fi][248]|\|[iu]1|\|S[0-9]{1,3})$")]
+    dims: Annotated[tuple[str, ...], Field(min_length=1, max_length=5)]
+    units: str
+    long_name: str
+
+
+def split_lengths(file: h5py.File) -> dict[str, int]:
+    """Lengths of the index lists of the splits in an open release, by ``"task/role"``."""
+    lengths = {}
+    if isinstance(file.get("splits"), h5py.Group):
+        for task, roles in file["splits"].items():
+            for role in roles if isinstance(roles, h5py.Group) else ():
+                lengths[f"{task}/{role}"] = _stored_shape(file, f"splits/{task}/{role}", 1)[0]
+    return lengths
+
+
+def place(file: h5py.File, expected: Mapping[str, Array]) -> dict[str, Array]:
+    """Find expected arrays in an open file, and add their offsets and stored digests; raises as :func:`locate`."""
+    found = {}
+    for name, array in expected.items():
+        shape = _stored_shape(file, name, len(array.shape))
+        dataset = file[name]
+        if shape != array.shape or dataset.dtype.str != array.dtype:
+            raise InvalidDataError(
+                f"'{file.filename}': {name} is {dataset.dtype.str} of shape {shape};"
+                f" {array.dtype} of shape {array.shape} is expected."
+            )
+        if dataset.is_virtual:
+            raise InvalidDataError(f"'{file.filename}': {name} is virtual, and the list of its shards is missing.")
+        digest = attributes(dataset).get("sha256")
+        found[name] = replace(array, offset=dataset.id.get_offset(), sha256=None if digest is None else str(digest))
+    return found
+
+
+def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != ndim:
+        raise InvalidDataError(f"'{file.filename}' is not complete: {name} is missing or damaged.")
+    return tuple(dataset.shape)
