@@ -221,6 +221,7 @@ class WholeFile:
                 _give_name(self.fd, self.temporary)
             self._close()  # Windows renames no open file
             put_in_place(self.temporary, self._target)
+            sync_folder(self._target.parent)
         except OSError as error:
             raise self.explained(error) from None
 
@@ -259,7 +260,6 @@ def put_in_place(finished: Path, target: Path) -> None:
     with suppress(FileNotFoundError):
         finished.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
     finished.replace(target)
-    sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

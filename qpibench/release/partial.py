@@ -156,7 +156,7 @@ class Partial:
         put_in_place(finished, self.place)
         for path in {self.journal_path, self.compressed_path, self.path} - {finished}:
             path.unlink(missing_ok=True)
-        self._lock.release()  # from here on, readers can open the target
+        self._lock.release()  # from here on, readers can open the target; syncing the folder may take long
         sync_folder(self.place.parent)
 
 

@@ -126,6 +126,18 @@ def test_a_file_that_appears_meanwhile_is_not_replaced_without_permission(tmp_pa
     assert sum(stop - start for start, stop in backend.computed) == spec.observation_count
 
 
+def test_a_release_can_be_read_before_its_name_is_safely_on_the_disk(tmp_path, spec, fake_backend, monkeypatch):
+    read, fsync = [], os.fsync
+
+    def read_if_a_folder(fd):
+        fsync(fd)
+        if os.path.samestat(os.fstat(fd), tmp_path.stat()):
+            read.append(open_release(tmp_path / "a.h5").content_sha256)
+
+    monkeypatch.setattr(os, "fsync", read_if_a_folder)
+    assert read == [write_release(spec, tmp_path / "a.h5", backend=fake_backend())]
+
+
 def test_overwriting_replaces_the_old_file_only_when_the_new_one_is_complete(tmp_path, spec, fake_backend):
     path = tmp_path / "a.h5"
     path.write_bytes(b"mine")
