@@ -78,11 +78,17 @@ def median_image(
         (n,) error of every image in the order of the predictions; NaN where there is no prediction.
     lower_is_worse
         Whether a lower value is a worse one, as for SSIM.
+
+    Raises
+    ------
+    InvalidDataError
+        If the images of the release are damaged; see :meth:`~qpibench.release.Release.check`.
     """
     picks = pick_by_rank(-errors if lower_is_worse else errors, worst=0, best=0)
     row = next((pick.row for pick in picks if pick.label == MEDIAN), None)
     if row is None:
         return None
+    release.check("image")
     observation = int(predictions.index(task)[row])
     truth = release.kernels.image[release.observation_kernel[observation]]
     limits = float(truth.min()), float(truth.max())

@@ -152,6 +152,7 @@ def predict(
     index = {task: asking_order(release, task, request.limit) for task in tasks}
     batch_size = execution.batch_size or default_batch_size(release.grid)
     hidden = (*_paths(release), Path(path))
+    hashes = entry.sha256, code_sha256(entry.path)  # before it runs, as a model can write to its own files
     isolated = IsolatedModel(
         entry, limits=execution.limits, hidden=hidden, seed=execution.seed, threads=execution.threads
     )
@@ -173,7 +174,7 @@ def predict(
                 raise kind(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
             course.failed(failure)
         record = Record(
-            model=_model_record(entry, isolated),
+            model=_model_record(entry, isolated, hashes),
             view=request.view,
             map_mode=request.map_mode,
             cell=request.cell,
@@ -192,7 +193,7 @@ def predict(
             ),
         )
         writer.finish(record)
-    warnings = (*_warnings(record), *_training_warnings(entry, request), *course.warnings)
+    warnings = (*_warnings(record), *_training_warnings(entry, record), *course.warnings)
     return PredictOutcome(path=Path(path), record=record, warnings=warnings)
 
 
@@ -239,12 +240,12 @@ def _check_training(entry: Entry, release: Release) -> None:
         )
 
 
-def _model_record(entry: Entry, isolated: IsolatedModel) -> ModelRecord:
+def _model_record(entry: Entry, isolated: IsolatedModel, hashes: tuple[str, str]) -> ModelRecord:
     declaration = isolated.declaration
     return ModelRecord(
         name=entry.name,
-        file_sha256=entry.sha256,
-        code_sha256=code_sha256(entry.path),
+        file_sha256=hashes[0],
+        code_sha256=hashes[1],
         weights=declaration.weights,
         knows=declaration.knows,
         needs=() if declaration.needs is None else (declaration.needs,),
@@ -261,19 +262,19 @@ def _warnings(record: Record) -> tuple[str, ...]:
     )
 
 
-def _training_warnings(entry: Entry, request: Request) -> Iterator[str]:
+def _training_warnings(entry: Entry, record: Record) -> Iterator[str]:
     if entry.run is None:
         return
-    trained_map, shown_map = entry.run.map_mode, request.map_mode
+    trained_map, shown_map = entry.run.map_mode, record.map_mode
     # From positions a trained model makes maps of its own.
-    if request.view == "raster" and trained_map not in (None, shown_map):
+    if record.view == "raster" and trained_map not in (None, shown_map):
         yield f"The model was trained with {trained_map} maps, but is shown {shown_map} ones; use --map {trained_map}."
     # A shipped entry goes with the version and the commit that the run folder names.
     if entry.run.entry_file is None:
         return
-    if entry.run.entry_sha256 != entry.sha256:
+    if entry.run.entry_sha256 != record.model.file_sha256:
         yield f"'{entry.path}' has changed since its weights were trained; train again if that concerns the model."
-    elif entry.run.code_sha256 not in (None, code_sha256(entry.path)):
+    elif entry.run.code_sha256 not in (None, record.model.code_sha256):
         yield (
             f"A module that '{entry.path}' imports has changed since its weights were trained; train again if that"
             " concerns the model."

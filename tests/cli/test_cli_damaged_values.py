@@ -136,6 +136,10 @@ def test_a_changed_image_is_refused_by_all_that_use_it(refuse, command, damage, 
     refuse(command, damage, words, signed=False)
 
 
+def test_a_result_has_no_picture_of_a_changed_image(refuse):
+    refuse(USES_TABLES["score"], _bit_flipped, ["observations/image"], signed=False)
+
+
 @_each(SENSELESS | SENSELESS_IMAGES)
 @pytest.mark.parametrize("command", ["verify {release}", USES_IMAGES["evaluate"]], ids=["verify", "evaluate"])
 def test_values_without_sense_are_refused_though_their_hashes_are_right(refuse, command, damage, words):

@@ -40,7 +40,10 @@ def test_it_is_the_image_whose_error_is_the_median_with_the_truth_and_the_predic
 def test_large_images_become_small():
     large = np.random.default_rng(0).random((1, 256, 130), dtype=np.float32)
     release = SimpleNamespace(
-        observation_kernel=np.zeros(9, np.int32), kernels=SimpleNamespace(image=large), image=lambda rows: large
+        observation_kernel=np.zeros(9, np.int32),
+        kernels=SimpleNamespace(image=large),
+        image=lambda rows: large,
+        check=lambda field: None,
     )
     predictions = SimpleNamespace(index=lambda task: np.arange(9), kernel=lambda task, rows: 2 * large)
     errors = np.array([np.nan, 0.3, 0.1, 0.2, np.nan, np.nan, np.nan, np.nan, np.nan])

@@ -479,3 +479,11 @@ def test_how_the_file_was_made_is_in_it(memory_release, out):
         assert file.attrs["release_sha256"] == memory_release.content_sha256
         assert file["id/kernel"].dtype == "<f4"
         assert file["id/index"].dtype == "<i4"
+
+
+def test_the_hashes_are_those_of_the_files_before_the_model_ran(memory_release, out, write_model):
+    path = Path(write_model("def predict(batch):\n    open(__file__, 'a').write('# other')\n    return batch.image"))
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = predict(str(path), memory_release, out).record.model
+    assert path.read_bytes().endswith(b"# other")
+    assert (model.file_sha256, model.code_sha256) == (before, before)
