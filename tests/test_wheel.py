@@ -73,6 +73,7 @@ def test_every_file_is_inside_and_those_of_new_folders_too(wheel):
     assert {PLACES[name.partition("/")[0]] + "/" + name.partition("/")[2] for name in wanted} <= names
 
 
+@pytest.mark.slow
 def test_the_installed_package_does_the_main_job_from_another_folder(installed, qpibench, tmp_path):
     where = json.loads(qpibench("doctor", "--json"))
     assert where["schema_version"] == 2

@@ -58,6 +58,7 @@ def members(path):
         return set(archive.getnames())
 
 
+@pytest.mark.slow
 def test_a_queue_leaves_a_summary_results_of_all_seeds_and_weights_of_the_first_and_goes_on(tmp_path):
     done, summary = queue(tmp_path, "--cpu", *REHEARSAL, "--arms", ARM)
     assert done.returncode == 0, done.stderr

@@ -95,7 +95,7 @@ def test_a_file_that_is_not_safetensors_is_named(tmp_path):
 
 
 def test_a_folder_without_weights_is_named(tmp_path):
-    with pytest.raises(InvalidDataError, match="is not an autoencoder that diffusers saved"):
+    with pytest.raises(InvalidDataError, match="is not an autoencoder saved by diffusers"):
         build_autoencoder("tiny", in_channels=1, pretrained=str(tmp_path))
     with pytest.raises(InvalidDataError, match="holds no weights"):
         pretrained_identity(str(tmp_path))

@@ -82,7 +82,7 @@ def test_one_changed_bit_in_the_values_is_noticed(path, checkpoint):
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InvalidDataError, match="not those that were written"):
+    with pytest.raises(InvalidDataError, match="its values do not match its checksum"):
         read_checkpoint(path)
 
 
@@ -95,14 +95,14 @@ def test_a_file_of_other_tensors_is_no_checkpoint(path):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (nn.Sequential(nn.Linear(3, 4)), "its 1.bias has the shape (4,), where the network's is missing"),
+        (nn.Sequential(nn.Linear(3, 4)), "its 1.bias has the shape (4,), the network's is missing"),
         (
             nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)),
-            "its 0.weight has the shape (4, 3), where the network's has",
+            "its 0.weight has the shape (4, 3), the network's has",
         ),
         (
             nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)),
-            "its 2.bias is missing, where the network's",
+            "its 2.bias is missing, the network's",
         ),
     ],
     ids=["too small", "other width", "too large"],
