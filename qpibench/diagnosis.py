@@ -135,7 +135,7 @@ def _disk_space(folder: Path) -> Finding:
     return Finding(
         what="disk space here",
         found=f"{free / 1e9:.1f} GB free in {folder}",
-        advice="make room: the release 'paper' takes 0.9 GB" if free < ROOM else "",
+        advice="free some space: the release 'paper' takes 0.9 GB" if free < ROOM else "",
     )
 
 

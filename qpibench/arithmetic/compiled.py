@@ -21,7 +21,7 @@ from qpibench import notices
 ADVICE = "set NUMBA_CACHE_DIR to a folder that can be written to"
 
 _UNREADABLE = (OSError, EOFError, ValueError, pickle.UnpicklingError)
-"""What reading a file of the cache raises where it may not be read or was cut off by a crash."""
+"""Errors of reading a file of the cache that may not be read, or that a crash cut off."""
 
 _cached: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 """The compiled functions of this package, and whether each is kept on disk."""

@@ -1,4 +1,4 @@
-"""What the commands that run or score a model share."""
+"""Requests, settings and output that the commands which run or score a model share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ModelOptions:
     seed: int
 
     def asked(self, releases: Sequence[Release]) -> tuple[Asked, ...]:
-        """What the model is asked: by every cell of a track, or by the options, on the only release."""
+        """Return the requests to the model: one for each cell of a track, or one by the options on the only release."""
         from qpibench.evaluation.predict import Request
 
         if self.track is not None:
@@ -59,7 +59,7 @@ class ModelOptions:
         )
 
     def execution(self) -> Execution:
-        """How it is run."""
+        """Return the settings of the run: batch size, threads, seed and limits."""
         from qpibench.evaluation.execution import Execution
         from qpibench.evaluation.isolation.isolated import Limits
 
@@ -69,14 +69,14 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a model is asked on a release; ``suffix`` tells the files of several cells apart."""
+    """A request to a model on a release; ``suffix`` distinguishes the files of several cells."""
 
     request: Request
     release: Release
     suffix: str = ""
 
     def place(self, path: Path) -> Path:
-        """Where the file goes that the command was told to write to ``path``."""
+        """Return the path of this cell's file, where the command was told to write to ``path``."""
         return path.with_name(f"{path.stem}{self.suffix}{path.suffix}")
 
 

@@ -14,7 +14,7 @@ from qpibench.release import layout
 from qpibench.release.identity import canonical
 from qpibench.release.layout import Array
 from qpibench.specs import ImportedSpec, ReleaseSpec
-from qpibench.specs.columns import family_name, scatterer_room
+from qpibench.specs.columns import family_name, scatterer_capacity
 from qpibench.synthesis.contract import Kernels
 
 
@@ -43,7 +43,7 @@ class Outline:
     def generated(cls, spec: ReleaseSpec, kernels: Kernels) -> Self:
         """Outline of a generated release: every kernel has the same number of observations, kernel after kernel."""
         shown = np.repeat(np.arange(spec.kernels.count, dtype=np.int32), spec.observations_per_kernel)
-        return cls(spec=spec, kernels=kernels, observation_kernel=shown, max_scatterers=scatterer_room(spec))
+        return cls(spec=spec, kernels=kernels, observation_kernel=shown, max_scatterers=scatterer_capacity(spec))
 
 
 def contents(outline: Outline) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:

@@ -46,7 +46,7 @@ from qpibench.specs.columns import (
     family_name,
     kernel_columns,
     observation_columns,
-    scatterer_room,
+    scatterer_capacity,
     tells_other_positions,
 )
 
@@ -202,7 +202,7 @@ def sizes(spec: ReleaseSpec) -> dict[str, int]:
         "x": spec.grid.nx,
         "kernel": spec.kernels.count,
         "observation": spec.observation_count,
-        "scatterer": scatterer_room(spec),
+        "scatterer": scatterer_capacity(spec),
     }
 
 

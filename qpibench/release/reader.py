@@ -20,7 +20,7 @@ from qpibench.release.hdf5 import open_hdf5, structure
 from qpibench.release.shards import Shards
 from qpibench.release.soundness import check_arrays
 from qpibench.specs import ImportedSpec, ReleaseSpec, spec_from_json
-from qpibench.specs.columns import family_name, scatterer_room
+from qpibench.specs.columns import family_name, scatterer_capacity
 from qpibench.synthesis.contract import Kernels, Observations
 
 TEST_ROLE = "test"
@@ -293,7 +293,7 @@ class Release:
         if size < end:
             raise InvalidDataError(f"'{self.path}' is truncated: it has {size:,} of {end:,} bytes.")
         if isinstance(self.spec, ReleaseSpec):
-            wanted = (self.spec.kernels.count, self.spec.observation_count, scatterer_room(self.spec))
+            wanted = (self.spec.kernels.count, self.spec.observation_count, scatterer_capacity(self.spec))
             found = (self.arrays["kernels/family"].shape[0], self.observation_count, self.max_scatterers)
             if wanted != found:
                 raise InvalidDataError(

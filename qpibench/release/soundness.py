@@ -216,7 +216,7 @@ class Plausibility:
 
 
 def _problems_of_tables(release: Release, names: Collection[str]) -> Iterator[str]:
-    """What is wrong with kernels and splits, in clauses."""
+    """Problems of the values of kernels and splits, in clauses."""
     if "kernels/image" in names:
         image = release.stored("kernels/image")
         good = np.isfinite(image).reshape(len(image), -1).all(axis=1)

@@ -45,7 +45,7 @@ def observation_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
     return tuple(column for applied in applied_corruptions(spec) for column in applied.corruption.COLUMNS)
 
 
-def scatterer_room(spec: ReleaseSpec) -> int:
+def scatterer_capacity(spec: ReleaseSpec) -> int:
     """Return the length of the scatterer dimension: the largest drawn number plus what corruptions add."""
     return spec.scatterers.max + sum(_extra_scatterers(spec))
 

@@ -196,7 +196,9 @@ class ReleaseSpec(_Identified):
             )
         half = min(self.grid.size_y_nm, self.grid.size_x_nm) / 2
         if half + self.scatterers.margin_nm <= 0:
-            raise ValueError(f"scatterers.margin_nm = {self.scatterers.margin_nm:g} leaves no room for a scatterer")
+            raise ValueError(
+                f"scatterers.margin_nm = {self.scatterers.margin_nm:g} leaves no part of the field for scatterers"
+            )
         largest = max(self.grid.size_y_nm, self.grid.size_x_nm)
         if self.scatterers.margin_nm > MAX_MARGIN_FIELDS * largest:
             raise ValueError(

@@ -17,7 +17,7 @@ from qpibench.corruptions import ComparedWithKernels, Draft, Stage
 from qpibench.errors import UnavailableError
 from qpibench.families import Parameters, get_family
 from qpibench.specs import ReleaseSpec
-from qpibench.specs.columns import applied_corruptions, scatterer_room, tells_other_positions
+from qpibench.specs.columns import applied_corruptions, scatterer_capacity, tells_other_positions
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
 from qpibench.synthesis.fields import absent_columns, needs_image
@@ -114,7 +114,7 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     n_scatterers = np.empty(stop - start, np.int32)
     position = np.empty((stop - start, draws.most, 2), np.float64)
     draw_scatterers(draws, start, n_scatterers, position)
-    if added := scatterer_room(spec) - draws.most:
+    if added := scatterer_capacity(spec) - draws.most:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(
         grid=spec.grid,

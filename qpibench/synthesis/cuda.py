@@ -19,7 +19,7 @@ from qpibench.errors import QpibenchError, UnavailableError
 from qpibench.families import FamilyOnGpu, get_family
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
-from qpibench.specs.columns import Applied, applied_corruptions, scatterer_room
+from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.cpu import CpuBackend, corrupt, corrupt_scatterers, count_told, draw, finish
 from qpibench.synthesis.device import NoGpuError, find_device
@@ -100,7 +100,7 @@ class CudaBackend:
             for column in applied.corruption.COLUMNS
             if column.in_streams
         }
-        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * scatterer_room(spec)))
+        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * scatterer_capacity(spec)))
         runs = [
             self._runs.submit(self._run, spec, domain, draft, extra, first, min(first + step, len(draft)))
             for first in range(0, len(draft), step)

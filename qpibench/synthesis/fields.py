@@ -14,7 +14,7 @@ from qpibench.specs.columns import (
     applied_corruptions,
     kernel_columns,
     observation_columns,
-    scatterer_room,
+    scatterer_capacity,
     tells_other_positions,
 )
 
@@ -49,7 +49,7 @@ def known_fields(spec: ReleaseSpec) -> tuple[str, ...]:
 def absent_columns(fields: Sequence[str], count: int, spec: ReleaseSpec) -> dict[str, NDArray[np.generic]]:
     """The requested columns of corruptions, filled with the value for images without the corruption."""
     known = _corruption_columns()
-    shapes = {"observation": (count,), "scatterer": (count, scatterer_room(spec))}
+    shapes = {"observation": (count,), "scatterer": (count, scatterer_capacity(spec))}
     return {name: known[name].empty(*shapes[known[name].per]) for name in fields if name in known}
 
 

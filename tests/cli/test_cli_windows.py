@@ -1,4 +1,4 @@
-"""What POSIX has and Windows lacks is hidden: the package imports, and what needs no process of a model works."""
+"""Without the parts of POSIX that Windows lacks, the package imports, and commands that start no process work."""
 
 from __future__ import annotations
 

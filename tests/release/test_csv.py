@@ -287,7 +287,7 @@ BAD_FILES = {
     "a pixel coordinate missing": (drop_column(2), r"row 2: expected 12 pixel coordinates .*, found 11"),
     "an uneven pixel coordinate": (set_field(2, 3, "7"), r"row 2, column 3: .* found 7 "),
     "a resolution that is no integer": (set_field(1, 1, "12.5"), r"row 1, column 1: .*12\.5"),
-    "no room for scatterers": (set_field(1, 2, "0"), r"row 1, column 2: .* found 0"),
+    "zero scatterers": (set_field(1, 2, "0"), r"row 1, column 2: .* found 0"),
     "another number of scatterers": (set_field(1, 2, "5"), r"row 3: expected 154 columns .* found 152"),
     "one number in the first row": (drop_column(1), r"row 1: expected two numbers"),
     "no images": (keep(3), r"ends before the first image row"),

@@ -218,7 +218,7 @@ def test_seeds_have_up_to_128_bits():
         (f"seed={2**128}", "'seed'"),
         ("seed=-1", "'seed'"),
         ("scatterers.max=10001", "less than or equal to 10000"),
-        ("scatterers.margin_nm=-5", "leaves no room"),
+        ("scatterers.margin_nm=-5", "leaves no part of the field"),
         ("scatterers.margin_nm=1000", "more than 10 times the field"),
         ("kernels.wavelength_nm=[0.1, 1]", "would alias"),
         ("kernels.folds=[5]", "should be 0, 2, 3, 4 or 6"),

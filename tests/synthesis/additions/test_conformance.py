@@ -17,7 +17,7 @@ from qpibench.readers.csv import read as read_csv
 from qpibench.release import open_release, verify_release, write_release
 from qpibench.release.csv_export import export_csv
 from qpibench.specs import spec_from_json
-from qpibench.specs.columns import scatterer_room
+from qpibench.specs.columns import scatterer_capacity
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.fields import known_fields, stream_fields
 from qpibench.synthesis.stream import fresh_batches
@@ -122,7 +122,7 @@ def test_a_corruption_leaves_alone_what_it_does_not_act_on(name, spec_of, backen
         np.testing.assert_array_equal(made.position_nm, without.position_nm)
         np.testing.assert_array_equal(made.n_scatterers, without.n_scatterers)
         assert np.array_equal(made.told, without.told, equal_nan=True) == (stage == "image")
-    assert made.position_nm.shape == made.told.shape == (60, scatterer_room(spec), 2)
+    assert made.position_nm.shape == made.told.shape == (60, scatterer_capacity(spec), 2)
     assert ((~np.isnan(made.position_nm[..., 0])).sum(axis=1) == made.n_scatterers).all()
     assert list(made.extra) == [column.name for column in get_corruption(name).COLUMNS]
 
