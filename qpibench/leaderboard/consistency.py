@@ -175,6 +175,7 @@ def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
     median = part.median_image
     if median is not None and median.observation >= part.release.observation_count:
         yield f"the median image is {median.observation} of a release of {part.release.observation_count}"
+    yield from _median_contradictions(part, primary)
     yield from _bounds_contradictions(part.metrics)
     known = all_metrics()
     values = {name: score.value for name, score in part.metrics.items() if name in known}
@@ -193,6 +194,21 @@ def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
             yield f"the groups by {name} are missing"
     for name, groups in part.breakdowns.items():
         yield from _breakdown_contradictions(name, groups, part, primary)
+
+
+def _median_contradictions(part: PartResult, primary: str) -> Iterator[str]:
+    """Check the error of the median image, the lower of the middle two, against a median among the scores."""
+    known = all_metrics()
+    if part.median_image is None or part.n_failed or primary not in known:  # failed images count in the score only
+        return
+    error, (column, *_) = part.median_image.error, known[primary].columns
+    for name, score in part.metrics.items():
+        metric = known.get(name)
+        if metric is None or metric.quantile != 0.5 or metric.of is not None or metric.columns != (column,):
+            continue
+        other = part.n_images % 2 == 1 and not _close(error, score.value)
+        if column.worse == "higher" and (other or _above(error, score.value)):
+            yield f"the median image has the error {error!r}, but {name} is {score.value!r}"
 
 
 def _bounds_contradictions(metrics: dict[str, Interval]) -> Iterator[str]:

@@ -311,7 +311,7 @@ def with_picture(result):
     pictures = np.zeros((3, 8, 6), np.uint8)
     pictures[0, -1, 0], pictures[1] = 255, 128
     pixels = base64.b64encode(zlib.compress(pictures.tobytes())).decode()
-    median = MedianImage(observation=7, error=0.2, ny=8, nx=6, pixels=pixels)
+    median = MedianImage(observation=7, error=0.1, ny=8, nx=6, pixels=pixels)
     cell = result.cells["ood"]
     parts = tuple(part.model_copy(update={"median_image": median}) for part in cell.parts)
     return result.model_copy(update={"cells": {"ood": cell.model_copy(update={"parts": parts})}})

@@ -43,6 +43,14 @@ def edited(tmp_path, make_result):
     return write
 
 
+def median_of(error):
+    """A median image of one black pixel with this error."""
+    return {"observation": 7, "error": error, "ny": 1, "nx": 1, "pixels": "eJxjYGAAAAADAAE="}
+
+
+ONE_LESS = [("n_images", 199), *((f"breakdowns.{name}.0.n_images", 199) for name in ("scatterers", "stratum"))]
+
+
 def exactly(value):
     return {"value": value, "low": value, "high": value}
 
@@ -77,6 +85,8 @@ def test_a_consistent_result_passes(edited):
         ([("view", "telepathy")], "There is no view 'telepathy'"),
         ([("view", "raster"), ("map_mode", None)], "The view 'raster' shows an activation map"),
         ([("view", "oracle")], "the view is that of an oracle, but the entry does not declare"),
+        ([("median_image", median_of(0.5))], "the median image has the error 0.5, but rel_l2_median is 0.13"),
+        ([("median_image", median_of(0.1)), *ONE_LESS], "the median image has the error 0.1, but rel_l2_median"),
         ([("predict_seconds", 99.0)], "the calls of predict took longer than predicting took in all, 15.0 s"),
     ],
 )

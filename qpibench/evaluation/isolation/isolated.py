@@ -124,6 +124,8 @@ class IsolatedModel:
         Paths that must not appear in the worker's environment.
     seed
         Seed of the random number generators in the worker.
+    threads
+        Threads of the numerical libraries in the worker.
 
     Attributes
     ----------
@@ -183,7 +185,7 @@ class IsolatedModel:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Largest observed resident memory of the worker and its child processes, in GiB."""
+        """Largest observed resident memory of the worker and its child processes, in bytes."""
         return max(self._former_peak_bytes, self._watch.peak_bytes)
 
     def fit(self, rows: TrainingRows) -> None:
