@@ -66,7 +66,8 @@ def check_file(path: str | Path, *, if_exists: str | None = None) -> Path:
     ------
     UsageError
         If the path is a folder, a device, a pipe or a socket, a loop of links, or too long, if its folder is missing or
-        cannot be written to, or if the file exists and may not be replaced.
+        cannot be written to, or if the file exists and may not be replaced, be it that it belongs to another user in a
+        folder such as /tmp.
     """
     path = Path(path)
     kind = _kind(path)
@@ -83,6 +84,8 @@ def check_file(path: str | Path, *, if_exists: str | None = None) -> Path:
         raise UsageError(f"Folder '{target.parent}' cannot be written to; choose another place.")
     if kind is not None and if_exists is not None:
         raise UsageError(f"'{path}' exists already; {if_exists}.")
+    if kind is not None and _belongs_to_another(target):
+        raise UsageError(f"'{path}' belongs to another user, who alone may replace it; choose another file.")
     return target
 
 
@@ -304,6 +307,14 @@ def _kind(path: Path) -> int | None:
         raise UsageError(f"'{path}' cannot be written: {error.strerror}; choose another place.") from None
     except ValueError as error:  # a null character, or characters that no file name of this system has
         raise UsageError(f"{str(path)!r} is no file name: {error}; choose another.") from None
+
+
+def _belongs_to_another(file: Path) -> bool:
+    """Whether a file is another user's, in a folder where only owners may replace files (the sticky bit of /tmp)."""
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:  # Windows, or root, who may
+        return False
+    folder = file.parent.stat()
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (folder.st_uid, file.stat().st_uid)
 
 
 def _followed(path: Path) -> tuple[Path, str]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,10 @@ import pytest
 
 from qpibench.cli.main import cli
 from qpibench.cli.options import Output
+from qpibench.errors import UsageError
+from qpibench.files import check_file
 
+NOBODY = 65534
 TOY = Path(__file__).parents[1] / "training" / "toy.py"
 HISTORY = Path(__file__).parents[2] / "benchmarks" / "history"
 
@@ -197,6 +201,22 @@ def test_a_dangling_link_is_written_through_with_the_permissions_of_the_umask(ru
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "second").is_symlink()
     assert {path.name: oct(mode(path)) for path in (tmp_path / "elsewhere").iterdir()} == {"target": "0o600"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root becomes another user")
+def test_a_file_of_another_user_in_a_folder_like_tmp_is_refused_before_the_work():
+    with tempfile.TemporaryDirectory() as folder:  # another user cannot reach the folders of pytest
+        target = Path(folder, "target")
+        target.touch()
+        Path(folder).chmod(0o1777)
+        check_file(target)
+        os.seteuid(NOBODY)
+        try:
+            check_file(target.with_name("own"))
+            with pytest.raises(UsageError, match="target' belongs to another user"):
+                check_file(target)
+        finally:
+            os.seteuid(0)
 
 
 @pytest.mark.parametrize("linked", [False, True], ids=["of the folder", "of its files"])
