@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError
-from qpibench.release import open_release, verify_release, write_release
+from qpibench.release import layout, open_release, verify_release, write_release
+from qpibench.specs import load_spec
 
 ARRAYS = [
     "x",
@@ -95,3 +96,16 @@ def test_values_are_stored_little_endian(small_release):
     with h5py.File(small_release) as file:
         assert {file[name].dtype.str[0] for name in ARRAYS} == {"<", "|"}
         assert np.dtype(file["x"].dtype).str == "<f8"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pinned"),
+    [([], "0fdb4ff80098a54c"), (["corruptions.white_noise.snr_db=10"], "89dcea26139dde3b")],
+    ids=["format 1", "format 2"],
+)
+def test_units_and_long_names_of_released_formats_never_change(overrides, pinned):
+    # verify compares them with those of the file, so another wording would refuse every older release.
+    spec = load_spec("mini", overrides=overrides)
+    arrays = layout.arrays(spec, layout.sizes(spec), {}).values()
+    lines = sorted(f"{array.name} {array.units} {array.long_name}" for array in arrays)
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] == pinned
