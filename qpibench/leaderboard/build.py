@@ -47,7 +47,8 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     Raises
     ------
     UsageError
-        If there is no result file, the site cannot be written, or its index.html was not made by this command.
+        If there is no result file, the site cannot be written, or a file that this command did not make stands in the
+        place of one of its own.
     InvalidDataError
         If a file is not a valid result or contradicts itself, or two results contradict each other or have the same
         predictions.
@@ -75,8 +76,12 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     make_folder(site / "results")
     if pictures:
         make_folder(site / "pictures")
-    for path in pages:
+    for path, content in pages.items():
         check_file(path)
+        if path.parent != site and path not in former and path.exists() and path.read_bytes() != content:
+            raise UsageError(
+                f"'{path}' is not a file of this leaderboard; move it or give another folder for the site."
+            )
     for path, content in pages.items():
         write_whole(path, content, what="File")
     for path in former - pages.keys():

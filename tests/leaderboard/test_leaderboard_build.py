@@ -345,6 +345,15 @@ def test_a_page_of_someone_else_is_not_overwritten(results_dir, tmp_path):
     assert files_of(site) == {"index.html": b"my homepage"}
 
 
+def test_a_result_of_someone_else_is_not_overwritten(results_dir, tmp_path):
+    site = tmp_path / "site"
+    (site / "results").mkdir(parents=True)
+    (site / "results" / "gaps.json").write_text("my own")
+    with pytest.raises(UsageError, match=r"gaps\.json' is not a file of this leaderboard"):
+        build_leaderboard(results_dir, site)
+    assert files_of(site) == {"results/gaps.json": b"my own"}
+
+
 def test_results_can_be_read_from_the_site_they_are_copied_to_but_not_mixed_with_its_page(results_dir, tmp_path):
     site = tmp_path / "site"
     build_leaderboard(results_dir, site)
