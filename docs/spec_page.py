@@ -36,19 +36,45 @@ and tracks take the name of a shipped spec (`mini`, `paper`, `scatterer64`) or a
     [corruptions.white_noise]
     snr_db = [0.0, 20.0]
 
-A dot stands for a table: `kernels.count` is `count` in `[kernels]`. A key that is `required` must be given if its table
-is; a key with an empty default may be left out. Without `[corruptions.white_noise]` images have no noise. Three more
-rules hold: the shortest period spans at least two pixels, scatterers lie at most ten field sizes outside, and a
+A dot stands for a table: `kernels.count` is `count` in `[kernels]`. Give every required key of a table that you use;
+the others are optional. Without `[corruptions.white_noise]` images have no noise. Three more rules hold: the shortest
+period spans at least two pixels, `scatterers.margin_nm` is at most ten times the larger side of the field, and a
 release has fewer than 2^31 images. `scatterers.count` is stored as `min` and `max`, so both forms have the same hash.
+
+A release has no OOD task if `splits.ood_kernels` is 0 or a fold has only one kernel: with all five folds
+`kernels.count` must be at least 10. It has no ID task if no kernel has enough images ([splits](format.md#splits)).
 
 | key | type | unit | default | bounds | meaning |
 |---|---|---|---|---|---|
 """
 
 
+TAIL = """
+## Equation 7
+
+The kernel of the family `eq7` ([arXiv 2506.05325](https://arxiv.org/abs/2506.05325), eq. 7) at the distance r and the
+angle θ from its scatterer is
+
+A(r, θ) = sin²(n θ/2 + φ₁) sin²(B r + φ₂) exp(−C r²)
+
+| symbol | column | unit | what it is | drawn |
+|---|---|---|---|---|
+| A | `image` | 1 | the kernel, from 0 to 1 | |
+| r, θ | | nm, rad | polar coordinates of the pixel's offset from the scatterer | |
+| n | `fold` | 1 | rotational symmetry; n = 0 is total symmetry, without an angular factor | from `kernels.folds` |
+| φ₁ | `phi1` | rad | orientation | from 0 to π; π/2 for n = 0 |
+| B | `B` | rad/nm | radial wavevector, π over the wavelength | wavelength from `kernels.wavelength_nm` |
+| φ₂ | `phi2` | rad | radial phase | from 0 to π |
+| C | `C` | 1/nm² | decay, 1 over the square of the decay length | decay length from `kernels.decay_nm` |
+
+An image is the sum of the kernels around all its scatterers. [arithmetic.md](arithmetic.md#images-of-equation-7) states
+every operation, and `qpibench/families/eq7.py` the formula in NumPy.
+"""
+
+
 def page() -> str:
     """The text of the page, from the models."""
-    return HEAD + "".join(_row(key) for key in spec_keys())
+    return HEAD + "".join(_row(key) for key in spec_keys()) + TAIL
 
 
 def _row(key: Key) -> str:

@@ -30,8 +30,8 @@ def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool
     backend = choose_backend(backend_name, gpu=gpu) if regenerate else None
     with progress("Verifying") as report:
         content = verify_release(file, backend=backend, threads=threads, progress=report)
-    how = " and is what its spec gives" if regenerate else ""
+    how = "All hashes match, also those of the release made again." if regenerate else "All hashes match."
     return Response(
-        text=f"{content}  {file}\nThe release is what it says{how}.",
+        text=f"{content}  {file}\n{how}",
         fields={"content_sha256": content, "path": str(file), "regenerated": regenerate},
     )

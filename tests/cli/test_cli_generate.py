@@ -43,6 +43,14 @@ def test_a_release_of_any_name_is_read_back(qpibench, tmp_path, name):
     assert qpibench("info", tmp_path / "release.h5", "--json").json["name"] == name
 
 
+def test_verify_says_that_all_hashes_match(qpibench, tmp_path):
+    small = ["--set", "kernels.count=5", "--set", "observations_per_kernel=1"]
+    assert qpibench("generate", "mini", *small, "-o", tmp_path / "release.h5").exit_code == 0
+    assert qpibench("verify", tmp_path / "release.h5").stdout.endswith("\nAll hashes match.\n")
+    again = qpibench("verify", tmp_path / "release.h5", "--regenerate").stdout
+    assert again.endswith("\nAll hashes match, also those of the release made again.\n")
+
+
 def test_the_schema_of_a_spec_is_printed(qpibench):
     schema = qpibench("schema", "spec").stdout
     assert qpibench("schema", "spec", "--json").json == {"schema_version": 2, **json.loads(schema)}
