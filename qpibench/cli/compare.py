@@ -101,7 +101,7 @@ def _text(comparison: Comparison) -> str:
     sides = [f"{letter}: {_side(side)}" for letter, side in (("A", comparison.a), ("B", comparison.b))]
     note = f"In brackets {level} intervals, the spread of seeds included."
     if len(comparison.a) == 1 or len(comparison.b) == 1:
-        note += " Of a side with a single file it is not known: there they hold for that trained model."
+        note += " A side with one file has one seed: the result holds for that trained model only."
     if len(cells) == 1 and (cell := cells.pop()) is not None:
         sides.insert(0, f"Track {shortened(cell)}")
     return "\n\n".join(["\n".join(sides), *tasks, note])

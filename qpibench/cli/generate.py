@@ -91,6 +91,7 @@ def command(
     from qpibench.arithmetic.compiled import compile_seconds
     from qpibench.release import open_release, write_release, write_shard
     from qpibench.specs import load_spec, spec_names
+    from qpibench.tasks.missing import missing_tests
 
     if shard is not None and compression is not None:
         raise UsageError("Shards are not compressed; leave --compression away.")
@@ -102,6 +103,7 @@ def command(
     options: dict[str, Any] = {"backend": backend, "threads": threads, "resume": resume, "overwrite": overwrite}
     complete = resume and not overwrite and target.exists()
     named: dict[str, Any]
+    missing: list[str] = []
     started, compiled_before = time.perf_counter(), compile_seconds()
     try:
         with progress("Generating") as report:
@@ -116,6 +118,7 @@ def command(
     if shard is None:
         with open_release(output) as release:
             n_scatterers = release.read("observations/n_scatterers")
+            missing += missing_tests(release)
         path, named = output, {"content_sha256": digest}
     else:
         n_scatterers = file.read("observations/n_scatterers", *shard.rows(resolved))
@@ -129,6 +132,7 @@ def command(
         text=f"{digest}  {path}\n{len(n_scatterers):,} images {done}"
         + ("" if rate is None else f", {rate:.3g} evaluations/s")
         + (f", after {compiling:.1f} s of compiling" if compiling else ""),
+        warnings=missing,
         fields={
             **named,
             "path": str(path),

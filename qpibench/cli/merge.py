@@ -30,6 +30,7 @@ def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, o
     """
     from qpibench.release import merge_shards, open_release
     from qpibench.synthesis import get_backend
+    from qpibench.tasks.missing import missing_tests
 
     backend, _ = get_backend("cpu")
     started = time.perf_counter()
@@ -46,9 +47,11 @@ def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, o
     seconds = time.perf_counter() - started
     with open_release(output) as release:
         name, observations = release.name, release.observation_count
+        missing = tuple(missing_tests(release))
     where = f"; they stay in the shards in '{folder}', which must be kept" if virtual else ""
     return Response(
         text=f"{content}  {output}\n{observations:,} images in {seconds:.2f} s{where}",
+        warnings=missing,
         fields={
             "content_sha256": content,
             "path": str(output),

@@ -104,14 +104,16 @@ def run_cells(asked: Sequence[Asked], run: Callable[[Asked], Response]) -> Respo
         return run(asked[0])
     responses: list[Response] = []
     unmet: list[str] = []
+    first: UnmetNeedError | None = None
     for each in asked:
         try:
             responses.append(run(each))
         except UnmetNeedError as error:
             cell = each.request.cell.label if each.request.cell else ""
             unmet.append(f"Cell '{cell}' is left out: {error}")
-    if not responses:
-        raise UsageError(unmet[0])
+            first = first or error
+    if first is not None and not responses:
+        raise UsageError(f"No cell of the track can be predicted: {first}")
     failed = [response for response in responses if response.error is not None]
     return Response(
         text="\n\n".join(response.text for response in responses),
@@ -148,12 +150,20 @@ def model_response(outcome: PredictOutcome, *, text: str, fields: Mapping[str, A
         text=text,
         fields=fields,
         warnings=outcome.warnings,
-        error=None
-        if failure is None
-        else f"The model failed: {failure.message}; images without a prediction count as failed.",
+        error=None if failure is None else f"The model failed: {failure.message}; {_extent(outcome)}.",
         traceback="" if failure is None else failure.traceback,
         exit_code=outcome.exit_code,
     )
+
+
+def _extent(outcome: PredictOutcome) -> str:
+    """How far a model came that failed."""
+    done, total = outcome.n_predicted, outcome.n_images
+    if not done:
+        return f"it was stopped before the first of {total:,} images, which all count as failed"
+    if done == total:
+        return f"all {total:,} images have their predictions"
+    return f"it was stopped after {done:,} of {total:,} images; the other {total - done:,} count as failed"
 
 
 def result_fields(result: Result, path: Path, report_path: Path | None) -> dict[str, Any]:
@@ -173,4 +183,7 @@ def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     views = dict.fromkeys(cell.view for cell in cells)
     on = ", ".join(shortened(name, 2 * NAME_WIDTH) for name in (*tracks, *where))
     told = f"{shortened(result.model.name)} on {on}, view {', '.join(views)}: {files}"
+    training = result.model.training
+    if training is not None and training.fraction < 1:
+        told += f"\npartly trained: {training.steps_done:,} of {training.steps_stated:,} steps"
     return f"{metrics_table(result)}\n{told}"

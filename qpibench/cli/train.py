@@ -130,11 +130,13 @@ def _progress(record: RunRecord) -> str:
 
 def _text(output: Path, record: RunRecord) -> str:
     best = record.best
-    lines = [
-        f"{output}: {shortened(record.entry)}, {_progress(record)}"
-        + (" (early stop)" if record.stopped_early else "")
-        + f" in {record.seconds / 3600:.2f} h, {record.status}"
-    ]
+    hours = f"{record.seconds / 3600:.2f} h"
+    if record.ended_by_steps:
+        how = f"{record.steps_done:,} of {record.steps_stated:,} stated steps in {hours}, ended by --steps"
+        how += f" {record.steps_budget}"
+    else:
+        how = f"{_progress(record)}{' (early stop)' if record.stopped_early else ''} in {hours}, {record.status}"
+    lines = [f"{output}: {shortened(record.entry)}, {how}"]
     if best is not None:
         lines.append(f"best validation error {best.score:.4g} at step {best.step:,} of {best.stage}")
     if record.status == "stopped":

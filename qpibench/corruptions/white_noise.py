@@ -65,8 +65,8 @@ class Settings(BaseModel):
 
     snr_db: Annotated[
         tuple[Decibel, Decibel],
-        BeforeValidator(_range, json_schema_input_type=Decibel | tuple[Decibel, Decibel]),
         RISING,
+        BeforeValidator(_range, json_schema_input_type=Decibel | tuple[Decibel, Decibel]),
     ] = Field(description="signal-to-noise ratio, 10 log10(variance of the clean image / variance of the noise)")
 
 

@@ -55,6 +55,8 @@ class Course:
     ----------
     stage
         ``import``, ``fit`` or ``predict``.
+    n_predicted
+        Number of images that are predicted.
     failure
         The reason why the model stopped, or None.
     fit_seconds, task_seconds
@@ -79,6 +81,7 @@ class Course:
         self._task: str | None = None
         self._row: int | None = None
         self.stage = "import"
+        self.n_predicted = 0
         self.failure: FailureRecord | None = None
         self.fit_seconds: float | None = None
         self.task_seconds = dict.fromkeys(index, 0.0)
@@ -91,7 +94,7 @@ class Course:
         self._fit(model)
         self.stage = "predict"
         together: list[tuple[str, int, dict[str, NDArray[np.float32]]]] = []
-        done, total = 0, sum(len(rows) for rows in self._index.values())
+        total = sum(len(rows) for rows in self._index.values())
         for task, rows in self._index.items():
             # Any images will do, as they are shuffled; these are spread over the batches.
             again = np.linspace(0, len(rows) - 1, _ASKED_ALONE, dtype=int)
@@ -112,9 +115,9 @@ class Course:
                         one = {name: array[[place]] for name, array in prediction.items()}
                         together.append((task, int(chosen[place]), one))
                 row += len(chosen)
-                done += len(chosen)
+                self.n_predicted += len(chosen)
                 if self._progress is not None:
-                    self._progress(done, total)
+                    self._progress(self.n_predicted, total)
         for task, image, prediction in together:
             if all(np.isfinite(array).all() for array in prediction.values()):
                 try:

@@ -209,5 +209,11 @@ def _module_file(module: str) -> Path | None:
 def _suggestion(path: Path, names: Sequence[str]) -> str:
     folder = path.parent
     neighbours = [str(folder / other.name) for other in folder.glob("*.py")] if os.path.isdir(folder) else []
-    near = difflib.get_close_matches(str(path), neighbours, n=1) or difflib.get_close_matches(path.stem, names, n=1)
-    return f" Did you mean '{near[0]}'?" if near else f" Shipped entries: {', '.join(sorted(names)) or 'none'}."
+    likeness = {
+        found: difflib.SequenceMatcher(None, found, wanted).ratio()
+        for wanted, known in ((path.stem, names), (str(path), neighbours))
+        for found in difflib.get_close_matches(wanted, known, n=1)
+    }
+    if not likeness:
+        return f" Shipped entries: {', '.join(sorted(names)) or 'none'}."
+    return f" Did you mean '{max(likeness, key=likeness.__getitem__)}'?"

@@ -40,12 +40,16 @@ class PredictOutcome:
         The predictions file.
     record
         The record in that file; ``record.failure`` is the reason why the model stopped, or None.
+    n_predicted, n_images
+        Number of images that the model predicted before it stopped, and of all images that it was to predict.
     warnings
         One sentence each.
     """
 
     path: Path
     record: Record
+    n_predicted: int
+    n_images: int
     warnings: tuple[str, ...]
 
     @property
@@ -194,7 +198,13 @@ def predict(
         )
         writer.finish(record)
     warnings = (*_warnings(record), *_training_warnings(entry, record), *course.warnings)
-    return PredictOutcome(path=Path(path), record=record, warnings=warnings)
+    return PredictOutcome(
+        path=Path(path),
+        record=record,
+        n_predicted=course.n_predicted,
+        n_images=sum(map(len, index.values())),
+        warnings=warnings,
+    )
 
 
 def _paths(release: Release) -> tuple[Path, ...]:
@@ -206,12 +216,16 @@ def _paths(release: Release) -> tuple[Path, ...]:
 def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:
     if needs is None:
         return
+    in_track = request.cell is not None  # a track sets view and map, so the options are refused
     if not allows(request.view, needs):
+        but = f"the cell shows '{request.view}' only" if in_track else f"is granted '{request.view}' only"
         raise UnmetNeedError(
-            f"Entry '{entry.name}' needs the view '{needs}', but is granted '{request.view}' only; use --view {needs}."
+            f"Entry '{entry.name}' needs the view '{needs}', but {but}"
+            + ("." if in_track else f"; use --view {needs}.")
         )
     if needs == "raster" and request.map_mode is None:
-        raise UnmetNeedError(f"Entry '{entry.name}' needs an activation map; {ASK_MAP_MODE}.")
+        remedy = ", which the cell does not show" if in_track else f"; {ASK_MAP_MODE}"
+        raise UnmetNeedError(f"Entry '{entry.name}' needs an activation map{remedy}.")
 
 
 def _check_tasks(release: Release) -> None:
@@ -266,9 +280,10 @@ def _training_warnings(entry: Entry, record: Record) -> Iterator[str]:
     if entry.run is None:
         return
     trained_map, shown_map = entry.run.map_mode, record.map_mode
-    # From positions a trained model makes maps of its own.
-    if record.view == "raster" and trained_map not in (None, shown_map):
-        yield f"The model was trained with {trained_map} maps, but is shown {shown_map} ones; use --map {trained_map}."
+    # Without a map mode the view 'positions' shows no map, and a trained model makes its own.
+    if shown_map is not None and trained_map not in (None, shown_map):
+        remedy = f"; use --map {trained_map}" if record.cell is None else ""
+        yield f"The model was trained with {trained_map} maps, but is shown {shown_map} ones{remedy}."
     # A shipped entry goes with the version and the commit that the run folder names.
     if entry.run.entry_file is None:
         return

@@ -89,7 +89,8 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         pixels=f"{grid.nx} by {grid.ny} pixels",
         field=f"{grid.size_x_nm:g} by {grid.size_y_nm:g} nm",
         view=cell.view,
-        view_text=_VIEWS.get(cell.view, cell.view),
+        view_text=_view_text(cell),
+        map_mode=cell.map_mode,
         track=None if cell.record is None else cell.record.label,
         primary=cell.primary,
         ranked_by=primary.columns[0].label or primary.label,
@@ -106,6 +107,12 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         rings=bool(np.isfinite(release.family.wavevector(release.kernels.parameters)).any()),
         provenance=_provenance(result, part),
     )
+
+
+def _view_text(cell: CellResult) -> str:
+    if cell.view == "positions" and cell.map_mode is None:
+        return "the observation and the scatterers' coordinates"
+    return _VIEWS.get(cell.view, cell.view)
 
 
 def _values(predictions: Predictions, release: Release, task: str, primary: Metric) -> NDArray[np.float64]:

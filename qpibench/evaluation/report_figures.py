@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
@@ -246,7 +247,10 @@ def _draw_spectrum(axes: Axes, transform: Image, panel: Panel, grid: Grid) -> No
     )
     if panel.ring_q is not None:
         angle = np.linspace(0, 2 * np.pi, 181)
-        axes.plot(panel.ring_q * np.cos(angle), panel.ring_q * np.sin(angle), ":", color="white", linewidth=0.9)
+        (ring,) = axes.plot(
+            panel.ring_q * np.cos(angle), panel.ring_q * np.sin(angle), ":", color="white", linewidth=0.9
+        )
+        ring.set_path_effects([withStroke(linewidth=2.1, foreground="black")])  # visible on bright pixels too
     _set_wavevector_axes(axes, grid)
 
 

@@ -173,6 +173,11 @@ class RunRecord(_Closed):
         return name if isinstance(name, str) and name else None
 
     @property
+    def ended_by_steps(self) -> bool:
+        """Whether the run ended because it was allowed fewer steps than stated, as by ``--steps``."""
+        return self.status == "complete" and not self.stopped_early and self.steps_budget < self.steps_stated
+
+    @property
     def fraction(self) -> float:
         """Share of the stated steps that was done; 1 if early stopping completed the run."""
         if self.status == "complete" and self.stopped_early:

@@ -27,11 +27,14 @@ def number(value: float) -> str:
     >>> number(0.07312), number(31.24), number(0.0)
     ('0.0731', '31.2', '0')
     """
-    return _print([value], scale=abs(value))[0] + _power(abs(value))
+    return _print([value], scale=abs(value), digits=abs(value))[0] + _power(abs(value))
 
 
 def interval(score: Bounded) -> tuple[str, str]:
     """Format a score and its interval with the same number of decimals and the same power of ten.
+
+    The largest of the three numbers determines the power. The score has three significant digits, unless it is so much
+    smaller than its interval that they would say nothing.
 
     Examples
     --------
@@ -39,9 +42,10 @@ def interval(score: Bounded) -> tuple[str, str]:
     >>> interval(Interval(value=0.0731, low=0.0702, high=0.0759))
     ('0.0731', '[0.0702, 0.0759]')
     """
-    scale = abs(score.value) or max(abs(score.low), abs(score.high))
-    value, low, high = _print([score.value, score.low, score.high], scale=scale)
-    power = _power(scale)
+    largest = max(abs(score.value), abs(score.low), abs(score.high))
+    digits = abs(score.value) if 10 * abs(score.value) >= largest else largest
+    value, low, high = _print([score.value, score.low, score.high], scale=largest, digits=digits)
+    power = _power(largest)
     return value + (power if score.value else ""), f"[{low}, {high}]{power}"
 
 
@@ -90,7 +94,9 @@ def _power(scale: float) -> str:
     return "\N{MULTIPLICATION SIGN}" + decade(_exponent(scale)) if _needs_power(scale) else ""
 
 
-def _print(values: list[float], *, scale: float) -> list[str]:
-    divisor = 10.0 ** _exponent(scale) if _needs_power(scale) else 1.0
-    decimals = 2 if _needs_power(scale) else max(0, 2 - _exponent(scale))
-    return [f"{value / divisor:.{decimals}f}".replace("-", "\N{MINUS SIGN}") if value else "0" for value in values]
+def _print(values: list[float], *, scale: float, digits: float) -> list[str]:
+    """Print numbers in units of the power of ten of `scale`; a number as large as `digits` gets three digits."""
+    exponent = _exponent(scale) if _needs_power(scale) else 0
+    decimals = max(0, 2 + exponent - _exponent(digits))
+    texts = [f"{value / 10.0**exponent:z.{decimals}f}" if value else "0" for value in values]
+    return [text.replace("-", "\N{MINUS SIGN}") for text in texts]

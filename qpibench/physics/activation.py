@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import UsageError
 from qpibench.grid import Grid
+from qpibench.physics.shapes import check_shape
 
 MapMode = Literal["paper", "exact"]
 """How a scatterer is rasterised; see :func:`activation_map`."""
@@ -54,9 +55,10 @@ def activation_map(grid: Grid, position_nm: NDArray[np.float64], *, mode: str) -
     Raises
     ------
     UsageError
-        If the mode is unknown.
+        If the mode is unknown, or `position_nm` has another shape.
     """
     check_map_mode(mode, ())
+    check_shape("position_nm", position_nm, "observation", "scatterer", 2)
     x, y = position_nm[..., 0], position_nm[..., 1]
     inside = (np.abs(x) <= grid.size_x_nm / 2) & (np.abs(y) <= grid.size_y_nm / 2)
     observation = np.nonzero(inside)[0]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
+from qpibench.physics.shapes import check_shape
 
 _PIXELS_AT_ONCE = 1 << 21
 
@@ -35,7 +36,15 @@ def forward_residual(
     -------
     ndarray
         (image,) float64; 0 where both image and superposition are zero, infinity where only the image is zero.
+
+    Raises
+    ------
+    UsageError
+        If an array has another shape.
     """
+    check_shape("kernel", kernel, *grid.shape)
+    check_shape("image", image, "image", *grid.shape)
+    check_shape("position_nm", position_nm, len(image), "scatterer", 2)
     residual = np.empty(len(image))
     step = max(1, _PIXELS_AT_ONCE // (grid.ny * grid.nx))
     for start in range(0, len(image), step):

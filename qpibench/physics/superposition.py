@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qpibench.families import Family
 from qpibench.grid import Grid
+from qpibench.physics.shapes import check_shape
 
 
 def kernel_image(grid: Grid, family: Family, **parameters: Any) -> NDArray[np.float64]:
@@ -53,7 +54,15 @@ def superpose(
     -------
     ndarray
         (ny, nx) float64, indexed [y, x].
+
+    Raises
+    ------
+    UsageError
+        If `position_nm` or `amplitude` has another shape.
     """
+    check_shape("position_nm", position_nm, "scatterer", 2)
+    if amplitude is not None:
+        check_shape("amplitude", amplitude, len(position_nm))
     observation = np.zeros(grid.shape)
     amplitude = np.ones(len(position_nm)) if amplitude is None else amplitude
     for (x, y), factor in zip(position_nm, amplitude, strict=True):

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.families import Family, get_family
 from qpibench.grid import Grid
+from qpibench.parsing import shown
 from qpibench.release import datasets, layout, virtual
 from qpibench.release.hdf5 import open_hdf5, structure
 from qpibench.release.shards import Shards
@@ -277,9 +278,8 @@ class Release:
     def _checked(self, indices: ArrayLike) -> NDArray[np.intp]:
         rows = np.asarray(indices)
         if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
-            raise IndexError(
-                f"Indices of observations must be a list of integers, not {rows.dtype} of shape {rows.shape}."
-            )
+            found = shown(indices) if rows.ndim == 0 else f"{rows.dtype} of shape {rows.shape}"
+            raise IndexError(f"Indices of observations must be a list of rows, such as [0], found {found}.")
         if rows.size and (rows.min() < 0 or rows.max() >= self.observation_count):
             wrong = rows[(rows < 0) | (rows >= self.observation_count)][0]
             raise IndexError(

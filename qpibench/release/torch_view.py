@@ -105,6 +105,8 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
         if fields is None:
             fields, map_mode = DEFAULT_FIELDS, map_mode or DEFAULT_MAP_MODE
         self.release = open_release(path)
+        if isinstance(fields, str):
+            raise UsageError(f"fields must be a list of names, such as ['{fields}'], found {fields!r}.")
         known = sample_fields(self.release)
         unknown = [field for field in fields if field not in known]
         if unknown:

@@ -93,7 +93,7 @@ def expand_count(table: dict[str, Any]) -> dict[str, Any]:
     ends = count if isinstance(count, (list, tuple)) and len(count) == 2 else (count, count)
     if not all(type(end) is int for end in ends):
         raise ValueError(
-            f"scatterers.count must be a number such as 20 or a range such as [1, 100], found {shown(count)}"
+            f"scatterers.count must be a whole number such as 20 or a range such as [1, 100], found {shown(count)}"
         )
     if "min" in table or "max" in table:
         raise ValueError("scatterers.count stands for scatterers.min and scatterers.max; leave out one or the other")

@@ -25,12 +25,16 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "lambda": ("kernels.wavelength_nm",),
     "lambda_nm": ("kernels.wavelength_nm",),
     "n_scatterers": ("scatterers.count",),
+    "scatterers.n": ("scatterers.count",),
+    "scatterers.number": ("scatterers.count",),
+    "kernels.n": ("kernels.count",),
+    "kernels.number": ("kernels.count",),
     "max_scatterers": ("scatterers.max",),
     "min_scatterers": ("scatterers.min",),
     "defects": ("scatterers.count",),
     "n_defects": ("scatterers.count",),
     "density": ("scatterers.count",),
-    "size": ("grid.size_x_nm", "grid.size_y_nm"),
+    "size": ("grid.ny", "grid.nx", "grid.size_y_nm", "grid.size_x_nm"),
     "field": ("grid.size_x_nm", "grid.size_y_nm"),
     "fov": ("grid.size_x_nm", "grid.size_y_nm"),
     "width": ("grid.size_x_nm",),
@@ -45,9 +49,9 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "ood": ("splits.ood_kernels",),
     "random_state": ("seed",),
 }
-"""Synonyms of keys of a spec."""
+"""Synonyms of keys of a spec, by the last name of a path or by the whole path."""
 
-_MOST = 3
+_MOST = 4
 
 
 def suggestions(path: str, value: Any, known: Sequence[str], *, synonyms: bool) -> tuple[str, ...]:
@@ -67,7 +71,7 @@ def suggestions(path: str, value: Any, known: Sequence[str], *, synonyms: bool) 
     Returns
     -------
     tuple of str
-        At most three keys, the most likely first; empty if none is similar.
+        At most four keys, the most likely first; empty if none is similar.
     """
     meant = next((found for found in _guesses(path, value, known, synonyms=synonyms) if found), ())
     return tuple(meant[:_MOST])
@@ -81,7 +85,7 @@ def _guesses(path: str, value: Any, known: Sequence[str], *, synonyms: bool) -> 
     leaf = _leaf(path)
     yield [key for key in every if _leaf(key) == leaf]
     if synonyms:
-        words = [word for word in (leaf.lower(), *path.lower().split(".")) if word in _SYNONYMS]
+        words = [word for word in (path.lower(), leaf.lower(), *path.lower().split(".")) if word in _SYNONYMS]
         yield [key for word in words[:1] for key in _SYNONYMS[word] if key in known]
     yield difflib.get_close_matches(path, every, n=2, cutoff=0.8)
     inner = value if isinstance(value, dict) else {}

@@ -109,9 +109,13 @@ def begin_run(
                 f" {'; '.join(changes)}; ask for the same, or use another folder."
             )
         if old.status == "complete" and old.steps_budget != steps_budget:
+            held = (
+                f"a run that --steps {old.steps_budget} ended; it is complete, and --resume cannot make it a run"
+                if old.ended_by_steps
+                else f"a complete run of {old.steps_budget:,} steps, which --resume cannot turn into one"
+            )
             raise UsageError(
-                f"'{folder.path}' holds a complete run of {old.steps_budget:,} steps, which --resume cannot turn into"
-                f" one of {steps_budget:,}; use another folder."
+                f"'{folder.path}' holds {held} of {steps_budget:,} steps; for that, train in another folder."
             )
         kept = ("steps_done", "seconds", "best", "weights_sha256")
         record = record.model_copy(update={name: getattr(old, name) for name in kept})

@@ -186,3 +186,15 @@ def test_a_model_that_breaks_its_contract_is_told_so_by_check(qpibench, write_mo
     assert any(word in outcome.error for word in words)
     assert "broken" not in outcome.stdout
     assert any(finding["problem"] for finding in outcome.json["findings"])
+
+
+def test_a_model_that_fails_in_the_middle_is_told_how_far_it_came(qpibench, mini, write_model, tmp_path):
+    model = write_model(
+        HEADER
+        + "calls = []\n\ndef predict(batch):\n    calls.append(1)\n    if len(calls) > 2:\n"
+        + f"        raise RuntimeError('enough')\n    return np.zeros({SHAPE}, np.float32)\n"
+    )
+    request = ["evaluate", model, "--release", mini, "--limit", 4, "--batch-size", 2, "-o", tmp_path / "r.json"]
+    qpibench(*request).fails(1, "RuntimeError: enough; it was stopped after 4 of 8 images; the other 4 count as failed")
+    write_model(_predicting("raise RuntimeError('never')"))
+    qpibench(*request).fails(1, "never; it was stopped before the first of 8 images, which all count as failed.")

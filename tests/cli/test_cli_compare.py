@@ -31,6 +31,7 @@ def test_words_say_which_error_is_lower_and_when_nothing_is_known(qpibench, mini
     outcome = qpibench("compare", oracle, "--against", predictions, "--release", mini, "--task", "id")
     assert "A: nearest_kernel, view oracle" in outcome.stdout
     assert "mini, id: 4 of 10 images" in outcome.stdout
+    assert "A side with one file has one seed: the result holds for that trained model only." in outcome.stdout
     assert "rel_l2_capped: the error of A is lower; the interval of the difference excludes 0." in outcome.stdout
     same = qpibench("compare", oracle, "--against", oracle, "--release", mini)
     assert same.stdout.count("the interval of the difference holds 0; these images do not tell") == 6

@@ -55,3 +55,14 @@ def test_the_schema_of_a_spec_is_printed(qpibench):
     schema = qpibench("schema", "spec").stdout
     assert qpibench("schema", "spec", "--json").json == {"schema_version": 2, **json.loads(schema)}
     assert json.loads(schema)["properties"]["observations_per_kernel"]["minimum"] == 1
+
+
+def test_a_task_that_a_release_lacks_is_named_with_the_reason(qpibench, tmp_path):
+    few = ["--set", "kernels.count=3", "--set", "kernels.folds=[2, 4]", "--set", "kernels.fold_counts={2=1, 4=2}"]
+    outcome = qpibench("generate", "mini", *few, "-o", tmp_path / "few.h5")
+    assert outcome.exit_code == 0
+    assert "has no task 'ood': an OOD test needs two kernels of every fold, but of fold 2 there is" in outcome.stderr
+    outcome = qpibench("generate", "mini", "--set", "observations_per_kernel=1", "-o", tmp_path / "one.h5")
+    assert "has no task 'id': a share of 0.2 of 1 images of a kernel leaves no image for" in outcome.stderr
+    unasked = ["--set", "splits.ood_kernels=0", "--set", "splits.id_test=0"]
+    assert "Warning" not in qpibench("generate", "mini", *unasked, "-o", tmp_path / "none.h5").stderr

@@ -157,7 +157,8 @@ def test_a_cell_that_shows_less_than_an_entry_needs_is_left_out(qpibench, mini, 
     asked = ("--track", folder / "toy.toml", "--release", mini, "--release", folder / "other.h5")
     outcome = qpibench("evaluate", "tikhonov", *asked, "-o", tmp_path / "tikhonov.json")
     assert outcome.exit_code == 0
-    assert "Cell 'toy/image' is left out: Entry 'tikhonov' needs the view 'raster'" in outcome.stderr
+    sentence = "Entry 'tikhonov' needs the view 'raster', but the cell shows 'image' only."
+    assert f"Cell 'toy/image' is left out: {sentence}" in outcome.stderr
     assert list(json.loads((tmp_path / "tikhonov.json").read_text())["cells"]) == ["raster"]
 
 
@@ -190,3 +191,14 @@ def test_a_metric_that_nobody_knows_is_refused(qpibench, mini, tmp_path):
     track.write_text(TOY.replace('"mae"]', '"mea"]').replace('"mae"', '"mea"'))
     asked = ("--track", f"{track}/raster", "--release", mini, "-o", tmp_path / "r.json")
     qpibench("evaluate", "zeros", *asked).fails(2, "Track 'toy', cell 'raster': there is no metric 'mea'")
+
+
+@pytest.mark.parametrize("cell", ["", "/image"])
+def test_an_entry_that_no_cell_shows_enough_is_not_told_an_option_that_a_track_refuses(
+    qpibench, mini, folder, write_model, tmp_path, cell
+):
+    model = write_model("needs = 'positions'\ndef predict(batch): ...\n")
+    asked = ("--track", f"{folder / 'toy.toml'}{cell}", "--release", mini, "--release", folder / "other.h5")
+    outcome = qpibench("evaluate", model, *asked, "-o", tmp_path / "r.json")
+    outcome.fails(2, "No cell of the track can be predicted: Entry 'my_model' needs the view 'positions', but the cell")
+    assert "--view" not in outcome.error

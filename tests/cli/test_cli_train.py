@@ -69,7 +69,7 @@ def test_training_ends_with_a_run_that_says_what_it_is(qpibench, toy, tmp_path):
     assert (answer["source"]["kind"], answer["source"]["name"], answer["status"]) == ("stream", "mini", "complete")
     answer = qpibench("train", toy, "--stream", "mini", "--steps", 5, "-o", tmp_path / "second")
     assert answer.stdout.splitlines() == [
-        f"{tmp_path / 'second'}: toy, 5 of 100 steps in 0.00 h, complete",
+        f"{tmp_path / 'second'}: toy, 5 of 100 stated steps in 0.00 h, ended by --steps 5",
         "best validation error 0.25 at step 5 of mean",
     ]
 
@@ -105,6 +105,19 @@ def test_a_run_folder_is_a_model_and_the_board_says_how_far_it_came(qpibench, tr
         assert standing["training"] == training
 
 
+def test_a_run_that_steps_ended_says_so(qpibench, toy, mini, tmp_path):
+    request = ["train", toy, "--release", mini]
+    ended = qpibench(*request, "--steps", 3, "-o", tmp_path / "run").stdout
+    assert ended.startswith(f"{tmp_path / 'run'}: toy, 3 of 100 stated steps in 0.00 h, ended by --steps 3\n")
+    assert "100 of 100 steps in 0.00 h, complete" in qpibench(*request, "-o", tmp_path / "whole").stdout
+
+
+def test_the_scores_of_a_run_that_is_not_whole_are_printed_with_its_steps(qpibench, trained, mini, tmp_path):
+    request = ["--release", mini, "--limit", 1, "-o", tmp_path / "r.json"]
+    printed = qpibench("evaluate", trained / "run", *request).stdout
+    assert printed.endswith("\npartly trained: 3 of 100 steps\n")
+
+
 def test_a_run_folder_can_be_checked(qpibench, trained):
     assert qpibench("check", trained / "run").exit_code == 0
 
@@ -112,9 +125,11 @@ def test_a_run_folder_can_be_checked(qpibench, trained):
 def test_a_model_that_is_shown_other_maps_than_it_learned_from_is_warned_of(qpibench, trained, mini, tmp_path):
     request = ["--release", mini, "--limit", 1, "-o", tmp_path / "predictions.h5"]
     sentence = "The model was trained with exact maps, but is shown paper ones; use --map exact."
-    # Shown positions, a model makes its own maps; shown the image, it has none.
+    # Shown positions without a map, a model makes its own; shown the image, it has none.
     for view in ("positions", "image"):
         assert qpibench("predict", trained / "run", *request, "--view", view).stderr == ""
+    shown = qpibench("predict", trained / "run", *request, "--view", "positions", "--map", "paper")
+    assert shown.stderr == f"Warning: {sentence}\n"
     raster = tmp_path / "raster"
     raster.mkdir()
     source = (trained / "toy.py").read_text().replace('needs = "image"', 'needs = "raster"')
@@ -266,7 +281,7 @@ def test_a_folder_that_holds_a_run_is_only_continued_and_only_with_the_same_requ
     changed.fails(2, "config.recipe.name was 'plain' and is 'other'; seed was 0 and is 1")
     assert (copied / "run.json").read_bytes() == before
     qpibench(*request, "--resume").fails(
-        2, "holds a complete run of 3 steps, which --resume cannot turn into one of 100"
+        2, "holds a run that --steps 3 ended; it is complete, and --resume cannot make it a run of 100 steps; for that,"
     )
     _change(status="stopped")(copied)
     answer = qpibench(*request, "--resume", "--steps", 8, "--json").json

@@ -59,6 +59,14 @@ def test_a_misspelt_file_is_told_its_neighbour(write_model):
         find_entry(model.replace("my_model", "my_modle"))
 
 
+def test_the_closest_of_files_and_entries_is_suggested(monkeypatch, tmp_path):
+    (tmp_path / "net.py").touch()
+    monkeypatch.chdir(tmp_path)
+    for text in ("onestep", "one_steps"):
+        with pytest.raises(UsageError, match=r"Did you mean 'one_step'\?"):
+            find_entry(text)
+
+
 def test_a_name_behind_the_colon_must_be_one(write_model):
     with pytest.raises(UsageError, match=r"names no function or class: write FILE.py:NAME"):
         find_entry(write_model("") + ":a b")

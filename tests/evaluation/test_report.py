@@ -65,7 +65,7 @@ def release(tmp_path_factory):
 def write_report(tmp_path_factory, release):
     """Write the report of an entry whose errors grow with the row; the last ``unanswered`` images have no answer."""
 
-    def write(*, name="growing", limit=None, unanswered=0, training=None):
+    def write(*, name="growing", limit=None, unanswered=0, training=None, map_mode="exact"):
         folder = tmp_path_factory.mktemp("report")
         index = {
             task: release.split(task, "test") if limit is None else subset(release, task, limit)
@@ -85,7 +85,7 @@ def write_report(tmp_path_factory, release):
                 training=training,
             ),
             view="positions",
-            map_mode="exact",
+            map_mode=map_mode,
             limit=limit,
             seed=0,
             batch_size=32,
@@ -195,6 +195,13 @@ def test_the_header_names_model_release_subset_and_failures(html, release):
     assert "id: 1 of 3" in text
     assert "The entry stopped during task ood (raised): ValueError: <no>." in text
     assert "knows eq. 7" in text
+
+
+@pytest.mark.parametrize(("map_mode", "given"), [("exact", True), (None, False)])
+def test_a_map_that_the_entry_was_not_given_is_called_so(write_report, map_mode, given):
+    text = Text(write_report(limit=1, map_mode=map_mode).read_text()).text
+    assert ("the observation, its activation map and the scatterers' coordinates" in text) is given
+    assert ("The activation map is shown for orientation: the entry was not given it." in text) is not given
 
 
 def test_names_are_text_and_never_markup(html):
@@ -398,5 +405,18 @@ def test_numbers_have_three_significant_digits(value, text):
 
 def test_an_interval_has_the_decimals_and_the_power_of_its_value():
     assert interval(Interval(value=0.0731, low=0.07, high=0.1)) == ("0.0731", "[0.0700, 0.1000]")
-    assert interval(Interval(value=5.1e-4, low=0.0, high=1.2e-3)) == ("5.10×10⁻⁴", "[0, 12.00]×10⁻⁴")
+    assert interval(Interval(value=5.1e-4, low=0.0, high=8.2e-4)) == ("5.10×10⁻⁴", "[0, 8.20]×10⁻⁴")
     assert interval(Interval(value=0.0, low=0.0, high=0.02)) == ("0", "[0, 0.0200]")
+
+
+def test_the_power_of_ten_of_an_interval_is_that_of_its_largest_number():
+    assert interval(Interval(value=-1.42e-4, low=-0.01216, high=0.017384)) == ("−0.0001", "[−0.0122, 0.0174]")
+    assert interval(Interval(value=-1e-6, low=-0.01, high=0.02)) == ("0.0000", "[−0.0100, 0.0200]")
+    assert interval(Interval(value=5.1e-4, low=0.0, high=1.2e-3)) == ("0.000510", "[0, 0.001200]")
+    assert interval(Interval(value=9.9e4, low=9.8e4, high=1.01e5)) == ("0.990×10⁵", "[0.980, 1.010]×10⁵")
+
+
+def test_the_circle_of_a_spectrum_has_a_dark_outline():
+    image = np.random.default_rng(0).random(GRID.shape)
+    panel = figures.Panel("Circled", image, "inferno", (0, 1), "native units", (-4, 0), 5.0)
+    assert re.search(r"stroke-dasharray[^>]*stroke: #000000", figures.draw_panel(panel, GRID))

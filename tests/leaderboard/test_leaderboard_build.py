@@ -324,6 +324,7 @@ def test_an_entry_has_its_median_image_as_a_picture_with_y_up(results_dir, tmp_p
     html = (site / "index.html").read_text()
     assert 'src="pictures/seen%20one-0.png"' in html
     assert "observation, true kernel and predicted kernel of image 7" in html
+    assert html.count("Pictures: observation, true kernel and prediction of the image with the median error.") == 1
     picture = imread(site / "pictures" / "seen one-0.png")
     assert picture.shape == (8, 3 * 6 + 2 * 4, 4)
     assert picture[0, 0, :3].sum() > 2 > picture[-1, 0, :3].sum()

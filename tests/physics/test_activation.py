@@ -79,3 +79,10 @@ def test_a_map_does_not_depend_on_its_batch_mates(mode):
 def test_an_unknown_mode_is_named_with_the_choices():
     with pytest.raises(UsageError, match=r"'bilinear'.*paper, exact"):
         one_map([NOWHERE], "bilinear")
+
+
+@pytest.mark.parametrize("mode", MAP_MODES)
+@pytest.mark.parametrize("shape", [(3, 2), (1, 5, 3), (2,), (1, 1, 5, 2)])
+def test_positions_of_another_shape_are_refused(shape, mode):
+    with pytest.raises(UsageError, match=r"position_nm must have the shape \(observation, scatterer, 2\), found \("):
+        activation_map(FIELD, np.zeros(shape), mode=mode)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from qpibench.errors import UsageError
 from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.physics.residual import forward_residual
@@ -53,3 +54,36 @@ def test_the_smallest_grids_are_compared(n):
     grid = Grid(ny=n, nx=n + 1, size_y_nm=1, size_x_nm=1)
     kernel = np.random.default_rng(0).random(grid.shape)
     np.testing.assert_allclose(forward_residual(grid, kernel, kernel[None], np.zeros((1, 1, 2))), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kernel": np.zeros((48, 40))}, r"kernel must have the shape \(40, 48\), found \(48, 40\)"),
+        ({"image": np.zeros(GRID.shape)}, r"image must have the shape \(image, 40, 48\), found \(40, 48\)"),
+        (
+            {"position_nm": np.zeros((1, 5, 2))},
+            r"position_nm must have the shape \(2, scatterer, 2\), found \(1, 5, 2\)",
+        ),
+    ],
+)
+def test_arrays_of_another_shape_are_refused(kernel, change, words):
+    arrays = {"kernel": kernel, "image": np.zeros((2, *GRID.shape)), "position_nm": np.zeros((2, 1, 2))}
+    with pytest.raises(UsageError, match=words):
+        forward_residual(GRID, **{**arrays, **change})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"position_nm": np.zeros((1, 5, 2))}, r"position_nm must have the shape \(scatterer, 2\), found \(1, 5, 2\)"),
+        ({"position_nm": np.zeros((5, 3))}, r"found \(5, 3\)"),
+        (
+            {"position_nm": np.zeros((5, 2)), "amplitude": np.ones(4)},
+            r"amplitude must have the shape \(5,\), found \(4,\)",
+        ),
+    ],
+)
+def test_scatterers_of_another_shape_are_not_superposed(arrays, words):
+    with pytest.raises(UsageError, match=words):
+        superpose(GRID, eq7, **arrays, **SHORT)

@@ -52,6 +52,14 @@ def test_an_index_that_does_not_exist_is_an_index_error(small_release, rows):
         open_release(small_release).image(rows)
 
 
+@pytest.mark.parametrize(
+    ("rows", "found"), [(0, "0"), (slice(2), r"slice\(None, 2, None\)"), ([[0]], r"int64 of shape \(1, 1\)")]
+)
+def test_rows_that_are_no_list_are_refused_with_an_example(small_release, rows, found):
+    with pytest.raises(IndexError, match=rf"must be a list of rows, such as \[0\], found {found}\."):
+        open_release(small_release).image(rows)
+
+
 def test_what_was_read_does_not_change_the_file(small_release):
     release = open_release(small_release)
     release.image([0])[:] = 7

@@ -67,6 +67,8 @@ def test_the_data_set_goes_through_pickle_and_subset(small_release):
 def test_unknown_fields_and_roles_are_refused(small_release):
     with pytest.raises(UsageError, match="no field 'images'; choose among image,"):
         make_dataset(small_release, fields=("images",))
+    with pytest.raises(UsageError, match=r"fields must be a list of names, such as \['image'\], found 'image'"):
+        make_dataset(small_release, fields="image")
     with pytest.raises(UsageError, match="The field 'activation_map' needs map_mode, 'paper' or 'exact'"):
         make_dataset(small_release, fields=("activation_map",))
     with pytest.raises(UsageError, match="no activation map mode 'sharp'"):

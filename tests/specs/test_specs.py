@@ -162,6 +162,20 @@ def test_a_key_that_is_guessed_is_answered_with_the_right_path(override, path):
         load_spec("mini", overrides=[override])
 
 
+@pytest.mark.parametrize(
+    ("override", "first"),
+    [
+        ("size=256", "'grid.ny' or 'grid.nx' or 'grid.size_y_nm' or 'grid.size_x_nm'"),
+        ("grid.size=256", "'grid.ny' or 'grid.nx' or 'grid.size_y_nm' or 'grid.size_x_nm'"),
+        ("scatterers.n=3", "'scatterers.count'"),
+        ("kernels.n=3", "'kernels.count'"),
+    ],
+)
+def test_the_likeliest_key_is_suggested_first(override, first):
+    with pytest.raises(UsageError, match=rf"\(did you mean {first}"):
+        load_spec("mini", overrides=[override])
+
+
 @pytest.mark.parametrize("path", [key.path for key in spec_keys()])
 def test_a_key_that_lacks_a_letter_is_answered_with_itself(path):
     known = [key.path for key in spec_keys()]
@@ -205,10 +219,14 @@ def test_seeds_have_up_to_128_bits():
         ("seed=1.5", "'seed'"),
         ("seed=abc", "'seed': expected an integer from 0 to 2^128 - 1, found 'abc'"),
         ("scatterers=20", "'scatterers': should be a table of fields (count, min, max, margin_nm), found 20"),
-        ("scatterers.count='many'", "a number such as 20 or a range such as [1, 100], found 'many'"),
+        ("scatterers.count=20.0", "a whole number such as 20 or a range such as [1, 100], found 20.0"),
+        ("scatterers.count='many'", "a whole number such as 20 or a range such as [1, 100], found 'many'"),
         ("scatterers={count=3, max=4}", "leave out one or the other"),
         ("scatterers.count=0", "'scatterers.min'"),
         ("kernels.wavelength_nm=[3, 1]", "kernels.wavelength_nm': the range is reversed: 3 is larger than 1"),
+        ("kernels.wavelength_nm=1.5", "wavelength_nm': should be two numbers, such as [1.5, 1.5], found 1.5"),
+        ("kernels.wavelength_nm=[1]", "'kernels.wavelength_nm"),
+        ("kernels.wavelength_nm=['a', 2]", "'kernels.wavelength_nm.0': input should be a valid number"),
         ("kernels.decay_nm=[3, 1]", "kernels.decay_nm': the range is reversed"),
         ("scatterers.min=101", "scatterers min..max is reversed"),
         ("grid.nx=0", "'grid.nx'"),

@@ -86,7 +86,10 @@ def test_a_complete_run_does_not_become_one_of_another_length(request_run, budge
     complete = update_run(run.folder, status="complete", steps_done=50)
     with pytest.raises(UsageError) as error:
         begin(run, budget=budget)
-    sentence = f"holds a complete run of 50 steps, which --resume cannot turn into one of {budget}; use another folder"
+    sentence = (
+        "holds a run that --steps 50 ended; it is complete, and --resume cannot make it a run of"
+        f" {budget} steps; for that, train in another folder"
+    )
     assert sentence in str(error.value)
     assert load_run(run.folder) == complete
     assert begin(run, budget=50).steps_done == 50
