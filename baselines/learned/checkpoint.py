@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from qpibench.errors import InvalidDataError
-from qpibench.pages.whole_file import write_whole
+from qpibench.files import write_whole
 from qpibench.parsing import parse_json
 
 _REMEDY = "start a new run in another folder"

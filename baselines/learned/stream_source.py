@@ -11,9 +11,9 @@ import torch
 
 from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from qpibench.errors import UnavailableError, UsageError
+from qpibench.processors import processors
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis import get_backend
-from qpibench.synthesis.stream import processors
 from qpibench.synthesis.torch_stream import stream
 from qpibench.training import SourceRecord
 

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 
 from qpibench.errors import UsageError
 from qpibench.physics.activation import check_map_mode
-from qpibench.processors import processors as processors  # entries in baselines/ import it from here
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.synthesis.backends import get_backend
 from qpibench.synthesis.contract import Backend
