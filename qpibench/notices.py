@@ -1,4 +1,4 @@
-"""Sentences for the user while work is going on: standard error in a library's use, what the command line sets else."""
+"""Sentences for the user during long work. They go to standard error, or to the function that the command line sets."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _said: set[str] = set()
 
 
 def note(sentence: str) -> None:
-    """Say a sentence, once in the life of the process."""
+    """Print a sentence, once per process."""
     _say("note", sentence)
 
 
 def warn(sentence: str) -> None:
-    """Say a sentence about something that the user should change, once in the life of the process."""
+    """Print a sentence about something that the user should change, once per process."""
     _say("warning", f"Warning: {sentence}")
 
 
 @contextmanager
 def shown(*, notes: Show, warnings: Show) -> Iterator[None]:
-    """Within this context, call other functions with the sentences, from any thread."""
+    """Pass the sentences to other functions within this context, from any thread."""
     former = dict(_show)
     _show.update(note=notes, warning=warnings)
     try:

@@ -14,13 +14,13 @@ from typing import Any
 from qpibench.errors import InvalidDataError
 
 MAX_DEPTH = 64
-"""Lists and tables within each other. The deepest file of the package has 9."""
+"""Largest depth of nested lists and tables; the deepest file of the package has 9."""
 
 MAX_DIGITS = 100
-"""Decimal digits of an integer. The largest number of the package is a seed of 39."""
+"""Largest number of decimal digits of an integer; the largest number of the package, a seed, has 39."""
 
 MAX_SHOWN = 100
-"""Characters of a value that an error message repeats."""
+"""Largest number of characters of a value in an error message."""
 
 
 def parse_json(text: str | bytes, subject: str) -> Any:
@@ -49,7 +49,7 @@ def parse_toml(text: str | bytes, subject: str) -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """A value as error messages repeat it: its Python form, cut off where it is long."""
+    """Return a value as text for an error message, shortened if it is long."""
     try:
         return cut(repr(value))
     except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
@@ -57,12 +57,12 @@ def shown(value: object) -> str:
 
 
 def cut(text: str, length: int = MAX_SHOWN) -> str:
-    """The beginning of a text that is longer than error messages should be."""
+    """Return a text for an error message, shortened if it is long."""
     return text if len(text) <= length else f"{text[:length]}..."
 
 
 def check_nesting(value: object) -> None:
-    """Refuse lists and dictionaries within each other beyond ``MAX_DEPTH``, and integers beyond ``MAX_DIGITS``.
+    """Refuse lists and dictionaries nested deeper than ``MAX_DEPTH``, and integers of more than ``MAX_DIGITS`` digits.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Functions that Numba compiles at their first call and keeps in its cache on disk.
 
-All cached functions of the package are decorated here, so that three things are true of each: it works where no cache
-can be written, the user is told before the first compilation, and the time of compilations is known.
+All cached functions of the package use this decorator. They work if no cache can be written, the user is told before
+the first compilation, and the time of compilations is recorded.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from qpibench import notices
 ADVICE = "set NUMBA_CACHE_DIR to a folder that can be written to"
 
 _UNREADABLE = (OSError, EOFError, ValueError, pickle.UnpicklingError)
-"""Errors of reading a file of the cache that may not be read, or that a crash cut off."""
+"""Errors raised when a cache file cannot be read or was truncated by a crash."""
 
 _cached: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-"""The compiled functions of this package, and whether each is kept on disk."""
+"""The compiled functions of this package, and whether each has a cache on disk."""
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -54,12 +54,12 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def compile_seconds() -> float:
-    """Return for how long functions of this package were compiled in this process until now, in s."""
+    """Return the time in s that this process has spent compiling functions of this package."""
     return _watch.seconds
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of a function, whose failures mean only that the function is compiled again."""
+    """Numba's cache of a function; if reading or writing it fails, the function is compiled again."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -82,9 +82,9 @@ class _Cache(FunctionCache):
 
 
 class _Watch(event.Listener):
-    """Tells the user of the first compilation and adds up the time of all.
+    """Tells the user about the first compilation and adds up the time of all compilations.
 
-    Numba calls it with its lock for compilation held. Compiling a function compiles others within.
+    Numba calls it while holding its compilation lock. Compiling one function may compile others.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Printing texts on any terminal: characters that it has not are escaped, and long names are shortened."""
+"""Prints texts on any terminal: escapes characters that the terminal lacks and shortens long names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TextIO
 import click
 
 NAME_WIDTH = 40
-"""Characters of a name in a table, at most."""
+"""Largest number of characters of a name in a table."""
 
 _SHOWN = 300
-"""Characters of a name or a path in a sentence, at most."""
+"""Largest number of characters of a name or a path in a sentence."""
 
 _LONG = re.compile(rf"(?<=')[^'\n]{{{_SHOWN + 1},}}(?=')|[^\s']{{{_SHOWN + 1},}}")
 
@@ -26,10 +26,10 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 def printable(text: str, stream: TextIO) -> str:
-    """The text with a backslash escape in place of every character that the stream cannot encode.
+    """Return the text with a backslash escape for every character that the stream cannot encode.
 
-    File names that are not valid in the system's encoding have such characters (lone surrogates) too. Control
-    characters are escaped as well, because names come from files of other people and could change the terminal.
+    These include the lone surrogates of file names that are not valid in the system's encoding. Control characters are
+    escaped too, because names in other people's files could otherwise change the terminal.
     """
     encoding = stream.encoding or "utf-8"
     safe = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", decoded(text))
@@ -37,7 +37,7 @@ def printable(text: str, stream: TextIO) -> str:
 
 
 def decoded(text: str) -> str:
-    """The text with UTF-8 file names as they read, also where the locale has another encoding."""
+    """Return the text with UTF-8 file names decoded, even if the locale has another encoding."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half a surrogate pair that is no byte of a file name
@@ -45,12 +45,12 @@ def decoded(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with long names and paths, quoted or without spaces, shortened."""
+    """Return the text with long names and paths, quoted or without spaces, shortened."""
     return _LONG.sub(lambda found: shortened(found[0], _SHOWN), text)
 
 
 def shortened(name: str, width: int = NAME_WIDTH) -> str:
-    """The name in one line, and of one that is longer than the width the beginning and the end around three dots."""
+    """Return the name in one line; of a longer name, its beginning and its end around three dots."""
     name = " ".join(name.split())
     if len(name) <= width:
         return name

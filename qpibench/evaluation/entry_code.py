@@ -59,16 +59,21 @@ def _roots(path: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((path.parent, package)))
 
 
-def _imported_names(path: Path, roots: tuple[Path, ...]) -> Iterator[str]:
-    """Return the dotted names that a file imports; ``from a import b`` gives ``a`` and ``a.b``, perhaps a module."""
+def import_statements(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the import statements of a file, wherever they stand; none if the file cannot be parsed."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):  # the worker reports the syntax error
         return
-    for node in ast.walk(tree):
+    yield from (node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)))
+
+
+def _imported_names(path: Path, roots: tuple[Path, ...]) -> Iterator[str]:
+    """Return the dotted names that a file imports; ``from a import b`` gives ``a`` and ``a.b``, perhaps a module."""
+    for node in import_statements(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             for base in _bases(node, path, roots):
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names)

@@ -1,9 +1,9 @@
-"""Whether the attributes and the dimensions of a release file are those that the writer gives to a file of its format.
+"""Checks the attributes and the dimensions of a release file against those that the writer gives to its format.
 
-They are no part of the content hash, but other programs read them: a wrong unit is a wrong number there. Two things are
-not looked at, because HDF5 stores them in heaps without checksums and may read a damaged heap without end: the elements
-of ``DIMENSION_LIST`` (the dimensions' ``REFERENCE_LIST``, which says the same, is checked), and the arrays of
-observations in a virtual release.
+The content hash does not cover them, but other programs read them, and with a wrong unit they get wrong numbers. Two
+things are not checked, because HDF5 stores them in heaps without checksums and may read a damaged heap without end: the
+elements of ``DIMENSION_LIST`` (the dimensions' ``REFERENCE_LIST`` has the same content and is checked), and the arrays
+of observations in a virtual release.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_attributes(release: Release, array_digests: Mapping[str, str]) -> None
     Raises
     ------
     InvalidDataError
-        If one is missing or not what the writer writes.
+        If one is missing or differs from the writer's.
     """
     with structure(release.path) as file:
         problem = next(_problems(file, release, array_digests), None)
@@ -55,7 +55,7 @@ def _problems(file: h5py.File, release: Release, array_digests: Mapping[str, str
         )
     for name in ("name", "spec"):
         yield from _of_text(file, "the file", name, str(expected[name]))
-    # The text of `columns` may be another: a version of the package may describe a column in other words.
+    # The text of `columns` is not compared, as another version of the package may describe a column in other words.
     for name in expected.keys() - {"format_version", "name", "spec"}:
         if not isinstance(datasets.attributes(file).get(name), str):
             yield f"{name} of the file is missing"
@@ -75,7 +75,7 @@ def _problems(file: h5py.File, release: Release, array_digests: Mapping[str, str
 
 
 def _of_units(release: Release) -> Iterator[str]:
-    """Units that a file of the newest format declares, against those that its spec asks for."""
+    """Compare the units declared in a file of the newest format with those of its spec."""
     wanted = layout.arrays(release.spec, dict.fromkeys(("y", "x", "kernel", "observation", "scatterer"), 0), {})
     for name, array in release.arrays.items():
         if name in wanted and array.units != wanted[name].units:
@@ -116,7 +116,7 @@ def _of_dimensions(file: h5py.File, arrays: Mapping[str, Array]) -> Iterator[str
 
 
 def _attached(file: h5py.File, scale: h5py.Dataset) -> Iterator[tuple[str, int]]:
-    """The axes that a dimension is of, as names of arrays and numbers of axes."""
+    """Return the axes that use a dimension, as names of arrays and numbers of axes."""
     for reference, axis in scale.attrs.get("REFERENCE_LIST", ()):
         name = h5py.h5r.get_name(reference, file.id)
         yield (name.decode("utf-8", "replace").lstrip("/") if name else "an array that is not there"), axis

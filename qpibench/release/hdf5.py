@@ -1,6 +1,6 @@
-"""Opening HDF5 files for reading: the one rule for releases, shards and predictions.
+"""Opens HDF5 files for reading: releases, shards and predictions.
 
-A file is opened without a lock, so it can be read where other programs read it, and on file systems that have no locks.
+A file is opened without a lock, so other programs may read it meanwhile, and the file system need not have locks.
 A file that another program has open for writing is refused, because its contents may be half written.
 """
 
@@ -38,12 +38,12 @@ def open_hdf5(path: Path, *, own: bool = False) -> h5py.File:
     InvalidDataError
         If it is not an HDF5 file, truncated or damaged.
     QpibenchError
-        If it may not be read, or another program has it open for writing.
+        If this user may not read it, or another program has it open for writing.
     """
     if _is_locked(path) and not own:
         raise _open_for_writing(path)
     try:
-        # h5py.is_hdf5() reports False for files that HDF5 cannot lock, so a second opinion is needed.
+        # h5py.is_hdf5() also reports False for files that HDF5 cannot lock, so the signature is read too.
         if not h5py.is_hdf5(path) and not _has_signature(path):
             raise InvalidDataError(f"'{path}' is not an HDF5 file or is damaged.")
         file = _opened(path)
@@ -57,7 +57,7 @@ def open_hdf5(path: Path, *, own: bool = False) -> h5py.File:
 
 @contextmanager
 def structure(path: Path, *, own: bool = False) -> Iterator[h5py.File]:
-    """Open a file to look at its structure; raises as :func:`open_hdf5`, also for damage that shows while looking."""
+    """Open a file to read its structure; raises as :func:`open_hdf5`, also for damage found in the structure."""
     with open_hdf5(path, own=own) as file:
         try:
             yield file
@@ -71,8 +71,8 @@ def _opened(path: Path) -> h5py.File:
     except OSError as error:
         if "lock" not in str(error):
             raise
-    # HDF5 insists on a lock: HDF5_USE_FILE_LOCKING asks for it, or this process has the file open with another choice
-    # about locks. A file that Python reads for HDF5 is never locked.
+    # HDF5 insists on a lock: HDF5_USE_FILE_LOCKING asks for it, or this process has the file open with the opposite
+    # setting. A file that Python reads for HDF5 is never locked.
     return h5py.File(PositionalFile(path), "r")
 
 

@@ -1,8 +1,8 @@
 """Locks that keep two processes from writing the same file.
 
-A lock is one of the operating system (``flock``) on the file that is written; it ends with the process. Where there is
-none (Windows) or the file system has none (some set-ups of NFS and Lustre), a second file says who is writing. It stays
-behind if the process is killed, and is then taken over by the next process on the same machine.
+A lock is a ``flock`` of the operating system on the file that is written; it ends with the process. If the system
+(Windows) or the file system (some set-ups of NFS and Lustre) has no such locks, a second file names the process that
+writes. A killed process leaves that file behind, and the next process on the same machine takes it over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 _CLOCK_S = 60.0
-"""By how much start times of one process may differ, because the system's clock was set meanwhile."""
+"""Largest difference in s between two readings of a process's start time; the system's clock may be set meanwhile."""
 
 
 class BusyError(QpibenchError):
@@ -37,7 +37,7 @@ class BusyError(QpibenchError):
 def locked_by_another(fd: int) -> bool:
     """Return whether a program holds an exclusive lock on an open file, as HDF5 does while it writes.
 
-    Where the system or the file system has no locks, False is returned.
+    The function returns False if the system or the file system has no locks.
     """
     try:
         import fcntl
@@ -52,16 +52,16 @@ def locked_by_another(fd: int) -> bool:
 
 
 class _Owner(NamedTuple):
-    """The process that made a mark.
+    """The process that created a lock file.
 
     Attributes
     ----------
     host
-        Its machine.
+        Name of its machine.
     pid
-        Its number.
+        Its process number.
     started
-        When it was started, in s since 1970.
+        Its start time, in s since 1970.
     """
 
     host: str
@@ -70,7 +70,7 @@ class _Owner(NamedTuple):
 
 
 class FileLock:
-    """A file, created if need be and open for reading and writing, that no other process writes while this is held.
+    """A file open for reading and writing, created if missing, that no other process writes while the lock is held.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class FileLock:
             self.close()
 
     def release(self) -> None:
-        """Give the lock up and leave the file open."""
+        """Release the lock and leave the file open."""
         if self._marker is not None:
             self._marker.unlink(missing_ok=True)
             self._marker = None
@@ -113,7 +113,7 @@ class FileLock:
             fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give the lock up and close the file."""
+        """Release the lock and close the file."""
         self.release()
         os.close(self.fd)
 
@@ -136,7 +136,7 @@ def _flock(fd: int) -> bool:
 
 
 def _mark(path: Path) -> Path:
-    """Create the file that says who is writing, in place of a lock."""
+    """Create the lock file that names this process."""
     marker = path.with_name(f"{path.name}.lock")
     me = _Owner(_host(), os.getpid(), _started(os.getpid()))
     for _ in range(2):
@@ -156,18 +156,18 @@ def _mark(path: Path) -> Path:
 
 
 def _remove_stale(marker: Path) -> None:
-    """Remove the mark of a process of this machine that has ended.
+    """Remove the lock file of a process of this machine that has ended.
 
     Raises
     ------
     BusyError
-        If the process still runs, or nobody can know.
+        If the process still runs, or its state is unknown.
     """
     owner = _owner(marker)
     if owner is None:
         return
     if owner.host == _host() and abs(_started(owner.pid) - owner.started) > _CLOCK_S:
-        # Under its new name nobody takes it for a lock; if it is another one by now, it goes back.
+        # Under its new name it is no lock file. If another process replaced it meanwhile, it gets its name back.
         aside = marker.with_suffix(f".{os.getpid()}")  # no longer than other temporary names
         with suppress(FileNotFoundError):
             marker.replace(aside)
@@ -180,7 +180,7 @@ def _remove_stale(marker: Path) -> None:
 
 
 def _owner(marker: Path) -> _Owner | None:
-    """Read who made a mark; None if there is no mark."""
+    """Return the process that a lock file names; None if there is no lock file."""
     try:
         if not stat.S_ISREG(marker.lstat().st_mode):
             raise ValueError
@@ -188,13 +188,13 @@ def _owner(marker: Path) -> _Owner | None:
         return _Owner(str(found["host"]), int(found["pid"]), float(found["started"]))
     except FileNotFoundError:
         return None
-    # It is being written, its process was killed meanwhile, or it is no mark.
+    # The file is being written, its process was killed while writing it, or it is no lock file.
     except (OSError, QpibenchError, ValueError, KeyError, TypeError):
         raise BusyError(f"'{marker}' cannot be read; remove it if no process writes") from None
 
 
 def _host() -> str:
-    """Name the machine and, for containers that share a name, the space in which the numbers of processes count."""
+    """Return the name of the machine and, for containers that share a name, of the process namespace."""
     try:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -202,7 +202,7 @@ def _host() -> str:
 
 
 def _started(pid: int) -> float:
-    """When a process was started; 0 if there is none."""
+    """Return the start time of a process; 0 if there is no such process."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 BINARY = getattr(os, "O_BINARY", 0)
-"""A flag for ``os.open``: without it Windows changes bytes that look like the ends of lines."""
+"""Flag for ``os.open``; without it Windows changes bytes that look like line ends."""
 
 _moving = Lock()
 

@@ -1,4 +1,4 @@
-"""Whether the arrays of a release are those that were written, and whether their values can be what they stand for.
+"""Checks the arrays of a release against their stored digests, and their values for contradictions.
 
 A release states the digest of every array, and `content_sha256` is made of these digests and the spec (see
 :mod:`qpibench.release.identity`). To check an array that is used, it is therefore enough to hash this array, compare it
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qpibench.release.reader import Release
 
 BlockDigests = dict[str, NDArray[np.uint8]]
-"""For every array by name the digests of its blocks, (block, 32) uint8."""
+"""Digests of the blocks of each array, (block, 32) uint8, by the array's name."""
 
 
 def read_digests(
@@ -37,7 +37,7 @@ def read_digests(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[BlockDigests, str | None]:
-    """Read arrays of a release once, to hash them and to look at their values.
+    """Read arrays of a release once, hash them and check their values.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def read_digests(
     digests : dict
         Digests of the blocks of these arrays.
     problem : str or None
-        The first value that makes no sense, in a clause; None if all do.
+        The first invalid value, as a clause; None if all values are valid.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_digests(
 
 
 def check_arrays(release: Release, names: Collection[str]) -> None:
-    """Check that arrays are those that were written, and that their values make sense.
+    """Check arrays against their stored digests, and their values for contradictions.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def check_arrays(release: Release, names: Collection[str]) -> None:
     Raises
     ------
     InvalidDataError
-        If an array is not what its digest says, the stated digests are not those that `content_sha256` was made of, or
-        a value makes no sense: splits that overlap, name an observation twice or one that there is not; a row of a
-        kernel that there is not; images or kernels that are not finite; positions that do not go with their number.
+        If an array does not match its digest, the stored digests do not give `content_sha256`, or a value is invalid:
+        splits that overlap, or contain an observation twice or out of range; kernel numbers out of range; images or
+        kernels that are not finite; positions whose number is not `n_scatterers`.
     """
     stated = _stated_digests(release)
     digests, problem = read_digests(release, names)
@@ -105,7 +105,7 @@ def check_arrays(release: Release, names: Collection[str]) -> None:
 
 
 def _stated_digests(release: Release) -> Mapping[str, str]:
-    """Digests of all arrays as the file or its shards state them, checked against `content_sha256`."""
+    """Return the stored digests of all arrays, after comparing them with `content_sha256`."""
     stated = {name: array.sha256 for name, array in release.arrays.items()}
     if release.shards is not None:
         blocks = np.concatenate([file.block_digests for file in release.shards.files])
@@ -126,7 +126,7 @@ def _stated_digests(release: Release) -> Mapping[str, str]:
 def _hash_observations(
     release: Release, arrays: list[Array], problems: list[tuple[int, str]], work: Work
 ) -> BlockDigests:
-    """Digests of blocks of the observations' arrays; what is wrong with a row is added to the problems."""
+    """Hash the blocks of the observations' arrays; invalid rows are appended to the problems."""
     plausibility = Plausibility(
         kernel_count=release.arrays["kernels/image"].shape[0],
         max_scatterers=release.max_scatterers,
@@ -157,14 +157,14 @@ def _hash_observations(
 
 @dataclass(frozen=True, kw_only=True)
 class Plausibility:
-    """Finds rows of observations whose values make no sense.
+    """Finds rows of observations with invalid values.
 
     Attributes
     ----------
     kernel_count
         Number of kernels.
     max_scatterers
-        Largest number of scatterers that there is space for.
+        Length of the scatterer dimension.
     n_scatterers
         (observation,) number of scatterers of every observation.
     """
@@ -174,7 +174,7 @@ class Plausibility:
     n_scatterers: NDArray[np.int32]
 
     def problems(self, field: str, start: int, values: NDArray[Any]) -> Iterator[tuple[int, str]]:
-        """Find the first such row of a run of rows of a column, such as ``"image"``: its number, and a clause.
+        """Find the first invalid row in consecutive rows of a column: its number, and a clause.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class Plausibility:
 
 
 def _problems_of_tables(release: Release, names: Collection[str]) -> Iterator[str]:
-    """Problems of the values of kernels and splits, in clauses."""
+    """Yield the problems of kernels and splits, as clauses."""
     if "kernels/image" in names:
         image = release.stored("kernels/image")
         good = np.isfinite(image).reshape(len(image), -1).all(axis=1)
@@ -238,6 +238,6 @@ def _problems_of_tables(release: Release, names: Collection[str]) -> Iterator[st
 
 
 def _exclude_each_other(one: str, other: str) -> bool:
-    """Whether no observation may be in both splits: two roles of a task, or the test role and another of any tasks."""
+    """Return whether two splits must not overlap: two roles of a task, or any test role and any other role."""
     (_, task, role), (_, other_task, other_role) = one.split("/"), other.split("/")
     return role != other_role and (task == other_task or "test" in (role, other_role))

@@ -12,7 +12,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-_RESERVED = ("qpibench", "numpy", "torch")  # which the worker looks for by these names, also if they are not installed
+from qpibench.evaluation.entry_code import import_statements
+
+_RESERVED = ("qpibench", "numpy", "torch")  # the worker imports these names, installed or not
 
 
 class ShadowingError(Exception):
@@ -114,12 +116,8 @@ def _within(file: Path, folders: list[str]) -> bool:
 
 def _imported_names(path: Path) -> Iterator[str]:
     """Return the top-level names in a file's import statements; none if the file cannot be parsed."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # the import reports the syntax error
-        return
-    for node in ast.walk(tree):
+    for node in import_statements(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+        elif not node.level and node.module:
             yield node.module.partition(".")[0]
