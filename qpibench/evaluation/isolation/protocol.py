@@ -82,7 +82,7 @@ class Channel:
         ProtocolError
             If an array is of a type that is not exchanged.
         BrokenPipeError
-            If the other side is gone.
+            If the other process has closed the pipe.
         """
         packed = {name: _little_endian(name, array) for name, array in (arrays or {}).items()}
         header = {
@@ -110,7 +110,7 @@ class Channel:
         ProtocolError
             If the received bytes are no allowed message.
         EOFError
-            If the other side is gone.
+            If the other process has closed the pipe.
         """
         length = struct.unpack("<I", self._read(4))[0]
         if length > MAX_HEADER_BYTES:
@@ -135,7 +135,7 @@ class Channel:
             self._wait(self._read_fd, select.POLLIN)
             count = os.readv(self._read_fd, [view])
             if count == 0:
-                raise EOFError("the other side is gone")
+                raise EOFError("the other process has closed the pipe")
             view = view[count:]
 
     def _write(self, view: memoryview) -> None:
@@ -151,7 +151,7 @@ class Channel:
         # Bytes that the other process wrote before it ended are still read.
         while not poll.poll(POLL_S * 1000):
             if not self._look() and not poll.poll(0):
-                raise EOFError("the other side is gone")
+                raise EOFError("the other process has closed the pipe")
         # The watch is called even if the other process writes without pause.
         if time.monotonic() - self._watched > POLL_S:
             self._look()
