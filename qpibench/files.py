@@ -85,7 +85,7 @@ def check_file(path: str | Path, *, if_exists: str | None = None) -> Path:
     if kind is not None and if_exists is not None:
         raise UsageError(f"'{path}' exists already; {if_exists}.")
     if kind is not None and _belongs_to_another(target):
-        raise UsageError(f"'{path}' belongs to another user, who alone may replace it; choose another file.")
+        raise UsageError(f"'{path}' belongs to another user, and only that user can replace it; choose another file.")
     return target
 
 

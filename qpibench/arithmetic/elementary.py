@@ -180,8 +180,9 @@ def exp2_f32(x):  # type: ignore[no-untyped-def]
 def reciprocal_f32(x):  # type: ignore[no-untyped-def]
     """1/x in float32 within one unit in the last place, for x in 2^-120..2^120.
 
-    An integer seed is refined by six multiplications and fused multiply-adds, so that the divider is free for the
-    root. The result for 0 is meaningless; callers handle that case.
+    Integer arithmetic on the bits of x gives a first estimate, refined by six multiplications and fused multiply-adds.
+    Without a division, the processor's division unit is free for square roots. The result for 0 is meaningless; callers
+    handle that case.
     """
     y = f32_of_bits(nb.int32(RECIPROCAL_SEED - bits_of_f32(x)))
     h = x * y

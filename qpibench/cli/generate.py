@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _FileOrFolder(Output):
-    """A file or, for a shard, the folder of the shards."""
+    """Output path of ``generate``: a file or, with ``--shard``, a folder."""
 
     def check(self, path: Path, ctx: click.Context | None) -> None:
         shard = ctx is not None and ctx.params["shard"]

@@ -263,7 +263,7 @@ def _add_normals(key, index, kernel, sigma, pixels):  # type: ignore[no-untyped-
         for place in range(4):
             begin = place * quarter + first
             for k in range(min(_QUADS, quarter - first, len(pixels) - begin)):
-                # Adding 0 leaves no negative zero.
+                # Adding +0 turns -0 into +0, which the hash requires.
                 pixels[begin + k] = fma(sigma, normal[place, k], pixels[begin + k]) + _f32(0)
 
 

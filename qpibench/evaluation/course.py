@@ -204,7 +204,7 @@ class Course:
 
 
 def _stored(prediction: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    with np.errstate(over="ignore"):  # a value too large for float32 becomes infinity, which is counted
+    with np.errstate(over="ignore"):  # a value too large for float32 becomes infinity and counts as not finite
         return {name: array.astype(np.float32) for name, array in prediction.items() if name in DATASETS}
 
 

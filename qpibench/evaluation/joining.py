@@ -59,7 +59,7 @@ def join(results: Sequence[Result]) -> Result:
             cells[name] = cell
             continue
         if former.record != cell.record:
-            raise InvalidDataError(f"Results cannot be joined: cell '{name}' is of different tracks.")
+            raise InvalidDataError(f"Results cannot be joined: their tracks define the cell '{name}' differently.")
         parts = (*former.parts, *cell.parts)
         if cell.record is None or len({part.release.content_sha256 for part in parts}) < len(parts):
             raise InvalidDataError(f"Results cannot be joined: cell '{name}' occurs twice.")

@@ -39,7 +39,7 @@ def predict(batch):
     image must not depend on the other images of the batch.
     """
     (ny, nx), (kernel_ny, kernel_nx) = batch.grid.shape, batch.kernel_grid.shape
-    padded = (2 * ny, 2 * nx)  # room for ripples that leave the field, so that they do not come back on the other side
+    padded = (2 * ny, 2 * nx)  # padding, so that ripples that leave the field do not return on the other side
     image = np.fft.rfft2(batch.image, padded)
     scatterers = np.fft.rfft2(batch.activation_map, padded)
     power = np.abs(scatterers) ** 2

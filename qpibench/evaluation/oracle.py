@@ -71,7 +71,7 @@ def nearest_kernel(
     release.check()
     asked = list(dict.fromkeys(tasks or release.tasks))
     if not asked:
-        raise UsageError(f"Release '{release.name}' has no test role, so there is nothing to predict.")
+        raise UsageError(f"Release '{release.name}' has no test images, so there is nothing to predict.")
     index = {task: asking_order(release, task, limit) for task in asked}
     nearest = {task: _nearest_to_each(release, task, rows) for task, rows in index.items()}
     done, total = 0, sum(len(rows) for rows in index.values())

@@ -95,7 +95,7 @@ class Request:
 
 
 class UnmetNeedError(UsageError):
-    """The model needs more than it would be shown."""
+    """The model needs a view with more inputs than the request shows."""
 
 
 def predict(

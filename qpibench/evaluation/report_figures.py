@@ -42,10 +42,10 @@ _MARKS_ACROSS = 64
 """Marks are drawn at least as wide as one pixel of an image with this many pixels per side."""
 
 # Colours that no data has. In the SVG text they are replaced by variables of the page's style sheet.
-INK, FAINT = "#010203", "#040506"
+TEXT, FAINT = "#010203", "#040506"
 SERIES = ("#070809", "#0a0b0c")
 _PAGE_COLOURS = {
-    INK: "var(--ink)",
+    TEXT: "var(--text)",
     FAINT: "var(--rule)",
     SERIES[0]: "var(--series-1)",
     SERIES[1]: "var(--series-2)",
@@ -65,11 +65,11 @@ STYLE: dict[Any, Any] = {
     "ytick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "text.color": TEXT,
+    "axes.edgecolor": TEXT,
+    "axes.labelcolor": TEXT,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "axes.unicode_minus": True,
@@ -226,7 +226,7 @@ def _draw_scale_bar(axes: Axes, grid: Grid) -> None:
     share = length / (right - left)
     # Above the image, so that it hides no part of it.
     height = 1.05
-    axes.plot([0, share], [height, height], transform=axes.transAxes, color=INK, linewidth=1.8, clip_on=False)
+    axes.plot([0, share], [height, height], transform=axes.transAxes, color=TEXT, linewidth=1.8, clip_on=False)
     axes.lines[-1].set_solid_capstyle("butt")
     axes.text(share + 0.04, height, f"{length:g} nm", transform=axes.transAxes, ha="left", va="center")
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from qpibench.evaluation.report_figures import INK, SERIES, STYLE, draw_colour_bar, svg_text, value_limits
+from qpibench.evaluation.report_figures import SERIES, STYLE, TEXT, draw_colour_bar, svg_text, value_limits
 from qpibench.evaluation.result import Interval
 
 FOLD_COLOURS = {0: "#0072b2", 2: "#d55e00", 3: "#009e73", 4: "#cc79a7", 6: "#e69f00", -1: "#8a8f98"}
@@ -136,7 +136,9 @@ def draw_latents(
             colours = to_rgba_array([fold_colour(int(fold)) for fold in folds])
         (x, y), images = places.T, ~is_kernel
         axes.scatter(x[images], y[images], s=7, c=colours[images], alpha=0.8, linewidths=0)
-        axes.scatter(x[is_kernel], y[is_kernel], s=16, c=colours[is_kernel], marker="D", edgecolors=INK, linewidths=0.5)
+        axes.scatter(
+            x[is_kernel], y[is_kernel], s=16, c=colours[is_kernel], marker="D", edgecolors=TEXT, linewidths=0.5
+        )
         axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1])
         if any(axis_labels):
             axes.locator_params(nbins=5)

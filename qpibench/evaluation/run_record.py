@@ -78,7 +78,7 @@ class SourceRecord(_Closed):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.kind == "release") != (self.content_sha256 is not None):
-            raise ValueError(f"a source of kind '{self.kind}' and content_sha256 do not go together")
+            raise ValueError("content_sha256 is required for the kind 'release' and must be null for 'stream'")
         return self
 
 

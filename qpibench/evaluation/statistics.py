@@ -190,7 +190,7 @@ def _quantile_of_sorted(values: NDArray[np.float64], counts: Counts, quantile: f
     """NumPy's quantile (linear between neighbours) of values that occur ``counts`` times, (replicate,)."""
     upto = np.cumsum(counts, axis=1, dtype=np.int64)
     total = upto[:, -1].copy()
-    # One search for all replicates: an offset makes the counts ascend from row to row.
+    # An offset per row sorts the flattened cumulative counts, so that one search serves all replicates.
     row = np.arange(len(counts))
     lift = row * (total.max() + 1)
     upto += lift[:, None]

@@ -126,7 +126,7 @@ def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
 
 @functools.lru_cache(maxsize=4)
 def _fold_period(shares: tuple[tuple[int, int], ...]) -> NDArray[np.int32]:
-    """Fold of each kernel: the folds take turns until their shares are used up, so any run of kernels is mixed."""
+    """Return the fold of each kernel. The folds alternate until each has its number of kernels."""
     fold, share = np.array(shares).T
     turn = np.concatenate([np.arange(count) for count in share])
     return np.repeat(fold, share)[np.argsort(turn, kind="stable")].astype(np.int32)

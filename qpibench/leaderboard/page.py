@@ -118,7 +118,7 @@ class LinearScale:
 
     @classmethod
     def around(cls, scores: Sequence[Interval]) -> Self:
-        """Return the shortest axis of one to four round steps that contains every interval."""
+        """Return the shortest axis that contains every interval and has one to four ticks at round distances."""
         low, high = min(score.low for score in scores), max(score.high for score in scores)
         least = (high - low) / 3 or abs(high) or 1.0
         power = 10.0 ** math.floor(math.log10(least))

@@ -67,7 +67,7 @@ class Maps:
 
 
 class Reader(Protocol):
-    """The function that the module of a reader defines."""
+    """Interface of a module that reads one foreign file format."""
 
     def read(self, files: Sequence[str | Path], *, progress: Progress | None = None) -> Maps:
         """Read the files of one data set; there is at least one.

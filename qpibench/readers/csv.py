@@ -280,8 +280,8 @@ def _grid(row: _Row, n: int) -> Grid:
         )
     if size_nm / 2 >= UNUSED_NM:
         raise InvalidDataError(
-            f"{row.place}: the field reaches {5 * size_nm:g} Angstrom, but a coordinate of {UNUSED_ANGSTROM:g} stands"
-            " for no scatterer."
+            f"{row.place}: the field reaches {5 * size_nm:g} Angstrom; it must end below {UNUSED_ANGSTROM:g}, which"
+            " marks an unused scatterer column."
         )
     return Grid(ny=n, nx=n, size_y_nm=size_nm, size_x_nm=size_nm)
 

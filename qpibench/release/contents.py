@@ -81,5 +81,5 @@ def contents(outline: Outline) -> tuple[dict[str, Array], dict[str, NDArray[Any]
     )
     for name, column in values.items():
         if len(column) != arrays[name].shape[0]:
-            raise InvalidDataError(f"{name} has {len(column)} rows; expected {arrays[name].shape[0]}.")
+            raise InvalidDataError(f"Array '{name}' has {len(column)} rows; expected {arrays[name].shape[0]}.")
     return arrays, {name: arrays[name].rows(canonical(column)) for name, column in values.items()}

@@ -85,7 +85,7 @@ def _check_grid(release: Release) -> None:
     if grid.size_x_nm / 2 >= UNUSED_NM:
         raise InvalidDataError(
             f"Release '{release.name}' has a field that reaches {5 * grid.size_x_nm:g} Angstrom, but in the CSV layout"
-            f" {UNUSED_ANGSTROM:g} stands for no scatterer."
+            f" {UNUSED_ANGSTROM:g} marks an unused scatterer column."
         )
 
 

@@ -180,7 +180,7 @@ def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> d
 
 
 class _Declared(BaseModel):
-    """Entry of an array in the list of columns of a file of format 3."""
+    """Description of one array in the attribute `columns` of a release of format 3."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -152,7 +152,8 @@ def prepare(
     stated, done = partial.journaled() if resume else ("", {})
     if stated and stated != title:
         raise InvalidDataError(
-            f"'{partial.path}' is an interrupted run of another spec; overwrite it or choose another file."
+            f"'{partial.path}' is from an interrupted run of another release or shard; add --overwrite or choose"
+            " another file."
         )
     if done:
         with suppress(QpibenchError, OSError, RuntimeError, KeyError):

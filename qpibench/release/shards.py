@@ -164,7 +164,7 @@ class ShardFile:
 
     @property
     def remedy(self) -> str:
-        """Clause for messages that says how to generate the shard again."""
+        """Part of an error message: the options that generate this shard again."""
         return f"generate it again with --shard {self.shard} --overwrite"
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:

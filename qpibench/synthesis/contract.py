@@ -38,7 +38,7 @@ class Kernels:
         return len(self.image)
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """All arrays by name."""
+        """Return all arrays of these kernels by name."""
         return {"image": self.image, "family": self.family, **self.parameters}
 
 

@@ -335,7 +335,7 @@ class CudaBackend:
         return self._of_thread.stream
 
     def _download(self, name: str, array: Any, stream: Any) -> NDArray[Any]:
-        """Start copying an array of the device to pinned memory, which this thread's next run overwrites."""
+        """Start copying a GPU array to pinned host memory, which the next call in this thread overwrites."""
         pinned: dict[str, NDArray[np.uint8]] = self._of_thread.pinned
         if name not in pinned or pinned[name].nbytes < array.nbytes:
             pinned[name] = self._cupyx.empty_pinned(array.nbytes, np.uint8)

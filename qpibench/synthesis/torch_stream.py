@@ -134,7 +134,7 @@ class Stream(IterableDataset[dict[str, torch.Tensor]]):
 
     @property
     def step(self) -> int:
-        """Number of the next batch, which is sufficient to resume."""
+        """Number of the next batch; ``seek(step)`` resumes the stream from it."""
         return self._step
 
     def seek(self, step: int) -> Self:

@@ -34,11 +34,11 @@ class Scale:
     def around(cls, values: Sequence[float]) -> Scale:
         """Return an axis that spans all values with a margin."""
         low, high = min(values), max(values)
-        room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+        margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
         largest = max(abs(low), abs(high))
         power = math.floor(math.log10(largest)) if largest else 0
         exponent = 0 if -3 <= power < 4 else 3 * (power // 3)
-        return cls(low=low - room, high=high + room, exponent=exponent)
+        return cls(low=low - margin, high=high + margin, exponent=exponent)
 
     def y(self, value: float) -> float:
         """Return the vertical coordinate of a value, measured from the top."""

@@ -18,7 +18,7 @@ from qpibench.throughput.history import Figure, NotMeasured, Run, load_history
 from qpibench.throughput.steps import Step, find_steps
 
 _GENERATOR = '<meta name="generator" content="qpibench bench report">'
-"""Mark in the page; only a page with this mark may be replaced."""
+"""Line that identifies a page of this command; only such a page may be replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)

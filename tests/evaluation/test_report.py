@@ -304,7 +304,7 @@ def test_the_scale_bar_is_as_long_as_it_says():
     svg = figures.draw_panel(panel_of(np.random.default_rng(0).random(GRID.shape), GRID), GRID)
     (a, _, _, _), (width, _), _ = frame_and_pixels(svg)
     start, end = re.search(
-        r'd="M (\S+) \S+ \nL (\S+) \S+ \n"[^>]*stroke: var\(--ink\); stroke-width: 1.8', svg
+        r'd="M (\S+) \S+ \nL (\S+) \S+ \n"[^>]*stroke: var\(--text\); stroke-width: 1.8', svg
     ).groups()
     assert ">1 nm<" in svg
     # The image is wider than the grid: its outer pixels have their centres on the edges.

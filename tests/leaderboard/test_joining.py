@@ -51,7 +51,7 @@ def test_an_entry_that_stopped_on_one_release_failed(make_result):
 def test_results_of_different_entries_or_of_different_tracks_are_not_joined(make_result):
     with pytest.raises(InvalidDataError, match="their model is not the same"):
         join([on_cell(make_result(name="a")), on_cell(make_result(name="b"))])
-    with pytest.raises(InvalidDataError, match="cell 'hard' is of different tracks"):
+    with pytest.raises(InvalidDataError, match="their tracks define the cell 'hard' differently"):
         join([on_cell(make_result()), on_cell(make_result(), track="other")])
 
 

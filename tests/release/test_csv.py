@@ -306,7 +306,7 @@ def test_a_bad_file_is_named_with_row_and_column(tmp_path, change, message):
 
 def test_a_field_that_reaches_the_placeholder_is_refused(tmp_path):
     rows = table(grid=Grid(ny=12, nx=12, size_y_nm=200, size_x_nm=200))[0]
-    with pytest.raises(InvalidDataError, match="stands for no scatterer"):
+    with pytest.raises(InvalidDataError, match="marks an unused scatterer"):
         import_arrays([write(tmp_path / "wide.csv", rows)])
 
 
@@ -350,7 +350,7 @@ def test_an_export_never_harms_an_existing_file(tmp_path):
     ("options", "message"),
     [
         ({"grid": Grid(ny=8, nx=12, size_y_nm=10, size_x_nm=10)}, "square images only"),
-        ({"grid": Grid(ny=12, nx=12, size_y_nm=200, size_x_nm=200)}, "stands for no scatterer"),
+        ({"grid": Grid(ny=12, nx=12, size_y_nm=200, size_x_nm=200)}, "marks an unused scatterer"),
         ({"position_nm": np.full((5, ROOM, 2), 5.1)}, r"Observation 0 has a scatterer at \(5.1, 5.1\) nm"),
     ],
     ids=["oblong", "too wide", "scatterers outside"],
