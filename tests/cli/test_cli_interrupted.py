@@ -61,7 +61,7 @@ def test_a_run_that_is_ended_in_the_middle_is_resumed_to_the_same_hash(qpibench,
     for command in ("info", "verify"):
         qpibench(command, partial).fails(3, "interrupted release")
     before = journal.read_bytes()
-    qpibench("generate", *LONG, "--set", "seed=1", "-o", target, "--resume").fails(3, "another spec")
+    qpibench("generate", *LONG, "--set", "seed=1", "-o", target, "--resume").fails(3, "another release")
     assert journal.read_bytes() == before
 
     resumed = qpibench("generate", *LONG, "-o", target, "--resume", "--json").json
