@@ -226,7 +226,7 @@ def test_an_existing_file_is_not_replaced_unasked(qpibench, mini, tmp_path, unch
 def test_a_finished_release_of_another_spec_is_not_resumed(qpibench, mini, tmp_path, unchanged):
     target = shutil.copy(mini, tmp_path)
     with unchanged():
-        qpibench("generate", "mini", "--set", "seed=1", "-o", target, "--resume", "--json").fails(3, "another release")
+        qpibench("generate", "mini", "--set", "seed=1", "-o", target, "--resume", "--json").fails(3, "another spec")
 
 
 def test_an_imported_release_cannot_be_regenerated(qpibench, mini, tmp_path, unchanged):

@@ -146,7 +146,7 @@ def test_a_finished_shard_is_kept_resumed_or_replaced_as_asked(qpibench, shards,
     again = ["generate", *FIVE, "--shard", "1/2", "-o", shards]
     with unchanged():
         qpibench(*again).fails(2, "shard-1-of-2.h5", "exists already", "resume")
-        qpibench(*again, "--set", "seed=1", "--resume").fails(3, "shard-1-of-2.h5", "another release")
+        qpibench(*again, "--set", "seed=1", "--resume").fails(3, "shard-1-of-2.h5", "another spec")
         assert qpibench(*again, "--resume").exit_code == 0
         assert qpibench(*again, "--overwrite").exit_code == 0
 

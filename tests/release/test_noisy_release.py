@@ -112,7 +112,7 @@ def test_a_clean_run_is_not_completed_as_a_noisy_one(tmp_path, spec, noisy_spec,
     path = tmp_path / "a.h5"
     with pytest.raises(KeyboardInterrupt):
         write_release(spec, path, backend=fake_backend(interrupt_at=700), threads=1)
-    with pytest.raises(InvalidDataError, match="of another spec"):
+    with pytest.raises(InvalidDataError, match="of another release"):
         write_release(noisy_spec, path, backend=fake_backend(), resume=True)
 
 

@@ -165,7 +165,7 @@ def test_a_finished_shard_is_kept_resumed_or_replaced_as_asked(spec, three, anot
     before = path.read_bytes()
     with pytest.raises(UsageError, match="exists already"):
         write_shard(spec, three, Shard(2, 3), backend=fake_backend())
-    with pytest.raises(InvalidDataError, match="another release"):
+    with pytest.raises(InvalidDataError, match="another spec"):
         write_shard(another_spec, three, Shard(2, 3), backend=fake_backend(), resume=True)
     backend = fake_backend()
     write_shard(spec, three, Shard(2, 3), backend=backend, resume=True)
