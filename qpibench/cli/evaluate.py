@@ -65,7 +65,8 @@ def command(
     from qpibench.evaluation.entries import find_entry
     from qpibench.evaluation.isolation.parent import closed_parent
     from qpibench.evaluation.joining import join
-    from qpibench.evaluation.result import Result, save_result
+    from qpibench.evaluation.result import Result
+    from qpibench.evaluation.result_file import save_result
     from qpibench.release import open_release
 
     given = ModelOptions(**options)

@@ -39,7 +39,7 @@ def command(
     """
     from qpibench.evaluation.joining import join
     from qpibench.evaluation.predictions import release_of
-    from qpibench.evaluation.result import save_result
+    from qpibench.evaluation.result_file import save_result
     from qpibench.release import open_release
 
     keep_apart([output, report], [*predictions, *release_paths])

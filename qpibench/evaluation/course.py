@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, TrainingRows
-from qpibench.evaluation.predictions import DATASETS, FailureRecord, PredictionsWriter
+from qpibench.evaluation.predictions import DATASETS, FailureRecord
+from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.tasks import Batch
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from qpibench.evaluation.execution import DEFAULT_EXECUTION, Execution, default_
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel
 from qpibench.evaluation.isolation.parent import closed_parent
-from qpibench.evaluation.predictions import PredictionsWriter, Record
+from qpibench.evaluation.predictions import Record
+from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.trained import training_record
 from qpibench.tasks import Batch, allows, asking_order, view_batch

@@ -18,9 +18,8 @@ Any program can write such a file. Files written by qpibench have two more root 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -33,7 +32,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.predictions_identity import content_sha256
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
-from qpibench.files import WholeFile
 from qpibench.grid import Grid
 from qpibench.parsing import parse_json
 from qpibench.release.hdf5 import open_hdf5
@@ -53,7 +51,8 @@ Format 1 has the same content; only the hash of the predictions is another one, 
 DATASETS = ("kernel", "kernel_full", "std", "latent")
 """Datasets that a file can have for the images of a task."""
 
-_KERNELS = "kernels"  # a group that is no task
+KERNELS = "kernels"
+"""Name of the group with the latents of kernels, which is no task."""
 
 _READ_VERSIONS = (1, FORMAT_VERSION)
 _HASHED_ROWS = 256  # rows that are read and hashed at once
@@ -137,7 +136,7 @@ class Predictions:
 
     def kernel_latent(self) -> NDArray[np.float32] | None:
         """Return the latents of the release's kernels, (kernel, d) float32; None if the file has none."""
-        return self._read(_KERNELS, "latent", slice(None)) if _KERNELS in self._file else None
+        return self._read(KERNELS, "latent", slice(None)) if KERNELS in self._file else None
 
     def sha256(self) -> str:
         """Return the hash by which results name these predictions, hexadecimal.
@@ -148,8 +147,8 @@ class Predictions:
         if self._file.attrs.get("format_version") == 1:
             return self.file_sha256()
         names = [f"{task}/{name}" for task in self.tasks for name in ("index", *DATASETS) if name in self._file[task]]
-        if _KERNELS in self._file:
-            names.append(f"{_KERNELS}/latent")
+        if KERNELS in self._file:
+            names.append(f"{KERNELS}/latent")
         text = _text(self._file.attrs["record"]) if "record" in self._file.attrs else "{}"
         record = parse_json(text, f"The record of predictions file '{self.path}'")
         return content_sha256(
@@ -305,10 +304,10 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit:
 
 def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
     """Check that the latents of images and of kernels have the same number of dimensions."""
-    rows = {task: len(file[task]["index"]) for task in _tasks(file)} | {_KERNELS: len(release.kernels)}
+    rows = {task: len(file[task]["index"]) for task in _tasks(file)} | {KERNELS: len(release.kernels)}
     size = None
     for group, count in rows.items():
-        if group not in file or (group != _KERNELS and "latent" not in file[group]):
+        if group not in file or (group != KERNELS and "latent" not in file[group]):
             continue
         latent = file[group].get("latent") if isinstance(file[group], h5py.Group) else None
         where = f"Predictions file '{path}': '{group}/latent'"
@@ -336,109 +335,8 @@ def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) 
 
 
 def _tasks(file: h5py.File) -> tuple[str, ...]:
-    return tuple(name for name in file if name != _KERNELS)
+    return tuple(name for name in file if name != KERNELS)
 
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-class PredictionsWriter:
-    """Writes a predictions file batch by batch; it appears whole when :meth:`finish` is called, or not at all.
-
-    Until then it has no name where the file system allows that, so that the model cannot open it.
-
-    Rows that are never written stay NaN.
-
-    Parameters
-    ----------
-    path
-        The file to write; an existing file is replaced.
-    release_sha256
-        Content hash of the release.
-    index
-        Rows of the release to predict, by task.
-    grid
-        Grid of the kernels.
-
-    Raises
-    ------
-    UsageError
-        As :func:`qpibench.files.check_file`.
-    QpibenchError
-        From any method, if writing fails, as on a full disk.
-    """
-
-    def __init__(
-        self, path: str | Path, *, release_sha256: str, index: Mapping[str, NDArray[np.int32]], grid: Grid
-    ) -> None:
-        self._whole = WholeFile(path, what="Predictions file", unnamed=True)
-        self._sink = _Sink(self._whole.fd)
-        self._file = h5py.File(self._sink, "w", libver=("v108", "v108"))  # knows attributes over 64 kB
-        self._file.attrs["format_version"] = FORMAT_VERSION
-        self._file.attrs["release_sha256"] = release_sha256
-        for task, rows in index.items():
-            self._file.create_group(task)["index"] = rows.astype(np.int32)
-            self._dataset(task, "kernel", grid.shape)
-
-    def write(self, task: str, start: int, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        """Write predictions for consecutive images of a task, by the names of the datasets."""
-        for name, values in arrays.items():
-            self._dataset(task, name, values.shape[1:])[start : start + len(values)] = values
-        self._check_sink()
-
-    def write_kernel_latents(self, latents: NDArray[np.float32]) -> None:
-        """Write the latents of the release's kernels, (kernel, d)."""
-        self._file.create_group(_KERNELS)["latent"] = latents
-        self._check_sink()
-
-    def finish(self, record: Record) -> None:
-        """Write the record and give the file its name."""
-        self._file.attrs["record"] = record.model_dump_json()
-        self._file.close()
-        self._check_sink()
-        self._whole.commit()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
-        self._whole.__exit__(kind, error, traceback)
-
-    def _dataset(self, task: str, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
-        """Return a dataset of a task, created on first use; ``shape`` is that of one image."""
-        group = self._file[task]
-        if name not in group:
-            group.create_dataset(name, shape=(len(group["index"]), *shape), dtype="<f4", fillvalue=np.nan)
-        return group[name]
-
-    def _check_sink(self) -> None:
-        if self._sink.error is not None:
-            raise self._whole.explained(self._sink.error)
-
-
-class _Sink(io.FileIO):
-    """File object that HDF5 writes to. It stores the first error instead of raising it, as HDF5 would crash."""
-
-    def __init__(self, handle: int) -> None:
-        super().__init__(handle, "r+", closefd=False)
-        self.error: OSError | None = None
-
-    def write(self, content: Any) -> int:
-        view = memoryview(content).cast("B")
-        try:
-            while view and self.error is None:
-                view = view[super().write(view) :]
-        except OSError as error:
-            self.error = error
-        return memoryview(content).nbytes
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.error = self.error or error
-            return self.tell() if size is None else size

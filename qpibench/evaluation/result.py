@@ -7,26 +7,16 @@ A result is a function of predictions files and their releases. What differs bet
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.median_image import MedianImage
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
-from qpibench.evaluation.schema_1 import ShownCell, from_schema_1
-from qpibench.files import write_whole
 from qpibench.grid import Grid
-from qpibench.parsing import parse_json, shown
-from qpibench.specs.load import explain
-from qpibench.tasks.track import Track, load_track
+from qpibench.tasks.track import Track
 
 SCHEMA_VERSION = 2
 
@@ -344,127 +334,3 @@ def with_metrics(schema: dict[str, Any], value: str) -> dict[str, Any]:
         if model.get("properties", {}).get("metrics", {}).get("type") == "object":
             model["properties"]["metrics"]["properties"] = properties
     return schema
-
-
-def load_result(path: str | Path) -> Result:
-    """Read a result file.
-
-    Raises
-    ------
-    UsageError
-        If there is no such file or it cannot be read.
-    InvalidDataError
-        If it is not a result, or one of another schema version.
-    """
-    return parse_result(read_content(path), path)
-
-
-def read_content(path: str | Path) -> bytes:
-    """Return the content of a result file; UsageError if it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"Result file '{path}' cannot be read: {error.strerror}.") from None
-
-
-def parse_result(text: bytes, path: str | Path) -> Result:
-    """Parse the content of a result file.
-
-    Raises
-    ------
-    InvalidDataError
-        If it is not a result, or one of another schema version; messages name ``path``.
-    """
-    content = parse_json(text, f"'{path}' is not a result file: it")
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version is None:
-        raise InvalidDataError(f"'{path}' is not a result file: it has no schema_version.")
-    if version not in (1, SCHEMA_VERSION):
-        raise InvalidDataError(
-            f"Result file '{path}' has schema_version {shown(version)}, this qpibench reads 1 and {SCHEMA_VERSION};"
-            " score its predictions again or use the version of qpibench that wrote it."
-        )
-    if version == 1:
-        try:
-            content = from_schema_1(content, _published_cells())
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidDataError(
-                f"Result file '{path}' is not valid: it is none of schema_version 1 ({error})."
-            ) from None
-    try:
-        result = Result.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        raise InvalidDataError(f"Result file '{path}' is not valid: {explain(error, Result)}.") from None
-    for name in content["cells"] if version == SCHEMA_VERSION else ():
-        if "stands_for" in content["cells"][name]:
-            raise InvalidDataError(f"Result file '{path}' is not valid: unknown field 'cells.{name}.stands_for'.")
-    return result
-
-
-@cache
-def _published_cells() -> dict[ShownCell, dict[str, Any]]:
-    """Return the records of the cells of the track `paper` by their inputs, which older results name without a cell."""
-    track = load_track("paper")
-    return {
-        (cell.task, cell.view, cell.map, cell.specs[0].sha256): CellRecord.of(track, name).model_dump(mode="json")
-        for name, cell in track.cells.items()
-    }
-
-
-def save_result(result: Result, path: str | Path) -> None:
-    """Write a result file atomically, with numbers in full precision.
-
-    Raises
-    ------
-    UsageError
-        If the folder is missing or cannot be written to.
-    QpibenchError
-        If writing fails, as on a full disk.
-    """
-    text = json.dumps(result.model_dump(mode="json"), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_whole(Path(path), text.encode(), what="Result file")
-
-
-def compare_results(stored: Result, derived: Result, *, tolerance: float = 1e-9) -> list[str]:
-    """List the differences of two results, one sentence per field; the list is empty if they agree.
-
-    Numbers may differ by ``tolerance`` relative to the larger of the two, because sums are not bit-identical on all
-    machines, and pictures by two grey levels. Everything else must be equal. Times, memory and environments are not
-    compared: they differ between two runs of one model.
-    """
-    measured: dict[str, Any] = {
-        "scoring_run": True,
-        "cells": {
-            "__all__": {
-                "parts": {"__all__": {"predict_seconds": True, "prediction_run": True, "median_image": {"pixels"}}}
-            }
-        },
-    }
-    left, right = (result.model_dump(mode="json", exclude=measured) for result in (stored, derived))
-    return [*_differences("", left, right, tolerance), *_other_pictures(stored, derived)]
-
-
-def _other_pictures(stored: Result, derived: Result) -> Iterator[str]:
-    for name in stored.cells.keys() & derived.cells.keys():
-        pairs = zip(stored.cells[name].parts, derived.cells[name].parts, strict=False)
-        for place, (left, right) in enumerate(pairs):
-            if left.median_image and right.median_image and not left.median_image.shows_the_same(right.median_image):
-                yield f"cells.{name}.parts[{place}].median_image shows other pictures in the stored result."
-
-
-def _differences(where: str, left: Any, right: Any, tolerance: float) -> Iterator[str]:
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in sorted(left.keys() | right.keys()):
-            path = f"{where}.{key}" if where else str(key)
-            if key not in left or key not in right:
-                yield f"{path} is only in the {'stored' if key in left else 're-derived'} result."
-            else:
-                yield from _differences(path, left[key], right[key], tolerance)
-    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        for place, (a, b) in enumerate(zip(left, right, strict=True)):
-            yield from _differences(f"{where}[{place}]", a, b, tolerance)
-    elif isinstance(left, float) and isinstance(right, float):
-        if not math.isclose(left, right, rel_tol=tolerance):
-            yield f"{where} is {left!r} in the stored result and {right!r} re-derived."
-    elif left != right:
-        yield f"{where} is {left!r} in the stored result and {right!r} re-derived."

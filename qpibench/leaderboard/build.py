@@ -10,7 +10,7 @@ from typing import Any
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import in_order
-from qpibench.evaluation.result import parse_result, read_content
+from qpibench.evaluation.result_file import parse_result, read_content
 from qpibench.files import check_file, make_folder, write_whole
 from qpibench.leaderboard.check import refuse_contradictions
 from qpibench.leaderboard.literature import REPORTED, SOURCE

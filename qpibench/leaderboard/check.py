@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.joining import macro_average
-from qpibench.evaluation.result import CellResult, Result, compare_results, load_result
+from qpibench.evaluation.result import CellResult, Result
+from qpibench.evaluation.result_differences import compare_results
+from qpibench.evaluation.result_file import load_result
 from qpibench.leaderboard.consistency import TOLERANCE, contradictions
 
 if TYPE_CHECKING:

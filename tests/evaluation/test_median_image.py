@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from qpibench.evaluation.median_image import MedianImage, median_image
 from qpibench.evaluation.predict import predict
 from qpibench.evaluation.predictions import open_predictions
-from qpibench.evaluation.result import compare_results
+from qpibench.evaluation.result_differences import compare_results
 from qpibench.evaluation.score import score
 
 

@@ -15,7 +15,8 @@ import pytest
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.execution import Execution
 from qpibench.evaluation.predict import Request, predict
-from qpibench.evaluation.predictions import PredictionsWriter, open_predictions
+from qpibench.evaluation.predictions import open_predictions
+from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.locator import PACKAGE
 from qpibench.tasks import subset
 
@@ -266,7 +267,7 @@ WRITE_WITH_A_LIMIT = """
 import resource, sys
 import numpy as np
 from qpibench.errors import QpibenchError
-from qpibench.evaluation.predictions import PredictionsWriter
+from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.grid import Grid
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)

@@ -6,8 +6,10 @@ import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import Case, all_metrics, find_metrics
-from qpibench.evaluation.predictions import FailureRecord, PredictionsWriter, Record, open_predictions
-from qpibench.evaluation.result import CellRecord, ModelRecord, Run, compare_results
+from qpibench.evaluation.predictions import FailureRecord, Record, open_predictions
+from qpibench.evaluation.predictions_writer import PredictionsWriter
+from qpibench.evaluation.result import CellRecord, ModelRecord, Run
+from qpibench.evaluation.result_differences import compare_results
 from qpibench.evaluation.score import aggregate, score, score_images
 from qpibench.grid import Grid
 from qpibench.release import open_release, write_imported

@@ -9,7 +9,7 @@ from qpibench.evaluation.cells import cell_requests
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.predict import predict
-from qpibench.evaluation.result import load_result, save_result
+from qpibench.evaluation.result_file import load_result, save_result
 from qpibench.evaluation.run_record import RunFolder, load_run
 from qpibench.evaluation.score import score
 from qpibench.leaderboard.build import build_leaderboard

@@ -15,7 +15,8 @@ from matplotlib.image import imread
 from qpibench.cli.table import standings_table
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.median_image import MedianImage
-from qpibench.evaluation.result import CellRecord, Interval, TrainingRecord, save_result
+from qpibench.evaluation.result import CellRecord, Interval, TrainingRecord
+from qpibench.evaluation.result_file import save_result
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.literature import REPORTED
 from qpibench.leaderboard.page import LinearScale

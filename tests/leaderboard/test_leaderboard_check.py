@@ -10,8 +10,10 @@ import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import file_sha256, shipped_entries
-from qpibench.evaluation.predictions import PredictionsWriter, Record
-from qpibench.evaluation.result import CellRecord, ModelRecord, Run, save_result
+from qpibench.evaluation.predictions import Record
+from qpibench.evaluation.predictions_writer import PredictionsWriter
+from qpibench.evaluation.result import CellRecord, ModelRecord, Run
+from qpibench.evaluation.result_file import save_result
 from qpibench.evaluation.score import score
 from qpibench.grid import Grid
 from qpibench.leaderboard.check import check_result

@@ -35,9 +35,9 @@ from qpibench.evaluation.isolation.exchange import (
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
 from qpibench.evaluation.isolation.parent import closed_parent, names
 from qpibench.evaluation.isolation.process import (
+    fixed_threads,
     guard,
     require_processes,
-    thread_variables,
     way_of_death,
     with_package,
 )
@@ -256,7 +256,7 @@ class IsolatedModel:
             # -P: files of the current folder are not imported by accident.
             [sys.executable, "-P", "-m", "qpibench.evaluation.isolation.worker", *map(str, (*theirs, os.getpid()))],
             cwd=folder,
-            env=_environment(folder, self._hidden) | thread_variables(self._threads),
+            env=_environment(folder, self._hidden) | fixed_threads(self._threads),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

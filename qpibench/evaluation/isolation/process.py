@@ -38,7 +38,7 @@ def with_package(environment: Mapping[str, str]) -> dict[str, str]:
     return made
 
 
-def thread_variables(threads: int) -> dict[str, str]:
+def fixed_threads(threads: int) -> dict[str, str]:
     """Environment variables that fix the number of threads of numerical libraries."""
     return dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE"}
 

@@ -21,7 +21,7 @@ from qpibench.evaluation.paired import compare
 from qpibench.evaluation.predict import predict
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.report import report
-from qpibench.evaluation.result import load_result, save_result
+from qpibench.evaluation.result_file import load_result, save_result
 from qpibench.evaluation.score import score, score_images
 from qpibench.evaluation.statistics import bootstrap_intervals, statistic_of
 from qpibench.grid import Grid
