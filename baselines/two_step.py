@@ -46,6 +46,20 @@ class Model(KernelExtractor):
         means = [self.net.kernel_encoder(min_max(part.to(self.device))[:, None]).mean for part in parts]
         return torch.cat(means).flatten(1).cpu().numpy()
 
+    @torch.inference_mode()
+    def autoencode(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return kernels (n, y, x) after the first step's encoder and decoder: the error that alignment cannot remove.
+
+        The networks see kernels on the scale 0..1. Their output is brought back to native units by the true kernel's
+        own minimum and maximum. Gain and offset are therefore exact, and the error in the published convention is that
+        on the scale 0..1.
+        """
+        low, high = kernels.min(axis=(1, 2), keepdims=True), kernels.max(axis=(1, 2), keepdims=True)
+        parts = torch.from_numpy(kernels).split(CHUNK)
+        means = (self.net.kernel_encoder(min_max(part.to(self.device))[:, None]).mean for part in parts)
+        scaled = torch.cat([self.net.decoder(mean) for mean in means]).cpu().numpy()
+        return low + (high - low) * scaled
+
 
 def train(run: TrainingRun) -> None:
     """Train the networks in two stages: kernels, then alignment."""

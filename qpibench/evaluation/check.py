@@ -86,6 +86,8 @@ def _findings(model: IsolatedModel) -> Iterable[Finding]:
         ("predicts the same kernel for the same image twice", _deterministic),
         ("predicts the same kernel for an image whatever else is in the batch", _independent),
     ]
+    if model.declaration.has_autoencoder:  # the last, as it is given true kernels
+        demands.append(("auto-encodes kernels to finite kernels of the same shape", _autoencodes))
     if model.declaration.has_fit:
         demands.insert(0, ("learns from the training role", _learns))
     for demand, test in demands:
@@ -145,6 +147,11 @@ def _finite(model: IsolatedModel, images: _SmallSet) -> str | None:
         if wrong:
             return f"{wrong} of {array.size} values of the {name} are NaN or infinite"
     return None
+
+
+def _autoencodes(model: IsolatedModel, images: _SmallSet) -> str | None:
+    decoded = model.autoencode(images.kernels)
+    return None if np.isfinite(decoded).all() else "autoencode returned NaN or infinite values"
 
 
 def _single_scatterer(model: IsolatedModel, images: _SmallSet) -> str | None:

@@ -1,4 +1,4 @@
-"""Runs a model through a request: fit, every batch of every task, a second try one image at a time, and the latents."""
+"""Runs a model through a request: fit, every batch of every task, a second try one by one, latents and floor."""
 
 from __future__ import annotations
 
@@ -128,6 +128,8 @@ class Course:
                     return
         if model.declaration.has_latents:
             self._encode_kernels(model, writer)
+        if model.declaration.has_autoencoder:
+            self._autoencode_kernels(model, writer)
 
     def failed(self, failure: ModelFailure) -> None:
         """Note why the model stopped, with the option that would help if it reached a limit."""
@@ -203,10 +205,38 @@ class Course:
             return
         writer.write_kernel_latents(np.concatenate(latents))
 
+    def _autoencode_kernels(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
+        """Write what the model's own autoencoder makes of the true kernels of the predicted images."""
+        if model.ended:
+            self.warnings.append("The predictions have no floor: the model had ended before its autoencode.")
+            return
+        kernels = self._release.kernels.image
+        shown = np.unique(self._release.observation_kernel[np.concatenate(list(self._index.values()))])
+        decoded = np.full(kernels.shape, np.nan, dtype=np.float32)
+        try:
+            for at in range(0, len(shown), self._batch_size):
+                rows = shown[at : at + self._batch_size]
+                decoded[rows] = _float32(model.autoencode(kernels[rows]))
+        except ModelFailure as failure:  # every image has its prediction already
+            self.warnings.append(f"The predictions have no floor: {failure.message}.")
+            return
+        wrong = int((~np.isfinite(decoded[shown]).all(axis=(1, 2))).sum())
+        if wrong:
+            self.warnings.append(
+                f"The predictions have no floor: autoencode returned NaN or infinity for {wrong} of {len(shown)}"
+                " kernels."
+            )
+            return
+        writer.write_autoencoded(decoded)
+
 
 def _stored(prediction: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    return {name: _float32(array) for name, array in prediction.items() if name in DATASETS}
+
+
+def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # a value too large for float32 becomes infinity and counts as not finite
-        return {name: array.astype(np.float32) for name, array in prediction.items() if name in DATASETS}
+        return array.astype(np.float32)
 
 
 def training_role(release: Release) -> NDArray[np.int32]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation.result import CellResult, Interval, PartResult, Result
+from qpibench.evaluation.result import CellResult, Floor, Interval, PartResult, Result
 
 
 def macro_average(parts: Sequence[PartResult]) -> dict[str, Interval]:
@@ -15,13 +15,20 @@ def macro_average(parts: Sequence[PartResult]) -> dict[str, Interval]:
     The parts are measured on different releases, so their errors are independent. Each half width is the root of the
     sum of the parts' squared half widths, divided by their number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
     """
+    return _means([part.metrics for part in parts])
+
+
+def mean_floor(parts: Sequence[PartResult]) -> Floor | None:
+    """Return the mean of the parts' floors, as :func:`macro_average`; None if a part or every metric has none."""
+    floors = [part.floor for part in parts if part.floor is not None]
+    metrics = _means([floor.metrics for floor in floors]) if len(floors) == len(parts) else {}
+    return Floor(metrics=metrics, added=_means([floor.added for floor in floors])) if metrics else None
+
+
+def _means(parts: Sequence[Mapping[str, Interval]]) -> dict[str, Interval]:
     if len(parts) == 1:
-        return dict(parts[0].metrics)
-    return {
-        name: _mean([part.metrics[name] for part in parts])
-        for name in parts[0].metrics
-        if all(name in part.metrics for part in parts)
-    }
+        return dict(parts[0])
+    return {name: _mean([part[name] for part in parts]) for name in parts[0] if all(name in part for part in parts)}
 
 
 def _mean(scores: Sequence[Interval]) -> Interval:
@@ -63,7 +70,13 @@ def join(results: Sequence[Result]) -> Result:
         parts = (*former.parts, *cell.parts)
         if cell.record is None or len({part.release.content_sha256 for part in parts}) < len(parts):
             raise InvalidDataError(f"Results cannot be joined: cell '{name}' occurs twice.")
-        cells[name] = CellResult(record=cell.record, primary=cell.primary, metrics=macro_average(parts), parts=parts)
+        cells[name] = CellResult(
+            record=cell.record,
+            primary=cell.primary,
+            metrics=macro_average(parts),
+            floor=mean_floor(parts),
+            parts=parts,
+        )
     seconds = [result.scoring_run.seconds for result in results]
     memory = [result.scoring_run.peak_memory_bytes for result in results]
     known = [each for each in seconds if each is not None]

@@ -8,6 +8,8 @@
     /<task>/std           (image, y, x) float32     optional
     /<task>/latent        (image, d) float32        optional: latents of the images
     /kernels/latent       (kernel, d) float32       optional: latents of the release's kernels
+    /kernels/autoencoded  (kernel, y, x) float32    optional: the model's own decoding of the encoded true kernels;
+                                                    rows of NaN for kernels of which the file predicts no image
     root attribute        release_sha256            content hash of the release
 
 Any program can write such a file. Files written by qpibench have two more root attributes: ``format_version`` and
@@ -43,18 +45,22 @@ if TYPE_CHECKING:
     from qpibench.release import Release
 
 FORMAT_VERSION = 2
-"""Version of the files that are written.
+"""Version of the files without auto-encoded kernels.
 
 Format 1 has the same content; only the hash of the predictions is another one, see :meth:`Predictions.sha256`.
 """
+
+AUTOENCODED_VERSION = 3
+"""Version of the files with auto-encoded kernels. Older versions of qpibench cannot hash these, and refuse the file."""
 
 DATASETS = ("kernel", "kernel_full", "std", "latent")
 """Datasets that a file can have for the images of a task."""
 
 KERNELS = "kernels"
-"""Name of the group with the latents of kernels, which is no task."""
+"""Name of the group with latents and decodings of the release's kernels, which is no task."""
 
-_READ_VERSIONS = (1, FORMAT_VERSION)
+_READ_VERSIONS = (1, FORMAT_VERSION, AUTOENCODED_VERSION)
+_OF_KERNELS = ("autoencoded", "latent")  # datasets of the group KERNELS
 _HASHED_ROWS = 256  # rows that are read and hashed at once
 
 Rows = slice | NDArray[np.integer]
@@ -136,7 +142,14 @@ class Predictions:
 
     def kernel_latent(self) -> NDArray[np.float32] | None:
         """Return the latents of the release's kernels, (kernel, d) float32; None if the file has none."""
-        return self._read(KERNELS, "latent", slice(None)) if KERNELS in self._file else None
+        return self._read(KERNELS, "latent", slice(None)) if f"{KERNELS}/latent" in self._file else None
+
+    def autoencoded(self, kernels: Rows) -> NDArray[np.float32] | None:
+        """Return the model's own decoding of encoded true kernels, (kernel, y, x) float32; None if the file has none.
+
+        ``kernels`` are rows of the release's kernels.
+        """
+        return self._read(KERNELS, "autoencoded", kernels) if f"{KERNELS}/autoencoded" in self._file else None
 
     def sha256(self) -> str:
         """Return the hash by which results name these predictions, hexadecimal.
@@ -147,8 +160,7 @@ class Predictions:
         if self._file.attrs.get("format_version") == 1:
             return self.file_sha256()
         names = [f"{task}/{name}" for task in self.tasks for name in ("index", *DATASETS) if name in self._file[task]]
-        if KERNELS in self._file:
-            names.append(f"{KERNELS}/latent")
+        names += [name for name in (f"{KERNELS}/{each}" for each in _OF_KERNELS) if name in self._file]
         text = _text(self._file.attrs["record"]) if "record" in self._file.attrs else "{}"
         record = parse_json(text, f"The record of predictions file '{self.path}'")
         return content_sha256(
@@ -233,6 +245,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
         for task in _tasks(file):
             _check_task(file, task, path, release, record.limit if record else None)
         _check_latents(file, path, release)
+        _check_autoencoded(file, path, release)
     except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
         file.close()
         raise InvalidDataError(f"Predictions file '{path}' is damaged: {error}.") from None
@@ -257,7 +270,7 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
     version = file.attrs.get("format_version", FORMAT_VERSION)
     if np.ndim(version) or version not in _READ_VERSIONS:
         raise InvalidDataError(
-            f"Predictions file '{path}' has format_version {version}, this qpibench reads 1 and {FORMAT_VERSION};"
+            f"Predictions file '{path}' has format_version {version}, this qpibench reads 1 to {AUTOENCODED_VERSION};"
             " predict again, or use the version of qpibench that wrote it."
         )
     if "record" not in file.attrs:
@@ -307,7 +320,7 @@ def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
     rows = {task: len(file[task]["index"]) for task in _tasks(file)} | {KERNELS: len(release.kernels)}
     size = None
     for group, count in rows.items():
-        if group not in file or (group != KERNELS and "latent" not in file[group]):
+        if group not in file or ("latent" not in file[group] and (group != KERNELS or "autoencoded" in file[group])):
             continue
         latent = file[group].get("latent") if isinstance(file[group], h5py.Group) else None
         where = f"Predictions file '{path}': '{group}/latent'"
@@ -317,6 +330,16 @@ def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
         if latent.shape != (count, size) or not 1 <= size <= MAX_LATENT:
             wanted = size if 1 <= size <= MAX_LATENT else f"d from 1 to {MAX_LATENT}"
             raise InvalidDataError(f"{where} must have the shape ({count}, {wanted}), found {latent.shape}.")
+
+
+def _check_autoencoded(file: h5py.File, path: Path, release: Release) -> None:
+    name = f"{KERNELS}/autoencoded"
+    if name not in file:
+        return
+    dataset, wanted = file[name], (len(release.kernels), *release.grid.shape)
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape != wanted or dataset.dtype.kind != "f":
+        found = f", found {dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else ""
+        raise InvalidDataError(f"Predictions file '{path}': '{name}' must be floating point of shape {wanted}{found}.")
 
 
 def _check_rows(index: NDArray[np.int64], asked: NDArray[np.int64], where: str) -> None:

@@ -4,8 +4,8 @@ It is the SHA-256 of these lines, each ended by ``\n``: ``qpibench predictions 1
 record as JSON with sorted keys and without spaces (``{}`` where the file has none); and for each array, sorted by name,
 ``NAME DTYPE SHAPE DIGEST``, such as ``id/kernel <f4 500x64x64 0c1d...``. DIGEST is the SHA-256 of the array's bytes:
 little endian, C order, every NaN the quiet NaN 0x7fc00000, no negative zero. The arrays are all that scoring can read:
-``<task>/index`` as ``<i4`` and, where the file has them, ``<task>/kernel``, ``kernel_full``, ``std``, ``latent`` and
-``kernels/latent`` as ``<f4``.
+``<task>/index`` as ``<i4`` and, where the file has them, ``<task>/kernel``, ``kernel_full``, ``std``, ``latent``,
+``kernels/latent`` and ``kernels/autoencoded`` as ``<f4``.
 
 The hashed record omits the fields that may differ between two runs of one deterministic model: times, the machine, the
 number of images in a batch, and the text of an error. Storage options are not hashed either.

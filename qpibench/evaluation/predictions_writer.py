@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.predictions import FORMAT_VERSION, KERNELS, Record
+from qpibench.evaluation.predictions import AUTOENCODED_VERSION, FORMAT_VERSION, KERNELS, Record
 from qpibench.files import WholeFile
 from qpibench.grid import Grid
 
@@ -63,7 +63,13 @@ class PredictionsWriter:
 
     def write_kernel_latents(self, latents: NDArray[np.float32]) -> None:
         """Write the latents of the release's kernels, (kernel, d)."""
-        self._file.create_group(KERNELS)["latent"] = latents
+        self._file.require_group(KERNELS)["latent"] = latents
+        self._check_sink()
+
+    def write_autoencoded(self, kernels: NDArray[np.float32]) -> None:
+        """Write the model's own decoding of the release's encoded kernels, (kernel, y, x)."""
+        self._file.require_group(KERNELS)["autoencoded"] = kernels
+        self._file.attrs["format_version"] = AUTOENCODED_VERSION
         self._check_sink()
 
     def finish(self, record: Record) -> None:

@@ -65,6 +65,22 @@ and that of the entry's own worst image.
 """
 
 
+class Floor(_Closed):
+    """Error of the entry's own autoencoder, which encodes and decodes the true kernels; no part of the ranking.
+
+    The floor is the part of an error that better latents do not remove.
+    """
+
+    metrics: Metrics = Field(
+        description="Scores of the auto-encoded true kernels in place of the predictions, by name; without metrics that"
+        " use more than the true kernel."
+    )
+    added: dict[Text, Interval] = Field(
+        description="Score of the predictions minus that of the auto-encoded kernels, paired image by image; of metrics"
+        " that are means over images."
+    )
+
+
 class Group(_Closed):
     """The ranking score of a group of images."""
 
@@ -193,6 +209,9 @@ class PartResult(_Closed):
     n_kernels: Positive = Field(description="Different kernels among the scored images; 1 makes the intervals narrow.")
     failure: Failure | None = Field(description="Why the entry stopped; null when it did not.")
     metrics: Metrics = Field(description="The scores, each with its interval, by name.")
+    floor: Floor | None = Field(
+        default=None, description="Error of the entry's own autoencoder; null for an entry without autoencode."
+    )
     breakdowns: dict[Text, tuple[Group, ...]] = Field(
         description="The ranking score of groups that share out the images: by scatterers and by stratum."
     )
@@ -236,6 +255,9 @@ class CellResult(_Closed):
     )
     primary: Text = Field(description="The metric that ranks.")
     metrics: Metrics = Field(description="The scores, each with its interval, by name: the mean of those of the parts.")
+    floor: Floor | None = Field(
+        default=None, description="The mean of the parts' floors; null if one of the parts has none."
+    )
     parts: Annotated[tuple[PartResult, ...], Field(min_length=1)] = Field(description="One for each release.")
 
     @model_validator(mode="after")

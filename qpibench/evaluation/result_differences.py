@@ -47,6 +47,8 @@ def _differences(where: str, left: Any, right: Any, tolerance: float) -> Iterato
     elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
         for place, (a, b) in enumerate(zip(left, right, strict=True)):
             yield from _differences(f"{where}[{place}]", a, b, tolerance)
+    elif (left is None or right is None) and isinstance(left or right, dict):
+        yield f"{where} is only in the {'re-derived' if left is None else 'stored'} result."
     elif isinstance(left, float) and isinstance(right, float):
         if not math.isclose(left, right, rel_tol=tolerance):
             yield f"{where} is {left!r} in the stored result and {right!r} re-derived."

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qpibench import __version__
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.environment import environment
+from qpibench.evaluation.floor import measure_floor
 from qpibench.evaluation.median_image import MedianImage, median_image
 from qpibench.evaluation.metrics import Case, Metric, PerImage, find_metrics
 from qpibench.evaluation.predictions import Predictions, Record, open_predictions
@@ -148,6 +149,7 @@ def score(
                 view=record.view,
                 map_mode=record.map_mode,
                 failure=_failure(record),
+                floor=measure_floor(opened, release, images, chosen),
                 median_image=_median_image(opened, release, task, images, chosen, primary),
                 predictions_sha256=predictions_sha256,
                 predict_seconds=record.task_seconds.get(task) or None,  # 0 if fit failed
@@ -164,7 +166,7 @@ def score(
         intervals=DEFAULT_SETTINGS,
         cells={
             task if asked is None else asked.cell: CellResult(
-                record=asked, primary=primary, metrics=part.metrics, parts=(part,)
+                record=asked, primary=primary, metrics=part.metrics, floor=part.floor, parts=(part,)
             )
             for task, part in parts.items()
         },

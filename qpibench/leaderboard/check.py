@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.joining import macro_average
+from qpibench.evaluation.joining import macro_average, mean_floor
 from qpibench.evaluation.result import CellResult, Result
 from qpibench.evaluation.result_differences import compare_results
 from qpibench.evaluation.result_file import load_result
@@ -150,7 +150,9 @@ def _only(result: Result, digest: str) -> Result:
     for name, cell in result.cells.items():
         parts = tuple(part for part in cell.parts if part.predictions_sha256 == digest)
         if parts:
-            cells[name] = cell.model_copy(update={"parts": parts, "metrics": macro_average(parts)})
+            cells[name] = cell.model_copy(
+                update={"parts": parts, "metrics": macro_average(parts), "floor": mean_floor(parts)}
+            )
     failed = any(cell.failed for cell in cells.values())
     return result.model_copy(update={"cells": cells, "status": "failed" if failed else "complete"})
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from qpibench.errors import UsageError
 from qpibench.evaluation.entries import file_sha256, shipped_entries
-from qpibench.evaluation.joining import macro_average
+from qpibench.evaluation.joining import macro_average, mean_floor
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import (
     ORACLE,
@@ -18,6 +18,7 @@ from qpibench.evaluation.result import (
     UNKNOWN_VIEW,
     CellRecord,
     CellResult,
+    Floor,
     Group,
     Interval,
     ModelRecord,
@@ -119,12 +120,24 @@ def _trainable() -> dict[str, str]:
 
 
 def _mean_contradictions(cell: CellResult) -> Iterator[str]:
-    """Check that the scores of a cell are the means of its parts' scores."""
-    expected = macro_average(cell.parts)
-    for name in sorted(cell.metrics.keys() ^ expected.keys()):
+    """Check that the scores and the floor of a cell are the means of those of its parts."""
+    yield from _other_means(cell.metrics, macro_average(cell.parts))
+    floor = mean_floor(cell.parts)
+    if cell.floor is None or floor is None:
+        if cell.floor != floor:
+            yield (
+                "it has a floor and its parts have none" if floor is None else "its parts have a floor and it has none"
+            )
+        return
+    yield from (f"floor: {problem}" for problem in _other_means(cell.floor.metrics, floor.metrics))
+    yield from (f"added to the floor: {problem}" for problem in _other_means(cell.floor.added, floor.added))
+
+
+def _other_means(scores: Mapping[str, Interval], means: Mapping[str, Interval]) -> Iterator[str]:
+    for name in sorted(scores.keys() ^ means.keys()):
         yield f"{name} is not among the scores of the cell and of all its parts"
-    for name in sorted(cell.metrics.keys() & expected.keys()):
-        found, mean = cell.metrics[name], expected[name]
+    for name in sorted(scores.keys() & means.keys()):
+        found, mean = scores[name], means[name]
         if any(not _close(getattr(found, end), getattr(mean, end)) for end in ("value", "low", "high")):
             yield f"{name} is {found.value!r}, but the parts have the mean {mean.value!r}"
 
@@ -176,9 +189,21 @@ def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
     if median is not None and median.observation >= part.release.observation_count:
         yield f"the median image is {median.observation} of a release of {part.release.observation_count}"
     yield from _median_contradictions(part, primary)
-    yield from _bounds_contradictions(part.metrics)
+    yield from _score_contradictions(part.metrics, n_images=part.n_images, n_failed=part.n_failed)
+    if part.floor is not None:
+        yield from (f"floor: {problem}" for problem in _floor_contradictions(part.floor, part))
+    for name in _BREAKDOWNS:
+        if name not in part.breakdowns:
+            yield f"the groups by {name} are missing"
+    for name, groups in part.breakdowns.items():
+        yield from _breakdown_contradictions(name, groups, part, primary)
+
+
+def _score_contradictions(metrics: Mapping[str, Interval], *, n_images: int, n_failed: int) -> Iterator[str]:
+    """Check scores of the same images against their bounds and against each other."""
+    yield from _bounds_contradictions(metrics)
     known = all_metrics()
-    values = {name: score.value for name, score in part.metrics.items() if name in known}
+    values = {name: score.value for name, score in metrics.items() if name in known}
     for name, value in values.items():
         metric = known[name]
         if (more := metric.at_most) in values and _above(value, values[more]):
@@ -186,14 +211,24 @@ def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:
         if (square := metric.square_at_most) in values and _above(value**2, values[square]):
             yield f"the square of {name} is {value**2!r}, larger than {square}, {values[square]!r}"
         if metric.counts_failures:
-            failures = value * part.n_images
-            if not math.isclose(failures, round(failures), abs_tol=1e-6) or _above(part.n_failed, failures):
-                yield f"{name} {value!r} does not fit {part.n_failed} failed of {part.n_images} images"
-    for name in _BREAKDOWNS:
-        if name not in part.breakdowns:
-            yield f"the groups by {name} are missing"
-    for name, groups in part.breakdowns.items():
-        yield from _breakdown_contradictions(name, groups, part, primary)
+            failures = value * n_images
+            if not math.isclose(failures, round(failures), abs_tol=1e-6) or _above(n_failed, failures):
+                yield f"{name} {value!r} does not fit {n_failed} failed of {n_images} images"
+
+
+def _floor_contradictions(floor: Floor, part: PartResult) -> Iterator[str]:
+    """Check the scores of the auto-encoded kernels, and that they and the added errors make the part's scores."""
+    yield from _score_contradictions(floor.metrics, n_images=part.n_images, n_failed=0)
+    known = all_metrics()
+    for name in sorted(floor.metrics.keys() - part.metrics.keys()):
+        yield f"{name} is not among the scores"
+    means = {name for name in floor.metrics if name in known and known[name].is_mean}
+    for name in sorted(floor.added.keys() ^ means):
+        yield f"{name} is not among both the means over images and what is added to them"
+    for name in sorted(floor.added.keys() & means & part.metrics.keys()):
+        low, added, score = floor.metrics[name].value, floor.added[name].value, part.metrics[name].value
+        if not _close(low + added, score):
+            yield f"{name} is {low!r} and {added!r} is added, but the score is {score!r}"
 
 
 def _median_contradictions(part: PartResult, primary: str) -> Iterator[str]:
@@ -211,7 +246,7 @@ def _median_contradictions(part: PartResult, primary: str) -> Iterator[str]:
             yield f"the median image has the error {error!r}, but {name} is {score.value!r}"
 
 
-def _bounds_contradictions(metrics: dict[str, Interval]) -> Iterator[str]:
+def _bounds_contradictions(metrics: Mapping[str, Interval]) -> Iterator[str]:
     """Check that every score and both ends of its interval are within the bounds of the metric."""
     known = all_metrics()
     for name, score in metrics.items():

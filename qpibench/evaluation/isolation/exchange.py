@@ -18,7 +18,7 @@ _OUTPUTS = ("kernel", "kernel_full", "std", "species", "latent")
 
 
 class PredictionError(Exception):
-    """The value returned by predict or encode_kernel has the wrong type or shape."""
+    """The value returned by predict, encode_kernel or autoencode has the wrong type or shape."""
 
 
 def pack_batch(batch: Batch) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -116,6 +116,35 @@ def check_latents(array: NDArray[Any], count: int) -> None:
 def max_latents_bytes(count: int) -> int:
     """Return the largest size in bytes of valid latents of kernels."""
     return 8 * count * MAX_LATENT
+
+
+def pack_autoencoded(kernels: object, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the array that autoencode returned for kernels of a shape.
+
+    Raises
+    ------
+    PredictionError
+        If the value is not an array of floating-point kernels of that shape.
+    """
+    array = _array(kernels, "autoencode returned", shape)
+    check_autoencoded(array, shape)
+    return array
+
+
+def check_autoencoded(array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Check auto-encoded kernels.
+
+    Raises
+    ------
+    PredictionError
+        If they have the wrong shape or type.
+    """
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise PredictionError(
+            f"autoencode returned kernels of type {array.dtype}, expected float16, float32 or float64"
+        )
+    if array.shape != shape:
+        raise PredictionError(f"autoencode returned kernels of shape {array.shape}, expected {shape}")
 
 
 def _check_latent(array: NDArray[Any], count: int, what: str) -> None:

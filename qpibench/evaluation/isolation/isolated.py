@@ -26,6 +26,7 @@ from qpibench.errors import InvalidDataError
 from qpibench.evaluation.entries import Entry, file_sha256
 from qpibench.evaluation.isolation.exchange import (
     PredictionError,
+    check_autoencoded,
     check_latents,
     check_prediction,
     max_latents_bytes,
@@ -86,6 +87,7 @@ class Declaration:
     weights: dict[str, str]
     has_fit: bool
     has_latents: bool
+    has_autoencoder: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,11 @@ class IsolatedModel:
         """Largest observed resident memory of the worker and its child processes, in bytes."""
         return max(self._former_peak_bytes, self._watch.peak_bytes)
 
+    @property
+    def ended(self) -> bool:
+        """Whether a failure has ended the worker, so that the model cannot be called any more."""
+        return self._ended
+
     def fit(self, rows: TrainingRows) -> None:
         """Call the model's fit."""
         grids = {"grid": rows.grid.model_dump(), "kernel_grid": rows.kernel_grid.model_dump()}
@@ -224,6 +231,22 @@ class IsolatedModel:
             except PredictionError as error:
                 raise ProtocolError(str(error)) from None
         return latents
+
+    def autoencode(self, kernels: NDArray[np.float32]) -> NDArray[Any]:
+        """Return kernels (kernel, y, x), each encoded and decoded by the model itself, in the same shape.
+
+        The kernels are the truth, so the model must not predict anything afterwards.
+        """
+        with self._limited("autoencode", self._limits.batch_s):
+            self._channel.send("autoencode", arrays={"kernels": kernels})
+            decoded = self._receive(max_bytes=8 * kernels.size).arrays.get("kernels")
+            try:
+                if decoded is None:
+                    raise PredictionError("the reply has no kernels")
+                check_autoencoded(decoded, kernels.shape)
+            except PredictionError as error:
+                raise ProtocolError(str(error)) from None
+        return decoded
 
     def _ask(self, batch: Batch, *, compare: bool) -> Message:
         fields, arrays = pack_batch(batch)
@@ -341,6 +364,7 @@ def _declaration(fields: dict[str, Any], entry: Entry, trained: dict[str, str]) 
         weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | trained,
         has_fit=bool(fields.get("has_fit")),
         has_latents=bool(fields.get("has_latents")),
+        has_autoencoder=bool(fields.get("has_autoencoder")),
     )
 
 

@@ -39,6 +39,8 @@ class Model:
         Function that learns from the training role; None if the model has none.
     encode_kernel
         Function from kernels to their latents; None if the model has none.
+    autoencode
+        Function from kernels to the model's own decoding of its encoding of them; None if the model has none.
     place
         File and line of predict, such as ``my_model.py:12``.
     declared
@@ -48,6 +50,7 @@ class Model:
     predict: Callable[[Any], object]
     fit: Callable[[Any], object] | None
     encode_kernel: Callable[[Any], object] | None
+    autoencode: Callable[[Any], object] | None
     place: str
     declared: dict[str, Any]
 
@@ -56,9 +59,9 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
     """Import a file and find its model.
 
     The model is the function ``predict`` or an instance of the class ``Model``; ``target`` names another function,
-    class or object, which may also be a ``torch.nn.Module``. A class may define ``fit`` and ``encode_kernel`` too; a
-    function uses the functions of these names in its module. A class with a run folder is called with the folder. The
-    object or the module may declare
+    class or object, which may also be a ``torch.nn.Module``. A class may define ``fit``, ``encode_kernel`` and
+    ``autoencode`` too; a function uses the functions of these names in its module. A class with a run folder is called
+    with the folder. The object or the module may declare
 
     - ``needs``: the least view that it can use, by default ``image``;
     - ``knows``: a list of texts, the prior knowledge built into the model;
@@ -82,13 +85,17 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
         found = _made(found, path.name, run_folder)
     declared = _declarations(found, module)
     predict = _predictor(found, path.name, declared["needs"])
-    fit, encode_kernel = (
-        getattr(module if inspect.isfunction(found) else found, name, None) for name in ("fit", "encode_kernel")
-    )
+    owner = module if inspect.isfunction(found) else found
+
+    def method(name: str) -> Callable[[Any], object] | None:
+        value = getattr(owner, name, None)
+        return value if callable(value) else None
+
     return Model(
         predict=predict,
-        fit=fit if callable(fit) else None,
-        encode_kernel=encode_kernel if callable(encode_kernel) else None,
+        fit=method("fit"),
+        encode_kernel=method("encode_kernel"),
+        autoencode=method("autoencode"),
         place=_place(found, path),
         declared=declared,
     )

@@ -2,7 +2,7 @@
 
 The worker receives the path of the model's file and, for a trained model, that of its run folder. It then receives
 training rows and batches over the pipe READ_FD and sends predictions over WRITE_FD. It does not learn which release
-they are from. If the model encodes kernels, it receives the true kernels after all its predictions.
+they are from. If the model encodes or auto-encodes kernels, it receives the true kernels after all its predictions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import QpibenchError, UnavailableError
-from qpibench.evaluation.isolation.exchange import PredictionError, pack_latents, pack_prediction, unpack_batch
+from qpibench.evaluation.isolation.exchange import (
+    PredictionError,
+    pack_autoencoded,
+    pack_latents,
+    pack_prediction,
+    unpack_batch,
+)
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model
 from qpibench.evaluation.isolation.process import die_with
@@ -71,9 +77,12 @@ def _load(channel: Channel, path: Path, request: dict[str, Any], run_folder: Pat
         kind, message, traceback = _why_not_loaded(error, path)
         channel.send("failed", {"kind": kind, "message": message, "traceback": traceback})
         return None
-    channel.send(
-        "ready", {**model.declared, "has_fit": model.fit is not None, "has_latents": model.encode_kernel is not None}
-    )
+    methods = {
+        "has_fit": model.fit is not None,
+        "has_latents": model.encode_kernel is not None,
+        "has_autoencoder": model.autoencode is not None,
+    }
+    channel.send("ready", {**model.declared, **methods})
     return model
 
 
@@ -102,6 +111,11 @@ def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> No
             assert model.encode_kernel is not None
             kernels = request.arrays["kernels"]
             reply = Message("encoded", arrays={"latents": pack_latents(model.encode_kernel(kernels), len(kernels))})
+        elif request.kind == "autoencode":
+            assert model.autoencode is not None
+            kernels = request.arrays["kernels"]
+            shape = kernels.shape  # a model may reshape the array in place
+            reply = Message("autoencoded", arrays={"kernels": pack_autoencoded(model.autoencode(kernels), shape)})
         else:
             reply = _predict(model, request)
     except PredictionError as error:
