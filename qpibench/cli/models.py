@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from qpibench.release import Release
 
 
+_FLOOR = "floor: error of the entry's own decoding of the encoded true kernels; floor + added = score"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Values of :data:`qpibench.cli.options.model_options`."""
@@ -174,7 +177,7 @@ def result_fields(result: Result, path: Path, report_path: Path | None) -> dict[
 
 def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     """The result as people read it."""
-    from qpibench.cli.table import metrics_table
+    from qpibench.cli.table import floor_table, metrics_table
 
     files = f"{path}" if report_path is None else f"{path}, {report_path}"
     cells = result.cells.values()
@@ -186,4 +189,5 @@ def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     training = result.model.training
     if training is not None and training.fraction < 1:
         told += f"\npartly trained: {training.steps_done:,} of {training.steps_stated:,} steps"
-    return f"{metrics_table(result)}\n{told}"
+    floor = floor_table(result)
+    return "\n".join([metrics_table(result), *([f"{floor}\n{_FLOOR}"] if floor else []), told])

@@ -32,6 +32,31 @@ def metrics_table(result: Result) -> str:
     return aligned(rows)
 
 
+def floor_table(result: Result) -> str:
+    """Return the floor and the error added to it for the board's means over images; empty if no cell has a floor."""
+    from qpibench.evaluation.metrics import all_metrics, in_order, on_board
+    from qpibench.pages.notation import number
+
+    known = all_metrics()
+    floors = {name: cell.floor for name, cell in result.cells.items() if cell.floor is not None}
+    added_to = on_board(name for floor in floors.values() for name in floor.added)
+    shown = [name for name in added_to if not known[name].counts_failures]
+    if not shown:
+        return ""
+    primary = in_order(cell.primary for cell in result.cells.values())
+    rows = [["floor + added", *map(shortened, floors)]]
+    for metric in (*(name for name in primary if name in shown), *(name for name in shown if name not in primary)):
+        cells = []
+        for floor in floors.values():
+            added = floor.added.get(metric)
+            sign = "-" if added is not None and added.value < 0 else "+"
+            cells.append(
+                "-" if added is None else f"{number(floor.metrics[metric].value)} {sign} {number(abs(added.value))}"
+            )
+        rows.append([metric, *cells])
+    return aligned(rows)
+
+
 def standings_table(table: Table, standings: Sequence[Standing]) -> str:
     """Return the ranks with the primary score and, if an entry has it, the mean absolute error."""
     from qpibench.evaluation.metrics import on_board
@@ -43,9 +68,15 @@ def standings_table(table: Table, standings: Sequence[Standing]) -> str:
     head = f"{cell}{shortened(table.release_names, 2 * NAME_WIDTH)}, {table.task}, view {table.view}, {maps}, {images}"
     others = on_board(name for standing in standings for name in standing.cell.metrics if name != table.primary)
     beside = ["mae"] if "mae" in others else others[:1]
-    rows = [["rank", "entry", table.primary, *beside, ""]]
-    for standing in standings:
-        scores = [standing.primary, *(standing.cell.metrics.get(name) for name in beside)]
+    floors = [standing.cell.floor and standing.cell.floor.metrics.get(table.primary) for standing in standings]
+    with_floor = any(floor is not None for floor in floors)
+    rows = [["rank", "entry", table.primary, *(["its floor"] if with_floor else []), *beside, ""]]
+    for standing, floor in zip(standings, floors, strict=True):
+        scores = [
+            standing.primary,
+            *([floor] if with_floor else []),
+            *(standing.cell.metrics.get(name) for name in beside),
+        ]
         values = ("-" if score is None else " ".join(interval(score)) for score in scores)
         rank = "-" if standing.rank is None else f"{standing.rank}{'=' if standing.tied else ''}"
         # The heading of the table names the subset.

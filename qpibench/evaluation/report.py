@@ -100,6 +100,7 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         subsets=[f"{each['subset']} images of task {each['task']}" for each in shown if each["subset"]],
         any_failed=any(part.n_failed for _, part in cells.values()),
         metrics=_metric_rows(result),
+        floors=_floors(result),
         level=level,
         interval_text=f"In brackets the {level} interval: {result.intervals.method}.",
         plots=_plots(cells, values, f"{release.family.STRATUM} of the kernel"),
@@ -297,6 +298,30 @@ def _metric_rows(result: Result) -> list[dict[str, Any]]:
         }
         for name in (*ranking, *(name for name in scored if name not in ranking))
     ]
+
+
+def _floors(result: Result) -> list[dict[str, Any]]:
+    """Return the cells that have a floor, with score, floor and what is added for each mean that tables show."""
+    known = all_metrics()
+    cells = []
+    for place, (name, cell) in enumerate(sorted(result.cells.items())):
+        if cell.floor is None:
+            continue
+        shown = [each for each in on_board(cell.floor.added) if not known[each].counts_failures]
+        ranking = [cell.primary] if cell.primary in shown else []
+        rows = []
+        for metric in dict.fromkeys([*ranking, *shown]):
+            score, floor = cell.metrics[metric], cell.floor.metrics[metric]
+            is_error = known[metric].better == "lower" and known[metric].bounds[0] == 0 and score.value > 0
+            rows.append(
+                {
+                    "label": known[metric].head,
+                    "numbers": [interval(each) for each in (score, floor, cell.floor.added[metric])],
+                    "percent": round(100 * floor.value / score.value) if is_error else None,
+                }
+            )
+        cells.append({"name": name, "series": place % 2 + 1, "rows": rows})
+    return [cell for cell in cells if cell["rows"]]
 
 
 def _trained_steps(training: TrainingRecord) -> str:

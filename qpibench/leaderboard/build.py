@@ -20,7 +20,7 @@ from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
 from qpibench.paths import path_of_text, text_of_path
 
-SITE_SCHEMA_VERSION = 5
+SITE_SCHEMA_VERSION = 6
 """Version of the layout of leaderboard.json."""
 
 
@@ -173,6 +173,7 @@ def _row(standing: Standing) -> dict[str, Any]:
         "marks": list(standing.marks),
         "n_failed": standing.cell.n_failed,
         "metrics": {name: standing.cell.metrics[name].model_dump() for name in in_order(standing.cell.metrics)},
+        "floor": None if standing.cell.floor is None else standing.cell.floor.model_dump(mode="json"),
         "seconds_per_image": standing.seconds_per_image,
         "evaluator_version": standing.result.evaluator_version,
     }

@@ -41,11 +41,17 @@ def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
         meanings=MEANINGS,
         picture_name=picture_name,
         median_of=median_of,
+        floor_of=_floor_of,
         metrics=all_metrics(),
         reported=REPORTED,
         source=SOURCE,
         source_url=SOURCE_URL,
     )
+
+
+def _floor_of(standing: Standing, metric: str) -> Interval | None:
+    floor = standing.cell.floor
+    return None if floor is None else floor.metrics.get(metric)
 
 
 def _columns(table: Table, members: Sequence[Standing]) -> dict[str, str]:
@@ -57,7 +63,8 @@ def _columns(table: Table, members: Sequence[Standing]) -> dict[str, str]:
 
 
 def _scale(table: Table, members: Sequence[Standing]) -> LogScale | LinearScale:
-    scores = [member.primary for member in members]
+    floors = (_floor_of(member, table.primary) for member in members)
+    scores = [*(member.primary for member in members), *(floor for floor in floors if floor is not None)]
     low, high = all_metrics()[table.primary].bounds
     return LogScale.around(scores) if (low, high) == (0.0, 1.0) else LinearScale.around(scores)
 
