@@ -6,7 +6,7 @@ import pytest
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.joining import join, macro_average
-from qpibench.evaluation.result import CellRecord
+from qpibench.evaluation.result import CellRecord, Floor, Interval
 from qpibench.leaderboard.standings import standings
 
 
@@ -38,6 +38,24 @@ def test_a_score_that_one_release_does_not_have_is_none_of_the_cell(make_result)
     parts = [make_result().cells["ood"].parts[0] for _ in range(2)]
     fewer = {name: score for name, score in parts[0].metrics.items() if name != "ssim"}
     assert macro_average([parts[1], parts[0].model_copy(update={"metrics": fewer})]).keys() == fewer.keys()
+
+
+def with_floor(result, value):
+    """The result with a floor of one metric on its only release."""
+    ((name, cell),) = result.cells.items()
+    scores = {"mae": Interval(value=value, low=value - 0.03, high=value + 0.03)}
+    floor = Floor(metrics=scores, added=scores)
+    part = cell.parts[0].model_copy(update={"floor": floor})
+    return result.model_copy(update={"cells": {name: cell.model_copy(update={"floor": floor, "parts": (part,)})}})
+
+
+def test_the_floor_of_two_releases_is_their_mean_if_both_have_one(make_result):
+    first, second = (on_cell(make_result(content_sha256=letter * 64)) for letter in "ab")
+    floor = join([with_floor(first, 0.2), with_floor(second, 0.4)]).cells["hard"].floor
+    for score in (floor.metrics["mae"], floor.added["mae"]):
+        assert score.value == pytest.approx(0.3)
+        assert score.high == pytest.approx(0.3 + math.hypot(0.03, 0.03) / 2)
+    assert join([with_floor(first, 0.2), second]).cells["hard"].floor is None
 
 
 def test_an_entry_that_stopped_on_one_release_failed(make_result):

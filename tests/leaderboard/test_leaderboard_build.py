@@ -15,8 +15,8 @@ from matplotlib.image import imread
 from qpibench.cli.table import standings_table
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.median_image import MedianImage
-from qpibench.evaluation.result import CellRecord, Interval, TrainingRecord
-from qpibench.evaluation.result_file import save_result
+from qpibench.evaluation.result import CellRecord, Floor, Interval, TrainingRecord
+from qpibench.evaluation.result_file import load_result, save_result
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.literature import REPORTED
 from qpibench.leaderboard.page import LinearScale
@@ -142,6 +142,35 @@ def test_a_training_that_ended_early_and_weights_without_a_record_of_training_ar
     text = " ".join("".join(Page((tmp_path / "site" / "index.html").read_text()).texts).split())
     assert "8 of 1,000 steps, ended early by validation" in text
     assert text.count("weights without a record of their training") == 1
+
+
+def test_a_floor_stands_under_the_scores_of_the_entries_that_have_one(make_result, tmp_path):
+    without, plain = make_result(name="without"), make_result(name="with")
+    values = {"rel_l2_capped": 0.0777, "mae": 0.00666, "failure_rate": 0.0}
+    metrics = {name: Interval(value=value, low=value, high=value) for name, value in values.items()}
+    of = plain.cells["ood"]
+    added = {name: of.metrics[name].value - value for name, value in values.items()}
+    floor = Floor(metrics=metrics, added={name: Interval(value=v, low=v, high=v) for name, v in added.items()})
+    cell = of.model_copy(update={"floor": floor, "parts": (of.parts[0].model_copy(update={"floor": floor}),)})
+    (tmp_path / "results").mkdir()
+    save_result(plain.model_copy(update={"cells": {"ood": cell}}), tmp_path / "results" / "with.json")
+    save_result(without, tmp_path / "results" / "without.json")
+    (members,) = build_leaderboard(tmp_path / "results", tmp_path / "site").values()
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert re.findall('class="floor" title="[^"]*">(.*?)<', page) == ["floor 0.0777", "floor 0.00666"]
+    assert page.count('<line class="floor"') == 1
+    assert "Floor, also the grey mark: the score of the true kernels after the entry" in page
+    rows = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["tables"][0]["standings"]
+    assert {row["entry"]: row["floor"] for row in rows} == {"with": floor.model_dump(), "without": None}
+    (table,) = standings({"with.json": load_result(tmp_path / "results" / "with.json")})
+    assert "its floor" in standings_table(table, members)
+
+
+def test_a_page_without_floors_does_not_explain_them_at_its_tables(results_dir, tmp_path):
+    build_leaderboard(results_dir, tmp_path / "site")
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert "the grey mark" not in page
+    assert 'class="floor"' not in page
 
 
 def test_names_of_entries_are_text_and_never_markup(results_dir, tmp_path):

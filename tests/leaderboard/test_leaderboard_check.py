@@ -98,6 +98,61 @@ def test_numbers_that_contradict_each_other_are_named(edited, changes, message):
     assert "result.json" in str(error.value)
 
 
+def floor_of(metrics, added):
+    """A floor of the values of these metrics, whose intervals have no width."""
+    return {"metrics": {name: exactly(value) for name, value in metrics.items()}, "added": added}
+
+
+MAE, PSNR = 0.0123456789, 27.182818284
+ADDED = {"mae": exactly(MAE - 0.005), "psnr": exactly(PSNR - 40)}
+FLOOR = floor_of({"mae": 0.005, "psnr": 40.0, "rel_l2_median": 0.1}, ADDED)
+
+
+@pytest.fixture
+def with_floor(edited):
+    """A result file whose part and cell have these floors."""
+
+    def write(of_part, of_cell=None):
+        path = edited(("floor", of_part))
+        content = json.loads(path.read_text())
+        content["cells"]["ood"]["floor"] = of_cell or of_part
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+def test_a_floor_that_agrees_with_the_scores_passes(with_floor):
+    assert check_result(with_floor(FLOOR))[0].cells["ood"].floor.added["psnr"].value < 0
+
+
+@pytest.mark.parametrize(
+    ("floor", "message"),
+    [
+        (floor_of({"mae": 0.004, "psnr": 40.0}, ADDED), "floor: mae is 0.004 and .* is added, but the score is 0.0123"),
+        (floor_of({"mae": -0.1}, {"mae": exactly(MAE + 0.1)}), "floor: mae is -0.1, less than 0"),
+        (floor_of({"mae": 0.005}, {}), "floor: mae is not among both the means over images and what is added to them"),
+        (floor_of({"rel_l2_median": 0.1}, {"rel_l2_median": exactly(0.1)}), "floor: rel_l2_median is not among both"),
+        (
+            floor_of({"rel_l2_median": 0.3, "rel_l2_q90": 0.2}, {}),
+            "floor: rel_l2_median is 0.3, larger than rel_l2_q90",
+        ),
+        (floor_of({"failure_rate": 0.0012}, {"failure_rate": exactly(-0.0012)}), "floor: failure_rate 0.0012 does not"),
+        (floor_of({"colour": 0.1}, {}), "floor: there is no metric colour"),
+    ],
+)
+def test_a_floor_that_contradicts_the_scores_is_named(with_floor, floor, message):
+    with pytest.raises(InvalidDataError, match=message):
+        check_result(with_floor(floor))
+
+
+def test_the_floor_of_a_cell_is_that_of_its_parts(with_floor):
+    for of_part, message in ((None, "it has a floor and its parts have none"), (FLOOR, "the parts have the mean 40.0")):
+        other = floor_of({"mae": 0.005, "psnr": 39.0, "rel_l2_median": 0.1}, ADDED)
+        with pytest.raises(InvalidDataError, match=message):
+            check_result(with_floor(of_part, other))
+
+
 @pytest.mark.parametrize("needs", [("raster",), ("positions",), ("raster", "positions")])
 def test_an_entry_that_needs_the_scatterers_cannot_have_answered_without_them(make_result, tmp_path, needs):
     save_result(make_result(view="image", needs=needs), tmp_path / "result.json")

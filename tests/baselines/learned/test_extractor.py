@@ -13,11 +13,14 @@ from safetensors.torch import save_file
 from two_step import Model as TwoStep
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.predict import Request, predict
+from qpibench.evaluation.score import score
 from qpibench.grid import Grid
 from qpibench.locator import locate
+from qpibench.release import open_release, write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
-from qpibench.tasks import view_batch
+from qpibench.tasks import subset, view_batch
 from qpibench.training import SourceRecord, TrainingRun, begin_run
 
 SPEC = load_spec("mini")
@@ -99,10 +102,36 @@ def test_latents_of_images_and_of_kernels_lie_in_one_space(trained):
     assert kernels.dtype == np.float32
 
 
+def test_an_autoencoded_kernel_has_the_gain_and_offset_of_the_true_kernel(trained):
+    model = TwoStep(trained)
+    kernels = np.random.default_rng(0).random((CHUNK + 1, 64, 64), dtype=np.float32)
+    decoded = model.autoencode(kernels)
+    assert (decoded.shape, decoded.dtype) == (kernels.shape, np.float32)
+    np.testing.assert_allclose(model.autoencode(4 * kernels - 3), 4 * decoded - 3, atol=2e-5)
+    np.testing.assert_allclose(model.autoencode(kernels[-1:]), decoded[-1:], atol=1e-6)
+    flat = np.full((1, 64, 64), 0.7, np.float32)
+    assert np.array_equal(model.autoencode(flat), flat)
+
+
+def test_the_floor_of_a_trained_model_is_that_of_its_autoencoder(tmp_path, trained):
+    write_release(SPEC, tmp_path / "mini.h5", backend=get_backend("cpu")[0])
+    with open_release(tmp_path / "mini.h5") as release:
+        request = Request(tasks=["ood"], view="raster", map_mode="paper", limit=3)
+        assert predict(str(trained), release, tmp_path / "predictions.h5", request).warnings == ()
+        floor = score(tmp_path / "predictions.h5", release).cells["ood"].floor
+        kernel = release.observation_kernel[subset(release, "ood", 3)]
+        true = release.kernels.image[kernel].astype(np.float64)
+    error = np.abs(TwoStep(trained).autoencode(true.astype(np.float32)) - true).mean(axis=(1, 2))
+    assert floor.metrics["mae"].value == pytest.approx(error.mean(), rel=1e-4)
+    published = 2 * error / (true.max(axis=(1, 2)) - true.min(axis=(1, 2)))
+    assert floor.metrics["mae_published"].value == pytest.approx(published.mean(), rel=1e-4)
+
+
 def test_the_one_step_method_has_no_latents_of_kernels(tmp_path):
     model = OneStep(run_folder(tmp_path / "run", "one_step"))
     assert model.predict(batch_of(2)).kernel.shape == (2, 64, 64)
     assert not hasattr(model, "encode_kernel")
+    assert not hasattr(model, "autoencode")
 
 
 def test_a_network_of_exact_maps_makes_them_from_the_coordinates(tmp_path, trained):
