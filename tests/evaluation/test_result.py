@@ -137,7 +137,9 @@ def test_a_result_survives_its_file_in_full_precision(tmp_path):
     save_result(result, tmp_path / "result.json")
     assert load_result(tmp_path / "result.json") == result
     stored = json.loads((tmp_path / "result.json").read_text())
-    assert stored["cells"]["ood"]["parts"][0].pop("median_image") is None
+    cell = stored["cells"]["ood"]
+    (part,) = cell["parts"]
+    assert (part.pop("median_image"), part.pop("floor"), cell.pop("floor")) == (None, None, None)
     assert stored == content()
     assert stored["cells"]["ood"]["parts"][0]["metrics"]["mae"] == {"value": 0.1 + 0.2, "low": 1 / 7, "high": 2 / 3}
 
