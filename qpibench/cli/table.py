@@ -68,7 +68,10 @@ def standings_table(table: Table, standings: Sequence[Standing]) -> str:
     head = f"{cell}{shortened(table.release_names, 2 * NAME_WIDTH)}, {table.task}, view {table.view}, {maps}, {images}"
     others = on_board(name for standing in standings for name in standing.cell.metrics if name != table.primary)
     beside = ["mae"] if "mae" in others else others[:1]
-    floors = [standing.cell.floor and standing.cell.floor.metrics.get(table.primary) for standing in standings]
+    floors = [
+        None if standing.cell.floor is None else standing.cell.floor.metrics.get(table.primary)
+        for standing in standings
+    ]
     with_floor = any(floor is not None for floor in floors)
     rows = [["rank", "entry", table.primary, *(["its floor"] if with_floor else []), *beside, ""]]
     for standing, floor in zip(standings, floors, strict=True):
