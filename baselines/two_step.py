@@ -57,8 +57,9 @@ class Model(KernelExtractor):
         low, high = kernels.min(axis=(1, 2), keepdims=True), kernels.max(axis=(1, 2), keepdims=True)
         parts = torch.from_numpy(kernels).split(CHUNK)
         means = (self.net.kernel_encoder(min_max(part.to(self.device))[:, None]).mean for part in parts)
-        scaled: NDArray[np.float32] = torch.cat([self.net.decoder(mean) for mean in means]).cpu().numpy()
-        return low + (high - low) * scaled
+        scaled = torch.cat([self.net.decoder(mean) for mean in means]).cpu().numpy()
+        native: NDArray[np.float32] = low + (high - low) * scaled
+        return native
 
 
 def train(run: TrainingRun) -> None:
