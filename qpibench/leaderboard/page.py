@@ -22,7 +22,8 @@ MEANINGS = {
     " zeros and of the entry's own worst image.",
     "failed": "The entry stopped before it had predicted every image. It takes no rank.",
     "partial": "The entry was trained for this share of the steps that its recipe states. It takes no rank, because the"
-    " score is that of the run and not of the method.",
+    " score is that of the run and not of the method. It is left out of a table that has a run of its method trained"
+    " to the end.",
     "oracle": "It was shown the truth, to set a scale. It takes no rank, and stands in every table of its images,"
     " whatever their view.",
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import ORACLE, CellRecord, CellResult, Interval, Result
+from qpibench.evaluation.trained import method_name
 
 _Member = tuple[str, Result, CellResult]
 
@@ -175,6 +176,8 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
     its images. An entry trained for a part of the stated steps has a score that is not the method's. An entry that
     stopped before it had predicted every image has a score that is not the entry's.
 
+    A partly trained run is left out of a table that has a run of its method, with any seed, trained to the end.
+
     Parameters
     ----------
     results
@@ -200,7 +203,20 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
             shared = [table for table in tables if table.images == own.images] if _is_oracle(result) else []
             for table in shared or [own]:
                 tables.setdefault(table, []).append((file, result, cell))
-    return {table: _ranked(table, tables[table]) for table in sorted(tables, key=lambda table: table.order)}
+    ordered = sorted(tables, key=lambda table: table.order)
+    return {table: _ranked(table, _without_superseded(tables[table])) for table in ordered}
+
+
+def _without_superseded(members: Sequence[_Member]) -> list[_Member]:
+    """Leave out partly trained runs of methods that have a run trained to the end among the members."""
+    complete = {_method(result) for _, result, cell in members if not _is_partial(result) and not cell.failed}
+    return [member for member in members if not _is_partial(member[1]) or _method(member[1]) not in complete]
+
+
+def _method(result: Result) -> tuple[str, str] | None:
+    """Return the name without seed and the hash of the training data's spec; None for an untrained entry."""
+    training = result.model.training
+    return None if training is None else (method_name(result.model.name), training.source.spec_sha256)
 
 
 def _is_oracle(result: Result) -> bool:

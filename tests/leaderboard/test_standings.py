@@ -185,6 +185,27 @@ def test_an_entry_that_was_not_trained_to_the_end_takes_no_rank(make_result):
     assert places(members) == [(None, False, "a"), (1, False, "b"), (2, False, "c")]
 
 
+def test_partly_trained_runs_give_way_to_a_run_of_their_method_trained_to_the_end(make_result):
+    method, other = "two_step (code, seed {})", "two_step (code, samples=2, seed {})"
+    results = {
+        "a.json": trained(make_result(name=method.format(0)), done=1000),
+        "b.json": trained(make_result(name=method.format(0)), done=10),
+        "c.json": trained(make_result(name=method.format(1)), done=999),
+        "d.json": trained(make_result(name=other.format(0)), done=10),
+        "e.json": trained(make_result(name=method.format(2), tasks=("id",)), done=10),
+    }
+    found = [sorted(standing.file for standing in members) for members in standings(results).values()]
+    assert sorted(found) == [["a.json", "d.json"], ["e.json"]]
+
+
+def test_a_run_that_failed_to_predict_does_not_stand_for_its_method(make_result):
+    results = {
+        "a.json": trained(make_result(name="net (seed 0)", stopped=True, n_failed=3), done=1000),
+        "b.json": trained(make_result(name="net (seed 1)"), done=10),
+    }
+    assert len(only_track(results)) == 2
+
+
 def test_an_entry_that_stopped_takes_no_rank_and_does_not_move_the_others(make_result):
     results = {
         "a.json": make_result(name="a", capped=(0.1, 0.05, 0.15), n_failed=3, stopped=True),
