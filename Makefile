@@ -7,7 +7,7 @@ RELEASE := $(QUICKSTART)/paper.h5
 ENTRIES := zeros median_kernel tikhonov
 CELLS := id ood id-positions ood-positions
 
-.PHONY: quickstart test test-all lint numba-cache bench gpu-check gpu-train clean
+.PHONY: quickstart test test-all lint numba-cache bench gpu-check gpu-train train-queue clean
 
 quickstart: .venv/base numba-cache
 	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results $(QUICKSTART)/reports
@@ -57,6 +57,12 @@ BUDGET := 420
 
 gpu-train:
 	$(QPIBENCH_PYTHON) -m benchmarks.gpu_train --budget $(BUDGET)
+
+# The same on the CPU at the lowest priority, for days; again, it goes on. `nohup make train-queue &` outlives the shell.
+train-queue: .venv/dev numba-cache
+	@mkdir -p $(dir $(RELEASE))
+	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
+	$(BIN)/python -m benchmarks.studies --queue --release $(RELEASE)
 
 clean:
 	rm -rf .venv build dist *.egg-info $(QUICKSTART)

@@ -21,12 +21,14 @@ class Commands:
     Parameters
     ----------
     jobs
-        Number of commands that run at the same time; each gets an equal share of the processors.
+        Number of commands that run at the same time.
+    threads
+        Threads of each command; None for an equal share of the processors.
     """
 
-    def __init__(self, jobs: int) -> None:
-        threads = str(max(1, processors() // jobs))
-        self._environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+    def __init__(self, jobs: int, *, threads: int | None = None) -> None:
+        share = str(threads or max(1, processors() // jobs))
+        self._environment = os.environ | {"OMP_NUM_THREADS": share, "NUMBA_NUM_THREADS": share}
         self._lock, self._running, self._ended = Lock(), set[subprocess.Popen[str]](), False
 
     def __call__(self, arguments: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_train --budget 420
     python -m benchmarks.gpu_train --cpu --preset tiny --spec mini --track FILE.toml --steps 4 --limit 2 --budget 120
 
-The release is made from its spec. Then the arms of :mod:`benchmarks.gpu_queue` are trained one after the other, all
+The release is made from its spec. Then the arms of :mod:`benchmarks.arms` are trained one after the other, all
 seeds of an arm together (``learned.lanes``). Each arm is evaluated while the next one trains. An arm that would exceed
 the remaining time is not begun. An interrupted arm stays partial, and the same command continues it. After every run,
 the output folder is written again:
@@ -24,17 +24,18 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.gpu_queue import Pace, Queued, chosen
+from benchmarks.arms import Arm, chosen
+from benchmarks.gpu_output import Clock, Output, Request, device_name, scores
+from benchmarks.pace import Pace
+from qpibench.errors import QpibenchError
 
 if TYPE_CHECKING:
     from qpibench.training import RunRecord
@@ -43,139 +44,6 @@ NEEDED = (
     *("torch", "diffusers", "accelerate", "safetensors", "tensorboard"),
     *("numpy", "numba", "h5py", "scipy", "skimage", "pydantic", "psutil", "click"),
 )
-EVALUATION_S = 40.0
-"""Seconds of the budget reserved for the evaluation of the last arm."""
-
-LARGEST_FILE = 16 * 2**20
-MOST_WEIGHTS = 6
-"""Largest number of weight files; the summary and the results make it eight files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of the command line."""
-
-    budget: float = 420.0
-    spec: str = "paper"
-    track: str | None = None
-    preset: str = "compact"
-    precision: str = "tf32"
-    seeds: tuple[int, ...] = (0, 1, 2)
-    arms: tuple[str, ...] | None = None
-    steps: int | None = None
-    limit: int | None = None
-    cpu: bool = False
-    eager: bool = False
-    work: Path = Path("build/gpu-train")
-    output: Path = Path("gpu-train")
-
-    @property
-    def release(self) -> Path:
-        return self.work / f"{self.spec}.h5"
-
-    def folder(self, queued: Queued, seed: int) -> Path:
-        return self.work / "runs" / f"{queued.arm.name}-{seed}"
-
-    def result(self, queued: Queued, seed: int) -> Path:
-        return self.work / "results" / f"{queued.arm.name}-{seed}.json"
-
-
-class Clock:
-    """Time since the queue began, and the remaining time of its budget."""
-
-    def __init__(self, budget: float, started: float | None = None) -> None:
-        self.started = time.time() if started is None else started
-        self._budget = budget
-
-    @property
-    def seconds(self) -> float:
-        return time.time() - self.started
-
-    @property
-    def left(self) -> float:
-        """Seconds that remain for training."""
-        return self._budget - EVALUATION_S - self.seconds
-
-    def say(self, sentence: str) -> None:
-        print(f"[{self.seconds:6.1f} s] {sentence}", flush=True)
-
-
-class Output:
-    """The output folder, written again after every change."""
-
-    def __init__(self, request: Request, clock: Clock) -> None:
-        self._request, self._clock, self._lock = request, clock, Lock()
-        self._arms: dict[str, dict[str, Any]] = {}
-        self.notes: list[str] = []
-        request.output.mkdir(parents=True, exist_ok=True)
-
-    def note(self, sentence: str) -> None:
-        """Print a sentence and add it to the summary."""
-        self._clock.say(sentence)
-        self.notes.append(sentence)
-
-    def put(self, queued: Queued, **changes: Any) -> None:
-        """Record the status of an arm and write the output folder."""
-        with self._lock:
-            self._arms.setdefault(queued.arm.name, {}).update(changes)
-            self._write()
-
-    def write(self) -> None:
-        """Write the output folder."""
-        with self._lock:
-            self._write()
-
-    def _write(self) -> None:
-        runs = sorted((self._request.work / "runs").glob("*-*/run.json"))
-        results = sorted((self._request.work / "results").glob("*.json"))
-        summary = {
-            "device": _device(self._request),
-            "seconds": round(self._clock.seconds, 1),
-            "spec": self._request.spec,
-            "preset": self._request.preset,
-            "precision": self._request.precision,
-            "notes": self.notes,
-            "arms": self._arms,
-            "runs": {path.parent.name: _progress(json.loads(path.read_text(encoding="utf-8"))) for path in runs},
-            "scores": {path.stem: _scores(json.loads(path.read_text(encoding="utf-8"))) for path in results},
-        }
-        files: dict[str, list[Path]] = {"results.tar.gz": results}
-        for run in runs:
-            files["results.tar.gz"] += [run, run.parent / "log.jsonl"]
-        files |= self._weights(runs, summary)
-        for name, members in files.items():
-            self._put(name, lambda path, members=members: _tar(path, members, self._request.work))
-        self._put("summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8"))
-
-    def _weights(self, runs: Sequence[Path], summary: dict[str, Any]) -> dict[str, list[Path]]:
-        """Distribute the weights of the first seed over files; the summary names those that fit into none."""
-        ends = f"-{self._request.seeds[0]}"
-        order = [f"{queued.arm.name}{ends}" for queued in chosen(None)]
-        held = [
-            run.parent for run in runs if run.parent.name in order and (run.parent / "weights.safetensors").exists()
-        ]
-        archives: list[tuple[int, list[Path]]] = []
-        for folder in sorted(held, key=lambda folder: order.index(folder.name)):
-            members = [folder / "run.json", folder / "weights.safetensors"]
-            size = sum(member.stat().st_size + 2048 for member in members) + 10240
-            fitting = next((at for at, (used, _) in enumerate(archives) if used + size <= LARGEST_FILE), None)
-            if fitting is not None:
-                archives[fitting] = (archives[fitting][0] + size, archives[fitting][1] + members)
-            elif len(archives) < MOST_WEIGHTS and size <= LARGEST_FILE:
-                archives.append((size, members))
-            else:
-                summary.setdefault("weights_left_out", []).append(folder.name)
-        return {f"weights-{place}.tar": members for place, (_, members) in enumerate(archives, 1)}
-
-    def _put(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write a file atomically, so that a killed queue leaves the previous one."""
-        whole = self._request.output / name
-        part = self._request.work / f"{name}.partial"
-        write(part)
-        moved = whole.with_name(f".{name}.partial")
-        moved.write_bytes(part.read_bytes())
-        moved.replace(whole)
-        part.unlink()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Error: PyTorch {torch.__version__} finds no CUDA device; --cpu rehearses without.", file=sys.stderr)
         return 4
     _find_entries()
-    clock.say(f"{_device(request)}, PyTorch {torch.__version__}, is ready.")
+    clock.say(f"{device_name(request)}, PyTorch {torch.__version__}, is ready.")
     if making is not None and making.wait():
         print(f"Error: release '{request.spec}' could not be made.", file=sys.stderr)
         return 1
@@ -209,16 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(request: Request, clock: Clock, texts: Sequence[str]) -> int:
     output, pace, threads, failed = Output(request, clock), Pace(), [], False
-    for queued in chosen(request.arms):
+    for arm in chosen(request.arms):
         try:
-            trained = train_arm(queued, request, clock, output, pace)
+            trained = train_arm(arm, request, clock, output, pace)
         except Exception as error:
-            # The device or this program failed. Saved checkpoints remain; the queue may still run without CUDA graphs.
+            # Saved checkpoints remain. If the device or this program failed, the queue may run without CUDA graphs.
             failed = True
             first = str(error).strip().partition("\n")[0]
-            output.note(f"{queued.arm.name} failed: {type(error).__name__}: {first}")
-            output.put(queued, status="failed", traceback=traceback.format_exc())
-            if not (request.eager or request.cpu):
+            output.note(f"{arm.name} failed: {type(error).__name__}: {first}")
+            output.put(arm, status="failed", traceback=traceback.format_exc())
+            if not (request.eager or request.cpu or isinstance(error, QpibenchError)):
                 for thread in threads:
                     thread.join()
                 clock.say("The queue begins anew without CUDA graphs.")
@@ -226,7 +94,7 @@ def _run(request: Request, clock: Clock, texts: Sequence[str]) -> int:
                 os.execv(sys.executable, [sys.executable, "-m", "benchmarks.gpu_train", *again])
             continue
         if trained:
-            threads.append(Thread(target=evaluate_arm, args=(queued, request, clock, output)))
+            threads.append(Thread(target=evaluate_arm, args=(arm, request, clock, output)))
             threads[-1].start()
     for thread in threads:
         thread.join()
@@ -235,7 +103,7 @@ def _run(request: Request, clock: Clock, texts: Sequence[str]) -> int:
     return int(failed)
 
 
-def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pace: Pace) -> bool:
+def train_arm(arm: Arm, request: Request, clock: Clock, output: Output, pace: Pace) -> bool:
     """Train an arm as far as the time allows; return whether there is a run to evaluate."""
     from learned.device import make_accelerator
     from learned.lanes import fit_lanes
@@ -244,23 +112,25 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
 
     from qpibench.training import load_run
 
-    arm, name = queued.arm, queued.arm.name
-    folders = [request.folder(queued, seed) for seed in request.seeds]
+    name = arm.name
+    folders = [request.folder(arm, seed) for seed in request.seeds]
     begun = [load_run(folder) for folder in folders if (folder / "run.json").exists()]
     if len(begun) == len(folders) and all(run.status == "complete" for run in begun):
-        output.put(queued, status=_status(begun))
-        return any(not request.result(queued, seed).exists() for seed in request.seeds)
+        output.put(arm, status=_status(begun))
+        return not all(
+            _is_scored(request.result(arm, seed), run) for seed, run in zip(request.seeds, begun, strict=True)
+        )
     if clock.left <= 0:
-        output.put(queued, status=_status(begun))
+        output.put(arm, status=_status(begun))
         clock.say(f"{name} is not begun: the time is over.")
         return False
     train = importlib.import_module(arm.entry).train
-    plans = [plan_of(train, _request_of(queued, seed, request, clock)) for seed in request.seeds]
+    plans = [plan_of(train, _request_of(arm, seed, request, clock)) for seed in request.seeds]
     steps = min(request.steps or plans[0].steps_stated, plans[0].steps_stated)
     todo = steps - min((run.steps_done for run in begun), default=0)
-    needed = pace.seconds(queued, todo)
+    needed = pace.seconds(arm, todo)
     if needed > clock.left:
-        output.put(queued, status=_status(begun), needed_s=round(needed))
+        output.put(arm, status=_status(begun), needed_s=round(needed))
         clock.say(f"{name} is not begun: it would take {needed:.0f} s, and {clock.left:.0f} s are left.")
         return False
     clock.say(f"{name}, {len(plans)} seed(s), {todo:,} steps: begins, {clock.left:.0f} s are left.")
@@ -270,7 +140,7 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
     seconds = time.monotonic() - began
     runs = [load_run(folder) for folder in folders]
     done = sum(run.steps_done for run in runs) / len(runs)
-    pace.learn(queued, seconds, round(done - done_before))
+    pace.learn(arm, seconds, round(done - done_before))
     status = _status(runs)
     for seed, failure in zip(request.seeds, failures, strict=True):
         if failure is not None:
@@ -278,11 +148,11 @@ def train_arm(queued: Queued, request: Request, clock: Clock, output: Output, pa
             status = "failed"
     ms = 1e3 * seconds / max(done - done_before, 1)
     clock.say(f"{name}: {status}, {done:,.0f} steps in {seconds:.1f} s, {ms:.2f} ms a step of all seeds.")
-    output.put(queued, status=status, seconds=round(seconds, 2), ms_per_step=round(ms, 4), steps_done=round(done))
+    output.put(arm, status=status, seconds=round(seconds, 2), ms_per_step=round(ms, 4), steps_done=round(done))
     return done > 0
 
 
-def evaluate_arm(queued: Queued, request: Request, clock: Clock, output: Output) -> None:
+def evaluate_arm(arm: Arm, request: Request, clock: Clock, output: Output) -> None:
     """Evaluate all runs of an arm, each in its own process, and write the results."""
     from qpibench.processors import processors
 
@@ -293,30 +163,30 @@ def evaluate_arm(queued: Queued, request: Request, clock: Clock, output: Output)
     limit = [] if request.limit is None else ["--limit", str(request.limit)]
     running = {}
     for seed in request.seeds:
-        if not (request.folder(queued, seed) / "weights.safetensors").exists():
+        if not (request.folder(arm, seed) / "weights.safetensors").exists():
             continue
-        command = ["evaluate", str(request.folder(queued, seed)), "--release", str(request.release)]
-        command += ["--track", request.track or queued.arm.track, "--quiet", "--json"]
-        command += ["-o", str(request.result(queued, seed)), *limit]
+        command = ["evaluate", str(request.folder(arm, seed)), "--release", str(request.release)]
+        command += ["--track", request.track or arm.track, "--quiet", "--json"]
+        command += ["-o", str(request.result(arm, seed)), *limit]
         running[seed] = subprocess.Popen(_qpibench(command), env=environment, stdout=subprocess.DEVNULL)
     for seed, process in running.items():
         code = process.wait()
         if code:
-            output.note(f"{queued.arm.name}-{seed} could not be evaluated: exit code {code}.")
+            output.note(f"{arm.name}-{seed} could not be evaluated: exit code {code}.")
         else:
-            told = _told(json.loads(request.result(queued, seed).read_text(encoding="utf-8")))
-            clock.say(f"{queued.arm.name}-{seed}: {told}")
+            told = _told(json.loads(request.result(arm, seed).read_text(encoding="utf-8")))
+            clock.say(f"{arm.name}-{seed}: {told}")
         output.write()
 
 
-def _request_of(queued: Queued, seed: int, request: Request, clock: Clock) -> Any:
+def _request_of(arm: Arm, seed: int, request: Request, clock: Clock) -> Any:
     from qpibench.locator import locate
     from qpibench.specs import load_spec
     from qpibench.training import TrainingRun
     from qpibench.training.request import parse_options
 
-    arm, folder = queued.arm, request.folder(queued, seed)
-    source: dict[str, Any] = {"spec": load_spec(request.spec)} if queued.stream else {"release_path": request.release}
+    folder = request.folder(arm, seed)
+    source: dict[str, Any] = {"spec": load_spec(request.spec)} if arm.stream else {"release_path": request.release}
     return TrainingRun(
         entry=arm.entry,
         entry_path=locate("baselines") / f"{arm.entry}.py",
@@ -354,12 +224,6 @@ def _find_entries() -> None:
     importlib.import_module("learned.run_writer").draw_curves = lambda log, picture: None
 
 
-def _device(request: Request) -> str:
-    import torch
-
-    return "CPU" if request.cpu or not torch.cuda.is_available() else torch.cuda.get_device_name()
-
-
 def _status(runs: Sequence[RunRecord]) -> str:
     """Return "complete", or the share of the stated steps that the slowest run has done."""
     if not runs:
@@ -368,35 +232,23 @@ def _status(runs: Sequence[RunRecord]) -> str:
     return "complete" if least >= 1 else f"partial {100 * least:.1f} %"
 
 
-def _progress(run: dict[str, Any]) -> dict[str, Any]:
-    return {name: run.get(name) for name in ("status", "steps_done", "steps_stated", "steps_budget", "seconds", "best")}
-
-
-def _scores(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the values of a result's metrics, by cell."""
-    return {
-        cell: {name: metric["value"] for name, metric in found["metrics"].items()}
-        for cell, found in result["cells"].items()
-    }
+def _is_scored(result: Path, run: RunRecord) -> bool:
+    """Return whether a result was made with the run's present weights."""
+    if not result.exists():
+        return False
+    return run.weights_sha256 in json.loads(result.read_text(encoding="utf-8"))["model"]["weights"].values()
 
 
 def _told(result: dict[str, Any]) -> str:
     return ", ".join(
         f"{cell} MAE (published convention) {metrics.get('mae_published', float('nan')):.4f}"
-        for cell, metrics in _scores(result).items()
+        for cell, metrics in scores(result).items()
     )
-
-
-def _tar(path: Path, members: Sequence[Path], root: Path) -> None:
-    with tarfile.open(path, "w:gz" if ".gz" in path.suffixes else "w") as archive:
-        for member in members:
-            if member.exists():
-                archive.add(member, member.relative_to(root))
 
 
 def _parse(texts: Sequence[str]) -> tuple[Request, float | None]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_train", description=__doc__.partition("\n")[0])
-    names = [queued.arm.name for queued in chosen(None)]
+    names = [arm.name for arm in chosen(None)]
     parser.add_argument("--budget", type=float, default=420.0, help="seconds of all, evaluation included (420)")
     parser.add_argument("--spec", default="paper", help="a named spec (paper)")
     parser.add_argument("--preset", default="compact")

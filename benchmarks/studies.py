@@ -15,12 +15,18 @@ study that was interrupted or failed, and studies that share arms share their ru
 
 All runs of a folder are of the same length: a study that asks for another one needs a folder of its own. Arms
 predict again if a run has continued since, or for another ``--limit``.
+
+With ``--queue`` the arms of the published methods are trained in their order (:mod:`benchmarks.cpu_queue`), all or
+those of the named studies, on the CPU, one after the other and at the lowest priority:
+
+    nohup python -m benchmarks.studies --queue --release paper.h5 -o studies >> queue.log 2>&1 &
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,117 +35,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arms import STUDIES, Arm, Study
 from benchmarks.commands import Commands
 from qpibench.errors import QpibenchError, UsageError
 from qpibench.evaluation.cells import cell_requests
+from qpibench.evaluation.entries import find_code
 from qpibench.evaluation.metrics import find_metrics
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.result import Interval
+from qpibench.files import make_folder
 from qpibench.pages.notation import interval, number
 from qpibench.release import Release, open_release
-from qpibench.tasks.track import find_cells
+from qpibench.specs import load_spec, spec_names
 from qpibench.training import RunFolder, RunRecord, load_run
-from qpibench.training.request import parse_options
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One way of training one entry, and the track that asks it: what `qpibench train` and `evaluate` are told."""
-
-    name: str
-    entry: str
-    recipe: str
-    preset: str = "compact"
-    settings: tuple[str, ...] = ()
-    pretrained: str | None = None
-    track: str = "paper"
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """Names of the cells of its track."""
-        return find_cells(self.track)[1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """A comparison of arms; every other arm is compared with the first."""
-
-    question: str
-    arms: tuple[Arm, ...]
-
-
-EXACT = Path(__file__).parent / "tracks" / "paper-exact.toml"
-HUB_NAME = "madebyollin/sdxl-vae-fp16-fix"
-
-TWO_STEP = Arm(name="two_step-article", entry="two_step", recipe="article")
-ONE_STEP = Arm(name="one_step-article", entry="one_step", recipe="article")
-
-STUDIES = {
-    "two_steps": Study(
-        question="Do two steps beat one, with the same number of steps? (recipe article)", arms=(TWO_STEP, ONE_STEP)
-    ),
-    "two_steps_code": Study(
-        question="Do two steps beat one, with the same number of steps? (recipe code)",
-        arms=(
-            Arm(name="two_step-code", entry="two_step", recipe="code"),
-            Arm(name="one_step-code", entry="one_step", recipe="code"),
-        ),
-    ),
-    "shift_vae": Study(
-        question="How far does one get without any kernel to learn from?",
-        arms=(Arm(name="shift_vae-published", entry="shift_vae", recipe="published"),),
-    ),
-    "symmetry": Study(
-        question="Does the symmetry loss help?",
-        arms=(
-            TWO_STEP,
-            Arm(
-                name="two_step-article-asymmetric",
-                entry="two_step",
-                recipe="article",
-                settings=("symmetry_weight=0.0",),
-            ),
-        ),
-    ),
-    "noise": Study(
-        question="Does noise on the training images help? (white noise at 0 to 30 dB)",
-        arms=(
-            TWO_STEP,
-            Arm(
-                name="two_step-article-noise",
-                entry="two_step",
-                recipe="article",
-                settings=("noise_snr_db=[0.0,30.0]",),
-            ),
-        ),
-    ),
-    "map": Study(
-        question="Does it matter how the scatterers are rasterised? (published raster, or exact)",
-        arms=(
-            TWO_STEP,
-            Arm(
-                name="two_step-article-exact",
-                entry="two_step",
-                recipe="article",
-                settings=('map_mode="exact"',),
-                track=str(EXACT),
-            ),
-        ),
-    ),
-    "pretraining": Study(
-        question="Does a backbone that was trained on photographs help? (needs the weights, and a GPU)",
-        arms=(
-            Arm(name="two_step-article-sdxl", entry="two_step", recipe="article", preset="sdxl"),
-            Arm(
-                name="two_step-article-sdxl-pretrained",
-                entry="two_step",
-                recipe="article",
-                preset="sdxl",
-                pretrained=HUB_NAME,
-            ),
-        ),
-    ),
-}
+from qpibench.training.request import PRECISIONS, parse_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +61,9 @@ class Settings:
     steps: int | None = None
     max_minutes: float | None = None
     limit: int | None = None
+    precision: str = "auto"
     jobs: int = 1
+    threads: int | None = None
 
     def run_folder(self, arm: Arm, seed: int) -> Path:
         return self.output / "runs" / f"{arm.name}-{seed}"
@@ -171,9 +82,10 @@ class Settings:
 def train_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
     """The command that trains an arm, or goes on with it where it stopped."""
     folder = settings.run_folder(arm, seed)
-    command = ["train", arm.entry, "--release", str(settings.release), "--preset", arm.preset, "--recipe", arm.recipe]
+    source = ["--stream", stream_name(settings.release)] if arm.stream else ["--release", str(settings.release)]
+    command = ["train", arm.entry, *source, "--preset", arm.preset, "--recipe", arm.recipe]
     command += [part for text in arm.settings for part in ("--set", text)]
-    command += ["--seed", str(seed), "-o", str(folder)]
+    command += ["--seed", str(seed), "--precision", settings.precision, "-o", str(folder)]
     if arm.pretrained is not None:
         command += ["--pretrained", arm.pretrained]
     if settings.steps is not None:
@@ -181,6 +93,23 @@ def train_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
     if settings.max_minutes is not None:
         command += ["--max-minutes", str(settings.max_minutes)]
     return [*command, "--resume"] if (folder / "run.json").exists() else command
+
+
+def stream_name(path: Path) -> str:
+    """Return the name of the spec of a release, for training on fresh draws of it.
+
+    Raises
+    ------
+    UsageError
+        If no shipped spec makes this release.
+    """
+    with open_release(path) as release:
+        if release.name not in spec_names() or load_spec(release.name).sha256 != release.spec.sha256:
+            raise UsageError(
+                f"'{path}' is no release of a shipped spec ({', '.join(spec_names())}), so no fresh images can be drawn"
+                " for it; leave out the arms that are trained on a stream."
+            )
+        return release.name
 
 
 def evaluate_command(arm: Arm, seed: int, settings: Settings) -> list[str]:
@@ -200,10 +129,10 @@ def compare_command(first: Arm, other: Arm, cell: str, settings: Settings) -> li
 
 def run_arm(arm: Arm, seed: int, settings: Settings, qpibench: Commands) -> None:
     """Train and evaluate, as far as it has not been done."""
-    run = _former_run(arm, seed, settings)
+    run = former_run(arm, seed, settings)
     if run is None or run.status != "complete":
         qpibench(train_command(arm, seed, settings))
-    if not _is_predicted(arm, seed, settings):
+    if not is_predicted(arm, seed, settings):
         qpibench(evaluate_command(arm, seed, settings))
 
 
@@ -224,33 +153,54 @@ def run(studies: Sequence[Study], settings: Settings) -> None:
     pairs = [(arm, seed) for seed in settings.seeds for arm in arms.values()]
     with open_release(settings.release) as release:
         for arm, seed in pairs:
-            _check_former_run(arm, seed, settings, release)
-    for folder in ("runs", "predictions", "results", "comparisons"):
-        (settings.output / folder).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(settings.jobs) as pool, Commands(settings.jobs) as qpibench:
+            check_former_run(arm, seed, settings, release)
+    make_folders(settings)
+    with ThreadPoolExecutor(settings.jobs) as pool, Commands(settings.jobs, threads=settings.threads) as qpibench:
         for done in as_completed([pool.submit(run_arm, arm, seed, settings, qpibench) for arm, seed in pairs]):
             done.result()
         for study in studies:
             print("\n".join(summarise(study, settings, qpibench)), flush=True)
 
 
-def _former_run(arm: Arm, seed: int, settings: Settings) -> RunRecord | None:
+def make_folders(settings: Settings) -> None:
+    """Make the folders of the outputs."""
+    for folder in ("runs", "predictions", "results", "comparisons"):
+        make_folder(settings.output / folder)
+
+
+def former_run(arm: Arm, seed: int, settings: Settings) -> RunRecord | None:
+    """Return the record of an arm's run, or None if it was not begun."""
     folder = RunFolder(settings.run_folder(arm, seed))
     return load_run(folder.path) if folder.record.exists() else None
 
 
-def _check_former_run(arm: Arm, seed: int, settings: Settings, release: Release) -> None:
-    run = _former_run(arm, seed, settings)
+def check_former_run(arm: Arm, seed: int, settings: Settings, release: Release) -> None:
+    """Refuse a run folder that holds another run than an arm's.
+
+    Raises
+    ------
+    UsageError
+        If it holds a run with another recipe, source or length.
+    InvalidDataError
+        If its run.json is corrupt.
+    """
+    run = former_run(arm, seed, settings)
     if run is None:
         return
+    identity = None if arm.stream else release.content_sha256
     found_and_asked = {
+        "entry": (run.entry, find_code(arm.entry).name),
         "recipe": (run.recipe, arm.recipe),
         "preset": (run.preset, arm.preset),
         "options": (dict(run.options), parse_options(arm.settings)),
         "seed": (run.seed, seed),
-        "release": (run.source.content_sha256, release.content_sha256),
+        "source": (run.source.kind, "stream" if arm.stream else "release"),
+        "spec": (run.source.spec_sha256, release.spec.sha256),
+        "release": (run.source.content_sha256, identity),
         "steps": (run.steps_budget, min(settings.steps or run.steps_stated, run.steps_stated)),
     }
+    if settings.precision != "auto":
+        found_and_asked["precision"] = (run.config.get("precision", settings.precision), settings.precision)
     for name, (found, asked) in found_and_asked.items():
         if found != asked:
             raise UsageError(
@@ -259,7 +209,7 @@ def _check_former_run(arm: Arm, seed: int, settings: Settings, release: Release)
             )
 
 
-def _is_predicted(arm: Arm, seed: int, settings: Settings) -> bool:
+def is_predicted(arm: Arm, seed: int, settings: Settings) -> bool:
     """Return whether every cell has predictions of the requested images by the present weights of the run."""
     if not settings.result(arm, seed).exists():
         return False
@@ -337,22 +287,40 @@ def main() -> None:
         prog="python -m benchmarks.studies", description="Train, evaluate and compare the learned entries."
     )
     names = "; ".join(f"{name}: {study.question}" for name, study in STUDIES.items())
-    parser.add_argument("studies", nargs="+", choices=STUDIES, metavar="STUDY", help=names.replace("%", "%%"))
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=names.replace("%", "%%"))
     parser.add_argument("--release", type=Path, required=True)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("-o", "--output", type=Path, default=Path("studies"), help="the folder (studies)")
+    parser.add_argument("--queue", action="store_true", help="train on the CPU, at the lowest priority, in the order")
+    parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2; with --queue 0")
     parser.add_argument("--steps", type=int, help="steps of every run; without it, the recipe's own length")
     parser.add_argument("--max-minutes", type=float, help="of every run; the same command goes on with those it ends")
     parser.add_argument("--limit", type=int, help="images of each cell; without it, the cell's own number")
-    parser.add_argument("--jobs", type=int, default=1, help="arms that are trained at the same time")
+    parser.add_argument("--precision", choices=PRECISIONS, help="auto; with --queue no, which is float32")
+    parser.add_argument("--jobs", type=int, default=1, help="arms that are trained at the same time; not with --queue")
+    parser.add_argument("--threads", type=int, help="of every run; with --queue 1, else the processors by the jobs")
     options = vars(parser.parse_args())
-    options["seeds"] = tuple(options["seeds"])
-    studies = [STUDIES[name] for name in options.pop("studies")]
+    queued, names = options.pop("queue"), options.pop("studies")
+    if unknown := [name for name in names if name not in STUDIES]:
+        parser.error(f"there is no study '{unknown[0]}'; choose from {', '.join(STUDIES)}")
+    if not (names or queued):
+        parser.error(f"name a study: {', '.join(STUDIES)}; or train all arms of the queue by --queue")
+    if queued and options["jobs"] != 1:
+        parser.error("the queue trains one arm after the other; leave out --jobs")
+    options["seeds"] = tuple(options["seeds"] or ((0,) if queued else (0, 1, 2)))
+    options["precision"] = options["precision"] or ("no" if queued else "auto")
+    options["threads"] = options["threads"] or (1 if queued else None)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # as nohup sets it
             signal.signal(ending, signal.default_int_handler)
+    studies, settings = [STUDIES[name] for name in names], Settings(**options)
     try:
-        run(studies, Settings(**options))
+        if queued:
+            from benchmarks.cpu_queue import run_queue
+
+            os.nice(19)
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+            sys.exit(0 if run_queue(studies, settings) else 1)
+        run(studies, settings)
     except QpibenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

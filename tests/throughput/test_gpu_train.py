@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
 
-from benchmarks.gpu_queue import QUEUE, Pace, chosen  # noqa: E402
-from benchmarks.gpu_train import EVALUATION_S, LARGEST_FILE  # noqa: E402
+from benchmarks.arms import QUEUE, chosen  # noqa: E402
+from benchmarks.gpu_output import EVALUATION_S, LARGEST_FILE  # noqa: E402
+from benchmarks.pace import Pace  # noqa: E402
 from qpibench.training.request import parse_options  # noqa: E402
 
 TRACK = str(ROOT / "tests" / "training" / "mini.toml")
@@ -112,8 +113,25 @@ def test_every_arm_of_the_queue_has_a_recipe_that_takes_its_settings(monkeypatch
 
     monkeypatch.syspath_prepend(str(locate("baselines")))
     recipes = pytest.importorskip("learned.recipes")
-    for queued in QUEUE:
-        known = {"two_step": recipes.TWO_STEP, "one_step": recipes.ONE_STEP}[queued.arm.entry]
-        recipe = known[queued.arm.recipe]
-        type(recipe).model_validate(recipe.model_dump() | parse_options(queued.arm.settings))
-    assert len({queued.arm.name for queued in QUEUE}) == len(QUEUE)
+    for arm in QUEUE:
+        known = {"two_step": recipes.TWO_STEP, "one_step": recipes.ONE_STEP}[arm.entry]
+        recipe = known[arm.recipe]
+        type(recipe).model_validate(recipe.model_dump() | parse_options(arm.settings))
+    assert len({arm.name for arm in QUEUE}) == len(QUEUE)
+
+
+@pytest.mark.slow
+def test_the_whole_queue_is_rehearsed_and_an_arm_that_cannot_be_continued_does_not_end_it(tmp_path):
+    broken = tmp_path / "work" / "runs" / "one_step-article-0"
+    broken.mkdir(parents=True)
+    (broken / "run.json").write_text('{"entry": ')
+    done, summary = queue(tmp_path, "--cpu", *REHEARSAL[:-1], budget=3000.0)
+    assert done.returncode == 1
+    statuses = {name: arm["status"] for name, arm in summary["arms"].items()}
+    assert list(statuses) == [arm.name for arm in QUEUE]
+    assert statuses.pop("one_step-article") == "failed"
+    assert "run.json" in summary["notes"][0]
+    assert all(status.startswith("partial ") for status in statuses.values())
+    assert set(summary["scores"]) == {f"{name}-0" for name in statuses}
+    weights = set.union(*(members(path) for path in (tmp_path / "out").glob("weights-*.tar")))
+    assert {f"runs/{name}-0/weights.safetensors" for name in statuses} < weights

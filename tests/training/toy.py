@@ -38,7 +38,7 @@ def train(run):
     if run.options.get("fail") == "import":
         import tensorboard  # noqa: F401
     stopped = False
-    if told := run.options.get("wait"):
+    if (told := run.options.get("wait")) and not Path(told).exists():
         save(folder, kernel, steps_done=7)
         Path(told).with_suffix(".new").write_text(str(os.getpid()))
         Path(told).with_suffix(".new").rename(told)

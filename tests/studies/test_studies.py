@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import re
-import shutil
 import signal
-import subprocess
-import sys
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +11,11 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import save_file
+from toy_study import ALONE, FIRST, OTHER, PATIENCE_S, TOY_STUDY, TRACK, started, written
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
-
-from benchmarks.studies import (  # noqa: E402
-    EXACT,
-    STUDIES,
-    Arm,
+from benchmarks.arms import EXACT, STUDIES, Study
+from benchmarks.studies import (
     Settings,
-    Study,
     compare_command,
     comparison_lines,
     evaluate_command,
@@ -33,66 +23,17 @@ from benchmarks.studies import (  # noqa: E402
     summarise,
     train_command,
 )
-from qpibench.cli.main import cli  # noqa: E402
-from qpibench.errors import QpibenchError, UsageError  # noqa: E402
-from qpibench.evaluation.entries import file_sha256, find_code  # noqa: E402
-from qpibench.evaluation.paired import Comparison  # noqa: E402
-from qpibench.evaluation.result import Result  # noqa: E402
-from qpibench.locator import locate  # noqa: E402
-from qpibench.tasks.track import load_track  # noqa: E402
-from qpibench.training import RunFolder, TrainingRun, load_run, update_run  # noqa: E402
-from qpibench.training.request import parse_options  # noqa: E402
+from qpibench.cli.main import cli
+from qpibench.errors import QpibenchError, UsageError
+from qpibench.evaluation.entries import file_sha256, find_code
+from qpibench.evaluation.paired import Comparison
+from qpibench.evaluation.result import Result
+from qpibench.locator import locate
+from qpibench.tasks.track import load_track
+from qpibench.training import RunFolder, TrainingRun, load_run, update_run
+from qpibench.training.request import parse_options
 
-PATIENCE_S = 60
-TOY = ROOT / "tests" / "training" / "toy.py"
 ARMS = {arm.name: arm for study in STUDIES.values() for arm in study.arms}
-TRACK = ROOT / "tests" / "training" / "mini.toml"
-FIRST = Arm(name="first", entry=str(TOY), recipe="plain", preset="small", track=str(TRACK))
-OTHER = replace(FIRST, name="other", settings=("offset=0.5",))
-ALONE = Study(question="How far does one get?", arms=(FIRST,))
-TOY_STUDY = Study(question="Does an offset help?", arms=(FIRST, OTHER))
-
-
-@pytest.fixture(scope="session")
-def release(tmp_path_factory):
-    """A release of ten kernels with ten images each."""
-    from qpibench.release import write_release
-    from qpibench.specs import load_spec
-    from qpibench.synthesis import get_backend
-
-    path = tmp_path_factory.mktemp("studies") / "mini.h5"
-    write_release(load_spec("mini"), path, backend=get_backend("cpu")[0])
-    return path
-
-
-@pytest.fixture
-def settings(release, tmp_path):
-    return Settings(release=release, output=tmp_path / "studies", seeds=(0,), steps=3, limit=2)
-
-
-@pytest.fixture(scope="session")
-def once(release, tmp_path_factory):
-    """The folder of the toy's study, made once and not to be changed, and what was printed."""
-    folder, printed = tmp_path_factory.mktemp("once") / "studies", io.StringIO()
-    with redirect_stdout(printed):
-        run([TOY_STUDY], Settings(release=release, output=folder, seeds=(0,), steps=3, limit=2))
-    return folder, printed.getvalue()
-
-
-@pytest.fixture
-def made(once, settings):
-    """Settings of a copy of it."""
-    shutil.copytree(once[0], settings.output)
-    return settings
-
-
-def written(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file below a folder, and which file that is and since when."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
@@ -108,6 +49,7 @@ def test_the_command_line_takes_every_command(arm, release, tmp_path):
     train, evaluate, resumed, compared = parsed
     assert (train["entry"], train["steps"], train["max_minutes"], train["seed"]) == (arm.entry, 10, 1.5, 1)
     assert (train["options"], train["pretrained"], train["resume"]) == (arm.settings, arm.pretrained, False)
+    assert (train["release_path"], train["stream"]) == ((None, "mini") if arm.stream else (release, None))
     assert resumed == train | {"resume": True}
     assert (evaluate["track"], evaluate["limit"], evaluate["output"]) == (arm.track, None, settings.result(arm, 1))
     assert settings.predictions(arm, 1, "id") == evaluate["predictions"].with_stem(f"{arm.name}-1-id")
@@ -231,26 +173,6 @@ def test_the_first_arm_that_fails_ends_the_study(settings, capfd):
         run([Study(question="Does it work?", arms=(broken, FIRST))], settings)
     assert "ValueError: the toy is broken" in capfd.readouterr().err
     assert not settings.run_folder(FIRST, 0).exists()
-
-
-def started(settings, tmp_path):
-    """Start a study of the toy, and wait until its first training waits; return both processes."""
-    told = tmp_path / "told"
-    source = (
-        "from benchmarks import studies\n"
-        "arm = studies.Arm(name='first', recipe='plain', preset='small',\n"
-        f"    entry={str(TOY)!r}, settings=('wait={told}',))\n"
-        "studies.STUDIES['toy'] = studies.Study(question='How long?', arms=(arm,))\n"
-        "studies.main()\n"
-    )
-    request = ["toy", "--release", settings.release, "-o", settings.output, "--seeds", 0, 1]
-    study = psutil.Popen(
-        [sys.executable, "-c", source, *map(str, request)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    while not told.exists():
-        assert study.poll() is None, study.communicate()
-        psutil.wait_procs([study], timeout=0.01)
-    return study, psutil.Process(int(told.read_text()))
 
 
 def test_a_study_that_is_ended_ends_its_trainings_with_a_checkpoint(settings, tmp_path):
