@@ -98,8 +98,8 @@ class Output:
             self._write()
 
     def _write(self) -> None:
-        runs = [run for run in sorted((self._request.work / "runs").glob("*-*/run.json")) if _is_readable(run)]
-        results = sorted((self._request.work / "results").glob("*.json"))
+        runs = [run for run in sorted((self._request.work / "runs").glob("*-*/run.json")) if is_readable(run)]
+        results = [result for result in sorted((self._request.work / "results").glob("*.json")) if is_readable(result)]
         summary = {
             "device": device_name(self._request),
             "seconds": round(self._clock.seconds, 1),
@@ -108,8 +108,8 @@ class Output:
             "precision": self._request.precision,
             "notes": self.notes,
             "arms": self._arms,
-            "runs": {path.parent.name: _progress(json.loads(path.read_text(encoding="utf-8"))) for path in runs},
-            "scores": {path.stem: scores(json.loads(path.read_text(encoding="utf-8"))) for path in results},
+            "runs": {path.parent.name: _progress(read_json(path)) for path in runs},
+            "scores": {path.stem: scores(read_json(path)) for path in results},
         }
         files = {"results.tar.gz": results + runs + [run.with_name("log.jsonl") for run in runs]}
         files |= self._weights([run.parent for run in runs], summary)
@@ -158,11 +158,27 @@ def _progress(run: dict[str, Any]) -> dict[str, Any]:
     return {name: run.get(name) for name in ("status", "steps_done", "steps_stated", "steps_budget", "seconds", "best")}
 
 
-def _is_readable(record: Path) -> bool:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a run record or a result.
+
+    Raises
+    ------
+    ValueError
+        If the file is corrupt.
+    """
+    read = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(read, dict):
+        raise ValueError(f"'{path}' is not a JSON object.")
+    return read
+
+
+def is_readable(path: Path) -> bool:
+    """Return whether a file is there and not corrupt."""
     try:
-        return isinstance(json.loads(record.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):  # a corrupt file; the arm fails with a sentence
+        read_json(path)
+    except (OSError, ValueError):
         return False
+    return True
 
 
 def scores(result: dict[str, Any]) -> dict[str, dict[str, Any]]:

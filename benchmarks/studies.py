@@ -37,7 +37,7 @@ from typing import Any
 
 from benchmarks.arms import STUDIES, Arm, Study
 from benchmarks.commands import Commands
-from qpibench.errors import QpibenchError, UsageError
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.cells import cell_requests
 from qpibench.evaluation.entries import find_code
 from qpibench.evaluation.metrics import find_metrics
@@ -219,8 +219,11 @@ def is_predicted(arm: Arm, seed: int, settings: Settings) -> bool:
             path = settings.predictions(arm, seed, asked.name)
             if not path.exists():
                 return False
-            with open_predictions(path, release) as predictions:
-                record = predictions.record
+            try:
+                with open_predictions(path, release) as predictions:
+                    record = predictions.record
+            except InvalidDataError:  # a corrupt file is made again
+                return False
             if record is None or list(record.model.weights.values()) != weights:
                 return False
             if (record.cell, record.limit) != (asked.request.cell, asked.request.limit):

@@ -19,7 +19,7 @@ from benchmarks.arms import CPU_QUEUE, EQUAL_HOURS, LONG, ONE_STEP, QUEUE, STUDI
 from benchmarks.cpu_queue import Row, arms_of, run_queue, table
 from benchmarks.estimate import StepTimes, lengths_by_entry
 from benchmarks.exported import choose_runs, export_runs, exported_files
-from benchmarks.studies import run
+from benchmarks.studies import is_predicted, run
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.result import Result
 from qpibench.locator import locate
@@ -85,6 +85,13 @@ def test_the_queue_refuses_runs_of_another_arm_and_a_corrupt_record(made):
     RunFolder(made.run_folder(FIRST, 0)).record.write_text('{"entry": ')
     with pytest.raises(InvalidDataError, match=r"run\.json"):
         run_queue([ALONE], made)
+
+
+def test_corrupt_predictions_are_made_again(made):
+    before = made.predictions(FIRST, 0, "id").read_bytes()
+    made.predictions(FIRST, 0, "id").write_bytes(before[:1000])
+    assert run_queue([ALONE], made)
+    assert is_predicted(FIRST, 0, made)
 
 
 def test_fresh_images_are_drawn_of_the_release_s_own_spec(settings, tmp_path):

@@ -78,7 +78,8 @@ def test_a_queue_leaves_a_summary_results_of_all_seeds_and_weights_of_the_first_
     assert max(path.stat().st_size for path in files) <= LARGEST_FILE
     assert f"{ARM}-0: id MAE" in done.stdout
 
-    # The same again trains nothing anew, and begins nothing when the time is over.
+    # The same again trains nothing anew, evaluates what is lost, and begins nothing when the time is over.
+    (tmp_path / "work" / "results" / f"{ARM}-1.json").write_text("{")
     done, again = queue(tmp_path, "--cpu", *REHEARSAL, "--arms", ARM, OTHER, budget=EVALUATION_S)
     assert done.returncode == 0
     assert "begins, " not in done.stdout
@@ -95,6 +96,13 @@ def test_without_a_gpu_the_queue_says_so(tmp_path):
     done, _ = queue(tmp_path, *REHEARSAL)
     assert done.returncode == 4
     assert "finds no CUDA device; --cpu rehearses without" in done.stderr
+
+
+def test_a_missing_package_is_said_in_a_sentence():
+    source = "import sys; sys.modules['pydantic'] = None; from benchmarks import gpu_train; sys.exit(gpu_train.main())"
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr.endswith("lacks pydantic; install what is missing.\n")
 
 
 def test_an_arm_fits_by_the_slowest_pace_that_is_known():
