@@ -61,6 +61,7 @@ def train(run: TrainingRun) -> None:
             decay=(recipe.decay_epochs * epoch, recipe.decay_factor) if recipe.decay_epochs else None,
             clip_norm=recipe.clip_norm,
             patience=recipe.patience,
+            score_cost=0.5,
         )
 
     fit(

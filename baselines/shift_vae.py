@@ -70,6 +70,7 @@ def train(run: TrainingRun) -> None:
             learning_rate=recipe.learning_rate,
             clip_norm=recipe.clip_norm,
             patience=recipe.patience,
+            score_cost=2.0,
         )
 
     fit(

@@ -95,6 +95,7 @@ def train(run: TrainingRun) -> None:
             decay=_decay(recipe.kernel_decay_epochs, recipe.kernel_decay_factor, kernels),
             clip_norm=recipe.clip_norm,
             patience=recipe.patience,
+            score_cost=0.5,
         )
 
     def alignment_stage() -> Stage:
@@ -112,6 +113,7 @@ def train(run: TrainingRun) -> None:
             decay=_decay(recipe.alignment_decay_epochs, recipe.alignment_decay_factor, observations),
             clip_norm=recipe.clip_norm,
             patience=recipe.patience,
+            score_cost=2.0,  # the decoder is scored too, but not trained
         )
 
     fit(

@@ -1,12 +1,20 @@
-"""Benchmarks of training steps, fed from a release and from a stream, against the same steps fed from memory."""
+"""Benchmarks of training steps.
+
+They are compared with the steps of the first release of this loop, and those that are fed from a release or a stream
+with the same steps fed from memory.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from benchmarks.training_steps import Stepper
 
 pytest.importorskip("accelerate")
 pytest.importorskip("diffusers")
@@ -19,6 +27,7 @@ from qpibench.training import TrainingRun
 FIELDS = ("image", "activation_map", "kernel")
 BATCH = 8
 CPU_STEPS, GPU_STEPS = 6, 20
+VALIDATION_BATCH = 32
 
 ON_GPU = {
     f"train.gpu_{kind}_of_memory": {
@@ -128,3 +137,51 @@ def test_training_step_on_the_gpu(alternate, report, learned, paper, paper_relea
     run = request_of(kind, paper, paper_release)
     rounds = measured(learned, alternate, run, preset="compact", batch=64, steps=GPU_STEPS, rounds=7)
     report(**ON_GPU[f"train.gpu_{kind}_of_memory"], values=rounds.seconds / rounds.reference["memory"])
+
+
+WITHOUT_AMX = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
+"""Variable that keeps convolutions from the instructions for bf16 that some processors have."""
+
+WAYS = {
+    "before, without AMX": {"precision": "bf16", "variables": WITHOUT_AMX},
+    "now, without AMX": {"precision": "no", "allocator": True, "variables": WITHOUT_AMX},
+    "before": {"precision": "bf16"},
+    "now": {"precision": "auto", "allocator": True},
+}
+"""Before, PyTorch chose bf16 on every processor, and the allocator had its own settings."""
+
+COMPILED = {"compiled": {"precision": "auto", "allocator": True, "compiled": True}}
+"""Only for the alignment, whose networks compile in a minute."""
+
+GAIN_ROUNDS, GAIN_WARMUP = 5, 2
+
+
+@pytest.mark.parametrize(("method", "goal", "cost"), [("one_step", 1.6, 0.5), ("alignment", 1.8, 2.0)])
+def test_gain_of_a_training_step(benchmark, report, paper_release, method, goal, cost):
+    if torch.cuda.is_available():
+        pytest.skip("training takes the GPU where there is one")
+    ways = WAYS if method == "one_step" else WAYS | COMPILED
+    with contextlib.ExitStack() as stack:
+        # Each has a process of its own, because the variables hold for a whole process.
+        steppers = {name: stack.enter_context(Stepper(method, paper_release, **way)) for name, way in ways.items()}
+        failed = {name: said for name, each in steppers.items() if len(said := each.ready()) > len("bf16")}
+        seconds = {name: [] for name in steppers}
+
+        def step_in_turn():
+            for name, stepper in steppers.items():
+                seconds[name].append(stepper())
+
+        benchmark.pedantic(step_in_turn, rounds=GAIN_ROUNDS, warmup_rounds=GAIN_WARMUP)
+        score = [steppers["now"]("score") for _ in range(GAIN_ROUNDS)]
+    took = {name: np.array(values[GAIN_WARMUP:]) for name, values in seconds.items()}
+    what = f"training step of {method}, `compact`, one thread: bf16 and the system's allocator settings over today's"
+    gain = took["before, without AMX"] / took["now, without AMX"]
+    report(f"train.{method}_gain_without_amx", f"{what}, convolutions without AMX", "x", gain, at_least=goal)
+    report(f"train.{method}_gain", f"{what}, all instructions", "x", took["before"] / took["now"])
+    what = f"image of {method} in a validation over the same in a training step; validations of 3 % assume the target"
+    report(
+        f"train.{method}_score_cost", what, "", np.array(score) / VALIDATION_BATCH / took["now"] * BATCH, at_most=cost
+    )
+    if "compiled" in took and not failed:
+        what = f"training step of {method}, `compact`, one thread, over the same compiled"
+        report(f"train.{method}_compiled", what, "x", took["now"] / took["compiled"])

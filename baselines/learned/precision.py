@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from qpibench.errors import QpibenchError, UnavailableError
-from qpibench.training import RunFolder, TrainingRun, load_run
+from learned.resumed import resumed_config
+from qpibench.errors import UnavailableError
+from qpibench.training import TrainingRun
 
 PROCESSOR_FLAGS = Path("/proc/cpuinfo")
 
@@ -51,8 +52,16 @@ def choose_precision(run: TrainingRun) -> Precision:
     return Precision(mode=run.precision, reason="asked for")
 
 
-def numerics(precision: Precision) -> dict[str, str]:
-    """Return the settings of this process that decide how numbers are rounded, for the run's record."""
+def numerics(precision: Precision, *, compiled: str) -> dict[str, str]:
+    """Return the settings of this process that decide how numbers are rounded, for the run's record.
+
+    Parameters
+    ----------
+    precision
+        The precision of the run.
+    compiled
+        Whether the losses are compiled: ``torch.compile``, ``no``, or ``no:`` and the reason.
+    """
     backends = torch.backends
     return {
         "precision": precision.mode,
@@ -63,17 +72,13 @@ def numerics(precision: Precision) -> dict[str, str]:
         "cudnn_deterministic": str(backends.cudnn.deterministic),
         "bf16_reduced_precision_reduction": str(backends.cuda.matmul.allow_bf16_reduced_precision_reduction),
         "deterministic_algorithms": str(torch.are_deterministic_algorithms_enabled()),
+        "compile": compiled,
         "threads": str(torch.get_num_threads()),
     }
 
 
 def _of_resumed_run(run: TrainingRun) -> Precision | None:
-    if not (run.resume and RunFolder(run.folder).record.exists()):
-        return None
-    try:
-        mode = load_run(run.folder).config.get("precision")
-    except QpibenchError:  # begin_run reports it
-        return None
+    mode = (resumed_config(run) or {}).get("precision")
     return Precision(mode=mode, reason="that of the resumed run") if isinstance(mode, str) else None
 
 

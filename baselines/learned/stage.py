@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor, nn
 
 from learned.source import Batch, Source
 from qpibench.training import TrainingRun
+
+VALIDATION_SHARE = 0.03
+"""Largest share of a new run's time that validations take, for the costs that the stages state."""
+
+LEAST_IMAGES = 64
+"""Number of validation images below which a shorter stage has fewer validations, not smaller ones."""
+
+MANY_VALIDATIONS = 10
+"""Number of validations below which a shorter stage has smaller validations, not fewer ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +51,13 @@ class Stage:
     patience
         Number of validations in a row without improvement after which the stage ends; None for no early stopping.
     validate_every
-        Steps between validations; None for a fiftieth of the budget, but at least 100. A validation always follows
-        the last step.
+        Steps between validations of all images; None to derive both from the budget. A validation always follows the
+        last step.
+    score_cost
+        Time to score one image over the time that a step takes per image, rounded up.
+    validation_share
+        Largest share of the steps' time that validations may take; None for runs that began before there was a limit:
+        they validate on all images after every fiftieth of the budget.
     """
 
     name: str
@@ -55,11 +71,38 @@ class Stage:
     clip_norm: float | None = None
     patience: int | None = None
     validate_every: int | None = None
+    score_cost: float = 2.0
+    validation_share: float | None = VALIDATION_SHARE
 
-    @property
+    @cached_property
+    def validation_batches(self) -> Sequence[Batch]:
+        """Batches of every validation: the first of the source's, which are spread over the kernels."""
+        batches = self.source.validation()
+        if self._images_affordable is None:
+            return batches
+        wanted, used, images = max(self._images_affordable // MANY_VALIDATIONS, LEAST_IMAGES), 0, 0
+        while used < len(batches) and images < wanted:
+            images += _length(batches[used])
+            used += 1
+        return batches[:used]
+
+    @cached_property
     def validation_interval(self) -> int:
         """Steps between validations."""
-        return self.validate_every or max(self.budget // 50, 100)
+        if self.validate_every is not None:
+            return self.validate_every
+        shortest = max(self.budget // 50, 100)
+        if self._images_affordable is None:
+            return shortest
+        validations = self._images_affordable // sum(map(_length, self.validation_batches))
+        return max(math.ceil(self.budget / max(validations, 1)), shortest)
+
+    @property
+    def _images_affordable(self) -> int | None:
+        """Number of images that all validations together may score; None for no limit."""
+        if self.validate_every is not None or self.validation_share is None:
+            return None
+        return int(self.validation_share * self.budget * self.source.batch_size / self.score_cost)
 
     @property
     def logging_interval(self) -> int:
@@ -70,6 +113,10 @@ class Stage:
         """Return the learning rate of a step."""
         every, factor = self.decay or (1, 1.0)
         return self.learning_rate * factor ** (step // every)
+
+
+def _length(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
 
 
 def split_budget(run: TrainingRun, steps: Sequence[int]) -> tuple[int, ...]:

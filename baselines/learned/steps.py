@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from learned.checkpoint import load_optimizer, optimizer_tensors
+from learned.compilation import compile_loss
 from learned.device import is_out_of_memory
 from learned.source import Batch
 from learned.stage import Stage
@@ -84,6 +85,20 @@ class Steps:
                 group["lr"] = self.rate
         self.best = {name: tensor.to(self._accelerator.device) for name, tensor in best.items()}
 
+    def compile(self) -> str | None:
+        """Compile the loss, and return why that failed, or None."""
+        batch = self._on_device(self._stage.source.batch(0))
+
+        def gradients() -> list[Tensor]:
+            self._optimizer.zero_grad(set_to_none=True)
+            torch.manual_seed(self.number(0))
+            self._accelerator.backward(self._module(batch)["loss"])
+            return [each.grad for each in self._parameters if each.grad is not None]
+
+        failure = compile_loss(self._accelerator.unwrap_model(self._module), gradients)
+        self._optimizer.zero_grad(set_to_none=True)
+        return failure
+
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """Return the optimizer's state for a checkpoint."""
         return optimizer_tensors(self._optimizer)
@@ -148,8 +163,9 @@ class Steps:
             if self._part_size() == 1:
                 raise QpibenchError(
                     f"Stage '{self._stage.name}' ran out of memory in the validation after step {step}, though it takes"
-                    " one image at a time; set a smaller batch_size, or use a smaller preset or a larger device, and"
-                    " train in another folder."
+                    " one image at a time; set a batch_size below"
+                    f" {self._stage.source.batch_size}, or use a smaller preset or a larger device, and train in"
+                    " another folder."
                 )
             self._halve_parts()
         of_all: Tensor = self._accelerator.reduce(summed, reduction="sum")
@@ -192,7 +208,7 @@ class Steps:
         """Return the validation batches of this process; with CUDA graphs they stay on the device, in larger parts."""
         if self._held_out is None:
             accelerator = self._accelerator
-            held_out = self._stage.source.validation()[accelerator.process_index :: accelerator.num_processes]
+            held_out = self._stage.validation_batches[accelerator.process_index :: accelerator.num_processes]
             if self.rate is not None and accelerator.device.type == "cuda":
                 joined = {field: torch.cat([batch[field] for batch in held_out]) for field in held_out[0]}
                 parts = {field: tensor.to(accelerator.device).split(_JOINED) for field, tensor in joined.items()}

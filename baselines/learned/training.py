@@ -12,13 +12,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from learned.checkpoint import Checkpoint, Position, load_net, read_checkpoint
+from learned.compilation import is_compiled
 from learned.device import hardware
 from learned.precision import choose_precision, numerics
 from learned.progress import Progress
+from learned.resumed import resumed_config
 from learned.run_writer import RunWriter, Status
-from learned.stage import Stage
+from learned.stage import VALIDATION_SHARE, Stage
 from learned.steps import Steps, require_finite
-from learned.stop import Stop
+from learned.stop import Stop, ends_at_sigterm
 from qpibench.errors import QpibenchError
 from qpibench.training import Best, RunFolder, SourceRecord, TrainingRun, begin_run, update_run
 
@@ -79,7 +81,16 @@ class Training:
         run, net, main = plan.run, plan.net, accelerator.is_main_process
         precision = choose_precision(run)
         self.precision = precision.mode
-        self._folder, config = RunFolder(run.folder), {**plan.config, "precision": self.precision}
+        self._folder = RunFolder(run.folder)
+        self._compiles = is_compiled(run)
+        former = resumed_config(run)
+        self._validation_share = VALIDATION_SHARE if former is None else former.get("validation_share")
+        config = {**plan.config, "precision": self.precision}
+        if self._validation_share is not None:
+            config["validation_share"] = self._validation_share
+        if self._compiles:
+            config["compile"] = True
+        self._numerics = numerics(precision, compiled="torch.compile" if self._compiles else "no")
         budget = min(run.steps or plan.steps_stated, plan.steps_stated)
         if main:
             begin_run(
@@ -89,7 +100,7 @@ class Training:
                 steps_stated=plan.steps_stated,
                 steps_budget=budget,
                 hardware=hardware(accelerator),
-                numerics=numerics(precision),
+                numerics=self._numerics,
             )
             for torn in self._folder.path.glob(".*.partial"):  # a process was killed while it wrote
                 torn.unlink(missing_ok=True)
@@ -126,12 +137,29 @@ class Training:
 
     def begin_stage(self, position: Position, *, graphed: bool = False) -> tuple[Stage, Steps]:
         """Make the stage at a position and prepare its steps."""
-        stage = self.plan.stages[position.stage]()
+        stage = replace(self.plan.stages[position.stage](), validation_share=self._validation_share)
         seed = f"{self.plan.run.seed}/{position.stage}"
         steps = Steps(self.accelerator, stage, self.plan.net, seed=seed, graphed=graphed)
         if position.step:
             steps.load(self.start.optimizer, self.start.best)
+        if self._compiles:
+            self._compile(stage, steps)
         return stage, steps
+
+    def _compile(self, stage: Stage, steps: Steps) -> None:
+        """Compile the loss of a stage; if that fails, print and record why, and train without."""
+        if self.accelerator.device.type != "cpu":
+            failure: str | None = "it is used on a CPU only"
+        else:
+            self.progress.say(f"Compiling the loss of stage '{stage.name}'; this can take minutes.")
+            with ends_at_sigterm():  # everything is saved
+                failure = steps.compile()
+        if failure is not None:
+            self._compiles = False
+            self._numerics |= {"compile": f"no: {failure}"}
+            self.progress.say(f"Stage '{stage.name}' trains without torch.compile, more slowly: {failure}.")
+            if self.writer is not None:
+                update_run(self._folder, numerics=self._numerics)
 
     def end_stage(self, stage: Stage, steps: Steps, position: Position) -> Position:
         """Load the best state of the stage, save it, and return the position at the start of the next stage."""

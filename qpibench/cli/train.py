@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Mixed precision; no means float32, tf32 needs a GPU.",
 )
+@click.option("--compile", "compiled", is_flag=True, help="Compile the losses with torch.compile, on a CPU.")
 @click.option("--processes", type=int, default=1, show_default=True, metavar="N", help="One for each GPU.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; without one, start afresh.")
 @output_option("RUN_DIR", "The run folder; made if missing.", type=OUTPUT_FOLDER)
@@ -53,6 +54,7 @@ def command(
     steps: int | None,
     max_minutes: float | None,
     precision: Literal["auto", "no", "bf16", "tf32"],
+    compiled: bool,
     processes: int,
     resume: bool,
     output: Path,
@@ -99,6 +101,7 @@ def command(
         max_seconds=None if max_minutes is None else 60 * max_minutes,
         steps=steps,
         precision=precision,
+        compile=compiled,
     )
     if ignored := ignored_variables(without_launchers(os.environ)):
         note(f"Environment variables that training does not use: {', '.join(ignored)}.")

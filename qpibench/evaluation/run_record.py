@@ -136,7 +136,7 @@ class RunRecord(_Closed):
         default={}, description="Settings that decide how numbers are rounded, and how the precision was chosen."
     )
     variables: dict[str, str] = Field(
-        default={}, description="Environment variables of the training process that may change a result."
+        default={}, description="Environment variables of the training process that may change a result or its speed."
     )
     ignored_variables: list[str] = Field(
         default=[], description="Names of variables of launchers, Accelerate and TF32 that were set and not used."

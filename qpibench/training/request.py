@@ -66,6 +66,8 @@ class TrainingRun:
         Number of steps of all stages and all starts together; None for the recipe's number.
     precision
         ``"no"`` for float32, ``"bf16"``, ``"tf32"`` (CUDA only), or ``"auto"``.
+    compile
+        Whether to compile the losses with ``torch.compile``.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class TrainingRun:
     max_seconds: float | None = None
     steps: int | None = None
     precision: Precision = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if (self.release_path is None) == (self.spec is None):

@@ -20,7 +20,7 @@ from qpibench.parsing import parse_json
 from qpibench.processors import thread_variables
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import former_run
-from qpibench.training.variables import PARENT, without_launchers
+from qpibench.training.variables import PARENT, allocator_variables, without_launchers
 
 _STDERR = 2
 
@@ -125,7 +125,8 @@ def _launcher(processes: int) -> list[str]:
 
 def _environment(processes: int) -> dict[str, str]:
     own = {PARENT: str(os.getpid()), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(STOP_S))}
-    return thread_variables(processes=processes) | own | without_launchers(with_package(os.environ))
+    given = without_launchers(with_package(os.environ))
+    return thread_variables(processes=processes) | own | given | allocator_variables(given)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, bool, bool]:

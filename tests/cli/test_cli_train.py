@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shutil
 import signal
@@ -479,6 +480,50 @@ def test_variables_that_may_change_the_last_bits_are_recorded(qpibench, toy, tmp
     assert answer["variables"]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert "PYTORCH_KERNEL_CACHE_PATH" not in answer["variables"]
     assert answer["ignored_variables"] == []
+
+
+def _tunables(answer):
+    return dict(text.split("=") for text in answer["variables"]["GLIBC_TUNABLES"].split(":"))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_the_allocator_is_set_for_training_unless_the_user_has_set_it(qpibench, toy, tmp_path, monkeypatch):
+    request = ["train", toy, "--stream", "mini", "--json", "-o"]
+    own = _tunables(qpibench(*request, tmp_path / "own").json)
+    assert own["glibc.malloc.mmap_threshold"] == str(2**30)
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536:glibc.malloc.check=0")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
+    given = _tunables(qpibench(*request, tmp_path / "given").json)
+    del own["glibc.malloc.top_pad"]
+    assert given == own | {"glibc.malloc.mmap_threshold": "65536", "glibc.malloc.check": "0"}
+
+
+def _losses(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line.get("loss", line.get("validation")) for line in lines]
+
+
+@pytest.mark.slow
+def test_compiled_losses_are_those_of_pytorch_and_a_resumed_run_keeps_them(trained_tiny, qpibench, mini):
+    expected, _ = trained_tiny()
+    run, outcome = trained_tiny("--compile", "--max-minutes", "1e-9")
+    assert "Compiling the loss of stage 'kernels'" in outcome.stderr
+    request = ["train", "one_step", "--release", mini, "--preset", "tiny", "--precision", "no", "--steps", 3]
+    answer = qpibench(*request, "-o", run, "--resume", "--json").json
+    assert (answer["status"], answer["numerics"]["compile"]) == ("complete", "torch.compile")
+    assert _losses(run) == pytest.approx(_losses(expected), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_training_says_so_and_has_the_losses_of_pytorch(trained_tiny, tmp_path, monkeypatch):
+    expected, _ = trained_tiny()
+    monkeypatch.setenv("CXX", str(tmp_path / "missing"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    run, outcome = trained_tiny("--compile")
+    assert "trains without torch.compile, more slowly: InvalidCxxCompiler: No working C++ compiler" in outcome.stderr
+    record = json.loads((run / "run.json").read_text())
+    assert record["numerics"]["compile"].startswith("no: InvalidCxxCompiler")
+    assert _losses(run) == _losses(expected)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from tiny_training import SAVE_EVERY, STEPS, Training
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.locator import locate
-from qpibench.training import RunFolder, TrainingRun, load_run
+from qpibench.training import RunFolder, TrainingRun, load_run, update_run
 
 TOTAL = sum(STEPS)
 
@@ -109,7 +109,7 @@ def test_training_makes_the_loss_smaller(uninterrupted):
 def test_a_complete_run_says_so_and_has_weights_curves_and_points(uninterrupted):
     folder, record = RunFolder(uninterrupted), load_run(uninterrupted)
     assert (record.status, record.steps_done, record.fraction, record.stopped_early) == ("complete", TOTAL, 1.0, False)
-    assert record.config == {"recipe": "tiny", "precision": "no"}
+    assert record.config == {"recipe": "tiny", "precision": "no", "validation_share": 0.03}
     assert folder.curves.exists()
     assert list(folder.tensorboard.iterdir())
     assert all(tensor.dtype == torch.float16 for tensor in load_file(folder.weights).values())
@@ -251,7 +251,7 @@ def test_a_validation_for_which_no_memory_suffices_names_the_batch_size(training
         raise MemoryError
 
     training.at_validation = at_validation
-    with pytest.raises(QpibenchError, match=r"out of memory in the validation after step 5, .* smaller batch_size"):
+    with pytest.raises(QpibenchError, match=r"memory in the validation after step 5, .* set a batch_size below 4,"):
         training.fit()
 
 
@@ -341,6 +341,16 @@ def test_a_full_disk_is_one_sentence_and_the_older_checkpoint_stays(training, un
     training.at_step = at_step(0, None)
     training.fit(resume=True)
     assert load_run(training.folder).status == "complete"
+
+
+def test_a_run_that_began_before_validations_were_limited_keeps_their_interval(training):
+    training.stage_options = {"validate_every": None}
+    training.fit(max_seconds=1e-9)
+    record = load_run(training.folder)
+    former = {name: value for name, value in record.config.items() if name != "validation_share"}
+    update_run(training.folder, config=former)
+    training.fit(resume=True)
+    assert load_run(training.folder).config == former
 
 
 # --- folders that do not fit
