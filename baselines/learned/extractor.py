@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from shared.scatterers import scatterers_of
@@ -22,6 +22,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.run_record import RunFolder, load_run
 from qpibench.physics.activation import activation_map
 from qpibench.specs import Grid
+from qpibench.specs.load import explain
 
 CHUNK = 32
 """Number of images that go through the network at once; it limits the memory for batches of any size."""
@@ -72,14 +73,18 @@ class KernelExtractor:
         record = load_run(folder)
         if record.entry != entry:
             raise UsageError(f"'{folder}' holds a run of {record.entry}, expected one of {entry}.")
-        config = _Config.model_validate(record.config)
+        try:
+            config = _Config.model_validate(record.config)
+            self.net = net(config.preset)
+        except ValidationError as error:
+            what = f"'{RunFolder(folder).record}' does not describe a training of {entry}"
+            raise InvalidDataError(f"{what}: in its config, {explain(error, _Config)}.") from None
         self._grid, self._map_mode, self.samples = config.grid, config.recipe.map_mode, config.recipe.samples
         kind = "training role of the release" if record.source.kind == "release" else "stream of the spec"
         self.trained_on = f"{kind} {record.source.name}"
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         # With TF32 a prediction would depend on the other images of its batch.
         torch.backends.cudnn.allow_tf32 = False
-        self.net = net(config.preset)
         _load(self.net, RunFolder(folder).weights)
         self.net.eval().to(self.device)
 

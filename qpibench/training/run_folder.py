@@ -130,7 +130,8 @@ def former_run(run: TrainingRun) -> RunRecord | None:
     Raises
     ------
     UsageError
-        If it holds a run and ``run.resume`` is not set, or the run's files cannot be written there.
+        If it holds a run and ``run.resume`` is not set, or weights or a checkpoint without a run.json, or the run's
+        files cannot be written there.
     InvalidDataError
         If its run.json is corrupt.
     """
@@ -140,6 +141,12 @@ def former_run(run: TrainingRun) -> RunRecord | None:
         for path in (folder.record, folder.weights, folder.checkpoint, folder.log, folder.curves):
             check_file(path)
     if not folder.record.exists():
+        for path in (folder.checkpoint, folder.weights):
+            if path.exists():
+                raise UsageError(
+                    f"'{run.folder}' holds {path.name} of a run, but no {folder.record.name}; restore that file, or use"
+                    " another folder."
+                )
         return None
     if not run.resume:
         raise UsageError(f"'{run.folder}' holds a run already; use --resume to continue it, or another folder.")
@@ -171,14 +178,17 @@ def _write(folder: RunFolder, record: RunRecord) -> None:
 
 
 def _changes(old: RunRecord, new: RunRecord) -> Iterator[str]:
+    """Say what differs; the numbers of another entry or of another recipe differ anyway and are left out."""
     left, right = (record.model_dump(mode="json", include=set(_COMPARED)) for record in (old, new))
-    for name in _COMPARED:
+    told = _COMPARED if old.recipe == new.recipe else tuple(name for name in _COMPARED if name != "steps_stated")
+    for name in told if old.entry == new.entry else ("entry",):
         yield from _differences(name, left[name], right[name])
 
 
 def _differences(where: str, old: Any, new: Any) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
+        renamed = old.get("name") != new.get("name")
+        for key in ["name"] if renamed else dict.fromkeys([*old, *new]):
             yield from _differences(f"{where}.{key}", old.get(key), new.get(key))
     elif old != new:
         yield f"{where} was {old!r} and is {new!r}"

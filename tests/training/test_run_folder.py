@@ -95,10 +95,12 @@ def test_a_complete_run_does_not_become_one_of_another_length(request_run, budge
     assert begin(run, budget=50).steps_done == 50
 
 
-def test_every_change_is_named(request_run):
+def test_every_change_is_named_but_those_of_another_entry(request_run):
     begin(request_run())
-    with pytest.raises(UsageError, match=r"entry was 'toy' and is 'other'; config.recipe was .*; seed was 0 and is 5;"):
-        begin(request_run(resume=True, entry="other", seed=5), config=CONFIG | {"recipe": "code"})
+    with pytest.raises(UsageError, match=r"is asked: config.recipe was .*; seed was 0 and is 5;"):
+        begin(request_run(resume=True, seed=5), config=CONFIG | {"recipe": "code"})
+    with pytest.raises(UsageError, match=r"is asked: entry was 'toy' and is 'other'; ask for the same"):
+        begin(request_run(resume=True, entry="other", seed=5))
 
 
 @pytest.mark.parametrize(
