@@ -1,0 +1,94 @@
+"""The most probable kernel for an image whose scatterers are known exactly, from the image's quadratic form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.descent import descend, misfit
+from shared.polar import QuadraticForm, Symmetry
+from shared.profiles import ProfileModel
+
+LEAST_NOISE = 1e-5
+"""Rounding of the model in float32, over the root mean square of the image."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A separable kernel: the shape of its profile, and its symmetry."""
+
+    shape: NDArray[np.float64]
+    symmetry: Symmetry
+
+    def moved(self, step: NDArray[np.float64]) -> Kernel:
+        """The kernel after a step of the shape and the phase, (shape + 1,)."""
+        return Kernel(self.shape + step[:-1], Symmetry(self.symmetry.fold, self.symmetry.phase + float(step[-1])))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A kernel held against an image; a :class:`shared.descent.Problem`."""
+
+    form: QuadraticForm
+    model: ProfileModel
+    kernel: Kernel
+
+    @cached_property
+    def coefficient(self) -> NDArray[np.float64]:
+        """Coefficients (function,) of the profile."""
+        return self.model.coefficient(self.kernel.shape)
+
+    @cached_property
+    def _misfit(self) -> tuple[float, float]:
+        squares = max(self.form.squared_distance(self.kernel.symmetry.weights, self.coefficient), 0.0)
+        return misfit(squares, self.form.pixels, least_variance(self.form.energy, self.form.pixels))
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise that explains the residual best."""
+        return self._misfit[0]
+
+    @cached_property
+    def cost(self) -> float:
+        off = self.kernel.shape - self.model.mean
+        return float(self._misfit[1] + 0.5 * off @ self.model.precision @ off)
+
+    def normal_equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See :class:`shared.descent.Problem`; the last variable is the phase."""
+        weights, slopes = self.kernel.symmetry.weights, self.kernel.symmetry.slopes
+        h, size = self.form.linear.shape
+        by_shape = weights[:, None, None] * self.model.tangent(self.kernel.shape)
+        by_phase = slopes[:, None, None] * self.coefficient[:, None]
+        tangent = np.concatenate([by_shape, by_phase], axis=2).reshape(h * size, -1)
+        gram = self.form.gram.transpose(0, 2, 1, 3).reshape(h * size, h * size)
+        residual = self.form.linear.ravel() - gram @ np.multiply.outer(weights, self.coefficient).ravel()
+        matrix, downhill = tangent.T @ gram @ tangent / self.noise, tangent.T @ residual / self.noise
+        return with_prior(matrix, downhill, self.model, self.kernel)
+
+    def moved(self, step: NDArray[np.float64]) -> Self:
+        return type(self)(self.form, self.model, self.kernel.moved(step))
+
+
+def align(form: QuadraticForm, model: ProfileModel, start: Kernel, *, steps: int = 30) -> Alignment:
+    """Find the most probable kernel with the fold of ``start``; ``form`` has the harmonics of that fold alone."""
+    return descend(Alignment(form, model, start), steps=steps)
+
+
+def with_prior(
+    matrix: NDArray[np.float64], downhill: NDArray[np.float64], model: ProfileModel, kernel: Kernel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add the prior of the shape to normal equations whose first variables are the shape and the phase."""
+    size = len(kernel.shape)
+    matrix[:size, :size] += model.precision
+    matrix[size, size] += 1.0  # the phase of total symmetry is without effect, and no phase matters beyond a radian
+    downhill[:size] -= model.precision @ (kernel.shape - model.mean)
+    return matrix, downhill
+
+
+def least_variance(energy: float, pixels: int) -> float:
+    """Variance of the model's rounding for an image with this sum of squared pixels."""
+    return max(LEAST_NOISE**2 * energy / pixels, float(np.finfo(np.float32).tiny))

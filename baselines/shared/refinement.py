@@ -1,0 +1,206 @@
+"""Kernel and positions from one image, where the positions are known only up to a cell of the activation map.
+
+The positions get a normal prior around the centres of their cells. Kernel and positions descend together. Scatterers
+that share a cell are one mark in a map; a score test finds the marks that stand for two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.alignment import Kernel, least_variance, with_prior
+from shared.descent import descend, misfit
+from shared.polar import Linearised, Points, linearise
+from shared.profiles import ProfileModel
+
+NEAREST = 0.25
+"""Distance from a scatterer, in standard deviations of its position, within which slopes are not resolved."""
+
+APART = 0.5
+"""Half the distance of a new pair of scatterers from each other, in standard deviations of a position."""
+
+LARGEST_MOVE = 2.0
+"""Longest move of a scatterer in one step, in standard deviations."""
+
+GAIN = 10.0
+"""Logarithm of the odds by which a further scatterer must improve the fit."""
+
+LEAST_STRENGTH = 0.4
+"""Strength that the residual must give to a further scatterer, whose true strength is 1."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """An image with marks for its scatterers.
+
+    Attributes
+    ----------
+    image
+        (pixel,) float64.
+    pixels
+        The pixels.
+    sigma_nm
+        Standard deviations of a scatterer's x and y about its mark.
+    """
+
+    image: NDArray[np.float64]
+    pixels: Points
+    sigma_nm: tuple[float, float]
+
+    @cached_property
+    def least_variance(self) -> float:
+        """Variance of the model's rounding."""
+        return least_variance(float(self.image @ self.image), len(self.image))
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A kernel and positions held against an image; a :class:`shared.descent.Problem`.
+
+    Attributes
+    ----------
+    marks, scatterers
+        The given and the refined positions.
+    """
+
+    observation: Observation
+    model: ProfileModel
+    kernel: Kernel
+    marks: Points
+    scatterers: Points
+
+    @cached_property
+    def coefficient(self) -> NDArray[np.float64]:
+        """Coefficients (function,) of the profile."""
+        return self.model.coefficient(self.kernel.shape)
+
+    @cached_property
+    def _linearised(self) -> Linearised:
+        seen, sigma = self.observation, self.observation.sigma_nm
+        return linearise(
+            seen.pixels,
+            self.scatterers,
+            self.model.basis,
+            self.kernel.symmetry,
+            self.coefficient,
+            nearest_nm=NEAREST * min(sigma),
+        )
+
+    @cached_property
+    def residual(self) -> NDArray[np.float64]:
+        """The image less the model, (pixel,)."""
+        return self.observation.image - self._linearised.radial @ self.coefficient
+
+    @cached_property
+    def _misfit(self) -> tuple[float, float]:
+        return misfit(float(self.residual @ self.residual), len(self.residual), self.observation.least_variance)
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise that explains the residual best."""
+        return self._misfit[0]
+
+    @cached_property
+    def cost(self) -> float:
+        off = self.kernel.shape - self.model.mean
+        return float(self._misfit[1] + 0.5 * off @ self.model.precision @ off + 0.5 * (self._moves**2).sum())
+
+    @property
+    def _moves(self) -> NDArray[np.float64]:
+        """Distances (2 scatterer,) from the marks in standard deviations."""
+        sx, sy = self.observation.sigma_nm
+        x, y = self.scatterers.x - self.marks.x, self.scatterers.y - self.marks.y
+        return np.column_stack([x / sx, y / sy]).ravel()
+
+    @cached_property
+    def _equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Matrix, negative gradient, and the products (d, scatterer) of the variables with single scatterers."""
+        at = self._linearised
+        columns = np.concatenate([at.radial, at.angular[:, None], at.position], axis=1)
+        tangent = np.zeros((columns.shape[1], len(self.kernel.shape) + 1 + at.position.shape[1]))
+        size, shape = self.model.basis.size, len(self.kernel.shape)
+        tangent[:size, :shape] = self.model.tangent(self.kernel.shape)
+        np.fill_diagonal(tangent[size:, shape:], 1.0)
+        matrix = tangent.T @ (columns.T @ columns).astype(np.float64) @ tangent / self.noise
+        downhill = tangent.T @ (columns.T @ self.residual.astype(np.float32)).astype(np.float64) / self.noise
+        singles = tangent.T @ (columns.T @ at.single).astype(np.float64) / self.noise
+        matrix, downhill = with_prior(matrix, downhill, self.model, self.kernel)
+        sigmas = np.tile(self.observation.sigma_nm, len(self.scatterers))
+        places = np.arange(shape + 1, len(matrix))
+        matrix[places, places] += sigmas**-2.0
+        downhill[places] -= self._moves / sigmas
+        return matrix, downhill, singles
+
+    def normal_equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See :class:`shared.descent.Problem`: the shape, the phase, and x and y of every scatterer in turn."""
+        return self._equations[:2]
+
+    def moved(self, step: NDArray[np.float64]) -> Self:
+        count = len(self.scatterers)
+        sigma = np.array(self.observation.sigma_nm)
+        moves = np.clip(step[len(step) - 2 * count :].reshape(count, 2), -LARGEST_MOVE * sigma, LARGEST_MOVE * sigma)
+        x, y = self.scatterers.x + moves[:, 0], self.scatterers.y + moves[:, 1]
+        kernel = self.kernel.moved(step[: len(step) - 2 * count])
+        placed = Points(x, y, self.scatterers.strength)
+        return type(self)(self.observation, self.model, kernel, self.marks, placed)
+
+    def most_likely_pair(self) -> int | None:
+        """Return the scatterer whose mark most likely stands for two, or None if none does.
+
+        The score test adds a second scatterer of strength 1 at every place in turn, and lets all other variables follow
+        to first order.
+        """
+        matrix, _, singles = self._equations
+        single = self._linearised.single.astype(np.float64)
+        follow = (singles * np.linalg.solve(matrix, singles)).sum(axis=0)
+        curvature = (single**2).sum(axis=0) / self.noise - follow
+        slope = single.T @ self.residual / self.noise
+        strength = slope / np.maximum(curvature, np.finfo(np.float64).tiny)
+        gain = np.where(strength > LEAST_STRENGTH, 2 * slope - curvature, -np.inf)
+        best = int(np.argmax(gain))
+        return best if gain[best] > GAIN else None
+
+    def with_pair(self, k: int) -> Self:
+        """The point with a second scatterer at mark k, both a little apart from where the one was."""
+        sx, sy = (APART * sigma for sigma in self.observation.sigma_nm)
+        x, y = (np.append(values, values[k]) for values in (self.scatterers.x, self.scatterers.y))
+        x[[k, -1]] += sx, -sx
+        y[[k, -1]] += 0.7 * sy, -0.7 * sy  # off the diagonal, which some kernels have as an axis
+        strength = np.append(self.scatterers.strength, self.scatterers.strength[k])
+        marks = Points(*(np.append(values, values[k]) for values in self.marks))
+        return type(self)(self.observation, self.model, self.kernel, marks, Points(x, y, strength))
+
+
+def refine(
+    observation: Observation, model: ProfileModel, start: Kernel, marks: Points, *, steps: int = 20
+) -> Refinement:
+    """Find the most probable kernel and positions, and the marks that stand for two scatterers.
+
+    Parameters
+    ----------
+    observation
+        The image.
+    model
+        Family of the profile.
+    start
+        First estimate of the kernel; its fold is kept.
+    marks
+        Centres of the cells.
+    steps
+        Largest number of steps of each descent.
+    """
+    point = descend(Refinement(observation, model, start, marks, marks), steps=steps)
+    for _ in range(len(marks)):
+        k = point.most_likely_pair()
+        if k is None:
+            break
+        tried = descend(point.with_pair(k), steps=steps)
+        if point.cost - tried.cost < GAIN:
+            break
+        point = tried
+    return point
