@@ -147,15 +147,15 @@ def load_net(net: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     net.load_state_dict(checkpoint.net)
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write the weights of a model; floating-point tensors are stored in float16.
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> None:
+    """Write the weights of a model; with ``half`` its floating-point tensors are stored in float16.
 
     Raises
     ------
     QpibenchError
         If writing fails, as on a full disk; the old file is kept.
     """
-    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    halved = {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_whole(path, save(_on_cpu(halved), dict(metadata)), what="Weights")
 
 

@@ -150,7 +150,7 @@ def shipped_weights(entry_file: str) -> Path:
     return folder
 
 
-def _load(net: nn.Module, path: Path) -> None:
+def load_weights(net: nn.Module, path: Path) -> None:
     if not path.exists():
         raise UsageError(f"The run in '{path.parent}' has no weights yet: continue it with `qpibench train --resume`.")
     try:

@@ -56,6 +56,7 @@ def fit(
     source_record: SourceRecord,
     steps_stated: int,
     export: Callable[[], dict[str, Tensor]],
+    half: bool = True,
 ) -> None:
     """Train a network stage by stage, and write checkpoints from which an interrupted run resumes.
 
@@ -79,7 +80,9 @@ def fit(
     steps_stated
         Steps of the recipe, all stages together.
     export
-        Returns the tensors that the entry's model needs. They are written to ``weights.safetensors`` in float16.
+        Returns the tensors that the entry's model needs, which are written to ``weights.safetensors``.
+    half
+        Whether they are written in float16.
 
     Raises
     ------
@@ -98,6 +101,7 @@ def fit(
         source_record=source_record,
         steps_stated=steps_stated,
         export=export,
+        half=half,
     )
     if (plans := _plans.get()) is not None:
         plans.append(plan)

@@ -35,6 +35,8 @@ class RunWriter:
         The run folder.
     net, export
         See :func:`learned.loop.fit`.
+    half
+        Whether the weights are stored in float16.
     config
         Settings of the run, for the metadata of the weights.
     start
@@ -47,10 +49,11 @@ class RunWriter:
         net: nn.Module,
         export: Callable[[], dict[str, Tensor]],
         *,
+        half: bool,
         config: Mapping[str, Any],
         start: Position,
     ) -> None:
-        self._folder, self._net, self._export = folder, net, export
+        self._folder, self._net, self._export, self._half = folder, net, export, half
         self._metadata = {"config": json.dumps(dict(config), sort_keys=True)}
         self._log = TrainingLog(folder, length=start.log_bytes, step=start.steps_done)
         self._started = time.monotonic() - start.seconds
@@ -94,7 +97,7 @@ class RunWriter:
             checkpoint = Checkpoint(position=position, net=state, optimizer=optimizer, best=best_state)
             write_checkpoint(self._folder.checkpoint, checkpoint)
             with _loaded(self._net, best_state):
-                write_weights(self._folder.weights, self._export(), self._metadata)
+                write_weights(self._folder.weights, self._export(), self._metadata, half=self._half)
             update_run(
                 self._folder,
                 steps_done=position.steps_done,

@@ -39,6 +39,7 @@ class Plan:
     source_record: SourceRecord
     steps_stated: int
     export: Callable[[], dict[str, Tensor]]
+    half: bool = True
 
 
 def _start(run: TrainingRun, folder: RunFolder, net: nn.Module) -> Checkpoint:
@@ -107,7 +108,9 @@ class Training:
         net.to(accelerator.device)
         self.start = _start(run, self._folder, net)
         position = self.start.position
-        self.writer = RunWriter(self._folder, net, plan.export, config=config, start=position) if main else None
+        self.writer = (
+            RunWriter(self._folder, net, plan.export, half=plan.half, config=config, start=position) if main else None
+        )
         self.stop_signal = Stop(None)
         self.progress = Progress(shown=main and not quiet, steps=budget, done=position.steps_done)
         self._steps_unread = GPU_STEPS_UNREAD if accelerator.device.type == "cuda" else 1

@@ -31,5 +31,14 @@ class ProfileModel(Protocol):
     def coefficient(self, shape: NDArray[np.float64]) -> NDArray[np.float64]:
         """Coefficients (function,) of a profile."""
 
+    def starts(self, coefficient: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Shapes (n, shape) from which a descent may start, and their coefficients (n, function).
+
+        Parameters
+        ----------
+        coefficient
+            (function,): the linear estimate of the profile.
+        """
+
     def tangent(self, shape: NDArray[np.float64]) -> NDArray[np.float64]:
         """Derivatives (function, shape) of the coefficients."""

@@ -122,5 +122,5 @@ def test_an_existing_checkpoint_stays_where_the_new_one_cannot_be_written(path, 
 
 def test_weights_are_halves_of_floats_and_whole_integers(path):
     tensors = {"weight": torch.tensor([0.1, -2.0]), "count": torch.tensor(70_000)}
-    write_weights(path, tensors, {"config": "{}"})
+    write_weights(path, tensors, {"config": "{}"}, half=True)
     assert same(load_file(path), {"weight": tensors["weight"].half(), "count": tensors["count"]})

@@ -1,0 +1,131 @@
+"""The most probable kernel for an image and its scatterers, with its uncertainty: :func:`extract`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.grid import Grid
+from shared.alignment import Kernel, align
+from shared.polar import ORIGIN, Points, QuadraticForm, Symmetry, linearise, pixels_of, quadratic_form
+from shared.profiles import ProfileModel
+from shared.refinement import Observation, refine
+from shared.scatterers import Scatterers
+from shared.symmetry import LinearEstimate, estimate_linearly
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A kernel found in an image.
+
+    Attributes
+    ----------
+    model, kernel
+        The family of profiles, and the kernel.
+    covariance
+        (shape + 1, shape + 1): posterior covariance of the shape and the phase; errors of the positions are included.
+    noise
+        Estimated variance of the noise in a pixel.
+    scatterers
+        Positions with which it was found.
+    """
+
+    model: ProfileModel
+    kernel: Kernel
+    covariance: NDArray[np.float64]
+    noise: float
+    scatterers: Points
+
+    def image(self, grid: Grid) -> NDArray[np.float64]:
+        """The kernel on a grid, (y, x)."""
+        return self._rendered(grid, std=False)[0]
+
+    def image_and_std(self, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The kernel and its posterior standard deviation on a grid, (y, x) each."""
+        return self._rendered(grid, std=True)
+
+    def _rendered(self, grid: Grid, *, std: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        coefficient = self.model.coefficient(self.kernel.shape)
+        at = linearise(pixels_of(grid), ORIGIN, self.model.basis, self.kernel.symmetry, coefficient)
+        value = (at.radial @ coefficient).reshape(grid.shape)
+        if not std:
+            return value, np.empty(0)
+        by_shape = at.radial.astype(np.float64) @ self.model.tangent(self.kernel.shape)
+        tangent = np.column_stack([by_shape, at.angular])
+        variance = ((tangent @ self.covariance) * tangent).sum(axis=1)
+        return value, np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
+
+
+def extract(
+    image: NDArray[np.floating], grid: Grid, scatterers: Scatterers, model: ProfileModel, folds: Sequence[int]
+) -> Extraction:
+    """Extract the kernel of an image.
+
+    Parameters
+    ----------
+    image
+        (y, x): the observation.
+    grid
+        Its grid.
+    scatterers
+        Its scatterers. If they are known up to a cell, the positions are refined.
+    model
+        Family of the radial profile.
+    folds
+        Symmetries besides total that the kernel may have, ascending.
+
+    Raises
+    ------
+    ValueError
+        If a pixel is not finite.
+    """
+    if not np.isfinite(image).all():
+        raise ValueError("an image has pixels that are not finite, so no kernel can be estimated from it")
+    marks = _points(scatterers, grid)
+    if not len(marks):
+        return _unseen(model, marks)
+    pixels = pixels_of(grid)
+    estimate = estimate_linearly(quadratic_form(image, pixels, marks, model.basis, folds), model.spread)
+    fold = estimate.symmetry.fold
+    form = quadratic_form(image, pixels, marks, model.basis, (fold,) if fold else (), dtype=np.float64)
+    aligned = align(form, model, _start(form, estimate, model))
+    if not any(scatterers.cell):
+        return Extraction(model, aligned.kernel, _covariance(aligned.normal_equations()[0], aligned.kernel), aligned.noise, marks)
+    cell_y, cell_x = scatterers.cell
+    root = np.sqrt(12)
+    sigma_nm = cell_x * grid.pitch_x_nm / root, cell_y * grid.pitch_y_nm / root
+    observation = Observation(image.astype(np.float64).ravel(), pixels, sigma_nm)
+    refined = refine(observation, model, aligned.kernel, marks)
+    covariance = _covariance(refined.normal_equations()[0], refined.kernel)
+    return Extraction(model, refined.kernel, covariance, refined.noise, refined.scatterers)
+
+
+def _start(form: QuadraticForm, estimate: LinearEstimate, model: ProfileModel) -> Kernel:
+    """Return the start that fits the image best."""
+    shapes, coefficients = model.starts(estimate.coefficient)
+    gram, linear = form.of_profile(estimate.symmetry.weights)
+    distance = ((coefficients @ gram) * coefficients).sum(axis=1) - 2 * coefficients @ linear
+    return Kernel(shapes[int(np.argmin(distance))], estimate.symmetry)
+
+
+def _covariance(matrix: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
+    size = len(kernel.shape) + 1
+    covariance: NDArray[np.float64] = np.linalg.inv(matrix)[:size, :size]
+    return covariance
+
+
+def _unseen(model: ProfileModel, nowhere: Points) -> Extraction:
+    """What is known of a kernel without any image: the mean of the family."""
+    size = len(model.mean)
+    covariance = np.zeros((size + 1, size + 1))
+    covariance[:size, :size] = np.linalg.inv(model.precision)
+    return Extraction(model, Kernel(model.mean, Symmetry(0, 0.0)), covariance, 0.0, nowhere)
+
+
+def _points(scatterers: Scatterers, grid: Grid) -> Points:
+    x = (scatterers.column - (grid.nx - 1) / 2) * grid.pitch_x_nm
+    y = (scatterers.row - (grid.ny - 1) / 2) * grid.pitch_y_nm
+    return Points(x, y, scatterers.weight.astype(np.float64))
