@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from learned.autoencoder import OneStepNet, check_grid
 from learned.distance import DISTANCES
-from learned.extractor import KernelExtractor, shipped_weights
+from learned.extractor import KernelExtractor
 from learned.loop import Stage, fit
 from learned.observation import add_white_noise, observation_channels
 from learned.recipes import ONE_STEP, OneStepRecipe, choose_recipe, resolve_config
 from learned.scaling import min_max
 from learned.source import Batch, open_source
 from learned.validation import scaled_error
+from shared.weights import shipped_weights
 from torch import Tensor, nn
 
 from qpibench.training import TrainingRun

@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from learned.extractor import KernelExtractor, shipped_weights
+from learned.extractor import KernelExtractor
 from learned.loop import Stage, fit
 from learned.recipes import choose_recipe
 from learned.shift_loss import ShiftLoss
 from learned.shift_net import DEFAULT_PRESET, PRESETS, ShiftVAE
 from learned.shift_recipes import DEFAULT_RECIPE, SHIFT_VAE, ShiftRecipe
 from learned.source import open_source
+from shared.weights import shipped_weights
 
 from qpibench.errors import UsageError
 from qpibench.evaluation.run_record import load_run

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from learned.autoencoder import Encoder, Posterior, TwoStepNet, check_grid
 from learned.distance import DISTANCES, mean_square, norm
-from learned.extractor import CHUNK, KernelExtractor, shipped_weights
+from learned.extractor import CHUNK, KernelExtractor
 from learned.loop import Stage, fit
 from learned.observation import add_white_noise, observation_channels
 from learned.recipes import TWO_STEP, TwoStepRecipe, choose_recipe, resolve_config
@@ -23,6 +23,7 @@ from learned.source import Batch, Source, open_source
 from learned.symmetry import symmetry_error
 from learned.validation import scaled_error, scaled_kernel_error
 from numpy.typing import NDArray
+from shared.weights import shipped_weights
 from torch import Tensor, nn
 
 from qpibench.errors import UsageError

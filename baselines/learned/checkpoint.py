@@ -155,7 +155,9 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     QpibenchError
         If writing fails, as on a full disk; the old file is kept.
     """
-    halved = {name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    halved = {
+        name: tensor.half() if half and tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }
     write_whole(path, save(_on_cpu(halved), dict(metadata)), what="Weights")
 
 

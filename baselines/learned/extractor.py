@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from shared.scatterers import scatterers_of
+from shared.weights import require_weights
 from torch import Tensor, nn
 
 from learned.autoencoder import KernelNet, Posterior
@@ -132,27 +133,8 @@ class KernelExtractor:
         return torch.stack(drawn).std(dim=0, correction=0)
 
 
-def shipped_weights(entry_file: str) -> Path:
-    """Return the folder of the weights that are shipped with an entry.
-
-    Raises
-    ------
-    UsageError
-        If the entry is shipped without weights.
-    """
-    path = Path(entry_file)
-    folder = path.parent / "weights" / path.stem
-    if not RunFolder(folder).record.exists():
-        raise UsageError(
-            f"Entry {path.stem} is shipped without trained weights: train it with"
-            f" `qpibench train {path.stem} --release FILE -o RUN_DIR`, then evaluate RUN_DIR."
-        )
-    return folder
-
-
-def load_weights(net: nn.Module, path: Path) -> None:
-    if not path.exists():
-        raise UsageError(f"The run in '{path.parent}' has no weights yet: continue it with `qpibench train --resume`.")
+def _load(net: nn.Module, path: Path) -> None:
+    require_weights(path)
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -1,13 +1,14 @@
-"""Autoencoder of radial profiles: the first step of the polar two-step method."""
+"""Autoencoder of radial profiles: the first step of the polar two-step method.
+
+:mod:`shared.learned_profiles` evaluates a trained network in NumPy.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import math
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from shared.radial import RadialBasis
 from torch import Tensor, nn
 from torch.func import jacfwd, vmap
 
@@ -105,7 +106,7 @@ class ProfileNet(nn.Module):
 
 def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
     sizes = [inputs, width, width, width]
-    layers = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.SiLU())]
+    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
@@ -127,7 +128,7 @@ class ProfileLoss(nn.Module):
     def __init__(self, net: ProfileNet, noise: tuple[float, float]) -> None:
         super().__init__()
         self.net = net
-        self._low, self._high = (float(np.log(end)) for end in noise)
+        self._low, self._high = (math.log(end) for end in noise)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         profile, net = batch["profile"], self.net
@@ -142,87 +143,3 @@ class ProfileLoss(nn.Module):
         """Distance (n,) of auto-encoded profiles without noise."""
         profile = batch["profile"]
         return (self.net.decode(self.net.encode(profile)) - profile).square().sum(dim=1).sqrt()
-
-
-@dataclass(frozen=True)
-class _Layer:
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-
-
-class LearnedProfiles:
-    """The profiles of a trained network, as :class:`shared.profiles.ProfileModel` in NumPy.
-
-    A shape is a latent, followed by the coefficients of what the decoder lacks.
-    """
-
-    def __init__(self, net: ProfileNet) -> None:
-        self.basis = RadialBasis(float(net.spacing_nm), _array(net.splines))
-        self.spread = _array(net.spread)
-        self._net = net
-        self._layers = [_Layer(_array(m.weight), _array(m.bias)) for m in net.decoder if isinstance(m, nn.Linear)]
-        bank = _array(net.bank)
-        self.latents = bank.shape[1]
-        functions = len(self.spread)
-        self.mean = np.concatenate([bank.mean(axis=0), np.zeros(functions)])
-        self.precision = np.zeros((len(self.mean), len(self.mean)))
-        self.precision[: self.latents, : self.latents] = _inverse(np.atleast_2d(np.cov(bank.T)))
-        root = _array(net.residual)
-        self.precision[self.latents :, self.latents :] = _inverse(root @ root.T)
-        self._bank = bank, self._values(bank)
-
-    def starts(self, coefficient: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Shapes (n, shape) and coefficients (n, function) for a descent: encoded from an estimate, and the bank's."""
-        with torch.inference_mode():
-            given = torch.from_numpy(coefficient[None, 1:].astype(np.float32))
-            latent = _array(self._net.encode(given.to(self._net.spread.device)))
-        latents = np.concatenate([latent, self._bank[0]])
-        decoded = np.concatenate([self._values(latent), self._bank[1]])
-        shapes = np.pad(latents, ((0, 0), (0, len(self.spread))))
-        return shapes, np.column_stack([np.ones(len(decoded)), decoded])
-
-    def coefficient(self, shape: NDArray[np.float64]) -> NDArray[np.float64]:
-        decoded = self._values(shape[None, : self.latents])[0]
-        return np.concatenate([[1.0], decoded + shape[self.latents :]])
-
-    def tangent(self, shape: NDArray[np.float64]) -> NDArray[np.float64]:
-        functions = len(self.spread)
-        tangent = np.zeros((functions + 1, len(shape)))
-        tangent[1:, : self.latents] = self._slopes(shape[: self.latents])
-        tangent[1:, self.latents :] = np.eye(functions)
-        return tangent
-
-    def _values(self, latent: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Decoded profiles (n, function) of latents (n, latent)."""
-        *hidden, last = self._layers
-        value = latent
-        for layer in hidden:
-            value = value @ layer.weight.T + layer.bias
-            value = value * _logistic(value)  # SiLU
-        return value @ last.weight.T + last.bias
-
-    def _slopes(self, latent: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Derivatives (function, latent) of a decoded profile."""
-        *hidden, last = self._layers
-        value, slope = latent, np.eye(len(latent))
-        for layer in hidden:
-            value, slope = layer.weight @ value + layer.bias, layer.weight @ slope
-            gate = _logistic(value)
-            slope = (gate * (1 + value * (1 - gate)))[:, None] * slope
-            value = value * gate
-        return last.weight @ slope
-
-
-def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-def _inverse(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverse of a covariance that may be singular; its smallest eigenvalues are raised."""
-    ridge = 1e-9 * float(np.trace(covariance)) / len(covariance) + 1e-15
-    inverse: NDArray[np.float64] = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
-    return inverse
-
-
-def _array(tensor: Tensor) -> NDArray[np.float64]:
-    return tensor.detach().cpu().double().numpy()

@@ -64,15 +64,15 @@ def open_profiles(run: TrainingRun, *, batch_size: int) -> ProfileDraws:
     """
     if run.release_path is None:
         assert run.spec is not None
-        spec, what = run.spec, f"Spec '{run.spec.name}'"
+        family_of, what = family_name(run.spec), f"Spec '{run.spec.name}'"
     else:
         with open_release(run.release_path) as release:
-            spec, what = release.spec, f"Release '{release.name}'"
+            family_of, what = family_name(release.spec), f"Release '{release.name}'"
             known = {name: release.kernels.parameters[name] for name in release.kernels.parameters}
             complete = all(np.isfinite(values).all() and (values != -1).all() for values in known.values())
         if not complete:
             raise UsageError(f"{what} does not say the parameters of its kernels, from which profiles are made.")
-    family = get_family(family_name(spec))
+    family = get_family(family_of)
     names = tuple(column.name for column in family.COLUMNS)
     if not {"fold", "phi1"} <= set(names):
         raise UsageError(

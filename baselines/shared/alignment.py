@@ -24,6 +24,10 @@ class Kernel:
     shape: NDArray[np.float64]
     symmetry: Symmetry
 
+    def with_shape(self, shape: NDArray[np.float64]) -> Kernel:
+        """The kernel with another profile."""
+        return Kernel(shape, self.symmetry)
+
     def moved(self, step: NDArray[np.float64]) -> Kernel:
         """The kernel after a step of the shape and the phase, (shape + 1,)."""
         return Kernel(self.shape + step[:-1], Symmetry(self.symmetry.fold, self.symmetry.phase + float(step[-1])))

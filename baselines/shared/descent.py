@@ -47,7 +47,7 @@ def descend(point: AnyProblem, *, steps: int, tolerance: float = 0.05) -> AnyPro
         matrix, downhill = point.normal_equations()
         for _ in range(TRIALS):
             damped = matrix + np.diag(damping * np.diagonal(matrix))
-            tried = point.moved(np.linalg.solve(damped, downhill))
+            tried = point.moved(np.asarray(np.linalg.solve(damped, downhill), dtype=np.float64))
             if tried.cost <= point.cost:
                 break
             damping *= FACTOR

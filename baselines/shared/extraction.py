@@ -93,7 +93,9 @@ def extract(
     form = quadratic_form(image, pixels, marks, model.basis, (fold,) if fold else (), dtype=np.float64)
     aligned = align(form, model, _start(form, estimate, model))
     if not any(scatterers.cell):
-        return Extraction(model, aligned.kernel, _covariance(aligned.normal_equations()[0], aligned.kernel), aligned.noise, marks)
+        return Extraction(
+            model, aligned.kernel, _covariance(aligned.normal_equations()[0], aligned.kernel), aligned.noise, marks
+        )
     cell_y, cell_x = scatterers.cell
     root = np.sqrt(12)
     sigma_nm = cell_x * grid.pitch_x_nm / root, cell_y * grid.pitch_y_nm / root
@@ -113,8 +115,7 @@ def _start(form: QuadraticForm, estimate: LinearEstimate, model: ProfileModel) -
 
 def _covariance(matrix: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
     size = len(kernel.shape) + 1
-    covariance: NDArray[np.float64] = np.linalg.inv(matrix)[:size, :size]
-    return covariance
+    return np.asarray(np.linalg.inv(matrix)[:size, :size], dtype=np.float64)
 
 
 def _unseen(model: ProfileModel, nowhere: Points) -> Extraction:

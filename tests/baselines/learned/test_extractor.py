@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from learned.autoencoder import OneStepNet, TwoStepNet
-from learned.extractor import CHUNK, shipped_weights
+from learned.extractor import CHUNK
 from learned.recipes import ONE_STEP, TWO_STEP, choose_recipe, resolve_config
 from one_step import Model as OneStep
 from safetensors.torch import save_file
+from shared.weights import shipped_weights
 from two_step import Model as TwoStep
 
 from qpibench.errors import InvalidDataError, UsageError
