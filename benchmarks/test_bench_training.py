@@ -153,7 +153,7 @@ WAYS = {
 COMPILED = {"compiled": {"precision": "auto", "allocator": True, "compiled": True}}
 """Only for the alignment, whose networks compile in a minute."""
 
-GAIN_ROUNDS, GAIN_WARMUP = 5, 2
+GAIN_ROUNDS, GAIN_WARMUP = 5, 1
 
 
 @pytest.mark.parametrize(("method", "goal", "cost"), [("one_step", 1.6, 0.5), ("alignment", 1.8, 2.0)])

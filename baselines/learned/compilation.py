@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from learned.resumed import resumed_config
 from qpibench.training import TrainingRun
 
-TOLERANCE = 0.05
-"""Largest relative difference of a parameter's compiled gradient; rounding in bf16 stays below it."""
+TOLERANCE = 0.2
+"""Largest relative difference of a parameter's compiled gradient; rounding makes 0.053 in bf16, a lost gradient 1."""
 
 NEGLIGIBLE = 1e-3
 """Share of the largest gradient; differences of gradients are relative to at least that."""
