@@ -42,13 +42,13 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["radial"] = "radial"
-    latent: Annotated[int, Field(ge=1, le=64)] = 6
+    latent: Annotated[int, Field(ge=1, le=64)] = 4
     functions: Annotated[int, Field(ge=1, le=256)] = 64
     noise: tuple[Rate, Rate] = (1e-4, 0.3)
     batch_size: Count = 256
-    steps: Count = 30_000
+    steps: Count = 60_000
     learning_rate: Rate = 2e-3
-    decay_steps: Count = 1000
+    decay_steps: Count = 2000
     decay_factor: Rate = 0.84
     clip_norm: OptionalRate = 1.0
     patience: OptionalCount = None
