@@ -21,7 +21,8 @@ DEFAULT_PRESET = "compact"
 BANK = 1000
 """Latents of training profiles that are kept as starts of a descent."""
 
-_PROJECTION_STEPS = 6
+FAR = 0.1
+"""Distance of a profile from all decoded ones beyond which no training step counts it."""
 
 
 class ProfileNet(nn.Module):
@@ -78,20 +79,22 @@ class ProfileNet(nn.Module):
     def measure(self, profile: Tensor) -> None:
         """Store the latents of profiles (n, function), and the covariance of what the decoder lacks of them.
 
-        The latents are those of the closest decoded profiles, found by Gauss-Newton steps from the encoded ones.
+        The latents are those of :meth:`project`.
         """
-        latent = self._project(profile)
+        latent = self.project(profile, steps=6)
         lacking = (profile - self.decode(latent)).double()
         values, vectors = torch.linalg.eigh(lacking.T @ lacking / len(lacking))
         self.residual.copy_(vectors * values.clamp(min=0).sqrt())
         self.bank.copy_(latent[torch.arange(BANK) % len(latent)])
 
-    def _project(self, profile: Tensor) -> Tensor:
+    @torch.no_grad()
+    def project(self, profile: Tensor, *, steps: int) -> Tensor:
+        """Latents of the decoded profiles closest to profiles (n, function), by steps from the encoded ones."""
         latent = self.encode(profile)
         error = (self.decode(latent) - profile).square().sum(dim=1)
         damping = torch.full_like(error, 1e-3)
         slopes = vmap(jacfwd(lambda one: self.decode(one[None])[0]))
-        for _ in range(_PROJECTION_STEPS):
+        for _ in range(steps):
             slope = slopes(latent)
             matrix = slope.mT @ slope
             matrix = matrix + torch.diag_embed(damping[:, None] * torch.diagonal(matrix, dim1=1, dim2=2) + 1e-9)
@@ -143,3 +146,30 @@ class ProfileLoss(nn.Module):
         """Distance (n,) of auto-encoded profiles without noise."""
         profile = batch["profile"]
         return (self.net.decode(self.net.encode(profile)) - profile).square().sum(dim=1).sqrt()
+
+
+class ProjectionLoss(nn.Module):
+    """Squared distance of profiles from the closest ones that the decoder can express.
+
+    The encoder's latents are off by its own error, so a decoder that is trained on them alone is blurred. Prediction
+    searches for the closest profile, so the decoder is trained on what the search finds.
+    """
+
+    def __init__(self, net: ProfileNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        profile, net = batch["profile"], self.net
+        with torch.no_grad():
+            encoded, closest = net.encode(profile), net.project(profile, steps=2)
+        distance = (net.decode(closest) - profile).square().sum(dim=1)
+        distance = distance * (distance.detach() < FAR**2)
+        # The encoder stays as it is, and its latents have to remain good starts.
+        blurred = (net.decode(encoded) - profile).square().sum(dim=1).clamp(max=FAR**2)
+        return {"loss": distance.mean() + 0.1 * blurred.mean(), "closest": distance.mean()}
+
+    def score(self, batch: Batch) -> Tensor:
+        """Distance (n,) of profiles from the closest ones."""
+        profile = batch["profile"]
+        return (self.net.decode(self.net.project(profile, steps=6)) - profile).square().sum(dim=1).sqrt()

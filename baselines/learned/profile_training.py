@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from learned.loop import Stage, fit
+from learned.loop import Stage, fit, split_budget
 from learned.profile_basis import ProfileBasis, make_basis
-from learned.profile_net import DEFAULT_PRESET, PRESETS, ProfileLoss, ProfileNet
+from learned.profile_net import DEFAULT_PRESET, PRESETS, ProfileLoss, ProfileNet, ProjectionLoss
 from learned.profile_source import ProfileSource, open_profiles
 from learned.recipes import Count, OptionalCount, OptionalRate, Rate, choose_recipe
 from qpibench.errors import UsageError
@@ -30,13 +30,17 @@ class Recipe(BaseModel):
         Largest number of principal radial functions that express a profile.
     noise
         Range of the noise in the encoder's input, see :class:`learned.profile_net.ProfileLoss`.
-    batch_size, steps
-        Profiles of a step, and number of steps.
-    learning_rate, decay_steps, decay_factor
-        Learning rate of Adam; every ``decay_steps`` steps it is multiplied by ``decay_factor``.
-    clip_norm, patience
-        Largest norm of all gradients together, or None; number of validations without improvement after which training
-        ends, or None.
+    batch_size
+        Profiles of a step.
+    steps, learning_rate, clip_norm
+        Number of steps of the first stage, in which encoder and decoder learn together; learning rate of Adam; largest
+        norm of all gradients together, or None.
+    decoder_steps, decoder_learning_rate, decoder_clip_norm
+        The same for the second stage, in which the decoder learns the profiles at the latents that a search finds.
+    decays, decay_factor
+        How many times, at equal intervals, the learning rate of a stage is multiplied by ``decay_factor``.
+    patience
+        Number of validations without improvement after which a stage ends, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,14 +52,17 @@ class Recipe(BaseModel):
     batch_size: Count = 256
     steps: Count = 60_000
     learning_rate: Rate = 2e-3
-    decay_steps: Count = 2000
-    decay_factor: Rate = 0.84
     clip_norm: OptionalRate = 1.0
+    decoder_steps: Count = 3000
+    decoder_learning_rate: Rate = 1e-4
+    decoder_clip_norm: OptionalRate = 0.02
+    decays: Count = 30
+    decay_factor: Rate = 0.84
     patience: OptionalCount = None
 
 
 def train(run: TrainingRun) -> None:
-    """Train the autoencoder of profiles in a single stage.
+    """Train the autoencoder of profiles, and then its decoder alone.
 
     Raises
     ------
@@ -78,18 +85,37 @@ def train(run: TrainingRun) -> None:
     net = ProfileNet(width=PRESETS[preset], latent=recipe.latent, functions=functions, splines=splines)
     _describe(net, made)
 
-    def stage() -> Stage:
+    steps = recipe.steps, recipe.decoder_steps
+    budget = split_budget(run, steps)
+
+    def autoencoder() -> Stage:
         loss = ProfileLoss(net, recipe.noise)
         return Stage(
             name="profiles",
             module=loss,
             score=loss.score,
             source=source,
-            steps=recipe.steps,
-            budget=min(run.steps or recipe.steps, recipe.steps),
+            steps=steps[0],
+            budget=budget[0],
             learning_rate=recipe.learning_rate,
-            decay=(recipe.decay_steps, recipe.decay_factor),
+            decay=(-(-steps[0] // recipe.decays), recipe.decay_factor),
             clip_norm=recipe.clip_norm,
+            patience=recipe.patience,
+        )
+
+    def decoder() -> Stage:
+        net.encoder.requires_grad_(False)
+        loss = ProjectionLoss(net)
+        return Stage(
+            name="decoder",
+            module=loss,
+            score=loss.score,
+            source=source,
+            steps=steps[1],
+            budget=budget[1],
+            learning_rate=recipe.decoder_learning_rate,
+            decay=(-(-steps[1] // recipe.decays), recipe.decay_factor),
+            clip_norm=recipe.decoder_clip_norm,
             patience=recipe.patience,
         )
 
@@ -108,9 +134,9 @@ def train(run: TrainingRun) -> None:
             "splines": splines,
         },
         net=net,
-        stages=[stage],
+        stages=[autoencoder, decoder],
         source_record=source.record,
-        steps_stated=recipe.steps,
+        steps_stated=sum(steps),
         export=export,
         half=False,
     )
