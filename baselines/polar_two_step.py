@@ -64,10 +64,9 @@ class Model:
             for i, image in enumerate(batch.image)
         ]
         self._kernel_grid = batch.kernel_grid
-        pairs = [one.image_and_std(batch.kernel_grid) for one in found]
         return Prediction(
-            kernel=_stack([value for value, _ in pairs], batch.kernel_grid),
-            std=_stack([std for _, std in pairs], batch.kernel_grid),
+            kernel=_stack([one.image(batch.kernel_grid) for one in found], batch.kernel_grid),
+            std=_stack([one.std(batch.kernel_grid) for one in found], batch.kernel_grid),
             kernel_full=_stack([one.image(batch.grid.offsets) for one in found], batch.grid.offsets),
             latent=self._latents(found),
         )

@@ -70,8 +70,10 @@ class Alignment:
         tangent = np.concatenate([by_shape, by_phase], axis=2).reshape(h * size, -1)
         gram = self.form.gram.transpose(0, 2, 1, 3).reshape(h * size, h * size)
         residual = self.form.linear.ravel() - gram @ np.multiply.outer(weights, self.coefficient).ravel()
-        matrix, downhill = tangent.T @ gram @ tangent / self.noise, tangent.T @ residual / self.noise
-        return with_prior(matrix, downhill, self.model, self.kernel)
+        matrix = add_prior_precision(tangent.T @ gram @ tangent / self.noise, self.model)
+        downhill = tangent.T @ residual / self.noise
+        downhill[:-1] -= self.model.precision @ (self.kernel.shape - self.model.mean)
+        return matrix, downhill
 
     def moved(self, step: NDArray[np.float64]) -> Self:
         return type(self)(self.form, self.model, self.kernel.moved(step))
@@ -82,15 +84,12 @@ def align(form: QuadraticForm, model: ProfileModel, start: Kernel, *, steps: int
     return descend(Alignment(form, model, start), steps=steps)
 
 
-def with_prior(
-    matrix: NDArray[np.float64], downhill: NDArray[np.float64], model: ProfileModel, kernel: Kernel
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Add the prior of the shape to normal equations whose first variables are the shape and the phase."""
-    size = len(kernel.shape)
+def add_prior_precision(matrix: NDArray[np.float64], model: ProfileModel) -> NDArray[np.float64]:
+    """Add the precision of the prior to a matrix whose first variables are the shape and the phase, in place."""
+    size = len(model.mean)
     matrix[:size, :size] += model.precision
     matrix[size, size] += 1.0  # the phase of total symmetry is without effect, and no phase matters beyond a radian
-    downhill[:size] -= model.precision @ (kernel.shape - model.mean)
-    return matrix, downhill
+    return matrix
 
 
 def least_variance(energy: float, pixels: int) -> float:

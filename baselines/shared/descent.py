@@ -6,6 +6,7 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 FIRST_DAMPING = 1e-3
 FACTOR = 8.0
@@ -40,16 +41,19 @@ def descend(point: AnyProblem, *, steps: int, tolerance: float = 0.05) -> AnyPro
     steps
         Largest number of steps.
     tolerance
-        The descent ends when two steps together lower the cost by less than this.
+        The descent ends when the next step promises to lower the cost by less than this, or two steps together did.
     """
     damping, last_gain = FIRST_DAMPING, np.inf
     for _ in range(steps):
         matrix, downhill = point.normal_equations()
         for _ in range(TRIALS):
-            damped = matrix + np.diag(damping * np.diagonal(matrix))
-            tried = point.moved(np.asarray(np.linalg.solve(damped, downhill), dtype=np.float64))
-            if tried.cost <= point.cost:
-                break
+            step = _damped_step(matrix, downhill, damping)
+            if step is not None:
+                if 0.5 * step @ downhill < tolerance:
+                    return point
+                tried = point.moved(step)
+                if tried.cost <= point.cost:
+                    break
             damping *= FACTOR
         else:
             return point
@@ -58,6 +62,18 @@ def descend(point: AnyProblem, *, steps: int, tolerance: float = 0.05) -> AnyPro
             return point
         last_gain = gain
     return point
+
+
+def _damped_step(
+    matrix: NDArray[np.float64], downhill: NDArray[np.float64], damping: float
+) -> NDArray[np.float64] | None:
+    damped = matrix.copy()
+    np.fill_diagonal(damped, (1 + damping) * np.diagonal(matrix))
+    try:
+        step: NDArray[np.float64] = cho_solve(cho_factor(damped, overwrite_a=True, check_finite=False), downhill)
+    except LinAlgError:  # rounding has left the matrix without a positive pivot
+        return None
+    return step
 
 
 def misfit(squares: float, pixels: int, least_variance: float) -> tuple[float, float]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 
 from qpibench.grid import Grid
 from shared.alignment import Kernel, align
-from shared.polar import ORIGIN, Points, QuadraticForm, Symmetry, linearise, pixels_of, quadratic_form
+from shared.polar import ORIGIN, Points, QuadraticForm, Symmetry, pixels_of, quadratic_form, superposed
 from shared.profiles import ProfileModel
 from shared.refinement import Observation, refine
 from shared.scatterers import Scatterers
@@ -41,22 +42,25 @@ class Extraction:
 
     def image(self, grid: Grid) -> NDArray[np.float64]:
         """The kernel on a grid, (y, x)."""
-        return self._rendered(grid, std=False)[0]
-
-    def image_and_std(self, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The kernel and its posterior standard deviation on a grid, (y, x) each."""
-        return self._rendered(grid, std=True)
-
-    def _rendered(self, grid: Grid, *, std: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         coefficient = self.model.coefficient(self.kernel.shape)
-        at = linearise(pixels_of(grid), ORIGIN, self.model.basis, self.kernel.symmetry, coefficient)
-        value = (at.radial @ coefficient).reshape(grid.shape)
-        if not std:
-            return value, np.empty(0)
-        by_shape = at.radial.astype(np.float64) @ self.model.tangent(self.kernel.shape)
-        tangent = np.column_stack([by_shape, at.angular])
-        variance = ((tangent @ self.covariance) * tangent).sum(axis=1)
-        return value, np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
+        return superposed(pixels_of(grid), ORIGIN, self.model.basis, self.kernel.symmetry, coefficient).reshape(
+            grid.shape
+        )
+
+    def std(self, grid: Grid) -> NDArray[np.float64]:
+        """Posterior standard deviation of the kernel on a grid, (y, x)."""
+        pixels = pixels_of(grid)
+        angular, slope = self.kernel.symmetry.factors(pixels)
+        # The profile's values depend on the distance alone, and most distances of a grid occur several times.
+        r_nm, place = np.unique(np.hypot(pixels.x, pixels.y), return_inverse=True)
+        functions = self.model.basis.values(r_nm)
+        profile = functions @ self.model.coefficient(self.kernel.shape)
+        tangent = functions @ self.model.tangent(self.kernel.shape)
+        of_profile = ((tangent @ self.covariance[:-1, :-1]) * tangent).sum(axis=1)
+        with_phase = profile * (tangent @ self.covariance[:-1, -1])
+        of_phase = profile**2 * self.covariance[-1, -1]
+        variance = angular**2 * of_profile[place] + 2 * angular * slope * with_phase[place] + slope**2 * of_phase[place]
+        return np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
 
 
 def extract(
@@ -101,7 +105,7 @@ def extract(
     sigma_nm = cell_x * grid.pitch_x_nm / root, cell_y * grid.pitch_y_nm / root
     observation = Observation(image.astype(np.float64).ravel(), pixels, sigma_nm)
     refined = refine(observation, model, aligned.kernel, marks)
-    covariance = _covariance(refined.normal_equations()[0], refined.kernel)
+    covariance = _covariance(refined.precision, refined.kernel)
     return Extraction(model, refined.kernel, covariance, refined.noise, refined.scatterers)
 
 
@@ -115,7 +119,8 @@ def _start(form: QuadraticForm, estimate: LinearEstimate, model: ProfileModel) -
 
 def _covariance(matrix: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
     size = len(kernel.shape) + 1
-    return np.asarray(np.linalg.inv(matrix)[:size, :size], dtype=np.float64)
+    covariance: NDArray[np.float64] = cho_solve(cho_factor(matrix), np.eye(len(matrix), size))[:size]
+    return covariance
 
 
 def _unseen(model: ProfileModel, nowhere: Points) -> Extraction:

@@ -6,8 +6,8 @@ A kernel of n-fold symmetry that separates has the form
 
 with the radial profile f = sum_j c_j B_j(r). At r = 0, where the angle is not defined, the angular factor is its mean.
 An image is the sum over its scatterers of K, so it is linear in the products of c with 1, cos(phase) and sin(phase).
-:func:`quadratic_form` reduces an image to the sums that least squares needs. :func:`linearise` gives the derivatives of
-one separable model by everything it depends on, the positions included.
+:func:`quadratic_form` reduces an image to the sums that least squares needs. :func:`superposed` computes the image of one
+separable kernel, and :func:`linearise` its derivatives by everything it depends on, the positions included.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.arithmetic.compiled import compiled
 from qpibench.grid import Grid
-from shared.radial import RadialBasis, spline_slopes, spline_weights
+from shared.radial import RadialBasis
+from shared.superposition import add_harmonics, add_kernels, fill_derivatives
 
-CHUNK = 256
-"""Pixels whose harmonics are held at once; their memory fits the second-level cache."""
+CHUNK = 1024
+"""Pixels whose columns are held at once."""
+
+LANES = 16
+"""Rows of radial functions are padded to a multiple of the numbers that a processor adds at once."""
 
 
 class Points(NamedTuple):
@@ -55,6 +58,14 @@ class Symmetry(NamedTuple):
         if self.fold == 0:
             return np.ones(1)
         return 0.5 * np.array([1.0, -math.cos(self.phase), math.sin(self.phase)])
+
+    def factors(self, places: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Angular factor at places (point,) relative to the scatterer, and its derivative by the phase."""
+        if self.fold == 0:
+            return np.ones(len(places)), np.zeros(len(places))
+        angle = self.fold * np.arctan2(places.y, places.x) + self.phase
+        beside = np.hypot(places.x, places.y) > 0
+        return 0.5 - 0.5 * beside * np.cos(angle), 0.5 * beside * np.sin(angle)
 
     @property
     def slopes(self) -> NDArray[np.float64]:
@@ -153,50 +164,50 @@ def quadratic_form(
         tell a residual below 3e-4 of the image from 0; float64 takes twice the time.
     """
     flat = np.ascontiguousarray(image, dtype=np.float64).ravel()
-    harmonics = 1 + 2 * len(folds)
-    columns = harmonics * basis.size
+    harmonics, table = 1 + 2 * len(folds), _table(basis)
+    columns = harmonics * table.shape[1]
     gram, linear = np.zeros((columns, columns)), np.zeros(columns)
-    splines = basis.splines.astype(np.float32)
-    tall = 16 * CHUNK
-    block = np.empty((min(tall, len(pixels)), columns), np.float32)
-    work = np.empty((CHUNK, harmonics, len(splines)), np.float32)
+    block = np.empty((min(CHUNK, len(pixels)), harmonics, table.shape[1]), np.float32)
     wanted = np.array([*folds, 0], dtype=np.int64)
-    for first in range(0, len(pixels), tall):
-        rows = min(tall, len(pixels) - first)
-        for start in range(0, rows, CHUNK):
-            stop = min(start + CHUNK, rows)
-            part = work[: stop - start]
-            part[:] = 0
-            _add_harmonics(_slice(pixels, first + start, first + stop), scatterers, wanted, basis.spacing_nm, part)
-            np.matmul(part.reshape(-1, len(splines)), splines, out=block[start:stop].reshape(-1, basis.size))
-        held = block[:rows].astype(dtype, copy=False)
+    for start in range(0, len(pixels), CHUNK):
+        some = _slice(pixels, start, start + CHUNK)
+        part = block[: len(some)]
+        part[:] = 0
+        add_harmonics(some, scatterers, wanted, basis.spacing_nm, table, part)
+        held = part.reshape(len(some), columns).astype(dtype, copy=False)
         gram += held.T @ held
-        linear += held.T @ flat[first : first + rows].astype(dtype, copy=False)
-    shaped = gram.reshape(harmonics, basis.size, harmonics, basis.size).transpose(0, 2, 1, 3)
+        linear += held.T @ flat[start : start + CHUNK].astype(dtype, copy=False)
+    shape = harmonics, table.shape[1]
+    blocks = gram.reshape(*shape, *shape).transpose(0, 2, 1, 3)[..., : basis.size, : basis.size]
+    vectors = linear.reshape(shape)[:, : basis.size]
     return QuadraticForm(
-        np.ascontiguousarray(shaped), linear.reshape(harmonics, -1), float(flat @ flat), len(flat), tuple(folds)
+        np.ascontiguousarray(blocks), np.ascontiguousarray(vectors), float(flat @ flat), len(flat), tuple(folds)
     )
+
+
+def superposed(
+    pixels: Points, scatterers: Points, basis: RadialBasis, symmetry: Symmetry, coefficient: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Image (pixel,) of a separable kernel at all scatterers; with :data:`ORIGIN` the kernel itself."""
+    value = np.zeros(len(pixels))
+    add_kernels(pixels, scatterers, *symmetry, basis.spacing_nm, basis.splines @ coefficient, value)
+    return value
 
 
 @dataclass(frozen=True)
 class Linearised:
-    """The image of a separable model, and its derivatives, in float32.
+    """Derivatives of the image of a separable kernel, in float32.
 
     Attributes
     ----------
-    radial
-        (pixel, function): derivatives by the coefficients of the radial functions.
-    angular
-        (pixel,): derivative by the phase.
-    position
-        (pixel, 2 scatterer): derivatives by x and y of every scatterer in turn; empty if not asked for.
+    columns
+        (pixel, function + 1 + 2 scatterer): derivatives by the coefficients of the radial functions, by the phase, and
+        by x and y of every scatterer in turn.
     single
-        (pixel, scatterer): contribution of every scatterer; empty if not asked for.
+        (pixel, scatterer): contribution of every scatterer.
     """
 
-    radial: NDArray[np.float32]
-    angular: NDArray[np.float32]
-    position: NDArray[np.float32]
+    columns: NDArray[np.float32]
     single: NDArray[np.float32]
 
 
@@ -207,9 +218,9 @@ def linearise(
     symmetry: Symmetry,
     coefficient: NDArray[np.float64],
     *,
-    nearest_nm: float | None = None,
+    nearest_nm: float,
 ) -> Linearised:
-    """Compute a model's derivatives.
+    """Compute the derivatives of a kernel's image.
 
     Parameters
     ----------
@@ -218,154 +229,24 @@ def linearise(
     basis, symmetry, coefficient
         The kernel; coefficient is (function,).
     nearest_nm
-        If given, the derivatives by the positions are computed too. The angular factor changes rapidly close to a
-        scatterer; closer than this distance its derivative is taken as there.
+        The angular factor changes rapidly close to a scatterer; closer than this distance its derivative by the
+        position is taken as there.
     """
-    splines = basis.splines.astype(np.float32)
-    profile = basis.splines @ coefficient
-    count = 0 if nearest_nm is None else len(scatterers)
-    radial = np.empty((len(pixels), basis.size), np.float32)
-    angular = np.empty(len(pixels), np.float32)
-    position = np.empty((len(pixels), 2 * count), np.float32)
+    count = len(scatterers)
+    columns = np.empty((len(pixels), basis.size + 1 + 2 * count), np.float32)
     single = np.empty((len(pixels), count), np.float32)
-    work = np.empty((2, CHUNK, len(splines)), np.float32)
-    for start in range(0, len(pixels), CHUNK):
-        stop = min(start + CHUNK, len(pixels))
-        part = work[:, : stop - start]
-        part[:] = 0
-        _add_separable(
-            _slice(pixels, start, stop),
-            scatterers,
-            *symmetry,
-            basis.spacing_nm,
-            profile,
-            nearest_nm or 1.0,
-            part,
-            position[start:stop],
-            single[start:stop],
-        )
-        np.matmul(part[0], splines, out=radial[start:stop])
-        np.matmul(part[1], profile.astype(np.float32), out=angular[start:stop])
-    return Linearised(radial, angular, position, single)
+    profile = basis.splines @ coefficient
+    fill_derivatives(
+        pixels, scatterers, *symmetry, basis.spacing_nm, _table(basis), profile, nearest_nm, basis.size, columns, single
+    )
+    return Linearised(columns, single)
 
 
 def _slice(points: Points, start: int, stop: int) -> Points:
     return Points(*(part[start:stop] for part in points))
 
 
-@compiled(nogil=True, error_model="numpy")
-def _add_harmonics(pixels: Any, scatterers: Any, folds: Any, spacing_nm: Any, out: Any) -> None:
-    """Add to ``out`` (pixel, harmonic, spline) the splines at all scatterers; ``folds`` ascend and end with 0."""
-    harmonics, splines = out.shape[1:]
-    reach = (splines - 3) * spacing_nm
-    factor = np.empty(harmonics, np.float32)
-    factor[0] = 1.0
-    highest = 0
-    for fold in folds:
-        highest = max(highest, fold)
-    for p in range(len(pixels.x)):
-        for s in range(len(scatterers.x)):
-            dx = pixels.x[p] - scatterers.x[s]
-            dy = pixels.y[p] - scatterers.y[s]
-            r = math.sqrt(dx * dx + dy * dy)
-            if r >= reach:
-                continue
-            ux = dx / r if r > 0.0 else 0.0
-            uy = dy / r if r > 0.0 else 0.0
-            c = 1.0
-            s_ = 0.0
-            place = 0
-            for order in range(1, highest + 1):
-                c, s_ = c * ux - s_ * uy, c * uy + s_ * ux
-                if order == folds[place]:
-                    factor[2 * place + 1] = c
-                    factor[2 * place + 2] = s_
-                    place += 1
-            interval = int(r / spacing_nm)
-            w0, w1, w2, w3 = spline_weights(r / spacing_nm - interval)
-            strength = scatterers.strength[s]
-            v0 = np.float32(w0 * strength)
-            v1 = np.float32(w1 * strength)
-            v2 = np.float32(w2 * strength)
-            v3 = np.float32(w3 * strength)
-            for h in range(harmonics):
-                f = factor[h]
-                row = out[p, h]
-                row[interval] += f * v0
-                row[interval + 1] += f * v1
-                row[interval + 2] += f * v2
-                row[interval + 3] += f * v3
-
-
-@compiled(nogil=True, error_model="numpy")
-def _add_separable(
-    pixels: Any,
-    scatterers: Any,
-    fold: Any,
-    phase: Any,
-    spacing_nm: Any,
-    profile: Any,
-    nearest_nm: Any,
-    out: Any,
-    position: Any,
-    single: Any,
-) -> None:
-    """Add to ``out`` (2, pixel, spline) the splines times the angular factor and times its derivative by the phase.
-
-    Fills the other two arrays, those of :class:`Linearised`; ``profile`` (spline,) has the profile's coefficients.
-    """
-    splines = out.shape[2]
-    reach = (splines - 3) * spacing_nm
-    cos_phase = math.cos(phase)
-    sin_phase = math.sin(phase)
-    wants_positions = single.shape[1] > 0
-    for p in range(len(pixels.x)):
-        for s in range(len(scatterers.x)):
-            if wants_positions:
-                position[p, 2 * s] = 0.0
-                position[p, 2 * s + 1] = 0.0
-                single[p, s] = 0.0
-            dx = pixels.x[p] - scatterers.x[s]
-            dy = pixels.y[p] - scatterers.y[s]
-            r = math.sqrt(dx * dx + dy * dy)
-            if r >= reach:
-                continue
-            ux = dx / r if r > 0.0 else 0.0
-            uy = dy / r if r > 0.0 else 0.0
-            angular = 1.0
-            slope = 0.0
-            if fold > 0:
-                c = 1.0
-                s_ = 0.0
-                for _ in range(fold):
-                    c, s_ = c * ux - s_ * uy, c * uy + s_ * ux
-                angular = 0.5 - 0.5 * (c * cos_phase - s_ * sin_phase)
-                slope = 0.5 * (c * sin_phase + s_ * cos_phase)
-            interval = int(r / spacing_nm)
-            w0, w1, w2, w3 = spline_weights(r / spacing_nm - interval)
-            strength = scatterers.strength[s]
-            row = out[0, p]
-            f = np.float32(angular * strength)
-            row[interval] += f * np.float32(w0)
-            row[interval + 1] += f * np.float32(w1)
-            row[interval + 2] += f * np.float32(w2)
-            row[interval + 3] += f * np.float32(w3)
-            if fold > 0:
-                row = out[1, p]
-                f = np.float32(slope * strength)
-                row[interval] += f * np.float32(w0)
-                row[interval + 1] += f * np.float32(w1)
-                row[interval + 2] += f * np.float32(w2)
-                row[interval + 3] += f * np.float32(w3)
-            if wants_positions:
-                d0, d1, d2, d3 = spline_slopes(r / spacing_nm - interval)
-                p0 = profile[interval]
-                p1 = profile[interval + 1]
-                p2 = profile[interval + 2]
-                p3 = profile[interval + 3]
-                value = w0 * p0 + w1 * p1 + w2 * p2 + w3 * p3
-                along = (d0 * p0 + d1 * p1 + d2 * p2 + d3 * p3) / spacing_nm * angular * strength
-                across = value * slope * fold / max(r, nearest_nm) * strength
-                position[p, 2 * s] = across * uy - along * ux
-                position[p, 2 * s + 1] = -across * ux - along * uy
-                single[p, s] = value * angular * strength
+def _table(basis: RadialBasis) -> NDArray[np.float32]:
+    """The basis in float32, padded with functions that are 0."""
+    padding = -basis.size % LANES
+    return np.pad(basis.splines.astype(np.float32), ((0, 0), (0, padding)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import BSpline
 
 DEGREE = 3
 
@@ -52,8 +53,9 @@ def spline_count(reach_nm: float, spacing_nm: float) -> int:
 
 def spline_values(r_nm: NDArray[np.float64], spacing_nm: float, count: int) -> NDArray[np.float64]:
     """Values (r, spline) of ``count`` B-splines at distances in nm; spline j has its peak at (j - 1) spacings."""
-    values = np.zeros((len(r_nm), count))
-    _fill_values(r_nm, spacing_nm, values)
+    values, place = np.zeros((len(r_nm), count)), r_nm / spacing_nm
+    inside = place < count - DEGREE
+    values[inside] = BSpline.design_matrix(place[inside], np.arange(-DEGREE, count + 1.0), DEGREE).toarray()
     return values
 
 
@@ -74,12 +76,3 @@ def spline_slopes(t):  # type: ignore[no-untyped-def]
     """Derivatives of :func:`spline_weights` by t."""
     u = 1.0 - t
     return -0.5 * u * u, 1.5 * t * t - 2.0 * t, 2.0 * u - 1.5 * u * u, 0.5 * t * t
-
-
-@nb.njit(error_model="numpy")
-def _fill_values(r_nm, spacing_nm, values):  # type: ignore[no-untyped-def]
-    last = values.shape[1] - DEGREE
-    for i in range(len(r_nm)):
-        interval = int(r_nm[i] / spacing_nm)
-        if interval < last:
-            values[i, interval : interval + 4] = spline_weights(r_nm[i] / spacing_nm - interval)

@@ -12,10 +12,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 
-from shared.alignment import Kernel, least_variance, with_prior
+from shared.alignment import Kernel, add_prior_precision, least_variance
 from shared.descent import descend, misfit
-from shared.polar import Linearised, Points, linearise
+from shared.polar import Linearised, Points, linearise, superposed
 from shared.profiles import ProfileModel
 
 NEAREST = 0.25
@@ -29,6 +30,9 @@ LARGEST_MOVE = 2.0
 
 GAIN = 10.0
 """Logarithm of the odds by which a further scatterer must improve the fit."""
+
+LEAST_CURVATURE = 1e-5
+"""Share of a scatterer's image that no other variable may imitate, above the rounding of float32 sums."""
 
 LEAST_STRENGTH = 0.4
 """Strength that the residual must give to a further scatterer, whose true strength is 1."""
@@ -80,21 +84,12 @@ class Refinement:
         return self.model.coefficient(self.kernel.shape)
 
     @cached_property
-    def _linearised(self) -> Linearised:
-        seen, sigma = self.observation, self.observation.sigma_nm
-        return linearise(
-            seen.pixels,
-            self.scatterers,
-            self.model.basis,
-            self.kernel.symmetry,
-            self.coefficient,
-            nearest_nm=NEAREST * min(sigma),
-        )
-
-    @cached_property
     def residual(self) -> NDArray[np.float64]:
         """The image less the model, (pixel,)."""
-        return self.observation.image - self._linearised.radial @ self.coefficient
+        symmetry, basis = self.kernel.symmetry, self.model.basis
+        return self.observation.image - superposed(
+            self.observation.pixels, self.scatterers, basis, symmetry, self.coefficient
+        )
 
     @cached_property
     def _misfit(self) -> tuple[float, float]:
@@ -118,27 +113,52 @@ class Refinement:
         return np.column_stack([x / sx, y / sy]).ravel()
 
     @cached_property
-    def _equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Matrix, negative gradient, and the products (d, scatterer) of the variables with single scatterers."""
-        at = self._linearised
-        columns = np.concatenate([at.radial, at.angular[:, None], at.position], axis=1)
-        tangent = np.zeros((columns.shape[1], len(self.kernel.shape) + 1 + at.position.shape[1]))
+    def _linearised(self) -> Linearised:
+        seen, kernel = self.observation, self.kernel
+        nearest_nm = NEAREST * min(seen.sigma_nm)
+        return linearise(
+            seen.pixels, self.scatterers, self.model.basis, kernel.symmetry, self.coefficient, nearest_nm=nearest_nm
+        )
+
+    @cached_property
+    def _tangent(self) -> NDArray[np.float64]:
+        return self.model.tangent(self.kernel.shape)
+
+    @cached_property
+    def precision(self) -> NDArray[np.float64]:
+        """Posterior precision (d, d) of the variables of :meth:`normal_equations`."""
+        # Products in float64 are those of the rounded columns, so that the matrix has no negative eigenvalue.
+        return self._matrix(self._linearised.columns.astype(np.float64))
+
+    def _matrix(self, columns: NDArray[np.floating]) -> NDArray[np.float64]:
         size, shape = self.model.basis.size, len(self.kernel.shape)
-        tangent[:size, :shape] = self.model.tangent(self.kernel.shape)
-        np.fill_diagonal(tangent[size:, shape:], 1.0)
-        matrix = tangent.T @ (columns.T @ columns).astype(np.float64) @ tangent / self.noise
-        downhill = tangent.T @ (columns.T @ self.residual.astype(np.float32)).astype(np.float64) / self.noise
-        singles = tangent.T @ (columns.T @ at.single).astype(np.float64) / self.noise
-        matrix, downhill = with_prior(matrix, downhill, self.model, self.kernel)
-        sigmas = np.tile(self.observation.sigma_nm, len(self.scatterers))
+        gram = columns.T @ columns / self.noise
+        matrix = np.empty((shape + len(gram) - size,) * 2)
+        matrix[:shape, :shape] = self._tangent.T @ gram[:size, :size] @ self._tangent
+        matrix[:shape, shape:] = self._tangent.T @ gram[:size, size:]
+        matrix[shape:, :shape] = matrix[:shape, shape:].T
+        matrix[shape:, shape:] = gram[size:, size:]
         places = np.arange(shape + 1, len(matrix))
-        matrix[places, places] += sigmas**-2.0
-        downhill[places] -= self._moves / sigmas
-        return matrix, downhill, singles
+        matrix[places, places] += self._position_precision
+        return add_prior_precision(matrix, self.model)
+
+    def _of_variables(self, of_columns: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Products with the derivatives by the variables, from products (column, ...) with the columns."""
+        exact, size = of_columns.astype(np.float64), self.model.basis.size
+        return np.concatenate([self._tangent.T @ exact[:size], exact[size:]]) / self.noise
+
+    @cached_property
+    def _position_precision(self) -> NDArray[np.float64]:
+        return np.tile(self.observation.sigma_nm, len(self.scatterers)) ** -2.0
 
     def normal_equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See :class:`shared.descent.Problem`: the shape, the phase, and x and y of every scatterer in turn."""
-        return self._equations[:2]
+        columns = self._linearised.columns
+        downhill = self._of_variables(columns.T @ self.residual.astype(np.float32))
+        shape = len(self.kernel.shape)
+        downhill[:shape] -= self.model.precision @ (self.kernel.shape - self.model.mean)
+        downhill[shape + 1 :] -= self._moves * np.sqrt(self._position_precision)
+        return self._matrix(columns), downhill
 
     def moved(self, step: NDArray[np.float64]) -> Self:
         count = len(self.scatterers)
@@ -155,13 +175,14 @@ class Refinement:
         The score test adds a second scatterer of strength 1 at every place in turn, and lets all other variables follow
         to first order.
         """
-        matrix, _, singles = self._equations
         single = self._linearised.single.astype(np.float64)
-        follow = (singles * np.linalg.solve(matrix, singles)).sum(axis=0)
-        curvature = (single**2).sum(axis=0) / self.noise - follow
+        shared = self._of_variables(self._linearised.columns.T @ self._linearised.single)
+        follow = (shared * cho_solve(cho_factor(self.precision), shared)).sum(axis=0)
+        squares = (single**2).sum(axis=0) / self.noise
+        curvature = squares - follow
         slope = single.T @ self.residual / self.noise
-        strength = slope / np.maximum(curvature, np.finfo(np.float64).tiny)
-        gain = np.where(strength > LEAST_STRENGTH, 2 * slope - curvature, -np.inf)
+        distinct = (curvature > LEAST_CURVATURE * squares) & (slope > LEAST_STRENGTH * curvature)
+        gain = np.where(distinct, 2 * slope - curvature, -np.inf)
         best = int(np.argmax(gain))
         return best if gain[best] > GAIN else None
 
