@@ -17,6 +17,9 @@ from shared.refinement import Observation, refine
 from shared.scatterers import Scatterers
 from shared.symmetry import LinearEstimate, estimate_linearly
 
+LEAST_SPREAD = 0.01
+"""Smallest spread of a coefficient by which symmetries are told apart; the variances of all together are 1."""
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -92,9 +95,13 @@ def extract(
     if not len(marks):
         return _unseen(model, marks)
     pixels = pixels_of(grid)
-    estimate = estimate_linearly(quadratic_form(image, pixels, marks, model.basis, folds), model.spread)
-    fold = estimate.symmetry.fold
+    # Functions that hardly vary within the family cannot tell symmetries apart.
+    leading = int((model.spread > LEAST_SPREAD).sum())
+    form = quadratic_form(image, pixels, marks, model.basis.leading(1 + leading), folds)
+    fold = estimate_linearly(form, model.spread[:leading]).symmetry.fold
     form = quadratic_form(image, pixels, marks, model.basis, (fold,) if fold else (), dtype=np.float64)
+    estimate = estimate_linearly(form, model.spread)
+    form = form.of_fold(estimate.symmetry.fold)
     aligned = align(form, model, _start(form, estimate, model))
     if not any(scatterers.cell):
         return Extraction(

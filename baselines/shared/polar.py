@@ -24,7 +24,7 @@ from qpibench.grid import Grid
 from shared.radial import RadialBasis
 from shared.superposition import add_harmonics, add_kernels, fill_derivatives
 
-CHUNK = 1024
+CHUNK = 512
 """Pixels whose columns are held at once."""
 
 LANES = 16
@@ -235,10 +235,17 @@ def linearise(
     count = len(scatterers)
     columns = np.empty((len(pixels), basis.size + 1 + 2 * count), np.float32)
     single = np.empty((len(pixels), count), np.float32)
-    profile = basis.splines @ coefficient
-    fill_derivatives(
-        pixels, scatterers, *symmetry, basis.spacing_nm, _table(basis), profile, nearest_nm, basis.size, columns, single
-    )
+    functions, profile = basis.splines.astype(np.float32), basis.splines @ coefficient
+    work = np.empty((min(CHUNK, len(pixels)), len(profile)), np.float32)
+    for start in range(0, len(pixels), CHUNK):
+        rows = slice(start, start + CHUNK)
+        some = _slice(pixels, start, start + CHUNK)
+        part = work[: len(some)]
+        part[:] = 0
+        fill_derivatives(
+            some, scatterers, *symmetry, basis.spacing_nm, profile, nearest_nm, part, columns[rows], single[rows]
+        )
+        columns[rows, : basis.size] = part @ functions
     return Linearised(columns, single)
 
 

@@ -41,6 +41,10 @@ class RadialBasis:
         """Number of functions, the mean profile included."""
         return int(self.splines.shape[1])
 
+    def leading(self, count: int) -> RadialBasis:
+        """The basis of the first functions."""
+        return RadialBasis(self.spacing_nm, self.splines[:, :count])
+
     def values(self, r_nm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values (r, function) of the functions at distances in nm."""
         return spline_values(r_nm, self.spacing_nm, len(self.splines)) @ self.splines

@@ -113,24 +113,22 @@ def fill_derivatives(
     fold: Any,
     phase: Any,
     spacing_nm: Any,
-    table: Any,
     profile: Any,
     nearest_nm: Any,
-    size: Any,
+    splines: Any,
     columns: Any,
     single: Any,
 ) -> None:
-    """Fill the two arrays of :class:`shared.polar.Linearised`; ``profile`` has the coefficients of the kernel's profile.
+    """Fill the two arrays of :class:`shared.polar.Linearised`, but for the derivatives by the coefficients.
 
-    ``table`` (spline, function) holds ``size`` functions, and is padded with functions that are 0.
+    In place of these, add to ``splines`` (pixel, spline) the derivatives by the coefficients ``profile`` (spline,) of the
+    kernel's profile in splines.
     """
-    width = table.shape[1]
-    intervals = len(table) - 3
+    intervals = len(profile) - 3
     cos_phase = math.cos(phase)
     sin_phase = math.sin(phase)
-    radial = np.empty(width, np.float32)
+    size = columns.shape[1] - 1 - 2 * len(scatterers.x)
     for p in range(len(pixels.x)):
-        radial[:] = 0.0
         by_phase = 0.0
         row = columns[p]
         for s in range(len(scatterers.x)):
@@ -150,23 +148,19 @@ def fill_derivatives(
             angular, slope = _angular_factor(ux, uy, fold, cos_phase, sin_phase)
             strength = scatterers.strength[s]
             i = int(place)
-            t = place - i
-            w0, w1, w2, w3 = spline_weights(t)
-            d0, d1, d2, d3 = spline_slopes(t)
+            w0, w1, w2, w3 = spline_weights(place - i)
+            d0, d1, d2, d3 = spline_slopes(place - i)
             value = w0 * profile[i] + w1 * profile[i + 1] + w2 * profile[i + 2] + w3 * profile[i + 3]
             rise = d0 * profile[i] + d1 * profile[i + 1] + d2 * profile[i + 2] + d3 * profile[i + 3]
             along = rise / spacing_nm * angular * strength
             across = value * slope * fold / max(r, nearest_nm) * strength
             row[of_x] = across * uy - along * ux
             row[of_x + 1] = -across * ux - along * uy
-            single[p, s] = value * angular * strength
+            factor = angular * strength
+            single[p, s] = value * factor
             by_phase += value * slope * strength
-            f = angular * strength
-            v0 = np.float32(w0 * f)
-            v1 = np.float32(w1 * f)
-            v2 = np.float32(w2 * f)
-            v3 = np.float32(w3 * f)
-            for j in range(width):
-                radial[j] += v0 * table[i, j] + v1 * table[i + 1, j] + v2 * table[i + 2, j] + v3 * table[i + 3, j]
-        row[:size] = radial[:size]
+            splines[p, i] += np.float32(w0 * factor)
+            splines[p, i + 1] += np.float32(w1 * factor)
+            splines[p, i + 2] += np.float32(w2 * factor)
+            splines[p, i + 3] += np.float32(w3 * factor)
         row[size] = by_phase

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from shared.polar import QuadraticForm, Symmetry
 
@@ -60,13 +61,13 @@ def estimate_linearly(form: QuadraticForm, spread: NDArray[np.float64]) -> Linea
         precision = np.diag(1 / spread**2)
         lower = np.linalg.cholesky(gram[:, 1:, 1:] / noise + precision)
         wanted = (linear[:, 1:] - gram[:, 1:, 0]) / noise
-        half = np.linalg.solve(lower, wanted[..., None])[..., 0]
+        half = np.array([solve_triangular(*pair, lower=True) for pair in zip(lower, wanted, strict=True)])
         left = (form.energy - 2 * linear[:, 0] + gram[:, 0, 0]) / noise
         volume = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         evidence = 0.5 * ((half**2).sum(axis=1) - left) - volume
         k = int(np.argmax(evidence))
         if best is None or evidence[k] > best.evidence:
-            solution = np.linalg.solve(lower[k].T, half[k])
+            solution = solve_triangular(lower[k], half[k], trans="T", lower=True)
             best = LinearEstimate(symmetries[k], np.concatenate([[1.0], solution]), noise, float(evidence[k]))
     assert best is not None
     return best
@@ -77,7 +78,8 @@ def estimate_noise(form: QuadraticForm) -> float:
     columns = form.linear.size
     gram = form.gram.transpose(0, 2, 1, 3).reshape(columns, columns)
     ridge = 1e-5 * max(float(np.trace(gram)) / columns, np.finfo(np.float64).tiny)
-    solution = np.linalg.solve(gram + ridge * np.eye(columns), form.linear.ravel())
+    gram[np.diag_indices(columns)] += ridge
+    solution = cho_solve(cho_factor(gram, overwrite_a=True), form.linear.ravel())
     explained = float(form.linear.ravel() @ solution)
     left = max(form.energy - explained, 0.0) / max(form.pixels - columns, form.pixels / 2)
     return max(left, LEAST_NOISE**2 * form.energy / form.pixels, float(np.finfo(np.float32).tiny))
