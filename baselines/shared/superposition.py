@@ -81,9 +81,7 @@ def _angular_factor(ux, uy, fold, cos_phase, sin_phase):  # type: ignore[no-unty
 
 
 @compiled(nogil=True, error_model="numpy")
-def add_kernels(
-    pixels: Any, scatterers: Any, fold: Any, phase: Any, spacing_nm: Any, profile: Any, value: Any
-) -> None:
+def add_kernels(pixels: Any, scatterers: Any, fold: Any, phase: Any, spacing_nm: Any, profile: Any, value: Any) -> None:
     """Add to ``value`` (pixel,) a kernel at all scatterers; ``profile`` (spline,) has the coefficients of its profile."""
     intervals = len(profile) - 3
     cos_phase = math.cos(phase)
