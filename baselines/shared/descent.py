@@ -41,7 +41,8 @@ def descend(point: AnyProblem, *, steps: int, tolerance: float = 0.05) -> AnyPro
     steps
         Largest number of steps.
     tolerance
-        The descent ends when the next step promises to lower the cost by less than this, or two steps together did.
+        The last step is one that promises to lower the cost by less than this, or has lowered it by less together with
+        the step before.
     """
     damping, last_gain = FIRST_DAMPING, np.inf
     for _ in range(steps):
@@ -49,16 +50,16 @@ def descend(point: AnyProblem, *, steps: int, tolerance: float = 0.05) -> AnyPro
         for _ in range(TRIALS):
             step = _damped_step(matrix, downhill, damping)
             if step is not None:
-                if 0.5 * step @ downhill < tolerance:
-                    return point
-                tried = point.moved(step)
+                tried, is_last = point.moved(step), 0.5 * step @ downhill < tolerance
                 if tried.cost <= point.cost:
                     break
+                if is_last:
+                    return point
             damping *= FACTOR
         else:
             return point
         gain, point, damping = point.cost - tried.cost, tried, max(damping / FACTOR, 1e-9)
-        if gain + last_gain < tolerance:
+        if is_last or gain + last_gain < tolerance:
             return point
         last_gain = gain
     return point

@@ -61,7 +61,7 @@ def estimate_linearly(form: QuadraticForm, spread: NDArray[np.float64]) -> Linea
         precision = np.diag(1 / spread**2)
         lower = np.linalg.cholesky(gram[:, 1:, 1:] / noise + precision)
         wanted = (linear[:, 1:] - gram[:, 1:, 0]) / noise
-        half = np.array([solve_triangular(*pair, lower=True) for pair in zip(lower, wanted, strict=True)])
+        half = np.array([solve_triangular(*pair, lower=True, check_finite=False) for pair in zip(lower, wanted, strict=True)])
         left = (form.energy - 2 * linear[:, 0] + gram[:, 0, 0]) / noise
         volume = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         evidence = 0.5 * ((half**2).sum(axis=1) - left) - volume
@@ -76,7 +76,7 @@ def estimate_linearly(form: QuadraticForm, spread: NDArray[np.float64]) -> Linea
 def estimate_noise(form: QuadraticForm) -> float:
     """Variance of what no combination of the harmonics and radial functions explains."""
     columns = form.linear.size
-    gram = form.gram.transpose(0, 2, 1, 3).reshape(columns, columns)
+    gram = form.gram.transpose(0, 2, 1, 3).reshape(columns, columns).copy()
     ridge = 1e-5 * max(float(np.trace(gram)) / columns, np.finfo(np.float64).tiny)
     gram[np.diag_indices(columns)] += ridge
     solution = cho_solve(cho_factor(gram, overwrite_a=True), form.linear.ravel())
