@@ -61,6 +61,12 @@ class Alignment:
         off = self.kernel.shape - self.model.mean
         return float(self._misfit[1] + 0.5 * off @ self.model.precision @ off)
 
+    @cached_property
+    def evidence(self) -> float:
+        """Logarithm of the probability of the image given the model, up to a constant, by Laplace's approximation."""
+        determinants = np.linalg.slogdet(self.model.precision)[1] - np.linalg.slogdet(self.normal_equations()[0])[1]
+        return float(0.5 * determinants - self.cost)
+
     def normal_equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See :class:`shared.descent.Problem`; the last variable is the phase."""
         weights, slopes = self.kernel.symmetry.weights, self.kernel.symmetry.slopes

@@ -102,7 +102,9 @@ def extract(
     form = quadratic_form(image, pixels, marks, model.basis, (fold,) if fold else (), dtype=np.float64)
     estimate = estimate_linearly(form, model.spread)
     form = form.of_fold(estimate.symmetry.fold)
-    aligned = align(form, model, _start(form, estimate, model))
+    start = _start(form, estimate, model)
+    aligned = max((align(form, one, start) for one in (model, *model.alternatives())), key=lambda point: point.evidence)
+    model = aligned.model
     if not any(scatterers.cell):
         return Extraction(
             model, aligned.kernel, _covariance(aligned.normal_equations()[0], aligned.kernel), aligned.noise, marks

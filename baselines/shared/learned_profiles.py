@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,18 @@ class LearnedProfiles:
         self.precision[: self.latents, : self.latents] = _inverse(np.atleast_2d(np.cov(bank.T)))
         self.precision[self.latents :, self.latents :] = _inverse(root @ root.T)
         self._bank = bank, self._decoder.values(bank)
+        self._wider: tuple[LearnedProfiles, ...] = (self._with_free_residual(),)
+
+    def alternatives(self) -> Sequence[LearnedProfiles]:
+        """The model in which the decoder counts for nothing: all profiles that the basis can express."""
+        return self._wider
+
+    def _with_free_residual(self) -> LearnedProfiles:
+        free = copy(self)
+        free.precision = self.precision.copy()
+        free.precision[self.latents :, self.latents :] = np.diag(self.spread**-2.0)
+        free._wider = ()
+        return free
 
     def starts(self, coefficient: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Shapes (n, shape) and coefficients (n, function) for a descent: encoded from an estimate, and the bank's."""

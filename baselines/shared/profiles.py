@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,9 @@ class ProfileModel(Protocol):
     spread: NDArray[np.float64]
     mean: NDArray[np.float64]
     precision: NDArray[np.float64]
+
+    def alternatives(self) -> Sequence[ProfileModel]:
+        """Models of wider families, for an image whose kernel is not of this one; their shapes mean the same."""
 
     def coefficient(self, shape: NDArray[np.float64]) -> NDArray[np.float64]:
         """Coefficients (function,) of a profile."""

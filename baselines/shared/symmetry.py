@@ -61,7 +61,9 @@ def estimate_linearly(form: QuadraticForm, spread: NDArray[np.float64]) -> Linea
         precision = np.diag(1 / spread**2)
         lower = np.linalg.cholesky(gram[:, 1:, 1:] / noise + precision)
         wanted = (linear[:, 1:] - gram[:, 1:, 0]) / noise
-        half = np.array([solve_triangular(*pair, lower=True, check_finite=False) for pair in zip(lower, wanted, strict=True)])
+        half = np.array(
+            [solve_triangular(*pair, lower=True, check_finite=False) for pair in zip(lower, wanted, strict=True)]
+        )
         left = (form.energy - 2 * linear[:, 0] + gram[:, 0, 0]) / noise
         volume = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         evidence = 0.5 * ((half**2).sum(axis=1) - left) - volume
