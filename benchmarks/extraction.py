@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel, Limits
 from qpibench.evaluation.metrics import Case, find_metrics
 from qpibench.evaluation.statistics import Statistic, bootstrap_intervals, statistic_of
-from qpibench.files import check_file
+from qpibench.files import check_file, write_whole
 from qpibench.tasks import allows
 
 IMAGES = 200
@@ -107,7 +108,7 @@ def errors(kernel: Values, draws: Draws) -> Figures:
     A prediction that is not finite counts as failed, with the worse of two errors: that of zeros, and the entry's
     largest one.
     """
-    failed = ~np.isfinite(kernel).all(axis=(1, 2))
+    failed = np.asarray(~np.isfinite(kernel).all(axis=(1, 2)))
     case = Case(grid=draws.grid, prediction=np.where(failed[:, None, None], 0, kernel), truth=draws.truth)
     columns = {column.name: column.measure(case) for metric in METRICS for column in metric.columns}
     for values in columns.values():
@@ -208,9 +209,10 @@ def run(model: str, cells: Sequence[str], images: int, output: Path | None) -> I
                 "machine": machine().model_dump(),
                 "cells": measured,
             }
-            output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write_whole(output, (json.dumps(content, indent=1) + "\n").encode(), what="Figures")
         yield row(CELLS[name], measured[name])
-    yield f"\n`python -m benchmarks.extraction {model} --images {images}`, one thread. {sentence(machine())}"
+    chosen = "" if list(cells) == list(CELLS) else f" --cells {' '.join(cells)}"
+    yield f"\n`python -m benchmarks.extraction {model}{chosen} --images {images}`, one thread. {sentence(machine())}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,6 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QpibenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted; the rows above are complete.", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -60,6 +60,17 @@ def test_a_cell_that_shows_too_little_is_not_measured(tmp_path, capsys):
     assert "not measured: It needs the view 'positions'." in capsys.readouterr().out
 
 
+def test_the_error_of_an_entry_stands_in_place_of_its_figures(tmp_path, capsys):
+    (tmp_path / "broken.py").write_text("def predict(batch):\n    raise ValueError('no')\n", encoding="utf-8")
+    assert main([str(tmp_path / "broken.py"), "--images", "2", "--cells", "positions"]) == 0
+    assert "not measured: It failed: broken.py:2: ValueError: no." in capsys.readouterr().out
+
+
+def test_an_entry_that_learns_from_a_release_is_refused(capsys):
+    assert main(["median_kernel", "--images", "2", "--cells", "positions"]) == 2
+    assert "use evaluate" in capsys.readouterr().err
+
+
 def test_a_missing_entry_and_a_missing_folder_are_usage_errors(tmp_path, capsys):
     assert main(["no_such_entry", "--images", "2"]) == 2
     assert main(["zeros", "--images", "2", "--json", str(tmp_path / "none" / "f.json")]) == 2
