@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 QUICKSTART := quickstart
 RELEASE := $(QUICKSTART)/paper.h5
-ENTRIES := zeros median_kernel tikhonov
+ENTRIES := zeros median_kernel tikhonov polar_two_step
 CELLS := id ood id-positions ood-positions
 
 .PHONY: quickstart test test-all lint numba-cache bench gpu-check gpu-train train-queue clean
@@ -15,6 +15,7 @@ quickstart: .venv/base numba-cache
 	$(BIN)/qpibench verify $(RELEASE)
 	@set -e; for entry in $(ENTRIES); do \
 	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --track paper"; \
+	    if [ $$entry = polar_two_step ]; then command="$$command --limit 100"; fi; \
 	    command="$$command -o $(QUICKSTART)/results/$$entry.json --report $(QUICKSTART)/reports/$$entry.html"; \
 	    command="$$command --predictions $(QUICKSTART)/predictions/$$entry.h5"; \
 	    echo "$$command"; $$command; \

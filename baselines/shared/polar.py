@@ -6,7 +6,7 @@ A kernel of n-fold symmetry that separates has the form
 
 with the radial profile f = sum_j c_j B_j(r). At r = 0, where the angle is not defined, the angular factor is its mean.
 An image is the sum over its scatterers of K, so it is linear in the products of c with 1, cos(phase) and sin(phase).
-:func:`quadratic_form` reduces an image to the sums that least squares needs. :func:`superposed` computes the image of one
+:func:`quadratic_form` reduces an image to the sums that least squares needs. :func:`superposed` computes the image of a
 separable kernel, and :func:`linearise` its derivatives by everything it depends on, the positions included.
 """
 
