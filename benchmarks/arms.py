@@ -65,6 +65,8 @@ LONG = Arm(
 )
 LONG_STREAM = replace(LONG, name="two_step-code-long-stream", stream=True)
 
+POLAR = Arm(name="polar_two_step-stream", entry="polar_two_step", recipe="radial", stream=True)
+
 STUDIES = {
     "two_steps": Study(
         question="Do two steps beat one, with the same number of steps? (recipe article)", arms=(TWO_STEP, ONE_STEP)
@@ -79,6 +81,10 @@ STUDIES = {
     "fresh_kernels": Study(
         question="How much of the error is due to the number of training kernels? (80, or fresh ones in every step)",
         arms=(LONG, LONG_STREAM),
+    ),
+    "polar": Study(
+        question="How much of polar_two_step's error is due to the number of training kernels? (fresh ones, or 80)",
+        arms=(POLAR, replace(POLAR, name="polar_two_step-paper", stream=False)),
     ),
     "shift_vae": Study(
         question="How far does one get without any kernel to learn from?",
