@@ -61,6 +61,10 @@ class Recipe(BaseModel):
     patience: OptionalCount = None
 
 
+RECIPES = {"radial": Recipe()}
+DEFAULT_RECIPE = "radial"
+
+
 def train(run: TrainingRun) -> None:
     """Train the autoencoder of profiles, and then its decoder alone.
 
@@ -69,7 +73,7 @@ def train(run: TrainingRun) -> None:
     UsageError
         If the request does not fit the entry.
     """
-    recipe = choose_recipe({"radial": Recipe()}, replace(run, recipe=run.recipe or "radial"))
+    recipe = choose_recipe(RECIPES, replace(run, recipe=run.recipe or DEFAULT_RECIPE))
     preset = run.preset or DEFAULT_PRESET
     if preset not in PRESETS:
         raise UsageError(f"There is no preset '{preset}' of polar_two_step; choose one of {', '.join(PRESETS)}.")
