@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
 from qpibench.grid import Grid
 from shared.alignment import Kernel, align
+from shared.cholesky import lower_factor
 from shared.polar import ORIGIN, Points, QuadraticForm, Symmetry, pixels_of, quadratic_form, superposed
 from shared.profiles import ProfileModel
 from shared.refinement import Observation, refine
@@ -128,7 +129,7 @@ def _start(form: QuadraticForm, estimate: LinearEstimate, model: ProfileModel) -
 
 def _covariance(matrix: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
     size = len(kernel.shape) + 1
-    covariance: NDArray[np.float64] = cho_solve(cho_factor(matrix), np.eye(len(matrix), size))[:size]
+    covariance: NDArray[np.float64] = cho_solve((lower_factor(matrix), True), np.eye(len(matrix), size))[:size]
     return covariance
 
 

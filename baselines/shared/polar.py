@@ -6,8 +6,8 @@ A kernel of n-fold symmetry that separates has the form
 
 with the radial profile f = sum_j c_j B_j(r). At r = 0, where the angle is not defined, the angular factor is its mean.
 An image is the sum over its scatterers of K, so it is linear in the products of c with 1, cos(phase) and sin(phase).
-:func:`quadratic_form` reduces an image to the sums that least squares needs. :func:`superposed` computes the image of a
-separable kernel, and :func:`linearise` its derivatives by everything it depends on, the positions included.
+:func:`quadratic_form` reduces an image to the sums that least squares needs. :func:`superposed` computes the image of
+one separable kernel, and :func:`linearise` its derivatives by everything it depends on, the positions included.
 """
 
 from __future__ import annotations
@@ -164,6 +164,8 @@ def quadratic_form(
         tell a residual below 3e-4 of the image from 0; float64 takes twice the time.
     """
     flat = np.ascontiguousarray(image, dtype=np.float64).ravel()
+    scale = max(float(np.abs(flat).max(initial=0.0)), np.finfo(np.float64).tiny)
+    scaled = (flat / scale).astype(dtype)
     harmonics, table = 1 + 2 * len(folds), _table(basis)
     columns = harmonics * table.shape[1]
     gram, linear = np.zeros((columns, columns)), np.zeros(columns)
@@ -176,13 +178,11 @@ def quadratic_form(
         add_harmonics(some, scatterers, wanted, basis.spacing_nm, table, part)
         held = part.reshape(len(some), columns).astype(dtype, copy=False)
         gram += held.T @ held
-        linear += held.T @ flat[start : start + CHUNK].astype(dtype, copy=False)
+        linear += held.T @ scaled[start : start + CHUNK]
     shape = harmonics, table.shape[1]
     blocks = gram.reshape(*shape, *shape).transpose(0, 2, 1, 3)[..., : basis.size, : basis.size]
-    vectors = linear.reshape(shape)[:, : basis.size]
-    return QuadraticForm(
-        np.ascontiguousarray(blocks), np.ascontiguousarray(vectors), float(flat @ flat), len(flat), tuple(folds)
-    )
+    vectors = scale * linear.reshape(shape)[:, : basis.size]
+    return QuadraticForm(np.ascontiguousarray(blocks), vectors, float(flat @ flat), len(flat), tuple(folds))
 
 
 def superposed(

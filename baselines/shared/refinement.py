@@ -12,9 +12,10 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
 from shared.alignment import Kernel, add_prior_precision, least_variance
+from shared.cholesky import lower_factor
 from shared.descent import descend, misfit
 from shared.polar import Linearised, Points, linearise, superposed
 from shared.profiles import ProfileModel
@@ -30,6 +31,9 @@ LARGEST_MOVE = 2.0
 
 GAIN = 10.0
 """Logarithm of the odds by which a further scatterer must improve the fit."""
+
+MOST_PAIRS = 4
+"""Largest number of pairs, besides one for every eight marks; an image that the model does not fit would have more."""
 
 LEAST_CURVATURE = 1e-5
 """Share of a scatterer's image that no other variable may imitate, above the rounding of float32 sums."""
@@ -132,7 +136,7 @@ class Refinement:
 
     def _matrix(self, columns: NDArray[np.floating]) -> NDArray[np.float64]:
         size, shape = self.model.basis.size, len(self.kernel.shape)
-        gram = columns.T @ columns / self.noise
+        gram = (columns.T @ columns).astype(np.float64) / self.noise
         matrix = np.empty((shape + len(gram) - size,) * 2)
         matrix[:shape, :shape] = self._tangent.T @ gram[:size, :size] @ self._tangent
         matrix[:shape, shape:] = self._tangent.T @ gram[:size, size:]
@@ -154,7 +158,8 @@ class Refinement:
     def normal_equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See :class:`shared.descent.Problem`: the shape, the phase, and x and y of every scatterer in turn."""
         columns = self._linearised.columns
-        downhill = self._of_variables(columns.T @ self.residual.astype(np.float32))
+        scale = np.sqrt(self.noise)  # keeps the products within the range of float32
+        downhill = self._of_variables(columns.T @ (self.residual / scale).astype(np.float32)) * scale
         shape = len(self.kernel.shape)
         downhill[:shape] -= self.model.precision @ (self.kernel.shape - self.model.mean)
         downhill[shape + 1 :] -= self._moves * np.sqrt(self._position_precision)
@@ -177,7 +182,7 @@ class Refinement:
         """
         single = self._linearised.single.astype(np.float64)
         shared = self._of_variables(self._linearised.columns.T @ self._linearised.single)
-        follow = (shared * cho_solve(cho_factor(self.precision), shared)).sum(axis=0)
+        follow = (shared * cho_solve((lower_factor(self.precision), True), shared)).sum(axis=0)
         squares = (single**2).sum(axis=0) / self.noise
         curvature = squares - follow
         slope = single.T @ self.residual / self.noise
@@ -216,7 +221,7 @@ def refine(
         Largest number of steps of each descent.
     """
     point = descend(Refinement(observation, model, start, marks, marks), steps=steps)
-    for _ in range(len(marks)):
+    for _ in range(MOST_PAIRS + len(marks) // 8):
         k = point.most_likely_pair()
         if k is None:
             break

@@ -82,7 +82,7 @@ def _angular_factor(ux, uy, fold, cos_phase, sin_phase):  # type: ignore[no-unty
 
 @compiled(nogil=True, error_model="numpy")
 def add_kernels(pixels: Any, scatterers: Any, fold: Any, phase: Any, spacing_nm: Any, profile: Any, value: Any) -> None:
-    """Add to ``value`` (pixel,) a kernel at all scatterers; ``profile`` (spline,) has the coefficients of its profile."""
+    """Add to ``value`` (pixel,) a kernel at all scatterers; ``profile`` (spline,) has its profile's coefficients."""
     intervals = len(profile) - 3
     cos_phase = math.cos(phase)
     sin_phase = math.sin(phase)
@@ -119,8 +119,8 @@ def fill_derivatives(
 ) -> None:
     """Fill the two arrays of :class:`shared.polar.Linearised`, but for the derivatives by the coefficients.
 
-    In place of these, add to ``splines`` (pixel, spline) the derivatives by the coefficients ``profile`` (spline,) of the
-    kernel's profile in splines.
+    In place of these, add to ``splines`` (pixel, spline) the derivatives by the coefficients ``profile`` (spline,) that
+    the kernel's profile has in splines.
     """
     intervals = len(profile) - 3
     cos_phase = math.cos(phase)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_solve, solve_triangular
 
+from shared.cholesky import lower_factor
 from shared.polar import QuadraticForm, Symmetry
 
 PHASES = 16
@@ -59,7 +60,7 @@ def estimate_linearly(form: QuadraticForm, spread: NDArray[np.float64]) -> Linea
         symmetries = [Symmetry(fold, float(phase)) for phase in phases]
         gram, linear = form.of_fold(fold).of_profile(np.array([symmetry.weights for symmetry in symmetries]))
         precision = np.diag(1 / spread**2)
-        lower = np.linalg.cholesky(gram[:, 1:, 1:] / noise + precision)
+        lower = np.array([lower_factor(one) for one in gram[:, 1:, 1:] / noise + precision])
         wanted = (linear[:, 1:] - gram[:, 1:, 0]) / noise
         half = np.array(
             [solve_triangular(*pair, lower=True, check_finite=False) for pair in zip(lower, wanted, strict=True)]
@@ -78,10 +79,10 @@ def estimate_linearly(form: QuadraticForm, spread: NDArray[np.float64]) -> Linea
 def estimate_noise(form: QuadraticForm) -> float:
     """Variance of what no combination of the harmonics and radial functions explains."""
     columns = form.linear.size
-    gram = form.gram.transpose(0, 2, 1, 3).reshape(columns, columns).copy()
+    gram = form.gram.transpose(0, 2, 1, 3).reshape(columns, columns)
     ridge = 1e-5 * max(float(np.trace(gram)) / columns, np.finfo(np.float64).tiny)
-    gram[np.diag_indices(columns)] += ridge
-    solution = cho_solve(cho_factor(gram, overwrite_a=True), form.linear.ravel())
+    factor = lower_factor(gram + ridge * np.eye(columns))
+    solution = cho_solve((factor, True), form.linear.ravel())
     explained = float(form.linear.ravel() @ solution)
     left = max(form.energy - explained, 0.0) / max(form.pixels - columns, form.pixels / 2)
     return max(left, LEAST_NOISE**2 * form.energy / form.pixels, float(np.finfo(np.float32).tiny))
