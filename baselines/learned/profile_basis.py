@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from shared.radial import RadialBasis, spline_count, spline_values
 
 from learned.profile_source import ProfileDraws
+from qpibench.errors import UsageError
 
 DRAWS = 6000
 """Profiles from which the basis is made; steps are repeated by a release, whose kernels are fewer."""
@@ -48,6 +49,11 @@ def make_basis(draws: ProfileDraws, *, functions: int) -> ProfileBasis:
     """Make the basis of at most ``functions`` directions.
 
     It reaches as far as two pixels of an image can be apart.
+
+    Raises
+    ------
+    UsageError
+        If the profiles do not differ.
     """
     grid = draws.source.grid
     reach_nm = float(np.hypot(grid.size_y_nm, grid.size_x_nm)) * (1 + 1e-9)
@@ -67,6 +73,11 @@ def make_basis(draws: ProfileDraws, *, functions: int) -> ProfileBasis:
     _, singular, directions = np.linalg.svd(shown, full_matrices=False)
     total = float(np.sqrt((singular**2).sum()))
     kept = min(functions, int((singular > LEAST_SPREAD * total).sum()))
+    if not kept:
+        raise UsageError(
+            f"The kernels of {draws.source.record.name} all have the same radial profile; polar_two_step learns how"
+            " profiles differ, and needs training kernels of at least two radial parameters."
+        )
     directions, spread = directions[:kept].T, singular[:kept] / total
     scale = total / np.sqrt(len(profile))
     matrix = to_splines @ splines.T * weight @ directions / scale

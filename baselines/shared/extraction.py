@@ -64,7 +64,8 @@ class Extraction:
         with_phase = profile * (tangent @ self.covariance[:-1, -1])
         of_phase = profile**2 * self.covariance[-1, -1]
         variance = angular**2 * of_profile[place] + 2 * angular * slope * with_phase[place] + slope**2 * of_phase[place]
-        return np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
+        std: NDArray[np.float64] = np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
+        return std
 
 
 def extract(

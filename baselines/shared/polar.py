@@ -64,8 +64,8 @@ class Symmetry(NamedTuple):
         if self.fold == 0:
             return np.ones(len(places)), np.zeros(len(places))
         angle = self.fold * np.arctan2(places.y, places.x) + self.phase
-        beside = np.hypot(places.x, places.y) > 0
-        return 0.5 - 0.5 * beside * np.cos(angle), 0.5 * beside * np.sin(angle)
+        half = np.where(np.hypot(places.x, places.y) > 0, 0.5, 0.0)
+        return 0.5 - half * np.cos(angle), half * np.sin(angle)
 
     @property
     def slopes(self) -> NDArray[np.float64]:
