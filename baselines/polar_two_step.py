@@ -27,7 +27,7 @@ from shared.scatterers import Scatterers, scatterers_of
 from shared.weights import load_arrays, shipped_weights
 
 from qpibench import Batch, Prediction
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.run_record import RunFolder, load_run
 from qpibench.grid import Grid
 from qpibench.training import TrainingRun
@@ -48,8 +48,12 @@ class Model:
             raise UsageError(f"'{folder}' holds a run of {record.entry}, expected one of polar_two_step.")
         kind = "training role of the release" if record.source.kind == "release" else "stream of the spec"
         self.trained_on = f"{kind} {record.source.name}"
-        self.profiles = LearnedProfiles(load_arrays(RunFolder(folder).weights))
-        self._kernel_grid = Grid.model_validate(record.config["grid"])
+        weights = RunFolder(folder).weights
+        try:
+            self.profiles = LearnedProfiles(load_arrays(weights))
+        except (KeyError, ValueError, IndexError) as error:
+            raise InvalidDataError(f"The weights in '{weights}' are not those of polar_two_step: {error}.") from None
+        self._kernel_grid: Grid | None = None
 
     def predict(self, batch: Batch) -> Prediction:
         """Extract the kernels of observations.
@@ -77,11 +81,13 @@ class Model:
 
     def autoencode(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return kernels (n, y, x) as the decoder alone expresses them, without the correction of what it lacks."""
+        assert self._kernel_grid is not None
         found = [self._extract_kernel(kernel) for kernel in kernels]
         decoded = [replace(one, kernel=one.kernel.with_shape(self.profiles.decoded(one.kernel.shape))) for one in found]
         return _stack([one.image(self._kernel_grid) for one in decoded], self._kernel_grid)
 
     def _extract_kernel(self, kernel: NDArray[np.float32]) -> Extraction:
+        assert self._kernel_grid is not None  # kernels are encoded after predictions
         ny, nx = self._kernel_grid.shape
         centre = Scatterers(np.array([(ny - 1) / 2]), np.array([(nx - 1) / 2]), np.ones(1))
         return extract(kernel, self._kernel_grid, centre, self.profiles, FOLDS)
