@@ -16,9 +16,7 @@ from qpibench.arithmetic.superposition import Axes, Formulas
 from qpibench.errors import UsageError
 from qpibench.families import Family, get_family
 from qpibench.release import open_release
-from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import family_name
-from qpibench.specs.spec import ImportedSpec
 from qpibench.training import TrainingRun
 
 AXIS_NM = 1e-9
@@ -64,7 +62,6 @@ def open_profiles(run: TrainingRun, *, batch_size: int) -> ProfileDraws:
     UsageError
         If the kernels are not of a family with a fold and an angular phase, or those of a release are not known.
     """
-    spec: ReleaseSpec | ImportedSpec
     if run.release_path is None:
         assert run.spec is not None
         family_of, what = family_name(run.spec), f"Spec '{run.spec.name}'"
