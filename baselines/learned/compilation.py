@@ -42,7 +42,7 @@ def compile_loss(module: nn.Module, gradients: Callable[[], Sequence[Tensor]]) -
         Why the module is not compiled.
     """
     expected = gradients()
-    # Without layout_optimization=False, PyTorch 2.13 on a CPU loses the gradient of some interpolations.
+    # PyTorch 2.13 loses the gradient of some interpolations on a CPU, with layout_optimization of more of them.
     module.compile(dynamic=False, options={"fallback_random": True, "layout_optimization": False})
     try:
         with warnings.catch_warnings():

@@ -60,7 +60,7 @@ def numerics(precision: Precision, *, compiled: str) -> dict[str, str]:
     precision
         The precision of the run.
     compiled
-        Whether the losses are compiled: ``torch.compile``, ``no``, or ``no:`` and the reason.
+        Whether losses are compiled, ``torch.compile`` or ``no``; stages that cannot be compiled are added with the reason.
     """
     backends = torch.backends
     return {

@@ -158,8 +158,7 @@ class Training:
             with ends_at_sigterm():  # everything is saved
                 failure = steps.compile()
         if failure is not None:
-            self._compiles = False
-            self._numerics |= {"compile": f"no: {failure}"}
+            self._numerics |= {"compile": f"{self._numerics['compile']}; not stage '{stage.name}': {failure}"}
             self.progress.say(f"Stage '{stage.name}' trains without torch.compile, more slowly: {failure}.")
             if self.writer is not None:
                 update_run(self._folder, numerics=self._numerics)
