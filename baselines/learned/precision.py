@@ -60,7 +60,7 @@ def numerics(precision: Precision, *, compiled: str) -> dict[str, str]:
     precision
         The precision of the run.
     compiled
-        Whether losses are compiled, ``torch.compile`` or ``no``; stages that cannot be compiled are added with the reason.
+        Whether losses are compiled, ``torch.compile`` or ``no``.
     """
     backends = torch.backends
     return {
