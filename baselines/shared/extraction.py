@@ -94,7 +94,7 @@ def extract(
     if not np.isfinite(image).all():
         raise ValueError("an image has pixels that are not finite, so no kernel can be estimated from it")
     marks = _points(scatterers, grid)
-    if not len(marks):
+    if not marks.size:
         return _unseen(model, marks)
     pixels = pixels_of(grid)
     # Functions that hardly vary within the family cannot tell symmetries apart.

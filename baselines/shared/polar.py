@@ -38,7 +38,9 @@ class Points(NamedTuple):
     y: NDArray[np.float64]
     strength: NDArray[np.float64]
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """Number of places."""
         return len(self.x)
 
 
@@ -62,7 +64,7 @@ class Symmetry(NamedTuple):
     def factors(self, places: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Angular factor at places (point,) relative to the scatterer, and its derivative by the phase."""
         if self.fold == 0:
-            return np.ones(len(places)), np.zeros(len(places))
+            return np.ones(places.size), np.zeros(places.size)
         angle = self.fold * np.arctan2(places.y, places.x) + self.phase
         half = np.where(np.hypot(places.x, places.y) > 0, 0.5, 0.0)
         return 0.5 - half * np.cos(angle), half * np.sin(angle)
@@ -169,14 +171,14 @@ def quadratic_form(
     harmonics, table = 1 + 2 * len(folds), _table(basis)
     columns = harmonics * table.shape[1]
     gram, linear = np.zeros((columns, columns)), np.zeros(columns)
-    block = np.empty((min(CHUNK, len(pixels)), harmonics, table.shape[1]), np.float32)
+    block = np.empty((min(CHUNK, pixels.size), harmonics, table.shape[1]), np.float32)
     wanted = np.array([*folds, 0], dtype=np.int64)
-    for start in range(0, len(pixels), CHUNK):
+    for start in range(0, pixels.size, CHUNK):
         some = _slice(pixels, start, start + CHUNK)
-        part = block[: len(some)]
+        part = block[: some.size]
         part[:] = 0
         add_harmonics(some, scatterers, wanted, basis.spacing_nm, table, part)
-        held = part.reshape(len(some), columns).astype(dtype, copy=False)
+        held = part.reshape(some.size, columns).astype(dtype, copy=False)
         gram += held.T @ held
         linear += held.T @ scaled[start : start + CHUNK]
     shape = harmonics, table.shape[1]
@@ -189,7 +191,7 @@ def superposed(
     pixels: Points, scatterers: Points, basis: RadialBasis, symmetry: Symmetry, coefficient: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Image (pixel,) of a separable kernel at all scatterers; with :data:`ORIGIN` the kernel itself."""
-    value = np.zeros(len(pixels))
+    value = np.zeros(pixels.size)
     add_kernels(pixels, scatterers, *symmetry, basis.spacing_nm, basis.splines @ coefficient, value)
     return value
 
@@ -232,15 +234,15 @@ def linearise(
         The angular factor changes rapidly close to a scatterer; closer than this distance its derivative by the
         position is taken as there.
     """
-    count = len(scatterers)
-    columns = np.empty((len(pixels), basis.size + 1 + 2 * count), np.float32)
-    single = np.empty((len(pixels), count), np.float32)
+    count = scatterers.size
+    columns = np.empty((pixels.size, basis.size + 1 + 2 * count), np.float32)
+    single = np.empty((pixels.size, count), np.float32)
     functions, profile = basis.splines.astype(np.float32), basis.splines @ coefficient
-    work = np.empty((min(CHUNK, len(pixels)), len(profile)), np.float32)
-    for start in range(0, len(pixels), CHUNK):
+    work = np.empty((min(CHUNK, pixels.size), len(profile)), np.float32)
+    for start in range(0, pixels.size, CHUNK):
         rows = slice(start, start + CHUNK)
         some = _slice(pixels, start, start + CHUNK)
-        part = work[: len(some)]
+        part = work[: some.size]
         part[:] = 0
         fill_derivatives(
             some, scatterers, *symmetry, basis.spacing_nm, profile, nearest_nm, part, columns[rows], single[rows]

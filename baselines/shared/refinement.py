@@ -153,7 +153,7 @@ class Refinement:
 
     @cached_property
     def _position_precision(self) -> NDArray[np.float64]:
-        return np.tile(self.observation.sigma_nm, len(self.scatterers)) ** -2.0
+        return np.tile(self.observation.sigma_nm, self.scatterers.size) ** -2.0
 
     def normal_equations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See :class:`shared.descent.Problem`: the shape, the phase, and x and y of every scatterer in turn."""
@@ -166,7 +166,7 @@ class Refinement:
         return self._matrix(columns), downhill
 
     def moved(self, step: NDArray[np.float64]) -> Self:
-        count = len(self.scatterers)
+        count = self.scatterers.size
         sigma = np.array(self.observation.sigma_nm)
         moves = np.clip(step[len(step) - 2 * count :].reshape(count, 2), -LARGEST_MOVE * sigma, LARGEST_MOVE * sigma)
         x, y = self.scatterers.x + moves[:, 0], self.scatterers.y + moves[:, 1]
@@ -221,7 +221,7 @@ def refine(
         Largest number of steps of each descent.
     """
     point = descend(Refinement(observation, model, start, marks, marks), steps=steps)
-    for _ in range(MOST_PAIRS + len(marks) // 8):
+    for _ in range(MOST_PAIRS + marks.size // 8):
         k = point.most_likely_pair()
         if k is None:
             break
