@@ -41,6 +41,9 @@ class Waves:
         self.spread = np.ones(self.waves)
         self.mean, self.precision = np.zeros(self.waves), np.eye(self.waves)
 
+    def alternatives(self):
+        return ()
+
     def coefficient(self, shape):
         return np.concatenate([[1.0], shape])
 
