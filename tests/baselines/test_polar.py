@@ -54,6 +54,17 @@ class Waves:
         return coefficient[None, 1:], coefficient[None]
 
 
+class Family(Waves):
+    """The waves of a narrow family: shapes that hardly differ from 0; all other shapes are an alternative."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.precision = 1e8 * np.eye(self.waves)
+
+    def alternatives(self):
+        return (WAVES,)
+
+
 WAVES = Waves()
 
 
@@ -364,6 +375,17 @@ def test_a_standard_deviation_is_that_of_the_linearised_kernel():
     np.testing.assert_allclose(
         found.ravel() ** 2, np.einsum("pi,ij,pj->p", columns, covariance, columns), rtol=1e-4, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("far", [0.0, 0.5])
+def test_a_kernel_outside_of_the_family_is_found_by_the_wider_model(far):
+    scatterers, family, symmetry = places(9), Family(), Symmetry(3, 1.0)
+    shape = far * np.random.default_rng(1).standard_normal(6)
+    noise = 0.01 * np.random.default_rng(2).standard_normal(GRID.shape)
+    image = image_of(scatterers, symmetry, shape).reshape(GRID.shape) + noise
+    found = extract(image, GRID, scatterers_at(scatterers), family, FOLDS)
+    assert found.model is (WAVES if far else family)
+    assert found.kernel.shape == pytest.approx(shape, abs=0.05)
 
 
 def test_without_scatterers_the_kernel_is_the_mean_of_the_family():
