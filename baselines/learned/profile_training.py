@@ -14,6 +14,7 @@ from learned.profile_net import DEFAULT_PRESET, PRESETS, ProfileLoss, ProfileNet
 from learned.profile_source import ProfileSource, open_profiles
 from learned.recipes import Count, OptionalCount, OptionalRate, Rate, choose_recipe
 from qpibench.errors import UsageError
+from qpibench.ranges import RISING
 from qpibench.training import TrainingRun
 
 
@@ -48,7 +49,7 @@ class Recipe(BaseModel):
     name: Literal["radial"] = "radial"
     latent: Annotated[int, Field(ge=1, le=64)] = 4
     functions: Annotated[int, Field(ge=1, le=256)] = 64
-    noise: tuple[Rate, Rate] = (1e-4, 0.3)
+    noise: Annotated[tuple[Rate, Rate], RISING] = (1e-4, 0.3)
     batch_size: Count = 256
     steps: Count = 60_000
     learning_rate: Rate = 2e-3

@@ -11,11 +11,12 @@ from qpibench.evaluation.result import Result
 from qpibench.training import load_run
 
 ENTRIES = [
-    ("one_step", "code", ["kernels"]),
-    ("two_step", "article", ["kernels", "alignment"]),
-    ("shift_vae", "published", ["patches"]),
+    ("one_step", "code", ["kernels"], "F16"),
+    ("two_step", "article", ["kernels", "alignment"], "F16"),
+    ("shift_vae", "published", ["patches"], "F16"),
+    ("polar_two_step", "radial", ["profiles"], "F32"),
 ]
-"""Entries, the recipe that is trained here, and its stages; ``learned/test_recipes.py`` trains the others."""
+"""Entries, the recipe that is trained here, its stages, and the type of its weights; ``learned/test_recipes.py`` trains the others."""
 
 
 def qpibench(*arguments):
@@ -31,8 +32,8 @@ def release(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("entry", "recipe", "stages"), ENTRIES, ids=[entry for entry, *_ in ENTRIES])
-def test_an_entry_learns_and_is_evaluated_from_its_run_folder(entry, recipe, stages, release, tmp_path):
+@pytest.mark.parametrize(("entry", "recipe", "stages", "weights_type"), ENTRIES, ids=[entry for entry, *_ in ENTRIES])
+def test_an_entry_learns_and_is_evaluated_from_its_run_folder(entry, recipe, stages, weights_type, release, tmp_path):
     run_dir, result_path = tmp_path / "run", tmp_path / "result.json"
     source = ("--release", release, "--recipe", recipe, "--preset", "tiny", "--precision", "no", "--steps", 6)
     answer = qpibench("train", entry, *source, "-o", run_dir)
@@ -44,7 +45,7 @@ def test_an_entry_learns_and_is_evaluated_from_its_run_folder(entry, recipe, sta
     log = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
     assert list(dict.fromkeys(line["stage"] for line in log)) == stages
     with safe_open(run_dir / "weights.safetensors", "np") as weights:
-        assert {weights.get_slice(name).get_dtype() for name in weights.offset_keys()} == {"F16"}
+        assert {weights.get_slice(name).get_dtype() for name in weights.offset_keys()} == {weights_type}
 
     qpibench(
         "evaluate", run_dir, "--release", release, "--view", "raster", "--map", "paper", "--limit", 3, "-o", result_path
