@@ -14,9 +14,10 @@ ENTRIES = [
     ("one_step", "code", ["kernels"], "F16"),
     ("two_step", "article", ["kernels", "alignment"], "F16"),
     ("shift_vae", "published", ["patches"], "F16"),
-    ("polar_two_step", "radial", ["profiles"], "F32"),
+    ("polar_two_step", "radial", ["profiles", "decoder"], "F32"),
 ]
-"""Entries, the recipe that is trained here, its stages, and the type of its weights; ``learned/test_recipes.py`` trains the others."""
+"""Entries, the recipe that is trained here, its stages, and the type of its weights; ``learned/test_recipes.py`` trains
+the others."""
 
 
 def qpibench(*arguments):
