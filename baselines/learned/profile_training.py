@@ -54,7 +54,7 @@ class Recipe(BaseModel):
     steps: Count = 60_000
     learning_rate: Rate = 2e-3
     clip_norm: OptionalRate = 1.0
-    decoder_steps: Count = 3000
+    decoder_steps: Count = 10_000
     decoder_learning_rate: Rate = 1e-4
     decoder_clip_norm: OptionalRate = 0.02
     decays: Count = 30
