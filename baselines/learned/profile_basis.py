@@ -79,6 +79,8 @@ def make_basis(draws: ProfileDraws, *, functions: int) -> ProfileBasis:
             " profiles differ, and needs training kernels of at least two radial parameters."
         )
     directions, spread = directions[:kept].T, singular[:kept] / total
+    # A singular vector has no sign of its own; with one, a resumed run has the same basis whatever LAPACK returns.
+    directions *= np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(kept)])
     scale = total / np.sqrt(len(profile))
     matrix = to_splines @ splines.T * weight @ directions / scale
     functions_ = np.column_stack([mean, directions / weight[:, None] * scale])
