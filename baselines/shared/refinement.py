@@ -32,8 +32,8 @@ LARGEST_MOVE = 2.0
 GAIN = 10.0
 """Logarithm of the odds by which a further scatterer must improve the fit."""
 
-MOST_PAIRS = 4
-"""Largest number of pairs, besides one for every eight marks; an image that the model does not fit would have more."""
+MOST_PAIRS = 16
+"""Largest number of pairs that are looked for; an image that the model does not fit would have more."""
 
 LEAST_CURVATURE = 1e-5
 """Share of a scatterer's image that no other variable may imitate, above the rounding of float32 sums."""
@@ -221,7 +221,7 @@ def refine(
         Largest number of steps of each descent.
     """
     point = descend(Refinement(observation, model, start, marks, marks), steps=steps)
-    for _ in range(MOST_PAIRS + marks.size // 8):
+    for _ in range(min(MOST_PAIRS, 4 + marks.size // 8)):
         k = point.most_likely_pair()
         if k is None:
             break
