@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -82,6 +83,8 @@ def train(run: TrainingRun) -> None:
         run = replace(run, precision="no")
     if run.pretrained is not None:
         raise UsageError("Entry polar_two_step has no pretrained weights to start from; leave --pretrained out.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("Entry polar_two_step trains a small network in one process; leave --processes out.")
     draws = open_profiles(run, batch_size=recipe.batch_size)
     made = make_basis(draws, functions=recipe.functions)
     source = ProfileSource(draws, made.r_nm, made.offset, made.matrix)

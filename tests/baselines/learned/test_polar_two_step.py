@@ -298,6 +298,12 @@ def test_settings_that_it_does_not_have_are_usage_errors(options, message, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_it_trains_in_one_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="trains a small network in one process"):
+        polar_two_step.train(request(tmp_path / "run", spec=load_spec("mini")))
+
+
 def test_a_run_of_another_entry_is_a_usage_error(trained, tmp_path):
     record = json.loads((trained / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(record | {"entry": "two_step"}))
