@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacfwd, vmap
 
+from learned.draws import normal_like, uniform
 from learned.source import Batch
 
 PRESETS = {"compact": 192, "tiny": 16}
@@ -135,12 +136,13 @@ class ProfileLoss(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         profile, net = batch["profile"], self.net
-        noise = torch.exp(torch.empty_like(profile[:, :1]).uniform_(self._low, self._high))
+        drawn = uniform((len(profile), 1), profile.device)
+        noise = torch.exp(self._low + (self._high - self._low) * drawn)
         shrinkage = net.spread**2 / (net.spread**2 + noise**2)
-        estimate = shrinkage * (profile + noise * torch.randn_like(profile))
+        estimate = shrinkage * (profile + noise * normal_like(profile))
         error = (net.decode(net.encode(estimate)) - profile).square().sum(dim=1)
         trust = 1 / (noise[:, 0] ** 2 + 1e-3)
-        return {"loss": (error * trust).sum() / trust.sum(), "clean": error[noise[:, 0].argmin()]}
+        return {"loss": (error * trust).sum() / trust.sum(), "clean": error.index_select(0, noise.argmin(dim=0))[0]}
 
     def score(self, batch: Batch) -> Tensor:
         """Distance (n,) of auto-encoded profiles without noise."""
@@ -154,6 +156,8 @@ class ProjectionLoss(nn.Module):
     The encoder's latents are off by its own error, so a decoder that is trained on them alone is blurred. Prediction
     searches for the closest profile, so the decoder is trained on what the search finds.
     """
+
+    capturable = False  # a CUDA graph cannot contain the search's linear solves
 
     def __init__(self, net: ProfileNet) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ def numbers(folder):
     return [value for line in lines for name, value in line.items() if name not in ("seconds", "stage")]
 
 
-@pytest.mark.parametrize(("entry", "recipe", "options"), ARMS)
+@pytest.mark.parametrize(("entry", "recipe", "options"), [*ARMS, ("polar_two_step", "radial", {"batch_size": 16})])
 def test_runs_trained_together_have_the_losses_of_runs_trained_alone(entry, recipe, options, release, tmp_path):
     given = {"recipe": recipe, "options": options, "steps": 8, "release_path": release}
     for seed in (0, 1):
