@@ -62,9 +62,10 @@ def _jacobian(function: Callable[[Parameters], Values], at: Parameters) -> Value
 
 
 def least_error(grid: Grid, position_nm: Values, parameters: Mapping[str, float], *, noise_sigma: float) -> float:
-    """Bound of the expected mean absolute error of an eq. 7 kernel whose fold is known.
+    """Mean absolute error of an eq. 7 kernel whose fold is known, for the best unbiased estimate with normal errors.
 
-    A method that knows how kernels are distributed is not unbiased and may be below it.
+    It is the mean over pixels of sqrt(2 / pi) times :func:`bound_std`. A method that knows how kernels are distributed
+    is not unbiased and may be below it.
 
     Parameters
     ----------

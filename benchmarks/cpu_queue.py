@@ -109,6 +109,7 @@ def run_queue(studies: Sequence[Study], settings: Settings) -> bool:
         if any(arm.stream for arm in arms):
             stream_name(settings.release)
         queue = Queue(pairs, settings)
+        queue.write()
         try:
             with ThreadPoolExecutor(1) as pool, Commands(1, threads=settings.threads) as qpibench:
                 for pair in pairs:
@@ -152,20 +153,21 @@ class Queue:
         """Wait for the end of a run, and write the status meanwhile; an error is recorded and printed."""
         self.show()
         while not wait([running], timeout=INTERVAL_S).done:
-            self.write()
+            self._update()
         self._doing = None
         try:
             running.result()
         except QpibenchError as error:
             self.failed[_name(pair)] = str(error)
             print(f"{_name(pair)} failed: {error}", file=sys.stderr, flush=True)
-        self._export()
-        self.write()
+        with _printed_errors():
+            self._export()
+        self._update()
 
     def end(self) -> None:
         """Write the status in which the queue ends, interrupted or not."""
         self._doing = None
-        self.write()
+        self._update()
 
     def run_pair(self, pair: Pair, qpibench: Commands) -> None:
         """Train and evaluate, as far as it has not been done."""
@@ -201,8 +203,12 @@ class Queue:
 
     def show(self) -> None:
         """Write the status and print it as a table."""
-        self.write()
+        self._update()
         print("\n".join(table(self.rows())), flush=True)
+
+    def _update(self) -> None:
+        with _printed_errors():
+            self.write()
 
     def _row(self, pair: Pair, pace: StepTimes) -> Row:
         (arm, seed), name = pair, _name(pair)
@@ -217,9 +223,9 @@ class Queue:
         done, seconds = (0, 0.0) if run is None else (run.steps_done, run.seconds)
         left = 0.0 if run is not None and self._is_trained(pair) else pace.seconds_left(arm, lengths, done)
         note = self.failed.get(name) or self._notes.get(name)
-        if (model := self._model(pair)) is not None:
-            note = note or f"It gets as many hours as {_name(model)}."
-            whole = self._row(model, pace)
+        if (other := self._timed_by(pair)) is not None:
+            note = note or f"It gets as many hours as {_name(other)}."
+            whole = self._row(other, pace)
             if left is not None and whole.hours_left is not None:
                 left = min(left, max(0.0, 3600 * (whole.hours + whole.hours_left) - seconds))
         return Row(
@@ -241,15 +247,15 @@ class Queue:
         seconds = self._equal_seconds(pair)
         return run.status == "complete" or (seconds is not None and run.seconds >= seconds)
 
-    def _model(self, pair: Pair) -> Pair | None:
+    def _timed_by(self, pair: Pair) -> Pair | None:
         """Return the run whose hours an arm gets; None if it gets all that it needs."""
         name = EQUAL_HOURS.get(pair[0].name)
         return next(((arm, seed) for arm, seed in self._pairs if arm.name == name and seed == pair[1]), None)
 
     def _equal_seconds(self, pair: Pair) -> float | None:
         """Return the seconds that a run gets because another one took them; None if that one is not complete."""
-        model = self._model(pair)
-        run = None if model is None else former_run(*model, self._settings)
+        other = self._timed_by(pair)
+        run = None if other is None else former_run(*other, self._settings)
         return run.seconds if run is not None and run.status == "complete" else None
 
     def _minutes(self, pair: Pair) -> float | None:
@@ -260,12 +266,12 @@ class Queue:
         QpibenchError
             If the run whose hours it gets is not complete.
         """
-        model = self._model(pair)
-        if model is None:
+        other = self._timed_by(pair)
+        if other is None:
             return self._settings.max_minutes
         seconds, run = self._equal_seconds(pair), former_run(*pair, self._settings)
         if seconds is None:
-            raise QpibenchError(f"It gets as many hours as {_name(model)}, which is not complete.")
+            raise QpibenchError(f"It gets as many hours as {_name(other)}, which is not complete.")
         left = (seconds - (0.0 if run is None else run.seconds)) / 60
         return left if self._settings.max_minutes is None else min(left, self._settings.max_minutes)
 
@@ -306,6 +312,15 @@ def _sum(hours: Iterator[float | None]) -> float | None:
 
 def _name(pair: Pair) -> str:
     return f"{pair[0].name}-{pair[1]}"
+
+
+@contextmanager
+def _printed_errors() -> Iterator[None]:
+    """Print an error instead of raising it: a disk that is full for a while must not end a training of hours."""
+    try:
+        yield
+    except QpibenchError as error:
+        print(f"Error: {error}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.entries import file_sha256
-from qpibench.files import write_whole
+from qpibench.files import make_folder, write_whole
 from qpibench.training import RunFolder, load_run
 
 LARGEST_RUN = 15_000_000
@@ -57,13 +57,15 @@ def export_runs(runs: Sequence[Path], folder: Path) -> Choice:
 
     Raises
     ------
+    UsageError
+        If a folder cannot be made.
     QpibenchError
         If a file cannot be written.
     """
     choice = choose_runs(runs)
     for run in choice.kept:
         target = folder / run.name
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         for path in exported_files(run):
             copy, content = target / path.name, path.read_bytes()
             if not copy.exists() or copy.read_bytes() != content:

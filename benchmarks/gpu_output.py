@@ -106,16 +106,17 @@ class Output:
             "spec": self._request.spec,
             "preset": self._request.preset,
             "precision": self._request.precision,
-            "notes": self.notes,
             "arms": self._arms,
             "runs": {path.parent.name: _progress(read_json(path)) for path in runs},
             "scores": {path.stem: scores(read_json(path)) for path in results},
         }
         files = {"results.tar.gz": results + runs + [run.with_name("log.jsonl") for run in runs]}
         files |= self._weights([run.parent for run in runs], summary)
-        for name, members in files.items():
-            if not self._put(name, lambda path, members=members: _tar(path, members, self._request.work)):
-                summary["notes"] = [*self.notes, f"{name} would exceed 16 MiB and was left as it was."]
+        summary["notes"] = self.notes + [
+            f"{name} would exceed 16 MiB and was left as it was."
+            for name, members in files.items()
+            if not self._put(name, lambda path, members=members: _tar(path, members, self._request.work))
+        ]
         self._put("summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8"))
 
     def _weights(self, runs: Sequence[Path], summary: dict[str, Any]) -> dict[str, list[Path]]:
@@ -130,8 +131,7 @@ class Output:
             fitting = next((at for at, (used, _) in enumerate(archives) if used + size <= LARGEST_FILE), len(archives))
             used, others = archives[fitting] if fitting < len(archives) else (0, [])
             archives[fitting : fitting + 1] = [(used + size, [*others, *members])]
-        for _, members in archives[MOST_WEIGHTS:]:
-            name = members[0].parent.name
+        for name in (member.parent.name for _, members in archives[MOST_WEIGHTS:] for member in members):
             choice.left_out[name] = f"The weights of '{name}' are not exported: {MOST_WEIGHTS} files are full."
         return {f"weights-{place}.tar": members for place, (_, members) in enumerate(archives[:MOST_WEIGHTS], 1)}
 

@@ -293,8 +293,10 @@ def main() -> None:
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=names.replace("%", "%%"))
     parser.add_argument("--release", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, default=Path("studies"), help="the folder (studies)")
-    parser.add_argument("--queue", action="store_true", help="train on the CPU, at the lowest priority, in the order")
-    parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2; with --queue 0")
+    parser.add_argument(
+        "--queue", action="store_true", help="train on the CPU, at the lowest priority, in the queue's order"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds of the runs: 0 1 2; with --queue 0")
     parser.add_argument("--steps", type=int, help="steps of every run; without it, the recipe's own length")
     parser.add_argument("--max-minutes", type=float, help="of every run; the same command goes on with those it ends")
     parser.add_argument("--limit", type=int, help="images of each cell; without it, the cell's own number")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from benchmarks.cpu_queue import Row, arms_of, run_queue, table
 from benchmarks.estimate import StepTimes, lengths_by_entry
 from benchmarks.exported import choose_runs, export_runs, exported_files
 from benchmarks.studies import is_predicted, run
-from qpibench.errors import InvalidDataError, UsageError
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.result import Result
 from qpibench.locator import locate
 from qpibench.specs import load_spec
@@ -68,6 +69,23 @@ def test_an_arm_of_the_queue_that_fails_does_not_end_it(settings, capfd):
     assert not run_queue([Study(question="Does it work?", arms=(broken, FIRST))], settings)
     assert states(settings) == {"broken-0": "failed", "first-0": "complete"}
     assert "ended with exit code 1" in capfd.readouterr().out
+
+
+def test_a_disk_that_becomes_full_does_not_end_the_queue(settings, monkeypatch, capfd):
+    fails = Mock(side_effect=[None, *[QpibenchError("The disk is full.")] * 9])
+    monkeypatch.setattr(cpu_queue, "write_whole", fails)
+    settings.output.mkdir()
+    (settings.output / "weights").touch()
+    assert run_queue([ALONE], settings)
+    assert load_run(settings.run_folder(FIRST, 0)).status == "complete"
+    assert capfd.readouterr().err.count("Error: ") == fails.call_count  # one of the exported weights
+
+
+def test_a_status_that_can_never_be_written_is_a_usage_error_before_any_training(settings, capfd):
+    (settings.output / "queue.json").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is a folder"):
+        run_queue([ALONE], settings)
+    assert "qpibench train" not in capfd.readouterr().err
 
 
 def test_the_queue_continues_a_run_that_is_linked_into_its_folder(once, settings, tmp_path):
