@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from benchmarks.arms import Arm
 
 ONE_STEP_COST = 2.2
-"""Ratio of the step times of one_step and two_step on a GPU; on one core it is 3.5. The second stage of two_step has no
+"""Ratio of the step times of one_step and two_step on a GPU; on one core it is 4. The second stage of two_step has no
 decoder."""
 
 STREAM_COST = 1.5

@@ -224,7 +224,7 @@ def _floor_contradictions(floor: Floor, part: PartResult) -> Iterator[str]:
         yield f"{name} is not among the scores"
     means = {name for name in floor.metrics if name in known and known[name].is_mean}
     for name in sorted(floor.added.keys() ^ means):
-        yield f"{name} is not among both the means over images and what is added to them"
+        yield f"{name} must be both a mean over images in the floor and an added error, or neither"
     for name in sorted(floor.added.keys() & means & part.metrics.keys()):
         low, added, score = floor.metrics[name].value, floor.added[name].value, part.metrics[name].value
         if not _close(low + added, score):
