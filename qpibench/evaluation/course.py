@@ -125,7 +125,7 @@ class Course:
                     self._predict_alone(model, task, image, prediction)
                 except ModelFailure as failure:  # every image has its prediction already
                     self.warnings.append(f"Image {image} of task '{task}' asked again, alone: {failure.message}.")
-                    return
+                    break
         if model.declaration.has_latents:
             self._encode_kernels(model, writer)
         if model.declaration.has_autoencoder:
@@ -191,6 +191,9 @@ class Course:
             )
 
     def _encode_kernels(self, model: IsolatedModel, writer: PredictionsWriter) -> None:
+        if model.ended:
+            self.warnings.append("The kernels have no latents: the model had ended before its encode_kernel.")
+            return
         kernels = self._release.kernels.image
         blocks = [kernels[at : at + self._batch_size] for at in range(0, len(kernels), self._batch_size)]
         try:

@@ -132,7 +132,25 @@ def test_a_model_that_ended_while_it_encoded_has_no_floor_either(memory_release,
     outcome = predict(write_model(source), memory_release, path)
     assert outcome.exit_code == 0
     assert len(outcome.warnings) == 2
-    assert outcome.warnings[1] == "The predictions have no floor: the model had ended before its autoencode."
+    assert outcome.warnings[1] == NO_FLOOR
+
+
+NO_LATENTS = "The kernels have no latents: the model had ended before its encode_kernel."
+NO_FLOOR = "The predictions have no floor: the model had ended before its autoencode."
+
+
+@pytest.mark.parametrize(("alone", "told"), [("raise ValueError", ()), ("os._exit(3)", (NO_LATENTS, NO_FLOOR))])
+def test_a_model_that_fails_at_one_image_alone_has_a_floor_unless_it_ended(
+    memory_release, path, write_model, alone, told
+):
+    head = "def predict(self, batch):"
+    source = MODEL.replace(head, f"{head}\n        import os\n        if len(batch) == 1: {alone}")
+    source += "\n    def encode_kernel(self, kernels):\n        return kernels[:, 0]\n"
+    warnings = predict(write_model(source), memory_release, path).warnings
+    assert "asked again, alone" in warnings[0]
+    assert warnings[1:] == told
+    with open_predictions(path, memory_release) as predictions:
+        assert (predictions.autoencoded(slice(None)) is None) == bool(told)
 
 
 def test_a_model_without_autoencoder_has_no_floor_and_a_file_that_older_versions_read(mini_release, path):
