@@ -77,6 +77,8 @@ DERIVED = {
     "shift_vae-published-0": "shift_vae",
     "two_step-article-0": str(ROOT / "baselines" / "weights" / "two_step-article-0"),
     "two_step": "two_step",
+    "polar_two_step": "polar_two_step",
+    "polar_two_step-paper-0": str(ROOT / "baselines" / "weights" / "polar_two_step-paper-0"),
 }
 
 
