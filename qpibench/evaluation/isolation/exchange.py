@@ -106,11 +106,13 @@ def check_latents(array: NDArray[Any], count: int) -> None:
     PredictionError
         If they have the wrong shape or type.
     """
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise PredictionError(
-            f"encode_kernel returned latents of type {array.dtype}, expected float16, float32 or float64"
-        )
+    _check_floating(array, "encode_kernel returned latents")
     _check_latent(array, count, "encode_kernel returned latents")
+
+
+def _check_floating(array: NDArray[Any], what: str) -> None:
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise PredictionError(f"{what} of type {array.dtype}, expected float16, float32 or float64")
 
 
 def max_latents_bytes(count: int) -> int:
@@ -139,10 +141,7 @@ def check_autoencoded(array: NDArray[Any], shape: tuple[int, ...]) -> None:
     PredictionError
         If they have the wrong shape or type.
     """
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise PredictionError(
-            f"autoencode returned kernels of type {array.dtype}, expected float16, float32 or float64"
-        )
+    _check_floating(array, "autoencode returned kernels")
     if array.shape != shape:
         raise PredictionError(f"autoencode returned kernels of shape {array.shape}, expected {shape}")
 
