@@ -313,11 +313,12 @@ def _floors(result: Result) -> list[dict[str, Any]]:
         for metric in dict.fromkeys([*ranking, *shown]):
             score, floor = cell.metrics[metric], cell.floor.metrics[metric]
             is_error = known[metric].better == "lower" and known[metric].bounds[0] == 0 and score.value > 0
+            is_part = is_error and floor.value <= score.value
             rows.append(
                 {
                     "label": known[metric].head,
                     "numbers": [interval(each) for each in (score, floor, cell.floor.added[metric])],
-                    "percent": round(100 * floor.value / score.value) if is_error else None,
+                    "percent": round(100 * floor.value / score.value) if is_part else None,
                 }
             )
         cells.append({"name": name, "series": place % 2 + 1, "rows": rows})

@@ -229,3 +229,13 @@ def test_the_report_divides_the_score_of_each_cell(mini_release, predicted, monk
         row = re.search("<td>relative L2, capped</td>.*", table)[0]
         assert re.findall(r"([0-9.]+) <span", row) == ["1.00", "0.100", "0.900"]
         assert "10 %" in row
+
+
+def test_a_score_below_its_floor_has_no_share_of_it(mini_release, path, write_model, monkeypatch):
+    monkeypatch.setattr("qpibench.evaluation.report.pick_by_rank", lambda errors: [])
+    predict(write_model(MODEL.replace("0.9 *", "-1.0 *")), mini_release, path, Request(limit=20))
+    with open_predictions(path, mini_release) as predictions:
+        report(score(path, mini_release), predictions, mini_release, path.with_suffix(".html"))
+    rows = re.findall("<td>MAE .native units.*", path.with_suffix(".html").read_text())
+    assert len(rows) == 2
+    assert all(row.endswith("<td>–</td></tr>") for row in rows)
