@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,10 +177,13 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
         prediction=prediction[0],
         ring_q=q if np.isfinite(q) else None,
     )
+    std = predictions.std(cell.task, row)
+    of_std = [] if std is None else _std_panels(std[0], prediction[0] - truth[0].astype(np.float64))
     return {
         "label": pick.label,
         "facts": facts,
-        "panels": [(panel.title, Markup(figures.draw_panel(panel, release.grid))) for panel in panels],
+        "panels": _drawn(panels, release.grid),
+        "std_panels": _drawn(of_std, release.grid),
     }
 
 
@@ -214,6 +217,24 @@ def _panels(
         Panel("True kernel", truth, sequential, values, native, of_truth, ring_q),
         Panel("Prediction", prediction, sequential, values, native, of_truth, ring_q),
         Panel("Difference", difference, figures.DIVERGING, spread, native, of_truth, ring_q),
+    ]
+
+
+def _drawn(panels: Sequence[figures.Panel], grid: Grid) -> list[tuple[str, Markup]]:
+    return [(panel.title, Markup(figures.draw_panel(panel, grid))) for panel in panels]
+
+
+def _std_panels(std: NDArray[np.float32], difference: NDArray[np.float64]) -> list[figures.Panel]:
+    """Return the standard deviations that an entry states, and the difference in units of them; none if not finite."""
+    if not np.isfinite(std).all():
+        return []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A pixel without an error has none in units of a std of zero either; any other is beyond the limits.
+        relative = np.nan_to_num(difference / std, nan=0.0, posinf=1e6, neginf=-1e6)
+    limits = 0.0, float(std.max()) or 1.0
+    return [
+        figures.Panel("Stated std", std, figures.SPREAD, limits, "native units", None),
+        figures.Panel("Difference / std", relative, figures.DIVERGING, (-3.0, 3.0), "stated std", None),
     ]
 
 

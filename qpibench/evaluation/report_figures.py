@@ -28,6 +28,7 @@ Limits = tuple[float, float]
 
 SEQUENTIAL = "inferno"
 MARKS = "Greys"
+SPREAD = "cividis"
 DIVERGING = "RdBu_r"
 SPECTRUM = "viridis"
 
@@ -78,7 +79,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One image and its Fourier transform, to be drawn one above the other.
+    """One image, to be drawn above its Fourier transform or alone.
 
     Attributes
     ----------
@@ -93,7 +94,7 @@ class Panel:
     unit
         Label of the image's colour bar.
     spectrum_limits
-        Values of log10 |FFT| at the ends of the colour map.
+        Values of log10 |FFT| at the ends of the colour map; None to draw the image alone.
     ring_q
         Wavevector of a dotted circle in the spectrum, rad/nm; None for no circle.
     """
@@ -103,7 +104,7 @@ class Panel:
     colours: str
     limits: Limits
     unit: str
-    spectrum_limits: Limits
+    spectrum_limits: Limits | None
     ring_q: float | None = None
 
 
@@ -173,11 +174,15 @@ def symmetric_limits(difference: Image) -> Limits:
 
 
 def draw_panel(panel: Panel, grid: Grid) -> str:
-    """Draw an image under its scale bar, above the logarithm of its Fourier transform with wavevector axes, as SVG."""
+    """Draw an image under its scale bar, above the logarithm of its Fourier transform with wavevector axes, as SVG.
+
+    A panel without spectrum limits has the image only.
+    """
     aspect = grid.size_y_nm / grid.size_x_nm
     width, left, side = 2.42, 0.56, 1.76
     height_of_panel = side * aspect
-    height = 2 * height_of_panel + 1.78
+    limits = panel.spectrum_limits
+    height = height_of_panel + 0.72 if limits is None else 2 * height_of_panel + 1.78
     with own_style(STYLE):
         figure = Figure(figsize=(width, height))
 
@@ -191,6 +196,8 @@ def draw_panel(panel: Panel, grid: Grid) -> str:
             unit += f", drawn {marked} pixels wide" if marked > 1 else ""
         _draw_image(axes(top, height_of_panel), shown, panel, grid)
         draw_colour_bar(axes(top - 0.15, 0.08), panel.image, panel.colours, panel.limits, unit)
+        if limits is None:
+            return svg_text(figure, panel.title)
         lower = top - 0.62 - height_of_panel
         transform = spectrum(panel.image, grid)
         spectrum_axes = axes(lower, height_of_panel)
@@ -198,9 +205,9 @@ def draw_panel(panel: Panel, grid: Grid) -> str:
             _write_flat_spectrum(spectrum_axes, float(transform.max()))
             _set_wavevector_axes(spectrum_axes, grid)
         else:
-            _draw_spectrum(spectrum_axes, transform, panel, grid)
+            _draw_spectrum(spectrum_axes, transform, limits, panel.ring_q, grid)
             bar = axes(lower - 0.52, 0.08)
-            draw_colour_bar(bar, transform, SPECTRUM, panel.spectrum_limits, "log₁₀ (|FFT| / nm²)")
+            draw_colour_bar(bar, transform, SPECTRUM, limits, "log₁₀ (|FFT| / nm²)")
         return svg_text(figure, f"{panel.title}: image and log FFT")
 
 
@@ -231,25 +238,22 @@ def _draw_scale_bar(axes: Axes, grid: Grid) -> None:
     axes.text(share + 0.04, height, f"{length:g} nm", transform=axes.transAxes, ha="left", va="center")
 
 
-def _draw_spectrum(axes: Axes, transform: Image, panel: Panel, grid: Grid) -> None:
+def _draw_spectrum(axes: Axes, transform: Image, limits: Limits, ring_q: float | None, grid: Grid) -> None:
     x = edges(wavevectors(grid.nx, grid.pitch_x_nm))
     y = edges(wavevectors(grid.ny, grid.pitch_y_nm))
-    low, high = panel.spectrum_limits
     axes.imshow(
         transform,
         origin="lower",
         extent=(*x, *y),
         cmap=SPECTRUM,
-        vmin=low,
-        vmax=high,
+        vmin=limits[0],
+        vmax=limits[1],
         interpolation="none",
         aspect="auto",
     )
-    if panel.ring_q is not None:
+    if ring_q is not None:
         angle = np.linspace(0, 2 * np.pi, 181)
-        (ring,) = axes.plot(
-            panel.ring_q * np.cos(angle), panel.ring_q * np.sin(angle), ":", color="white", linewidth=0.9
-        )
+        (ring,) = axes.plot(ring_q * np.cos(angle), ring_q * np.sin(angle), ":", color="white", linewidth=0.9)
         ring.set_path_effects([withStroke(linewidth=2.1, foreground="black")])  # visible on bright pixels too
     _set_wavevector_axes(axes, grid)
 

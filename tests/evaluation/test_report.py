@@ -66,7 +66,7 @@ def release(tmp_path_factory):
 def write_report(tmp_path_factory, release):
     """Write the report of an entry whose errors grow with the row; the last ``unanswered`` images have no answer."""
 
-    def write(*, name="growing", limit=None, unanswered=0, training=None, map_mode="exact"):
+    def write(*, name="growing", limit=None, unanswered=0, training=None, map_mode="exact", std=None):
         folder = tmp_path_factory.mktemp("report")
         index = {
             task: release.split(task, "test") if limit is None else subset(release, task, limit)
@@ -102,7 +102,8 @@ def write_report(tmp_path_factory, release):
                 truth = release.kernels.image[release.observation_kernel[rows]]
                 growth = 0.05 * (1 + rows)[:, None, None]
                 answered = len(rows) - unanswered
-                writer.write(task, 0, {"kernel": ((1 + growth) * truth)[:answered].astype(np.float32)})
+                arrays = {"kernel": (1 + growth) * truth} | ({} if std is None else {"std": np.full_like(truth, std)})
+                writer.write(task, 0, {name: array[:answered].astype(np.float32) for name, array in arrays.items()})
             writer.finish(record)
         with open_predictions(path, release) as predictions:
             report(score(path, release), predictions, release, folder / "report.html")
@@ -260,6 +261,20 @@ def test_truth_and_prediction_share_their_limits_and_the_difference_is_symmetric
         assert "≥" not in truth
         low, high = limits(difference)
         assert low == "−" + high
+
+
+def test_a_stated_std_and_the_difference_over_it_stand_beside_every_shown_prediction(write_report, html):
+    text = write_report(limit=3, std=0.02).read_text()
+    shown = [panels(text, title) for title in ("Prediction", "Stated std", "Difference / std")]
+    assert len(shown[0]) == len(shown[1]) == len(shown[2]) > 0
+    assert all(">0.02</text>" in std and "|FFT|" not in std for std in shown[1])
+    assert "the standard deviation that the entry states for every pixel" in text
+    assert all(words not in html for words in ("Stated std", "Difference / std", "the entry states"))
+
+
+@pytest.mark.parametrize(("std", "shown"), [(0.0, True), (np.nan, False)])
+def test_a_report_shows_a_std_of_zeros_and_leaves_out_one_that_is_not_finite(write_report, std, shown):
+    assert bool(panels(write_report(limit=1, std=std).read_text(), "Stated std")) is shown
 
 
 def test_wavevector_axes_say_that_two_pi_is_included(html):
