@@ -6,8 +6,9 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
-from threading import Lock
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Self
 
 from qpibench.errors import QpibenchError
@@ -17,6 +18,9 @@ from qpibench.processors import processors
 
 class Commands:
     """Runs commands of ``qpibench``; several threads may call it. Leaving its context ends the commands still running.
+
+    What a command writes to standard error is printed line by line. The lines by which it says that it was interrupted
+    and how to resume it are left out where this class ended it, because whoever uses the class says how to continue.
 
     Parameters
     ----------
@@ -48,17 +52,31 @@ class Commands:
                 [sys.executable, "-m", "qpibench.cli.main", *arguments],
                 env=self._environment,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 encoding="utf-8",
+                errors="replace",
                 start_new_session=True,  # a Ctrl-C then reaches only this process, which ends the commands
             )
             self._running.add(process)
+        assert process.stdout is not None and process.stderr is not None
+        told = Thread(target=self._print, args=(process.stderr,))
+        told.start()
         with guard(process.pid):  # kills the command if this process is killed
-            printed, _ = process.communicate()
+            printed = process.stdout.read()
+            process.wait()
+        told.join()
         with self._lock:
             self._running.remove(process)
         if process.returncode:
             raise QpibenchError(f"`{shown}` ended with exit code {process.returncode}.")
         return printed
+
+    def _print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if self._ended and "nterrupted" in line:
+                continue
+            with suppress(OSError):  # the lines are read on though nobody sees them: a full pipe would stop the command
+                print(line, end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         return self

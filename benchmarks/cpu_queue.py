@@ -62,10 +62,10 @@ class Row:
     state
         One of ``complete``, ``training``, ``evaluating``, ``stopped``, ``not begun``, ``partial`` (it has had the hours
         that it gets), ``failed``.
-    steps_done, steps_stated
-        Steps done, and steps of the recipe; None if not known yet.
+    steps_done, steps_budget
+        Steps done, and steps that it is to do: those of the recipe or of ``--steps``; None if not known yet.
     hours, hours_left
-        Hours of training so far, and an estimate of the remaining ones; None if no pace is known yet.
+        Hours of training so far, and an estimate of the remaining ones; None if no pace or no length is known yet.
     evaluated
         Whether its result is that of its present weights.
     note
@@ -75,7 +75,7 @@ class Row:
     run: str
     state: str
     steps_done: int
-    steps_stated: int | None
+    steps_budget: int | None
     hours: float
     hours_left: float | None
     evaluated: bool
@@ -221,7 +221,9 @@ class Queue:
         if self._doing is not None and self._doing[0] == pair:
             state = self._doing[1]
         done, seconds = (0, 0.0) if run is None else (run.steps_done, run.seconds)
-        left = 0.0 if run is not None and self._is_trained(pair) else pace.seconds_left(arm, lengths, done)
+        trained = run is not None and self._is_trained(pair)
+        # An estimate of 0 for a run that goes on comes from lengths that are not those of this release.
+        left = 0.0 if trained else pace.seconds_left(arm, lengths, done) or None
         note = self.failed.get(name) or self._notes.get(name)
         if (other := self._timed_by(pair)) is not None:
             note = note or f"It gets as many hours as {_name(other)}."
@@ -232,9 +234,9 @@ class Queue:
             run=name,
             state=state,
             steps_done=done,
-            steps_stated=run.steps_stated if run is not None else sum(lengths.values()) or None,
-            hours=round(seconds / 3600, 3),
-            hours_left=None if left is None else round(left / 3600, 2),
+            steps_budget=run.steps_budget if run is not None else sum(lengths.values()) or self._settings.steps,
+            hours=round(seconds / 3600, 4),
+            hours_left=None if left is None else round(left / 3600, 4),
             evaluated=self._is_evaluated(pair),
             note=note,
         )
@@ -294,20 +296,23 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     """Tell the state of every run in a line, and how long the rest takes."""
     width = max(len(row.run) for row in rows)
     for row in rows:
-        stated = "" if row.steps_stated is None else f" of {row.steps_stated:,}"
+        budget = "" if row.steps_budget is None else f" of {row.steps_budget:,}"
         state = row.state if row.evaluated or row.state != "complete" else "not evaluated"
-        line = f"  {row.run:{width}}  {state:13}  {row.steps_done:,}{stated} steps, {row.hours:.2f} h"
+        line = f"  {row.run:{width}}  {state:13}  {row.steps_done:,}{budget} steps, {row.hours:.2f} h"
         if row.hours_left:
-            line += f", about {row.hours_left:.1f} h left"
+            line += f", {_about(row.hours_left)} left"
         yield line + ("" if row.note is None else f". {row.note}")
     left = _sum(row.hours_left for row in rows)
-    unknown = "No pace is known yet." if left is None else f"About {left:.1f} h left in all."
-    yield f"  {unknown}"
+    yield "  No pace is known yet." if left is None else f"  {_about(left).capitalize()} left in all."
+
+
+def _about(hours: float) -> str:
+    return f"about {hours:.1f} h" if hours >= 0.1 else "less than 0.1 h"
 
 
 def _sum(hours: Iterator[float | None]) -> float | None:
     known = list(hours)
-    return None if any(each is None for each in known) else round(sum(each or 0.0 for each in known), 2)
+    return None if any(each is None for each in known) else round(sum(each or 0.0 for each in known), 4)
 
 
 def _name(pair: Pair) -> str:

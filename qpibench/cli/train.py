@@ -128,7 +128,7 @@ def command(
 
 
 def _progress(record: RunRecord) -> str:
-    return f"{record.steps_done:,} of {record.steps_stated:,} steps"
+    return f"{record.steps_done:,} of {record.steps_budget:,} steps"
 
 
 def _text(output: Path, record: RunRecord) -> str:

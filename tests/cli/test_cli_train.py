@@ -330,7 +330,7 @@ def _wait(condition, *, by):
 )
 def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy, tmp_path, ending, in_background):
     told, run = tmp_path / "told", tmp_path / "run"
-    request = [toy, "--stream", "mini", "-o", run]
+    request = [toy, "--stream", "mini", "--steps", 20, "-o", run]
     command = [sys.executable, "-m", "qpibench.cli.main", "train", *map(str, request), "--set", f"wait={told}"]
     if in_background:  # as a shell starts `nohup qpibench train ... &`
         command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
@@ -349,7 +349,7 @@ def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy
         assert status == "running"
     else:
         assert (process.returncode, status) == (130, "stopped")
-        sentence = "Interrupted after 7 of 100 steps; run the same command with --resume added to continue."
+        sentence = "Interrupted after 7 of 20 steps; run the same command with --resume added to continue."
         assert stderr.strip() == f"Error: {sentence}"
     assert qpibench("train", *request, "--resume", "--json").json["status"] == "complete"
 

@@ -17,7 +17,7 @@ from toy_study import ALONE, AT_EASE, FIRST, OTHER, PATIENCE_S, ROOT, TOY_STUDY,
 
 from benchmarks import cpu_queue
 from benchmarks.arms import CPU_QUEUE, EQUAL_HOURS, LONG, ONE_STEP, QUEUE, STUDIES, Study
-from benchmarks.cpu_queue import Row, arms_of, run_queue, table
+from benchmarks.cpu_queue import Queue, Row, arms_of, run_queue, table
 from benchmarks.estimate import StepTimes, lengths_by_entry
 from benchmarks.exported import choose_runs, export_runs, exported_files
 from benchmarks.studies import is_predicted, run
@@ -56,7 +56,16 @@ def test_a_queue_runs_at_the_lowest_priority_and_with_one_thread(settings, tmp_p
     study.send_signal(signal.SIGTERM)
     _, stderr = study.communicate(timeout=PATIENCE_S)
     assert (study.returncode, stderr.splitlines()[-1]) == (130, "Interrupted; the same command goes on.")
+    assert "--resume" not in stderr
     assert states(settings) == {"first-0": "stopped", "first-1": "not begun"}
+
+
+def test_the_steps_of_a_run_that_another_command_shortened_are_counted_towards_their_number(settings, tmp_path):
+    study, worker = started(settings, tmp_path, "--queue", "--steps", 20, before=AT_EASE)
+    study.send_signal(signal.SIGTERM)
+    study.communicate(timeout=PATIENCE_S)
+    runs = json.loads((settings.output / "queue.json").read_text())["runs"]
+    assert [(run["steps_done"], run["steps_budget"]) for run in runs] == [(7, 20), (0, 20)]
 
 
 def states(settings):
@@ -173,12 +182,23 @@ def test_the_time_left_follows_the_logs_stage_by_stage(settings):
     assert pace.seconds_left(ONE_STEP, {"kernels": 10}, 0) > 0
 
 
+@pytest.mark.parametrize(("length", "known"), [(7, False), (8, True)])
+def test_no_hours_are_left_only_where_a_run_is_done(made, monkeypatch, length, known):
+    update_run(made.run_folder(FIRST, 0), status="stopped", steps_done=7)
+    RunFolder(made.run_folder(FIRST, 0)).log.write_text(
+        "".join(f'{{"stage": "mean", "step": {step}, "seconds": {step}}}\n' for step in (1, 7))
+    )
+    monkeypatch.setattr(cpu_queue, "stage_lengths", lambda *_: {"first": {"mean": length}})
+    (row,) = Queue([(FIRST, 0)], made).rows()
+    assert row.hours_left == (pytest.approx(1 / 3600, rel=0.1) if known else None)
+
+
 def test_a_table_says_how_far_each_run_got_and_how_long_the_rest_takes():
     row = Row(
         run="two_step-code-0",
         state="training",
         steps_done=3000,
-        steps_stated=128000,
+        steps_budget=128000,
         hours=2.83,
         hours_left=5.4,
         evaluated=False,
@@ -190,6 +210,7 @@ def test_a_table_says_how_far_each_run_got_and_how_long_the_rest_takes():
         "  one              not evaluated  128,000 of 128,000 steps, 2.83 h",
         "  About 5.4 h left in all.",
     ]
+    assert list(table([replace(row, hours_left=0.01)]))[-1] == "  Less than 0.1 h left in all."
     assert list(table([replace(row, hours_left=None)]))[-1] == "  No pace is known yet."
 
 
