@@ -58,7 +58,8 @@ class Commands:
                 start_new_session=True,  # a Ctrl-C then reaches only this process, which ends the commands
             )
             self._running.add(process)
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         told = Thread(target=self._print, args=(process.stderr,))
         told.start()
         with guard(process.pid):  # kills the command if this process is killed

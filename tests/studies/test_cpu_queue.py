@@ -61,7 +61,7 @@ def test_a_queue_runs_at_the_lowest_priority_and_with_one_thread(settings, tmp_p
 
 
 def test_the_steps_of_a_run_that_another_command_shortened_are_counted_towards_their_number(settings, tmp_path):
-    study, worker = started(settings, tmp_path, "--queue", "--steps", 20, before=AT_EASE)
+    study, _ = started(settings, tmp_path, "--queue", "--steps", 20, before=AT_EASE)
     study.send_signal(signal.SIGTERM)
     study.communicate(timeout=PATIENCE_S)
     runs = json.loads((settings.output / "queue.json").read_text())["runs"]
