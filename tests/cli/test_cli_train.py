@@ -637,14 +637,14 @@ def test_training_is_stopped_at_once(write_model, tmp_path, moment):
 
 def test_training_that_does_not_stop_in_time_is_killed_and_its_checkpoint_is_named(write_model, tmp_path):
     told = tmp_path / "told"
-    source = TOY.read_text().replace("stopped = True", "signal.pause()")
+    source = TOY.read_text().replace("stopped = True", "signal.pause()").replace("steps_done=7", "steps_done=3")
     source = source.replace('told := run.options.get("wait")', f"told := {str(told)!r}")
     soon = "import qpibench.training.start as start; start.STOP_S = 0.1"
     process = _started(write_model(source), tmp_path / "run", told, preparation=soon)
     process.terminate()
     _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
-    assert "Interrupted after 7 of 100 steps (the last checkpoint; training did not stop within 0.1 s" in stderr
+    assert "Interrupted after 3 of 4 steps (the last checkpoint; training did not stop within 0.1 s" in stderr
 
 
 def test_a_second_sigterm_does_not_interrupt_the_saving(qpibench, write_model, tmp_path):
