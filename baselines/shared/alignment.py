@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -13,7 +14,7 @@ from shared.descent import descend, misfit
 from shared.polar import QuadraticForm, Symmetry
 from shared.profiles import ProfileModel
 
-LEAST_NOISE = 1e-5
+MODEL_ROUNDING = 1e-5
 """Rounding of the model in float32, over the root mean square of the image."""
 
 
@@ -34,10 +35,9 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """A kernel held against an image; a :class:`shared.descent.Problem`."""
+class Fit(ABC):
+    """A kernel held against an image."""
 
-    form: QuadraticForm
     model: ProfileModel
     kernel: Kernel
 
@@ -47,19 +47,48 @@ class Alignment:
         return self.model.coefficient(self.kernel.shape)
 
     @cached_property
-    def _misfit(self) -> tuple[float, float]:
-        squares = max(self.form.squared_distance(self.kernel.symmetry.weights, self.coefficient), 0.0)
-        return misfit(squares, self.form.pixels, least_variance(self.form.energy, self.form.pixels))
+    @abstractmethod
+    def misfit(self) -> tuple[float, float]:
+        """See :func:`shared.descent.misfit`."""
 
     @property
     def noise(self) -> float:
         """Variance of the noise that explains the residual best."""
-        return self._misfit[0]
+        return self.misfit[0]
 
     @cached_property
-    def cost(self) -> float:
+    def cost_of_kernel(self) -> float:
+        """Negative logarithm of the likelihood and of the prior density of the shape, up to a constant."""
         off = self.kernel.shape - self.model.mean
-        return float(self._misfit[1] + 0.5 * off @ self.model.precision @ off)
+        return float(self.misfit[1] + 0.5 * off @ self.model.precision @ off)
+
+    @property
+    def pull(self) -> NDArray[np.float64]:
+        """Negative gradient (shape,) of the cost of the prior."""
+        return self.model.precision @ (self.model.mean - self.kernel.shape)
+
+    def add_prior_precision(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add the precision of the prior to a matrix whose first variables are the shape and the phase, in place."""
+        size = len(self.model.mean)
+        matrix[:size, :size] += self.model.precision
+        matrix[size, size] += 1.0  # total symmetry has no phase, and no phase matters beyond a radian
+        return matrix
+
+
+@dataclass(frozen=True)
+class Alignment(Fit):
+    """A kernel held against the quadratic form of an image; a :class:`shared.descent.Problem`."""
+
+    form: QuadraticForm
+
+    @cached_property
+    def misfit(self) -> tuple[float, float]:
+        squares = max(self.form.squared_distance(self.kernel.symmetry.weights, self.coefficient), 0.0)
+        return misfit(squares, self.form.pixels, least_variance(self.form.brightness))
+
+    @property
+    def cost(self) -> float:
+        return self.cost_of_kernel
 
     @cached_property
     def evidence(self) -> float:
@@ -76,28 +105,20 @@ class Alignment:
         tangent = np.concatenate([by_shape, by_phase], axis=2).reshape(h * size, -1)
         gram = self.form.gram.transpose(0, 2, 1, 3).reshape(h * size, h * size)
         residual = self.form.linear.ravel() - gram @ np.multiply.outer(weights, self.coefficient).ravel()
-        matrix = add_prior_precision(tangent.T @ gram @ tangent / self.noise, self.model)
+        matrix = self.add_prior_precision(tangent.T @ gram @ tangent / self.noise)
         downhill = tangent.T @ residual / self.noise
-        downhill[:-1] -= self.model.precision @ (self.kernel.shape - self.model.mean)
+        downhill[:-1] += self.pull
         return matrix, downhill
 
     def moved(self, step: NDArray[np.float64]) -> Self:
-        return type(self)(self.form, self.model, self.kernel.moved(step))
+        return replace(self, kernel=self.kernel.moved(step))
 
 
 def align(form: QuadraticForm, model: ProfileModel, start: Kernel, *, steps: int = 30) -> Alignment:
     """Find the most probable kernel with the fold of ``start``; ``form`` has the harmonics of that fold alone."""
-    return descend(Alignment(form, model, start), steps=steps)
+    return descend(Alignment(model, start, form), steps=steps)
 
 
-def add_prior_precision(matrix: NDArray[np.float64], model: ProfileModel) -> NDArray[np.float64]:
-    """Add the precision of the prior to a matrix whose first variables are the shape and the phase, in place."""
-    size = len(model.mean)
-    matrix[:size, :size] += model.precision
-    matrix[size, size] += 1.0  # the phase of total symmetry is without effect, and no phase matters beyond a radian
-    return matrix
-
-
-def least_variance(energy: float, pixels: int) -> float:
-    """Variance of the model's rounding for an image with this sum of squared pixels."""
-    return max(LEAST_NOISE**2 * energy / pixels, float(np.finfo(np.float32).tiny))
+def least_variance(brightness: float) -> float:
+    """Variance of the model's rounding for an image whose pixels have this mean square."""
+    return max(MODEL_ROUNDING**2 * brightness, float(np.finfo(np.float32).tiny))

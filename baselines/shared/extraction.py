@@ -71,7 +71,7 @@ class Extraction:
 def extract(
     image: NDArray[np.floating], grid: Grid, scatterers: Scatterers, model: ProfileModel, folds: Sequence[int]
 ) -> Extraction:
-    """Extract the kernel of an image.
+    """Extract the kernel of an image, or predict the mean of the family where the image shows none.
 
     Parameters
     ----------
@@ -100,6 +100,8 @@ def extract(
     # Functions that hardly vary within the family cannot tell symmetries apart.
     leading = int((model.spread > LEAST_SPREAD).sum())
     form = quadratic_form(image, pixels, marks, model.basis.leading(1 + leading), folds)
+    if form.shows_nothing:
+        return _unseen(model, marks)
     fold = estimate_linearly(form, model.spread[:leading]).symmetry.fold
     form = quadratic_form(image, pixels, marks, model.basis, (fold,) if fold else (), dtype=np.float64)
     estimate = estimate_linearly(form, model.spread)
@@ -135,7 +137,10 @@ def _covariance(matrix: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float
 
 
 def _unseen(model: ProfileModel, nowhere: Points) -> Extraction:
-    """What is known of a kernel without any image: the mean of the family."""
+    """The prediction for an image that shows no kernel: the family's mean profile and its spread.
+
+    The symmetry is total, and the standard deviation does not count that the true one is unknown.
+    """
     size = len(model.mean)
     covariance = np.zeros((size + 1, size + 1))
     covariance[:size, :size] = np.linalg.inv(model.precision)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,9 @@ from shared.superposition import add_harmonics, add_kernels, fill_derivatives
 
 CHUNK = 512
 """Pixels whose columns are held at once."""
+
+FAINTEST = 0.01
+"""Root mean square of an image, over the mean profile's peak, below which its rounding does not become smaller."""
 
 LANES = 16
 """Rows of radial functions are padded to a multiple of the numbers that a processor adds at once."""
@@ -94,6 +97,8 @@ class QuadraticForm:
         Number of pixels.
     folds
         Symmetries other than total.
+    faintest
+        Least mean square of a pixel to which rounding of the model is relative.
     """
 
     gram: NDArray[np.float64]
@@ -101,6 +106,17 @@ class QuadraticForm:
     energy: float
     pixels: int
     folds: tuple[int, ...]
+    faintest: float
+
+    @property
+    def brightness(self) -> float:
+        """Mean square of the pixels, or ``faintest`` if that is more."""
+        return max(self.energy / self.pixels, self.faintest)
+
+    @property
+    def shows_nothing(self) -> bool:
+        """Whether the image is faint, and that of the mean profile at its scatterers would be, too."""
+        return max(self.energy, float(self.gram[0, 0, 0, 0])) / self.pixels < self.faintest
 
     def of_fold(self, fold: int) -> QuadraticForm:
         """The part of the harmonics of one symmetry."""
@@ -109,7 +125,7 @@ class QuadraticForm:
             place = self.folds.index(fold)
             rows += [2 * place + 1, 2 * place + 2]
         folds = (fold,) if fold else ()
-        return QuadraticForm(self.gram[np.ix_(rows, rows)], self.linear[rows], self.energy, self.pixels, folds)
+        return replace(self, gram=self.gram[np.ix_(rows, rows)], linear=self.linear[rows], folds=folds)
 
     def of_profile(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Gram matrices (..., function, function) and vectors (..., function) of the profile, the angular factor fixed.
@@ -184,7 +200,14 @@ def quadratic_form(
     shape = harmonics, table.shape[1]
     blocks = gram.reshape(*shape, *shape).transpose(0, 2, 1, 3)[..., : basis.size, : basis.size]
     vectors = scale * linear.reshape(shape)[:, : basis.size]
-    return QuadraticForm(np.ascontiguousarray(blocks), vectors, float(flat @ flat), len(flat), tuple(folds))
+    return QuadraticForm(
+        gram=np.ascontiguousarray(blocks),
+        linear=vectors,
+        energy=float(flat @ flat),
+        pixels=len(flat),
+        folds=tuple(folds),
+        faintest=(FAINTEST * basis.peak) ** 2,
+    )
 
 
 def superposed(

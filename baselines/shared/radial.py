@@ -41,6 +41,11 @@ class RadialBasis:
         """Number of functions, the mean profile included."""
         return int(self.splines.shape[1])
 
+    @property
+    def peak(self) -> float:
+        """Bound of the mean profile's largest value."""
+        return float(np.abs(self.splines[:, 0]).max())
+
     def leading(self, count: int) -> RadialBasis:
         """The basis of the first functions."""
         return RadialBasis(self.spacing_nm, self.splines[:, :count])

@@ -6,7 +6,7 @@ that share a cell are one mark in a map; a score test finds the marks that stand
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
-from shared.alignment import Kernel, add_prior_precision, least_variance
+from shared.alignment import Fit, Kernel, least_variance
 from shared.cholesky import lower_factor
 from shared.descent import descend, misfit
 from shared.polar import Linearised, Points, linearise, superposed
@@ -29,8 +29,11 @@ APART = 0.5
 LARGEST_MOVE = 2.0
 """Longest move of a scatterer in one step, in standard deviations."""
 
-GAIN = 10.0
-"""Logarithm of the odds by which a further scatterer must improve the fit."""
+LEAST_GAIN = 10.0
+"""Natural logarithm of the odds by which a further scatterer must improve the fit after the descent."""
+
+LEAST_FIRST_GAIN = 5.0
+"""The same to first order and before the pair has moved apart, which improves the fit further."""
 
 MOST_PAIRS = 16
 """Largest number of pairs that are looked for; an image that the model does not fit would have more."""
@@ -63,11 +66,11 @@ class Observation:
     @cached_property
     def least_variance(self) -> float:
         """Variance of the model's rounding."""
-        return least_variance(float(self.image @ self.image), len(self.image))
+        return least_variance(float(self.image @ self.image) / len(self.image))
 
 
 @dataclass(frozen=True)
-class Refinement:
+class Refinement(Fit):
     """A kernel and positions held against an image; a :class:`shared.descent.Problem`.
 
     Attributes
@@ -77,15 +80,8 @@ class Refinement:
     """
 
     observation: Observation
-    model: ProfileModel
-    kernel: Kernel
     marks: Points
     scatterers: Points
-
-    @cached_property
-    def coefficient(self) -> NDArray[np.float64]:
-        """Coefficients (function,) of the profile."""
-        return self.model.coefficient(self.kernel.shape)
 
     @cached_property
     def residual(self) -> NDArray[np.float64]:
@@ -96,18 +92,12 @@ class Refinement:
         )
 
     @cached_property
-    def _misfit(self) -> tuple[float, float]:
+    def misfit(self) -> tuple[float, float]:
         return misfit(float(self.residual @ self.residual), len(self.residual), self.observation.least_variance)
 
     @property
-    def noise(self) -> float:
-        """Variance of the noise that explains the residual best."""
-        return self._misfit[0]
-
-    @cached_property
     def cost(self) -> float:
-        off = self.kernel.shape - self.model.mean
-        return float(self._misfit[1] + 0.5 * off @ self.model.precision @ off + 0.5 * (self._moves**2).sum())
+        return self.cost_of_kernel + 0.5 * float((self._moves**2).sum())
 
     @property
     def _moves(self) -> NDArray[np.float64]:
@@ -144,7 +134,7 @@ class Refinement:
         matrix[shape:, shape:] = gram[size:, size:]
         places = np.arange(shape + 1, len(matrix))
         matrix[places, places] += self._position_precision
-        return add_prior_precision(matrix, self.model)
+        return self.add_prior_precision(matrix)
 
     def _of_variables(self, of_columns: NDArray[np.floating]) -> NDArray[np.float64]:
         """Products with the derivatives by the variables, from products (column, ...) with the columns."""
@@ -161,7 +151,7 @@ class Refinement:
         scale = np.sqrt(self.noise)  # keeps the products within the range of float32
         downhill = self._of_variables(columns.T @ (self.residual / scale).astype(np.float32)) * scale
         shape = len(self.kernel.shape)
-        downhill[:shape] -= self.model.precision @ (self.kernel.shape - self.model.mean)
+        downhill[:shape] += self.pull
         downhill[shape + 1 :] -= self._moves * np.sqrt(self._position_precision)
         return self._matrix(columns), downhill
 
@@ -171,8 +161,7 @@ class Refinement:
         moves = np.clip(step[len(step) - 2 * count :].reshape(count, 2), -LARGEST_MOVE * sigma, LARGEST_MOVE * sigma)
         x, y = self.scatterers.x + moves[:, 0], self.scatterers.y + moves[:, 1]
         kernel = self.kernel.moved(step[: len(step) - 2 * count])
-        placed = Points(x, y, self.scatterers.strength)
-        return type(self)(self.observation, self.model, kernel, self.marks, placed)
+        return replace(self, kernel=kernel, scatterers=Points(x, y, self.scatterers.strength))
 
     def most_likely_pair(self) -> int | None:
         """Return the scatterer whose mark most likely stands for two, or None if none does.
@@ -187,9 +176,9 @@ class Refinement:
         curvature = squares - follow
         slope = single.T @ self.residual / self.noise
         distinct = (curvature > LEAST_CURVATURE * squares) & (slope > LEAST_STRENGTH * curvature)
-        gain = np.where(distinct, 2 * slope - curvature, -np.inf)
+        gain = np.where(distinct, slope - 0.5 * curvature, -np.inf)
         best = int(np.argmax(gain))
-        return best if gain[best] > GAIN else None
+        return best if gain[best] > LEAST_FIRST_GAIN else None
 
     def with_pair(self, k: int) -> Self:
         """The point with a second scatterer at mark k, both a little apart from where the one was."""
@@ -199,7 +188,7 @@ class Refinement:
         y[[k, -1]] += 0.7 * sy, -0.7 * sy  # off the diagonal, which some kernels have as an axis
         strength = np.append(self.scatterers.strength, self.scatterers.strength[k])
         marks = Points(*(np.append(values, values[k]) for values in self.marks))
-        return type(self)(self.observation, self.model, self.kernel, marks, Points(x, y, strength))
+        return replace(self, marks=marks, scatterers=Points(x, y, strength))
 
 
 def refine(
@@ -220,13 +209,13 @@ def refine(
     steps
         Largest number of steps of each descent.
     """
-    point = descend(Refinement(observation, model, start, marks, marks), steps=steps)
+    point = descend(Refinement(model, start, observation, marks, marks), steps=steps)
     for _ in range(min(MOST_PAIRS, 4 + marks.size // 8)):
         k = point.most_likely_pair()
         if k is None:
             break
         tried = descend(point.with_pair(k), steps=steps)
-        if point.cost - tried.cost < GAIN:
+        if point.cost - tried.cost < LEAST_GAIN:
             break
         point = tried
     return point

@@ -16,6 +16,23 @@ from qpibench.arithmetic.compiled import compiled
 from shared.radial import spline_slopes, spline_weights
 
 
+@nb.njit(inline="always", error_model="numpy")
+def _from_scatterer(pixels, p, scatterers, s):  # type: ignore[no-untyped-def]
+    """Distance of pixel p from scatterer s, and the unit vector from there; at the scatterer the vector is 0."""
+    dx = pixels.x[p] - scatterers.x[s]
+    dy = pixels.y[p] - scatterers.y[s]
+    r = math.sqrt(dx * dx + dy * dy)
+    inverse = 1.0 / r if r > 0.0 else 0.0
+    return r, dx * inverse, dy * inverse
+
+
+@nb.njit(inline="always")
+def _sum_of_four(weights, values, i):  # type: ignore[no-untyped-def]
+    """Value of splines (spline,) in the knot interval i, from the four that are not 0 there."""
+    w0, w1, w2, w3 = weights
+    return w0 * values[i] + w1 * values[i + 1] + w2 * values[i + 2] + w3 * values[i + 3]
+
+
 @compiled(nogil=True, error_model="numpy")
 def add_harmonics(pixels: Any, scatterers: Any, folds: Any, spacing_nm: Any, table: Any, out: Any) -> None:
     """Add to ``out`` (pixel, harmonic, function) the functions at all scatterers; ``folds`` ascend and end with 0."""
@@ -29,15 +46,10 @@ def add_harmonics(pixels: Any, scatterers: Any, folds: Any, spacing_nm: Any, tab
         highest = max(highest, fold)
     for p in range(len(pixels.x)):
         for s in range(len(scatterers.x)):
-            dx = pixels.x[p] - scatterers.x[s]
-            dy = pixels.y[p] - scatterers.y[s]
-            r = math.sqrt(dx * dx + dy * dy)
+            r, ux, uy = _from_scatterer(pixels, p, scatterers, s)
             place = r / spacing_nm
             if not place < intervals:
                 continue
-            inverse = 1.0 / r if r > 0.0 else 0.0
-            ux = dx * inverse
-            uy = dy * inverse
             c = 1.0
             s_ = 0.0
             next_fold = 0
@@ -89,17 +101,13 @@ def add_kernels(pixels: Any, scatterers: Any, fold: Any, phase: Any, spacing_nm:
     for p in range(len(pixels.x)):
         total = 0.0
         for s in range(len(scatterers.x)):
-            dx = pixels.x[p] - scatterers.x[s]
-            dy = pixels.y[p] - scatterers.y[s]
-            r = math.sqrt(dx * dx + dy * dy)
+            r, ux, uy = _from_scatterer(pixels, p, scatterers, s)
             place = r / spacing_nm
             if not place < intervals:
                 continue
-            inverse = 1.0 / r if r > 0.0 else 0.0
-            angular, _ = _angular_factor(dx * inverse, dy * inverse, fold, cos_phase, sin_phase)
+            angular, _ = _angular_factor(ux, uy, fold, cos_phase, sin_phase)
             i = int(place)
-            w0, w1, w2, w3 = spline_weights(place - i)
-            radial = w0 * profile[i] + w1 * profile[i + 1] + w2 * profile[i + 2] + w3 * profile[i + 3]
+            radial = _sum_of_four(spline_weights(place - i), profile, i)
             total += scatterers.strength[s] * radial * angular
         value[p] += total
 
@@ -134,22 +142,16 @@ def fill_derivatives(
             row[of_x] = 0.0
             row[of_x + 1] = 0.0
             single[p, s] = 0.0
-            dx = pixels.x[p] - scatterers.x[s]
-            dy = pixels.y[p] - scatterers.y[s]
-            r = math.sqrt(dx * dx + dy * dy)
+            r, ux, uy = _from_scatterer(pixels, p, scatterers, s)
             place = r / spacing_nm
             if not place < intervals:
                 continue
-            inverse = 1.0 / r if r > 0.0 else 0.0
-            ux = dx * inverse
-            uy = dy * inverse
             angular, slope = _angular_factor(ux, uy, fold, cos_phase, sin_phase)
             strength = scatterers.strength[s]
             i = int(place)
-            w0, w1, w2, w3 = spline_weights(place - i)
-            d0, d1, d2, d3 = spline_slopes(place - i)
-            value = w0 * profile[i] + w1 * profile[i + 1] + w2 * profile[i + 2] + w3 * profile[i + 3]
-            rise = d0 * profile[i] + d1 * profile[i + 1] + d2 * profile[i + 2] + d3 * profile[i + 3]
+            weights = spline_weights(place - i)
+            value = _sum_of_four(weights, profile, i)
+            rise = _sum_of_four(spline_slopes(place - i), profile, i)
             along = rise / spacing_nm * angular * strength
             across = value * slope * fold / max(r, nearest_nm) * strength
             row[of_x] = across * uy - along * ux
@@ -157,8 +159,6 @@ def fill_derivatives(
             factor = angular * strength
             single[p, s] = value * factor
             by_phase += value * slope * strength
-            splines[p, i] += np.float32(w0 * factor)
-            splines[p, i + 1] += np.float32(w1 * factor)
-            splines[p, i + 2] += np.float32(w2 * factor)
-            splines[p, i + 3] += np.float32(w3 * factor)
+            for k in range(4):
+                splines[p, i + k] += np.float32(weights[k] * factor)
         row[size] = by_phase

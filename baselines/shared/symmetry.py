@@ -54,13 +54,15 @@ def estimate_linearly(form: QuadraticForm, spread: NDArray[np.float64]) -> Linea
         (function - 1,): standard deviations of the coefficients.
     """
     noise = estimate_noise(form)
+    # No angular factor is greater than 1, the only one of total symmetry.
+    largest = float(np.diagonal(form.gram[0, 0]).max()) / noise
     best: LinearEstimate | None = None
     for fold in (0, *form.folds):
         phases = 2 * np.pi * np.arange(PHASES if fold else 1) / PHASES
         symmetries = [Symmetry(fold, float(phase)) for phase in phases]
         gram, linear = form.of_fold(fold).of_profile(np.array([symmetry.weights for symmetry in symmetries]))
         precision = np.diag(1 / spread**2)
-        lower = np.array([lower_factor(one) for one in gram[:, 1:, 1:] / noise + precision])
+        lower = np.array([lower_factor(one, largest=largest) for one in gram[:, 1:, 1:] / noise + precision])
         wanted = (linear[:, 1:] - gram[:, 1:, 0]) / noise
         half = np.array(
             [solve_triangular(*pair, lower=True, check_finite=False) for pair in zip(lower, wanted, strict=True)]
@@ -85,4 +87,4 @@ def estimate_noise(form: QuadraticForm) -> float:
     solution = cho_solve((factor, True), form.linear.ravel())
     explained = float(form.linear.ravel() @ solution)
     left = max(form.energy - explained, 0.0) / max(form.pixels - columns, form.pixels / 2)
-    return max(left, LEAST_NOISE**2 * form.energy / form.pixels, float(np.finfo(np.float32).tiny))
+    return max(left, LEAST_NOISE**2 * form.brightness, float(np.finfo(np.float32).tiny))

@@ -281,8 +281,8 @@ def test_normal_equations_are_the_derivatives_of_the_cost():
     kernel = Kernel(rng.normal(size=6), Symmetry(3, 1.1))
     marks = Points(scatterers.x + 0.05, scatterers.y - 0.08, scatterers.strength)
     for point in (
-        Alignment(form, WAVES, kernel),
-        Refinement(observe(image), WAVES, kernel, marks, scatterers),
+        Alignment(WAVES, kernel, form),
+        Refinement(WAVES, kernel, observe(image), marks, scatterers),
     ):
         matrix, downhill = point.normal_equations()
         steps = 1e-5 * np.eye(len(downhill))
@@ -331,7 +331,7 @@ def test_two_scatterers_in_a_cell_are_told_from_one(noise):
 
 def test_no_second_scatterer_is_seen_where_the_first_leaves_no_trace():
     marks = Points(np.array([0.0, 500.0]), np.array([0.3, 0.0]), np.ones(2))
-    point = Refinement(observe(np.zeros(576)), WAVES, Kernel(np.zeros(6), Symmetry(0, 0.0)), marks, marks)
+    point = Refinement(WAVES, Kernel(np.zeros(6), Symmetry(0, 0.0)), observe(np.zeros(576)), marks, marks)
     assert point.most_likely_pair() is None
 
 
@@ -388,12 +388,22 @@ def test_a_kernel_outside_of_the_family_is_found_by_the_wider_model(far):
     assert found.kernel.shape == pytest.approx(shape, abs=0.05)
 
 
-def test_without_scatterers_the_kernel_is_the_mean_of_the_family():
-    nowhere = Scatterers(*np.empty((3, 0)))
-    found = extract(np.ones(GRID.shape), GRID, nowhere, WAVES, FOLDS)
+def assert_is_prior(found):
     expected = superposed(pixels_of(GRID), ORIGIN, WAVES.basis, Symmetry(0, 0.0), WAVES.coefficient(WAVES.mean))
     np.testing.assert_allclose(found.image(GRID).ravel(), expected)
     assert found.std(GRID).max() > 0.4
+
+
+def test_without_scatterers_the_kernel_is_the_mean_of_the_family():
+    assert_is_prior(extract(np.ones(GRID.shape), GRID, Scatterers(*np.empty((3, 0))), WAVES, FOLDS))
+
+
+@pytest.mark.parametrize("away_nm", [10.5, 11.4, 14.0, 15.49999, 100.0])
+@pytest.mark.parametrize("brightness", [0.0, 1e-12, 1e-4])
+def test_scatterers_far_outside_of_the_image_leave_the_mean_of_the_family(away_nm, brightness):
+    outside = Points(np.full(2, away_nm), np.array([0.0, 1.0]), np.ones(2))
+    image = brightness * np.random.default_rng(0).normal(size=GRID.shape)
+    assert_is_prior(extract(image, GRID, scatterers_at(outside), WAVES, FOLDS))
 
 
 @pytest.mark.parametrize("cell", [(0.0, 0.0), (1.0, 1.0)], ids=["positions", "raster"])
@@ -413,3 +423,10 @@ def test_a_matrix_that_rounding_has_spoilt_has_a_factor_and_an_indefinite_one_an
     np.testing.assert_allclose(factor @ factor.T, spoilt, atol=1e-4 * spoilt.max())
     with pytest.raises(ValueError, match="not positive definite"):
         lower_factor(np.diag([1.0, -1.0]))
+
+
+def test_rounding_of_terms_that_cancelled_is_allowed_for():
+    left = np.diag([1e-9, -1e-8])
+    with pytest.raises(ValueError, match="not positive definite"):
+        lower_factor(left)
+    np.testing.assert_allclose(lower_factor(left, largest=1.0) ** 2, np.diag([1e-7, 1e-7]), atol=2e-8)

@@ -204,13 +204,27 @@ def test_images_that_show_no_kernel_have_finite_predictions(model, image, view):
         {"positions": places(1)},
         {"positions": [[1.0, 1.0], [1.0, 1.0]]},
         {"positions": [[100.0, 100.0]]},
+        {"positions": [[12.7, 11.4]]},
+        {"positions": [[5.0, 5.0]]},
         {"positions": places(20, margin=3.0)},
         {"positions": places(12), "grid": OBLONG},
         {"positions": places(12), "grid": Grid(ny=4, nx=3, size_y_nm=10.0, size_x_nm=10.0)},
         {"positions": places(12), "grid": Grid(ny=20, nx=20, size_y_nm=0.1, size_x_nm=0.1)},
         {"positions": places(12), "kernel_grid": Grid(ny=21, nx=30, size_y_nm=4.0, size_x_nm=40.0)},
     ],
-    ids=["none", "one", "two at a place", "far away", "margin", "oblong", "12 pixels", "close up", "kernel grid"],
+    ids=[
+        "none",
+        "one",
+        "two at a place",
+        "far away",
+        "within reach of the corner",
+        "corner",
+        "margin",
+        "oblong",
+        "12 pixels",
+        "close up",
+        "kernel grid",
+    ],
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_all_scatterers_and_grids_have_finite_predictions(model, batch, view):
