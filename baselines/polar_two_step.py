@@ -52,7 +52,12 @@ class Model:
         try:
             self.profiles = LearnedProfiles(load_arrays(weights))
         except (KeyError, ValueError, IndexError) as error:
-            raise InvalidDataError(f"The weights in '{weights}' are not those of polar_two_step: {error}.") from None
+            found = f"there is no {error}" if isinstance(error, KeyError) else f"their shapes do not fit: {error}"
+            raise InvalidDataError(
+                f"'{weights}' does not hold weights of polar_two_step: expected arrays of its profiles, encoder and"
+                f" decoder, but {found}. Put the file of this run back, or train again with"
+                " `qpibench train polar_two_step`."
+            ) from None
         self._kernel_grid: Grid | None = None
 
     def predict(self, batch: Batch) -> Prediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -42,11 +43,11 @@ def compile_loss(module: nn.Module, gradients: Callable[[], Sequence[Tensor]]) -
         Why the module is not compiled.
     """
     expected = gradients()
-    # PyTorch 2.13 loses the gradient of some interpolations on a CPU, with layout_optimization of more of them.
-    module.compile(dynamic=False, options={"fallback_random": True, "layout_optimization": False})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # PyTorch 2.13 loses the gradient of some interpolations on a CPU, with layout_optimization of more of them.
+            module.compile(dynamic=False, options={"fallback_random": True, "layout_optimization": False})
             difference = _largest_difference(gradients(), expected)
     except Exception as error:  # of a compiler or of PyTorch; an error of the loss itself comes again without them
         reason = _first_line(error)
@@ -59,6 +60,8 @@ def compile_loss(module: nn.Module, gradients: Callable[[], Sequence[Tensor]]) -
 
 
 def _largest_difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    if len(found) != len(expected):
+        return math.inf
     norm = torch.stack([each.norm() for each in expected])
     difference = torch.stack([(one - other).norm() for one, other in zip(found, expected, strict=True)])
     return float((difference / norm.clamp(min=NEGLIGIBLE * norm.max())).nan_to_num(torch.inf).max())

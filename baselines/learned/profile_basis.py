@@ -17,6 +17,9 @@ DRAWS = 6000
 KNOTS_PER_PERIOD = 12
 """Knots in the shortest period; the splines then follow a profile to 1e-4 of its peak."""
 
+FIRST_SAMPLE = 1e-9
+"""Distance of the first sample from the scatterer, over the reach; at the scatterer itself no angle exists."""
+
 LEAST_SPREAD = 1e-6
 """Smallest spread of a kept function, over that of all together."""
 
@@ -61,7 +64,7 @@ def make_basis(draws: ProfileDraws, *, functions: int) -> ProfileBasis:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     spacing = float(2 * np.pi / draws.family.wavevector(columns).max()) / KNOTS_PER_PERIOD
     count = spline_count(reach_nm, spacing)
-    r_nm = np.linspace(0, reach_nm, 2 * count, endpoint=False) + reach_nm * 1e-9
+    r_nm = np.linspace(0, reach_nm, 2 * count, endpoint=False) + reach_nm * FIRST_SAMPLE
     profile = draws.profiles(columns, r_nm).astype(np.float64)
     # Weighted by the area of a ring; at the centre a ring has the area of the knot interval's disc.
     weight = np.sqrt((r_nm + spacing / 4) / r_nm.sum())

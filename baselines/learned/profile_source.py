@@ -19,9 +19,6 @@ from qpibench.release import open_release
 from qpibench.specs.columns import family_name
 from qpibench.training import TrainingRun
 
-AXIS_NM = 1e-9
-"""Distance of the first sample from the scatterer, relative to the reach; at the scatterer itself no angle exists."""
-
 
 @dataclass(frozen=True)
 class ProfileDraws:

@@ -16,14 +16,19 @@ from qpibench.arithmetic.compiled import compiled
 from shared.radial import spline_slopes, spline_weights
 
 
-@nb.njit(inline="always", error_model="numpy")
-def _from_scatterer(pixels, p, scatterers, s):  # type: ignore[no-untyped-def]
-    """Distance of pixel p from scatterer s, and the unit vector from there; at the scatterer the vector is 0."""
+@nb.njit(inline="always")
+def _offset(pixels, p, scatterers, s):  # type: ignore[no-untyped-def]
+    """Offset of pixel p from scatterer s and its length."""
     dx = pixels.x[p] - scatterers.x[s]
     dy = pixels.y[p] - scatterers.y[s]
-    r = math.sqrt(dx * dx + dy * dy)
+    return dx, dy, math.sqrt(dx * dx + dy * dy)
+
+
+@nb.njit(inline="always", error_model="numpy")
+def _direction(dx, dy, r):  # type: ignore[no-untyped-def]
+    """Unit vector of an offset, 0 at the scatterer."""
     inverse = 1.0 / r if r > 0.0 else 0.0
-    return r, dx * inverse, dy * inverse
+    return dx * inverse, dy * inverse
 
 
 @nb.njit(inline="always")
@@ -46,10 +51,11 @@ def add_harmonics(pixels: Any, scatterers: Any, folds: Any, spacing_nm: Any, tab
         highest = max(highest, fold)
     for p in range(len(pixels.x)):
         for s in range(len(scatterers.x)):
-            r, ux, uy = _from_scatterer(pixels, p, scatterers, s)
+            dx, dy, r = _offset(pixels, p, scatterers, s)
             place = r / spacing_nm
             if not place < intervals:
                 continue
+            ux, uy = _direction(dx, dy, r)
             c = 1.0
             s_ = 0.0
             next_fold = 0
@@ -101,10 +107,11 @@ def add_kernels(pixels: Any, scatterers: Any, fold: Any, phase: Any, spacing_nm:
     for p in range(len(pixels.x)):
         total = 0.0
         for s in range(len(scatterers.x)):
-            r, ux, uy = _from_scatterer(pixels, p, scatterers, s)
+            dx, dy, r = _offset(pixels, p, scatterers, s)
             place = r / spacing_nm
             if not place < intervals:
                 continue
+            ux, uy = _direction(dx, dy, r)
             angular, _ = _angular_factor(ux, uy, fold, cos_phase, sin_phase)
             i = int(place)
             radial = _sum_of_four(spline_weights(place - i), profile, i)
@@ -142,10 +149,11 @@ def fill_derivatives(
             row[of_x] = 0.0
             row[of_x + 1] = 0.0
             single[p, s] = 0.0
-            r, ux, uy = _from_scatterer(pixels, p, scatterers, s)
+            dx, dy, r = _offset(pixels, p, scatterers, s)
             place = r / spacing_nm
             if not place < intervals:
                 continue
+            ux, uy = _direction(dx, dy, r)
             angular, slope = _angular_factor(ux, uy, fold, cos_phase, sin_phase)
             strength = scatterers.strength[s]
             i = int(place)

@@ -66,7 +66,7 @@ and that of the entry's own worst image.
 
 
 class Floor(_Closed):
-    """Error of the entry's own autoencoder, which encodes and decodes the true kernels; no part of the ranking.
+    """Error of the true kernels as the entry itself encodes and decodes them; no part of the ranking.
 
     The floor is the part of an error that better latents do not remove.
     """

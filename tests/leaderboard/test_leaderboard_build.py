@@ -159,7 +159,7 @@ def test_a_floor_stands_under_the_scores_of_the_entries_that_have_one(make_resul
     page = (tmp_path / "site" / "index.html").read_text()
     assert re.findall('class="floor" title="[^"]*">(.*?)<', page) == ["floor 0.0777", "floor 0.00666"]
     assert page.count('<line class="floor"') == 1
-    assert "Floor, also the grey mark: the score of the true kernels after the entry" in page
+    assert "Floor, also the grey mark: the score of the true kernels as the entry" in page
     rows = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["tables"][0]["standings"]
     assert {row["entry"]: row["floor"] for row in rows} == {"with": floor.model_dump(), "without": None}
     (table,) = standings({"with.json": load_result(tmp_path / "results" / "with.json")})

@@ -12,6 +12,7 @@ from learned.profile_basis import make_basis
 from learned.profile_net import ProfileNet
 from learned.profile_source import ProfileSource, open_profiles
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from shared.learned_profiles import LearnedProfiles
 from torch.func import jacfwd
 
@@ -331,4 +332,21 @@ def test_truncated_weights_are_invalid_data(trained, tmp_path):
         polar_two_step.Model(tmp_path)
     (tmp_path / "weights.safetensors").write_bytes((trained / "weights.safetensors").read_bytes()[:5000])
     with pytest.raises(InvalidDataError, match="not a safetensors file"):
+        polar_two_step.Model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "found"),
+    [
+        ({}, "but there is no 'spacing_nm'"),
+        ({"spacing_nm": np.ones(())}, "but there is no 'splines'"),
+        ({"residual": np.ones((3, 2))}, "but their shapes do not fit"),
+    ],
+    ids=["none", "some", "another shape"],
+)
+def test_weights_of_another_network_are_invalid_data(arrays, found, trained, tmp_path):
+    whole = load_file(trained / "weights.safetensors") if "residual" in arrays else {}
+    (tmp_path / "run.json").write_bytes((trained / "run.json").read_bytes())
+    save_file(whole | {"other": np.ones(3)} | arrays, tmp_path / "weights.safetensors")
+    with pytest.raises(InvalidDataError, match=f"weights.safetensors' does not hold .* {found}.* or train again"):
         polar_two_step.Model(tmp_path)
