@@ -29,7 +29,7 @@ from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64, reciprocal_f32, sin2pi_f32, sin2pi_f64, sincospi_f64
 from qpibench.arithmetic.ieee import fma, sqrt
 from qpibench.arithmetic.superposition import LOG2_E, image_of_kernel, superpose_tiles
-from qpibench.columns import Column
+from qpibench.columns import FOLD, Column, fold_label
 from qpibench.families import KernelSpec, Parameters
 from qpibench.ranges import RISING
 
@@ -90,26 +90,22 @@ class Ranges(KernelSpec):
         return {fold: each + (place < left) for place, fold in enumerate(self.folds)}
 
 
-def _column(name: str, dtype: str, units: str, long_name: str, absent: float) -> Column:
-    return Column(name=name, dtype=dtype, per="kernel", units=units, long_name=long_name, absent=absent)
+def _column(name: str, units: str, long_name: str) -> Column:
+    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
 
 
 COLUMNS = (
-    _column("fold", "<i4", "1", "rotational symmetry, 0 for total symmetry, -1 where unknown", -1),
-    _column("phi1", "<f8", "rad", "angular phase of eq. 7", math.nan),
-    _column("B", "<f8", "rad/nm", "radial wavevector of eq. 7, 2 pi included", math.nan),
-    _column("phi2", "<f8", "rad", "radial phase of eq. 7", math.nan),
-    _column("C", "<f8", "1/nm^2", "Gaussian decay of eq. 7", math.nan),
+    FOLD,
+    _column("phi1", "rad", "angular phase of eq. 7"),
+    _column("B", "rad/nm", "radial wavevector of eq. 7, 2 pi included"),
+    _column("phi2", "rad", "radial phase of eq. 7"),
+    _column("C", "1/nm^2", "Gaussian decay of eq. 7"),
 )
 
-STRATUM = "fold"
+STRATUM = FOLD.name
+stratum_label = fold_label
 UNIFORMS = 4
 EXAMPLE = {"wavelength_nm": [0.6, 3.0], "decay_nm": [1.0, 5.0]}
-
-
-def stratum_label(stratum: int) -> str:
-    """A fold in words: ``total``, ``3-fold``, or ``unknown``."""
-    return {-1: "unknown", 0: "total"}.get(stratum, f"{stratum}-fold")
 
 
 def shortest_period_nm(ranges: Ranges) -> float:
