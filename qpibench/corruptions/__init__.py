@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from pydantic import BaseModel
 from qpibench import registry
 from qpibench.columns import Column
 from qpibench.grid import Grid
+
+if TYPE_CHECKING:
+    from qpibench.specs.spec import ReleaseSpec
 
 Stage = Literal["scatterers", "image", "told"]
 """What a corruption changes: the scatterers before superposition, the image, or the positions a model is told."""
@@ -34,13 +37,17 @@ class Draft:
     ----------
     grid
         Grid of the images.
+    margin_nm
+        How far outside the field scatterers are drawn, ``scatterers.margin_nm`` of the spec.
     key
         Function from the tag of a stream to its key; see :func:`qpibench.arithmetic.streams.stream_key`.
     start, per_kernel
         Index of the first observation, and number of observations of a kernel. Observation i is image
         ``i % per_kernel`` of kernel ``i // per_kernel``; random words are addressed by these two numbers.
+    n_drawn
+        (observation,) int32: the number of scatterers that the spec's ``scatterers`` draw.
     n_scatterers
-        (observation,) int32.
+        (observation,) int32: the number of scatterers in the image, those included that corruptions add.
     position_nm, told_position_nm
         (observation, scatterer, xy) float64 in nm, NaN after the last: the true positions, and those that a model is
         told. Corruptions of the stage ``scatterers`` change only the true positions. After them, the told positions
@@ -53,9 +60,11 @@ class Draft:
     """
 
     grid: Grid
+    margin_nm: float
     key: Callable[[str], np.uint64]
     start: int
     per_kernel: int
+    n_drawn: NDArray[np.int32]
     n_scatterers: NDArray[np.int32]
     position_nm: NDArray[np.float64]
     told_position_nm: NDArray[np.float64]
@@ -94,11 +103,21 @@ class Corruption(Protocol):
 class AddsScatterers(Protocol):
     """Additional member of a corruption that adds scatterers to an image or to the told positions.
 
-    Added scatterers come after the drawn ones.
+    Scatterers that are added to an image come after the drawn ones.
     """
 
-    def extra_scatterers(self, settings: Any) -> int:
+    def extra_scatterers(self, settings: Any, spec: ReleaseSpec) -> int:
         """The largest number of added scatterers; the arrays of a draft have this many more places."""
+
+
+class Restricted(Protocol):
+    """Additional member of a corruption that is not possible with every spec."""
+
+    def check(self, settings: Any, spec: ReleaseSpec) -> None:
+        """Raise ValueError if a spec cannot have these settings.
+
+        Its message is one clause with the field's path, the value and what is allowed.
+        """
 
 
 class ComparedWithKernels(Protocol):

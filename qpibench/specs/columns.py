@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
 from qpibench.columns import Column
-from qpibench.corruptions import AddsScatterers, Corruption, Stage, get_corruption
+from qpibench.corruptions import Corruption, Stage, get_corruption
 from qpibench.families import get_family
 from qpibench.specs.spec import ImportedSpec, ReleaseSpec
 
@@ -47,17 +47,9 @@ def observation_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
 
 def scatterer_capacity(spec: ReleaseSpec) -> int:
     """Return the length of the scatterer dimension: the largest drawn number plus what corruptions add."""
-    return spec.scatterers.max + sum(_extra_scatterers(spec))
+    return spec.scatterers.max + sum(spec.added_scatterers().values())
 
 
 def tells_other_positions(spec: ReleaseSpec | ImportedSpec) -> bool:
     """Return whether the positions given to a model may differ from the true ones."""
-    return bool(applied_corruptions(spec, "told") or _extra_scatterers(spec))
-
-
-def _extra_scatterers(spec: ReleaseSpec | ImportedSpec) -> list[int]:
-    return [
-        cast(AddsScatterers, applied.corruption).extra_scatterers(applied.settings)
-        for applied in applied_corruptions(spec)
-        if hasattr(applied.corruption, "extra_scatterers")
-    ]
+    return isinstance(spec, ReleaseSpec) and bool(applied_corruptions(spec, "told") or spec.added_scatterers())

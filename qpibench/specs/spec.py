@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
 from qpibench.columns import BUILT_IN
-from qpibench.corruptions import get_corruption
+from qpibench.corruptions import AddsScatterers, Restricted, get_corruption
 from qpibench.errors import UsageError
 from qpibench.families import KernelSpec, get_family
 from qpibench.grid import Grid
@@ -204,11 +204,33 @@ class ReleaseSpec(_Identified):
             raise ValueError(
                 f"scatterers.margin_nm = {self.scatterers.margin_nm:g} is more than {MAX_MARGIN_FIELDS} times the field"
             )
+        self._check_corruptions()
         if self.observation_count >= 2**31:
             raise ValueError(
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"
             )
         return self
+
+    def _check_corruptions(self) -> None:
+        for name, settings in (self.corruptions or {}).items():
+            if hasattr(corruption := get_corruption(name), "check"):
+                cast(Restricted, corruption).check(settings, self)
+        places = self.scatterers.max
+        for name, added in self.added_scatterers().items():
+            places += added
+            if places > MAX_SCATTERERS:
+                raise ValueError(
+                    f"corruptions.{name} adds up to {added} scatterers to the {places - added} that an image may have"
+                    f" without it, and {MAX_SCATTERERS} is the limit; change its settings or lower scatterers.max"
+                )
+
+    def added_scatterers(self) -> dict[str, int]:
+        """Return the largest number of scatterers that each corruption adds to images or to the told positions."""
+        return {
+            name: cast(AddsScatterers, corruption).extra_scatterers(settings, self)
+            for name, settings in (self.corruptions or {}).items()
+            if hasattr(corruption := get_corruption(name), "extra_scatterers")
+        }
 
     @property
     def observation_count(self) -> int:

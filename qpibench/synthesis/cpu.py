@@ -118,9 +118,11 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(
         grid=spec.grid,
+        margin_nm=spec.scatterers.margin_nm,
         key=partial(stream_key, domain, spec.seed),
         start=start,
         per_kernel=draws.per_kernel,
+        n_drawn=n_scatterers.copy(),
         n_scatterers=n_scatterers,
         position_nm=position,
         told_position_nm=np.empty((stop - start, 0, 2), np.float64),

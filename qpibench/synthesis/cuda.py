@@ -123,12 +123,15 @@ class CudaBackend:
             drawn = draw(spec, start, stop, domain=domain)
             return drawn, corrupt_scatterers(spec, drawn) | corrupt(spec, drawn, "told")
         position = np.empty((stop - start, spec.scatterers.max, 2), np.float64)
+        number = np.empty(stop - start, np.int32)
         made = Draft(
             grid=spec.grid,
+            margin_nm=spec.scatterers.margin_nm,
             key=partial(stream_key, domain, spec.seed),
             start=start,
             per_kernel=spec.observations_per_kernel,
-            n_scatterers=np.empty(stop - start, np.int32),
+            n_drawn=number,
+            n_scatterers=number,
             position_nm=position,
             told_position_nm=position,
             amplitude=np.empty((0, 0), np.float32),
