@@ -14,8 +14,8 @@ from qpibench.families import family_names, get_family
 from qpibench.specs.corruptions import corruptions_model
 from qpibench.specs.spec import ReleaseSpec
 
-_UNITS = {"nm": "nm", "db": "dB", "deg": "degree", "rad": "rad", "mev": "meV", "px": "pixel"}
-"""Units by the last part of a key."""
+_UNITS = {"nm": "nm", "nm2": "1/nm²", "db": "dB", "deg": "degree", "rad": "rad", "mev": "meV", "px": "pixel"}
+"""Units by the last part of a key; densities are per nm²."""
 
 
 @dataclass(frozen=True, kw_only=True)
