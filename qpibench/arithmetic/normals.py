@@ -1,4 +1,7 @@
-"""Normal random numbers in float32, by Box-Muller; ``docs/arithmetic.md`` defines their bits."""
+"""Normal random numbers in float32, by Box-Muller; ``docs/arithmetic.md`` defines their bits.
+
+``kernels_cuda/normals.cuh`` states the same operations in the same order.
+"""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ images may have a CUDA kernel, ``kernels_cuda/NAME.cu``; without one, the CPU ap
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
@@ -56,7 +57,15 @@ class Draft:
     amplitude
         (observation, scatterer) float32: factor of the image of each scatterer, 1 unless a corruption changes it.
     image
-        (observation, y, x) float32; without pixels if the images are not needed.
+        (observation, y, x) float32; without pixels if the images are not needed. Corruptions of the instrument get it
+        with a border; see :class:`OfInstrument`.
+    variance
+        (observation,) float64: variance of the clean image, which is the image after the corruptions of the instrument,
+        for the corruptions of images after these. Where the family has a core, only pixels count that lie outside the
+        cores of all true positions (all pixels, if none does).
+    kernel_rms
+        (observation,) float64: root of the mean square of the kernel's image, for corruptions with
+        `needs_kernel_rms`; otherwise without entries.
     """
 
     grid: Grid
@@ -70,6 +79,8 @@ class Draft:
     told_position_nm: NDArray[np.float64]
     amplitude: NDArray[np.float32]
     image: NDArray[np.float32]
+    variance: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    kernel_rms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.n_scatterers)
@@ -129,15 +140,48 @@ class ComparedWithKernels(Protocol):
         """These columns, which streams lack; ``row`` (observation,) is a row of ``kernel_image`` (kernel, y, x)."""
 
 
+class OfInstrument(Corruption, Protocol):
+    """Additional members of a corruption of images that is a property of the instrument and needs pixels outside.
+
+    It acts on the clean image. The image of the draft has ``border_px`` more pixels on every side than `corrupt` leaves
+    in it, so that no pixel depends on an edge. Its order is below that of all other corruptions of images.
+
+    Attributes
+    ----------
+    SHOWN_IN_KERNELS
+        Whether the target, the image of a kernel, is corrupted as well. The random numbers must then be the same for
+        all images of a kernel. `corrupt` gets a draft of one observation per kernel.
+    """
+
+    SHOWN_IN_KERNELS: bool
+
+    def border_px(self, settings: Any, grid: Grid) -> int:
+        """Number of pixels that are needed on every side."""
+
+
+class RelativeToKernel(Protocol):
+    """Additional member of a corruption of images that may use the root of the mean square of the kernel's image."""
+
+    def needs_kernel_rms(self, settings: Any) -> bool:
+        """Whether it is used."""
+
+
 class OnGpu(Protocol):
     """Additional member of a corruption of images that has a CUDA kernel.
 
     The CUDA kernel is launched with a block of 256 threads for each observation. Its arguments are the index of the
-    first observation, the observations per kernel, these numbers, the number of pixels of an image, the images, and
-    the columns.
+    first observation (u64), the observations per kernel (u32), these numbers, the width and the height of the resulting
+    image (int), and then
+
+    - of a corruption of the instrument, the border (int), the images with that border on every side, which it may
+      overwrite, and the resulting images (float);
+    - of any other, the variances of the clean images and the rms of the kernels (double, (observation,); the second is
+      not to be read without `needs_kernel_rms`), and the images (float);
+
+    and at last the columns.
     """
 
-    def numbers(self, settings: Any, key: Callable[[str], np.uint64]) -> tuple[np.generic, ...]:
+    def numbers(self, settings: Any, key: Callable[[str], np.uint64], grid: Grid) -> tuple[np.generic, ...]:
         """The numbers, each with the type of its parameter."""
 
 
@@ -157,12 +201,35 @@ def get_corruption(name: str) -> Corruption:
     return cast(Corruption, registry.load(sys.modules[__name__], name, "corruption"))
 
 
+def is_of_instrument(corruption: Corruption) -> bool:
+    """Whether a corruption has the members of :class:`OfInstrument`."""
+    return hasattr(corruption, "border_px")
+
+
 def corruption_columns() -> dict[str, Column]:
     """Columns that all corruptions declare, by name."""
     return {column.name: column for name in corruption_names() for column in get_corruption(name).COLUMNS}
 
 
 def in_order(names: list[str]) -> list[str]:
-    """Names of corruptions in the order in which they act."""
-    modules = {name: get_corruption(name) for name in names}
-    return sorted(modules, key=lambda name: (STAGES.index(modules[name].STAGE), modules[name].ORDER, name))
+    """Names of corruptions in the order in which they act.
+
+    Raises
+    ------
+    ValueError
+        If two have the same order in a stage.
+    """
+    place = {name: _place(get_corruption(name)) for name in names}
+    ordered = sorted(names, key=lambda name: (place[name], name))
+    for first, second in itertools.pairwise(ordered):
+        if place[first] == place[second]:
+            corruption = get_corruption(first)
+            raise ValueError(
+                f"'{first}' and '{second}' both have the order {corruption.ORDER} in the stage '{corruption.STAGE}', so"
+                " the result is ambiguous; change ORDER in the file of one, or leave one out"
+            )
+    return ordered
+
+
+def _place(corruption: Corruption) -> tuple[int, bool, int]:
+    return STAGES.index(corruption.STAGE), not is_of_instrument(corruption), corruption.ORDER

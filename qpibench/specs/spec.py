@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from qpibench.columns import BUILT_IN
-from qpibench.corruptions import AddsScatterers, Restricted, get_corruption
+from qpibench.corruptions import AddsScatterers, OfInstrument, Restricted, get_corruption, is_of_instrument
 from qpibench.errors import UsageError
 from qpibench.families import KernelSpec, get_family
 from qpibench.grid import Grid
@@ -26,6 +26,9 @@ MIN_PIXELS_PER_PERIOD = 2.0
 
 MAX_MARGIN_FIELDS = 10
 """Largest distance of a scatterer from the field in field sizes; farther out float32 phases lose too many digits."""
+
+MAX_BORDER_PX = 2048
+"""Largest number of pixels outside the field, on every side, that corruptions of the instrument may need."""
 
 MAX_NAME_LENGTH = 200
 
@@ -187,6 +190,75 @@ class ReleaseSpec(_Identified):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"scatterers min..max is reversed: {self.min} is larger than {self.max}")
+        return self
+
+
+class SplitSpec(_Frozen):
+    """Shares of the splits; see :mod:`qpibench.synthesis.splits`."""
+
+    ood_kernels: Fraction = Field(default=0.2, description="share of the kernels of a stratum kept for the OOD test")
+    id_test: Fraction = Field(default=0.2, description="share of the images of a training kernel kept for the ID test")
+    validation: Fraction = Field(default=0.1, description="share of the other images kept for validation")
+
+
+class ReleaseSpec(_Identified):
+    """A generated release. Every field is part of its identity.
+
+    ``seed`` has up to 128 bits. ``arithmetic`` is the version of the arithmetic contract. It changes if and only if the
+    bits of a spec change.
+    """
+
+    name: Name = Field(description="name of the release, printable ASCII")
+    arithmetic: Literal[1] = Field(default=1, description="version of the arithmetic contract")
+    seed: Annotated[int, Field(ge=0, lt=2**128), BeforeValidator(_seed, json_schema_input_type=_Seed)] = Field(
+        default=0, description="seed of all draws, as a number or as a text such as '0xff'"
+    )
+    grid: Grid = Field(description="pixels of kernels and images")
+    kernels: Annotated[SerializeAsAny[KernelSpec], PlainValidator(_kernels)] = Field(
+        description="what kernels are drawn from"
+    )
+    observations_per_kernel: Index31 = Field(description="images of every kernel")
+    scatterers: ScattererSpec = Field(description="how many scatterers an image has and where they lie")
+    splits: SplitSpec = Field(default=SplitSpec(), description="shares of the splits")
+    corruptions: Corruptions = Field(default=None, description="what is added to the ideal image")
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        of_corruptions = [(name, get_corruption(name).COLUMNS) for name in self.corruptions or {}]
+        known = dict.fromkeys(BUILT_IN, "every release")
+        for declarer, columns in [(self.kernels.family, get_family(self.kernels.family).COLUMNS), *of_corruptions]:
+            for column in columns:
+                if column.name in known:
+                    raise ValueError(
+                        f"'{declarer}' declares the column '{column.name}', which {known[column.name]} has already"
+                    )
+                known[column.name] = f"'{declarer}'"
+        for name, columns in of_corruptions:
+            for column in columns:
+                if column.per == "kernel":
+                    raise ValueError(f"'{name}' declares the column '{column.name}' of kernels, which only families do")
+        return self
+
+    @model_validator(mode="after")
+    def _check_corruptions(self) -> Self:
+        border = 0
+        for name, settings in (self.corruptions or {}).items():
+            corruption = get_corruption(name)
+            if hasattr(corruption, "check_on_grid"):
+                cast(CheckedOnGrid, corruption).check_on_grid(settings, self.grid)
+            if is_of_instrument(corruption):
+                border += cast(OfInstrument, corruption).border_px(settings, self.grid)
+        if border > MAX_BORDER_PX:
+            raise ValueError(
+                f"the corruptions of the instrument need {border} pixels outside the field on every side, and at most"
+                f" {MAX_BORDER_PX} are allowed; weaken them or use fewer pixels"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         pitch = max(self.grid.pitch_y_nm, self.grid.pitch_x_nm)
         shortest = get_family(self.kernels.family).shortest_period_nm(self.kernels)
         if shortest < MIN_PIXELS_PER_PERIOD * pitch:
@@ -215,6 +287,11 @@ class ReleaseSpec(_Identified):
         for name, settings in (self.corruptions or {}).items():
             if hasattr(corruption := get_corruption(name), "check"):
                 cast(Restricted, corruption).check(settings, self)
+        if (border := sum(self.borders_px().values())) > MAX_BORDER_PX:
+            raise ValueError(
+                f"{' and '.join(f'corruptions.{name}' for name in self.borders_px())} need {border} pixels outside the"
+                f" field on every side, and {MAX_BORDER_PX} is the limit; weaken them or use fewer pixels"
+            )
         places = self.scatterers.max
         for name, added in self.added_scatterers().items():
             places += added
@@ -223,6 +300,14 @@ class ReleaseSpec(_Identified):
                     f"corruptions.{name} adds up to {added} scatterers to the {places - added} that an image may have"
                     f" without it, and {MAX_SCATTERERS} is the limit; change its settings or lower scatterers.max"
                 )
+
+    def borders_px(self) -> dict[str, int]:
+        """Return the number of pixels outside the field that each corruption of the instrument needs on every side."""
+        return {
+            name: cast(OfInstrument, corruption).border_px(settings, self.grid)
+            for name, settings in (self.corruptions or {}).items()
+            if is_of_instrument(corruption := get_corruption(name))
+        }
 
     def added_scatterers(self) -> dict[str, int]:
         """Return the largest number of scatterers that each corruption adds to images or to the told positions."""

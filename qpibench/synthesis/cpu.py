@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from qpibench.arithmetic.flush import flushes_to_zero
 from qpibench.arithmetic.streams import Domain, stream_key
+from qpibench.arithmetic.sums import clean_variance, root_mean_squares
 from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
-from qpibench.corruptions import ComparedWithKernels, Draft, Stage
+from qpibench.corruptions import ComparedWithKernels, Draft, RelativeToKernel, Stage, is_of_instrument
 from qpibench.errors import UnavailableError
 from qpibench.families import Parameters, get_family
 from qpibench.specs import ReleaseSpec
-from qpibench.specs.columns import applied_corruptions, scatterer_capacity, tells_other_positions
+from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
+from qpibench.specs.instrument import border_px, instrument
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
 from qpibench.synthesis.fields import absent_columns, needs_image
@@ -36,7 +38,7 @@ class CpuBackend:
         _require_gradual_underflow()
         parameters = draw_parameters(spec, domain=domain)
         return Kernels(
-            image=_kernel_images(spec, formulas(spec, parameters)),
+            image=_kernel_images(spec, formulas(spec, parameters), 0, domain=domain),
             family=np.full(spec.kernels.count, spec.kernels.family.encode(), "S16"),
             parameters=parameters,
         )
@@ -52,7 +54,10 @@ class CpuBackend:
         draft = draw(spec, start, stop, domain=domain)
         extra = corrupt_scatterers(spec, draft)
         superpose(spec, draft, kernel - kernel[0], formulas(spec, parameters))
-        extra |= corrupt(spec, draft, "image", "told")
+        if needs_kernel_rms(spec):
+            draft.kernel_rms = kernel_rms(kernels.image[shown])[kernel - kernel[0]]
+        extra |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
+        extra |= corrupt(spec, draft, "told")
         return finish(spec, kernels, draft, extra)
 
     def fresh(
@@ -69,9 +74,15 @@ class CpuBackend:
         draft = draw(spec, start, stop, domain="training")
         made: dict[str, NDArray[Any]] = absent_columns(fields, len(index), spec)
         made |= corrupt_scatterers(spec, draft)
-        if needs_image(spec, fields):
+        is_imaged = needs_image(spec, fields)
+        is_relative = is_imaged and needs_kernel_rms(spec)
+        if "kernel" in fields or is_relative:
+            shown = _kernel_images(spec, table, int(kernel[0]), domain="training")
+            made["kernel"] = shown if len(shown) == len(index) else shown[row]
+            draft.kernel_rms = kernel_rms(shown)[row] if is_relative else draft.kernel_rms
+        if is_imaged:
             superpose(spec, draft, row, table)
-            made |= corrupt(spec, draft, "image")
+            made |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
         made |= corrupt(spec, draft, "told")
         made |= {name: values[row] for name, values in as_fields(parameters).items()}
         made |= {
@@ -82,9 +93,6 @@ class CpuBackend:
             "kernel_index": kernel,
             "index": index,
         }
-        if "kernel" in fields:
-            shown = _kernel_images(spec, table)
-            made["kernel"] = shown if len(shown) == len(index) else shown[row]
         if "activation_map" in fields:
             told = draft.told_position_nm
             made["activation_map"] = np.empty((len(index), *grid.shape), np.float32)
@@ -132,10 +140,10 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
 
 
 def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], shown: Formulas) -> None:
-    """Fill a draft with its clean images; ``row`` (observation,) is the kernel of each."""
-    draft.image = np.empty((len(draft), *spec.grid.shape), np.float32)
-    scatterers = Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude)
-    get_family(spec.kernels.family).superpose(_axes(spec), row, shown, scatterers, draft.image)
+    """Fill a draft with ideal images and the border that the instrument needs; ``row`` is the kernel of each."""
+    axes = axes_with(spec, border_px(spec, instrument(spec)))
+    draft.image = np.empty((len(draft), len(axes.y), len(axes.x)), np.float32)
+    get_family(spec.kernels.family).superpose(axes, row, shown, _scatterers(draft), draft.image)
 
 
 def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
@@ -160,6 +168,43 @@ def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArra
     for applied in applied_corruptions(spec, *stages):
         made |= applied.corruption.corrupt(applied.settings, draft)
     return made
+
+
+def corrupt_images(spec: ReleaseSpec, draft: Draft, applied: Sequence[Applied]) -> dict[str, NDArray[Any]]:
+    """Apply corruptions of images to a draft, and take its variance after those of the instrument; return the columns.
+
+    A draft that has a variance already is left with it.
+    """
+    made: dict[str, NDArray[Any]] = {}
+    for each in applied:
+        if not is_of_instrument(each.corruption) and not len(draft.variance):
+            draft.variance = np.empty(len(draft), np.float64)
+            core_nm = core_radius_nm(spec)
+            clean_variance(axes_with(spec, 0), _scatterers(draft), core_nm, draft.image, draft.variance)
+        made |= each.corruption.corrupt(each.settings, draft)
+    return made
+
+
+def core_radius_nm(spec: ReleaseSpec) -> float:
+    """Radius of the core of a spec's kernels, whose pixels do not count in the variance; 0 if there is none."""
+    family = get_family(spec.kernels.family)
+    return float(family.core_radius_nm(spec.kernels)) if hasattr(family, "core_radius_nm") else 0.0
+
+
+def needs_kernel_rms(spec: ReleaseSpec) -> bool:
+    """Whether a corruption of images uses the root of the mean square of the kernel's image."""
+    return any(
+        cast(RelativeToKernel, each.corruption).needs_kernel_rms(each.settings)
+        for each in applied_corruptions(spec, "image")
+        if hasattr(each.corruption, "needs_kernel_rms")
+    )
+
+
+def kernel_rms(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Roots of the mean squares of kernels' images, (kernel,)."""
+    rms = np.empty(len(image), np.float64)
+    root_mean_squares(image, rms)
+    return rms
 
 
 def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str, NDArray[Any]]) -> Observations:
@@ -188,14 +233,39 @@ def count_told(told_position_nm: NDArray[np.float64]) -> NDArray[np.int32]:
     return count
 
 
-def _axes(spec: ReleaseSpec) -> Axes:
-    return Axes(spec.grid.x_nm, spec.grid.y_nm)
+def axes_with(spec: ReleaseSpec, border: int) -> Axes:
+    """Coordinates of the pixels, with a border of some pixels on every side."""
+    return Axes(*spec.grid.extended(border))
 
 
-def _kernel_images(spec: ReleaseSpec, shown: Formulas) -> NDArray[np.float32]:
-    image = np.empty((len(shown.table), *spec.grid.shape), np.float32)
-    get_family(spec.kernels.family).kernel_images(_axes(spec), shown, image)
-    return image
+def _scatterers(draft: Draft) -> Scatterers:
+    return Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude)
+
+
+def _kernel_images(spec: ReleaseSpec, shown: Formulas, first: int, *, domain: Domain) -> NDArray[np.float32]:
+    """Images of the kernels from index ``first`` on, as the instrument shows them."""
+    applied = instrument(spec, in_kernels=True)
+    axes = axes_with(spec, border_px(spec, applied))
+    count = len(shown.table)
+    image = np.empty((count, len(axes.y), len(axes.x)), np.float32)
+    get_family(spec.kernels.family).kernel_images(axes, shown, image)
+    if not applied:
+        return image
+    draft = Draft(
+        grid=spec.grid,
+        margin_nm=0.0,
+        key=partial(stream_key, domain, spec.seed),
+        start=first,
+        per_kernel=1,
+        n_drawn=np.ones(count, np.int32),
+        n_scatterers=np.ones(count, np.int32),
+        position_nm=np.zeros((count, 1, 2)),
+        told_position_nm=np.zeros((count, 1, 2)),
+        amplitude=np.ones((count, 1), np.float32),
+        image=image,
+    )
+    corrupt_images(spec, draft, applied)
+    return draft.image
 
 
 def _require_gradual_underflow() -> None:

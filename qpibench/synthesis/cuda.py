@@ -8,20 +8,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.arithmetic.streams import Domain, stream_key
-from qpibench.corruptions import Draft, OnGpu
+from qpibench.corruptions import Draft, OnGpu, is_of_instrument
 from qpibench.errors import QpibenchError, UnavailableError
 from qpibench.families import FamilyOnGpu, get_family
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity
+from qpibench.specs.instrument import border_px, instrument
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.cpu import CpuBackend, corrupt, corrupt_scatterers, count_told, draw, finish
+from qpibench.synthesis.cpu import (
+    CpuBackend,
+    core_radius_nm,
+    corrupt,
+    corrupt_images,
+    corrupt_scatterers,
+    count_told,
+    draw,
+    finish,
+    kernel_rms,
+    needs_kernel_rms,
+)
 from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.synthesis.draws import parameter_key, scatterer_draws
 from qpibench.synthesis.fields import PLACES, absent_columns, needs_image
@@ -30,7 +42,7 @@ from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
 RUN_BYTES = 64 << 20
 """Observations are computed and copied to the host in runs of about this many bytes."""
 
-OF_ALL = ("draw_scatterers", "activation_maps")
+OF_ALL = ("draw_scatterers", "activation_maps", "clean_variance", "kernel_rms")
 """CUDA kernels that are the same for all kernel families. The others are compiled with a family's header or belong to
 corruptions."""
 
@@ -40,7 +52,17 @@ WARP, THREADS = 32, 256
 PATCH, PATCHES = 4, 16
 """In superpose, pixels of a thread and largest number of patches of a tile, in each direction."""
 
+CLEAN_VARIANCE = "clean variance"
+"""Name of the variances among the arrays of a batch; no column can have it, because it has a space."""
+
 _RUNS_UNDER_WAY = 2
+
+
+class _Shown(NamedTuple):
+    """Strata and table of the kernels of observations, on the device."""
+
+    stratum: Any
+    table: Any
 
 
 class CudaBackend:
@@ -69,6 +91,7 @@ class CudaBackend:
             for name in OF_ALL:
                 self._function(name)
             self._one = cupy.asarray(np.ones(1, np.float32))
+            self._unread = cupy.asarray(np.full(1, np.nan))
         self._cpu = CpuBackend()
         # While the images of one run are copied to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")
@@ -92,15 +115,23 @@ class CudaBackend:
         """
         _require_header(spec)
         draft, extra = self._draft(spec, start, stop, domain=domain)
-        draft.image = np.empty((stop - start, *spec.grid.shape), np.float32)
         on_device, on_host = _corruptions_of_images(spec)
+        border = border_px(spec, _of_instrument(on_host))
+        draft.image = np.empty((stop - start, spec.grid.ny + 2 * border, spec.grid.nx + 2 * border), np.float32)
+        if on_host and not _of_instrument(on_host):
+            draft.variance = np.empty(stop - start, np.float64)
+        if needs_kernel_rms(spec):
+            shown = np.arange(start, stop) // spec.observations_per_kernel
+            draft.kernel_rms = kernel_rms(kernels.image[shown[0] : shown[-1] + 1])[shown - shown[0]]
         extra |= {
             column.name: np.empty(stop - start, column.dtype)
             for applied in on_device
             for column in applied.corruption.COLUMNS
             if column.in_streams
         }
-        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * scatterer_capacity(spec)))
+        border = border_px(spec, instrument(spec))
+        pixels = (spec.grid.ny + 2 * border) * (spec.grid.nx + 2 * border)
+        step = max(1, RUN_BYTES // (4 * pixels + 16 * scatterer_capacity(spec)))
         runs = [
             self._runs.submit(self._run, spec, domain, draft, extra, first, min(first + step, len(draft)))
             for first in range(0, len(draft), step)
@@ -111,8 +142,7 @@ class CudaBackend:
         finally:
             for run in runs:
                 run.cancel()
-        for applied in on_host:
-            extra |= applied.corruption.corrupt(applied.settings, draft)
+        extra |= corrupt_images(spec, draft, on_host)
         return finish(spec, kernels, draft, extra)
 
     def _draft(
@@ -150,7 +180,9 @@ class CudaBackend:
         """
         _require_header(spec)
         _, on_host = _corruptions_of_images(spec)
-        if on_host and needs_image(spec, fields):
+        if "kernel" in fields and not needs_image(spec, fields):
+            on_host = [each for each in on_host if each in instrument(spec, in_kernels=True)]
+        if on_host and ("kernel" in fields or needs_image(spec, fields)):
             raise UnavailableError(
                 f"The corruption '{on_host[0].name}' has no CUDA kernel, which a stream on the GPU needs; use"
                 " device='cpu' (same values)."
@@ -193,8 +225,12 @@ class CudaBackend:
         fields: set[str],
         map_mode: str = "",
         scatterers: Mapping[str, Any] | None = None,
+        rms: Any = None,
     ) -> dict[str, Any]:
-        """Launch the CUDA kernels for the fields of a batch and what they need; scatterers are those of `_upload`."""
+        """Launch the CUDA kernels for the fields of a batch and what they need.
+
+        The scatterers are those of `_upload`. The rms of the kernels is computed if it is needed and None.
+        """
         cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
         family = cast(FamilyOnGpu, get_family(spec.kernels.family))
         first, per_kernel = np.uint64(start), np.uint32(spec.observations_per_kernel)
@@ -214,38 +250,77 @@ class CudaBackend:
         )
         placed = self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
         made |= {name: values for name, values in placed.items() if name in PLACES}
-        pixels = (np.int32(grid.nx), np.int32(grid.ny))
-        for name in {"image", "kernel", "activation_map"} & fields:
+        for name in {"activation_map"} & fields:
             made[name] = cupy.empty((count, *grid.shape), np.float32)
-        if "image" in made or "kernel" in made:
-            x_y = cupy.asarray(np.concatenate([grid.x_nm, grid.y_nm]))
-            axes = (x_y[: grid.nx], x_y[grid.nx :], *pixels)
-        if "image" in made:
-            amplitude = placed.get("amplitude")
-            most = np.int32(placed["position_nm"].shape[1])
-            amplitudes = (self._one, np.int32(0)) if amplitude is None else (amplitude, most)
-            tiles, across, down, threads = tiling(grid.nx, grid.ny)
-            places = (placed["position_nm"], placed["n_scatterers"], most, *amplitudes)
-            arguments: tuple[Any, ...] = (*axes, np.int32(across), np.int32(down), *places)
-            arguments += (made[family.STRATUM], table, made["image"])
-            self._function("superpose", spec.kernels.family)((count * tiles,), (threads,), arguments)
-            for applied in _corruptions_of_images(spec)[0]:
-                made |= self._corrupt(spec, applied, start, made["image"], domain=domain)
-        if "kernel" in made:
-            threads = count * grid.ny * grid.nx
-            arguments = (*axes, np.uint64(count), made[family.STRATUM], table, made["kernel"])
-            launch(("kernel_images", spec.kernels.family), threads, *arguments)
+        shown = _Shown(made[family.STRATUM], table)
+        is_relative = "image" in fields and needs_kernel_rms(spec)
+        if "kernel" in fields or (is_relative and rms is None):
+            made["kernel"] = self._kernel_images(spec, start, shown, domain=domain)
+        if "image" in fields:
+            if is_relative and rms is None:
+                rms = cupy.empty(count, np.float64)
+                launch(("kernel_rms",), count * THREADS, np.int32(grid.ny * grid.nx), made["kernel"], rms)
+            made |= self._images(spec, start, shown, placed, self._unread if rms is None else rms, domain=domain)
         if "activation_map" in made:
             told = placed.get("told_position_nm", placed["position_nm"])
             n_told = placed.get("n_told", placed["n_scatterers"])
             launch(
                 ("activation_maps",),
                 count * THREADS,
-                *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm), *pixels),
+                *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm)),
+                *(np.int32(grid.nx), np.int32(grid.ny)),
                 *(told, n_told, np.int32(told.shape[1])),
                 *(cupy.empty((count, told.shape[1]), np.int32), made["activation_map"]),
             )
         return made
+
+    def _axes(self, spec: ReleaseSpec, border: int) -> tuple[Any, Any, np.int32, np.int32]:
+        """Coordinates of the pixels with a border, x and y, and their numbers."""
+        x, y = spec.grid.extended(border)
+        both = self._cupy.asarray(np.concatenate([x, y]))
+        return both[: len(x)], both[len(x) :], np.int32(len(x)), np.int32(len(y))
+
+    def _kernel_images(self, spec: ReleaseSpec, start: int, shown: _Shown, *, domain: Domain) -> Any:
+        """Launch the CUDA kernels for the images of the kernels, one for each observation."""
+        count = shown.table.shape[0]
+        applied = instrument(spec, in_kernels=True)
+        axes = self._axes(spec, border_px(spec, applied))
+        image = self._cupy.empty((count, int(axes[3]), int(axes[2])), np.float32)
+        threads = count * int(axes[2]) * int(axes[3])
+        self._launch(("kernel_images", spec.kernels.family), threads, *axes, np.uint64(count), *shown, image)
+        for each in applied:
+            image, _ = self._corrupt(spec, each, start, image, (), domain=domain)
+        return image
+
+    def _images(
+        self, spec: ReleaseSpec, start: int, shown: _Shown, placed: Mapping[str, Any], rms: Any, *, domain: Domain
+    ) -> dict[str, Any]:
+        """Launch the CUDA kernels for images, their corruptions on the device, and the columns of these."""
+        count = shown.table.shape[0]
+        on_device, on_host = _corruptions_of_images(spec)
+        axes = self._axes(spec, border_px(spec, instrument(spec)))
+        image = self._cupy.empty((count, int(axes[3]), int(axes[2])), np.float32)
+        most = np.int32(placed["position_nm"].shape[1])
+        amplitude = placed.get("amplitude")
+        amplitudes = (self._one, np.int32(0)) if amplitude is None else (amplitude, most)
+        tiles, across, down, threads = tiling(int(axes[2]), int(axes[3]))
+        places = (placed["position_nm"], placed["n_scatterers"], most)
+        arguments = (*axes, np.int32(across), np.int32(down), *places, *amplitudes, *shown, image)
+        self._function("superpose", spec.kernels.family)((count * tiles,), (threads,), arguments)
+        made: dict[str, Any] = {}
+        signal: tuple[Any, ...] = ()
+        for each in [*on_device, *on_host]:
+            if not is_of_instrument(each.corruption) and not signal:
+                signal = self._cupy.empty(count, np.float64), rms
+                core_nm = np.float64(core_radius_nm(spec))
+                axes = self._axes(spec, 0)
+                self._launch(("clean_variance",), count * THREADS, *axes, *places, core_nm, image, signal[0])
+                made[CLEAN_VARIANCE] = signal[0]
+            if each in on_host:
+                break
+            image, columns = self._corrupt(spec, each, start, image, signal, domain=domain)
+            made |= columns
+        return made | {"image": image}
 
     def _drawn(self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> dict[str, Any]:
         """Launch the CUDA kernel that draws the scatterers."""
@@ -276,21 +351,31 @@ class CudaBackend:
         return {name: self._cupy.asarray(np.ascontiguousarray(values)) for name, values in arrays.items()}
 
     def _corrupt(
-        self, spec: ReleaseSpec, applied: Applied, start: int, image: Any, *, domain: Domain
-    ) -> dict[str, Any]:
-        """Launch the CUDA kernel of a corruption for images from observation ``start`` on; return its columns."""
-        count = image.shape[0]
-        on_gpu = cast(OnGpu, applied.corruption)
+        self, spec: ReleaseSpec, applied: Applied, start: int, image: Any, signal: tuple[Any, ...], *, domain: Domain
+    ) -> tuple[Any, dict[str, Any]]:
+        """Launch the CUDA kernel of a corruption for images from observation ``start`` on; return them and its columns.
+
+        The signal is variances and rms, which corruptions of the instrument do not need.
+        """
+        count, height, width = image.shape
         columns = [column for column in applied.corruption.COLUMNS if column.in_streams]
         made = {column.name: self._cupy.empty(count, np.dtype(column.dtype)) for column in columns}
+        images = (*signal, image)
+        if is_of_instrument(applied.corruption):
+            border = border_px(spec, (applied,))
+            width, height = width - 2 * border, height - 2 * border
+            source, image = image, self._cupy.empty((count, height, width), np.float32)
+            images = (np.int32(border), source, image)
         self._launch(
             (applied.name,),
             count * THREADS,
             *(np.uint64(start), np.uint32(spec.observations_per_kernel)),
-            *on_gpu.numbers(applied.settings, partial(stream_key, domain, spec.seed)),
-            *(np.int32(spec.grid.ny * spec.grid.nx), image, *made.values()),
+            *cast(OnGpu, applied.corruption).numbers(
+                applied.settings, partial(stream_key, domain, spec.seed), spec.grid
+            ),
+            *(np.int32(width), np.int32(height), *images, *made.values()),
         )
-        return made
+        return image, made
 
     def _launch(self, name: tuple[str, ...], threads: int, *arguments: Any) -> None:
         self._function(*name)((-(-threads // THREADS),), (THREADS,), arguments)
@@ -322,8 +407,11 @@ class CudaBackend:
             is_drawn = _are_drawn_on_host(spec)
             start, stop = draft.start + first, draft.start + last
             scatterers = self._upload(draft, slice(first, last)) if is_drawn else None
-            made = self._make(spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers)
+            rms = self._cupy.asarray(draft.kernel_rms[first:last]) if len(draft.kernel_rms) else None
+            made = self._make(spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers, rms=rms)
             targets = {"image": draft.image} | {name: values for name, values in extra.items() if name in made}
+            if len(draft.variance):
+                targets[CLEAN_VARIANCE] = draft.variance
             if not is_drawn:
                 targets |= {"n_scatterers": draft.n_scatterers, "position_nm": draft.position_nm}
             arrived = [(rows, self._download(name, made[name], stream)) for name, rows in targets.items()]
@@ -360,6 +448,10 @@ def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Appli
         if not (locate("kernels_cuda") / f"{each.name}.cu").is_file():
             return applied[:place], applied[place:]
     return applied, []
+
+
+def _of_instrument(applied: Sequence[Applied]) -> tuple[Applied, ...]:
+    return tuple(each for each in applied if is_of_instrument(each.corruption))
 
 
 def _are_drawn_on_host(spec: ReleaseSpec) -> bool:

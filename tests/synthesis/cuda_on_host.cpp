@@ -2,9 +2,11 @@
 #include "cuda_on_host.h"
 
 #include "activation_maps.cu"
+#include "clean_variance.cu"
 #include "draw_parameters.cu"
 #include "draw_scatterers.cu"
 #include "kernel_images.cu"
+#include "kernel_rms.cu"
 #include "superpose.cu"
 #include "white_noise.cu"
 
@@ -27,9 +29,11 @@ static void launch(void (*kernel)(Arguments...), unsigned blocks, unsigned threa
         launch(kernel, blocks, threads, order, arguments);                                     \
     }
 LAUNCHER(activation_maps)
+LAUNCHER(clean_variance)
 LAUNCHER(draw_parameters)
 LAUNCHER(draw_scatterers)
 LAUNCHER(kernel_images)
+LAUNCHER(kernel_rms)
 LAUNCHER(superpose)
 LAUNCHER(white_noise)
 
