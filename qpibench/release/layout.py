@@ -206,11 +206,17 @@ def sizes(spec: ReleaseSpec) -> dict[str, int]:
     }
 
 
+_FORMAT_2 = {"white_noise": ["snr_db"]}
+
+
 def format_version(spec: ReleaseSpec | ImportedSpec) -> int:
     """Version of the file format in which a release of this spec, or a shard of it, is written."""
-    corruptions = [applied.name for applied in applied_corruptions(spec)]
-    if family_name(spec) == "eq7" and corruptions in ([], ["white_noise"]):
-        return 1 + len(corruptions)
+    corruptions = {each.name: each.settings.model_dump(exclude_none=True) for each in applied_corruptions(spec)}
+    if family_name(spec) == "eq7" and not corruptions:
+        return 1
+    # Readers of format 2 know this setting of white noise only.
+    if family_name(spec) == "eq7" and {name: list(given) for name, given in corruptions.items()} == _FORMAT_2:
+        return 2
     return FORMAT_VERSION
 
 

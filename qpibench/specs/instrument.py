@@ -17,4 +17,4 @@ def instrument(spec: ReleaseSpec, *, in_kernels: bool = False) -> tuple[Applied,
 
 def border_px(spec: ReleaseSpec, applied: tuple[Applied, ...]) -> int:
     """Return the number of pixels that corruptions of the instrument need on every side together."""
-    return sum(cast(OfInstrument, each.corruption).border_px(each.settings, spec.grid) for each in applied)
+    return sum(spec.borders_px()[each.name] for each in applied)
