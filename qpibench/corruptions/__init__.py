@@ -131,6 +131,13 @@ class Restricted(Protocol):
         """
 
 
+class ReachesOutside(Protocol):
+    """Additional member of a corruption that places scatterers outside the field and its margin."""
+
+    def outside_nm(self, settings: Any, spec: ReleaseSpec) -> float:
+        """The largest distance in nm, along x or y, beyond the field and ``scatterers.margin_nm``."""
+
+
 class ComparedWithKernels(Protocol):
     """Additional member of a corruption with columns that depend on the kernel's image."""
 

@@ -113,6 +113,11 @@ def shortest_period_nm(ranges: Ranges) -> float:
     return ranges.wavelength_nm[0]
 
 
+def core_radius_nm(ranges: Ranges) -> float:
+    """No core: the kernel has its scale everywhere."""
+    return 0.0
+
+
 def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
     """Folds of the kernels ``start`` to ``stop``; after the last kernel of the release the sequence repeats."""
     period = _fold_period(tuple(ranges.fold_shares().items()))

@@ -17,6 +17,7 @@ from qpibench.families import KernelSpec, get_family
 from qpibench.grid import Grid
 from qpibench.parsing import shown
 from qpibench.specs.corruptions import Corruptions
+from qpibench.specs.lattice import check_tables
 
 MAX_SCATTERERS = 10_000
 """Documented limit of scatterers per observation."""
@@ -212,6 +213,7 @@ class ReleaseSpec(_Identified):
             raise ValueError(
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"
             )
+        check_tables(self)
         return self
 
     def _check_corruptions(self) -> None:

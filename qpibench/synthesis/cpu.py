@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qpibench.arithmetic.flush import flushes_to_zero
 from qpibench.arithmetic.streams import Domain, stream_key
 from qpibench.arithmetic.sums import clean_variance, root_mean_squares
-from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
+from qpibench.arithmetic.superposition import Axes, Scatterers
 from qpibench.corruptions import ComparedWithKernels, Draft, RelativeToKernel, Stage, is_of_instrument
 from qpibench.errors import UnavailableError
 from qpibench.families import Parameters, get_family
@@ -24,6 +24,7 @@ from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
 from qpibench.synthesis.fields import absent_columns, needs_image
 from qpibench.synthesis.rasterise import activation_maps
+from qpibench.synthesis.shown import ShownKernels, shown_kernels
 
 _checked = threading.local()
 
@@ -38,7 +39,7 @@ class CpuBackend:
         _require_gradual_underflow()
         parameters = draw_parameters(spec, domain=domain)
         return Kernels(
-            image=_kernel_images(spec, formulas(spec, parameters), 0, domain=domain),
+            image=_kernel_images(spec, shown_kernels(spec, parameters), 0, domain=domain),
             family=np.full(spec.kernels.count, spec.kernels.family.encode(), "S16"),
             parameters=parameters,
         )
@@ -53,7 +54,7 @@ class CpuBackend:
         parameters = {name: values[shown] for name, values in kernels.parameters.items()}
         draft = draw(spec, start, stop, domain=domain)
         extra = corrupt_scatterers(spec, draft)
-        superpose(spec, draft, kernel - kernel[0], formulas(spec, parameters))
+        superpose(spec, draft, kernel - kernel[0], shown_kernels(spec, parameters))
         if needs_kernel_rms(spec):
             draft.kernel_rms = kernel_rms(kernels.image[shown])[kernel - kernel[0]]
         extra |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
@@ -70,18 +71,18 @@ class CpuBackend:
         kernel = index // spec.observations_per_kernel
         row = kernel - kernel[0]
         parameters = draw_parameters(spec, domain="training", start=int(kernel[0]), stop=int(kernel[-1]) + 1)
-        table = formulas(spec, parameters)
+        kernels = shown_kernels(spec, parameters)
         draft = draw(spec, start, stop, domain="training")
         made: dict[str, NDArray[Any]] = absent_columns(fields, len(index), spec)
         made |= corrupt_scatterers(spec, draft)
         is_imaged = needs_image(spec, fields)
         is_relative = is_imaged and needs_kernel_rms(spec)
         if "kernel" in fields or is_relative:
-            shown = _kernel_images(spec, table, int(kernel[0]), domain="training")
+            shown = _kernel_images(spec, kernels, int(kernel[0]), domain="training")
             made["kernel"] = shown if len(shown) == len(index) else shown[row]
             draft.kernel_rms = kernel_rms(shown)[row] if is_relative else draft.kernel_rms
         if is_imaged:
-            superpose(spec, draft, row, table)
+            superpose(spec, draft, row, kernels)
             made |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
         made |= corrupt(spec, draft, "told")
         made |= {name: values[row] for name, values in as_fields(parameters).items()}
@@ -100,12 +101,6 @@ class CpuBackend:
                 map_mode == "paper", grid.size_x_nm, grid.size_y_nm, count_told(told), told, made["activation_map"]
             )
         return {field: made[field] for field in fields}
-
-
-def formulas(spec: ReleaseSpec, parameters: Parameters) -> Formulas:
-    """The strata and the table of kernels, for compiled functions."""
-    family = get_family(spec.kernels.family)
-    return Formulas(parameters[family.STRATUM], family.coefficients(parameters))
 
 
 def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
@@ -139,11 +134,11 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     )
 
 
-def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], shown: Formulas) -> None:
+def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], kernels: ShownKernels) -> None:
     """Fill a draft with ideal images and the border that the instrument needs; ``row`` is the kernel of each."""
     axes = axes_with(spec, border_px(spec, instrument(spec)))
     draft.image = np.empty((len(draft), len(axes.y), len(axes.x)), np.float32)
-    get_family(spec.kernels.family).superpose(axes, row, shown, _scatterers(draft), draft.image)
+    kernels.superpose(axes, row, _scatterers(draft), draft.image)
 
 
 def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
@@ -187,8 +182,7 @@ def corrupt_images(spec: ReleaseSpec, draft: Draft, applied: Sequence[Applied]) 
 
 def core_radius_nm(spec: ReleaseSpec) -> float:
     """Radius of the core of a spec's kernels, whose pixels do not count in the variance; 0 if there is none."""
-    family = get_family(spec.kernels.family)
-    return float(family.core_radius_nm(spec.kernels)) if hasattr(family, "core_radius_nm") else 0.0
+    return get_family(spec.kernels.family).core_radius_nm(spec.kernels)
 
 
 def needs_kernel_rms(spec: ReleaseSpec) -> bool:
@@ -242,13 +236,12 @@ def _scatterers(draft: Draft) -> Scatterers:
     return Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude)
 
 
-def _kernel_images(spec: ReleaseSpec, shown: Formulas, first: int, *, domain: Domain) -> NDArray[np.float32]:
+def _kernel_images(spec: ReleaseSpec, kernels: ShownKernels, first: int, *, domain: Domain) -> NDArray[np.float32]:
     """Images of the kernels from index ``first`` on, as the instrument shows them."""
     applied = instrument(spec, in_kernels=True)
     axes = axes_with(spec, border_px(spec, applied))
-    count = len(shown.table)
-    image = np.empty((count, len(axes.y), len(axes.x)), np.float32)
-    get_family(spec.kernels.family).kernel_images(axes, shown, image)
+    image = kernels.images(axes)
+    count = len(image)
     if not applied:
         return image
     draft = Draft(

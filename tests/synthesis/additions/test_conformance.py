@@ -23,12 +23,12 @@ from qpibench.synthesis.fields import known_fields, stream_fields
 from qpibench.synthesis.stream import fresh_batches
 
 SHIPPED = family_names(), corruption_names()
-FAMILIES = [*family_names(), "ring"]
+FAMILIES = [*family_names(), "ring", "ripple"]
 CORRUPTIONS = [*corruption_names(), "shaken", "dimmed", "unseen", "pushed"]
 WORLDS = [(family, ()) for family in FAMILIES] + [("eq7", (name,)) for name in CORRUPTIONS]
 NOT_OF_IMAGES = tuple(name for name in corruption_names() if get_corruption(name).STAGE != "image")
 WORLDS += [("eq7", NOT_OF_IMAGES)]
-WORLDS += [(family, ("shaken", "white_noise", "dimmed", "unseen", "pushed")) for family in ("eq7", "ring")]
+WORLDS += [(family, ("shaken", "white_noise", "dimmed", "unseen", "pushed")) for family in FAMILIES]
 HEADERS = locate("kernels_cuda") / "families"
 ON_GPU = [world for world in WORLDS if (HEADERS / f"{world[0]}.cuh").exists()]
 DTYPES = {"<f8", "<f4", "<i4"}
