@@ -16,13 +16,13 @@ from qpibench.arithmetic.sums import clean_variance, root_mean_squares
 from qpibench.arithmetic.superposition import Axes, Scatterers
 from qpibench.corruptions import ComparedWithKernels, Draft, RelativeToKernel, Stage, is_of_instrument
 from qpibench.errors import UnavailableError
-from qpibench.families import Parameters, get_family
+from qpibench.families import get_family
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
 from qpibench.specs.instrument import border_px, instrument
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
-from qpibench.synthesis.fields import absent_columns, needs_image
+from qpibench.synthesis.fields import absent_columns, as_fields, needs_image
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.shown import ShownKernels, shown_kernels
 
@@ -101,14 +101,6 @@ class CpuBackend:
                 map_mode == "paper", grid.size_x_nm, grid.size_y_nm, count_told(told), told, made["activation_map"]
             )
         return {field: made[field] for field in fields}
-
-
-def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
-    """Parameters of kernels as a batch of a stream has them: integers as int64."""
-    return {
-        name: values.astype(np.int64) if np.issubdtype(values.dtype, np.integer) else values
-        for name, values in parameters.items()
-    }
 
 
 def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from qpibench.arithmetic.streams import Domain, stream_key
 from qpibench.corruptions import Draft, OnGpu, is_of_instrument
 from qpibench.errors import QpibenchError, UnavailableError
-from qpibench.families import FamilyOnGpu, get_family
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity
@@ -24,6 +23,7 @@ from qpibench.specs.instrument import border_px, instrument
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.cpu import (
     CpuBackend,
+    axes_with,
     core_radius_nm,
     corrupt,
     corrupt_images,
@@ -35,34 +35,23 @@ from qpibench.synthesis.cpu import (
     needs_kernel_rms,
 )
 from qpibench.synthesis.device import NoGpuError, find_device
-from qpibench.synthesis.draws import parameter_key, scatterer_draws
+from qpibench.synthesis.draws import scatterer_draws
 from qpibench.synthesis.fields import PLACES, absent_columns, needs_image
+from qpibench.synthesis.gpu_kernels import THREADS, Gpu, GpuKernels, gpu_kernels, require_gpu_family
 from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
+from qpibench.synthesis.shown import check_offsets
 
 RUN_BYTES = 64 << 20
 """Observations are computed and copied to the host in runs of about this many bytes."""
 
-OF_ALL = ("draw_scatterers", "activation_maps", "clean_variance", "kernel_rms")
+OF_ALL = ("draw_scatterers", "activation_maps", "clean_variance", "kernel_rms", "superpose_table")
 """CUDA kernels that are the same for all kernel families. The others are compiled with a family's header or belong to
 corruptions."""
-
-WARP, THREADS = 32, 256
-"""Threads of a warp, and of a block of all CUDA kernels but superpose."""
-
-PATCH, PATCHES = 4, 16
-"""In superpose, pixels of a thread and largest number of patches of a tile, in each direction."""
 
 CLEAN_VARIANCE = "clean variance"
 """Name of the variances among the arrays of a batch; no column can have it, because it has a space."""
 
 _RUNS_UNDER_WAY = 2
-
-
-class _Shown(NamedTuple):
-    """Strata and table of the kernels of observations, on the device."""
-
-    stratum: Any
-    table: Any
 
 
 class CudaBackend:
@@ -90,8 +79,9 @@ class CudaBackend:
         with cupy.cuda.Device(0):
             for name in OF_ALL:
                 self._function(name)
-            self._one = cupy.asarray(np.ones(1, np.float32))
+            one = cupy.asarray(np.ones(1, np.float32))
             self._unread = cupy.asarray(np.full(1, np.nan))
+        self._gpu = Gpu(cupy=cupy, function=self._function, launch=self._launch, one=one)
         self._cpu = CpuBackend()
         # While the images of one run are copied to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")
@@ -113,7 +103,7 @@ class CudaBackend:
         QpibenchError
             If the GPU fails.
         """
-        _require_header(spec)
+        require_gpu_family(spec)
         draft, extra = self._draft(spec, start, stop, domain=domain)
         on_device, on_host = _corruptions_of_images(spec)
         border = border_px(spec, _of_instrument(on_host))
@@ -151,7 +141,9 @@ class CudaBackend:
         """Draft whose scatterers the device will draw; if corruptions change them, they are drawn here."""
         if _are_drawn_on_host(spec):
             drawn = draw(spec, start, stop, domain=domain)
-            return drawn, corrupt_scatterers(spec, drawn) | corrupt(spec, drawn, "told")
+            extra = corrupt_scatterers(spec, drawn)
+            check_offsets(spec, axes_with(spec, border_px(spec, instrument(spec))), drawn.position_nm)
+            return drawn, extra | corrupt(spec, drawn, "told")
         position = np.empty((stop - start, spec.scatterers.max, 2), np.float64)
         number = np.empty(stop - start, np.int32)
         made = Draft(
@@ -178,7 +170,7 @@ class CudaBackend:
 
         See :class:`qpibench.synthesis.contract.Backend`; raises what :meth:`observations` raises.
         """
-        _require_header(spec)
+        require_gpu_family(spec)
         _, on_host = _corruptions_of_images(spec)
         if "kernel" in fields and not needs_image(spec, fields):
             on_host = [each for each in on_host if each in instrument(spec, in_kernels=True)]
@@ -232,27 +224,12 @@ class CudaBackend:
         The scatterers are those of `_upload`. The rms of the kernels is computed if it is needed and None.
         """
         cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
-        family = cast(FamilyOnGpu, get_family(spec.kernels.family))
-        first, per_kernel = np.uint64(start), np.uint32(spec.observations_per_kernel)
-        names = [column.name for column in family.COLUMNS if column.name != family.STRATUM]
-        made = {name: cupy.empty(count, np.int64) for name in (family.STRATUM, "kernel_index", "index")}
-        parameters = cupy.empty((len(names), count), np.float64)
-        made |= {name: parameters[row] for row, name in enumerate(names)}
-        table = cupy.empty((count, 5), np.float64)
-        kernels = start // spec.observations_per_kernel, (stop - 1) // spec.observations_per_kernel + 1
-        launch(
-            ("draw_parameters", spec.kernels.family),
-            count,
-            *(first, np.uint64(count), per_kernel, parameter_key(spec, domain=domain)),
-            *(np.float64(number) for number in family.gpu_ranges(spec.kernels)),
-            cupy.asarray(family.strata(spec.kernels, *kernels)),
-            *(made[family.STRATUM], parameters, made["kernel_index"], made["index"], table),
-        )
+        shown = gpu_kernels(self._gpu, spec, start, stop, domain=domain)
+        made = dict(shown.fields)
         placed = self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
         made |= {name: values for name, values in placed.items() if name in PLACES}
         for name in {"activation_map"} & fields:
             made[name] = cupy.empty((count, *grid.shape), np.float32)
-        shown = _Shown(made[family.STRATUM], table)
         is_relative = "image" in fields and needs_kernel_rms(spec)
         if "kernel" in fields or (is_relative and rms is None):
             made["kernel"] = self._kernel_images(spec, start, shown, domain=domain)
@@ -274,46 +251,29 @@ class CudaBackend:
             )
         return made
 
-    def _axes(self, spec: ReleaseSpec, border: int) -> tuple[Any, Any, np.int32, np.int32]:
-        """Coordinates of the pixels with a border, x and y, and their numbers."""
-        x, y = spec.grid.extended(border)
-        both = self._cupy.asarray(np.concatenate([x, y]))
-        return both[: len(x)], both[len(x) :], np.int32(len(x)), np.int32(len(y))
-
-    def _kernel_images(self, spec: ReleaseSpec, start: int, shown: _Shown, *, domain: Domain) -> Any:
+    def _kernel_images(self, spec: ReleaseSpec, start: int, shown: GpuKernels, *, domain: Domain) -> Any:
         """Launch the CUDA kernels for the images of the kernels, one for each observation."""
-        count = shown.table.shape[0]
         applied = instrument(spec, in_kernels=True)
-        axes = self._axes(spec, border_px(spec, applied))
-        image = self._cupy.empty((count, int(axes[3]), int(axes[2])), np.float32)
-        threads = count * int(axes[2]) * int(axes[3])
-        self._launch(("kernel_images", spec.kernels.family), threads, *axes, np.uint64(count), *shown, image)
+        image = shown.images(axes_with(spec, border_px(spec, applied)))
         for each in applied:
             image, _ = self._corrupt(spec, each, start, image, (), domain=domain)
         return image
 
     def _images(
-        self, spec: ReleaseSpec, start: int, shown: _Shown, placed: Mapping[str, Any], rms: Any, *, domain: Domain
+        self, spec: ReleaseSpec, start: int, shown: GpuKernels, placed: Mapping[str, Any], rms: Any, *, domain: Domain
     ) -> dict[str, Any]:
         """Launch the CUDA kernels for images, their corruptions on the device, and the columns of these."""
-        count = shown.table.shape[0]
         on_device, on_host = _corruptions_of_images(spec)
-        axes = self._axes(spec, border_px(spec, instrument(spec)))
-        image = self._cupy.empty((count, int(axes[3]), int(axes[2])), np.float32)
-        most = np.int32(placed["position_nm"].shape[1])
-        amplitude = placed.get("amplitude")
-        amplitudes = (self._one, np.int32(0)) if amplitude is None else (amplitude, most)
-        tiles, across, down, threads = tiling(int(axes[2]), int(axes[3]))
-        places = (placed["position_nm"], placed["n_scatterers"], most)
-        arguments = (*axes, np.int32(across), np.int32(down), *places, *amplitudes, *shown, image)
-        self._function("superpose", spec.kernels.family)((count * tiles,), (threads,), arguments)
+        image = shown.superpose(axes_with(spec, border_px(spec, instrument(spec))), placed)
+        count = image.shape[0]
         made: dict[str, Any] = {}
         signal: tuple[Any, ...] = ()
         for each in [*on_device, *on_host]:
             if not is_of_instrument(each.corruption) and not signal:
                 signal = self._cupy.empty(count, np.float64), rms
                 core_nm = np.float64(core_radius_nm(spec))
-                axes = self._axes(spec, 0)
+                places = placed["position_nm"], placed["n_scatterers"], np.int32(placed["position_nm"].shape[1])
+                axes = self._gpu.axes(axes_with(spec, 0))
                 self._launch(("clean_variance",), count * THREADS, *axes, *places, core_nm, image, signal[0])
                 made[CLEAN_VARIANCE] = signal[0]
             if each in on_host:
@@ -435,12 +395,6 @@ class CudaBackend:
         return target
 
 
-def _require_header(spec: ReleaseSpec) -> None:
-    name = spec.kernels.family
-    if not (locate("kernels_cuda") / "families" / f"{name}.cuh").is_file():
-        raise UnavailableError(f"The kernel family '{name}' has no CUDA header; use the CPU (same values).")
-
-
 def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Applied]]:
     """Corruptions that the device applies, and those from the first without a CUDA kernel on, which the CPU applies."""
     applied = list(applied_corruptions(spec, "image"))
@@ -457,19 +411,6 @@ def _of_instrument(applied: Sequence[Applied]) -> tuple[Applied, ...]:
 def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
     """Whether the CPU draws the scatterers, because corruptions change them or the told positions."""
     return bool(applied_corruptions(spec, "scatterers", "told"))
-
-
-def tiling(nx: int, ny: int) -> tuple[int, int, int, int]:
-    """Tiles of an image, patches of a tile in x and y, and threads of its block; see kernels_cuda/superpose.cu."""
-    (tiles_x, across), (tiles_y, down) = (_shared(-(-pixels // PATCH)) for pixels in (nx, ny))
-    threads = max(across * down, PATCH * (across + down))
-    return tiles_x * tiles_y, across, down, -(-threads // WARP) * WARP
-
-
-def _shared(patches: int) -> tuple[int, int]:
-    """Number of tiles along an axis, and patches of each, distributed evenly."""
-    tiles = -(-patches // PATCHES)
-    return tiles, -(-patches // tiles)
 
 
 def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.columns import Column
 from qpibench.corruptions import corruption_columns
+from qpibench.families import Parameters
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import (
     applied_corruptions,
@@ -39,6 +41,14 @@ def stream_fields(spec: ReleaseSpec) -> tuple[str, ...]:
     places = [name for name in PLACES if name != "told_position_nm" or tells_other_positions(spec)]
     declared = [column.name for column in (*kernel_columns(spec), *_streamed(observation_columns(spec)))]
     return (*IMAGES, *places, *declared, *NUMBERS)
+
+
+def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
+    """Parameters of kernels as a batch of a stream has them: integers as int64."""
+    return {
+        name: values.astype(np.int64) if np.issubdtype(values.dtype, np.integer) else values
+        for name, values in parameters.items()
+    }
 
 
 def known_fields(spec: ReleaseSpec) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
-from qpibench.arithmetic.tables import superpose_table
+from qpibench.arithmetic.tables import Table, superpose_table
 from qpibench.families import ClosedForm, Parameters, Tabulated, get_family, is_tabulated
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.lattice import lattices
@@ -34,7 +34,9 @@ def shown_kernels(spec: ReleaseSpec, parameters: Parameters) -> ShownKernels:
     """The kernels with these parameters, (kernel,) each."""
     family = get_family(spec.kernels.family)
     return (
-        _Sampled(spec, family, parameters) if is_tabulated(family) else _Evaluated(cast(ClosedForm, family), parameters)
+        SampledKernels(spec, family, parameters)
+        if is_tabulated(family)
+        else _Evaluated(cast(ClosedForm, family), parameters)
     )
 
 
@@ -55,7 +57,9 @@ class _Evaluated:
         self.family.superpose(axes, row, self.formulas, scatterers, image)
 
 
-class _Sampled:
+class SampledKernels:
+    """Kernels with tables."""
+
     def __init__(self, spec: ReleaseSpec, family: Tabulated, parameters: Parameters) -> None:
         self.spec, self.family, self.parameters = spec, family, parameters
         self.maker = TableMaker(family, spec.kernels, *lattices(spec))
@@ -74,23 +78,30 @@ class _Sampled:
         return image
 
     def superpose(self, axes: Axes, row: NDArray[np.int64], scatterers: Scatterers, image: NDArray[np.float32]) -> None:
-        self._check(axes, scatterers)
+        check_offsets(self.spec, axes, scatterers.position)
         edges = [0, *(np.flatnonzero(np.diff(row)) + 1).tolist(), len(row)]
         for start, stop in itertools.pairwise(edges):
             run = slice(start, stop)
             places = (values[run] for values in scatterers)
-            superpose_table(axes, self.maker.table(self._kernel(int(row[start]))), *places, image[run])
+            superpose_table(axes, self.table(int(row[start])), *places, image[run])
+
+    def table(self, kernel: int) -> Table:
+        """The table of a kernel."""
+        return self.maker.table(self._kernel(kernel))
 
     def _kernel(self, kernel: int) -> Parameters:
         return {name: values[kernel : kernel + 1] for name, values in self.parameters.items()}
 
-    def _check(self, axes: Axes, scatterers: Scatterers) -> None:
-        """A table must have all offsets, unless the kernel is 0 beyond."""
-        reach = self.family.reach_nm(self.spec.kernels)
-        for axis, lattice, at in ((0, self.maker.x, axes.x), (1, self.maker.y, axes.y)):
-            farthest = np.fmax.reduce(np.abs(scatterers.position[..., axis]), axis=None, initial=0.0) + at[-1]
-            if farthest > lattice.reach_nm and math.isinf(reach):
-                raise ValueError(
-                    f"release '{self.spec.name}': a corruption places scatterers"
-                    f" {farthest - lattice.reach_nm:.3g} nm too far outside the field, and does not define outside_nm"
-                )
+
+def check_offsets(spec: ReleaseSpec, axes: Axes, position_nm: NDArray[np.float64]) -> None:
+    """Raise ValueError if a table of a spec lacks offsets of scatterers, unless the kernel is 0 there."""
+    family = get_family(spec.kernels.family)
+    if not is_tabulated(family) or math.isfinite(family.reach_nm(spec.kernels)):
+        return
+    for axis, lattice, at in zip((0, 1), lattices(spec), axes, strict=True):
+        farthest = np.fmax.reduce(np.abs(position_nm[..., axis]), axis=None, initial=0.0) + at[-1]
+        if farthest > lattice.reach_nm:
+            raise ValueError(
+                f"release '{spec.name}': a corruption places scatterers {farthest - lattice.reach_nm:.3g} nm too far"
+                " outside the field, and does not define outside_nm"
+            )

@@ -8,6 +8,7 @@
 #include "kernel_images.cu"
 #include "kernel_rms.cu"
 #include "superpose.cu"
+#include "superpose_table.cu"
 #include "white_noise.cu"
 
 template <class... Arguments, size_t... I>
@@ -35,6 +36,7 @@ LAUNCHER(draw_scatterers)
 LAUNCHER(kernel_images)
 LAUNCHER(kernel_rms)
 LAUNCHER(superpose)
+LAUNCHER(superpose_table)
 LAUNCHER(white_noise)
 
 #define MAPPER(function, Number)                                                 \

@@ -20,8 +20,8 @@ from qpibench.locator import locate
 from qpibench.release import write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
-from qpibench.synthesis.cuda import tiling
 from qpibench.synthesis.fields import stream_fields
+from qpibench.synthesis.gpu_kernels import tiling
 
 FOLDS = (0, 2, 3, 4, 6)
 NOISY = "mini+corruptions.white_noise.snr_db=[10.0,10.0]"

@@ -10,7 +10,7 @@ from qpibench import families
 from qpibench.columns import BUILT_IN, Column
 from qpibench.corruptions import STAGES, corruption_names, get_corruption
 from qpibench.errors import UnavailableError, UsageError
-from qpibench.families import family_names, get_family
+from qpibench.families import family_names, get_family, is_tabulated
 from qpibench.locator import locate
 from qpibench.physics.superposition import kernel_image, superpose
 from qpibench.readers.csv import read as read_csv
@@ -30,7 +30,8 @@ NOT_OF_IMAGES = tuple(name for name in corruption_names() if get_corruption(name
 WORLDS += [("eq7", NOT_OF_IMAGES)]
 WORLDS += [(family, ("shaken", "white_noise", "dimmed", "unseen", "pushed")) for family in FAMILIES]
 HEADERS = locate("kernels_cuda") / "families"
-ON_GPU = [world for world in WORLDS if (HEADERS / f"{world[0]}.cuh").exists()]
+TABULATED = [*(name for name in family_names() if is_tabulated(get_family(name))), "ripple"]
+ON_GPU = [world for world in WORLDS if world[0] in TABULATED or (HEADERS / f"{world[0]}.cuh").exists()]
 DTYPES = {"<f8", "<f4", "<i4"}
 
 
