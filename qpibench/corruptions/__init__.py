@@ -54,6 +54,10 @@ class Draft:
         told. Corruptions of the stage ``scatterers`` change only the true positions. After them, the told positions
         are the true ones of the drawn scatterers, without added scatterers. Corruptions of the stage ``told`` change
         the told positions.
+    told_index
+        (observation, scatterer) int32: the thing of which each told position tells. It is k for the drawn scatterer k,
+        ``n_drawn`` or more for a position without a scatterer, and -1 after the last. A corruption that moves told
+        positions to other places of the array moves these numbers too.
     amplitude
         (observation, scatterer) float32: factor of the image of each scatterer, 1 unless a corruption changes it.
     image
@@ -77,6 +81,7 @@ class Draft:
     n_scatterers: NDArray[np.int32]
     position_nm: NDArray[np.float64]
     told_position_nm: NDArray[np.float64]
+    told_index: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
     amplitude: NDArray[np.float32]
     image: NDArray[np.float32]
     variance: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))

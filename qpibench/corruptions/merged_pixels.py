@@ -83,7 +83,7 @@ def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     made = {column.name: np.zeros(len(draft), np.int32) for column in COLUMNS}
     sizes = grid.size_x_nm, grid.size_y_nm, grid.pitch_x_nm, grid.pitch_y_nm
     centres = [(axis[::side] + axis[side - 1 :: side]) / 2 for axis in (grid.x_nm, grid.y_nm)]
-    _merge(side, *sizes, *centres, draft.told_position_nm, *made.values())
+    _merge(side, *sizes, *centres, draft.told_position_nm, draft.told_index, *made.values())
     return made
 
 
@@ -116,16 +116,17 @@ def reference(grid: Grid, position_nm: NDArray[np.float64], cell_px: int) -> NDA
 
 @compiled(nogil=True, error_model="numpy")
 def _merge(  # type: ignore[no-untyped-def]
-    side, size_x, size_y, pitch_x, pitch_y, centre_x, centre_y, told, n_merged, n_off_raster
+    side, size_x, size_y, pitch_x, pitch_y, centre_x, centre_y, told, index, n_merged, n_off_raster
 ):
     """Replace the positions of ``told`` (observation, scatterer, xy) by the centres of their cells, each once."""
     last = np.full((len(centre_y), len(centre_x)), -1)
     for row in range(len(told)):
         kept = 0
         n = 0
-        while n < told.shape[1] and not np.isnan(told[row, n, 0]):
+        while n < told.shape[1] and index[row, n] >= 0:
             column = int(np.floor((told[row, n, 0] + size_x / 2.0) / pitch_x + 0.5)) // side
             line = int(np.floor((told[row, n, 1] + size_y / 2.0) / pitch_y + 0.5)) // side
+            k = index[row, n]
             n += 1
             if column < 0 or line < 0 or column >= len(centre_x) or line >= len(centre_y):
                 n_off_raster[row] += 1
@@ -135,5 +136,7 @@ def _merge(  # type: ignore[no-untyped-def]
                 last[line, column] = row
                 told[row, kept, 0] = centre_x[column]
                 told[row, kept, 1] = centre_y[line]
+                index[row, kept] = k
                 kept += 1
         told[row, kept:n] = np.nan
+        index[row, kept:n] = -1

@@ -26,7 +26,7 @@ from qpibench.columns import Column
 from qpibench.corruptions import Draft
 
 STAGE = "told"
-ORDER = 20
+ORDER = 10
 EXAMPLE = {"share": 0.2}
 
 LEAST_FROM = 10
@@ -71,8 +71,8 @@ def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     n_missing = np.zeros(len(draft), np.int32)
     is_missing = np.zeros(draft.told_position_nm.shape[:2], np.int32)
     key = draft.key("missing scatterers")
-    told = draft.told_position_nm
-    _leave_out(key, draft.start, draft.per_kernel, settings.share, draft.n_drawn, told, n_missing, is_missing)
+    told = draft.told_position_nm, draft.told_index
+    _leave_out(key, draft.start, draft.per_kernel, settings.share, draft.n_drawn, *told, n_missing, is_missing)
     return {"n_missing": n_missing, "is_missing": is_missing}
 
 
@@ -86,8 +86,8 @@ compiled_number_of = nb.njit(inline="always")(number_of)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _leave_out(key, start, per_kernel, share, count, told, n_missing, is_missing):  # type: ignore[no-untyped-def]
-    """Leave out positions of ``told`` (observation, scatterer, xy), which has ``count`` in each observation."""
+def _leave_out(key, start, per_kernel, share, count, told, index, n_missing, is_missing):  # type: ignore[no-untyped-def]
+    """Leave out positions of ``told`` (observation, scatterer, xy), which has ``count`` of each observation."""
     for row in range(len(told)):
         kernel, image = divmod(start + row, per_kernel)
         n = count[row]
@@ -99,5 +99,7 @@ def _leave_out(key, start, per_kernel, share, count, told, n_missing, is_missing
         for k in range(n):
             if not is_missing[row, k]:
                 told[row, kept] = told[row, k]
+                index[row, kept] = index[row, k]
                 kept += 1
         told[row, kept:n] = np.nan
+        index[row, kept:n] = -1

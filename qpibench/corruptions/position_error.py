@@ -4,13 +4,13 @@ Positions are found by eye or by a fit in a topography, and are off by a part of
 
     x + sigma_nm * z_x,   y + sigma_nm * z_y
 
-with normal numbers z; the image shows the scatterer at (x, y). A told position may lie outside the field.
+with normal numbers z; the image shows the scatterer at (x, y). A told position may lie outside the field. Positions
+without a scatterer (:mod:`qpibench.corruptions.spurious_scatterers`) have errors too, so that on a lattice their
+distance from its sites does not give them away.
 
-The corruption is the first of its stage, so that the errors belong to the drawn scatterers in their order, whatever the
-other corruptions leave out or add.
-
-Stream ``position error``: draw p has the pair of normal numbers of scatterer 2p, and then that of scatterer 2p + 1
-(:func:`qpibench.arithmetic.normals.normal_pair`). Products and sums are float64.
+Stream ``position error``: draw p has the pair of normal numbers of the scatterer with the index 2p, and then that of
+the next (:func:`qpibench.arithmetic.normals.normal_pair`). The index is that of the drawn scatterer, whether or not
+others are missing; spurious positions follow the drawn scatterers. Products and sums are float64.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qpibench.specs.spec import ReleaseSpec
 
 STAGE = "told"
-ORDER = 10
+ORDER = 30
 EXAMPLE = {"sigma_nm": 0.1}
 
 
@@ -54,7 +54,7 @@ COLUMNS = tuple(
         dtype="<f8",
         per="scatterer",
         units="nm",
-        long_name=f"{axis} that is told of the drawn scatterer less its true {axis}",
+        long_name=f"error of the told {axis} of the drawn scatterer, then of positions without a scatterer",
         absent=np.nan,
     )
     for axis in ("x", "y")
@@ -74,18 +74,23 @@ def check(settings: Settings, spec: ReleaseSpec) -> None:
 def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     """Move the told positions of a draft; see :class:`qpibench.corruptions.Corruption`."""
     error = np.full(draft.told_position_nm.shape, np.nan)
-    _draw(draft.key("position error"), draft.start, draft.per_kernel, settings.sigma_nm, draft.n_drawn, error)
-    draft.told_position_nm += error
-    return {column.name: error[..., axis] for axis, column in enumerate(COLUMNS)}
+    key = draft.key("position error")
+    _move(key, draft.start, draft.per_kernel, settings.sigma_nm, draft.told_index, draft.told_position_nm, error)
+    return {column.name: np.ascontiguousarray(error[..., axis]) for axis, column in enumerate(COLUMNS)}
 
 
 @compiled(nogil=True, error_model="numpy")
-def _draw(key, start, per_kernel, sigma, count, error):  # type: ignore[no-untyped-def]
-    """Fill ``error`` (observation, scatterer, xy) for the first ``count`` scatterers of each observation."""
-    for row in range(len(error)):
+def _move(key, start, per_kernel, sigma, index, told, error):  # type: ignore[no-untyped-def]
+    """Move the positions ``told`` (observation, place, xy), and fill ``error`` (observation, index, xy)."""
+    for row in range(len(told)):
         kernel, image = divmod(start + row, per_kernel)
-        for k in range(count[row]):
+        for place in range(told.shape[1]):
+            k = index[row, place]
+            if k < 0:
+                break
             w0, w1, w2, w3 = words(key, k // 2, image, kernel)
             x, y = normal_pair(w0, w1) if k % 2 == 0 else normal_pair(w2, w3)
             error[row, k, 0] = sigma * np.float64(x)
             error[row, k, 1] = sigma * np.float64(y)
+            told[row, place, 0] += error[row, k, 0]
+            told[row, place, 1] += error[row, k, 1]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from qpibench.specs.spec import ReleaseSpec
 
 STAGE = "told"
-ORDER = 30
+ORDER = 20
 EXAMPLE = {"share": 0.2}
 
 
@@ -69,14 +69,14 @@ def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     n_spurious = np.empty(len(draft), np.int32)
     keys = draft.key("spurious scatterers position"), draft.key("spurious scatterers order")
     halves = draft.grid.size_x_nm / 2, draft.grid.size_y_nm / 2
-    told = draft.told_position_nm
-    _invent(*keys, draft.start, draft.per_kernel, settings.share, *halves, draft.n_drawn, told, n_spurious)
+    told = draft.told_position_nm, draft.told_index
+    _invent(*keys, draft.start, draft.per_kernel, settings.share, *halves, draft.n_drawn, *told, n_spurious)
     return {"n_spurious": n_spurious}
 
 
 @compiled(nogil=True, error_model="numpy")
 def _invent(  # type: ignore[no-untyped-def]
-    position_key, order_key, start, per_kernel, share, half_x, half_y, n_drawn, told, n_spurious
+    position_key, order_key, start, per_kernel, share, half_x, half_y, n_drawn, told, index, n_spurious
 ):
     """Add positions to ``told`` (observation, scatterer, xy), and shuffle the told positions of each observation."""
     for row in range(len(told)):
@@ -84,11 +84,14 @@ def _invent(  # type: ignore[no-untyped-def]
         number = compiled_number_of(share, n_drawn[row])
         n_spurious[row] = number
         n = 0
-        while n < told.shape[1] and not np.isnan(told[row, n, 0]):
+        while n < told.shape[1] and index[row, n] >= 0:
             n += 1
         for k in range(number):
             x0, y0, x1, y1 = words(position_key, k // 2, image, kernel)
             told[row, n + k, 0] = (2.0 * unit(x0 if k % 2 == 0 else x1) - 1.0) * half_x
             told[row, n + k, 1] = (2.0 * unit(y0 if k % 2 == 0 else y1) - 1.0) * half_y
+            index[row, n + k] = n_drawn[row] + k
         n += number
-        told[row, :n] = told[row, :n][random_order(order_key, image, kernel, n)]
+        order = random_order(order_key, image, kernel, n)
+        told[row, :n] = told[row, :n][order]
+        index[row, :n] = index[row, :n][order]

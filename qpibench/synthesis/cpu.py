@@ -144,6 +144,7 @@ def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any
     is_drawn = ~np.isnan(draft.position_nm)
     made = corrupt(spec, draft, "scatterers")
     draft.told_position_nm = np.where(is_drawn, draft.position_nm, np.nan)
+    draft.told_index = np.where(is_drawn[..., 0], np.arange(is_drawn.shape[1], dtype=np.int32), np.int32(-1))
     if not tells_other_positions(spec) and (~np.isnan(draft.position_nm) & ~is_drawn).any():
         raise ValueError(f"release '{spec.name}': a corruption adds scatterers and does not define extra_scatterers")
     return made
