@@ -1,7 +1,7 @@
 """Unseen scatterers outside the field: their ripples enter the image, and a model is not told of them.
 
-A map shows the ripples of defects that lie beyond its edges. In eq. 7 with a density that is the same outside and
-inside, they amount to a noise of 9 to 1 dB for decay lengths of 1 to 5 nm in a field of 10 nm.
+A map shows the ripples of defects that lie beyond its edges. In eq. 7 with the same density outside and inside they
+amount to a noise of 8, 4, 2 and 1 dB (median) for decay lengths of 1, 2, 3 and 5 nm and a field of 10 nm.
 
 The scatterers lie in a frame around the field: its outer edge is the field widened by ``reach_nm`` on every side, and
 its inner edge the field itself, or, with a positive ``scatterers.margin_nm``, the field widened by the margin, in which
