@@ -54,7 +54,7 @@ COLUMNS = tuple(
         dtype="<f8",
         per="scatterer",
         units="nm",
-        long_name=f"error of the told {axis} of the drawn scatterer, then of positions without a scatterer",
+        long_name=f"error in the told {axis} of the drawn scatterers, then of the spurious positions",
         absent=np.nan,
     )
     for axis in ("x", "y")
