@@ -66,6 +66,9 @@ bits_of_f32 = _bitcast(types.float32, types.int32, ir.IntType(32))
 f32_of_bits = _bitcast(types.int32, types.float32, ir.FloatType())
 """The float32 with these 32 bits."""
 
+bits_of_f64 = _bitcast(types.float64, types.int64, ir.IntType(64))
+"""The 64 bits of a float64 as an int64."""
+
 f64_of_bits = _bitcast(types.int64, types.float64, ir.DoubleType())
 """The float64 with these 64 bits."""
 
