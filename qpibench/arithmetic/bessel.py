@@ -1,8 +1,8 @@
 """Bessel functions of order 0 with defined bits, in float64: J0, Y0 and the scaled I0.
 
-Below x = 5, J0 is a polynomial in x^2, and Y0(x) = (2/pi) ln(x) J0(x) + R(x^2) with another one (DLMF 10.8.2). From 5 on,
-J0 + i Y0 = sqrt(2/(pi x)) (P + i Q) exp(i (x - pi/4)) with polynomials in 25/x^2 (DLMF 10.17). ``docs/minimax.py``
-derives the coefficients; the errors stated here are those of the polynomials in exact arithmetic.
+Below x = 5, J0 is a polynomial in x^2, and Y0(x) = (2/pi) ln(x) J0(x) + R(x^2) with another one (DLMF 10.8.2). From
+5 on, J0 + i Y0 = sqrt(2/(pi x)) (P + i Q) exp(i (x - pi/4)) with polynomials in 25/x^2 (DLMF 10.17).
+``docs/minimax.py`` derives the coefficients; the errors stated here are those of the polynomials in exact arithmetic.
 """
 
 from __future__ import annotations
