@@ -57,8 +57,6 @@ Sources
   scattering theory of surface states.
 - L. Bürgi, O. Jeandupeux, H. Brune, K. Kern, Phys. Rev. Lett. 82, 4516 (1999), doi:10.1103/PhysRevLett.82.4516: decay
   of standing waves by the lifetime.
-
-The samples are computed by :mod:`qpibench.arithmetic.standing_waves`.
 """
 
 from __future__ import annotations
@@ -79,11 +77,8 @@ from qpibench.ranges import RISING
 
 PI = math.pi
 
-HBAR2_OVER_2M = 38.09982
-"""hbar^2/(2 m_e) in meV nm^2 (CODATA)."""
-
-FWHM_OVER_SIGMA = 2.3548200450309493
-"""2 sqrt(2 ln 2)."""
+HBAR2_OVER_2M = 38.09982  # hbar^2/(2 m_e) in meV nm^2 (CODATA)
+FWHM_OVER_SIGMA = 2.3548200450309493  # 2 sqrt(2 ln 2)
 
 LEAST_ENERGY_MEV = 1.0
 """Smallest energy above the band bottom."""
@@ -144,13 +139,13 @@ class Ranges(KernelSpec):
     def _check(self) -> Self:
         if (self.second_e0_mev is None) != (self.second_mass is None):
             raise ValueError("a second band needs both second_e0_mev and second_mass, and only one of them is given")
-        for name, bottom in (("e0_mev", self.e0_mev), ("second_e0_mev", self.second_e0_mev)):
-            if bottom is not None and self.energy_mev[0] < bottom + LEAST_ENERGY_MEV:
+        for name, (bottom, _) in zip(("e0_mev", "second_e0_mev"), self.bands(), strict=False):
+            if self.energy_mev[0] < bottom + LEAST_ENERGY_MEV:
                 raise ValueError(
                     f"energy_mev starts at {self.energy_mev[0]:g}, but the band begins at {name} = {bottom:g}; energies"
                     f" must be at least {bottom + LEAST_ENERGY_MEV:g}"
                 )
-            if bottom is not None and self.linewidth_mev[1] >= self.energy_mev[0] - bottom:
+            if self.linewidth_mev[1] >= self.energy_mev[0] - bottom:
                 raise ValueError(
                     f"linewidth_mev reaches {self.linewidth_mev[1]:g}, but must be below"
                     f" {self.energy_mev[0] - bottom:g}, the lowest energy above {name}"
@@ -309,19 +304,12 @@ def reference(
     dx: ArrayLike,
     dy: ArrayLike,
     *,
-    k: float,
-    damping: float,
-    delta: float,
     alpha: float,
     tip_fwhm: float,
-    mass_ratio: float = 1.0,
-    axis: float = 0.0,
-    share_2: float = 0.0,
-    k_2: float = math.nan,
-    damping_2: float = math.nan,
-    delta_2: float = math.nan,
-    unit: float = 1.0,
-    **others: Any,
+    mass_ratio: float,
+    axis: float,
+    unit: float,
+    **bands: float,
 ) -> NDArray[np.float64]:
     """Evaluate the kernel at offsets from the scatterer, with SciPy's Bessel functions and quadratures of its own.
 
@@ -329,10 +317,8 @@ def reference(
     ----------
     dx, dy
         Offsets in nm; they broadcast against each other.
-    k, damping, delta, alpha, tip_fwhm, mass_ratio, axis, share_2, k_2, damping_2, delta_2, unit
-        Columns of a kernel, see the module.
-    **others
-        The remaining columns, which are not needed.
+    alpha, tip_fwhm, mass_ratio, axis, unit, **bands
+        The columns of a kernel, see the module; the energy and the fold are not needed.
 
     Returns
     -------
@@ -345,10 +331,8 @@ def reference(
     v = (np.cos(axis) * dy - np.sin(axis) * dx) * mass_ratio**0.25
     width = float(tip_fwhm) / FWHM_OVER_SIGMA * float(mass_ratio) ** -0.25
     rest = width * np.sqrt(mass_ratio - 1)
-    bands = tuple(
-        (*map(float, band), float(alpha)) for band in _bands(k, damping, delta, share_2, k_2, damping_2, delta_2)
-    )
-    profile = _profile(bands, width, 2 ** math.ceil(math.log2(np.hypot(u, v).max() + 7 * rest + width)))
+    waves = tuple((*map(float, band), float(alpha)) for band in _bands(**bands))
+    profile = _profile(waves, width, 2 ** math.ceil(math.log2(np.hypot(u, v).max() + 7 * rest + width)))
     # What is left of the tip is a Gaussian along the heavy axis.
     step = np.linspace(-6.5, 6.5, 61 if rest else 1)
     weight = np.exp(-(step**2) / 2) / np.exp(-(step**2) / 2).sum()
@@ -378,14 +362,7 @@ def _profile(bands: tuple[tuple[float, ...], ...], width: float, largest: float)
 
 
 def _bands(
-    k: float,
-    damping: float,
-    delta: float,
-    share_2: float,
-    k_2: float,
-    damping_2: float,
-    delta_2: float,
-    **others: float,
+    *, k: float, damping: float, delta: float, share_2: float, k_2: float, damping_2: float, delta_2: float, **_: float
 ) -> list[tuple[float, float, float, float]]:
     """Wavevector, damping, phase shift and share of the density of states of every band."""
     first = (k, damping, delta, 1 - share_2)

@@ -15,7 +15,9 @@ from qpibench.specs.suggest import suggestions
 
 
 def test_the_shipped_specs_are_the_documented_ones():
-    assert spec_names() == ("mini", "paper", "scatterer64")
+    presets = ("ag111_128", "ag111_64", "cu111_128", "cu111_64")
+    assert spec_names() == (*presets, "mini", "paper", "scatterer64")
+    assert [load_spec(name).observation_count for name in presets] == [10_000] * 4
     paper = load_spec("paper")
     assert (paper.observation_count, paper.scatterers.min, paper.scatterers.max) == (50_000, 1, 100)
     assert load_spec("mini").observation_count == 100
@@ -24,7 +26,7 @@ def test_the_shipped_specs_are_the_documented_ones():
     assert field.kernels.wavelength_nm[0] >= 3 * field.grid.pitch_x_nm
 
 
-@pytest.mark.parametrize("name", ["mini", "paper", "scatterer64"])
+@pytest.mark.parametrize("name", spec_names())
 def test_a_spec_survives_its_json(name):
     spec = load_spec(name)
     assert spec_from_json(spec.canonical_json()) == spec
@@ -106,7 +108,24 @@ def test_a_count_of_scatterers_is_short_for_its_range(tmp_path, count, ends):
 
 def test_the_hashes_of_the_shipped_specs_are_what_they_were():
     hashes = {name: load_spec(name).sha256[:8] for name in spec_names()}
-    assert hashes == {"mini": "645cfd12", "paper": "7fe8053c", "scatterer64": "b8b55305"}
+    assert hashes == {
+        "ag111_128": "5ed7f90a",
+        "ag111_64": "2fc595fc",
+        "cu111_128": "53b9d43a",
+        "cu111_64": "789df505",
+        "mini": "645cfd12",
+        "paper": "7fe8053c",
+        "scatterer64": "b8b55305",
+    }
+
+
+def test_a_key_of_another_family_is_not_suggested():
+    with pytest.raises(
+        UsageError, match=r"unknown field 'kernels.wavelength_nm' \(did you mean 'kernels.linewidth_mev'"
+    ):
+        load_spec("cu111_64", overrides=["kernels.wavelength_nm=[1, 2]"])
+    with pytest.raises(InvalidDataError, match=r"unknown field 'kernels.cuont' \(did you mean 'kernels.count'\?\)"):
+        spec_from_json(load_spec("mini").canonical_json().replace('"count"', '"cuont"'))
 
 
 @pytest.mark.parametrize(
