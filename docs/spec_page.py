@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from qpibench.families import KernelSpec, family_names
 from qpibench.specs.schema import Key, spec_keys
 
 PAGE = Path(__file__).parent / "spec.md"
@@ -38,19 +40,22 @@ and tracks take the name of a shipped spec or a file; `--set key=value` changes 
     snr_db = [0.0, 20.0]
 
 A dot stands for a table: `kernels.count` is `count` in `[kernels]`. Give every required key of a table that you use;
-the others are optional. Without `[corruptions.white_noise]` images have no noise. Three more rules hold: the shortest
-period spans at least two pixels, `scatterers.margin_nm` is at most ten times the larger side of the field, and a
-release has fewer than 2^31 images. `scatterers.count` is stored as `min` and `max`, so both forms have the same hash.
+the others are optional. Kernels have the keys of their family too, listed below. Without `[corruptions.white_noise]`
+images have no noise. Three more rules hold: the shortest period spans at least two pixels, `scatterers.margin_nm` is at
+most ten times the larger side of the field, and a release has fewer than 2^31 images. `scatterers.count` is stored as
+`min` and `max`, so both forms have the same hash.
 
 A release has no OOD task if `splits.ood_kernels` is 0 or a fold has only one kernel: with all five folds
 `kernels.count` must be at least 10. It has no ID task if no kernel has enough images ([splits](format.md#splits)).
 
-| key | type | unit | default | bounds | meaning |
+"""
+
+TABLE = """| key | type | unit | default | bounds | meaning |
 |---|---|---|---|---|---|
 """
 
 
-TAIL = """
+EQUATION_7 = """
 ## Equation 7
 
 The kernel of the family `eq7` ([arXiv 2506.05325](https://arxiv.org/abs/2506.05325), eq. 7) at the distance r and the
@@ -73,9 +78,23 @@ every operation, and `qpibench/families/eq7.py` the formula in NumPy.
 """
 
 
+COMMON = {f"kernels.{name}" for name in KernelSpec.model_fields}
+"""Keys of the table of kernels that every family has."""
+
+
 def page() -> str:
     """The text of the page, from the models."""
-    return HEAD + "".join(_row(key) for key in spec_keys()) + TAIL
+    common = [key for key in spec_keys() if key.path in COMMON or not key.path.startswith("kernels.")]
+    return HEAD + _table(common) + "".join(_family(name) for name in family_names()) + EQUATION_7
+
+
+def _family(name: str) -> str:
+    own = [key for key in spec_keys(name) if key.path.startswith("kernels.") and key.path not in COMMON]
+    return f"\n## Kernels of the family `{name}`\n\n{_table(own)}"
+
+
+def _table(keys: Iterable[Key]) -> str:
+    return TABLE + "".join(_row(key) for key in keys)
 
 
 def _row(key: Key) -> str:

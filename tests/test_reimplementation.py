@@ -33,7 +33,9 @@ BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
 def canonical_json(given):
     """The spec with the defaults of the page's table, as the text that is hashed."""
     spec = json.loads(json.dumps(given))
-    for key, _, _, default, *_ in docs.table(SPEC, "key", "type", "unit", "default", "bounds", "meaning"):
+    head = ("key", "type", "unit", "default", "bounds", "meaning")
+    of_family = SPEC[SPEC.index("## Kernels of the family `eq7`") :]
+    for key, _, _, default, *_ in docs.table(SPEC, *head) + docs.table(of_family, *head):
         *tables, name = key.split(".")
         if default and default != "required":
             target = spec

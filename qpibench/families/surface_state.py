@@ -80,8 +80,7 @@ PI = math.pi
 HBAR2_OVER_2M = 38.09982  # hbar^2/(2 m_e) in meV nm^2 (CODATA)
 FWHM_OVER_SIGMA = 2.3548200450309493  # 2 sqrt(2 ln 2)
 
-LEAST_ENERGY_MEV = 1.0
-"""Smallest energy above the band bottom."""
+LEAST_ENERGY_MEV = 1.0  # above the band bottom
 
 WIDEST_TIP, NARROWEST_TIP = 1 / 2, 1 / 20
 """Limits of the tip's full width in shortest periods; a wider tip would not see the ripples."""
@@ -334,7 +333,7 @@ def reference(
     waves = tuple((*map(float, band), float(alpha)) for band in _bands(**bands))
     profile = _profile(waves, width, 2 ** math.ceil(math.log2(np.hypot(u, v).max() + 7 * rest + width)))
     # What is left of the tip is a Gaussian along the heavy axis.
-    step = np.linspace(-6.5, 6.5, 61 if rest else 1)
+    step = np.linspace(-6.5, 6.5, 33) if rest else np.zeros(1)
     weight = np.exp(-(step**2) / 2) / np.exp(-(step**2) / 2).sum()
     values = sum(part * profile(np.hypot(u, v + rest * at)) for part, at in zip(weight, step, strict=True))
     result: NDArray[np.float64] = values / unit
