@@ -142,6 +142,24 @@ class FamilyOnGpu(ClosedForm, Protocol):
         """The four numbers that the header needs to draw a kernel's parameters."""
 
 
+class OnLattice(Family, Protocol):
+    """Additional members of a family whose scatterers lie on the sites of a lattice."""
+
+    def site_count(self, ranges: Any, half_x_nm: float, half_y_nm: float, *, enough: int) -> int:
+        """Number of sites with ``|x| <= half_x_nm`` and ``|y| <= half_y_nm``; counting stops at ``enough``."""
+
+    def snap(self, ranges: Any, position_nm: NDArray[np.float64], half_x_nm: float, half_y_nm: float) -> None:
+        """Move scatterers (observation, scatterer, xy) in place to sites in that rectangle, no two to the same site.
+
+        NaN follows the last scatterer of an observation. The result has the same bits on every machine.
+        """
+
+
+def is_on_lattice(family: Family) -> TypeGuard[OnLattice]:
+    """Whether a family's scatterers lie on lattice sites."""
+    return hasattr(family, "snap")
+
+
 def family_names() -> tuple[str, ...]:
     """Names of all families."""
     return registry.names(sys.modules[__name__])

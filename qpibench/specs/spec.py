@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from qpibench.columns import BUILT_IN
 from qpibench.corruptions import AddsScatterers, OfInstrument, Restricted, get_corruption, is_of_instrument
 from qpibench.errors import UsageError
-from qpibench.families import KernelSpec, get_family
+from qpibench.families import KernelSpec, get_family, is_on_lattice
 from qpibench.grid import Grid
 from qpibench.parsing import shown
 from qpibench.specs.corruptions import Corruptions
@@ -209,6 +209,7 @@ class ReleaseSpec(_Identified):
                 f"scatterers.margin_nm = {self.scatterers.margin_nm:g} is more than {MAX_MARGIN_FIELDS} times the field"
             )
         self._check_corruptions()
+        self._check_sites()
         if self.observation_count >= 2**31:
             raise ValueError(
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"
@@ -249,6 +250,19 @@ class ReleaseSpec(_Identified):
             for name, settings in (self.corruptions or {}).items()
             if hasattr(corruption := get_corruption(name), "extra_scatterers")
         }
+
+    def _check_sites(self) -> None:
+        """Each scatterer on a lattice has a site of its own."""
+        family, margin = get_family(self.kernels.family), self.scatterers.margin_nm
+        if not is_on_lattice(family):
+            return
+        half_x, half_y = self.grid.size_x_nm / 2 + margin, self.grid.size_y_nm / 2 + margin
+        sites = family.site_count(self.kernels, half_x, half_y, enough=self.scatterers.max)
+        if self.scatterers.max > sites:
+            raise ValueError(
+                f"scatterers.max must be at most {sites}, the number of lattice sites where scatterers may lie, found"
+                f" {self.scatterers.max}"
+            )
 
     @property
     def observation_count(self) -> int:

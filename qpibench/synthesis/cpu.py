@@ -16,7 +16,7 @@ from qpibench.arithmetic.sums import clean_variance, root_mean_squares
 from qpibench.arithmetic.superposition import Axes, Scatterers
 from qpibench.corruptions import ComparedWithKernels, Draft, RelativeToKernel, Stage, is_of_instrument
 from qpibench.errors import UnavailableError
-from qpibench.families import get_family
+from qpibench.families import get_family, is_on_lattice
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
 from qpibench.specs.instrument import border_px, instrument
@@ -109,6 +109,9 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     n_scatterers = np.empty(stop - start, np.int32)
     position = np.empty((stop - start, draws.most, 2), np.float64)
     draw_scatterers(draws, start, n_scatterers, position)
+    family = get_family(spec.kernels.family)
+    if is_on_lattice(family):
+        family.snap(spec.kernels, position, draws.half_x_nm, draws.half_y_nm)
     if added := scatterer_capacity(spec) - draws.most:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qpibench.arithmetic.streams import Domain, stream_key
 from qpibench.corruptions import Draft, OnGpu, is_of_instrument
 from qpibench.errors import QpibenchError, UnavailableError
+from qpibench.families import get_family, is_on_lattice
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity
@@ -409,8 +410,8 @@ def _of_instrument(applied: Sequence[Applied]) -> tuple[Applied, ...]:
 
 
 def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
-    """Whether the CPU draws the scatterers, because corruptions change them or the told positions."""
-    return bool(applied_corruptions(spec, "scatterers", "told"))
+    """Whether the CPU draws the scatterers: they lie on lattice sites, or corruptions change them or told positions."""
+    return is_on_lattice(get_family(spec.kernels.family)) or bool(applied_corruptions(spec, "scatterers", "told"))
 
 
 def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:
