@@ -188,8 +188,8 @@ def move_to_sites(vectors, origin, half_x, half_y, position):  # type: ignore[no
             if np.isnan(px):
                 break
             x, y = px - origin[0], py - origin[1]
-            m0 = np.int64(rint((x * vectors[1, 1] - y * vectors[1, 0]) / area))
-            n0 = np.int64(rint((y * vectors[0, 0] - x * vectors[0, 1]) / area))
+            m0 = int(rint((x * vectors[1, 1] - y * vectors[1, 0]) / area))
+            n0 = int(rint((y * vectors[0, 0] - x * vectors[0, 1]) / area))
             nearest, site_m, site_n, site_x, site_y = np.inf, m0, n0, px, py
             ring = 0
             while True:

@@ -81,9 +81,6 @@ MESH_TOLERANCE = 5e-4
 SAMPLES_PER_WIDTH = 9
 """Samples of a table for each full width of an orbital: the quintic B-spline is then exact to 1e-5."""
 
-DIRECTIONS = 24
-"""Directions along which the shortest wavelength is sought."""
-
 Lattice = Literal["square", "hexagonal", "nematic"]
 
 LATTICE_FOLD: Mapping[str, int] = {"square": 4, "hexagonal": 6, "nematic": 2}
@@ -91,7 +88,8 @@ LATTICE_FOLD: Mapping[str, int] = {"square": 4, "hexagonal": 6, "nematic": 2}
 
 Length = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 Energy = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
-Hopping = Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)]
 
 
 class Ranges(KernelSpec):
@@ -107,10 +105,10 @@ class Ranges(KernelSpec):
     angle_rad: Annotated[float, Field(ge=-math.pi, le=math.pi, allow_inf_nan=False)] = Field(
         default=0.0, description="angle from the x axis to the lattice vector a1"
     )
-    origin_nm: tuple[Annotated[float, Field(ge=-1e3, le=1e3)], Annotated[float, Field(ge=-1e3, le=1e3)]] = Field(
+    origin_nm: tuple[Coordinate, Coordinate] = Field(
         default=(0.0, 0.0), description="x and y of a site, from the centre of the field"
     )
-    hopping_mev: Hopping = Field(description="hopping t between nearest neighbours")
+    hopping_mev: Positive = Field(description="hopping t between nearest neighbours")
     second_hopping_mev: Energy = Field(
         default=0.0, description="hopping between next-nearest neighbours; at most half of hopping_mev"
     )
@@ -124,9 +122,7 @@ class Ranges(KernelSpec):
     energy_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
         description="range of the energy relative to the Fermi energy, as the bias gives it"
     )
-    broadening_mev: Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = Field(
-        description="imaginary part eta of the energy: half the inverse lifetime"
-    )
+    broadening_mev: Positive = Field(description="imaginary part eta of the energy: hbar over twice the lifetime")
     scatterer_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
         description="range of the energy V by which a scatterer raises the level of its site; 0 is not in it"
     )
@@ -134,7 +130,7 @@ class Ranges(KernelSpec):
     mesh: int | None = Field(
         default=None, description="wavevectors along an axis, a power of two; by default 8 decay lengths or more"
     )
-    unit: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+    unit: Positive = Field(
         default=1.0, description="kernels are the relative change of the density of states divided by this"
     )
 
@@ -259,19 +255,16 @@ def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.f
         "mesh": float(mesh_of(ranges)),
         "unit": ranges.unit,
     }
-    (lowest, highest), (weakest, strongest) = ranges.energy_mev, ranges.scatterer_mev
-    drawn: dict[str, NDArray[Any]] = {
-        "fold": stratum,
-        "energy": lowest + uniform[:, 0] * (highest - lowest),
-        "V": weakest + uniform[:, 1] * (strongest - weakest),
-    }
-    return drawn | {name: np.full(len(stratum), value) for name, value in constant.items()}
+    columns: dict[str, NDArray[Any]] = {"fold": stratum}
+    for place, (name, (low, high)) in enumerate((("energy", ranges.energy_mev), ("V", ranges.scatterer_mev))):
+        columns[name] = low + uniform[:, place] * (high - low)
+    return columns | {name: np.full(len(stratum), value) for name, value in constant.items()}
 
 
 def shortest_period_nm(ranges: Ranges) -> float:
     """The spacing of lattice rows, or the shortest wavelength pi/k of the drawn energies if it is smaller."""
     rows = ranges.lattice_nm * (SQRT_3 / 2 if ranges.lattice == "hexagonal" else 1.0)
-    directions = math.pi / DIRECTIONS * np.arange(DIRECTIONS)
+    directions = np.linspace(0.0, math.pi, 25)
     highest = ranges.energy_mev[1] + ranges.chemical_potential_mev
     k = contour(LATTICE_FOLD[ranges.lattice], _hoppings(ranges), highest, directions) / ranges.lattice_nm
     return min(rows, math.pi / float(np.nanmax(k, initial=math.pi / rows)))
@@ -314,7 +307,8 @@ def reach_nm(ranges: Ranges) -> float:
     """Distance along x or y of the tail of the farthest site."""
     (x1, y1), (x2, y2) = _vectors(ranges).tolist()
     steps = mesh_of(ranges) // 2 - 1
-    return max(abs(x1) + abs(x2), abs(y1) + abs(y2)) * steps + TAIL * ranges.orbital_fwhm_nm / 2
+    farthest: float = max(abs(x1) + abs(x2), abs(y1) + abs(y2)) * steps
+    return farthest + TAIL * ranges.orbital_fwhm_nm / 2
 
 
 def samples(
