@@ -138,7 +138,7 @@ class Ranges(KernelSpec):
     def _check(self) -> Self:
         if (self.anisotropy > 0) != (self.lattice == "nematic"):
             wanted = "above 0" if self.lattice == "nematic" else "0"
-            raise ValueError(f"a {self.lattice} lattice has anisotropy {wanted}, found {self.anisotropy:g}")
+            raise ValueError(f"anisotropy must be {wanted} for a {self.lattice} lattice, found {self.anisotropy:g}")
         if abs(self.second_hopping_mev) > self.hopping_mev / 2:
             raise ValueError(
                 f"second_hopping_mev must be from {-self.hopping_mev / 2:g} to {self.hopping_mev / 2:g}, half of"
@@ -306,8 +306,7 @@ def resolution_nm(ranges: Ranges) -> float:
 def reach_nm(ranges: Ranges) -> float:
     """Distance along x or y of the tail of the farthest site."""
     (x1, y1), (x2, y2) = _vectors(ranges).tolist()
-    steps = mesh_of(ranges) // 2 - 1
-    farthest: float = max(abs(x1) + abs(x2), abs(y1) + abs(y2)) * steps
+    farthest: float = max(abs(x1) + abs(x2), abs(y1) + abs(y2)) * (mesh_of(ranges) // 2 - 1)
     return farthest + TAIL * ranges.orbital_fwhm_nm / 2
 
 
@@ -325,8 +324,8 @@ def samples(
     reach = min(int(most) + 1, mesh // 2 - 1)
     image = np.zeros((len(parameters["energy"]), len(dy_nm), len(dx_nm)))
     for row, (energy, potential) in enumerate(zip(parameters["energy"], parameters["V"], strict=True)):
-        shifted = energy + ranges.chemical_potential_mev
-        green = green_function(mesh, neighbours, shifted, ranges.broadening_mev, reach)
+        level = energy + ranges.chemical_potential_mev
+        green = green_function(mesh, neighbours, level, ranges.broadening_mev, reach)
         image_of_orbitals(density_change(green, potential), vectors, width / 2, weight, dx_nm, dy_nm, image[row])
     return image
 
@@ -364,14 +363,9 @@ def reference(
     Parameters
     ----------
     dx, dy
-        Offsets in nm; they broadcast against each other.
+        Offsets in nm; they broadcast against each other, and the result has the broadcast shape.
     fold, energy, V, eta, mu, t, t2, anisotropy, a, angle, orbital, mesh, unit
         The columns of one kernel.
-
-    Returns
-    -------
-    ndarray
-        float64 of the broadcast shape.
     """
     x, y = np.asarray(dx, dtype=np.float64), np.asarray(dy, dtype=np.float64)
     change = _density_change(int(fold), *map(float, (energy + mu, V, eta, t, t2, anisotropy)), int(mesh))

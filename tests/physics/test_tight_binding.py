@@ -196,8 +196,8 @@ def test_as_many_scatterers_as_sites_fill_the_field():
         ({"mesh": 128}, r"mesh must be 8 decay lengths (160 lattice constants) or more and a power of two, one of 256"),
         ({"mesh": 300}, "mesh must be 8 decay lengths"),
         ({"scatterer_mev": [-5.0, 5.0]}, "scatterer_mev must be a range above 0 or one below 0"),
-        ({"anisotropy": 0.2}, "a square lattice has anisotropy 0, found 0.2"),
-        ({"lattice": "nematic"}, "a nematic lattice has anisotropy above 0, found 0"),
+        ({"anisotropy": 0.2}, "anisotropy must be 0 for a square lattice, found 0.2"),
+        ({"lattice": "nematic"}, "anisotropy must be above 0 for a nematic lattice, found 0"),
         ({"second_hopping_mev": 60.0}, "second_hopping_mev must be from -50 to 50"),
         (
             {"orbital_fwhm_nm": 0.05},
