@@ -14,7 +14,8 @@ HEAD = """# The spec
 
 A spec is a TOML file that defines a release: the same spec gives the same bits anywhere. `generate`, `train --stream`
 and tracks take the name of a shipped spec or a file; `--set key=value` changes a key. Shipped are `mini`, `paper` and
-`scatterer64` of eq. 7, and surface states on Ag(111) and Cu(111): `ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`.
+`scatterer64` of eq. 7; surface states on Ag(111) and Cu(111): `ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`; and
+lattices: `square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`.
 `qpibench schema spec` prints the JSON Schema of the content, by which editors complete and check a file.
 
     name = "mine"

@@ -12,10 +12,12 @@ from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 
 NOISY = "mini+corruptions.white_noise.snr_db=[10.0,10.0]"
+LATTICE = "hexagonal_64+kernels.count=3+observations_per_kernel=4"
 CONTENT_SHA256 = {
     "mini": "cac8e6a9a535120e2714564e912b33969187784abca4ed21b523929aeb3b0d39",
     "paper": "82c79372885f218582918703541efe1a6c8e33c1ad9a1375089da3d0bedea67a",
     NOISY: "56833fdda9f753434c300fd0bb445bec948d3c19091ffea67246c93261ef6bca",
+    LATTICE: "f05c2593aad9ffa065a60da876a192b1d31debee454c88dbd78aa726064449c1",
 }
 
 
@@ -45,6 +47,8 @@ for name in names:
         ("mini", 2),
         (NOISY, 1),
         (NOISY, 2),
+        (LATTICE, 1),
+        (LATTICE, 2),
         pytest.param("paper", 1, marks=pytest.mark.slow),
     ],
 )
@@ -62,9 +66,11 @@ def test_paper_has_its_hash(paper_path):
 @pytest.mark.parametrize(
     ("processor", "names"),
     [
-        pytest.param("haswell", ["mini", NOISY], id="AVX2"),
+        pytest.param("haswell", ["mini", NOISY, LATTICE], id="AVX2"),
         pytest.param("haswell", ["paper"], marks=pytest.mark.slow, id="AVX2, the whole of paper"),
-        pytest.param("generic", ["mini", NOISY], marks=pytest.mark.slow, id="no fused multiply-add in hardware"),
+        pytest.param(
+            "generic", ["mini", NOISY, LATTICE], marks=pytest.mark.slow, id="no fused multiply-add in hardware"
+        ),
     ],
 )
 def test_a_release_has_its_hash_on_other_instruction_sets(tmp_path, processor, names):
