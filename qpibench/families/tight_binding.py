@@ -215,7 +215,7 @@ COLUMNS = (
     _column("anisotropy", "1", "half the relative difference of the hoppings along the two axes"),
     _column("a", "nm", "lattice constant"),
     _column("angle", "rad", "angle from the x axis to the lattice vector a1"),
-    _column("orbital", "nm", "full width at half maximum of the density of an orbital"),
+    _column("orbital_fwhm", "nm", "full width at half maximum of the density of an orbital"),
     _column("mesh", "1", "number of wavevectors along an axis"),
     _column("unit", "1", "relative change of the density of states that has the value 1"),
 )
@@ -251,7 +251,7 @@ def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.f
         "anisotropy": ranges.anisotropy,
         "a": ranges.lattice_nm,
         "angle": ranges.angle_rad,
-        "orbital": ranges.orbital_fwhm_nm,
+        "orbital_fwhm": ranges.orbital_fwhm_nm,
         "mesh": float(mesh_of(ranges)),
         "unit": ranges.unit,
     }
@@ -354,7 +354,7 @@ def reference(
     anisotropy: float,
     a: float,
     angle: float,
-    orbital: float,
+    orbital_fwhm: float,
     mesh: float,
     unit: float,
 ) -> NDArray[np.float64]:
@@ -364,7 +364,7 @@ def reference(
     ----------
     dx, dy
         Offsets in nm; they broadcast against each other, and the result has the broadcast shape.
-    fold, energy, V, eta, mu, t, t2, anisotropy, a, angle, orbital, mesh, unit
+    fold, energy, V, eta, mu, t, t2, anisotropy, a, angle, orbital_fwhm, mesh, unit
         The columns of one kernel.
     """
     x, y = np.asarray(dx, dtype=np.float64), np.asarray(dy, dtype=np.float64)
@@ -373,14 +373,14 @@ def reference(
     a1, a2 = (a * np.array([np.cos(angle + each), np.sin(angle + each)]) for each in (0.0, turn))
     m = np.arange(int(mesh)) - int(mesh) // 2
     site_x, site_y = (m * a1[axis] + m[:, None] * a2[axis] for axis in (0, 1))
-    tail = 4 * orbital
+    tail = 4 * orbital_fwhm
     near = (abs(m) < mesh / 2) & (abs(m[:, None]) < mesh / 2)
     near &= (x.min() - tail < site_x) & (site_x < x.max() + tail)
     near &= (y.min() - tail < site_y) & (site_y < y.max() + tail)
-    across = np.exp(-4 * np.log(2) * ((x[..., None] - site_x[near]) / orbital) ** 2)
-    along = np.exp(-4 * np.log(2) * ((y[..., None] - site_y[near]) / orbital) ** 2)
+    across = np.exp(-4 * np.log(2) * ((x[..., None] - site_x[near]) / orbital_fwhm) ** 2)
+    along = np.exp(-4 * np.log(2) * ((y[..., None] - site_y[near]) / orbital_fwhm) ** 2)
     cell = a1[0] * a2[1] - a1[1] * a2[0]
-    weight = 4 * np.log(2) / np.pi * cell / orbital**2 / unit
+    weight = 4 * np.log(2) / np.pi * cell / orbital_fwhm**2 / unit
     result: NDArray[np.float64] = weight * np.einsum("...s,...s,s", across, along, change[near])
     return result
 
