@@ -43,7 +43,7 @@ _POLES = (
 )
 """Roots inside the unit circle of z^4 + 26 z^3 + 66 z^2 + 26 z + 1, the quintic B-spline at the integers."""
 
-_GAIN = 14400.0
+GAIN = 14400.0
 """120^2: a quintic B-spline at the integers is that polynomial over 120, in each of two directions."""
 
 _HORIZON = 48
@@ -133,22 +133,24 @@ def phases(spline, values):  # type: ignore[no-untyped-def]
         for phase in range(phases):
             for column in range(columns):
                 at = column * phases + phase
-                values[row, phase, column] = _f32(_GAIN * spline[EDGE + row, EDGE + at]) if at < most else _f32(0)
+                values[row, phase, column] = _f32(GAIN * spline[EDGE + row, EDGE + at]) if at < most else _f32(0)
 
 
 @nb.njit(inline="always")
-def weights(t, w):  # type: ignore[no-untyped-def]
-    """Fill the six weights of the spline, float32, at a fraction t between two samples."""
+def spline_weights(t):  # type: ignore[no-untyped-def]
+    """The six weights of the spline, float64, at a fraction t between two samples."""
     s = 1.0 - t
     t2 = t * t
     s2 = s * s
-    # Quintic polynomials in t and, mirrored, in s; the two in the middle add up to what the other four leave.
-    w[0] = _f32(s2 * s2 * s / 120.0)
-    w[1] = _f32(_shoulder(s, s2))
-    w[2] = _f32(_summit(t, t2))
-    w[3] = _f32(_summit(s, s2))
-    w[4] = _f32(_shoulder(t, t2))
-    w[5] = _f32(t2 * t2 * t / 120.0)
+    # Mirror images: polynomials in t and in s.
+    return (
+        s2 * s2 * s / 120.0,
+        _shoulder(s, s2),
+        _summit(t, t2),
+        _summit(s, s2),
+        _shoulder(t, t2),
+        t2 * t2 * t / 120.0,
+    )
 
 
 @nb.njit(inline="always")
@@ -205,8 +207,11 @@ def _superpose(axes, table, position, amplitude, count, image):  # type: ignore[
         uy = (axes.y[0] - py) / table.step_y
         kx = rint(ux - 0.5)
         ky = rint(uy - 0.5)
-        weights(ux - kx, wx[scatterer])
-        weights(uy - ky, wy[scatterer])
+        of_x = spline_weights(ux - kx)
+        of_y = spline_weights(uy - ky)
+        for tap in range(TAPS):
+            wx[scatterer, tap] = _f32(of_x[tap])
+            wy[scatterer, tap] = _f32(of_y[tap])
         first_x[scatterer] = np.int64(kx) - BEFORE - table.first_x
         first_y[scatterer] = np.int64(ky) - BEFORE - table.first_y
     memory = np.empty((TILE + BLOCK * TAPS) * WIDTH + _ALIGNMENT // 4, np.float32)

@@ -132,6 +132,20 @@ class Tabulated(Family, Protocol):
         """
 
 
+class OnLattice(Protocol):
+    """Additional member of a tabulated family whose kernels are splines on a lattice of their own."""
+
+    def samples_per_pixel(self, ranges: Any, pitch_nm: float) -> int | None:
+        """Fewest samples per pixel of this pitch that give the kernels exactly; None if `resolution_nm` decides."""
+
+
+class Numbered(Protocol):
+    """Additional member of a family with parameters that depend on the kernel's number, not only on random numbers."""
+
+    def numbered(self, ranges: Any, columns: Parameters, start: int) -> dict[str, NDArray[Any]]:
+        """The columns of the kernels from ``start`` on of an endless sequence, out of those that `parameters` gave."""
+
+
 class FamilyOnGpu(ClosedForm, Protocol):
     """Additional member of a closed form with a header in ``kernels_cuda/families/``.
 

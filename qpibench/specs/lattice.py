@@ -89,7 +89,9 @@ def _with_margin(spec: ReleaseSpec, margin_nm: float) -> ReleaseSpec:
 
 def _lattice(spec: ReleaseSpec, size_nm: float, pixels: int, beyond_nm: float) -> Lattice:
     family: Any = get_family(spec.kernels.family)
-    per_pixel = max(1, math.ceil(size_nm / (pixels - 1) / family.resolution_nm(spec.kernels)))
+    pitch = size_nm / (pixels - 1)
+    exact = family.samples_per_pixel(spec.kernels, pitch) if hasattr(family, "samples_per_pixel") else None
+    per_pixel = exact or max(1, math.ceil(pitch / family.resolution_nm(spec.kernels)))
     step = size_nm / ((pixels - 1) * per_pixel)
     # The largest offset of a pixel from a scatterer, and a sample more, so that rounding leaves out no pixel.
     reach = min(family.reach_nm(spec.kernels), size_nm + beyond_nm + step)

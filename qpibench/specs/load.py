@@ -122,7 +122,8 @@ def _validated(fields: dict[str, Any], source: str) -> ReleaseSpec:
         raise UsageError(f"Spec '{source}' is not valid: {error}.") from None
     try:
         # Through JSON, because that is strict about numbers and truth values and still takes lists and whole floats.
-        return ReleaseSpec.model_validate_json(json.dumps(fields, default=str), strict=True)
+        text, folder = json.dumps(fields, default=str), Path(source).parent
+        return ReleaseSpec.model_validate_json(text, strict=True, context={"folder": folder})
     except ValidationError as error:
         raise UsageError(f"Spec '{source}': {explain(error, ReleaseSpec, family=_family(fields))}.") from None
 

@@ -7,7 +7,16 @@ import json
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SerializeAsAny, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from qpibench.columns import BUILT_IN
@@ -70,8 +79,8 @@ def _seed(value: object) -> object:
     return number
 
 
-def _kernels(value: Any) -> KernelSpec:
-    """Return the validated ranges of the family that a table names."""
+def _kernels(value: Any, info: ValidationInfo) -> KernelSpec:
+    """Return the validated ranges of the family that a table names; the context has the folder of the spec's file."""
     if isinstance(value, KernelSpec):
         return value
     if not isinstance(value, dict):
@@ -80,7 +89,7 @@ def _kernels(value: Any) -> KernelSpec:
         family = get_family(str(value.get("family", "eq7")))
     except UsageError as error:
         raise ValueError(str(error).rstrip(".")) from None
-    return family.Ranges.model_validate_json(json.dumps(value, default=str), strict=True)
+    return family.Ranges.model_validate_json(json.dumps(value, default=str), strict=True, context=info.context)
 
 
 def expand_count(table: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Random words are integers, and only + - * / in float64 are applied to them, so e
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.philox import integer_between, unit, words
 from qpibench.arithmetic.streams import Domain, stream_key
-from qpibench.families import get_family
+from qpibench.families import Numbered, get_family
 from qpibench.specs import ReleaseSpec
 
 
@@ -76,7 +76,8 @@ def draw_parameters(
     family = get_family(spec.kernels.family)
     blocks = -(-family.UNIFORMS // 4)
     uniform = (_kernel_words(parameter_key(spec, domain=domain), blocks, start, stop) + 0.5) * 2.0**-32
-    return family.parameters(spec.kernels, family.strata(spec.kernels, start, stop), uniform[:, : family.UNIFORMS])
+    columns = family.parameters(spec.kernels, family.strata(spec.kernels, start, stop), uniform[:, : family.UNIFORMS])
+    return cast(Numbered, family).numbered(spec.kernels, columns, start) if hasattr(family, "numbered") else columns
 
 
 def parameter_key(spec: ReleaseSpec, *, domain: Domain) -> np.uint64:
