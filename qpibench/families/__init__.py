@@ -132,7 +132,7 @@ class Tabulated(Family, Protocol):
         """
 
 
-class OnLattice(Protocol):
+class OfSplines(Protocol):
     """Additional member of a tabulated family whose kernels are splines on a lattice of their own."""
 
     def samples_per_pixel(self, ranges: Any, pitch_nm: float) -> int | None:
