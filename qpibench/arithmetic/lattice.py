@@ -162,28 +162,30 @@ def image_of_orbitals(values, vectors, half_width, weight, dx, dy, image):  # ty
 
 
 @compiled(nogil=True, error_model="numpy")
-def move_to_sites(vectors, origin, half_x, half_y, position):  # type: ignore[no-untyped-def]
-    """Move points to the sites of a lattice within a rectangle, each to a site of its own.
+def move_to_sites(vectors, origin, half, hole, first, position):  # type: ignore[no-untyped-def]
+    """Move points to the sites of a lattice in a rectangle or a frame, each to a site of its own.
 
-    The points of an image take turns. Each gets the nearest site that lies in the rectangle and that no earlier point
-    has; of equally near ones the first in the order of n and then m.
+    The points of an image take turns. Each gets the nearest site that lies in the frame and that no earlier point has;
+    of equally near ones the first in the order of n and then m. A point for which no site is left stays.
 
     Parameters
     ----------
     vectors, origin
         (2, xy) float64: a1 and a2; (xy,) float64: the position of a site.
-    half_x, half_y
-        The rectangle |x| <= half_x, |y| <= half_y; it has at least as many sites as an image has points.
+    half, hole
+        (xy,) float64: half the sides of the rectangle, and of a rectangle whose sites are left out; negative for none.
+    first
+        (image,) int32: the first point of an image that moves.
     position
         (image, point, xy) float64, replaced in place; NaN after the last point of an image.
     """
     area = vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0]
-    first = vectors[0, 0] * vectors[0, 0] + vectors[0, 1] * vectors[0, 1]
-    second = vectors[1, 0] * vectors[1, 0] + vectors[1, 1] * vectors[1, 1]
-    spacing = area / sqrt(max(first, second))  # smallest distance between lines of equal m or n
+    across = vectors[0, 0] * vectors[0, 0] + vectors[0, 1] * vectors[0, 1]
+    along = vectors[1, 0] * vectors[1, 0] + vectors[1, 1] * vectors[1, 1]
+    spacing = area / sqrt(max(across, along))  # smallest distance between lines of equal m or n
     taken = np.empty((position.shape[1], 2), np.int64)
     for image in range(len(position)):
-        for point in range(position.shape[1]):
+        for point in range(first[image], position.shape[1]):
             px, py = position[image, point, 0], position[image, point, 1]
             if np.isnan(px):
                 break
@@ -194,22 +196,22 @@ def move_to_sites(vectors, origin, half_x, half_y, position):  # type: ignore[no
             ring = 0
             while True:
                 near = (ring - 0.5) * spacing  # sites of this ring are not nearer
-                if ring > 1 and nearest < near * near:
+                if ring > 1 and (nearest < near * near or near > 2.0 * (half[0] + half[1])):
                     break
-                if near > 2.0 * (half_x + half_y):
-                    raise ValueError("the rectangle has fewer sites than points")
                 for n in range(n0 - ring, n0 + ring + 1):
                     edge = n == n0 - ring or n == n0 + ring
                     for m in range(m0 - ring, m0 + ring + 1, 1 if edge else max(1, 2 * ring)):
                         at_x = origin[0] + (m * vectors[0, 0] + n * vectors[1, 0])
                         at_y = origin[1] + (m * vectors[0, 1] + n * vectors[1, 1])
-                        if not (abs(at_x) <= half_x and abs(at_y) <= half_y):
+                        if not (abs(at_x) <= half[0] and abs(at_y) <= half[1]):
+                            continue
+                        if abs(at_x) <= hole[0] and abs(at_y) <= hole[1]:
                             continue
                         distance = (at_x - px) * (at_x - px) + (at_y - py) * (at_y - py)
                         if distance > nearest or (distance == nearest and (n > site_n or (n == site_n and m > site_m))):
                             continue
                         free = True
-                        for other in range(point):
+                        for other in range(first[image], point):
                             if taken[other, 0] == m and taken[other, 1] == n:
                                 free = False
                         if free:

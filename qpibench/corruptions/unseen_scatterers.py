@@ -125,6 +125,11 @@ def extra_scatterers(settings: Settings, spec: ReleaseSpec) -> int:
     return _most(mean_number(settings, spec.grid, spec.scatterers.margin_nm, spec.scatterers.max))
 
 
+def outside_nm(settings: Settings, spec: ReleaseSpec) -> float:
+    """Distance of the frame's outer edge from the area of the drawn scatterers, or from the field if it is larger."""
+    return settings.reach_nm - max(spec.scatterers.margin_nm, 0.0)
+
+
 def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     """Add unseen scatterers to a draft; see :class:`qpibench.corruptions.Corruption`."""
     mean = mean_number(settings, draft.grid, draft.margin_nm, draft.n_drawn)

@@ -162,10 +162,28 @@ class OnLattice(Family, Protocol):
     def site_count(self, ranges: Any, half_x_nm: float, half_y_nm: float, *, enough: int) -> int:
         """Number of sites with ``|x| <= half_x_nm`` and ``|y| <= half_y_nm``; counting stops at ``enough``."""
 
-    def snap(self, ranges: Any, position_nm: NDArray[np.float64], half_x_nm: float, half_y_nm: float) -> None:
-        """Move scatterers (observation, scatterer, xy) in place to sites in that rectangle, no two to the same site.
+    def snap(
+        self,
+        ranges: Any,
+        position_nm: NDArray[np.float64],
+        *,
+        first: NDArray[np.int32],
+        hole_nm: tuple[float, float],
+        half_nm: tuple[float, float],
+    ) -> None:
+        """Move scatterers in place to sites, no two of those that move to the same site, with defined bits.
 
-        NaN follows the last scatterer of an observation. The result has the same bits on every machine.
+        Parameters
+        ----------
+        ranges
+            The table of kernels of the spec.
+        position_nm
+            (observation, scatterer, xy); NaN after the last.
+        first
+            (observation,): the first scatterer that moves.
+        hole_nm, half_nm
+            Half the sides along x and y of the frame in which the sites lie; without a hole they are negative. A
+            scatterer for which the frame has no site left stays.
         """
 
 

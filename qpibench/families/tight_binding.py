@@ -32,9 +32,7 @@ scatterer then has the mean N_0, so A is in units of the mean density of states 
 different sites are neglected. The width may include the resolution of the tip.
 
 The mesh of M x M wavevectors is at least 8 decay lengths of G_0 wide, and the sites are those with indices below M/2.
-In lattice constants the decay length is v/eta, where v = d eps/d(k a) is at most 2 sum_j t_j |m_j| and, for hoppings
-that are not negative, at most 2 sqrt(e sum_j t_j m_j^2); m_j is the larger component of d_j in units of a1 and a2, and
-e is the highest energy of the release above the bottom of the band.
+The decay length in lattice constants is v/eta, with the velocity v of :func:`qpibench.arithmetic.bands.fastest`.
 
 Sources: L. Capriotti, D. J. Scalapino, R. D. Sedgewick, Phys. Rev. B 68, 014508 (2003), arXiv:cond-mat/0302563 (change
 of the density of states to first order in V); A. V. Balatsky, I. Vekhter, J.-X. Zhu, Rev. Mod. Phys. 78, 373 (2006) (T
@@ -81,8 +79,6 @@ MESH_TOLERANCE = 5e-4
 SAMPLES_PER_WIDTH = 9
 """Samples of a table for each full width of an orbital: the quintic B-spline is then exact to 1e-5."""
 
-Lattice = Literal["square", "hexagonal", "nematic"]
-
 LATTICE_FOLD: Mapping[str, int] = {"square": 4, "hexagonal": 6, "nematic": 2}
 """Rotational symmetry of each lattice."""
 
@@ -96,11 +92,11 @@ class Ranges(KernelSpec):
     """A lattice, its band, and the ranges of energy and scatterer strength.
 
     The lattice is the crystal's: it is the same for all kernels and images of a release. Scatterers lie on sites of
-    their own: each point drawn in the field moves to the nearest site in the field that no earlier one has.
+    their own: each drawn point moves to the nearest site in the field, or the frame, that no earlier one has.
     """
 
     family: Literal["tight_binding"] = Field(default="tight_binding", description="name of the formula")
-    lattice: Lattice = Field(description="square, hexagonal, or nematic: square with two-fold hopping")
+    lattice: Literal["square", "hexagonal", "nematic"] = Field(description="nematic: square with two-fold hopping")
     lattice_nm: Length = Field(description="lattice constant")
     angle_rad: Annotated[float, Field(ge=-math.pi, le=math.pi, allow_inf_nan=False)] = Field(
         default=0.0, description="angle from the x axis to the lattice vector a1"
@@ -273,8 +269,7 @@ def shortest_period_nm(ranges: Ranges) -> float:
 def wavevector(parameters: Parameters) -> NDArray[np.float64]:
     """Wavevectors q = 2 k (rad/nm) of nearly round contours of constant energy, else NaN.
 
-    A contour is nearly round if k along a1 and half-way to the next equivalent direction differ by less than 2 %; q is
-    the sum of both. A nematic lattice has none.
+    A contour is nearly round if k along a1 and half-way to the next equivalent direction differ by less than 2 %.
     """
     q = np.full(len(parameters["fold"]), np.nan)
     for row, fold in enumerate(parameters["fold"].tolist()):
@@ -335,9 +330,17 @@ def site_count(ranges: Ranges, half_x_nm: float, half_y_nm: float, *, enough: in
     return int(count_sites(_vectors(ranges), np.array(ranges.origin_nm), half_x_nm, half_y_nm, enough))
 
 
-def snap(ranges: Ranges, position_nm: NDArray[np.float64], half_x_nm: float, half_y_nm: float) -> None:
-    """Move scatterers to lattice sites; see :func:`qpibench.arithmetic.lattice.move_to_sites`."""
-    move_to_sites(_vectors(ranges), np.array(ranges.origin_nm), half_x_nm, half_y_nm, position_nm)
+def snap(
+    ranges: Ranges,
+    position_nm: NDArray[np.float64],
+    *,
+    first: NDArray[np.int32],
+    hole_nm: tuple[float, float],
+    half_nm: tuple[float, float],
+) -> None:
+    """Move scatterers to sites; see :class:`qpibench.families.OnLattice`."""
+    origin, half, hole = map(np.array, (ranges.origin_nm, half_nm, hole_nm))
+    move_to_sites(_vectors(ranges), origin, half, hole, first, position_nm)
 
 
 def reference(
@@ -369,13 +372,12 @@ def reference(
     """
     x, y = np.asarray(dx, dtype=np.float64), np.asarray(dy, dtype=np.float64)
     change = _density_change(int(fold), *map(float, (energy + mu, V, eta, t, t2, anisotropy)), int(mesh))
-    turn = np.pi / 3 if fold == 6 else np.pi / 2
-    a1, a2 = (a * np.array([np.cos(angle + each), np.sin(angle + each)]) for each in (0.0, turn))
-    m = np.arange(int(mesh)) - int(mesh) // 2
+    angles = angle, angle + (np.pi / 3 if fold == 6 else np.pi / 2)
+    a1, a2 = (a * np.array([np.cos(each), np.sin(each)]) for each in angles)
+    m = np.arange(1 - int(mesh) // 2, int(mesh) // 2)
     site_x, site_y = (m * a1[axis] + m[:, None] * a2[axis] for axis in (0, 1))
     tail = 4 * orbital_fwhm
-    near = (abs(m) < mesh / 2) & (abs(m[:, None]) < mesh / 2)
-    near &= (x.min() - tail < site_x) & (site_x < x.max() + tail)
+    near = (x.min() - tail < site_x) & (site_x < x.max() + tail)
     near &= (y.min() - tail < site_y) & (site_y < y.max() + tail)
     across = np.exp(-4 * np.log(2) * ((x[..., None] - site_x[near]) / orbital_fwhm) ** 2)
     along = np.exp(-4 * np.log(2) * ((y[..., None] - site_y[near]) / orbital_fwhm) ** 2)
@@ -389,9 +391,9 @@ def reference(
 def _density_change(
     fold: int, energy: float, V: float, eta: float, t: float, t2: float, anisotropy: float, mesh: int
 ) -> NDArray[np.float64]:
-    """Relative changes of the density of states at the sites, (n, m) from -mesh/2; energy from the level of a site."""
+    """Relative changes of the density of states, (n, m) from 1 - mesh/2; the energy is that above a site's level."""
     angle = 2 * np.pi * np.arange(mesh) / mesh
     band = energies(hoppings(fold, t, t2, anisotropy), angle, angle[:, None])
     green = np.fft.ifft2(1 / (energy + 1j * eta - band))
     T = V / (1 - V * green[0, 0])
-    return np.fft.fftshift((green * T * green).imag / green[0, 0].imag)
+    return np.fft.fftshift((green * T * green).imag / green[0, 0].imag)[1:, 1:]

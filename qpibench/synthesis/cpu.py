@@ -20,11 +20,15 @@ from qpibench.families import get_family, is_on_lattice
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
 from qpibench.specs.instrument import border_px, instrument
+from qpibench.specs.lattice import outside_nm
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
 from qpibench.synthesis.fields import absent_columns, as_fields, needs_image
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.shown import ShownKernels, shown_kernels
+
+NO_HOLE = (-1.0, -1.0)
+"""Half the sides of a frame's hole that has no sites."""
 
 _checked = threading.local()
 
@@ -111,7 +115,8 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     draw_scatterers(draws, start, n_scatterers, position)
     family = get_family(spec.kernels.family)
     if is_on_lattice(family):
-        family.snap(spec.kernels, position, draws.half_x_nm, draws.half_y_nm)
+        half, first = (draws.half_x_nm, draws.half_y_nm), np.zeros(len(position), np.int32)
+        family.snap(spec.kernels, position, first=first, hole_nm=NO_HOLE, half_nm=half)
     if added := scatterer_capacity(spec) - draws.most:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(
@@ -146,6 +151,12 @@ def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any
         return {}
     is_drawn = ~np.isnan(draft.position_nm)
     made = corrupt(spec, draft, "scatterers")
+    family = get_family(spec.kernels.family)
+    if is_on_lattice(family):
+        margin, outside = max(spec.scatterers.margin_nm, 0.0), outside_nm(spec)
+        hole = (spec.grid.size_x_nm / 2 + margin, spec.grid.size_y_nm / 2 + margin)
+        half = (hole[0] + outside, hole[1] + outside)
+        family.snap(spec.kernels, draft.position_nm, first=draft.n_drawn, hole_nm=hole, half_nm=half)
     draft.told_position_nm = np.where(is_drawn, draft.position_nm, np.nan)
     draft.told_index = np.where(is_drawn[..., 0], np.arange(is_drawn.shape[1], dtype=np.int32), np.int32(-1))
     if not tells_other_positions(spec) and (~np.isnan(draft.position_nm) & ~is_drawn).any():

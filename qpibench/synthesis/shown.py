@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Protocol, cast
 
 import numpy as np
@@ -96,11 +95,12 @@ class SampledKernels:
 def check_offsets(spec: ReleaseSpec, axes: Axes, position_nm: NDArray[np.float64]) -> None:
     """Raise ValueError if a table of a spec lacks offsets of scatterers, unless the kernel is 0 there."""
     family = get_family(spec.kernels.family)
-    if not is_tabulated(family) or math.isfinite(family.reach_nm(spec.kernels)):
+    if not is_tabulated(family):
         return
+    reach = family.reach_nm(spec.kernels)
     for axis, lattice, at in zip((0, 1), lattices(spec), axes, strict=True):
         farthest = np.fmax.reduce(np.abs(position_nm[..., axis]), axis=None, initial=0.0) + at[-1]
-        if farthest > lattice.reach_nm:
+        if farthest > lattice.reach_nm and lattice.reach_nm < reach:
             raise ValueError(
                 f"release '{spec.name}': a corruption places scatterers {farthest - lattice.reach_nm:.3g} nm too far"
                 " outside the field, and does not define outside_nm"

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy.special import hankel1
 
+from qpibench.errors import UsageError
 from qpibench.families import tight_binding
+from qpibench.specs import load_spec
 from qpibench.specs.load import explain
+from qpibench.synthesis import get_backend
 
 SQUARE = {
     "lattice": "square",
@@ -149,38 +152,71 @@ def test_the_shortest_period_is_the_spacing_of_rows_or_a_shorter_wave():
     assert tight_binding.shortest_period_nm(ranges_of(HEXAGONAL)) == pytest.approx(0.4 * np.sqrt(3) / 2)
 
 
+def snapped(ranges, drawn, half, hole=(-1.0, -1.0), first=0):
+    """Scatterers after their move to sites."""
+    position = drawn.copy()
+    numbers = np.full(len(drawn), first, np.int32)
+    tight_binding.snap(ranges, position, first=numbers, hole_nm=hole, half_nm=half)
+    return position
+
+
+def sites_of(ranges):
+    """All sites near the centre, (site, xy)."""
+    turn = np.pi / 3 if ranges.lattice == "hexagonal" else np.pi / 2
+    a1, a2 = (0.4 * np.array([np.cos(angle), np.sin(angle)]) for angle in (0.15, 0.15 + turn))
+    index = np.arange(-15, 16)
+    return (index[:, None, None] * a1 + index[:, None] * a2).reshape(-1, 2) + np.array(ranges.origin_nm)
+
+
+@pytest.mark.parametrize("hole", [(-1.0, -1.0), (1.4, 0.9)], ids=["field", "frame"])
 @pytest.mark.parametrize("fields", [SQUARE, HEXAGONAL, NEMATIC], ids=lambda fields: fields["lattice"])
-def test_scatterers_move_to_the_nearest_free_sites_in_the_field(fields):
+def test_scatterers_move_to_the_nearest_free_sites(fields, hole):
     ranges = ranges_of(fields | {"origin_nm": [0.13, -0.21]})
     drawn = np.random.default_rng(2).uniform(-1, 1, (20, 30, 2)) * [2.0, 1.5]
     drawn[3, 20:] = np.nan
-    moved = drawn.copy()
-    tight_binding.snap(ranges, moved, 2.0, 1.5)
-    a1, a2 = 0.4 * np.array([[np.cos(0.15), np.sin(0.15)], [np.cos(turn := second(ranges)), np.sin(turn)]])
-    indices = np.arange(-12, 13)
-    sites = (indices[:, None, None] * a1 + indices[:, None] * a2).reshape(-1, 2) + np.array([0.13, -0.21])
-    sites = sites[(np.abs(sites) <= [2.0, 1.5]).all(axis=1)]
-    assert tight_binding.site_count(ranges, 2.0, 1.5, enough=10_000) == len(sites)
+    moved = snapped(ranges, drawn, (2.0, 1.5), hole, first=2)
+    np.testing.assert_array_equal(moved[:, :2], drawn[:, :2])
+    assert np.isnan(moved[3, 20:]).all()
+    sites = sites_of(ranges)
+    sites = sites[(np.abs(sites) <= [2.0, 1.5]).all(axis=1) & (np.abs(sites) > hole).any(axis=1)]
     for points, places in zip(drawn, moved, strict=True):
         free = np.ones(len(sites), bool)
-        for point, place in zip(points[~np.isnan(points[:, 0])], places, strict=False):
-            distance = np.where(free, np.hypot(*(sites - point).T), np.inf)
-            np.testing.assert_allclose(place, sites[distance.argmin()], atol=1e-12)
-            free[distance.argmin()] = False
-    assert np.isnan(moved[3, 20:]).all()
+        for point, place in zip(points[2:], places[2:], strict=True):
+            if not np.isnan(point[0]):
+                distance = np.where(free, np.hypot(*(sites - point).T), np.inf)
+                np.testing.assert_allclose(place, sites[distance.argmin()], atol=1e-12)
+                free[distance.argmin()] = False
 
 
-def second(ranges):
-    return 0.15 + (np.pi / 3 if ranges.lattice == "hexagonal" else np.pi / 2)
-
-
-def test_as_many_scatterers_as_sites_fill_the_field():
+def test_a_scatterer_stays_if_no_site_is_left_for_it():
     ranges = ranges_of(SQUARE)
     sites = tight_binding.site_count(ranges, 1.0, 1.0, enough=100)
-    position = np.random.default_rng(3).uniform(-1, 1, (4, sites, 2))
-    tight_binding.snap(ranges, position, 1.0, 1.0)
-    for places in position:
-        assert len(np.unique(places.round(9), axis=0)) == sites
+    assert sites == (np.abs(sites_of(ranges)) <= 1.0).all(axis=1).sum()
+    drawn = np.random.default_rng(3).uniform(-1, 1, (4, sites + 1, 2))
+    moved = snapped(ranges, drawn, (1.0, 1.0))
+    np.testing.assert_array_equal(moved[:, -1], drawn[:, -1])
+    for places in moved:
+        assert len(np.unique(places[:-1].round(9), axis=0)) == sites
+
+
+def test_all_scatterers_of_an_image_lie_on_sites_and_those_outside_the_field_stay_there():
+    overrides = ["kernels.count=1", "kernels.energy_mev=[50, 55]", "corruptions.unseen_scatterers.reach_nm=3"]
+    spec = load_spec("square_64", overrides=overrides)
+    backend = get_backend("cpu")[0]
+    made = backend.observations(spec, backend.kernels(spec), 0, 20)
+    a1 = 0.4 * np.array([np.cos(0.15), np.sin(0.15)])
+    indices = made.position_nm @ np.array([a1, [-a1[1], a1[0]]]).T / 0.16
+    assert np.nanmax(np.abs(indices - indices.round())) < 1e-9
+    assert made.extra["n_unseen"].sum() > 0
+    is_told = ~np.isnan(made.told[..., 0])
+    is_inside = (np.abs(made.position_nm) <= 4.2).all(axis=-1)
+    np.testing.assert_array_equal(is_inside, is_told)
+    assert np.nanmax(np.abs(made.position_nm)) <= 4.2 + 3
+
+
+def test_more_scatterers_than_sites_are_refused():
+    with pytest.raises(UsageError, match=r"scatterers\.max must be at most 441, the number of lattice sites"):
+        load_spec("square_64", overrides=["scatterers.max=442"])
 
 
 @pytest.mark.parametrize(
