@@ -1,10 +1,13 @@
 """Bessel functions and the logarithm against 40-digit arithmetic."""
 
+from pathlib import Path
+
 import mpmath as mp
 import numba as nb
 import numpy as np
 import pytest
 
+from qpibench.arithmetic import bessel, elementary
 from qpibench.arithmetic.bessel import i0e_f64, j0_y0_f64
 from qpibench.arithmetic.elementary import ln_f64
 
@@ -49,3 +52,12 @@ def test_the_logarithm_is_exact_near_one():
     x = 1 + np.array([-(2.0**-10), 2.0**-10, 2.0**-40, -(2.0**-50), 0.0])
     exact = np.array([float(mp.log(mp.mpf(float(each)))) for each in x])
     np.testing.assert_allclose(_all(x)[3], exact, rtol=5e-16)
+
+
+def test_the_coefficients_are_those_of_the_page():
+    page = " ".join((Path(__file__).parents[2] / "docs" / "arithmetic.md").read_text(encoding="utf-8").split())
+    tables = {"LN_F64": elementary.LN_F64, "J0_F64": bessel.J0_F64, "Y0_F64": bessel.Y0_F64, "P0_F64": bessel.P0_F64}
+    tables |= {"Q0_F64": bessel.Q0_F64, "I0_F64": bessel.I0_F64, "I0E_F64": bessel.I0E_F64}
+    for name, coefficients in tables.items():
+        written = page.partition(f" {name} ")[2].split()[: len(coefficients)]
+        assert tuple(map(float.fromhex, written)) == coefficients, name

@@ -13,6 +13,10 @@ from qpibench.synthesis import get_backend
 
 NOISY = "mini+corruptions.white_noise.snr_db=[10.0,10.0]"
 LATTICE = "hexagonal_64+kernels.count=3+observations_per_kernel=4"
+# Round and elliptic surface states: a few kernels of the shipped spec.
+SURFACE = "cu111_64+kernels.count=5+observations_per_kernel=4"
+ELLIPTIC = f"{SURFACE}+kernels.mass_ratio=[1.0,1.5]"
+QUICK = ["mini", NOISY, LATTICE, SURFACE, ELLIPTIC]
 CONTENT_SHA256 = {
     "mini": "cac8e6a9a535120e2714564e912b33969187784abca4ed21b523929aeb3b0d39",
     "paper": "82c79372885f218582918703541efe1a6c8e33c1ad9a1375089da3d0bedea67a",
@@ -45,6 +49,9 @@ for name in names:
     [
         ("mini", 1),
         ("mini", 2),
+        (SURFACE, 1),
+        (SURFACE, 2),
+        (ELLIPTIC, 2),
         (NOISY, 1),
         (NOISY, 2),
         (LATTICE, 1),
@@ -66,11 +73,9 @@ def test_paper_has_its_hash(paper_path):
 @pytest.mark.parametrize(
     ("processor", "names"),
     [
-        pytest.param("haswell", ["mini", NOISY, LATTICE], id="AVX2"),
+        pytest.param("haswell", QUICK, id="AVX2"),
         pytest.param("haswell", ["paper"], marks=pytest.mark.slow, id="AVX2, the whole of paper"),
-        pytest.param(
-            "generic", ["mini", NOISY, LATTICE], marks=pytest.mark.slow, id="no fused multiply-add in hardware"
-        ),
+        pytest.param("generic", QUICK, marks=pytest.mark.slow, id="no fused multiply-add in hardware"),
     ],
 )
 def test_a_release_has_its_hash_on_other_instruction_sets(tmp_path, processor, names):
