@@ -72,10 +72,12 @@ def _split_sizes(release: Release) -> dict[str, dict[str, int]]:
 def _text(fields: dict[str, Any]) -> str:
     grid = fields["grid"]
     strata = ", ".join(f"{count} {label}" for label, count in fields["kernels_by_stratum"].items())
+    # Places that corruptions add are for scatterers outside the field, or for told positions without one.
+    most = fields["spec"].get("scatterers", {}).get("max", fields["max_scatterers"])
     rows = [
         ("release", shortened(fields["name"], 2 * NAME_WIDTH)),
         ("content_sha256", fields["content_sha256"]),
-        ("images", f"{fields['observations']:,}, with up to {fields['max_scatterers']:,} scatterers"),
+        ("images", f"{fields['observations']:,}, with up to {most:,} scatterers"),
         ("kernels", f"{fields['kernels']:,}: {strata}"),
         ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y, x)"),
     ]

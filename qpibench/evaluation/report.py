@@ -161,10 +161,11 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
     case, _ = read_case(
         predictions, release, cell.task, row, uses={name for metric in measured for name in metric.columns[0].uses}
     )
+    told = int((~np.isnan(shown.told[0, :, 0])).sum())
     facts = [
         f"image {observation}",
         f"kernel {kernel}",
-        f"{scatterers} scatterer" + "s" * (scatterers != 1),
+        f"{scatterers} scatterer" + "s" * (scatterers != 1) + (f", {told} told" if told != scatterers else ""),
         *release.family.describe({name: values[kernel] for name, values in kernels.parameters.items()}),
         *(f"{m.columns[0].label or m.label} {number(m.columns[0].measure(case)[0])}" for m in measured),
     ]
