@@ -17,11 +17,15 @@ import h5py
 import numpy as np
 import pytest
 
-_source = importlib.util.spec_from_file_location(
-    "written_from_the_docs", Path(__file__).parent / "written_from_the_docs.py"
-)
-docs = importlib.util.module_from_spec(_source)
-_source.loader.exec_module(docs)
+
+def _beside(name):
+    source = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(source)
+    source.loader.exec_module(module)
+    return module
+
+
+docs, scatterers = _beside("written_from_the_docs"), _beside("scatterers_from_the_docs")
 
 SPEC = (docs.DOCS / "spec.md").read_text()
 BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
@@ -56,7 +60,8 @@ def release(given):
     """The canonical JSON of a spec, and all arrays of its release by name."""
     text = canonical_json(given)
     known = dtypes()
-    arrays = docs.derive(json.loads(text)).items()
+    corrupted = scatterers if {*given.get("corruptions", ())} - {"white_noise"} else None
+    arrays = docs.derive(json.loads(text), corrupted).items()
     return text, {name: _stored(values, known.get(name, known["splits/<task>/<role>"])) for name, values in arrays}
 
 
@@ -108,6 +113,29 @@ NOISY = {
     "splits": {"id_test": 0.5, "validation": 0.0},
     "corruptions": {"white_noise": {"snr_db": [-5.0, 20.0]}},
 }
+TOLD = {
+    "name": "told otherwise",
+    "seed": 2**127,
+    "grid": {"ny": 6, "nx": 8, "size_y_nm": 6.0, "size_x_nm": 9.0},
+    "kernels": {"count": 5, "wavelength_nm": [3.0, 4.5], "decay_nm": [1.0, 3.0]},
+    "observations_per_kernel": 12,
+    "scatterers": {"max": 14, "margin_nm": 0.25},
+    "corruptions": {
+        "amplitude_spread": {"relative_std": 0.5},
+        "unseen_scatterers": {"reach_nm": 1.5},
+        "missing_scatterers": {"share": 0.3},
+        "spurious_scatterers": {"share": 0.4},
+        "position_error": {"sigma_nm": 0.2},
+        "merged_pixels": {"cell_px": 2},
+    },
+}
+DENSE = TOLD | {
+    "scatterers": {"min": 2, "max": 4, "margin_nm": -0.5},
+    "corruptions": {
+        "unseen_scatterers": {"reach_nm": 2.0, "density_per_nm2": 0.04},
+        "position_error": {"sigma_nm": 1.0},
+    },
+}
 
 
 def _toml(table):
@@ -115,7 +143,7 @@ def _toml(table):
     return json.dumps(table).replace('": ', '" = ') if isinstance(table, dict) else json.dumps(table)
 
 
-@pytest.fixture(scope="module", params=[SMALL, NOISY], ids=["clean", "noisy"])
+@pytest.fixture(scope="module", params=[SMALL, NOISY, TOLD, DENSE], ids=["clean", "noisy", "told", "dense"])
 def written(request, tmp_path_factory):
     """A spec, and the release that the command line makes of it."""
     folder = tmp_path_factory.mktemp("release")
@@ -160,7 +188,12 @@ def test_the_pages_give_the_canonical_json_and_the_content_hash(written, derived
 def test_the_small_releases_reach_the_special_cases(derived):
     """Two blocks, r = 0 in a kernel's image, a shuffled OOD task; more pixels than lanes, a role without images."""
     text, arrays = derived
-    if "corruptions" in text:
+    if "amplitude_spread" in text:
+        for name in ("n_unseen", "n_missing", "n_spurious", "n_merged", "n_off_raster"):
+            assert arrays[f"observations/{name}"].any()
+    elif "density_per_nm2" in text:
+        assert arrays["observations/n_unseen"].mean() == pytest.approx(0.04 * (10 * 13 - 6 * 9), abs=0.7)
+    elif "corruptions" in text:
         assert arrays["observations/image"][0].size > docs.C["LANES"]
         assert not len(arrays["splits/id/validation"])
     else:

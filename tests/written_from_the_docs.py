@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 import struct
+import sys
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -55,6 +56,9 @@ CONSTANTS = _constants()
 TAGS = {row[0]: row[1] for row in table(ARITHMETIC, "purpose", "tag", "draw", "image", "kernel", "words used")}
 (KEY_TEXT,) = re.findall(r"^ {4}(\S+/DOMAIN/SEED/TAG)$", ARITHMETIC, re.MULTILINE)
 PI, C = CONSTANTS["PI"], CONSTANTS
+ABSENT = {
+    row[0]: float(row[5]) for row in table(FORMAT, "column", "per", "type", "units", "meaning", "absent", "declared by")
+}
 
 
 # Arithmetic.
@@ -120,6 +124,14 @@ def sincospi_f64(t):
 
 def exp2_f64(x):
     return 0.0 if x < C["EXP2_FLOOR"] else poly("EXP2_F64", x - round(x), fma64) * 2.0 ** round(x)
+
+
+def ln_f64(x):
+    (whole,) = struct.unpack("<q", struct.pack("<d", x))
+    exponent, digits = divmod(whole - C["SQRT_HALF_BITS_F64"], 2**52)
+    f = struct.unpack("<d", struct.pack("<q", digits + C["SQRT_HALF_BITS_F64"]))[0] - 1
+    s = f / (2 + f)
+    return fma64(float(exponent), C["LN2"], s * poly("LN_F64", s * s, fma64))
 
 
 def sin2pi_f32(t):
@@ -249,11 +261,11 @@ def observation_pixel(n, ca, sa, frequency, phase, decay, x, y, places):
     frequency, phase, decay = f32(frequency), f32(phase), f32(decay)
     gain = 4.0 if n == 4 else 1.0
     pixel = 0.0
-    for px, py in places:
+    for px, py, amplitude in places:
         dx, dy = x - px, y - py
         x2, xc, xs = f32(dx * dx), f32(dx * ca), f32(dx * sa)
         y2, yc, ys = f32(dy * dy), f32(dy * ca), f32(dy * sa)
-        weight = product(exp2_f32(product(y2, decay)), gain, exp2_f32(product(x2, decay)))
+        weight = product(exp2_f32(product(y2, decay)), product(amplitude, gain), exp2_f32(product(x2, decay)))
         r2, c, s = f32(x2 + y2), f32(xc - ys), f32(xs + yc)
         if n:
             weight = product(weight, angular_f32(n, r2, c, s) if r2 else 1 / (2 * gain))
@@ -355,31 +367,53 @@ def splits(spec, observation_kernel, strata):
 # The release.
 
 
-def derive(spec):
-    """All arrays of a release by name, as nested lists."""
+def padded(values, count, absent):
+    return [*values, *[absent] * (count - len(values))]
+
+
+def derive(spec, corrupted=None):
+    """All arrays of a release by name, as nested lists.
+
+    ``corrupted`` is the module `scatterers_from_the_docs` if the spec corrupts scatterers or told positions.
+    """
     grid, per_kernel, strata = spec["grid"], spec["observations_per_kernel"], folds(spec["kernels"])
     x, y = (coordinates(grid[f"n{axis}"], grid[f"size_{axis}_nm"]) for axis in "xy")
     parameters = [kernel_parameters(spec, kernel, fold) for kernel, fold in enumerate(strata)]
     kernel_images = [[[kernel_pixel(*formula(p), a, b) for a in x] for b in y] for p in parameters]
     rows = [(kernel, image) for kernel in range(len(strata)) for image in range(per_kernel)]
     places = [scatterers(spec, image, kernel) for kernel, image in rows]
+    amplitudes, columns, most = [[1.0] * len(found) for found in places], {}, spec["scatterers"]["max"]
+    if corrupted is not None:
+        most += corrupted.places_added(spec)
+        made = [corrupted.corrupt(sys.modules[__name__], spec, *row[::-1], found) for row, found in zip(rows, places)]
+        places, amplitudes, told, of_image = zip(*made, strict=True)
+        columns["observations/told_position_nm"] = [padded(found, most, [math.nan] * 2) for found in told]
+        for name in of_image[0]:
+            values = [each[name] for each in of_image]
+            if isinstance(values[0], list):
+                values = [padded(value, most, ABSENT[name]) for value in values]
+            columns[f"observations/{name}"] = values
     images = [
-        [[observation_pixel(*formula(parameters[kernel]), a, b, found) for a in x] for b in y]
-        for (kernel, _), found in zip(rows, places, strict=True)
+        [
+            [
+                observation_pixel(*formula(parameters[kernel]), a, b, [(*p, q) for p, q in zip(*found, strict=True)])
+                for a in x
+            ]
+            for b in y
+        ]
+        for (kernel, _), found in zip(rows, zip(places, amplitudes, strict=True), strict=True)
     ]
-    columns = {}
-    if "corruptions" in spec:
+    if "white_noise" in spec.get("corruptions", {}):
         made = [noisy(spec, image, kernel, flat(clean)) for (kernel, image), clean in zip(rows, images, strict=True)]
         images = [[pixels[row * len(x) :][: len(x)] for row in range(len(y))] for pixels, _, _ in made]
         rms = [math.sqrt(squares(flat(image), 0.0) / (len(x) * len(y))) for image in kernel_images]
-        columns = {
+        columns |= {
             "observations/snr_db": [snr_db for _, snr_db, _ in made],
             "observations/noise_sigma": [sigma for _, _, sigma in made],
             "observations/noise_over_kernel_rms": [
                 sigma / rms[kernel] for (_, _, sigma), (kernel, _) in zip(made, rows, strict=True)
             ],
         }
-    most = spec["scatterers"]["max"]
     shown = [kernel for kernel, _ in rows]
     return {
         "x": x,
@@ -390,7 +424,7 @@ def derive(spec):
         "observations/image": images,
         "observations/kernel": shown,
         "observations/n_scatterers": [len(found) for found in places],
-        "observations/position_nm": [found + [[math.nan, math.nan]] * (most - len(found)) for found in places],
+        "observations/position_nm": [padded(found, most, [math.nan] * 2) for found in places],
         **columns,
         **splits(spec, shown, strata),
     }

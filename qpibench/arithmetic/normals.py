@@ -19,16 +19,12 @@ _SWAP = np.uint32(0x40000000)
 
 
 @nb.njit(inline="always")
-def unit_f32(word):  # type: ignore[no-untyped-def]
-    """A uint32 word as a float32 in (0, 1): (word + 1/2) 2^-32, kept below 1 after rounding."""
-    u = fma(_f32(word), _f32(2.0**-32), _f32(2.0**-33))
-    return u if u < _f32(1) else _BELOW_ONE
-
-
-@nb.njit(inline="always")
 def normal_pair(radius_word, angle_word):  # type: ignore[no-untyped-def]
     """Two independent normal numbers in float32 out of two uint32 words."""
-    radius = sqrt(minus2ln_f32(unit_f32(radius_word)))
+    # (word + 1/2) 2^-32, kept below 1 after rounding.
+    u = fma(_f32(radius_word), _f32(2.0**-32), _f32(2.0**-33))
+    u = u if u < _f32(1) else _BELOW_ONE
+    radius = sqrt(minus2ln_f32(u))
     # The low thirty bits are an angle within an eighth of a turn of the first axis; the other two choose the axis.
     sine, cosine = sincospi_f32(_f32(nb.int32(angle_word << np.uint32(2))) * _f32(2.0**-33))
     across = radius * sine

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench.arithmetic.compiled import compiled
-from qpibench.arithmetic.elementary import exp2_f64, minus2ln_f32
+from qpibench.arithmetic.elementary import exp2_f64, ln_f64
 from qpibench.arithmetic.ieee import sqrt
 from qpibench.arithmetic.normals import normal_pair
 from qpibench.arithmetic.philox import words
@@ -97,10 +97,7 @@ def reference(normals: NDArray[np.floating], relative_std: float) -> NDArray[np.
 @compiled(nogil=True, error_model="numpy")
 def _draw(key, start, per_kernel, relative_std, count, amplitude):  # type: ignore[no-untyped-def]
     """Fill ``amplitude`` (observation, scatterer) float32 for the first ``count`` scatterers of each observation."""
-    square = 1.0 + relative_std * relative_std
-    # The logarithm is known to the digits of float32; one step of Newton's method doubles them.
-    variance = -0.5 * np.float64(minus2ln_f32(_f32(square)))
-    variance += square * exp2_f64(-variance * LOG2_E) - 1.0
+    variance = ln_f64(1.0 + relative_std * relative_std)
     sigma = sqrt(variance)
     for row in range(len(amplitude)):
         kernel, image = divmod(start + row, per_kernel)

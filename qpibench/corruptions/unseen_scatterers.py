@@ -12,8 +12,8 @@ scatterers are drawn and told already. They are a Poisson process: independent, 
 where the density is the stated one, or else that of the image's drawn scatterers: their number over the area in which
 they are drawn. They follow the drawn scatterers in ``position_nm`` and count in ``n_scatterers``.
 
-Stream ``unseen scatterers number``: draw q has the four words of the gaps 4q to 4q + 3. A gap is -ln u, where u is
-(word + 1/2) 2^-32 in float32, as the radius of a normal number has it. The number of unseen scatterers is the number of
+Stream ``unseen scatterers number``: draw q has the four words of the gaps 4q to 4q + 3. A gap is -ln u with
+u = (word + 1/2) 2^-32, in float64. The number of unseen scatterers is the number of
 gaps, added in order in float64, whose sum does not exceed the mean; such numbers are Poisson-distributed (Devroye,
 Non-Uniform Random Variate Generation, 1986, section X.3). It is cut at ceil(mean + 6 sqrt(mean) + 6), which less than
 one image in 10^8 exceeds, so that the length of the scatterer dimension is known in advance.
@@ -33,8 +33,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench.arithmetic.compiled import compiled
-from qpibench.arithmetic.elementary import minus2ln_f32
-from qpibench.arithmetic.normals import unit_f32
+from qpibench.arithmetic.elementary import ln_f64
 from qpibench.arithmetic.philox import unit, words
 from qpibench.columns import Column
 from qpibench.corruptions import Draft
@@ -161,7 +160,7 @@ def _add(  # type: ignore[no-untyped-def]
         while count < most[row]:
             if count % 4 == 0:
                 gaps = words(number_key, count // 4, image, kernel)
-            total += 0.5 * np.float64(minus2ln_f32(unit_f32(gaps[count % 4])))
+            total -= ln_f64(unit(gaps[count % 4]))
             if total > mean[row]:
                 break
             count += 1
