@@ -53,7 +53,9 @@ def dtypes():
     """Types of all arrays by name, from both tables of the page."""
     rows = docs.table(docs.FORMAT, "array", "dimensions", "type", "what it is")
     of_columns = docs.table(docs.FORMAT, "column", "per", "type", "units", "meaning", "absent", "declared by")
-    return {row[0]: row[2] for row in rows} | {f"{row[1]}s/{row[0]}": row[2] for row in of_columns}
+    return {row[0]: row[2] for row in rows} | {
+        f"{row[1].replace('scatterer', 'observation')}s/{row[0]}": row[2] for row in of_columns
+    }
 
 
 def release(given):

@@ -385,7 +385,10 @@ def derive(spec, corrupted=None):
     amplitudes, columns, most = [[1.0] * len(found) for found in places], {}, spec["scatterers"]["max"]
     if corrupted is not None:
         most += corrupted.places_added(spec)
-        made = [corrupted.corrupt(sys.modules[__name__], spec, *row[::-1], found) for row, found in zip(rows, places)]
+        made = [
+            corrupted.corrupt(sys.modules[__name__], spec, image, kernel, found)
+            for (kernel, image), found in zip(rows, places, strict=True)
+        ]
         places, amplitudes, told, of_image = zip(*made, strict=True)
         columns["observations/told_position_nm"] = [padded(found, most, [math.nan] * 2) for found in told]
         for name in of_image[0]:
