@@ -121,10 +121,10 @@ TOLD = {
     "grid": {"ny": 6, "nx": 8, "size_y_nm": 6.0, "size_x_nm": 9.0},
     "kernels": {"count": 5, "wavelength_nm": [3.0, 4.5], "decay_nm": [1.0, 3.0]},
     "observations_per_kernel": 12,
-    "scatterers": {"max": 14, "margin_nm": 0.25},
+    "scatterers": {"max": 14, "margin_nm": 1.25},
     "corruptions": {
         "amplitude_spread": {"relative_std": 0.5},
-        "unseen_scatterers": {"reach_nm": 1.5},
+        "unseen_scatterers": {"reach_nm": 2.25},
         "missing_scatterers": {"share": 0.3},
         "spurious_scatterers": {"share": 0.4},
         "position_error": {"sigma_nm": 0.2},
