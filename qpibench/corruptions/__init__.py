@@ -40,6 +40,9 @@ class Draft:
         Grid of the images.
     margin_nm
         How far outside the field scatterers are drawn, ``scatterers.margin_nm`` of the spec.
+    to_sites
+        Function that moves scatterers to lattice sites, :meth:`qpibench.families.OnLattice.snap` without its ranges. None
+        if the family's scatterers may lie anywhere. Scatterers that corruptions add to images move after all of them.
     key
         Function from the tag of a stream to its key; see :func:`qpibench.arithmetic.streams.stream_key`.
     start, per_kernel
@@ -74,6 +77,7 @@ class Draft:
 
     grid: Grid
     margin_nm: float
+    to_sites: Callable[..., None] | None = None
     key: Callable[[str], np.uint64]
     start: int
     per_kernel: int

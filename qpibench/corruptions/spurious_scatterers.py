@@ -4,8 +4,9 @@ To the told positions of an image with n drawn scatterers come
 
     floor(share * n + 1/2), at least 1 where n >= 10,
 
-positions that are uniform in the field, and the told positions are put into a random order, so that a spurious one
-cannot be recognised by its place. The image does not change.
+positions that are uniform in the field; on a lattice each moves to the nearest site that is not told. Then the told
+positions are put into a random order, so that a spurious one cannot be recognised by its place. The image does not
+change.
 
 Stream ``spurious scatterers position``: draw p has x and y of position 2p, and x and y of position 2p + 1. Stream
 ``spurious scatterers order``: draw q has the four words of the places 4q to 4q + 3, first those of the positions that
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +27,8 @@ from qpibench.arithmetic.philox import random_order, unit, words
 from qpibench.columns import Column
 from qpibench.corruptions import Draft
 from qpibench.corruptions.missing_scatterers import compiled_number_of, number_of
+from qpibench.families import NO_HOLE, get_family, is_on_lattice
+from qpibench.grid import Grid
 
 if TYPE_CHECKING:
     from qpibench.specs.spec import ReleaseSpec
@@ -64,34 +68,66 @@ def extra_scatterers(settings: Settings, spec: ReleaseSpec) -> int:
     return number_of(settings.share, spec.scatterers.max)
 
 
+def check(settings: Settings, spec: ReleaseSpec) -> None:
+    """Refuse more positions than a lattice has sites; see :class:`qpibench.corruptions.Restricted`."""
+    family = get_family(spec.kernels.family)
+    if is_on_lattice(family):
+        needed = spec.scatterers.max + extra_scatterers(settings, spec)
+        sites = family.site_count(spec.kernels, *_halves(spec.grid, spec.scatterers.margin_nm), enough=needed)
+        if needed > sites:
+            raise ValueError(
+                f"corruptions.spurious_scatterers.share = {settings.share:g} needs up to {needed} lattice sites in the"
+                f" field, which has {sites}; lower it or scatterers.max"
+            )
+
+
 def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     """Add spurious positions to those told of a draft; see :class:`qpibench.corruptions.Corruption`."""
     n_spurious = np.empty(len(draft), np.int32)
-    keys = draft.key("spurious scatterers position"), draft.key("spurious scatterers order")
-    halves = draft.grid.size_x_nm / 2, draft.grid.size_y_nm / 2
-    told = draft.told_position_nm, draft.told_index
-    _invent(*keys, draft.start, draft.per_kernel, settings.share, *halves, draft.n_drawn, *told, n_spurious)
+    position_key, order_key = draft.key("spurious scatterers position"), draft.key("spurious scatterers order")
+    images, told = (draft.start, draft.per_kernel), (draft.told_position_nm, draft.told_index)
+    _invent(position_key, *images, settings.share, *_halves(draft.grid, 0.0), draft.n_drawn, *told, n_spurious)
+    if draft.to_sites is not None:
+        half, first = _halves(draft.grid, draft.margin_nm), np.zeros(len(draft), np.int32)
+        draft.to_sites(draft.told_position_nm, first=first, hole_nm=NO_HOLE, half_nm=half)
+    _shuffle(order_key, *images, *told)
     return {"n_spurious": n_spurious}
 
 
+def _halves(grid: Grid, margin_nm: float) -> tuple[float, float]:
+    """Half sides of the field, widened by a positive margin."""
+    return grid.size_x_nm / 2 + max(margin_nm, 0.0), grid.size_y_nm / 2 + max(margin_nm, 0.0)
+
+
 @compiled(nogil=True, error_model="numpy")
-def _invent(  # type: ignore[no-untyped-def]
-    position_key, order_key, start, per_kernel, share, half_x, half_y, n_drawn, told, index, n_spurious
-):
-    """Add positions to ``told`` (observation, scatterer, xy), and shuffle the told positions of each observation."""
+def _invent(key, start, per_kernel, share, half_x, half_y, n_drawn, told, index, n_spurious):  # type: ignore[no-untyped-def]
+    """Add positions to ``told`` (observation, scatterer, xy), and their indices to ``index``."""
     for row in range(len(told)):
         kernel, image = divmod(start + row, per_kernel)
         number = compiled_number_of(share, n_drawn[row])
         n_spurious[row] = number
-        n = 0
-        while n < told.shape[1] and index[row, n] >= 0:
-            n += 1
+        n = _count(index[row])
         for k in range(number):
-            x0, y0, x1, y1 = words(position_key, k // 2, image, kernel)
+            x0, y0, x1, y1 = words(key, k // 2, image, kernel)
             told[row, n + k, 0] = (2.0 * unit(x0 if k % 2 == 0 else x1) - 1.0) * half_x
             told[row, n + k, 1] = (2.0 * unit(y0 if k % 2 == 0 else y1) - 1.0) * half_y
             index[row, n + k] = n_drawn[row] + k
-        n += number
-        order = random_order(order_key, image, kernel, n)
+
+
+@compiled(nogil=True, error_model="numpy")
+def _shuffle(key, start, per_kernel, told, index):  # type: ignore[no-untyped-def]
+    """Put the told positions of each observation, and their indices, into a random order."""
+    for row in range(len(told)):
+        kernel, image = divmod(start + row, per_kernel)
+        n = _count(index[row])
+        order = random_order(key, image, kernel, n)
         told[row, :n] = told[row, :n][order]
         index[row, :n] = index[row, :n][order]
+
+
+@nb.njit(inline="always")
+def _count(index):  # type: ignore[no-untyped-def]
+    n = 0
+    while n < len(index) and index[n] >= 0:
+        n += 1
+    return n

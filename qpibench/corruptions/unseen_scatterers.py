@@ -12,6 +12,8 @@ scatterers are drawn and told already. They are a Poisson process: independent, 
 where the density is the stated one, or else that of the image's drawn scatterers: their number over the area in which
 they are drawn. They follow the drawn scatterers in ``position_nm`` and count in ``n_scatterers``.
 
+On a lattice each moves to the nearest site in the frame without another scatterer.
+
 Stream ``unseen scatterers number``: draw q has the four words of the gaps 4q to 4q + 3. A gap is -ln u with
 u = (word + 1/2) 2^-32, in float64. The number of unseen scatterers is the number of
 gaps, added in order in float64, whose sum does not exceed the mean; such numbers are Poisson-distributed (Devroye,
@@ -37,6 +39,7 @@ from qpibench.arithmetic.elementary import ln_f64
 from qpibench.arithmetic.philox import unit, words
 from qpibench.columns import Column
 from qpibench.corruptions import Draft
+from qpibench.families import get_family, is_on_lattice
 from qpibench.grid import Grid
 
 if TYPE_CHECKING:
@@ -48,6 +51,10 @@ EXAMPLE = {"reach_nm": 2.5}
 
 MAX_REACH_FIELDS = 10
 """Largest reach in field sizes, as that of ``scatterers.margin_nm``."""
+
+
+MAX_SITES = 2**31 - 1
+"""Lattice sites beyond this number are not counted."""
 
 
 class Settings(BaseModel):
@@ -117,6 +124,19 @@ def check(settings: Settings, spec: ReleaseSpec) -> None:
             f"corruptions.unseen_scatterers.reach_nm = {settings.reach_nm:g} must be {above} and at most {most_nm:g}"
             f" nm, {MAX_REACH_FIELDS} times the field"
         )
+    family = get_family(spec.kernels.family)
+    if is_on_lattice(family):
+        around, most = frame(settings, spec.grid, margin_nm), extra_scatterers(settings, spec)
+        hole = around.half_x_nm, around.half_y_nm
+        within, whole = (
+            family.site_count(spec.kernels, hole[0] + width, hole[1] + width, enough=MAX_SITES)
+            for width in (0.0, around.width_nm)
+        )
+        if most > whole - within:
+            raise ValueError(
+                f"corruptions.unseen_scatterers needs up to {most} lattice sites, and there are {whole - within} within"
+                " its reach; lower density_per_nm2 or scatterers.max"
+            )
 
 
 def extra_scatterers(settings: Settings, spec: ReleaseSpec) -> int:

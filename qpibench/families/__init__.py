@@ -156,6 +156,10 @@ class FamilyOnGpu(ClosedForm, Protocol):
         """The four numbers that the header needs to draw a kernel's parameters."""
 
 
+NO_HOLE = (-1.0, -1.0)
+"""Half the sides of the hole of a frame that has none; see :meth:`OnLattice.snap`."""
+
+
 class OnLattice(Family, Protocol):
     """Additional members of a family whose scatterers lie on the sites of a lattice."""
 

@@ -16,7 +16,7 @@ from qpibench.arithmetic.sums import clean_variance, root_mean_squares
 from qpibench.arithmetic.superposition import Axes, Scatterers
 from qpibench.corruptions import ComparedWithKernels, Draft, RelativeToKernel, Stage, is_of_instrument
 from qpibench.errors import UnavailableError
-from qpibench.families import get_family, is_on_lattice
+from qpibench.families import NO_HOLE, get_family, is_on_lattice
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
 from qpibench.specs.instrument import border_px, instrument
@@ -26,9 +26,6 @@ from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer
 from qpibench.synthesis.fields import absent_columns, as_fields, needs_image
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.shown import ShownKernels, shown_kernels
-
-NO_HOLE = (-1.0, -1.0)
-"""Half the sides of a frame's hole that has no sites."""
 
 _checked = threading.local()
 
@@ -114,14 +111,16 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     position = np.empty((stop - start, draws.most, 2), np.float64)
     draw_scatterers(draws, start, n_scatterers, position)
     family = get_family(spec.kernels.family)
-    if is_on_lattice(family):
+    to_sites = partial(family.snap, spec.kernels) if is_on_lattice(family) else None
+    if to_sites is not None:
         half, first = (draws.half_x_nm, draws.half_y_nm), np.zeros(len(position), np.int32)
-        family.snap(spec.kernels, position, first=first, hole_nm=NO_HOLE, half_nm=half)
+        to_sites(position, first=first, hole_nm=NO_HOLE, half_nm=half)
     if added := scatterer_capacity(spec) - draws.most:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(
         grid=spec.grid,
         margin_nm=spec.scatterers.margin_nm,
+        to_sites=to_sites,
         key=partial(stream_key, domain, spec.seed),
         start=start,
         per_kernel=draws.per_kernel,
@@ -151,12 +150,11 @@ def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any
         return {}
     is_drawn = ~np.isnan(draft.position_nm)
     made = corrupt(spec, draft, "scatterers")
-    family = get_family(spec.kernels.family)
-    if is_on_lattice(family):
+    if draft.to_sites is not None:
         margin, outside = max(spec.scatterers.margin_nm, 0.0), outside_nm(spec)
         hole = (spec.grid.size_x_nm / 2 + margin, spec.grid.size_y_nm / 2 + margin)
         half = (hole[0] + outside, hole[1] + outside)
-        family.snap(spec.kernels, draft.position_nm, first=draft.n_drawn, hole_nm=hole, half_nm=half)
+        draft.to_sites(draft.position_nm, first=draft.n_drawn, hole_nm=hole, half_nm=half)
     draft.told_position_nm = np.where(is_drawn, draft.position_nm, np.nan)
     draft.told_index = np.where(is_drawn[..., 0], np.arange(is_drawn.shape[1], dtype=np.int32), np.int32(-1))
     if not tells_other_positions(spec) and (~np.isnan(draft.position_nm) & ~is_drawn).any():

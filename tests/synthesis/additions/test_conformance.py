@@ -27,8 +27,8 @@ FAMILIES = [*family_names(), "ring", "ripple"]
 CORRUPTIONS = [*corruption_names(), "shaken", "dimmed", "unseen", "pushed"]
 WORLDS = [(family, ()) for family in FAMILIES] + [("eq7", (name,)) for name in CORRUPTIONS]
 NOT_OF_IMAGES = tuple(name for name in corruption_names() if get_corruption(name).STAGE != "image")
-WORLDS += [("eq7", NOT_OF_IMAGES)]
-WORLDS += [(family, ("unseen_scatterers",)) for family in FAMILIES if family != "eq7"]
+WORLDS += [(family, ("unseen_scatterers",)) for family in FAMILIES if family not in ("eq7", "tight_binding")]
+WORLDS += [("eq7", NOT_OF_IMAGES), ("tight_binding", NOT_OF_IMAGES)]
 WORLDS += [(family, ("shaken", "white_noise", "dimmed", "unseen", "pushed")) for family in FAMILIES]
 HEADERS = locate("kernels_cuda") / "families"
 TABULATED = [*(name for name in family_names() if is_tabulated(get_family(name))), "ripple"]
