@@ -41,8 +41,8 @@ class Draft:
     margin_nm
         How far outside the field scatterers are drawn, ``scatterers.margin_nm`` of the spec.
     to_sites
-        Function that moves scatterers to lattice sites, :meth:`qpibench.families.OnLattice.snap` without its ranges. None
-        if the family's scatterers may lie anywhere. Scatterers that corruptions add to images move after all of them.
+        Function that moves scatterers to lattice sites, :meth:`qpibench.families.OnLattice.snap` without its ranges.
+        None if the family's scatterers may lie anywhere. Scatterers that are added to images are moved after the stage.
     key
         Function from the tag of a stream to its key; see :func:`qpibench.arithmetic.streams.stream_key`.
     start, per_kernel
