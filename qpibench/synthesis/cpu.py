@@ -35,13 +35,13 @@ class CpuBackend:
 
     name = "cpu"
 
-    def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
-        """All kernels of the release; see :class:`qpibench.synthesis.contract.Backend`."""
+    def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark", count: int | None = None) -> Kernels:
+        """The first kernels of the release, by default all; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        parameters = draw_parameters(spec, domain=domain)
+        parameters = draw_parameters(spec, domain=domain, stop=count)
         return Kernels(
             image=_kernel_images(spec, shown_kernels(spec, parameters), 0, domain=domain),
-            family=np.full(spec.kernels.count, spec.kernels.family.encode(), "S16"),
+            family=np.full(spec.kernels.count if count is None else count, spec.kernels.family.encode(), "S16"),
             parameters=parameters,
         )
 

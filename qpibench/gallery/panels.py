@@ -1,0 +1,126 @@
+"""Panels of a gallery: an image with its scale bar and positions, a spectrum with wavevector axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.grid import Grid
+from qpibench.pages.colour_bar import draw_colour_bar
+from qpibench.pages.fourier import wavevectors
+from qpibench.pages.scales import Limits, bar_length, edges
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIGNED, POSITIVE, MARKS, SPECTRUM = "RdBu_r", "inferno", "Greys", "viridis"
+"""Colour maps: of signed values, symmetric about 0, of positive values, of activation maps, and of log |FFT|."""
+
+_TRUE, _TOLD = "#00a000", "#d000d0"
+_BAR_HEIGHT = 1.055  # above the image, so that it hides no part of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image with the colours of its values.
+
+    Attributes
+    ----------
+    image
+        (y, x) array on the grid.
+    colours, limits
+        Name of the colour map, and the values at its ends.
+    label
+        Label of the colour bar.
+    true_nm, told_nm
+        (scatterer, xy) positions in nm that are marked, without padding: true ones by circles, told ones by crosses.
+    """
+
+    image: NDArray[Any]
+    colours: str
+    limits: Limits
+    label: str = ""
+    true_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    told_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+
+
+def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limits, Limits] | None = None) -> None:
+    """Draw an image in nm with a scale bar; ``view_nm`` has the ends of x and y if only a part is shown."""
+    field_nm = edges(grid.x_nm), edges(grid.y_nm)
+    x_nm, y_nm = view_nm or field_nm
+    axes.imshow(
+        picture.image,
+        origin="lower",
+        extent=(*field_nm[0], *field_nm[1]),
+        cmap=picture.colours,
+        vmin=picture.limits[0],
+        vmax=picture.limits[1],
+        interpolation="none",
+        aspect="auto",
+    )
+    enlarged = 1.0 if view_nm is None else 1.6
+    size = enlarged * (3.6 if len(picture.true_nm) <= 40 else 2.4)
+    axes.plot(*picture.true_nm.T, "o", mfc="none", mec=_TRUE, ms=size, mew=0.7 * enlarged, linestyle="none")
+    axes.plot(*picture.told_nm.T, "x", color=_TOLD, ms=0.9 * size, mew=0.7 * enlarged, linestyle="none")
+    axes.set(xticks=[], yticks=[], xlim=x_nm, ylim=y_nm)
+    draw_scale_bar(axes)
+
+
+def draw_scale_bar(axes: Axes) -> None:
+    """Draw a bar of a round length above axes in nm, from their left end, with its length beside it."""
+    left, right = axes.get_xlim()
+    length = bar_length(right - left)
+    bar = axes.plot(
+        [left, left + length],
+        [_BAR_HEIGHT, _BAR_HEIGHT],
+        transform=axes.get_xaxis_transform(),
+        color="black",
+        linewidth=1.8,
+        clip_on=False,
+        label="scale bar",
+    )[0]
+    bar.set_solid_capstyle("butt")
+    share = length / (right - left)
+    axes.text(share + 0.03, _BAR_HEIGHT, f"{length:g} nm", transform=axes.transAxes, va="center", fontsize=7)
+
+
+def draw_values(axes: Axes, picture: Picture) -> None:
+    """Draw the colour bar of an image."""
+    draw_colour_bar(axes, picture.image, picture.colours, picture.limits, picture.label)
+
+
+def draw_spectrum(
+    axes: Axes, transform: NDArray[np.float64], grid: Grid, limits: Limits, *, ring_q: float | None = None
+) -> None:
+    """Draw log10 |FFT| with axes in rad/nm, 2 pi included.
+
+    Parameters
+    ----------
+    transform
+        (y, x) array with the zero wavevector in the middle; see :func:`qpibench.pages.fourier.spectrum`.
+    limits
+        Values at the ends of the colour map.
+    ring_q
+        Wavevector of a dotted circle, rad/nm; None or NaN for no circle.
+    """
+    x, y = edges(wavevectors(grid.nx, grid.pitch_x_nm)), edges(wavevectors(grid.ny, grid.pitch_y_nm))
+    axes.imshow(
+        transform,
+        origin="lower",
+        extent=(*x, *y),
+        cmap=SPECTRUM,
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="none",
+        aspect="auto",
+    )
+    if ring_q is not None and np.isfinite(ring_q):
+        angle = np.linspace(0, 2 * np.pi, 181)
+        axes.plot(ring_q * np.cos(angle), ring_q * np.sin(angle), ":", color="white", linewidth=0.8)
+    axes.set(xlim=x, ylim=y)
+    axes.locator_params(nbins=5)
+    axes.tick_params(length=2, pad=1.5)
+    axes.set_xlabel(r"$q_x$ (rad/nm)", labelpad=0.5)
