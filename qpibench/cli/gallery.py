@@ -57,8 +57,11 @@ def command(
       qpibench gallery --all -o gallery
 
     The picture has scale bars in nm and log |FFT| with axes in rad/nm. The effects of the spec's corruptions are shown
-    one after the other; with --corruptions, the example of each corruption is shown on the same image instead, and
-    lengths in examples, which are for a field of 10 nm, are scaled to the field.
+    one after the other. With --corruptions, or --corruption and a name, the picture shows corruptions alone, each on
+    the same image: with the spec's settings if it has them, otherwise with an example, whose lengths are for a field of
+    10 nm and are scaled to the field.
+
+      qpibench gallery cu111_64 --corruption white_noise --set corruptions.white_noise.snr_db=5 -o white_noise.png
     """
     from qpibench.specs import load_spec, spec_names
 

@@ -11,12 +11,16 @@ from qpibench.gallery.panels import POSITIVE, SIGNED, Picture
 from qpibench.grid import Grid
 from qpibench.pages.scales import Limits, symmetric_limits, value_limits
 
+SHOWN = 0.98
+"""Share of signed values between the ends of their scale."""
+
 
 class Scale:
     """How the images of one family are coloured.
 
     Signed values have a diverging scale that is symmetric about 0, positive ones a sequential scale. The limits are
-    those of the pixels outside the cores of scatterers, which would otherwise leave no colours for the ripples.
+    those of the pixels outside the cores of scatterers, which would otherwise leave no colours for the ripples; of
+    signed values 2 % lie beyond them.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ class Scale:
         """Values at the ends of the scale of images (image, y, x) with scatterers at the same positions."""
         outside = self.outside(scatterers_nm)
         values = images[:, outside] if outside.any() else images
-        return symmetric_limits(values) if self.is_signed else value_limits(values)
+        return _most(values) if self.is_signed else value_limits(values)
 
     def outside(self, scatterers_nm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """The pixels (y, x) outside the cores of scatterers."""
@@ -66,7 +70,12 @@ class Scale:
 def difference_picture(before: NDArray[Any], after: NDArray[Any]) -> Picture:
     """The change of an image, on a symmetric scale of its own."""
     change = after.astype(np.float64) - before
-    return Picture(image=change, colours=SIGNED, limits=symmetric_limits(change))
+    return Picture(image=change, colours=SIGNED, limits=_most(change))
+
+
+def _most(values: NDArray[Any]) -> Limits:
+    """Limits symmetric about zero that contain most values, or all if most are zero."""
+    return symmetric_limits(np.quantile(np.abs(values), SHOWN) or values)
 
 
 def finer(of_image: Limits, of_difference: Limits) -> str:
@@ -75,7 +84,7 @@ def finer(of_image: Limits, of_difference: Limits) -> str:
     Examples
     --------
     >>> finer((-1.0, 1.0), (-0.1, 0.1)), finer((0.0, 1.0), (-1.5, 1.5))
-    ('scale 10 times finer', 'scale 3 times coarser')
+    ('scale 10 times finer', 'scale 1.5 times coarser')
     """
-    ratio = (of_image[1] - of_image[0]) / (of_difference[1] - of_difference[0])
+    ratio = max(map(abs, of_image)) / max(map(abs, of_difference))
     return f"scale {ratio:.2g} times finer" if ratio >= 1 else f"scale {1 / ratio:.2g} times coarser"

@@ -62,10 +62,14 @@ def effects_of_spec(spec: ReleaseSpec, index: int) -> Iterator[Effect]:
 
 
 def effects_of_examples(spec: ReleaseSpec, index: int, names: Sequence[str] = ()) -> Iterator[Effect | Refusal]:
-    """Apply the example of each corruption, or of those named, to an observation of a spec without corruptions."""
+    """Apply the example of each corruption, or of those named, to an observation of a spec without corruptions.
+
+    If the spec has one of these corruptions, its settings are those of the spec.
+    """
+    stated = spec.model_dump(mode="json", exclude_none=True).get("corruptions", {})
     clean = spec.model_copy(update={"corruptions": None})
     for name in in_order(list(names or corruption_names())):
-        settings = scaled_example(get_corruption(name).EXAMPLE, spec.grid)
+        settings = stated.get(name) or scaled_example(get_corruption(name).EXAMPLE, spec.grid)
         fields = clean.model_dump(mode="json", exclude_none=True) | {"corruptions": {name: settings}}
         try:
             corrupted = ReleaseSpec.model_validate_json(json.dumps(fields), strict=True)

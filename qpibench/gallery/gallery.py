@@ -40,10 +40,10 @@ ENLARGED = 3
 """How many times told positions are enlarged."""
 
 ABOUT = (
-    "Scale bars in nm. Signed values: blue to red, white is 0; positive ones: dark to bright. Scales end at the largest"
-    " value outside the cores of scatterers. Green circles: scatterers; violet crosses: positions that a model is told,"
-    " where they differ. Below images log |FFT|: the mean is removed and a Hann window applied; q = 2π/λ in rad/nm;"
-    f" colours span {DECADES:g} decades from the largest value. Dotted: q of the kernel's ripples."
+    "Scale bars in nm. Positive values: dark to bright. Signed ones: blue to red, white is 0, and 98 % of those outside"
+    " the cores of scatterers are on the scale. Green circles: scatterers; violet crosses: positions that a model is"
+    " told, where they differ. Below images log |FFT|: the mean is removed and a Hann window applied; q = 2π/λ in"
+    f" rad/nm; colours span {DECADES:g} decades from the largest value. Dotted half circle: q of the kernel's ripples."
 )
 
 
@@ -157,9 +157,9 @@ def _effect_row(spec: ReleaseSpec, effect: Effect, choice: Choice, scale: Scale)
     texts = [f"[corruptions.{effect.name}] {settings_text(effect.settings)}"]
     made = row_texts(corruption.COLUMNS, effect.after.extra, 0)
     if made:
-        texts.append(f"In this image: {', '.join(made)}.")
+        texts.append(f"in this image {', '.join(made)}")
     if is_of_instrument(corruption) and (share := _relative_change(effect.kernel_before, effect.kernel_after)):
-        texts.append(f"The kernel, which is the target, changes too, by {100 * share:.2g} % of its root mean square.")
+        texts.append(f"the kernel, which is the target, changes too, by {100 * share:.2g} % of its rms")
     text = [filled(each, CHARACTERS["page"]) for each in (summary(corruption.__name__), "; ".join(texts))]
     panels = _told_panels if effect.stage == "told" else _changed_panels
     return Row(
@@ -178,7 +178,7 @@ def _changed_panels(grid: Grid, effect: Effect, scale: Scale) -> list[Panel]:
     ]
     difference = difference_picture(before, after)
     share = _relative_change(before - before.mean(), after - before.mean())
-    change = f"difference, {finer(limits, difference.limits)}\nrms {share:.2g} of the image's standard deviation"
+    change = f"difference, {finer(limits, difference.limits)}\nrms {share:.2g} of the image's std"
     if not share:
         change = "no difference"
     transforms = [spectrum(image, grid, hann=True) for image in (before, after)]
@@ -200,20 +200,27 @@ def _relative_change(before: NDArray[np.float32], after: NDArray[np.float32]) ->
 
 def _told_panels(grid: Grid, effect: Effect, scale: Scale) -> list[Panel]:
     positions = _of_field(effect.after.position_nm)
-    plain = scale.picture(effect.after.image[0], positions)
+    plain = replace(scale.picture(effect.after.image[0], positions), is_faded=True)
     without, with_it = (_marked(plain, seen, always=True) for seen in (effect.before, effect.after))
-    maps = [activation_map(grid, seen.told, mode="exact")[0] for seen in (effect.before, effect.after)]
+    told = [_of_field(seen.told) for seen in (effect.before, effect.after)]
+    maps = [activation_map(grid, each[np.newaxis], mode="exact")[0] for each in told]
     limits = (0.0, max(float(values.max()) for values in maps) or 1.0)
-    marks = [Picture(image=values, colours=MARKS, limits=limits, label="marks") for values in maps]
-    numbers = [len(_of_field(seen.told)) for seen in (effect.before, effect.after)]
-    view = crowded_part(grid, positions)
+    marks = [Picture(image=values, colours=MARKS, limits=limits) for values in maps]
+    view = crowded_part(grid, _changed(*told))
     return [
-        _image_panel(f"told without: {numbers[0]} positions", without, grid),
-        _image_panel(f"told with: {numbers[1]} positions", with_it, grid),
-        _image_panel(f"the same, {ENLARGED} times enlarged", with_it, grid, view_nm=view),
-        _image_panel("activation map (exact) without", marks[0], grid),
-        _image_panel("activation map (exact) with", marks[1], grid),
+        _image_panel(f"without: {len(told[0])} positions are told", without, grid),
+        _image_panel(f"with: {len(told[1])} positions are told", with_it, grid),
+        _image_panel(f"with, a part {ENLARGED} times enlarged", with_it, grid, view_nm=view),
+        _image_panel("activation map (exact) without", marks[0], grid, view_nm=view),
+        _image_panel("activation map (exact) with", marks[1], grid, view_nm=view),
     ]
+
+
+def _changed(before_nm: NDArray[np.float64], after_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Positions (scatterer, xy) that only one of two lists has; the first list if they are the same."""
+    before, after = ({tuple(each) for each in positions.tolist()} for positions in (before_nm, after_nm))
+    changed = sorted(before ^ after)
+    return np.array(changed) if changed else before_nm
 
 
 def crowded_part(grid: Grid, position_nm: NDArray[np.float64]) -> tuple[Limits, Limits]:

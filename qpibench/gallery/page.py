@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from qpibench.pages.plotting import file_content, own_style
 
 # isort: split
 from matplotlib.figure import Figure
+from PIL import Image
 
 from qpibench.gallery.choice import PER_ROW
 
@@ -39,7 +41,7 @@ _WIDTH = _LEFT + PER_ROW * _STEP
 _LINE = 0.125
 _BAR, _VALUES, _WAVEVECTORS = 0.2, 0.34, 0.36  # above an image, below an image, below a spectrum
 
-CHARACTERS = {"page": 185, "panel": 36}
+CHARACTERS = {"page": 220, "panel": 38}
 """Characters in a line of the page, and in a line above a panel."""
 
 Draw = Callable[["Axes"], None]
@@ -107,7 +109,16 @@ def draw_page(rows: Sequence[Row]) -> bytes:
         for row in rows:
             _draw_row(figure, row, top)
             top -= row.inches()
-        return file_content(figure, "png", dpi=DPI)
+        return _in_palette(file_content(figure, "png", dpi=DPI))
+
+
+def _in_palette(content: bytes) -> bytes:
+    """The same PNG with a palette of 256 colours, a third as large; the colour maps have few levels for this reason."""
+    with Image.open(io.BytesIO(content)) as picture:
+        target = io.BytesIO()
+        few = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few.save(target, format="png", optimize=True)
+    return target.getvalue()
 
 
 def _draw_row(figure: Figure, row: Row, top: float) -> None:

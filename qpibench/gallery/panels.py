@@ -15,11 +15,15 @@ from qpibench.pages.scales import Limits, bar_length, edges
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 SIGNED, POSITIVE, MARKS, SPECTRUM = "RdBu_r", "inferno", "Greys", "viridis"
 """Colour maps: of signed values, symmetric about 0, of positive values, of activation maps, and of log |FFT|."""
 
-_TRUE, _TOLD = "#00a000", "#d000d0"
+LEVELS = 63
+"""Colours of a map; the number is odd, so that 0 has the colour in the middle."""
+
+_TRUE, _TOLD = "#20ff20", "#ff40ff"
 _BAR_HEIGHT = 1.055  # above the image, so that it hides no part of it
 
 
@@ -37,6 +41,8 @@ class Picture:
         Label of the colour bar.
     true_nm, told_nm
         (scatterer, xy) positions in nm that are marked, without padding: true ones by circles, told ones by crosses.
+    is_faded
+        Whether the colours are pale, so that the marks are easy to see.
     """
 
     image: NDArray[Any]
@@ -45,6 +51,7 @@ class Picture:
     label: str = ""
     true_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
     told_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    is_faded: bool = False
 
 
 def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limits, Limits] | None = None) -> None:
@@ -55,16 +62,19 @@ def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limit
         picture.image,
         origin="lower",
         extent=(*field_nm[0], *field_nm[1]),
-        cmap=picture.colours,
+        cmap=few_levels(picture.colours),
         vmin=picture.limits[0],
         vmax=picture.limits[1],
         interpolation="none",
         aspect="auto",
+        alpha=0.45 if picture.is_faded else None,
     )
     enlarged = 1.0 if view_nm is None else 1.6
-    size = enlarged * (3.6 if len(picture.true_nm) <= 40 else 2.4)
-    axes.plot(*picture.true_nm.T, "o", mfc="none", mec=_TRUE, ms=size, mew=0.7 * enlarged, linestyle="none")
-    axes.plot(*picture.told_nm.T, "x", color=_TOLD, ms=0.9 * size, mew=0.7 * enlarged, linestyle="none")
+    size = enlarged * (5.0 if len(picture.true_nm) <= 40 else 3.4)
+    for width, true, told in ((1.9, "black", "black"), (0.9, _TRUE, _TOLD)):  # visible on any colour
+        line = {"mew": width * enlarged, "linestyle": "none"}
+        axes.plot(*picture.true_nm.T, "o", mfc="none", mec=true, ms=size, **line)
+        axes.plot(*picture.told_nm.T, "x", color=told, ms=0.9 * size, **line)
     axes.set(xticks=[], yticks=[], xlim=x_nm, ylim=y_nm)
     draw_scale_bar(axes)
 
@@ -89,7 +99,14 @@ def draw_scale_bar(axes: Axes) -> None:
 
 def draw_values(axes: Axes, picture: Picture) -> None:
     """Draw the colour bar of an image."""
-    draw_colour_bar(axes, picture.image, picture.colours, picture.limits, picture.label)
+    draw_colour_bar(axes, picture.image, few_levels(picture.colours), picture.limits, picture.label)
+
+
+def few_levels(colours: str) -> Colormap:
+    """A colour map with :data:`LEVELS` colours."""
+    import matplotlib as mpl
+
+    return mpl.colormaps[colours].resampled(LEVELS)
 
 
 def draw_spectrum(
@@ -104,22 +121,22 @@ def draw_spectrum(
     limits
         Values at the ends of the colour map.
     ring_q
-        Wavevector of a dotted circle, rad/nm; None or NaN for no circle.
+        Wavevector of a dotted half circle, rad/nm, beside which the other half is to be seen; None or NaN for none.
     """
     x, y = edges(wavevectors(grid.nx, grid.pitch_x_nm)), edges(wavevectors(grid.ny, grid.pitch_y_nm))
     axes.imshow(
         transform,
         origin="lower",
         extent=(*x, *y),
-        cmap=SPECTRUM,
+        cmap=few_levels(SPECTRUM),
         vmin=limits[0],
         vmax=limits[1],
         interpolation="none",
         aspect="auto",
     )
     if ring_q is not None and np.isfinite(ring_q):
-        angle = np.linspace(0, 2 * np.pi, 181)
-        axes.plot(ring_q * np.cos(angle), ring_q * np.sin(angle), ":", color="white", linewidth=0.8)
+        angle = np.linspace(0, np.pi, 91)
+        axes.plot(ring_q * np.cos(angle), ring_q * np.sin(angle), ":", color="red", linewidth=1.0)
     axes.set(xlim=x, ylim=y)
     axes.locator_params(nbins=5)
     axes.tick_params(length=2, pad=1.5)
