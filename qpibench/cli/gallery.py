@@ -76,9 +76,9 @@ def command(
     else:
         assert spec is not None
         targets = {spec: output or Path(f"{Path(spec).stem}.png")}
-    specs = {name: load_spec(name, overrides=overrides) for name in targets}
     for name, target in targets.items():
         _check(target, name, overwrite=overwrite)
+    specs = {name: load_spec(name, overrides=overrides) for name in targets}
     return _draw(specs, targets, examples=names if is_examples or names else None)
 
 
@@ -105,10 +105,10 @@ def _draw(specs: dict[str, ReleaseSpec], targets: dict[str, Path], *, examples: 
             if len(targets) > 1:
                 make_folder(targets[name].parent)
             write_whole(targets[name], content, what="Picture")
-            written.append({"path": str(targets[name]), "spec": spec.name, "bytes": len(content)})
+            written.append((targets[name], spec.name, len(content)))
             if report is not None:
                 report(done, len(specs))
     return Response(
-        text="\n".join(f"{each['path']}: {each['spec']}, {each['bytes'] / 1e3:,.0f} kB" for each in written),
-        fields={"pictures": written},
+        text="\n".join(f"{path}: {name}, {size / 1e3:,.0f} kB" for path, name, size in written),
+        fields={"pictures": [{"path": str(path), "spec": name, "bytes": size} for path, name, size in written]},
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from qpibench.columns import Column
+from qpibench.corruptions import Corruption
 
 
 def value_text(name: str, value: float, units: str) -> str:
@@ -58,9 +58,9 @@ def _setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def summary(module: str) -> str:
-    """The first sentence of a loaded module's docstring."""
-    text = " ".join((sys.modules[module].__doc__ or "").split("\n\n")[0].split())
+def summary(corruption: Corruption) -> str:
+    """The first sentence of a corruption's docstring."""
+    text = " ".join((corruption.__doc__ or "").split("\n\n")[0].split())
     return text if text.endswith(".") else f"{text}."
 
 

@@ -57,8 +57,11 @@ def effects_of_spec(spec: ReleaseSpec, index: int) -> Iterator[Effect]:
     """Apply the corruptions of a spec to an observation one after the other, each to the result of those before it."""
     table = spec.corruptions or {}
     for count, name in enumerate(table):
-        some = [dict(list(table.items())[:n]) or None for n in (count, count + 1)]
-        yield _effect(name, *(spec.model_copy(update={"corruptions": each}) for each in some), index)
+        without, with_it = (
+            spec.model_copy(update={"corruptions": dict(list(table.items())[:first]) or None})
+            for first in (count, count + 1)
+        )
+        yield _effect(name, without, with_it, index)
 
 
 def effects_of_examples(spec: ReleaseSpec, index: int, names: Sequence[str] = ()) -> Iterator[Effect | Refusal]:
@@ -102,8 +105,7 @@ def _scaled(value: Any, factor: float | None) -> Any:
 
 
 def _effect(name: str, without: ReleaseSpec, with_it: ReleaseSpec, index: int) -> Effect:
-    made = [_observe(spec, index) for spec in (without, with_it)]
-    (before, kernel_before), (after, kernel_after) = made
+    (before, kernel_before), (after, kernel_after) = (_observe(spec, index) for spec in (without, with_it))
     settings = (with_it.corruptions or {})[name]
     return Effect(
         name=name,

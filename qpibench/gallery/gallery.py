@@ -144,8 +144,8 @@ def _marked(picture: Picture, seen: Observations, *, always: bool = False) -> Pi
 
 def _of_field(position_nm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Positions (scatterer, xy) of the only observation, without padding."""
-    positions = position_nm[0]
-    return positions[~np.isnan(positions[:, 0])]
+    positions: NDArray[np.float64] = position_nm[0][~np.isnan(position_nm[0, :, 0])]
+    return positions
 
 
 def _refused_row(refusal: Refusal) -> Row:
@@ -160,7 +160,7 @@ def _effect_row(spec: ReleaseSpec, effect: Effect, choice: Choice, scale: Scale)
         texts.append(f"in this image {', '.join(made)}")
     if is_of_instrument(corruption) and (share := _relative_change(effect.kernel_before, effect.kernel_after)):
         texts.append(f"the kernel, which is the target, changes too, by {100 * share:.2g} % of its rms")
-    text = [filled(each, CHARACTERS["page"]) for each in (summary(corruption.__name__), "; ".join(texts))]
+    text = [filled(each, CHARACTERS["page"]) for each in (summary(corruption), "; ".join(texts))]
     panels = _told_panels if effect.stage == "told" else _changed_panels
     return Row(
         heading=f"{effect.name}, of the stage '{effect.stage}', on image {choice.example}",
@@ -210,7 +210,7 @@ def _told_panels(grid: Grid, effect: Effect, scale: Scale) -> list[Panel]:
     return [
         _image_panel(f"without: {len(told[0])} positions are told", without, grid),
         _image_panel(f"with: {len(told[1])} positions are told", with_it, grid),
-        _image_panel(f"with, a part {ENLARGED} times enlarged", with_it, grid, view_nm=view),
+        _image_panel(f"with, a part enlarged {ENLARGED} times", with_it, grid, view_nm=view),
         _image_panel("activation map (exact) without", marks[0], grid, view_nm=view),
         _image_panel("activation map (exact) with", marks[1], grid, view_nm=view),
     ]

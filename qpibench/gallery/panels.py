@@ -72,9 +72,9 @@ def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limit
     enlarged = 1.0 if view_nm is None else 1.6
     size = enlarged * (5.0 if len(picture.true_nm) <= 40 else 3.4)
     for width, true, told in ((1.9, "black", "black"), (0.9, _TRUE, _TOLD)):  # visible on any colour
-        line = {"mew": width * enlarged, "linestyle": "none"}
-        axes.plot(*picture.true_nm.T, "o", mfc="none", mec=true, ms=size, **line)
-        axes.plot(*picture.told_nm.T, "x", color=told, ms=0.9 * size, **line)
+        width *= enlarged
+        axes.plot(*picture.true_nm.T, "o", mfc="none", mec=true, ms=size, mew=width, linestyle="none")
+        axes.plot(*picture.told_nm.T, "x", color=told, ms=0.9 * size, mew=width, linestyle="none")
     axes.set(xticks=[], yticks=[], xlim=x_nm, ylim=y_nm)
     draw_scale_bar(axes)
 
