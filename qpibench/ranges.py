@@ -6,9 +6,16 @@ A range that may also be given as a single number, which then stands for both en
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from qpibench.parsing import shown
 
@@ -53,3 +60,12 @@ def one_or_two(what: str, number: Any) -> BeforeValidator:
         raise ValueError(f"expected {what} or a range [low, high], found {shown(value)}")
 
     return BeforeValidator(pair, json_schema_input_type=number | tuple[number, number])
+
+
+MAX_STRENGTH = 100.0
+
+Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH, allow_inf_nan=False), UNSIGNED_ZERO]
+"""Strength of a corruption of images in standard deviations of the clean image."""
+
+Strengths = Annotated[tuple[Strength, Strength], RISING, one_or_two("a strength", Strength)]
+"""Range of strengths, or a single one."""

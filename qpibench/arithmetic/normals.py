@@ -33,6 +33,14 @@ def normal_pair(radius_word, angle_word):  # type: ignore[no-untyped-def]
     return (across if swapped else along), (along if swapped else across)
 
 
+@nb.njit(inline="always")
+def normal_quad(drawn):  # type: ignore[no-untyped-def]
+    """Four independent normal numbers in float32 out of the four words of a draw."""
+    first, second = normal_pair(drawn[0], drawn[1])
+    third, fourth = normal_pair(drawn[2], drawn[3])
+    return first, second, third, fourth
+
+
 def reference_normal_pair(words: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Two independent normal numbers out of two random words, by Box-Muller.
 

@@ -37,7 +37,7 @@ MIN_PIXELS_PER_PERIOD = 2.0
 MAX_MARGIN_FIELDS = 10
 """Largest distance of a scatterer from the field in field sizes; farther out float32 phases lose too many digits."""
 
-MAX_BORDER_PX = 2048
+MAX_BORDER_PX = 1024
 """Largest number of pixels outside the field, on every side, that corruptions of the instrument may need."""
 
 MAX_NAME_LENGTH = 200
