@@ -1,17 +1,19 @@
-"""Spread of the scatterers' strengths: the amplitude of each scatterer is log-normal with mean 1.
+r"""Spread of the scatterers' strengths: the amplitude of each scatterer is log-normal with mean 1.
 
 The amplitude of a scatterer is the factor of its kernel in the image, as the strength of a defect is in the linear
-model Y = sum_s a_s A(r - r_s). It is
+model $Y(\mathbf r) = \sum_s a_s A(\mathbf r - \mathbf r_s)$. It is
 
-    a = exp(sigma z - sigma^2 / 2),   sigma^2 = ln(1 + relative_std^2),
+$$a = e^{\sigma z - \sigma^2/2}, \qquad \sigma^2 = \ln(1 + s^2),$$
 
-with a normal number z, so that a > 0, its mean is 1 and its standard deviation ``relative_std`` (Johnson, Kotz and
-Balakrishnan, Continuous Univariate Distributions 1, 1994, chapter 14). The kernel that a model must find keeps the
-amplitude 1. The corruption acts after all scatterers are in place: those that
-:mod:`qpibench.corruptions.unseen_scatterers` adds have amplitudes too.
+with a normal number $z$, so that $a > 0$, its mean is 1 and its standard deviation is $s$, which is ``relative_std``.
+The kernel that a model must find keeps the amplitude 1. The corruption acts after all scatterers are in place: those
+that :mod:`qpibench.corruptions.unseen_scatterers` adds have amplitudes too.
 
 Stream ``amplitude spread``: draw q has the normal numbers of the scatterers 4q to 4q + 3, two of each pair of words
 (:func:`qpibench.arithmetic.normals.normal_pair`). The exponential is float64 and rounded to float32 once.
+
+Source: the log-normal distribution, Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions 1, 1994,
+chapter 14.
 """
 
 from __future__ import annotations

@@ -1,15 +1,21 @@
-"""Merged raster pixels: positions are told as the cells of a raster, and the scatterers of one cell are told once.
+r"""Merged raster pixels: positions are told as the cells of a raster, and the scatterers of one cell are told once.
 
 The raster is that of the image's pixels. Its cells are squares of ``cell_px`` x ``cell_px`` pixels, the first at the
 field's lower left corner; both numbers of pixels must be multiples of ``cell_px``. A pixel has the points that are
-nearer to it than to other pixels, so the raster reaches half a pixel beyond the field: a coordinate x belongs to the
-pixel floor((x + size_x_nm / 2) / pitch_x_nm + 1/2), in float64. A cell is told as its centre, the mean of its first and
-its last pixel's coordinates. With ``cell_px = 1`` each told position is the coordinates of a pixel; both kinds of
-activation maps then mark exactly this pixel.
+nearer to it than to other pixels, so the raster reaches half a pixel beyond the field: a coordinate $x$ belongs to the
+pixel
+
+$$j = \left\lfloor \frac{x + L_x/2}{p_x} + \frac12 \right\rfloor,$$
+
+in float64, where $L_x$ is the width of the field and $p_x$ the distance of neighbouring pixels. A cell is told as its
+centre, the mean of its first and its last pixel's coordinates. With ``cell_px = 1`` each told position is the
+coordinates of a pixel; both kinds of activation maps then mark exactly this pixel.
 
 The first position of each cell remains, in the order of the told positions. A position outside the raster, such as that
 of a scatterer in a margin, is left out. An image may therefore be left without told positions. The corruption draws no
 random numbers. It is the last of its stage.
+
+Source: scatterers in one pixel of the raster are told once, as in the activation maps of arXiv 2506.05325.
 """
 
 from __future__ import annotations

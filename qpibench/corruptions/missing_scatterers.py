@@ -1,14 +1,17 @@
-"""Missing scatterers: some scatterers in the image are not told.
+r"""Missing scatterers: some scatterers in the image are not told.
 
-Of the n drawn scatterers of an image a model is not told of
+Of the $n$ drawn scatterers of an image a model is not told of
 
-    floor(share * n + 1/2), at least 1 where n >= 10, and at most n - 1.
+$$\min(\max(\lfloor s n + \tfrac12 \rfloor, m), n - 1), \qquad m = 1 \text{ where } n \ge 10, \text{ otherwise } 0,$$
 
-All scatterers are equally likely to be missing. The others keep their order. The image shows all of them.
+with the share $s$, which is ``share``. All scatterers are equally likely to be missing. The others keep their order.
+The image shows all of them.
 
 Stream ``missing scatterers``: draw q has the four words of the scatterers 4q to 4q + 3. The scatterers with the
 smallest words are missing, and of equal words the first; a larger share therefore leaves out the same scatterers and
 more.
+
+Source: this model of what is overlooked is our own.
 """
 
 from __future__ import annotations

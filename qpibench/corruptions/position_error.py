@@ -1,16 +1,19 @@
-"""Errors of the told positions: normal and independent along x and y.
+r"""Errors of the told positions: normal and independent along x and y.
 
 Positions are found by eye or by a fit in a topography, and are off by a part of a pixel or more. A model is told
 
-    x + sigma_nm * z_x,   y + sigma_nm * z_y
+$$(x + \sigma z_x,\; y + \sigma z_y)$$
 
-with normal numbers z; the image shows the scatterer at (x, y). A told position may lie outside the field. Positions
-without a scatterer (:mod:`qpibench.corruptions.spurious_scatterers`) have errors too, so that on a lattice their
-distance from its sites does not give them away.
+with normal numbers $z$ and the standard deviation $\sigma$, which is ``sigma_nm``; the image shows the scatterer at (x,
+y). A told position may lie outside the field. Positions without a scatterer
+(:mod:`qpibench.corruptions.spurious_scatterers`) have errors too, so that on a lattice their distance from its sites
+does not give them away.
 
 Stream ``position error``: draw p has the pair of normal numbers of the scatterer with the index 2p, and then that of
 the next (:func:`qpibench.arithmetic.normals.normal_pair`). The index is that of the drawn scatterer, whether or not
 others are missing; spurious positions follow the drawn scatterers. Products and sums are float64.
+
+Source: this model of errors is our own.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
-"""Spurious scatterers: a model is told of scatterers that do not exist.
+r"""Spurious scatterers: a model is told of scatterers that do not exist.
 
-To the told positions of an image with n drawn scatterers come
+To the told positions of an image with $n$ drawn scatterers come
 
-    floor(share * n + 1/2), at least 1 where n >= 10,
+$$\max(\lfloor s n + \tfrac12 \rfloor, m), \qquad m = 1 \text{ where } n \ge 10, \text{ otherwise } 0,$$
 
-positions that are uniform in the field; on a lattice each moves to the nearest site that is not told. Then the told
-positions are put into a random order, so that a spurious one cannot be recognised by its place. The image does not
-change.
+with the share $s$, which is ``share``: positions that are uniform in the field; on a lattice each moves to the nearest
+site that is not told. Then the told positions are put into a random order, so that a spurious one cannot be recognised
+by its place. The image does not change.
 
 Stream ``spurious scatterers position``: draw p has x and y of position 2p, and x and y of position 2p + 1. Stream
 ``spurious scatterers order``: draw q has the four words of the places 4q to 4q + 3, first those of the positions that
 were told before, then the spurious ones; the told positions are sorted by these words, and of equal words by place.
+
+Source: this model of what is mistaken for a scatterer is our own.
 """
 
 from __future__ import annotations

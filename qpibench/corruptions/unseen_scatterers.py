@@ -1,4 +1,4 @@
-"""Unseen scatterers outside the field: their ripples enter the image, and a model is not told of them.
+r"""Unseen scatterers outside the field: their ripples enter the image, and a model is not told of them.
 
 A map shows the ripples of defects that lie beyond its edges. In eq. 7 with the same density outside and inside they
 amount to a noise of 8, 4, 2 and 1 dB (median) for decay lengths of 1, 2, 3 and 5 nm and a field of 10 nm.
@@ -7,22 +7,25 @@ The scatterers lie in a frame around the field: its outer edge is the field wide
 its inner edge the field itself, or, with a positive ``scatterers.margin_nm``, the field widened by the margin, in which
 scatterers are drawn and told already. They are a Poisson process: independent, uniform in the frame, and on average
 
-    mean = density_per_nm2 * area of the frame,
+$$m = \rho F,$$
 
-where the density is the stated one, or else that of the image's drawn scatterers: their number over the area in which
-they are drawn. They follow the drawn scatterers in ``position_nm`` and count in ``n_scatterers``.
+where $F$ is the area of the frame, and the density $\rho$ is the stated one, ``density_per_nm2``, or else that of the
+image's drawn scatterers: their number over the area in which they are drawn. They follow the drawn scatterers in
+``position_nm`` and count in ``n_scatterers``.
 
 On a lattice each moves to the nearest site in the frame without another scatterer.
 
 Stream ``unseen scatterers number``: draw q has the four words of the gaps 4q to 4q + 3. A gap is -ln u with
-u = (word + 1/2) 2^-32, in float64. The number of unseen scatterers is the number of
-gaps, added in order in float64, whose sum does not exceed the mean; such numbers are Poisson-distributed (Devroye,
-Non-Uniform Random Variate Generation, 1986, section X.3). It is cut at ceil(mean + 6 sqrt(mean) + 6), which less than
-one image in 10^8 exceeds, so that the length of the scatterer dimension is known in advance.
+u = (word + 1/2) 2^-32, in float64. The number of unseen scatterers is the number of gaps, added in order in float64,
+whose sum does not exceed the mean; such numbers are Poisson-distributed. It is cut at ceil(mean + 6 sqrt(mean) + 6),
+which less than one image in 10^8 exceeds, so that the length of the scatterer dimension is known in advance.
 
 Stream ``unseen scatterers position``: draw k has the words of scatterer k. The first chooses between the strips below
 and above the frame's hole, which have the frame's full width, and those beside it, by their areas. The second is the
 place along the strip, and the third that across both strips of the pair.
+
+Sources: the noise of unseen defects is measured with eq. 7 of arXiv 2506.05325; Poisson numbers from gaps, Devroye,
+Non-Uniform Random Variate Generation, 1986, section X.3.
 """
 
 from __future__ import annotations

@@ -1,16 +1,21 @@
-"""The kernel family of arXiv 2506.05325, eq. 7.
+r"""The kernel family of arXiv 2506.05325, eq. 7.
 
-The scattering kernel is the image of a single scatterer at the origin. In polar coordinates r and theta,
+The scattering kernel is the image of a single scatterer at the origin. In polar coordinates $r$ and $\theta$,
 
-    A(r, theta) = sin^2(n theta / 2 + phi1)  sin^2(B r + phi2)  exp(-C r^2),
+$$A(r, \theta) = \sin^2\left(\frac{n \theta}{2} + \varphi_1\right) \sin^2(B r + \varphi_2)\, e^{-C r^2},$$
 
-where the fold n is 2, 3, 4 or 6, or 0 for total symmetry. Total symmetry has phi1 = pi/2 and hence an angular factor of
-1. (The article writes A_n for n/2.) At r = 0 the angle is not defined, and the angular factor is its angular mean.
+where the fold $n$ is 2, 3, 4 or 6, or 0 for total symmetry. Total symmetry has $\varphi_1 = \pi/2$ and hence an angular
+factor of 1. (The article writes $A_n$ for $n/2$.) At $r = 0$ the angle is not defined, and the angular factor is its
+angular mean. The ripples have the wavevector $q = 2 B$.
 
-The compiled functions compute, for each pixel,
+The compiled functions compute, for each pixel with the offsets $x$ and $y$ from the scatterer,
 
-    angular:  sin^2(n theta/2 + phi1) = (1 - T_n(u)) / 2,  u = (dx cos a - dy sin a)/r = cos(theta + a),  a = 2 phi1/n
-    radial:   sin^2(B r + phi2) = sin^2(pi t),  t = (B/pi) r + phi2/pi
+$$\sin^2\left(\frac{n \theta}{2} + \varphi_1\right) = \frac{1 - T_n(u)}{2}, \qquad
+u = \frac{x \cos a - y \sin a}{r} = \cos(\theta + a), \qquad a = \frac{2 \varphi_1}{n},$$
+
+with the Chebyshev polynomial $T_n$, and $\sin^2(B r + \varphi_2) = \sin^2(\pi t)$ with $t = B r/\pi + \varphi_2/\pi$.
+
+Source: arXiv 2506.05325, equation 7.
 """
 
 from __future__ import annotations

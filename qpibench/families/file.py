@@ -1,14 +1,20 @@
-"""Kernels from a user's own file: measured, from density functional theory, or from a T-matrix code.
+r"""Kernels from a user's own file: measured, from density functional theory, or from a T-matrix code.
 
 The file has kernels (kernel, y, x) with the scatterer at the centre, y pointing up, in HDF5 (``.h5``, ``.hdf5``) or
-NumPy's formats (``.npy``, ``.npz``). A kernel is the quintic B-spline through its pixels, continued by reflection at
-the outermost ones, within the area of the pixels; beyond, it is 0. Best the window is twice as wide as the field, or
-the kernels fall to 0 within it. Where the pixels of the grid are as large as the file's, tables reproduce the spline
+NumPy's formats (``.npy``, ``.npz``). A kernel is the quintic B-spline through its pixels,
+
+$$A(x, y) = \sum_{ij} c_{ij}\, \beta^5(y/p - i)\, \beta^5(x/p - j),$$
+
+with the distance $p$ of neighbouring pixels in the file. The spline is continued by reflection at the outermost pixels.
+It holds within the area of the pixels; beyond, the kernel is 0. Best the window is twice as wide as the field, or the
+kernels fall to 0 within it. Where the pixels of the grid are as large as the file's, tables reproduce the spline
 exactly; elsewhere they have six samples per pixel of the file.
 
 A spec identifies the file by the SHA-256 of its numbers, see :func:`qpibench.kernel_files.numbers_sha256`, not by its
 path. The path is used when a spec is loaded and is not kept. Where a release is regenerated, the variable
 ``QPIBENCH_KERNELS`` names the file or its folder. Releases and training streams show the same kernels.
+
+Source: interpolation by B-splines, M. Unser, IEEE Signal Process. Mag. 16 (6), 22 (1999), doi:10.1109/79.799930.
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ def value_text(name: str, value: float, units: str) -> str:
 
     Examples
     --------
-    >>> value_text("k", 0.8149, "rad/nm"), value_text("alpha", 1.0, "1")
-    ('k = 0.815 rad/nm', 'alpha = 1')
+    >>> value_text("k", 0.8149, "rad/nm"), value_text("file_id", 2081934123.0, "1")
+    ('k = 0.815 rad/nm', 'file_id = 2081934123')
     """
-    return f"{name} = {value:.3g}" + ("" if units in ("", "1") else f" {units}").replace("^2", "²")
+    number = f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
+    return f"{name} = {number}" + ("" if units in ("", "1") else f" {units}").replace("^2", "²")
 
 
 def row_texts(columns: Sequence[Column], values: Mapping[str, NDArray[Any]], row: int) -> list[str]:

@@ -163,7 +163,7 @@ def _effect_row(spec: ReleaseSpec, effect: Effect, choice: Choice, scale: Scale)
     text = [filled(each, CHARACTERS["page"]) for each in (summary(corruption), "; ".join(texts))]
     panels = _told_panels if effect.stage == "told" else _changed_panels
     return Row(
-        heading=f"{effect.name}, of the stage '{effect.stage}', on image {choice.example}",
+        heading=f"{effect.name} (stage '{effect.stage}'), on image {choice.example}",
         text="\n".join(text),
         panels=panels(spec.grid, effect, scale),
     )

@@ -23,6 +23,9 @@ SIGNED, POSITIVE, MARKS, SPECTRUM = "RdBu_r", "inferno", "Greys", "viridis"
 LEVELS = 63
 """Colours of a map; the number is odd, so that 0 has the colour in the middle."""
 
+FADED = 0.45
+"""Opacity of colours under marks that are to be seen first."""
+
 _TRUE, _TOLD = "#20ff20", "#ff40ff"
 _BAR_HEIGHT = 1.055  # above the image, so that it hides no part of it
 
@@ -67,7 +70,7 @@ def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limit
         vmax=picture.limits[1],
         interpolation="none",
         aspect="auto",
-        alpha=0.45 if picture.is_faded else None,
+        alpha=FADED if picture.is_faded else None,
     )
     enlarged = 1.0 if view_nm is None else 1.6
     size = enlarged * (5.0 if len(picture.true_nm) <= 40 else 3.4)
@@ -100,6 +103,7 @@ def draw_scale_bar(axes: Axes) -> None:
 def draw_values(axes: Axes, picture: Picture) -> None:
     """Draw the colour bar of an image."""
     draw_colour_bar(axes, picture.image, few_levels(picture.colours), picture.limits, picture.label)
+    axes.images[0].set_alpha(FADED if picture.is_faded else None)
 
 
 def few_levels(colours: str) -> Colormap:
