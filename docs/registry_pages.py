@@ -38,8 +38,10 @@ Corruptions are imperfections of measured images, and of what is known about the
 on the image, and on the positions that a model is told. This page is made from the modules in `qpibench/corruptions`.
 [arithmetic.md](arithmetic.md) defines the bits.
 
-{about} A picture shows an image of the spec `cu111_64` without and with the corruption, their difference on a finer
-scale, and the Fourier transforms of both; for told positions a part of the field is enlarged, with its activation maps.
+{about}
+
+A picture shows an image of the spec `cu111_64` without and with the corruption, their difference on a finer scale, and
+the Fourier transforms of both; for told positions a part of the field is enlarged, with its activation maps.
 """
 
 ABOUT = """\
@@ -63,7 +65,7 @@ DRAWN_SPECS = {
 }
 """Specs that are drawn for each family, as arguments of ``qpibench gallery``."""
 
-DRAWN_SETTINGS = {"merged_pixels": "cell_px=4", "white_noise": "snr_db=5"}
+DRAWN_SETTINGS = {"merged_pixels": "cell_px=8", "white_noise": "snr_db=5"}
 """Settings that are drawn for a corruption instead of those of its example."""
 
 
