@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.arithmetic.compiled import compiled
-from qpibench.arithmetic.ieee import fma, prefer_wide_vectors, rint
+from qpibench.arithmetic.ieee import add_rows_64, fma, prefer_wide_vectors, rint, weigh_rows_64
 
 TAPS = 6
 """Coefficients that a quintic spline needs along an axis."""
@@ -49,8 +49,11 @@ GAIN = 14400.0
 _HORIZON = 48
 """Samples from which the recursion along an axis starts; the pole's power of this number is below 2^-58."""
 
+_BAND = (0, WIDTH, 2 * WIDTH, 3 * WIDTH, 4 * WIDTH, 5 * WIDTH)
+"""Places of six rows that follow each other."""
+
 _ALIGNMENT = 64
-_f32, _u64 = np.float32, np.uint64
+_f32 = np.float32
 
 
 class Table(NamedTuple):
@@ -207,11 +210,11 @@ def _superpose(axes, table, position, amplitude, count, image):  # type: ignore[
         uy = (axes.y[0] - py) / table.step_y
         kx = rint(ux - 0.5)
         ky = rint(uy - 0.5)
-        of_x = spline_weights(ux - kx)
-        of_y = spline_weights(uy - ky)
+        in_x = spline_weights(ux - kx)
+        in_y = spline_weights(uy - ky)
         for tap in range(TAPS):
-            wx[scatterer, tap] = _f32(of_x[tap])
-            wy[scatterer, tap] = _f32(of_y[tap])
+            wx[scatterer, tap] = _f32(in_x[tap])
+            wy[scatterer, tap] = _f32(in_y[tap])
         first_x[scatterer] = np.int64(kx) - BEFORE - table.first_x
         first_y[scatterer] = np.int64(ky) - BEFORE - table.first_y
     memory = np.empty((TILE + BLOCK * TAPS) * WIDTH + _ALIGNMENT // 4, np.float32)
@@ -231,6 +234,9 @@ def _superpose(axes, table, position, amplitude, count, image):  # type: ignore[
                 for tap in range(TAPS):
                     at = first_x[scatterer] + per_x * begin + tap
                     start[tap] = at % per_x * columns + at // per_x
+                of_x = _six(wx, scatterer)
+                of_y = _six(wy, scatterer)
+                factor = amplitude[scatterer]
                 highest = min(top + TILE, window[scatterer, 3])
                 for lowest in range(max(top, window[scatterer, 2]), highest, BLOCK):
                     rows = min(BLOCK, highest - lowest)
@@ -239,55 +245,53 @@ def _superpose(axes, table, position, amplitude, count, image):  # type: ignore[
                     for k in range(needed):
                         row = base + (k if per_y < TAPS else k // TAPS * per_y + k % TAPS)
                         line = row * per_x * columns
+                        starts = _shifted(start, line)
                         if is_whole:
-                            _weigh_row(flat, line, start, wx, scatterer, band, k * WIDTH, WIDTH)
+                            weigh_rows_64(flat, starts, of_x, band, k * WIDTH)
                         else:
-                            _weigh_row(flat, line, start, wx, scatterer, band, k * WIDTH, end - begin)
+                            _weigh_rows(flat, starts, of_x, band, k * WIDTH, end - begin)
                     for k in range(rows):
+                        starts = _shifted(_BAND, k * kept * WIDTH)
                         target = (lowest - top + k) * WIDTH + begin - left
                         if is_whole:
-                            _add_rows(band, k * kept * WIDTH, wy, scatterer, amplitude[scatterer], tile, target, WIDTH)
+                            add_rows_64(band, starts, of_y, tile, target, factor)
                         else:
-                            _add_rows(
-                                band, k * kept * WIDTH, wy, scatterer, amplitude[scatterer], tile, target, end - begin
-                            )
+                            _add_rows(band, starts, of_y, tile, target, factor, end - begin)
             for k in range(min(TILE, ny - top)):
                 for j in range(min(WIDTH, nx - left)):
                     # Without this, a negative zero would depend on whether zeros were added or skipped.
                     image[top + k, left + j] = tile[k * WIDTH + j] + _f32(0)
 
 
-# Signed indices would be tested for being negative, which keeps the loops from being vectorised.
+@nb.njit(inline="always")
+def _shifted(start, by):  # type: ignore[no-untyped-def]
+    return start[0] + by, start[1] + by, start[2] + by, start[3] + by, start[4] + by, start[5] + by
 
 
 @nb.njit(inline="always")
-def _weigh_row(flat, line, start, weight, scatterer, out, first, width):  # type: ignore[no-untyped-def]
-    """Weight a row of the lattice along x: a number for each pixel."""
-    a, b, c = weight[scatterer, 0], weight[scatterer, 1], weight[scatterer, 2]
-    d, e, f = weight[scatterer, 3], weight[scatterer, 4], weight[scatterer, 5]
-    r, s, t = _u64(line + start[0]), _u64(line + start[1]), _u64(line + start[2])
-    u, v, x = _u64(line + start[3]), _u64(line + start[4]), _u64(line + start[5])
-    o = _u64(first)
-    for j in range(_u64(width)):
-        out[o + j] = fma(
-            f,
-            flat[x + j],
-            fma(e, flat[v + j], fma(d, flat[u + j], fma(c, flat[t + j], fma(b, flat[s + j], a * flat[r + j])))),
-        )
+def _six(weights, scatterer):  # type: ignore[no-untyped-def]
+    w = weights[scatterer]
+    return w[0], w[1], w[2], w[3], w[4], w[5]
+
+
+# Where a scatterer reaches a part of the tile's columns only.
 
 
 @nb.njit(inline="always")
-def _add_rows(band, first, weight, scatterer, amplitude, tile, target, width):  # type: ignore[no-untyped-def]
-    """Weight six weighted rows along y, and add them times the amplitude to the pixels of a row."""
-    a, b, c = weight[scatterer, 0], weight[scatterer, 1], weight[scatterer, 2]
-    d, e, f = weight[scatterer, 3], weight[scatterer, 4], weight[scatterer, 5]
-    r, s, t = _u64(first), _u64(first + WIDTH), _u64(first + 2 * WIDTH)
-    u, v, x = _u64(first + 3 * WIDTH), _u64(first + 4 * WIDTH), _u64(first + 5 * WIDTH)
-    o = _u64(target)
-    for j in range(_u64(width)):
-        value = fma(
-            f,
-            band[x + j],
-            fma(e, band[v + j], fma(d, band[u + j], fma(c, band[t + j], fma(b, band[s + j], a * band[r + j])))),
-        )
-        tile[o + j] = fma(amplitude, value, tile[o + j])
+def _weighted(source, starts, weights, j):  # type: ignore[no-untyped-def]
+    total = weights[0] * source[starts[0] + j]
+    for tap in range(1, TAPS):
+        total = fma(weights[tap], source[starts[tap] + j], total)
+    return total
+
+
+@nb.njit(inline="always")
+def _weigh_rows(source, starts, weights, target, at, width):  # type: ignore[no-untyped-def]
+    for j in range(width):
+        target[at + j] = _weighted(source, starts, weights, j)
+
+
+@nb.njit(inline="always")
+def _add_rows(source, starts, weights, target, at, factor, width):  # type: ignore[no-untyped-def]
+    for j in range(width):
+        target[at + j] = fma(factor, _weighted(source, starts, weights, j), target[at + j])

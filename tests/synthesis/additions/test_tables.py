@@ -1,6 +1,10 @@
 """Tabulated kernels: the error of their splines, what lies beyond a table, and the same bits in any circumstances."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +137,31 @@ def test_the_turns_of_gpu_threads_and_the_size_of_groups_of_tables_do_not_matter
     )
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name].host, values, err_msg=name)
+
+
+RELEASE_OF_FILE = """
+import sys
+from qpibench.families.file import EXAMPLE
+from qpibench.release import write_release
+from qpibench.specs import ReleaseSpec
+from qpibench.synthesis import get_backend
+spec = ReleaseSpec.model_validate({
+    "name": "file",
+    "grid": {"ny": 70, "nx": 90, "size_y_nm": 7.0, "size_x_nm": 9.0},
+    "kernels": {"family": "file", "count": 10, **EXAMPLE},
+    "observations_per_kernel": 3,
+    "scatterers": {"max": 9, "margin_nm": 1.0},
+})
+print(write_release(spec, sys.argv[1], backend=get_backend("cpu")[0]))
+"""
+
+
+@pytest.mark.parametrize("processor", ["", "haswell", pytest.param("generic", marks=pytest.mark.slow)])
+def test_a_release_of_tables_has_its_hash_on_every_instruction_set(tmp_path, processor):
+    environment = dict(os.environ)
+    if processor:  # the cache lies where benchmarks/numba_cache.py deletes it when sources change
+        cache = Path(__file__).parent / "__pycache__" / processor
+        environment |= {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-c", RELEASE_OF_FILE, str(tmp_path / "release.h5")]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert child.stdout.split() == ["ce0dc6bc1697575987ec83be264271b8ee75c67bf572f5b172c09f1239bba6d7"]
