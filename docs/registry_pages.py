@@ -65,7 +65,11 @@ DRAWN_SPECS = {
 }
 """Specs that are drawn for each family, as arguments of ``qpibench gallery``."""
 
-DRAWN_SETTINGS = {"merged_pixels": "cell_px=8", "white_noise": "snr_db=5"}
+DRAWN_SETTINGS = {
+    "corrugation": '={lattice="hexagonal", lattice_constant_nm=1.2, strength=0.7}',
+    "merged_pixels": ".cell_px=16",
+    "white_noise": ".snr_db=5",
+}
 """Settings that are drawn for a corruption instead of those of its example."""
 
 
@@ -148,7 +152,8 @@ def _family_pictures(name: str) -> dict[str, str]:
 
 
 def _corruption_picture(name: str) -> tuple[str, str]:
-    setting = f" --set corruptions.{name}.{DRAWN_SETTINGS[name]}" if name in DRAWN_SETTINGS else ""
+    stated = f"corruptions.{name}{DRAWN_SETTINGS[name]}" if name in DRAWN_SETTINGS else ""
+    setting = f" --set {shlex.quote(stated)}" if stated else ""
     path = f"{IMAGES}/{name}.png"
     return path, f"qpibench gallery cu111_64 --corruption {name}{setting} -o docs/{path}"
 

@@ -80,3 +80,14 @@ def wrapped(texts: Sequence[str], width: int) -> str:
 def filled(text: str, width: int) -> str:
     """A text in lines of at most this many characters."""
     return textwrap.fill(text, width)
+
+
+def shorten(text: str, width: int) -> str:
+    """A text cut to at most this many characters.
+
+    Examples
+    --------
+    >>> shorten("mini", 9), shorten("mini+seed=123456", 9)
+    ('mini', 'mini+see…')
+    """
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.gallery.panels import POSITIVE, SIGNED, Picture
+from qpibench.gallery.palette import POSITIVE, SIGNED
+from qpibench.gallery.panels import Picture
 from qpibench.grid import Grid
 from qpibench.pages.scales import Limits, symmetric_limits, value_limits
 

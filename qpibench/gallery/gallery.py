@@ -16,6 +16,7 @@ from qpibench.gallery.captions import (
     filled,
     row_texts,
     settings_text,
+    shorten,
     summary,
     wrapped,
 )
@@ -23,7 +24,8 @@ from qpibench.gallery.choice import PER_ROW, Choice, choose
 from qpibench.gallery.colours import Scale, difference_picture, finer
 from qpibench.gallery.effects import Effect, Refusal, effects_of_examples, effects_of_spec
 from qpibench.gallery.page import CHARACTERS, Panel, Row, draw_page
-from qpibench.gallery.panels import MARKS, Picture, draw_image, draw_spectrum, draw_values
+from qpibench.gallery.palette import MARKS
+from qpibench.gallery.panels import Picture, draw_image, draw_spectrum, draw_values
 from qpibench.grid import Grid
 from qpibench.pages.fourier import spectrum
 from qpibench.pages.scales import Limits
@@ -91,7 +93,8 @@ def _head(spec: ReleaseSpec) -> Row:
     size = f"{grid.ny} x {grid.nx} pixels on {grid.size_y_nm:g} x {grid.size_x_nm:g} nm (y, x)"
     count = f"{scatterers.min} to {scatterers.max} scatterers" if scatterers.max > 1 else "1 scatterer"
     first = f"Family {spec.kernels.family}, {spec.kernels.count} kernels, {size}, {count} an image."
-    return Row(heading=spec.name, text="\n".join([first, filled(ABOUT, CHARACTERS["page"])]))
+    name = shorten(spec.name, CHARACTERS["heading"])
+    return Row(heading=name, text="\n".join([first, filled(ABOUT, CHARACTERS["page"])]))
 
 
 def _kernel_rows(spec: ReleaseSpec, choice: Choice, scale: Scale) -> Iterator[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +10,9 @@ from qpibench.pages.plotting import file_content, own_style
 
 # isort: split
 from matplotlib.figure import Figure
-from PIL import Image
 
 from qpibench.gallery.choice import PER_ROW
+from qpibench.gallery.palette import in_palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,8 +40,8 @@ _WIDTH = _LEFT + PER_ROW * _STEP
 _LINE = 0.125
 _BAR, _VALUES, _WAVEVECTORS = 0.2, 0.34, 0.36  # above an image, below an image, below a spectrum
 
-CHARACTERS = {"page": 220, "panel": 38}
-"""Characters in a line of the page, and in a line above a panel."""
+CHARACTERS = {"heading": 110, "page": 220, "panel": 38}
+"""Characters in a heading, in a line of the page, and in a line above a panel."""
 
 Draw = Callable[["Axes"], None]
 
@@ -109,16 +108,7 @@ def draw_page(rows: Sequence[Row]) -> bytes:
         for row in rows:
             _draw_row(figure, row, top)
             top -= row.inches()
-        return _in_palette(file_content(figure, "png", dpi=DPI))
-
-
-def _in_palette(content: bytes) -> bytes:
-    """The same PNG with a palette of 256 colours, a third as large; the colour maps have few levels for this reason."""
-    with Image.open(io.BytesIO(content)) as picture:
-        target = io.BytesIO()
-        few = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(target, format="png", optimize=True)
-    return target.getvalue()
+        return in_palette(file_content(figure, "png", dpi=DPI))
 
 
 def _draw_row(figure: Figure, row: Row, top: float) -> None:

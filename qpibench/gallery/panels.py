@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.gallery.palette import FADED, RING, SPECTRUM, TOLD, TRUE, few_levels
 from qpibench.grid import Grid
 from qpibench.pages.colour_bar import draw_colour_bar
 from qpibench.pages.fourier import wavevectors
@@ -15,18 +16,7 @@ from qpibench.pages.scales import Limits, bar_length, edges
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
 
-SIGNED, POSITIVE, MARKS, SPECTRUM = "RdBu_r", "inferno", "Greys", "viridis"
-"""Colour maps: of signed values, symmetric about 0, of positive values, of activation maps, and of log |FFT|."""
-
-LEVELS = 63
-"""Colours of a map; the number is odd, so that 0 has the colour in the middle."""
-
-FADED = 0.45
-"""Opacity of colours under marks that are to be seen first."""
-
-_TRUE, _TOLD = "#20ff20", "#ff40ff"
 _BAR_HEIGHT = 1.055  # above the image, so that it hides no part of it
 
 
@@ -74,7 +64,7 @@ def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limit
     )
     enlarged = 1.0 if view_nm is None else 1.6
     size = enlarged * (5.0 if len(picture.true_nm) <= 40 else 3.4)
-    for width, true, told in ((1.9, "black", "black"), (0.9, _TRUE, _TOLD)):  # visible on any colour
+    for width, true, told in ((1.9, "black", "black"), (0.9, TRUE, TOLD)):  # visible on any colour
         width *= enlarged
         axes.plot(*picture.true_nm.T, "o", mfc="none", mec=true, ms=size, mew=width, linestyle="none")
         axes.plot(*picture.told_nm.T, "x", color=told, ms=0.9 * size, mew=width, linestyle="none")
@@ -106,13 +96,6 @@ def draw_values(axes: Axes, picture: Picture) -> None:
     axes.images[0].set_alpha(FADED if picture.is_faded else None)
 
 
-def few_levels(colours: str) -> Colormap:
-    """A colour map with :data:`LEVELS` colours."""
-    import matplotlib as mpl
-
-    return mpl.colormaps[colours].resampled(LEVELS)
-
-
 def draw_spectrum(
     axes: Axes, transform: NDArray[np.float64], grid: Grid, limits: Limits, *, ring_q: float | None = None
 ) -> None:
@@ -140,7 +123,7 @@ def draw_spectrum(
     )
     if ring_q is not None and np.isfinite(ring_q):
         angle = np.linspace(0, np.pi, 91)
-        axes.plot(ring_q * np.cos(angle), ring_q * np.sin(angle), ":", color="red", linewidth=1.0)
+        axes.plot(ring_q * np.cos(angle), ring_q * np.sin(angle), ":", color=RING, linewidth=1.0)
     axes.set(xlim=x, ylim=y)
     axes.locator_params(nbins=5)
     axes.tick_params(length=2, pad=1.5)
