@@ -10,6 +10,7 @@ from qpibench.errors import UsageError
 from qpibench.gallery.colours import Scale, finer
 from qpibench.gallery.effects import Refusal, effects_of_examples, effects_of_spec, scaled_example
 from qpibench.gallery.gallery import crowded_part, draw_gallery, gallery_rows
+from qpibench.gallery.palette import SIGNED, TOLD, few_levels, in_palette
 from qpibench.gallery.panels import Picture, draw_image, draw_spectrum
 from qpibench.grid import Grid
 from qpibench.pages import fourier, scales
@@ -19,7 +20,7 @@ from qpibench.synthesis import get_backend
 
 # isort: split
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageColor
 
 GRID = Grid(ny=40, nx=60, size_y_nm=7.8, size_x_nm=11.8)
 
@@ -129,11 +130,27 @@ def test_round_lengths_are_1_2_or_5_times_a_power_of_ten():
     assert [scales.bar_length(size) for size in (10, 30, 0.7, 3)] == [2, 10, 0.2, 1]
 
 
+def test_few_colours_of_the_palette_stand_for_all():
+    seen = io.BytesIO()
+    first = few_levels(SIGNED)(0, bytes=True)[:3]
+    colours = [*map(ImageColor.getrgb, ("white", "black", TOLD, "#fefefe")), first]
+    Image.fromarray(np.array([colours], np.uint8)).save(seen, "png")
+    with Image.open(io.BytesIO(in_palette(seen.getvalue()))) as picture:
+        shown = np.asarray(picture.convert("RGB"))[0].tolist()
+    assert shown == [[255] * 3, [0] * 3, [255, 64, 255], [255] * 3, list(first)]
+
+
 @pytest.mark.parametrize("name", spec_names())
 def test_every_named_spec_has_a_picture(name):
     with Image.open(io.BytesIO(draw_gallery(load_spec(name)))) as picture:
         assert picture.size[0] == 1150
         assert len(picture.getcolors()) > 100
+
+
+def test_a_long_name_is_cut_to_the_width_of_the_page():
+    head = next(gallery_rows(load_spec("mini", overrides=[f"name={'long ' * 39}"])))
+    assert len(head.heading) == 110
+    assert head.heading.endswith("…")
 
 
 def test_the_picture_is_the_same_each_time():
