@@ -41,7 +41,8 @@ def canonical_json(given):
     of_family = SPEC[SPEC.index("## Kernels of the family `eq7`") :]
     for key, _, _, default, *_ in docs.table(SPEC, *head) + docs.table(of_family, *head):
         *tables, name = key.split(".")
-        if default and default != "required":
+        is_used = tables[:1] != ["corruptions"] or tables[1] in spec.get("corruptions", {})
+        if default and default != "required" and is_used:
             target = spec
             for table in tables:
                 target = target.setdefault(table, {})
