@@ -10,7 +10,9 @@
 // position        (observation, most, xy) float64: scatterers, nm; those after n_scatterers are not read
 // n_scatterers    (observation,) int64
 // amplitude       (observation, stride) float32, factors of the scatterers; with stride 0 one number for all
-// kernel          (observation,) int64: the table of each
+// species         (observation, stride of species) int32: which of the tables of the observation a scatterer has; with stride 0
+//                 one number for all
+// kernel          (observation, kernels) int64: the tables of each
 // values          (table, row, phase, column) float32: coefficients of the splines
 // rows, phases, columns        shape of a table; phases are samples per pixel along x
 // first_x, first_y             numbers of the first samples
@@ -90,14 +92,15 @@ __device__ inline int least_of(int a, int b)
 
 extern "C" __global__ void __launch_bounds__(256) superpose_table(
     const double* x, const double* y, int nx, int ny, const double* position, const long long* n_scatterers, int most,
-    const float* amplitude, int stride, const long long* kernel, const float* values, int rows, int phases,
-    int columns, int first_x, int first_y, int per_y, double step_x, double step_y, double reach_x, double reach_y,
+    const float* amplitude, int stride, const int* species, int species_stride, const long long* kernel, int kernels,
+    const float* values, int rows, int phases, int columns, int first_x, int first_y, int per_y, double step_x, double step_y, double reach_x, double reach_y,
     float* image)
 {
     using namespace table;
     __shared__ Axis across[STAGED];
     __shared__ Axis down[STAGED];
     __shared__ float factor[STAGED];
+    __shared__ const float* spline[STAGED];
     __shared__ float band[SIDE * TAPS][SIDE];
 
     const u32 tiles_x = (nx + SIDE - 1) / SIDE;
@@ -114,7 +117,8 @@ extern "C" __global__ void __launch_bounds__(256) superpose_table(
 
     const double* const places = position + 2 * (u64)observation * most;
     const float* const factors = amplitude + (u64)observation * stride;
-    const float* const spline = values + (u64)kernel[observation] * rows * phases * columns;
+    const int* const kinds = species + (u64)observation * species_stride;
+    const long long* const tables = kernel + (u64)observation * kernels;
     const int count = (int)n_scatterers[observation];
 
     float pixel[PIXELS] = {};
@@ -124,6 +128,8 @@ extern "C" __global__ void __launch_bounds__(256) superpose_table(
         if (thread < STAGED && thread < scatterers) {
             prepare(x, left, right, places[2 * (chunk + thread)], step_x, reach_x, phases, first_x, across[thread]);
             factor[thread] = factors[stride ? chunk + thread : 0];
+            const u64 table = tables[kinds[species_stride ? chunk + thread : 0]];
+            spline[thread] = values + table * rows * phases * columns;
         } else if (thread >= STAGED && thread < STAGED + scatterers) {
             const int mine = thread - STAGED;
             prepare(y, top, bottom, places[2 * (chunk + mine) + 1], step_y, reach_y, per_y, first_y, down[mine]);
@@ -142,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(256) superpose_table(
                 }
                 for (int k = thread / SIDE; k < needed; k += BLOCK / SIDE) {
                     const int row = v.sample + (per_y < TAPS ? k : k / TAPS * per_y + k % TAPS);
-                    const float* const line = spline + (u64)row * phases * columns;
+                    const float* const line = spline[scatterer] + (u64)row * phases * columns;
                     float read[TAPS];
 #pragma unroll
                     for (int tap = 0; tap < TAPS; ++tap) {

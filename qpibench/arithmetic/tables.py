@@ -167,13 +167,14 @@ def _summit(t, t2):  # type: ignore[no-untyped-def]
 
 
 @compiled(nogil=True, error_model="numpy")
-def superpose_table(axes, table, number, position, amplitude, image):  # type: ignore[no-untyped-def]
-    """Fill images (observation, y, x) of one kernel with superpositions.
+def superpose_table(axes, tables, number, position, amplitude, species, image):  # type: ignore[no-untyped-def]
+    """Fill images (observation, y, x) of the same kernels with superpositions.
 
-    For ``axes``, ``number``, ``position`` and ``amplitude`` see :mod:`qpibench.arithmetic.superposition`.
+    ``tables`` are those of the two species, on one lattice; they are the same if there is one species. For ``axes``,
+    ``number``, ``position``, ``amplitude`` and ``species`` see :mod:`qpibench.arithmetic.superposition`.
     """
     for k in range(len(image)):
-        _superpose(axes, table, position[k], amplitude[k], number[k], image[k])
+        _superpose(axes, tables, position[k], amplitude[k], species[k], number[k], image[k])
 
 
 @nb.njit(inline="always")
@@ -188,13 +189,14 @@ def _within(at, place, reach):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(inline="always")
-def _superpose(axes, table, position, amplitude, count, image):  # type: ignore[no-untyped-def]
+def _superpose(axes, tables, position, amplitude, species, count, image):  # type: ignore[no-untyped-def]
     prefer_wide_vectors()  # type: ignore[call-arg]
     ny, nx = image.shape
+    table = tables[0]
     per_y = table.per_pixel_y
     per_x = table.values.shape[1]
     columns = table.values.shape[2]
-    flat = table.values.reshape(-1)
+    coefficients_of = (table.values.reshape(-1), tables[1].values.reshape(-1))
     kept = min(per_y, TAPS)  # weighted rows per pixel
     wx = np.empty((count, TAPS), np.float32)
     wy = np.empty((count, TAPS), np.float32)
@@ -237,6 +239,7 @@ def _superpose(axes, table, position, amplitude, count, image):  # type: ignore[
                 of_x = _six(wx, scatterer)
                 of_y = _six(wy, scatterer)
                 factor = amplitude[scatterer]
+                flat = coefficients_of[species[scatterer]]
                 highest = min(top + TILE, window[scatterer, 3])
                 for lowest in range(max(top, window[scatterer, 2]), highest, BLOCK):
                     rows = min(BLOCK, highest - lowest)

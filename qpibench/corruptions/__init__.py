@@ -63,6 +63,9 @@ class Draft:
         positions to other places of the array moves these numbers too.
     amplitude
         (observation, scatterer) float32: factor of the image of each scatterer, 1 unless a corruption changes it.
+    species
+        (observation, scatterer) int32: the number of each scatterer's kernel among those of the observation, 0 or 1.
+        Corruptions do not see it: species are drawn after those of the stage ``scatterers``.
     image
         (observation, y, x) float32; without pixels if the images are not needed. Corruptions of the instrument get it
         with a border; see :class:`OfInstrument`.
@@ -87,6 +90,7 @@ class Draft:
     told_position_nm: NDArray[np.float64]
     told_index: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
     amplitude: NDArray[np.float32]
+    species: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
     image: NDArray[np.float32]
     variance: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     kernel_rms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))

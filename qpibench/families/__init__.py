@@ -101,7 +101,10 @@ class ClosedForm(Family, Protocol):
     def superpose(
         self, axes: Axes, row: NDArray[np.int64], formulas: Formulas, scatterers: Scatterers, image: NDArray[np.float32]
     ) -> None:
-        """Fill images (observation, y, x) with superpositions; ``row`` (observation,) has the kernel of each."""
+        """Fill images (observation, y, x) with superpositions; ``row`` (observation, species) has the kernels of each.
+
+        The kernels of an observation have the same stratum.
+        """
 
     def kernel_images(self, axes: Axes, formulas: Formulas, image: NDArray[np.float32]) -> None:
         """Fill images (kernel, y, x), each with the image of a single scatterer at the origin."""

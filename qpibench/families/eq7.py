@@ -318,49 +318,50 @@ def _centre_6(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_0(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_0, _add_0, 0, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_0(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_0, _add_0, 0, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_2(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_2, _centre_2, 1, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_2(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_2, _centre_2, 1, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_3(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_3, _centre_3, 1, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_3(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_3, _centre_3, 1, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_4(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_4, _centre_4, 1, _f32(4), axes, position, amplitude, count, numbers, image)
+def _superpose_4(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_4, _centre_4, 1, _f32(4), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_6(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_6, _centre_6, 2, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_6(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_6, _centre_6, 2, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
 def superpose(axes, row, formulas, scatterers, image):  # type: ignore[no-untyped-def]
     """Fill ``image`` (observation, y, x) float32 with superpositions; see :class:`qpibench.families.Family`."""
     for k in range(len(image)):
-        fold = formulas.stratum[row[k]]
+        fold = formulas.stratum[row[k, 0]]
         numbers = formulas.table[row[k]]
         count = scatterers.number[k]
         position = scatterers.position[k]
         amplitude = scatterers.amplitude[k]
+        species = scatterers.species[k]
         if fold == 0:
-            _superpose_0(axes, position, amplitude, count, numbers, image[k])
+            _superpose_0(axes, position, amplitude, species, count, numbers, image[k])
         elif fold == 2:
-            _superpose_2(axes, position, amplitude, count, numbers, image[k])
+            _superpose_2(axes, position, amplitude, species, count, numbers, image[k])
         elif fold == 3:
-            _superpose_3(axes, position, amplitude, count, numbers, image[k])
+            _superpose_3(axes, position, amplitude, species, count, numbers, image[k])
         elif fold == 4:
-            _superpose_4(axes, position, amplitude, count, numbers, image[k])
+            _superpose_4(axes, position, amplitude, species, count, numbers, image[k])
         else:
-            _superpose_6(axes, position, amplitude, count, numbers, image[k])
+            _superpose_6(axes, position, amplitude, species, count, numbers, image[k])
 
 
 @nb.njit(inline="always")

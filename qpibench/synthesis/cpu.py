@@ -55,7 +55,7 @@ class CpuBackend:
         parameters = {name: values[shown] for name, values in kernels.parameters.items()}
         draft = draw(spec, start, stop, domain=domain)
         extra = corrupt_scatterers(spec, draft)
-        superpose(spec, draft, kernel - kernel[0], shown_kernels(spec, parameters))
+        superpose(spec, draft, (kernel - kernel[0])[:, None], shown_kernels(spec, parameters))
         if needs_kernel_rms(spec):
             draft.kernel_rms = kernel_rms(kernels.image[shown])[kernel - kernel[0]]
         extra |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
@@ -83,7 +83,7 @@ class CpuBackend:
             made["kernel"] = shown if len(shown) == len(index) else shown[row]
             draft.kernel_rms = kernel_rms(shown)[row] if is_relative else draft.kernel_rms
         if is_imaged:
-            superpose(spec, draft, row, kernels)
+            superpose(spec, draft, row[:, None], kernels)
             made |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
         made |= corrupt(spec, draft, "told")
         made |= {name: values[row] for name, values in as_fields(parameters).items()}
@@ -129,6 +129,7 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
         position_nm=position,
         told_position_nm=np.empty((stop - start, 0, 2), np.float64),
         amplitude=np.ones(position.shape[:2], np.float32),
+        species=np.zeros(position.shape[:2], np.int32),
         image=np.empty((stop - start, 0, 0), np.float32),
     )
 
@@ -238,7 +239,7 @@ def axes_with(spec: ReleaseSpec, border: int) -> Axes:
 
 
 def _scatterers(draft: Draft) -> Scatterers:
-    return Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude)
+    return Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude, draft.species)
 
 
 def _kernel_images(spec: ReleaseSpec, kernels: ShownKernels, first: int, *, domain: Domain) -> NDArray[np.float32]:
@@ -260,6 +261,7 @@ def _kernel_images(spec: ReleaseSpec, kernels: ShownKernels, first: int, *, doma
         position_nm=np.zeros((count, 1, 2)),
         told_position_nm=np.zeros((count, 1, 2)),
         amplitude=np.ones((count, 1), np.float32),
+        species=np.zeros((count, 1), np.int32),
         image=image,
     )
     corrupt_images(spec, draft, applied)

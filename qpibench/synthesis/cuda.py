@@ -80,9 +80,9 @@ class CudaBackend:
         with cupy.cuda.Device(0):
             for name in OF_ALL:
                 self._function(name)
-            one = cupy.asarray(np.ones(1, np.float32))
+            one, zero = cupy.asarray(np.ones(1, np.float32)), cupy.asarray(np.zeros(1, np.int32))
             self._unread = cupy.asarray(np.full(1, np.nan))
-        self._gpu = Gpu(cupy=cupy, function=self._function, launch=self._launch, one=one)
+        self._gpu = Gpu(cupy=cupy, function=self._function, launch=self._launch, one=one, zero=zero)
         self._cpu = CpuBackend()
         # While the images of one run are copied to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")

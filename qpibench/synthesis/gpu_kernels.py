@@ -43,14 +43,15 @@ class Gpu:
         From the name of a CUDA kernel, and of a kernel family, to the compiled function.
     launch
         Launch a CUDA kernel: its name as a tuple, the number of threads, and its arguments.
-    one
-        An array of the device, a single 1 in float32.
+    one, zero
+        Arrays of the device, a single 1 in float32 and a single 0 in int32.
     """
 
     cupy: Any
     function: Callable[..., Any]
     launch: Callable[..., None]
     one: Any
+    zero: Any
 
     def axes(self, axes: Axes) -> tuple[Any, Any, np.int32, np.int32]:
         """Copy the coordinates of pixels: x, y, and their numbers."""
@@ -166,7 +167,9 @@ class _Sampled:
                 (THREADS,),
                 (
                     *(*on_device, *_places(self.gpu, of_these)),
-                    self.gpu.cupy.asarray(self.row[those] - first),
+                    *_species(self.gpu, of_these),
+                    self.gpu.cupy.asarray((self.row[those] - first)[:, None]),
+                    np.int32(1),
                     self.gpu.cupy.asarray(np.stack([table.values for table in tables])),
                     *map(np.int32, (*shape.values.shape, shape.first_x, shape.first_y, shape.per_pixel_y)),
                     *map(np.float64, (shape.step_x, shape.step_y, shape.reach_x, shape.reach_y)),
@@ -184,8 +187,14 @@ def _places(gpu: Gpu, placed: Mapping[str, Any]) -> tuple[Any, ...]:
     return placed["position_nm"], placed["n_scatterers"], most, *amplitudes
 
 
+def _species(gpu: Gpu, placed: Mapping[str, Any]) -> tuple[Any, np.int32]:
+    """Arguments of the species of placed scatterers."""
+    species = placed.get("species")
+    return (gpu.zero, np.int32(0)) if species is None else (species, np.int32(species.shape[1]))
+
+
 def tiling(nx: int, ny: int) -> tuple[int, int, int, int]:
-    """Tiles of an image, patches of a tile in x and y, and threads of its block; see kernels_cuda/superpose.cu."""
+    """Tiles of an image, patches of a tile in x and y, and threads of its block; see kernels_cuda/superpose.cuh."""
     (tiles_x, across), (tiles_y, down) = (_shared(-(-pixels // PATCH)) for pixels in (nx, ny))
     threads = max(across * down, PATCH * (across + down))
     return tiles_x * tiles_y, across, down, -(-threads // WARP) * WARP

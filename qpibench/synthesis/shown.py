@@ -26,7 +26,7 @@ class ShownKernels(Protocol):
         """Images (kernel, y, x) of a single scatterer at the origin."""
 
     def superpose(self, axes: Axes, row: NDArray[np.int64], scatterers: Scatterers, image: NDArray[np.float32]) -> None:
-        """Fill images (observation, y, x) with superpositions; ``row`` (observation,) has the kernel of each."""
+        """Fill images (observation, y, x) with superpositions; ``row`` (observation, species) has their kernels."""
 
 
 def shown_kernels(spec: ReleaseSpec, parameters: Parameters) -> ShownKernels:
@@ -78,11 +78,12 @@ class SampledKernels:
 
     def superpose(self, axes: Axes, row: NDArray[np.int64], scatterers: Scatterers, image: NDArray[np.float32]) -> None:
         check_offsets(self.spec, axes, scatterers.position)
-        edges = [0, *(np.flatnonzero(np.diff(row)) + 1).tolist(), len(row)]
+        edges = [0, *(np.flatnonzero(np.diff(row[:, 0])) + 1).tolist(), len(row)]
         for start, stop in itertools.pairwise(edges):
             run = slice(start, stop)
             places = (values[run] for values in scatterers)
-            superpose_table(axes, self.table(int(row[start])), *places, image[run])
+            tables = self.table(int(row[start, 0])), self.table(int(row[start, -1]))
+            superpose_table(axes, tables, *places, image[run])
 
     def table(self, kernel: int) -> Table:
         """The table of a kernel."""

@@ -14,6 +14,7 @@
 #include "line_offsets.cu"
 #include "plane_tilt.cu"
 #include "superpose.cu"
+#include "superpose_species.cu"
 #include "superpose_table.cu"
 #include "tip_blur.cu"
 #include "white_noise.cu"
@@ -49,6 +50,7 @@ LAUNCHER(line_noise)
 LAUNCHER(line_offsets)
 LAUNCHER(plane_tilt)
 LAUNCHER(superpose)
+LAUNCHER(superpose_species)
 LAUNCHER(superpose_table)
 LAUNCHER(tip_blur)
 LAUNCHER(white_noise)

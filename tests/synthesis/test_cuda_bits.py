@@ -274,9 +274,10 @@ def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_h
     parameters |= {name: np.array([value]) for name, value in {"phi1": 0.7, "B": 2.0, "phi2": 1.1, "C": 0.3}.items()}
     table = eq7.coefficients(parameters)
     amplitude = np.linspace(-1, 2, len(position), dtype=np.float32)[None]
-    scatterers = Scatterers(np.array([len(position)], np.int32), position[None], amplitude)
+    species = np.zeros((1, len(position)), np.int32)
+    scatterers = Scatterers(np.array([len(position)], np.int32), position[None], amplitude, species)
     expected = np.empty((1, 65, 33), np.float32)
-    eq7.superpose(Axes(x, y), np.zeros(1, np.int64), Formulas(parameters["fold"], table), scatterers, expected)
+    eq7.superpose(Axes(x, y), np.zeros((1, 1), np.int64), Formulas(parameters["fold"], table), scatterers, expected)
 
     kernel = cupy_on_host.cuda.Module().get_function("superpose")
     image = cupy_on_host.empty((1, 65, 33), np.float32)
@@ -287,6 +288,33 @@ def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_h
     tiles, across, down, threads = tiling(33, 65)
     shape = (np.int32(number) for number in (33, 65, across, down))
     kernel((tiles,), (threads,), (device(x), device(y), *shape, *arguments))
+    _assert_same_bits(image.host, expected)
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_images_of_two_species_have_the_bits_of_the_cpu(cupy_on_host, fold):
+    x, y = np.linspace(-3, 3, 70), np.linspace(-4, 4, 67)
+    random = np.random.default_rng(fold)
+    position, species = random.uniform(-5, 5, (2, 280, 2)), random.integers(0, 2, (2, 280), np.int32)
+    position[:, 0] = x[7], y[9]
+    drawn = {"phi1": [0.7, 0.1, 2.0, 0.7], "B": [2.0, 3, 2, 1], "phi2": [1.1, 0, 3, 2], "C": [0.3, 60, 0.05, 900]}
+    parameters = {name: np.array(values) for name, values in drawn.items()}
+    parameters["fold"] = np.full(4, fold, np.int32)
+    table, amplitude = eq7.coefficients(parameters), np.ones((2, 280), np.float32)
+    scatterers = Scatterers(np.array([280, 3], np.int32), position, amplitude, species)
+    expected = np.empty((2, 67, 70), np.float32)
+    row = np.array([[0, 1], [3, 2]])
+    eq7.superpose(Axes(x, y), row, Formulas(parameters["fold"], table), scatterers, expected)
+
+    kernel = cupy_on_host.cuda.Module().get_function("superpose_species")
+    image = cupy_on_host.empty((2, 67, 70), np.float32)
+    device = cupy_on_host.asarray
+    places = (device(position), device(np.array([280, 3])), np.int32(280), device(amplitude), np.int32(280))
+    folds = np.full(2, fold, np.int64)
+    tiles, across, down, threads = tiling(70, 67)
+    shape = (np.int32(number) for number in (70, 67, across, down))
+    arguments = (*places, device(species), device(folds), device(table[row]), image)
+    kernel((2 * tiles,), (threads,), (device(x), device(y), *shape, *arguments))
     _assert_same_bits(image.host, expected)
 
 

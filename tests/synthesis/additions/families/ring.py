@@ -95,6 +95,7 @@ def superpose(axes, row, formulas, scatterers, image):
             axes,
             scatterers.position[k],
             scatterers.amplitude[k],
+            scatterers.species[k],
             scatterers.number[k],
             formulas.table[row[k]],
             image[k],
