@@ -15,8 +15,8 @@ standard deviation of the clean image is that of :class:`qpibench.corruptions.Dr
 The stream ``corrugation`` has one draw: the words of strength, angle and the two phases. ``docs/arithmetic.md`` defines
 the bits, and ``kernels_cuda/corrugation.cu`` states the same operations.
 
-Source: lowest harmonics of the lattice; Lawler et al., Nature 466, 347 (2010), doi:10.1038/nature09169, model measured
-topographs by such waves.
+Source: lowest harmonics of the lattice; cf. Lawler et al., Nature 466, 347 (2010), doi:10.1038/nature09169, where
+measured topographs are compared with such waves.
 """
 
 from __future__ import annotations

@@ -8,17 +8,18 @@ $$I(\mathbf r) = c(\mathbf r + \mathbf d(t)), \qquad
 \ell(t) = \frac{\ln(1 + 16\, t)}{\ln 17}.$$
 
 The first term is thermal drift by $|\mathbf v|$ over the image. The second is creep of the piezos by $|\mathbf k|$,
-which is logarithmic in time and distorts the first lines most. The displacement is 0 in the middle of the scan. Both
-lengths are uniform in their ranges and both directions uniform in the circle, for each image. True and told positions,
-and the target, are those of the undistorted frame.
+which is logarithmic in time and distorts the first lines most. Both vectors are movements of the tip over the sample,
+so what the image shows is displaced by $-\mathbf d$. The displacement is 0 in the middle of the scan. Both lengths are
+uniform in their ranges and both directions uniform in the circle, for each image. True and told positions, and the
+target, are those of the undistorted frame.
 
 The clean image is resampled by the interpolating cubic B-spline. It is computed with a border, so no edge contributes.
 
 The stream ``drift`` has one draw: the words of length and direction of the drift, and of the creep.
 ``docs/arithmetic.md`` defines the bits, and ``kernels_cuda/drift.cu`` states the same operations.
 
-Source: linear drift and logarithmic creep, Yothers, Browder and Bumm, Rev. Sci. Instrum. 88, 013708 (2017),
-doi:10.1063/1.4974271.
+Source: drift and creep of STM images, cf. Yothers, Browder and Bumm, Rev. Sci. Instrum. 88, 013708 (2017),
+doi:10.1063/1.4974271; the curve of the creep is our own.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ COLUMNS = tuple(
         dtype="<f8",
         per="observation",
         units="nm",
-        long_name=f"{what} of the sample along {axis} over the image",
+        long_name=f"{what} of the tip over the sample along {axis}, in the time of the image",
         absent=0.0,
     )
     for name, what in (("drift", "thermal drift"), ("creep", "creep"))

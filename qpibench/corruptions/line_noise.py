@@ -10,10 +10,11 @@ Each $a^{(k)}$ is an autoregressive sequence of order 1 along the line, of varia
 $$a_{i0} = n_{i0}, \qquad a_{ij} = \rho_k\, a_{i,j-1} + \sqrt{1 - \rho_k^2}\; n_{ij}, \qquad \rho_k = 2^{-4/2^k},$$
 
 with independent normal numbers $n$. Its spectrum is a Lorentzian, and each is an octave slower than the one before. The
-sum of $K = \lceil \log_2 n_x \rceil + 2$ of them has a spectrum close to 1/f, from one period per line to the Nyquist
-frequency. The lines are independent; :mod:`qpibench.corruptions.line_offsets` has what changes between them. The
-strength $s$ is uniform in its range for each image; the standard deviation of the clean image is that of
-:class:`qpibench.corruptions.Draft`.
+sum of $K = \lceil \log_2 n_x \rceil + 2$ of them has a spectrum close to 1/f from one period per line on: its product
+with f varies by a factor of 1.2 up to half the Nyquist frequency, and of 1.7 up to the Nyquist frequency. $\sigma^2$ is
+the variance of all values; a fifth of it (22 % with 64 pixels per line, 16 % with 512) is that of the lines' means. The
+lines are independent; :mod:`qpibench.corruptions.line_offsets` adds to their means. The strength $s$ is uniform in its
+range for each image; the standard deviation of the clean image is that of :class:`qpibench.corruptions.Draft`.
 
 Stream ``line noise``: the four words of draw ``(k ny + i) Q + q``, Q = ceil(nx / 4), give the normal numbers of octave
 k in the pixels 4q to 4q + 3 of line i. ``docs/arithmetic.md`` defines the bits, and ``kernels_cuda/line_noise.cu``

@@ -13,8 +13,8 @@ contributes.
 Stream ``tip blur``: the first word of draw 0 of image 0 of a kernel gives its width. ``docs/arithmetic.md`` defines the
 bits, and ``kernels_cuda/tip_blur.cu`` states the same operations.
 
-Source: the local density of states is averaged over the tip; Tersoff and Hamann, Phys. Rev. B 31, 805 (1985),
-doi:10.1103/PhysRevB.31.805, for tips of finite size.
+Source: this model of the tip is our own; cf. Tersoff and Hamann, Phys. Rev. B 31, 805 (1985),
+doi:10.1103/PhysRevB.31.805, for the resolution of tips of finite size.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ scatters only the s wave. With
 .. math::
 
     G_0(r) = -\frac{i m^*}{2 \hbar^2} H_0^{(1)}(k r), \qquad
-    T = \frac{i \hbar^2}{m^*} \left(e^{2 i \delta} - 1\right), \qquad
+    T = \frac{i \hbar^2}{m^*} \left(\alpha e^{2 i \delta} - 1\right), \qquad
     \Delta N(r) = -\frac{1}{\pi} \operatorname{Im}\left[G_0(r)^2 T\right]
 
 and :math:`N_0 = -\operatorname{Im} G_0(0)/\pi = m^*/(2 \pi \hbar^2)` per spin, the local density of states changes by
@@ -19,15 +19,17 @@ and :math:`N_0 = -\operatorname{Im} G_0(0)/\pi = m^*/(2 \pi \hbar^2)` per spin, 
     \frac{\Delta N(r)}{N_0} = \frac{1}{2} \operatorname{Re}\left[\left(\alpha e^{2 i \delta} - 1\right)
     H_0^{(1)}(k r)^2\right] e^{-r/\ell}.
 
-- *Phase shift.* The phase shift is complex if electrons are absorbed, that is scattered into the bulk: the s wave that
-  leaves has the amplitude :math:`\alpha e^{2 i \delta}` with a real :math:`\delta` and
-  :math:`\alpha = e^{-2 \operatorname{Im} \delta}` from 1 (elastic) to 0 (black dot).
+- *Phase shift.* The phase shift :math:`\eta` is complex if electrons are absorbed, that is scattered into the bulk: the
+  s wave that leaves has the amplitude :math:`e^{2 i \eta} = \alpha e^{2 i \delta}` with
+  :math:`\delta = \operatorname{Re} \eta` and :math:`\alpha = e^{-2 \operatorname{Im} \eta}` from 1 (elastic) to 0
+  (black dot). A weak attractive scatterer has :math:`\delta > 0`.
 - *Lifetime.* A linewidth :math:`\Gamma = 2 \operatorname{Im} E = \hbar/\tau` (full width) shortens the ripples. The
   factor :math:`e^{-r/\ell}` with :math:`\ell = \hbar v/\Gamma = v \tau`, :math:`\hbar v = 2 (E - E_0)/k` is that of
   :math:`e^{2 i k r}` to first order in :math:`\Gamma`: the electron travels :math:`2 r` and its amplitude decays by
   :math:`e^{-t/(2 \tau)}`. The wavevector in the Hankel function stays real.
-- *Two bands* without interband scattering add up, weighted with their densities of states:
-  :math:`\Delta N/N_0 = \sum_i m_i (\Delta N/N_0)_i / \sum_i m_i`. Each has its own phase shift.
+- *Two bands* without interband scattering add up, weighted with their densities of states, as if electrons tunneled
+  equally well into both: :math:`\Delta N/N_0 = \sum_i m_i (\Delta N/N_0)_i / \sum_i m_i`. Each has its own phase shift,
+  and both have the same :math:`\alpha`.
 - *Elliptic mass.* With a light mass along the axis u and a heavy one along v, of ratio :math:`\rho`, coordinates scaled
   to :math:`u \rho^{-1/4}, v \rho^{1/4}` give back the round band of mass :math:`m^* = \sqrt{m_u m_v}`, which also
   determines :math:`N_0`. Contours of equal phase are ellipses.
@@ -57,6 +59,9 @@ Sources
   scattering theory of surface states.
 - L. Bürgi, O. Jeandupeux, H. Brune, K. Kern, Phys. Rev. Lett. 82, 4516 (1999), doi:10.1103/PhysRevLett.82.4516: decay
   of standing waves by the lifetime.
+- S. Crampin, J. Kröger, H. Jensen, R. Berndt, Phys. Rev. Lett. 95, 029701 (2005), doi:10.1103/PhysRevLett.95.029701,
+  arXiv:cond-mat/0410542: a factor of 2 in lifetimes from the decay of standing waves. Here it follows from the complex
+  energy.
 """
 
 from __future__ import annotations

@@ -142,6 +142,17 @@ def test_line_noise_has_a_spectrum_of_one_over_f_and_its_lines_are_independent()
     assert abs((noise[:, 1:] * noise[:, :-1]).mean()) < 0.03
 
 
+def test_a_fifth_of_the_variance_of_line_noise_is_that_of_the_means_of_lines():
+    clean, made = (
+        _made(load_spec("mini", overrides=[*MANY, *more])) for more in ([], ["corruptions.line_noise.strength=1"])
+    )
+    noise = (made.image - clean.image).astype(np.float64) / made.extra["line_noise_sigma"][:, None, None]
+    lag = np.abs(np.subtract.outer(np.arange(64), np.arange(64)))
+    expected = np.mean([2 ** (-4 * lag / 2**k) for k in range(line_noise.octaves(64))])
+    assert expected == pytest.approx(0.22, abs=0.005)
+    assert (noise.mean(axis=-1) ** 2).mean() == pytest.approx(expected, abs=0.015)
+
+
 def test_line_offsets_are_those_of_the_reference_and_normal():
     spec = _spec("line_offsets.strength=[0.5, 2]", others=["observations_per_kernel=20"])
     clean, made = _made(_spec(others=["observations_per_kernel=20"])), _made(spec)
