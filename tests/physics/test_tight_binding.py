@@ -95,6 +95,36 @@ def test_at_the_bottom_of_the_band_it_is_a_point_scatterer_in_a_free_electron_ga
     assert np.abs(found - expected).max() < 0.006 * np.abs(expected).max()
 
 
+def crystal(vectors, size, t, t2, anisotropy):
+    """Hamiltonian of a torus of size x size sites, whose neighbours are found by their distance."""
+    hamiltonian, sites = np.zeros((size**2, size**2)), np.eye(size)
+    for m, n in ((m, n) for m in range(-2, 3) for n in range(-2, 3)):
+        distance = np.hypot(*(np.array([m, n]) @ vectors)) / np.hypot(*vectors[0])
+        if 0.9 < distance < 1.8:
+            hopping = t2 if distance > 1.1 else t * (1 + anisotropy) if n == 0 else t * (1 - anisotropy)
+            hamiltonian -= hopping * np.kron(np.roll(sites, n, axis=0), np.roll(sites, m, axis=0))
+    return hamiltonian
+
+
+@pytest.mark.parametrize("V", [250.0, -250.0])
+@pytest.mark.parametrize("fields", [SQUARE, HEXAGONAL, NEMATIC], ids=lambda fields: fields["lattice"])
+def test_the_density_changes_as_in_a_crystal_whose_one_site_has_another_level(fields, V):
+    size, energy, eta, a = 33, -250.0, 120.0, 0.4
+    narrow = {"broadening_mev": eta, "mesh": 256, "orbital_fwhm_nm": a / 5}
+    _, parameters = kernels_of(fields | narrow | {"energy_mev": [energy, energy], "scatterer_mev": [V, V]})
+    between = np.pi / 3 if fields["lattice"] == "hexagonal" else np.pi / 2
+    vectors = a * np.array([[np.cos(angle), np.sin(angle)] for angle in (0.15, 0.15 + between)])
+    hopping = 100.0, fields.get("second_hopping_mev", 0.0), fields.get("anisotropy", 0.0)
+    inverse = (energy + 1j * eta) * np.eye(size**2) - crystal(vectors, size, *hopping)
+    undisturbed = np.linalg.inv(inverse)[0, 0].imag
+    inverse[0, 0] -= V
+    change = (np.diag(np.linalg.inv(inverse)).imag / undisturbed - 1).reshape(size, size)
+    sites = np.array([(0, 0), (1, 0), (0, 1), (1, 1), (1, -1), (3, 0), (0, 3), (-2, 4)])
+    of_site = 4 * np.log(2) / np.pi * 25 * np.sin(between)  # an orbital's density at its centre
+    found = tight_binding.reference(*(sites @ vectors).T, **one(parameters)) / of_site
+    np.testing.assert_allclose(found, change[sites[:, 1], sites[:, 0]], atol=1e-4)
+
+
 @pytest.mark.parametrize(("fields", "fold"), [(SQUARE, 4), (HEXAGONAL, 6), (NEMATIC, 2)])
 def test_a_kernel_has_the_symmetry_of_its_lattice_and_no_higher_one(fields, fold):
     _, parameters = kernels_of(fields)
