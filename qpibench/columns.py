@@ -15,6 +15,7 @@ Per = Literal["kernel", "observation", "scatterer"]
 BUILT_IN = frozenset(
     {
         *("image", "kernel", "activation_map", "position_nm", "told_position_nm", "n_scatterers"),
+        *("species", "told_species", "contrast", "rotation", "scatterer_species", "kernel_species"),
         *("family", "kernel_index", "index", "kernel_image", "x", "y", "xy", "observation", "scatterer"),
         *(f"split_{task}_{role}" for task in ("id", "ood") for role in ("train", "validation", "test")),
     }

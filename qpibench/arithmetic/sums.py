@@ -46,6 +46,20 @@ def root_mean_squares(image, rms):  # type: ignore[no-untyped-def]
         rms[kernel] = sqrt(_sum_of_squares(pixels, 0.0) / len(pixels))
 
 
+@compiled(nogil=True, error_model="numpy")
+def contrasts(image, contrast):  # type: ignore[no-untyped-def]
+    """Fill ``contrast`` (pair,) float64 with ||A - B|| / sqrt(||A||^2 + ||B||^2); 0 if both are 0 everywhere.
+
+    ``image`` (2 pair, y, x) float32 has A and B of each pair one after the other.
+    """
+    for pair in range(len(contrast)):
+        first = image[2 * pair].reshape(-1)
+        second = image[2 * pair + 1].reshape(-1)
+        both = _sum_of_squares(first, 0.0) + _sum_of_squares(second, 0.0)
+        difference = first.astype(np.float64) - second.astype(np.float64)
+        contrast[pair] = sqrt(_sum_of_squares(difference, 0.0) / both) if both > 0.0 else 0.0
+
+
 @nb.njit(inline="always")
 def deviation(variance, strength):  # type: ignore[no-untyped-def]
     """``strength`` standard deviations of an image with this variance, float32.

@@ -148,6 +148,33 @@ class Numbered(Protocol):
     def numbered(self, ranges: Any, columns: Parameters, start: int) -> dict[str, NDArray[Any]]:
         """The columns of the kernels from ``start`` on of an endless sequence, out of those that `parameters` gave."""
 
+    def is_random(self, ranges: Any) -> bool:
+        """Whether random numbers determine the kernels, so that a second species can be drawn."""
+
+
+class OfScatterer(Protocol):
+    """Additional member of a family in which some uniform random numbers are not those of the scatterer.
+
+    They determine the sample or the measurement, such as the energy, and two species of an image share them.
+
+    Attributes
+    ----------
+    OF_SCATTERER
+        Which of the ``UNIFORMS`` numbers belong to the scatterer; all, if a family does not have the attribute.
+    """
+
+    OF_SCATTERER: tuple[int, ...]
+
+
+class Rotatable(Protocol):
+    """Additional members of a family whose scatterers occur in different orientations."""
+
+    def check_direction(self, ranges: Any) -> None:
+        """Raise ValueError if some kernels are the same in all orientations."""
+
+    def rotated(self, columns: Parameters, angle_rad: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """The columns of kernels that are rotated counterclockwise by angles (kernel,), with defined bits."""
+
 
 class FamilyOnGpu(ClosedForm, Protocol):
     """Additional member of a closed form with a header in ``kernels_cuda/families/``.

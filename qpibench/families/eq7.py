@@ -173,6 +173,23 @@ def describe(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     return symmetry, f"wavelength {PI / B:.3g} nm", f"decay {1 / math.sqrt(C):.3g} nm"
 
 
+def check_direction(ranges: Ranges) -> None:
+    """Refuse total symmetry; see :class:`qpibench.families.Rotatable`."""
+    if ranges.fold_shares().get(0):
+        raise ValueError(
+            "species.second = 'rotated' needs kernels with a direction, and fold 0 has none; leave 0 out of"
+            " kernels.folds"
+        )
+
+
+def rotated(columns: Parameters, angle_rad: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """The columns of rotated kernels: phi1 - n angle/2, modulo pi."""
+    phi1 = columns["phi1"] - columns["fold"] * angle_rad / 2
+    # A number just below 0 may be rounded to pi.
+    turned = phi1 - PI * np.floor(phi1 / PI)
+    return {**columns, "phi1": np.where(turned < PI, turned, 0.0)}
+
+
 def gpu_ranges(ranges: Ranges) -> tuple[float, float, float, float]:
     """Lower end and length of the ranges of wavelength and decay length, in nm."""
     (wavelength, longest), (decay, widest) = ranges.wavelength_nm, ranges.decay_nm

@@ -176,6 +176,11 @@ def numbered(ranges: Ranges, columns: Mapping[str, NDArray[Any]], start: int) ->
     return {**columns, "file_row": columns["file_row"] if ranges.drawn else row.astype(np.int32)}
 
 
+def is_random(ranges: Ranges) -> bool:
+    """Whether kernels are drawn from the file."""
+    return ranges.drawn
+
+
 def wavevector(parameters: Parameters) -> NDArray[np.float64]:
     """Not known."""
     return np.full(len(parameters["file_row"]), math.nan)

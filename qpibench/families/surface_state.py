@@ -199,6 +199,7 @@ COLUMNS = (
 
 STRATUM = FOLD.name
 UNIFORMS = 7
+OF_SCATTERER = (1, 2, 6)  # delta, alpha, delta_2
 EXAMPLE = {
     "energy_mev": [-100.0, 100.0],
     "e0_mev": -440.0,

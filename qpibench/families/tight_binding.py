@@ -219,6 +219,7 @@ COLUMNS = (
 STRATUM = FOLD.name
 stratum_label = fold_label
 UNIFORMS = 2
+OF_SCATTERER = (1,)  # V
 EXAMPLE = {
     "lattice": "hexagonal",
     "lattice_nm": 0.6,

@@ -12,6 +12,7 @@ from qpibench.specs import ReleaseSpec
 from qpibench.synthesis.contract import Kernels
 from qpibench.synthesis.cpu import CpuBackend, draw
 from qpibench.synthesis.draws import draw_parameters
+from qpibench.synthesis.species import kernel_rows
 
 PER_ROW = 5
 """Panels in a row of a gallery."""
@@ -34,7 +35,7 @@ class Choice:
     kernels
         The first kernels of the release, as many as are needed for `rows` and `images`.
     rows
-        Kernels to show: some draws of each stratum, in the order of the strata.
+        Rows of the kernels to show: some draws of each stratum, in the order of the strata; both kernels of a pair.
     images
         Indices of the observations to show.
     example
@@ -51,15 +52,16 @@ def choose(spec: ReleaseSpec) -> Choice:
     """Choose kernels of every stratum, and images of different kernels."""
     searched = min(spec.kernels.count, _SEARCHED_KERNELS)
     strata = draw_parameters(spec, domain="benchmark", stop=searched)[get_family(spec.kernels.family).STRATUM]
-    rows = _draws_of_strata(strata)
+    chosen = _draws_of_strata(strata)
     per_kernel = spec.observations_per_kernel
-    places = ((kernel, image) for image in range(per_kernel) for kernel in rows[:: max(1, len(rows) // PER_ROW)])
+    places = ((kernel, image) for image in range(per_kernel) for kernel in chosen[:: max(1, len(chosen) // PER_ROW)])
     images = tuple(kernel * per_kernel + image for (kernel, image), _ in zip(places, range(PER_ROW), strict=False))
-    start = rows[0] * per_kernel
+    start = chosen[0] * per_kernel
     counts = draw(spec, start, start + min(per_kernel, _SEARCHED_IMAGES), domain="benchmark").n_drawn
     example = start + int(np.abs(counts - WANTED_SCATTERERS).argmin())
-    kernels = CpuBackend().kernels(spec, count=max(*rows, *(image // per_kernel for image in images)) + 1)
-    return Choice(kernels=kernels, rows=rows, images=images, example=example)
+    kernels = CpuBackend().kernels(spec, count=max(*chosen, *(image // per_kernel for image in images)) + 1)
+    rows = kernel_rows(spec, np.array(chosen)).reshape(-1).tolist()
+    return Choice(kernels=kernels, rows=tuple(rows[:MOST_KERNELS]), images=images, example=example)
 
 
 def _draws_of_strata(strata: NDArray[np.int32]) -> tuple[int, ...]:

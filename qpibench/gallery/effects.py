@@ -15,6 +15,7 @@ from qpibench.corruptions import Stage, corruption_names, get_corruption, in_ord
 from qpibench.grid import Grid
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.load import explain
+from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Observations
 from qpibench.synthesis.cpu import CpuBackend
 
@@ -33,7 +34,7 @@ class Effect:
     before, after
         The observation, of one row.
     kernel_before, kernel_after
-        (y, x) float32: the image of the kernel.
+        (y, x) float32: the image of the kernel, or of the first of a pair.
     """
 
     name: str
@@ -121,4 +122,4 @@ def _effect(name: str, without: ReleaseSpec, with_it: ReleaseSpec, index: int) -
 def _observe(spec: ReleaseSpec, index: int) -> tuple[Observations, NDArray[np.float32]]:
     backend, row = CpuBackend(), index // spec.observations_per_kernel
     kernels = backend.kernels(spec, count=row + 1)
-    return backend.observations(spec, kernels, index, index + 1), kernels.image[row]
+    return backend.observations(spec, kernels, index, index + 1), kernels.image[species_count(spec) * row]

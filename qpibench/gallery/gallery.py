@@ -92,7 +92,8 @@ def _head(spec: ReleaseSpec) -> Row:
     grid, scatterers = spec.grid, spec.scatterers
     size = f"{grid.ny} x {grid.nx} pixels on {grid.size_y_nm:g} x {grid.size_x_nm:g} nm (y, x)"
     count = f"{scatterers.min} to {scatterers.max} scatterers" if scatterers.max > 1 else "1 scatterer"
-    first = f"Family {spec.kernels.family}, {spec.kernels.count} kernels, {size}, {count} an image."
+    shown = "kernels" if spec.species is None else "pairs of kernels"
+    first = f"Family {spec.kernels.family}, {spec.kernels.count} {shown}, {size}, {count} an image."
     name = shorten(spec.name, CHARACTERS["heading"])
     return Row(heading=name, text="\n".join([first, filled(ABOUT, CHARACTERS["page"])]))
 
@@ -133,7 +134,8 @@ def _image_row(spec: ReleaseSpec, choice: Choice, scale: Scale) -> Row:
 def _counted(index: int, seen: Observations, spec: ReleaseSpec) -> str:
     number = int(seen.n_scatterers[0])
     noun = "scatterer" if number == 1 else "scatterers"
-    return f"image {index}, kernel {index // spec.observations_per_kernel}: {number} {noun}"
+    shown = "kernel" if spec.species is None else "pair"
+    return f"image {index}, {shown} {index // spec.observations_per_kernel}: {number} {noun}"
 
 
 def _marked(picture: Picture, seen: Observations, *, always: bool = False) -> Picture:

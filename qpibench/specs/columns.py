@@ -10,6 +10,7 @@ from qpibench.columns import Column
 from qpibench.corruptions import Corruption, Stage, get_corruption
 from qpibench.families import get_family
 from qpibench.specs.spec import ImportedSpec, ReleaseSpec
+from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES, species_count
 
 
 class Applied(NamedTuple):
@@ -42,7 +43,11 @@ def kernel_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
 
 def observation_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
     """Return the columns of a release's observations besides images and positions, per observation or scatterer."""
-    return tuple(column for applied in applied_corruptions(spec) for column in applied.corruption.COLUMNS)
+    of_corruptions = tuple(column for applied in applied_corruptions(spec) for column in applied.corruption.COLUMNS)
+    if species_count(spec) == 1:
+        return of_corruptions
+    told = (TOLD_SPECIES,) if tells_other_positions(spec) else ()
+    return (SCATTERER_SPECIES, *told, *of_corruptions)
 
 
 def scatterer_capacity(spec: ReleaseSpec) -> int:

@@ -27,6 +27,7 @@ from qpibench.grid import Grid
 from qpibench.parsing import shown
 from qpibench.specs.corruptions import Corruptions
 from qpibench.specs.lattice import check_tables
+from qpibench.specs.species import SpeciesSpec, check_species
 
 MAX_SCATTERERS = 10_000
 """Documented limit of scatterers per observation."""
@@ -178,6 +179,7 @@ class ReleaseSpec(_Identified):
     )
     observations_per_kernel: Index31 = Field(description="images of every kernel")
     scatterers: ScattererSpec = Field(description="how many scatterers an image has and where they lie")
+    species: SpeciesSpec | None = Field(default=None, description="a second species of scatterers")
     splits: SplitSpec = Field(default=SplitSpec(), description="shares of the splits")
     corruptions: Corruptions = Field(default=None, description="what is added to the ideal image")
 
@@ -219,6 +221,7 @@ class ReleaseSpec(_Identified):
             )
         self._check_corruptions()
         self._check_sites()
+        check_species(self)
         if self.observation_count >= 2**31:
             raise ValueError(
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"

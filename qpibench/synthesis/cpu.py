@@ -21,11 +21,13 @@ from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
 from qpibench.specs.instrument import border_px, instrument
 from qpibench.specs.lattice import outside_nm
+from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES, species_count
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
-from qpibench.synthesis.fields import absent_columns, as_fields, needs_image
+from qpibench.synthesis.draws import draw_scatterers, scatterer_draws
+from qpibench.synthesis.fields import absent_columns, as_fields, kernel_fields, needs_image
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.shown import ShownKernels, shown_kernels
+from qpibench.synthesis.species import draw_kernels, draw_species, kernel_rows, per_observation, told_species
 
 _checked = threading.local()
 
@@ -38,11 +40,13 @@ class CpuBackend:
     def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark", count: int | None = None) -> Kernels:
         """The first kernels of the release, by default all; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        parameters = draw_parameters(spec, domain=domain, stop=count)
+        drawn = draw_kernels(spec, domain=domain, stop=count)
+        image = _kernel_images(spec, shown_kernels(spec, drawn.parameters), 0, domain=domain)
         return Kernels(
-            image=_kernel_images(spec, shown_kernels(spec, parameters), 0, domain=domain),
-            family=np.full(spec.kernels.count if count is None else count, spec.kernels.family.encode(), "S16"),
-            parameters=parameters,
+            image=image,
+            family=np.full(len(image), spec.kernels.family.encode(), "S16"),
+            parameters=drawn.parameters,
+            pairs=drawn.pairs,
         )
 
     def observations(
@@ -50,16 +54,16 @@ class CpuBackend:
     ) -> Observations:
         """Observations ``start`` to ``stop``; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        kernel = np.arange(start, stop) // spec.observations_per_kernel
-        shown = slice(int(kernel[0]), int(kernel[-1]) + 1)
+        rows = kernel_rows(spec, np.arange(start, stop) // spec.observations_per_kernel)
+        shown = slice(int(rows[0, 0]), int(rows[-1, -1]) + 1)
         parameters = {name: values[shown] for name, values in kernels.parameters.items()}
         draft = draw(spec, start, stop, domain=domain)
         extra = corrupt_scatterers(spec, draft)
-        superpose(spec, draft, (kernel - kernel[0])[:, None], shown_kernels(spec, parameters))
+        superpose(spec, draft, rows - rows[0, 0], shown_kernels(spec, parameters))
         if needs_kernel_rms(spec):
-            draft.kernel_rms = kernel_rms(kernels.image[shown])[kernel - kernel[0]]
+            draft.kernel_rms = kernel_rms(spec, kernels, start, stop)
         extra |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
-        extra |= corrupt(spec, draft, "told")
+        extra |= corrupt_told(spec, draft)
         return finish(spec, kernels, draft, extra)
 
     def fresh(
@@ -70,9 +74,9 @@ class CpuBackend:
         grid = spec.grid
         index = np.arange(start, stop)
         kernel = index // spec.observations_per_kernel
-        row = kernel - kernel[0]
-        parameters = draw_parameters(spec, domain="training", start=int(kernel[0]), stop=int(kernel[-1]) + 1)
-        kernels = shown_kernels(spec, parameters)
+        rows = kernel_rows(spec, kernel - kernel[0])
+        drawn = draw_kernels(spec, domain="training", start=int(kernel[0]), stop=int(kernel[-1]) + 1)
+        kernels = shown_kernels(spec, drawn.parameters)
         draft = draw(spec, start, stop, domain="training")
         made: dict[str, NDArray[Any]] = absent_columns(fields, len(index), spec)
         made |= corrupt_scatterers(spec, draft)
@@ -80,19 +84,21 @@ class CpuBackend:
         is_relative = is_imaged and needs_kernel_rms(spec)
         if "kernel" in fields or is_relative:
             shown = _kernel_images(spec, kernels, int(kernel[0]), domain="training")
-            made["kernel"] = shown if len(shown) == len(index) else shown[row]
-            draft.kernel_rms = kernel_rms(shown)[row] if is_relative else draft.kernel_rms
+            made["kernel"] = shown if rows.shape == (len(shown), 1) else per_observation(shown, rows)
+            draft.kernel_rms = (
+                rms_of_images(as_pairs(spec, shown))[kernel - kernel[0]] if is_relative else draft.kernel_rms
+            )
         if is_imaged:
-            superpose(spec, draft, row[:, None], kernels)
+            superpose(spec, draft, rows, kernels)
             made |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
-        made |= corrupt(spec, draft, "told")
-        made |= {name: values[row] for name, values in as_fields(parameters).items()}
+        made |= corrupt_told(spec, draft)
+        made |= {name: per_observation(values, rows) for name, values in as_fields(kernel_fields(drawn)).items()}
         made |= {
             "image": draft.image,
             "position_nm": draft.position_nm,
             "told_position_nm": draft.told_position_nm,
             "n_scatterers": draft.n_scatterers.astype(np.int64),
-            "kernel_index": kernel,
+            "kernel_index": per_observation(np.arange(kernel[0] * len(rows[0]), (kernel[-1] + 1) * len(rows[0])), rows),
             "index": index,
         }
         if "activation_map" in fields:
@@ -135,7 +141,10 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
 
 
 def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], kernels: ShownKernels) -> None:
-    """Fill a draft with ideal images and the border that the instrument needs; ``row`` is the kernel of each."""
+    """Fill a draft with ideal images and the border that the instrument needs.
+
+    ``row`` (observation, species) has the kernels of each.
+    """
     axes = axes_with(spec, border_px(spec, instrument(spec)))
     draft.image = np.empty((len(draft), len(axes.y), len(axes.x)), np.float32)
     kernels.superpose(axes, row, _scatterers(draft), draft.image)
@@ -144,11 +153,18 @@ def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], kernels: 
 def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
     """Apply the corruptions of the scatterers, and set the told positions to those of the drawn scatterers.
 
-    The told positions are a copy if a corruption may change them. Returns the columns by name.
+    The told positions are a copy if a corruption may change them. With two species, the scatterers then get theirs.
+    Returns the columns by name.
     """
+    made: dict[str, NDArray[Any]] = {}
     if not applied_corruptions(spec, "scatterers", "told"):
         draft.told_position_nm = draft.position_nm
-        return {}
+    else:
+        made = _corrupt_scatterers(spec, draft)
+    return made if spec.species is None else {SCATTERER_SPECIES.name: draw_species(spec, draft), **made}
+
+
+def _corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
     is_drawn = ~np.isnan(draft.position_nm)
     made = corrupt(spec, draft, "scatterers")
     if draft.to_sites is not None:
@@ -160,6 +176,14 @@ def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any
     draft.told_index = np.where(is_drawn[..., 0], np.arange(is_drawn.shape[1], dtype=np.int32), np.int32(-1))
     if not tells_other_positions(spec) and (~np.isnan(draft.position_nm) & ~is_drawn).any():
         raise ValueError(f"release '{spec.name}': a corruption adds scatterers and does not define extra_scatterers")
+    return made
+
+
+def corrupt_told(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
+    """Apply the corruptions of what a model is told to a draft; return their columns and told species by name."""
+    made = corrupt(spec, draft, "told")
+    if spec.species is not None and tells_other_positions(spec):
+        made[TOLD_SPECIES.name] = told_species(spec, draft)
     return made
 
 
@@ -200,26 +224,40 @@ def needs_kernel_rms(spec: ReleaseSpec) -> bool:
     )
 
 
-def kernel_rms(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Roots of the mean squares of kernels' images, (kernel,)."""
+def kernel_rms(spec: ReleaseSpec, kernels: Kernels, start: int, stop: int) -> NDArray[np.float64]:
+    """Roots of the mean squares of the kernels, or pairs of kernels, that observations show, (observation,)."""
+    shown = np.arange(start, stop) // spec.observations_per_kernel
+    image = as_pairs(spec, kernels.image)[shown[0] : shown[-1] + 1]
+    rms: NDArray[np.float64] = rms_of_images(image)[shown - shown[0]]
+    return rms
+
+
+def rms_of_images(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Roots of the mean squares of images."""
     rms = np.empty(len(image), np.float64)
     root_mean_squares(image, rms)
     return rms
+
+
+def as_pairs(spec: ReleaseSpec, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """View of kernels (kernel, y, x) in which the images of a pair lie one above the other."""
+    return image.reshape(-1, species_count(spec) * image.shape[1], image.shape[2])
 
 
 def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str, NDArray[Any]]) -> Observations:
     """The observations of a finished draft, with the columns that depend on the kernels' images."""
     kernel = (draft.start + np.arange(len(draft))) // draft.per_kernel
     first = int(kernel[0])
+    shown = kernel_rows(spec, kernel).astype(np.int32)
     columns = dict(extra)
     for applied in applied_corruptions(spec):
         if hasattr(applied.corruption, "compare_with_kernels"):
             compared = cast(ComparedWithKernels, applied.corruption)
-            image = kernels.image[first : int(kernel[-1]) + 1]
+            image = as_pairs(spec, kernels.image)[first : int(kernel[-1]) + 1]
             columns |= compared.compare_with_kernels(columns, kernel - first, image)
     return Observations(
         image=draft.image,
-        kernel=kernel.astype(np.int32),
+        kernel=shown if spec.species is not None else shown[:, 0],
         n_scatterers=draft.n_scatterers,
         position_nm=draft.position_nm,
         told_position_nm=draft.told_position_nm if tells_other_positions(spec) else None,
@@ -243,7 +281,7 @@ def _scatterers(draft: Draft) -> Scatterers:
 
 
 def _kernel_images(spec: ReleaseSpec, kernels: ShownKernels, first: int, *, domain: Domain) -> NDArray[np.float32]:
-    """Images of the kernels from index ``first`` on, as the instrument shows them."""
+    """Images of the kernels, or pairs of kernels, from number ``first`` on, as the instrument shows them."""
     applied = instrument(spec, in_kernels=True)
     axes = axes_with(spec, border_px(spec, applied))
     image = kernels.images(axes)
@@ -254,8 +292,8 @@ def _kernel_images(spec: ReleaseSpec, kernels: ShownKernels, first: int, *, doma
         grid=spec.grid,
         margin_nm=0.0,
         key=partial(stream_key, domain, spec.seed),
-        start=first,
-        per_kernel=1,
+        start=first * species_count(spec),
+        per_kernel=species_count(spec),  # the instrument is the same for both species
         n_drawn=np.ones(count, np.int32),
         n_scatterers=np.ones(count, np.int32),
         position_nm=np.zeros((count, 1, 2)),

@@ -21,14 +21,15 @@ from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity
 from qpibench.specs.instrument import border_px, instrument
+from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.synthesis.cpu import (
     CpuBackend,
     axes_with,
     core_radius_nm,
-    corrupt,
     corrupt_images,
     corrupt_scatterers,
+    corrupt_told,
     count_told,
     draw,
     finish,
@@ -112,8 +113,7 @@ class CudaBackend:
         if on_host and not _of_instrument(on_host):
             draft.variance = np.empty(stop - start, np.float64)
         if needs_kernel_rms(spec):
-            shown = np.arange(start, stop) // spec.observations_per_kernel
-            draft.kernel_rms = kernel_rms(kernels.image[shown[0] : shown[-1] + 1])[shown - shown[0]]
+            draft.kernel_rms = kernel_rms(spec, kernels, start, stop)
         extra |= {
             column.name: np.empty(stop - start, column.dtype)
             for applied in on_device
@@ -124,7 +124,7 @@ class CudaBackend:
         pixels = (spec.grid.ny + 2 * border) * (spec.grid.nx + 2 * border)
         step = max(1, RUN_BYTES // (4 * pixels + 16 * scatterer_capacity(spec)))
         runs = [
-            self._runs.submit(self._run, spec, domain, draft, extra, first, min(first + step, len(draft)))
+            self._runs.submit(self._run, spec, kernels, domain, draft, extra, first, min(first + step, len(draft)))
             for first in range(0, len(draft), step)
         ]
         try:
@@ -144,7 +144,7 @@ class CudaBackend:
             drawn = draw(spec, start, stop, domain=domain)
             extra = corrupt_scatterers(spec, drawn)
             check_offsets(spec, axes_with(spec, border_px(spec, instrument(spec))), drawn.position_nm)
-            return drawn, extra | corrupt(spec, drawn, "told")
+            return drawn, extra | corrupt_told(spec, drawn)
         position = np.empty((stop - start, spec.scatterers.max, 2), np.float64)
         number = np.empty(stop - start, np.int32)
         made = Draft(
@@ -218,14 +218,15 @@ class CudaBackend:
         fields: set[str],
         map_mode: str = "",
         scatterers: Mapping[str, Any] | None = None,
+        kernels: Kernels | None = None,
         rms: Any = None,
     ) -> dict[str, Any]:
         """Launch the CUDA kernels for the fields of a batch and what they need.
 
-        The scatterers are those of `_upload`. The rms of the kernels is computed if it is needed and None.
+        The scatterers are those of `_upload`. Kernels, and their rms if it is needed, are computed if they are None.
         """
         cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
-        shown = gpu_kernels(self._gpu, spec, start, stop, domain=domain)
+        shown = gpu_kernels(self._gpu, spec, start, stop, domain=domain, kernels=kernels)
         made = dict(shown.fields)
         placed = self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
         made |= {name: values for name, values in placed.items() if name in PLACES}
@@ -237,7 +238,8 @@ class CudaBackend:
         if "image" in fields:
             if is_relative and rms is None:
                 rms = cupy.empty(count, np.float64)
-                launch(("kernel_rms",), count * THREADS, np.int32(grid.ny * grid.nx), made["kernel"], rms)
+                pixels = species_count(spec) * grid.ny * grid.nx
+                launch(("kernel_rms",), count * THREADS, np.int32(pixels), made["kernel"], rms)
             made |= self._images(spec, start, shown, placed, self._unread if rms is None else rms, domain=domain)
         if "activation_map" in made:
             told = placed.get("told_position_nm", placed["position_nm"])
@@ -253,12 +255,14 @@ class CudaBackend:
         return made
 
     def _kernel_images(self, spec: ReleaseSpec, start: int, shown: GpuKernels, *, domain: Domain) -> Any:
-        """Launch the CUDA kernels for the images of the kernels, one for each observation."""
-        applied = instrument(spec, in_kernels=True)
+        """Launch the CUDA kernels for the images of the kernels; of two species (observation, species, y, x)."""
+        applied, count = instrument(spec, in_kernels=True), species_count(spec)
         image = shown.images(axes_with(spec, border_px(spec, applied)))
+        # The instrument is the same for both species.
+        images = start * count, spec.observations_per_kernel * count
         for each in applied:
-            image, _ = self._corrupt(spec, each, start, image, (), domain=domain)
-        return image
+            image, _ = self._corrupt(spec, each, images, image, (), domain=domain)
+        return image if count == 1 else image.reshape(-1, count, *spec.grid.shape)
 
     def _images(
         self, spec: ReleaseSpec, start: int, shown: GpuKernels, placed: Mapping[str, Any], rms: Any, *, domain: Domain
@@ -279,7 +283,8 @@ class CudaBackend:
                 made[CLEAN_VARIANCE] = signal[0]
             if each in on_host:
                 break
-            image, columns = self._corrupt(spec, each, start, image, signal, domain=domain)
+            images = start, spec.observations_per_kernel
+            image, columns = self._corrupt(spec, each, images, image, signal, domain=domain)
             made |= columns
         return made | {"image": image}
 
@@ -309,32 +314,43 @@ class CudaBackend:
             "told_position_nm": told,
             "n_told": count_told(told).astype(np.int64),
         }
+        if len(draft.species):
+            arrays["species"] = draft.species[rows]
         return {name: self._cupy.asarray(np.ascontiguousarray(values)) for name, values in arrays.items()}
 
     def _corrupt(
-        self, spec: ReleaseSpec, applied: Applied, start: int, image: Any, signal: tuple[Any, ...], *, domain: Domain
+        self,
+        spec: ReleaseSpec,
+        applied: Applied,
+        images: tuple[int, int],
+        image: Any,
+        signal: tuple[Any, ...],
+        *,
+        domain: Domain,
     ) -> tuple[Any, dict[str, Any]]:
-        """Launch the CUDA kernel of a corruption for images from observation ``start`` on; return them and its columns.
+        """Launch the CUDA kernel of a corruption; return the images and its columns.
 
-        The signal is variances and rms, which corruptions of the instrument do not need.
+        ``images`` is the index of the first image, and the number of images of a kernel. The signal is variances and
+        rms, which corruptions of the instrument do not need.
         """
         count, height, width = image.shape
         columns = [column for column in applied.corruption.COLUMNS if column.in_streams]
         made = {column.name: self._cupy.empty(count, np.dtype(column.dtype)) for column in columns}
-        images = (*signal, image)
+        start, per_kernel = images
+        pixels = (*signal, image)
         if is_of_instrument(applied.corruption):
             border = border_px(spec, (applied,))
             width, height = width - 2 * border, height - 2 * border
             source, image = image, self._cupy.empty((count, height, width), np.float32)
-            images = (np.int32(border), source, image)
+            pixels = (np.int32(border), source, image)
         self._launch(
             (applied.name,),
             count * THREADS,
-            *(np.uint64(start), np.uint32(spec.observations_per_kernel)),
+            *(np.uint64(start), np.uint32(per_kernel)),
             *cast(OnGpu, applied.corruption).numbers(
                 applied.settings, partial(stream_key, domain, spec.seed), spec.grid
             ),
-            *(np.int32(width), np.int32(height), *images, *made.values()),
+            *(np.int32(width), np.int32(height), *pixels, *made.values()),
         )
         return image, made
 
@@ -361,7 +377,14 @@ class CudaBackend:
             ) from error
 
     def _run(
-        self, spec: ReleaseSpec, domain: Domain, draft: Draft, extra: Mapping[str, Any], first: int, last: int
+        self,
+        spec: ReleaseSpec,
+        kernels: Kernels,
+        domain: Domain,
+        draft: Draft,
+        extra: Mapping[str, Any],
+        first: int,
+        last: int,
     ) -> None:
         """Fill rows ``first`` to ``last`` of a draft and of its columns."""
         with _explained_failures("what is written is kept: continue with --resume"), self._stream() as stream:
@@ -369,7 +392,9 @@ class CudaBackend:
             start, stop = draft.start + first, draft.start + last
             scatterers = self._upload(draft, slice(first, last)) if is_drawn else None
             rms = self._cupy.asarray(draft.kernel_rms[first:last]) if len(draft.kernel_rms) else None
-            made = self._make(spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers, rms=rms)
+            made = self._make(
+                spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers, kernels=kernels, rms=rms
+            )
             targets = {"image": draft.image} | {name: values for name, values in extra.items() if name in made}
             if len(draft.variance):
                 targets[CLEAN_VARIANCE] = draft.variance
@@ -410,8 +435,12 @@ def _of_instrument(applied: Sequence[Applied]) -> tuple[Applied, ...]:
 
 
 def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
-    """Whether the CPU draws the scatterers: they lie on lattice sites, or corruptions change them or told positions."""
-    return is_on_lattice(get_family(spec.kernels.family)) or bool(applied_corruptions(spec, "scatterers", "told"))
+    """Whether the CPU draws the scatterers.
+
+    It does if they lie on lattice sites, are of two species, or corruptions change them or told positions.
+    """
+    has_changes = bool(applied_corruptions(spec, "scatterers", "told"))
+    return has_changes or spec.species is not None or is_on_lattice(get_family(spec.kernels.family))
 
 
 def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:

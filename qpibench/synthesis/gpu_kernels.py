@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qpibench.arithmetic.streams import Domain
 from qpibench.arithmetic.superposition import Axes
 from qpibench.errors import UnavailableError
-from qpibench.families import FamilyOnGpu, Tabulated, get_family, is_tabulated
+from qpibench.families import ClosedForm, FamilyOnGpu, get_family, is_tabulated
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
-from qpibench.synthesis.draws import draw_parameters, parameter_key
-from qpibench.synthesis.fields import as_fields
-from qpibench.synthesis.shown import SampledKernels
+from qpibench.specs.species import species_count
+from qpibench.synthesis.contract import Kernels
+from qpibench.synthesis.draws import parameter_key
+from qpibench.synthesis.fields import as_fields, kernel_fields
+from qpibench.synthesis.shown import SampledKernels, shown_kernels
+from qpibench.synthesis.species import Drawn, draw_kernels, kernel_rows, per_observation
 
 WARP, THREADS = 32, 256
 """Threads of a warp, and of a block of all CUDA kernels but superpose."""
@@ -70,22 +74,37 @@ class GpuKernels(Protocol):
     Attributes
     ----------
     fields
-        The parameters, and ``kernel_index`` and ``index``, (observation,) each, integers as int64.
+        The parameters, and ``kernel_index`` and ``index``, (observation,) each, integers as int64. Of two species all
+        but the last are (observation, species).
     """
 
     fields: dict[str, Any]
 
     def images(self, axes: Axes) -> Any:
-        """Images (observation, y, x) of a single scatterer at the origin."""
+        """Images (observation, y, x) of a single scatterer at the origin; of two species (2 observation, y, x)."""
 
     def superpose(self, axes: Axes, placed: Mapping[str, Any]) -> Any:
-        """Images (observation, y, x) of placed scatterers: ``position_nm``, ``n_scatterers``, maybe ``amplitude``."""
+        """Images (observation, y, x) of placed scatterers.
+
+        They have ``position_nm`` and ``n_scatterers``, and maybe ``amplitude`` and ``species``.
+        """
 
 
-def gpu_kernels(gpu: Gpu, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> GpuKernels:
-    """The kernels that the observations ``start`` to ``stop`` show."""
-    kind: type[_Sampled | _Evaluated] = _Sampled if is_tabulated(get_family(spec.kernels.family)) else _Evaluated
-    return kind(gpu, spec, start, stop, domain)
+def gpu_kernels(
+    gpu: Gpu, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain, kernels: Kernels | None = None
+) -> GpuKernels:
+    """The kernels that the observations ``start`` to ``stop`` show; they are not drawn again if they are given."""
+    is_sampled = is_tabulated(get_family(spec.kernels.family))
+    if spec.species is None and not is_sampled:
+        return _Evaluated(gpu, spec, start, stop, domain)
+    kernel = np.arange(start, stop) // spec.observations_per_kernel
+    first, behind = int(kernel[0]), int(kernel[-1]) + 1
+    if kernels is None:
+        drawn = draw_kernels(spec, domain=domain, start=first, stop=behind)
+    else:
+        those = slice(first * species_count(spec), behind * species_count(spec))
+        drawn = Drawn(*({name: v[those] for name, v in each.items()} for each in (kernels.parameters, kernels.pairs)))
+    return (_Sampled if is_sampled else _EvaluatedPairs)(gpu, spec, drawn, np.arange(start, stop), kernel)
 
 
 def require_gpu_family(spec: ReleaseSpec) -> None:
@@ -135,41 +154,69 @@ class _Evaluated:
         return image
 
 
-class _Sampled:
-    """Kernels with tables; their parameters are drawn and their tables made on the host."""
+class _OnHost:
+    """Kernels that are drawn on the host, which also makes the images of single scatterers."""
 
-    def __init__(self, gpu: Gpu, spec: ReleaseSpec, start: int, stop: int, domain: Domain) -> None:
-        index = np.arange(start, stop)
-        kernel = index // spec.observations_per_kernel
-        parameters = draw_parameters(spec, domain=domain, start=int(kernel[0]), stop=int(kernel[-1]) + 1)
-        self.gpu, self.row = gpu, kernel - kernel[0]
-        self.kernels = SampledKernels(spec, cast(Tabulated, get_family(spec.kernels.family)), parameters)
-        columns = {name: values[self.row] for name, values in as_fields(parameters).items()}
-        columns |= {"kernel_index": kernel, "index": index}
+    def __init__(
+        self, gpu: Gpu, spec: ReleaseSpec, drawn: Drawn, index: NDArray[np.int64], kernel: NDArray[np.int64]
+    ) -> None:
+        self.gpu, self.parameters = gpu, drawn.parameters
+        self.kernels = shown_kernels(spec, drawn.parameters)
+        self.rows = kernel_rows(spec, kernel - kernel[0])
+        columns = {name: per_observation(values, self.rows) for name, values in as_fields(kernel_fields(drawn)).items()}
+        of_table = kernel_rows(spec, kernel)
+        columns |= {"kernel_index": of_table if spec.species is not None else kernel, "index": index}
         self.fields = {name: gpu.cupy.asarray(values) for name, values in columns.items()}
 
     def images(self, axes: Axes) -> Any:
-        return self.gpu.cupy.asarray(self.kernels.images(axes)[self.row])
+        return self.gpu.cupy.asarray(self.kernels.images(axes)[self.rows.reshape(-1)])
+
+
+class _EvaluatedPairs(_OnHost):
+    """Kernels with a formula, two for each image."""
+
+    def __init__(
+        self, gpu: Gpu, spec: ReleaseSpec, drawn: Drawn, index: NDArray[np.int64], kernel: NDArray[np.int64]
+    ) -> None:
+        super().__init__(gpu, spec, drawn, index, kernel)
+        self.name = spec.kernels.family
+        family = cast(ClosedForm, get_family(self.name))
+        stratum = drawn.parameters[family.STRATUM].astype(np.int64)
+        self.stratum = gpu.cupy.asarray(stratum[self.rows[:, 0]])
+        self.table = gpu.cupy.asarray(family.coefficients(drawn.parameters)[self.rows])
 
     def superpose(self, axes: Axes, placed: Mapping[str, Any]) -> Any:
-        image = self.gpu.images(len(self.row), axes)
+        image = self.gpu.images(len(self.rows), axes)
+        tiles, across, down, threads = tiling(len(axes.x), len(axes.y))
+        places = (*_places(self.gpu, placed), placed["species"])
+        arguments = (*self.gpu.axes(axes), np.int32(across), np.int32(down), *places)
+        superpose = self.gpu.function("superpose_species", self.name)
+        superpose((len(self.rows) * tiles,), (threads,), (*arguments, self.stratum, self.table, image))
+        return image
+
+
+class _Sampled(_OnHost):
+    """Kernels with tables, which the host makes."""
+
+    def superpose(self, axes: Axes, placed: Mapping[str, Any]) -> Any:
+        kernels, row = cast(SampledKernels, self.kernels), self.rows[:, 0]
+        image = self.gpu.images(len(row), axes)
         on_device = self.gpu.axes(axes)
         tiles = -(-len(axes.x) // TILE) * -(-len(axes.y) // TILE)
-        shape = self.kernels.table(0)
-        at_once = max(1, TABLE_BYTES // shape.values.nbytes)
-        for first in range(0, len(self.kernels), at_once):
-            tables = [self.kernels.table(row) for row in range(first, min(first + at_once, len(self.kernels)))]
-            begin, end = np.searchsorted(self.row, [first, first + at_once])
+        shape, count = kernels.table(0), self.rows.shape[1]
+        at_once = count * max(1, TABLE_BYTES // (count * shape.values.nbytes))  # pairs stay together
+        for first in range(0, len(kernels), at_once):
+            tables = [kernels.table(row) for row in range(first, min(first + at_once, len(kernels)))]
+            begin, end = np.searchsorted(row, [first, first + at_once])
             those = slice(int(begin), int(end))
             of_these = {name: values[those] for name, values in placed.items()}
             self.gpu.function("superpose_table")(
                 (int(end - begin) * tiles,),
                 (THREADS,),
                 (
-                    *(*on_device, *_places(self.gpu, of_these)),
-                    *_species(self.gpu, of_these),
-                    self.gpu.cupy.asarray((self.row[those] - first)[:, None]),
-                    np.int32(1),
+                    *(*on_device, *_places(self.gpu, of_these), *_species(self.gpu, of_these)),
+                    self.gpu.cupy.asarray(self.rows[those] - first),
+                    np.int32(count),
                     self.gpu.cupy.asarray(np.stack([table.values for table in tables])),
                     *map(np.int32, (*shape.values.shape, shape.first_x, shape.first_y, shape.per_pixel_y)),
                     *map(np.float64, (shape.step_x, shape.step_y, shape.reach_x, shape.reach_y)),
