@@ -14,9 +14,10 @@ HEAD = """# The spec
 
 A spec is a TOML file that defines a release: the same spec gives the same bits anywhere. `generate`, `train --stream`
 and tracks take the name of a shipped spec or a file; `--set key=value` changes a key. Shipped are `mini`, `paper` and
-`scatterer64` of eq. 7; surface states on Ag(111) and Cu(111): `ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`; and
-lattices: `square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`.
-`qpibench schema spec` prints the JSON Schema of the content, by which editors complete and check a file.
+`scatterer64` of eq. 7, and `mini_species` with [two species](#two-species); surface states on Ag(111) and Cu(111):
+`ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`; and lattices: `square_64`, `square_128`, `hexagonal_64`,
+`hexagonal_128`, `nematic_64`, `nematic_128`. `qpibench schema spec` prints the JSON Schema of the content, by which
+editors complete and check a file.
 
     name = "mine"
     seed = 1
@@ -79,6 +80,26 @@ every operation, and `qpibench/families/eq7.py` the formula in NumPy.
 """
 
 
+TWO_SPECIES = """
+## Two species
+
+With the table `[species]` the scatterers of an image are of two species, and each kernel of the release becomes a pair:
+`kernels.count` is the number of pairs, and their first kernels are those that the spec would have without the table,
+except where a pair is drawn again. Both kernels of a pair have the same fold. With `second = "drawn"` the second kernel
+is drawn too. What belongs to the sample and not to the scatterer is the same for both: in surface states all but the
+phase shifts and `alpha`, on lattices all but the potential. With `second = "rotated"` it is the first kernel, rotated
+counterclockwise by an angle from `angle_deg`: one defect in two orientations. This needs kernels of eq. 7 with a
+direction, so fold 0 is refused. Surface states and lattices are refused, because the direction of their kernels is that
+of the crystal; kernels from a file cannot be rotated yet.
+
+The contrast of a pair is ‖A − B‖ / √(‖A‖² + ‖B‖²) over the pixels of both kernels, without corruptions: 0 for equal
+kernels, 1 for orthogonal ones. A pair with a contrast below `min_contrast` is drawn again; a spec is refused if 1000
+draws of a pair fail. Of the draws of `square_64` a tenth reaches 0.3. Of the scatterers of an image a share from
+`share` is of the second species, rounded to whole scatterers, and each species has at least `min_each`. Scatterers that
+corruptions add have a species too, as have told positions without a scatterer. A model cannot be scored on such a
+release yet, and `export-csv` refuses it.
+"""
+
 COMMON = {f"kernels.{name}" for name in KernelSpec.model_fields}
 """Keys of the table of kernels that every family has."""
 
@@ -86,7 +107,7 @@ COMMON = {f"kernels.{name}" for name in KernelSpec.model_fields}
 def page() -> str:
     """The text of the page, from the models."""
     common = [key for key in spec_keys() if key.path in COMMON or not key.path.startswith("kernels.")]
-    return HEAD + _table(common) + "".join(_family(name) for name in family_names()) + EQUATION_7
+    return HEAD + _table(common) + "".join(_family(name) for name in family_names()) + TWO_SPECIES + EQUATION_7
 
 
 def _family(name: str) -> str:

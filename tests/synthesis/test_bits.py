@@ -17,7 +17,9 @@ LATTICE = "hexagonal_64+kernels.count=3+observations_per_kernel=4"
 # Round and elliptic surface states: a few kernels of the shipped spec.
 SURFACE = "cu111_64+kernels.count=5+observations_per_kernel=4"
 ELLIPTIC = f"{SURFACE}+kernels.mass_ratio=[1.0,1.5]"
-QUICK = ["mini", NOISY, LATTICE, SURFACE, ELLIPTIC, "corrupted"]
+PAIRS = f"{SURFACE}+scatterers.min=2+species.second=drawn"
+TURNED = "mini_species+kernels.folds=[2,3]+species={second='rotated',angle_deg=[20,70]}"
+QUICK = ["mini", NOISY, LATTICE, SURFACE, ELLIPTIC, "corrupted", "mini_species", PAIRS, TURNED]
 OVERRIDES = {
     "corrupted": [
         "corruptions.tip_blur.fwhm_nm=[0.2, 0.9]",
@@ -38,6 +40,9 @@ CONTENT_SHA256 = {
     LATTICE: "2f69d4ed9afb10e8260467fe71c1f06e39a85f8e7d45a9df6188330628db8caf",
     SURFACE: "72dfb16962b346044729ec80359fc31bfa620f3f0ae1f0b9159ba3b857d4349d",
     ELLIPTIC: "52a20cb9a4418740b99f952ec6c1b5221ae8aadcb6d530892976eb042d70a21c",
+    "mini_species": "d9edbc435537e85e2745f0c13c7101cb0a293d44079e683c6f309605dbc6575c",
+    PAIRS: "818ee17b7cded1ba3b72c955dbe1127cb2531874108165ad17d2ab0861c5fa75",
+    TURNED: "e28b76878ff3e85a264180fe42982aa305ae94b341ce40b16e3db315d095b2aa",
     "corrupted": "f6e34c45d296d9312cc00011dd6fd6a1662adb06cf7d050c17d4554b99f63ee3",
 }
 
@@ -77,6 +82,10 @@ for number, (shipped, *overrides) in enumerate(json.loads(sys.argv[2])):
         (LATTICE, 2),
         ("corrupted", 1),
         ("corrupted", 2),
+        ("mini_species", 1),
+        ("mini_species", 2),
+        (PAIRS, 2),
+        (TURNED, 2),
         pytest.param("paper", 1, marks=pytest.mark.slow),
     ],
 )

@@ -384,7 +384,9 @@ def test_the_size_of_the_runs_through_the_device_does_not_matter(monkeypatch, ru
     _assert_same_observations(load_spec("mini", overrides=EVERY), 13, 40)
 
 
-@pytest.mark.parametrize("name", ["mini", NOISY, "corrupted", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["mini", NOISY, "corrupted", "mini_species", pytest.param("paper", marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("cupy_on_host")
 def test_a_release_made_by_the_cuda_kernels_has_its_hash(content_sha256, named_spec, tmp_path, name):
     backend, sentence = get_backend("auto")
