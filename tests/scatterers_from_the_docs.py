@@ -9,7 +9,7 @@ NAN = [math.nan, math.nan]
 
 
 def corrupt(docs, spec, image, kernel, drawn):
-    """Places, amplitudes, told places and columns of an image with these drawn scatterers."""
+    """Places, amplitudes, told places with their indices, and columns of an image with these drawn scatterers."""
     settings, columns, n = spec["corruptions"], {}, len(drawn)
     places = list(drawn)
     if "unseen_scatterers" in settings:
@@ -46,7 +46,7 @@ def corrupt(docs, spec, image, kernel, drawn):
         columns |= {f"position_error_{axis}_nm": [error[i] for error in errors] for i, axis in enumerate("xy")}
     if "merged_pixels" in settings:
         told, columns["n_merged"], columns["n_off_raster"] = merged(docs, spec, told)
-    return places, amplitudes, [place for _, place in told], columns
+    return places, amplitudes, told, columns
 
 
 def draws(docs, spec, purpose, image, kernel, count):

@@ -26,6 +26,7 @@ def _beside(name):
 
 
 docs, scatterers = _beside("written_from_the_docs"), _beside("scatterers_from_the_docs")
+species = _beside("species_from_the_docs")
 
 SPEC = (docs.DOCS / "spec.md").read_text()
 BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
@@ -42,6 +43,7 @@ def canonical_json(given):
     for key, _, _, default, *_ in docs.table(SPEC, *head) + docs.table(of_family, *head):
         *tables, name = key.split(".")
         is_used = tables[:1] != ["corruptions"] or tables[1] in spec.get("corruptions", {})
+        is_used &= tables != ["species"] or "species" in spec
         if default and default != "required" and is_used:
             target = spec
             for table in tables:
@@ -64,7 +66,7 @@ def release(given):
     text = canonical_json(given)
     known = dtypes()
     corrupted = scatterers if {*given.get("corruptions", ())} - {"white_noise"} else None
-    arrays = docs.derive(json.loads(text), corrupted).items()
+    arrays = docs.derive(json.loads(text), corrupted, species if "species" in given else None).items()
     return text, {name: _stored(values, known.get(name, known["splits/<task>/<role>"])) for name, values in arrays}
 
 
@@ -139,6 +141,28 @@ DENSE = TOLD | {
         "position_error": {"sigma_nm": 1.0},
     },
 }
+PAIRED = {
+    "name": "two species, told otherwise",
+    "seed": 99,
+    "grid": {"ny": 5, "nx": 6, "size_y_nm": 6.0, "size_x_nm": 7.0},
+    "kernels": {"count": 11, "wavelength_nm": [3.0, 4.5], "decay_nm": [1.0, 3.0]},
+    "observations_per_kernel": 3,
+    "scatterers": {"min": 2, "max": 12},
+    "species": {"second": "drawn", "share": [0.1, 0.7], "min_contrast": 0.7},
+    "corruptions": {
+        "unseen_scatterers": {"reach_nm": 2.0},
+        "missing_scatterers": {"share": 0.3},
+        "spurious_scatterers": {"share": 0.4},
+    },
+}
+TURNED = PAIRED | {
+    "kernels": {"count": 6, "folds": [2, 3, 6], "wavelength_nm": [3.0, 4.5], "decay_nm": [1.0, 3.0]},
+    "species": {"second": "rotated", "angle_deg": [5.0, 200.0], "min_each": 0, "min_contrast": 0.5},
+    "corruptions": {"white_noise": {"snr_db": [10.0, 10.0]}},
+}
+
+
+SPECS = {"clean": SMALL, "noisy": NOISY, "told": TOLD, "dense": DENSE, "pairs": PAIRED, "rotated": TURNED}
 
 
 def _toml(table):
@@ -146,7 +170,7 @@ def _toml(table):
     return json.dumps(table).replace('": ', '" = ') if isinstance(table, dict) else json.dumps(table)
 
 
-@pytest.fixture(scope="module", params=[SMALL, NOISY, TOLD, DENSE], ids=["clean", "noisy", "told", "dense"])
+@pytest.fixture(scope="module", params=SPECS.values(), ids=SPECS.keys())
 def written(request, tmp_path_factory):
     """A spec, and the release that the command line makes of it."""
     folder = tmp_path_factory.mktemp("release")
@@ -178,7 +202,8 @@ def test_the_pages_name_all_data_sets(written, derived):
             lambda name, item: found.update({name: item.id.get_storage_size()} if hasattr(item, "shape") else {})
         )
     assert set(derived[1]) <= set(found)
-    assert set(found) - set(derived[1]) == {"kernel", "observation", "scatterer", "xy"}
+    of_pairs = {"species"} if "species" in written[0] else set()
+    assert set(found) - set(derived[1]) == {"kernel", "observation", "scatterer", "xy", *of_pairs}
     assert not any(found[name] for name in set(found) - set(derived[1]))
 
 
@@ -191,7 +216,11 @@ def test_the_pages_give_the_canonical_json_and_the_content_hash(written, derived
 def test_the_small_releases_reach_the_special_cases(derived):
     """Two blocks, r = 0 in a kernel's image, a shuffled OOD task; more pixels than lanes, a role without images."""
     text, arrays = derived
-    if "amplitude_spread" in text:
+    if '"species"' in text:
+        has_told = "observations/told_species" in arrays
+        assert has_told == ("unseen" in text)
+        assert {0, 1} <= set(arrays["observations/told_species" if has_told else "observations/species"].flat)
+    elif "amplitude_spread" in text:
         for name in ("n_unseen", "n_missing", "n_spurious", "n_merged", "n_off_raster"):
             assert arrays[f"observations/{name}"].any()
     elif "density_per_nm2" in text:

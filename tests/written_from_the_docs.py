@@ -195,8 +195,8 @@ def folds(kernels):
     return [fold for turn in range(max(shares.values())) for fold, share in shares.items() if turn < share]
 
 
-def kernel_parameters(spec, kernel, fold):
-    u = [unit(word) for word in words(spec["seed"], "parameters of a kernel", 0, 0, kernel)]
+def kernel_parameters(spec, drawn, fold):
+    u = [unit(word) for word in drawn]
     wavelength, decay = (
         low + u[i] * (high - low)
         for i, (low, high) in enumerate(spec["kernels"][f"{n}_nm"] for n in ("wavelength", "decay"))
@@ -257,11 +257,11 @@ def angular_f32(n, r2, c, s):
     return f32(1 - v) if n == 2 else fma32(-v, v, v)
 
 
-def observation_pixel(n, ca, sa, frequency, phase, decay, x, y, places):
-    frequency, phase, decay = f32(frequency), f32(phase), f32(decay)
-    gain = 4.0 if n == 4 else 1.0
+def observation_pixel(x, y, scatterers):
     pixel = 0.0
-    for px, py, amplitude in places:
+    for (n, ca, sa, *numbers), (px, py), amplitude in scatterers:
+        frequency, phase, decay = map(f32, numbers)
+        gain = 4.0 if n == 4 else 1.0
         dx, dy = x - px, y - py
         x2, xc, xs = f32(dx * dx), f32(dx * ca), f32(dx * sa)
         y2, yc, ys = f32(dy * dy), f32(dy * ca), f32(dy * sa)
@@ -371,45 +371,66 @@ def padded(values, count, absent):
     return [*values, *[absent] * (count - len(values))]
 
 
-def derive(spec, corrupted=None):
+def derive(spec, corrupted=None, pairs=None):
     """All arrays of a release by name, as nested lists.
 
-    ``corrupted`` is the module `scatterers_from_the_docs` if the spec corrupts scatterers or told positions.
+    ``corrupted`` is the module `scatterers_from_the_docs` if the spec corrupts scatterers or told positions, and
+    ``pairs`` the module `species_from_the_docs` if it has two species.
     """
     grid, per_kernel, strata = spec["grid"], spec["observations_per_kernel"], folds(spec["kernels"])
     x, y = (coordinates(grid[f"n{axis}"], grid[f"size_{axis}_nm"]) for axis in "xy")
-    parameters = [kernel_parameters(spec, kernel, fold) for kernel, fold in enumerate(strata)]
-    kernel_images = [[[kernel_pixel(*formula(p), a, b) for a in x] for b in y] for p in parameters]
+    here, of_kernels = sys.modules[__name__], {}
+
+    def image_of(kernel):
+        return [[kernel_pixel(*formula(kernel), a, b) for a in x] for b in y]
+
+    if pairs is None:
+        drawn = [words(spec["seed"], "parameters of a kernel", 0, 0, kernel) for kernel in range(len(strata))]
+        parameters = [kernel_parameters(spec, *each) for each in zip(drawn, strata, strict=True)]
+    else:
+        parameters, of_kernels = pairs.pairs(here, spec, strata, image_of)
+    kernel_images, formulas = [image_of(p) for p in parameters], [formula(p) for p in parameters]
+    each = len(parameters) // len(strata)
     rows = [(kernel, image) for kernel in range(len(strata)) for image in range(per_kernel)]
     places = [scatterers(spec, image, kernel) for kernel, image in rows]
     amplitudes, columns, most = [[1.0] * len(found) for found in places], {}, spec["scatterers"]["max"]
+    n_drawn, indices = [len(found) for found in places], None
     if corrupted is not None:
         most += corrupted.places_added(spec)
         made = [
-            corrupted.corrupt(sys.modules[__name__], spec, image, kernel, found)
+            corrupted.corrupt(here, spec, image, kernel, found)
             for (kernel, image), found in zip(rows, places, strict=True)
         ]
         places, amplitudes, told, of_image = zip(*made, strict=True)
+        indices = [[index for index, _ in found] for found in told]
+        told = [[place for _, place in found] for found in told]
         columns["observations/told_position_nm"] = [padded(found, most, [math.nan] * 2) for found in told]
         for name in of_image[0]:
             values = [each[name] for each in of_image]
             if isinstance(values[0], list):
                 values = [padded(value, most, ABSENT[name]) for value in values]
             columns[f"observations/{name}"] = values
-    images = [
-        [
-            [
-                observation_pixel(*formula(parameters[kernel]), a, b, [(*p, q) for p, q in zip(*found, strict=True)])
-                for a in x
-            ]
-            for b in y
+    kinds = [[0] * len(found) for found in places]
+    if pairs is not None:
+        kinds = [
+            pairs.of_scatterers(here, spec, image, kernel, n, len(found) - n)
+            for (kernel, image), n, found in zip(rows, n_drawn, places, strict=True)
         ]
-        for (kernel, _), found in zip(rows, zip(places, amplitudes, strict=True), strict=True)
-    ]
+        columns["observations/species"] = [padded(found, most, -1) for found in kinds]
+        if indices is not None:
+            told = zip(rows, n_drawn, kinds, indices, strict=True)
+            found = [pairs.of_told(here, spec, image, kernel, *rest) for (kernel, image), *rest in told]
+            columns["observations/told_species"] = [padded(kind, most, -1) for kind in found]
+    images = []
+    for (kernel, _), kind, *found in zip(rows, kinds, places, amplitudes, strict=True):
+        shown = [*zip([formulas[each * kernel + k] for k in kind], *found, strict=True)]
+        images.append([[observation_pixel(a, b, shown) for a in x] for b in y])
     if "white_noise" in spec.get("corruptions", {}):
         made = [noisy(spec, image, kernel, flat(clean)) for (kernel, image), clean in zip(rows, images, strict=True)]
         images = [[pixels[row * len(x) :][: len(x)] for row in range(len(y))] for pixels, _, _ in made]
-        rms = [math.sqrt(squares(flat(image), 0.0) / (len(x) * len(y))) for image in kernel_images]
+        starts = range(0, len(kernel_images), each)
+        pixels = [[pixel for image in kernel_images[k : k + each] for pixel in flat(image)] for k in starts]
+        rms = [math.sqrt(squares(both, 0.0) / len(both)) for both in pixels]
         columns |= {
             "observations/snr_db": [snr_db for _, snr_db, _ in made],
             "observations/noise_sigma": [sigma for _, _, sigma in made],
@@ -422,10 +443,11 @@ def derive(spec, corrupted=None):
         "x": x,
         "y": y,
         "kernels/image": kernel_images,
-        "kernels/family": [spec["kernels"]["family"].encode()] * len(strata),
+        "kernels/family": [spec["kernels"]["family"].encode()] * len(parameters),
+        **{f"kernels/{name}": values for name, values in of_kernels.items()},
         **{f"kernels/{name}": [p[name] for p in parameters] for name in parameters[0]},
         "observations/image": images,
-        "observations/kernel": shown,
+        "observations/kernel": shown if pairs is None else [[2 * pair, 2 * pair + 1] for pair in shown],
         "observations/n_scatterers": [len(found) for found in places],
         "observations/position_nm": [padded(found, most, [math.nan] * 2) for found in places],
         **columns,
