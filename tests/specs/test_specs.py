@@ -21,6 +21,7 @@ SHIPPED_SHA256 = {
     "hexagonal_128": "013069ba",
     "hexagonal_64": "d1d8bd76",
     "mini": "645cfd12",
+    "mini_species": "58edaf27",
     "nematic_128": "ba6753a3",
     "nematic_64": "5d7586b8",
     "paper": "7fe8053c",
