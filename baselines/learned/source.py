@@ -107,7 +107,7 @@ def open_source(
     if run.release_path is None:
         raise UsageError("Training needs one source of images: either a release or the spec of a stream.")
     release = open_release(run.release_path)
-    require_one_species(release.spec, what="Training")
+    require_one_species(release, what="Training")
     return ReleaseSource(
         release,
         seed=run.seed,

@@ -70,7 +70,7 @@ def nearest_kernel(
         If the release is damaged; see :meth:`~qpibench.release.Release.check`.
     """
     started = time.monotonic()
-    require_one_species(release.spec, what="Predicting")
+    require_one_species(release, what="Predicting")
     release.check()
     asked = list(dict.fromkeys(tasks or release.tasks))
     if not asked:

@@ -152,7 +152,7 @@ def predict(
     """
     entry = find_entry(model)
     started = time.monotonic()
-    require_one_species(release.spec, what="Predicting")
+    require_one_species(release, what="Predicting")
     release.check("image", release.told_field)
     _check_tasks(release)
     tasks = dict.fromkeys(request.tasks or release.tasks)

@@ -235,7 +235,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     path = Path(path)
     if not os.path.isfile(path):
         raise UsageError(f"There is no predictions file '{path}'.")
-    require_one_species(release.spec, what="Scoring")
+    require_one_species(release, what="Scoring")
     try:
         file = open_hdf5(path)
     except InvalidDataError:
