@@ -8,9 +8,14 @@ from typing import Any
 
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from qpibench.arithmetic.ieee import fma, prefer_wide_vectors
+from qpibench.families import get_family
 from qpibench.specs import ReleaseSpec, load_spec
+from qpibench.specs.lattice import lattices
+from qpibench.synthesis import Kernels
 
 
 def superpose(
@@ -26,6 +31,28 @@ def superpose(
     r, theta = xp.hypot(dx, dy), xp.arctan2(dy, dx)
     kernels = xp.sin(fold / 2 * theta + phi1) ** 2 * xp.sin(B * r + phi2) ** 2 * xp.exp(-C * r**2)
     return kernels.sum(0)
+
+
+class Spline:
+    """Superposition of a sampled kernel by SciPy's cubic spline, scatterer after scatterer, on the table's lattice."""
+
+    def __init__(self, spec: ReleaseSpec, kernels: Kernels, row: int) -> None:
+        family: Any = get_family(spec.kernels.family)
+        self.grid, (self.x, self.y) = spec.grid, lattices(spec)
+        dx, dy = (np.arange(-axis.outermost, axis.outermost + 1) * axis.step_nm for axis in (self.x, self.y))
+        parameters = {name: values[row : row + 1] for name, values in kernels.parameters.items()}
+        (samples,) = family.samples(spec.kernels, parameters, dx, dy)
+        self.coefficients = ndimage.spline_filter(samples, order=3)
+
+    def __call__(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        image = np.zeros(self.grid.shape)
+        for px, py in position:
+            columns = (self.grid.x_nm - px) / self.x.step_nm + self.x.outermost
+            rows = (self.grid.y_nm - py) / self.y.step_nm + self.y.outermost
+            image += ndimage.map_coordinates(
+                self.coefficients, np.meshgrid(rows, columns, indexing="ij"), order=3, prefilter=False
+            )
+        return image
 
 
 FLOPS = {0: 22, 2: 37, 3: 40, 4: 38, 6: 43}

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import accuracy, references
 from qpibench.release.parallel import as_completed
 from qpibench.specs import load_spec
+from qpibench.specs.lattice import lattices
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,42 @@ def test_one_core(alternate, report, backend, spec, kernels, request):
         "",
         flops / rounds.seconds / peak,
     )
+
+
+@pytest.mark.parametrize("name", ["cu111_64", "square_64"])
+def test_tables(alternate, report, backend, spec, kernels, name):
+    sampled = load_spec(name, overrides=["kernels.count=5", "observations_per_kernel=50", "scatterers.max=60"])
+    shown = backend.kernels(sampled)
+    made = backend.observations(sampled, shown, 0, sampled.observation_count)
+    evaluations = made.n_scatterers.sum() * sampled.grid.nx * sampled.grid.ny
+    of_scipy = references.Spline(sampled, shown, 0)
+    place, count = made.position_nm[0], made.n_scatterers[0]
+    image = of_scipy(place[:count])
+    assert np.abs(image - made.image[0]).max() < 1e-3 * np.abs(image).max()
+
+    rounds = alternate(
+        lambda: backend.observations(sampled, shown, 0, sampled.observation_count),
+        {
+            "SciPy": lambda: of_scipy(place[:count]),
+            "eq7": lambda: backend.observations(spec, kernels, 0, 500),
+        },
+        rounds=12,
+    )
+
+    rate = evaluations / rounds.seconds
+    scipy_rate = count * sampled.grid.nx * sampled.grid.ny / rounds.reference["SciPy"]
+    formula_rate = evaluations_by_kernel(backend, spec, kernels)[:25].sum() / rounds.reference["eq7"]
+    per_pixel = lattices(sampled)[0].per_pixel
+    what = f"superposition of tables, one core, `{name}`, {per_pixel} samples per pixel"
+    report(f"superposition.table.{name}", what, "evaluations/s", rate)
+    report(
+        f"superposition.table_over_scipy.{name}",
+        f"{what}, over SciPy's cubic spline",
+        "x",
+        rate / scipy_rate,
+        at_least=60,
+    )
+    report(f"superposition.table_over_eq7.{name}", f"{what}, over eq. 7", "x", rate / formula_rate, at_least=0.25)
 
 
 def test_out_of_reach(alternate, report, backend):

@@ -7,6 +7,7 @@ from pathlib import Path
 from qpibench.columns import Column
 from qpibench.corruptions import corruption_names, get_corruption
 from qpibench.families import family_names, get_family
+from qpibench.specs.species import KERNEL_COLUMNS, ROTATION, SCATTERER_SPECIES, TOLD_SPECIES
 
 PAGE = Path(__file__).parent / "format.md"
 HEAD = "| column | per | type | units | meaning | absent | declared by |\n|---|---|---|---|---|---|---|\n"
@@ -26,6 +27,8 @@ def _rows() -> list[str]:
         for column in family.COLUMNS:
             stratum = "; its stratum" if column.name == family.STRATUM else ""
             rows.append(_row(column, f"family `{name}`{stratum}"))
+    of_species = (*KERNEL_COLUMNS, ROTATION, SCATTERER_SPECIES, TOLD_SPECIES)
+    rows += [_row(column, "table `[species]`") for column in of_species]
     for name in corruption_names():
         rows += [_row(column, f"corruption `{name}`") for column in get_corruption(name).COLUMNS]
     return rows

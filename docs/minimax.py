@@ -1,4 +1,4 @@
-"""Derives the polynomial coefficients of qpibench/arithmetic/elementary.py: Remez exchange in 60 digits.
+"""Derives the polynomial coefficients of qpibench/arithmetic (elementary.py, bessel.py): Remez exchange in 60 digits.
 
 Run ``python docs/minimax.py`` (needs mpmath, in the dev extra); it prints each polynomial's coefficients and error.
 """
@@ -71,6 +71,39 @@ def _minus2ln(f: mp.mpf) -> mp.mpf:
     return mp.mpf(-2) if f == 0 else -2 * mp.log(1 + f) / f
 
 
+def _ln_over_s(z: mp.mpf) -> mp.mpf:
+    """ln((1 + s)/(1 - s))/s, z = s^2."""
+    return mp.mpf(2) if z == 0 else 2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z)
+
+
+def _y0_regular(z: mp.mpf) -> mp.mpf:
+    """Y0(x) - (2/pi) ln(x) J0(x), z = x^2."""
+    if z == 0:
+        return 2 / mp.pi * (mp.euler - mp.log(2))
+    x = mp.sqrt(z)
+    return mp.bessely(0, x) - 2 / mp.pi * mp.log(x) * mp.besselj(0, x)
+
+
+def _modulation(x: mp.mpf) -> mp.mpc:
+    """P + i Q of H0(x) = sqrt(2/(pi x)) (P + i Q) exp(i (x - pi/4)), H0 the Hankel function of the first kind."""
+    return mp.hankel1(0, x) * mp.sqrt(mp.pi * x / 2) * mp.expj(mp.pi / 4 - x)
+
+
+def _p0(z: mp.mpf) -> mp.mpf:
+    """P, z = (5/x)^2."""
+    return mp.mpf(1) if z == 0 else _modulation(5 / mp.sqrt(z)).real
+
+
+def _q0(z: mp.mpf) -> mp.mpf:
+    """Q x/5, z = (5/x)^2."""
+    return -mp.mpf(1) / 40 if z == 0 else _modulation(5 / mp.sqrt(z)).imag / mp.sqrt(z)
+
+
+def _i0e_large(w: mp.mpf) -> mp.mpf:
+    """sqrt(x) exp(-x) I0(x), w = 8/x."""
+    return 1 / mp.sqrt(2 * mp.pi) if w == 0 else mp.sqrt(8 / w) * mp.exp(-8 / w) * mp.besseli(0, 8 / w)
+
+
 def main() -> None:
     """Print every polynomial of the package."""
     wanted = (
@@ -86,6 +119,14 @@ def main() -> None:
         ("MINUS2LN_F32", _minus2ln, mp.sqrt(0.5) - 1 - 1e-7, mp.sqrt(2) - 1, 9, True),
         # The seed 0x7EF00000 - bits(x) leaves x times seed in 15/16..1.0332.
         ("RECIPROCAL_F32", lambda h: 1 / h, 0.9375 * (1 - 1e-5), 1.033203125 * (1 + 1e-5), 2, True),
+        # s = f/(2 + f), sqrt(1/2) <= 1 + f < sqrt(2)
+        ("LN_F64", _ln_over_s, 0, ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2, 8, True),
+        ("J0_F64", lambda z: mp.besselj(0, mp.sqrt(z)), 0, 25, 13, False),
+        ("Y0_F64", _y0_regular, 0, 25, 13, False),
+        ("P0_F64", _p0, 0, 1, 18, False),
+        ("Q0_F64", _q0, 0, 1, 18, False),
+        ("I0_F64", lambda z: mp.besseli(0, mp.sqrt(z)), 0, 64, 16, True),
+        ("I0E_F64", _i0e_large, 0, 1, 22, True),
     )
     for name, function, low, high, degree, relative in wanted:
         coefficients, error = remez(function, low, high, degree, relative=relative)

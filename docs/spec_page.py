@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from qpibench.families import KernelSpec, family_names
 from qpibench.specs.schema import Key, spec_keys
 
 PAGE = Path(__file__).parent / "spec.md"
@@ -11,8 +13,11 @@ PAGE = Path(__file__).parent / "spec.md"
 HEAD = """# The spec
 
 A spec is a TOML file that defines a release: the same spec gives the same bits anywhere. `generate`, `train --stream`
-and tracks take the name of a shipped spec (`mini`, `paper`, `scatterer64`) or a file; `--set key=value` changes a key.
-`qpibench schema spec` prints the JSON Schema of the content, by which editors complete and check a file.
+and tracks take the name of a shipped spec or a file; `--set key=value` changes a key. Shipped are `mini`, `paper` and
+`scatterer64` of eq. 7, and `mini_species` with [two species](#two-species); surface states on Ag(111) and Cu(111):
+`ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`; and lattices: `square_64`, `square_128`, `hexagonal_64`,
+`hexagonal_128`, `nematic_64`, `nematic_128`. `qpibench schema spec` prints the JSON Schema of the content, by which
+editors complete and check a file.
 
     name = "mine"
     seed = 1
@@ -37,19 +42,22 @@ and tracks take the name of a shipped spec (`mini`, `paper`, `scatterer64`) or a
     snr_db = [0.0, 20.0]
 
 A dot stands for a table: `kernels.count` is `count` in `[kernels]`. Give every required key of a table that you use;
-the others are optional. Without `[corruptions.white_noise]` images have no noise. Three more rules hold: the shortest
-period spans at least two pixels, `scatterers.margin_nm` is at most ten times the larger side of the field, and a
-release has fewer than 2^31 images. `scatterers.count` is stored as `min` and `max`, so both forms have the same hash.
+the others are optional. Kernels have the keys of their family too, listed below. Without `[corruptions.white_noise]`
+images have no noise. Three more rules hold: the shortest period spans at least two pixels, `scatterers.margin_nm` is at
+most ten times the larger side of the field, and a release has fewer than 2^31 images. `scatterers.count` is stored as
+`min` and `max`, so both forms have the same hash.
 
 A release has no OOD task if `splits.ood_kernels` is 0 or a fold has only one kernel: with all five folds
 `kernels.count` must be at least 10. It has no ID task if no kernel has enough images ([splits](format.md#splits)).
 
-| key | type | unit | default | bounds | meaning |
+"""
+
+TABLE = """| key | type | unit | default | bounds | meaning |
 |---|---|---|---|---|---|
 """
 
 
-TAIL = """
+EQUATION_7 = """
 ## Equation 7
 
 The kernel of the family `eq7` ([arXiv 2506.05325](https://arxiv.org/abs/2506.05325), eq. 7) at the distance r and the
@@ -72,9 +80,43 @@ every operation, and `qpibench/families/eq7.py` the formula in NumPy.
 """
 
 
+TWO_SPECIES = """
+## Two species
+
+With the table `[species]` the scatterers of an image are of two species, and each kernel of the release becomes a pair:
+`kernels.count` is the number of pairs, and their first kernels are those that the spec would have without the table,
+except where a pair is drawn again. Both kernels of a pair have the same fold. With `second = "drawn"` the second kernel
+is drawn too. What belongs to the sample and not to the scatterer is the same for both: in surface states all but the
+phase shifts and `alpha`, on lattices all but the potential. With `second = "rotated"` it is the first kernel, rotated
+counterclockwise by an angle from `angle_deg`: one defect in two orientations. This needs kernels of eq. 7 with a
+direction, so fold 0 is refused. Surface states and lattices are refused, because the direction of their kernels is that
+of the crystal; kernels from a file cannot be rotated yet.
+
+The contrast of a pair is ‖A − B‖ / √(‖A‖² + ‖B‖²) over the pixels of both kernels, without corruptions: 0 for equal
+kernels, 1 for orthogonal ones. A pair with a contrast below `min_contrast` is drawn again; a spec is refused if 1000
+draws of a pair fail. Of the draws of `square_64` a tenth reaches 0.3. Of the scatterers of an image a share from
+`share` is of the second species, rounded to whole scatterers, and each species has at least `min_each`. Scatterers that
+corruptions add have a species too, as have told positions without a scatterer. A model cannot be scored on such a
+release yet, and `export-csv` refuses it.
+"""
+
+COMMON = {f"kernels.{name}" for name in KernelSpec.model_fields}
+"""Keys of the table of kernels that every family has."""
+
+
 def page() -> str:
     """The text of the page, from the models."""
-    return HEAD + "".join(_row(key) for key in spec_keys()) + TAIL
+    common = [key for key in spec_keys() if key.path in COMMON or not key.path.startswith("kernels.")]
+    return HEAD + _table(common) + "".join(_family(name) for name in family_names()) + TWO_SPECIES + EQUATION_7
+
+
+def _family(name: str) -> str:
+    own = [key for key in spec_keys(name) if key.path.startswith("kernels.") and key.path not in COMMON]
+    return f"\n## Kernels of the family `{name}`\n\n{_table(own)}"
+
+
+def _table(keys: Iterable[Key]) -> str:
+    return TABLE + "".join(_row(key) for key in keys)
 
 
 def _row(key: Key) -> str:

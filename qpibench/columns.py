@@ -15,6 +15,7 @@ Per = Literal["kernel", "observation", "scatterer"]
 BUILT_IN = frozenset(
     {
         *("image", "kernel", "activation_map", "position_nm", "told_position_nm", "n_scatterers"),
+        *("species", "told_species", "contrast", "rotation", "scatterer_species", "kernel_species"),
         *("family", "kernel_index", "index", "kernel_image", "x", "y", "xy", "observation", "scatterer"),
         *(f"split_{task}_{role}" for task in ("id", "ood") for role in ("train", "validation", "test")),
     }
@@ -54,3 +55,19 @@ class Column:
     def empty(self, *shape: int) -> NDArray[Any]:
         """Return an array of the column's type, filled with the absent value."""
         return np.full(shape, self.absent, self.dtype)
+
+
+FOLD = Column(
+    name="fold",
+    dtype="<i4",
+    per="kernel",
+    units="1",
+    long_name="rotational symmetry, 0 for total symmetry, -1 where unknown",
+    absent=-1,
+)
+"""The stratum of the families whose kernels have a rotational symmetry."""
+
+
+def fold_label(fold: int) -> str:
+    """A fold in words: ``total``, ``3-fold``, or ``unknown``."""
+    return {-1: "unknown", 0: "total"}.get(fold, f"{fold}-fold")

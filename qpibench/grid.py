@@ -51,12 +51,17 @@ class Grid(BaseModel):
         """Coordinates of the columns in nm, shape (nx,)."""
         return _coordinates(self.nx, self.size_x_nm)
 
+    def extended(self, border: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Coordinates x and y in nm of columns and rows, with ``border`` more of the same pitch on every side."""
+        return _coordinates(self.nx, self.size_x_nm, border), _coordinates(self.ny, self.size_y_nm, border)
+
     @property
     def offsets(self) -> Grid:
         """The lattice of offsets between any two pixels: 2n-1 wide, with a pixel exactly at the origin."""
         return Grid(ny=2 * self.ny - 1, nx=2 * self.nx - 1, size_y_nm=2 * self.size_y_nm, size_x_nm=2 * self.size_x_nm)
 
 
-def _coordinates(n: int, size_nm: float) -> NDArray[np.float64]:
-    # Multiplied before divided, and antisymmetric by construction: the centre of an odd grid is exactly 0.
-    return (2 * np.arange(n, dtype=np.float64) - (n - 1)) * size_nm / (2 * (n - 1))
+def _coordinates(n: int, size_nm: float, border: int = 0) -> NDArray[np.float64]:
+    # Multiplied before divided, and antisymmetric by construction: the centre of an odd grid is exactly 0. Each is
+    # computed from its own index, so a border does not change the coordinates inside.
+    return (2 * np.arange(-border, n + border, dtype=np.float64) - (n - 1)) * size_nm / (2 * (n - 1))

@@ -1,10 +1,23 @@
-"""Ranges in specs: ``wavelength_nm: Annotated[tuple[Length, Length], RISING]``."""
+"""Ranges in specs: ``wavelength_nm: Annotated[tuple[Length, Length], RISING]``.
+
+A range that may also be given as a single number, which then stands for both ends, needs a second validator:
+``strength: Annotated[tuple[Strength, Strength], RISING, one_or_two("a strength", Strength)]``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+from qpibench.parsing import shown
 
 
 def _rising(value: Any, validate: ValidatorFunctionWrapHandler) -> tuple[float, float] | None:
@@ -23,3 +36,36 @@ def _rising(value: Any, validate: ValidatorFunctionWrapHandler) -> tuple[float, 
 
 RISING = WrapValidator(_rising)
 """Validator that refuses a single number, and a range whose lower end exceeds its upper end; None passes."""
+
+UNSIGNED_ZERO = AfterValidator(lambda value: value + 0.0)
+"""Validator that turns -0 into 0: both are the same number, but their specs would have different hashes."""
+
+
+def one_or_two(what: str, number: Any) -> BeforeValidator:
+    """Return a validator that makes a range of a single number.
+
+    Parameters
+    ----------
+    what
+        The number in words, for the message, such as ``"a ratio in dB"``.
+    number
+        Type of the ends, for the JSON Schema.
+    """
+
+    def pair(value: object) -> object:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value, value
+        if isinstance(value, list | tuple) and len(value) == 2:
+            return tuple(value)
+        raise ValueError(f"expected {what} or a range [low, high], found {shown(value)}")
+
+    return BeforeValidator(pair, json_schema_input_type=number | tuple[number, number])
+
+
+MAX_STRENGTH = 100.0
+
+Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH, allow_inf_nan=False), UNSIGNED_ZERO]
+"""Strength of a corruption of images in standard deviations of the clean image."""
+
+Strengths = Annotated[tuple[Strength, Strength], RISING, one_or_two("a strength", Strength)]
+"""Range of strengths, or a single one."""

@@ -3,6 +3,10 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
+from qpibench.corruptions import corruption_names, get_corruption
+from qpibench.families import family_names, get_family
 from qpibench.specs import load_spec
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -33,3 +37,28 @@ def test_the_table_of_columns_is_what_families_and_corruptions_declare():
     page = (DOCS / "format.md").read_text()
     assert columns.with_table(page) == page, "run `python docs/columns.py`"
     assert "| `phi1` | kernel | <f8 | rad |" in page
+
+
+@pytest.mark.parametrize("name", ["families", "corruptions"])
+def test_the_pages_of_families_and_corruptions_are_what_the_modules_say(name):
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    assert getattr(_script("registry_pages"), f"{name}_page")() == page, "run `python docs/registry_pages.py`"
+
+
+MODULES = [get_family(name) for name in family_names()] + [get_corruption(name) for name in corruption_names()]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.removeprefix("qpibench."))
+def test_a_family_or_corruption_states_its_equation_and_source(module):
+    text = _script("registry_pages").markdown(module.__doc__)
+    assert "```math\n" in text
+    assert "Source" in text
+    assert not any(mark in text for mark in ("``.", ":mod:", ":math:", ".. math::", "$$"))
+
+
+def test_every_family_and_corruption_has_a_small_picture():
+    pictures = _script("registry_pages").pictures()
+    assert len(pictures) >= len(MODULES)
+    for path, command in pictures.items():
+        assert command.endswith(f"-o docs/{path}")
+        assert 10_000 < (DOCS / path).stat().st_size < 150_000, f"{path}: run `{command}`"

@@ -17,11 +17,16 @@ import h5py
 import numpy as np
 import pytest
 
-_source = importlib.util.spec_from_file_location(
-    "written_from_the_docs", Path(__file__).parent / "written_from_the_docs.py"
-)
-docs = importlib.util.module_from_spec(_source)
-_source.loader.exec_module(docs)
+
+def _beside(name):
+    source = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(source)
+    source.loader.exec_module(module)
+    return module
+
+
+docs, scatterers = _beside("written_from_the_docs"), _beside("scatterers_from_the_docs")
+species = _beside("species_from_the_docs")
 
 SPEC = (docs.DOCS / "spec.md").read_text()
 BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
@@ -33,9 +38,13 @@ BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
 def canonical_json(given):
     """The spec with the defaults of the page's table, as the text that is hashed."""
     spec = json.loads(json.dumps(given))
-    for key, _, _, default, *_ in docs.table(SPEC, "key", "type", "unit", "default", "bounds", "meaning"):
+    head = ("key", "type", "unit", "default", "bounds", "meaning")
+    of_family = SPEC[SPEC.index("## Kernels of the family `eq7`") :]
+    for key, _, _, default, *_ in docs.table(SPEC, *head) + docs.table(of_family, *head):
         *tables, name = key.split(".")
-        if default and default != "required":
+        is_used = tables[:1] != ["corruptions"] or tables[1] in spec.get("corruptions", {})
+        is_used &= tables != ["species"] or "species" in spec
+        if default and default != "required" and is_used:
             target = spec
             for table in tables:
                 target = target.setdefault(table, {})
@@ -47,14 +56,17 @@ def dtypes():
     """Types of all arrays by name, from both tables of the page."""
     rows = docs.table(docs.FORMAT, "array", "dimensions", "type", "what it is")
     of_columns = docs.table(docs.FORMAT, "column", "per", "type", "units", "meaning", "absent", "declared by")
-    return {row[0]: row[2] for row in rows} | {f"{row[1]}s/{row[0]}": row[2] for row in of_columns}
+    return {row[0]: row[2] for row in rows} | {
+        f"{row[1].replace('scatterer', 'observation')}s/{row[0]}": row[2] for row in of_columns
+    }
 
 
 def release(given):
     """The canonical JSON of a spec, and all arrays of its release by name."""
     text = canonical_json(given)
     known = dtypes()
-    arrays = docs.derive(json.loads(text)).items()
+    corrupted = scatterers if {*given.get("corruptions", ())} - {"white_noise"} else None
+    arrays = docs.derive(json.loads(text), corrupted, species if "species" in given else None).items()
     return text, {name: _stored(values, known.get(name, known["splits/<task>/<role>"])) for name, values in arrays}
 
 
@@ -106,6 +118,51 @@ NOISY = {
     "splits": {"id_test": 0.5, "validation": 0.0},
     "corruptions": {"white_noise": {"snr_db": [-5.0, 20.0]}},
 }
+TOLD = {
+    "name": "told otherwise",
+    "seed": 2**127,
+    "grid": {"ny": 6, "nx": 8, "size_y_nm": 6.0, "size_x_nm": 9.0},
+    "kernels": {"count": 5, "wavelength_nm": [3.0, 4.5], "decay_nm": [1.0, 3.0]},
+    "observations_per_kernel": 12,
+    "scatterers": {"max": 14, "margin_nm": 1.25},
+    "corruptions": {
+        "amplitude_spread": {"relative_std": 0.5},
+        "unseen_scatterers": {"reach_nm": 2.25},
+        "missing_scatterers": {"share": 0.3},
+        "spurious_scatterers": {"share": 0.4},
+        "position_error": {"sigma_nm": 0.2},
+        "merged_pixels": {"cell_px": 2},
+    },
+}
+DENSE = TOLD | {
+    "scatterers": {"min": 2, "max": 4, "margin_nm": -0.5},
+    "corruptions": {
+        "unseen_scatterers": {"reach_nm": 2.0, "density_per_nm2": 0.04},
+        "position_error": {"sigma_nm": 1.0},
+    },
+}
+PAIRED = {
+    "name": "two species, told otherwise",
+    "seed": 99,
+    "grid": {"ny": 5, "nx": 6, "size_y_nm": 6.0, "size_x_nm": 7.0},
+    "kernels": {"count": 11, "wavelength_nm": [3.0, 4.5], "decay_nm": [1.0, 3.0]},
+    "observations_per_kernel": 3,
+    "scatterers": {"min": 2, "max": 12},
+    "species": {"second": "drawn", "share": [0.1, 0.7], "min_contrast": 0.7},
+    "corruptions": {
+        "unseen_scatterers": {"reach_nm": 2.0},
+        "missing_scatterers": {"share": 0.3},
+        "spurious_scatterers": {"share": 0.4},
+    },
+}
+TURNED = PAIRED | {
+    "kernels": {"count": 6, "folds": [2, 3, 6], "wavelength_nm": [3.0, 4.5], "decay_nm": [1.0, 3.0]},
+    "species": {"second": "rotated", "angle_deg": [5.0, 200.0], "min_each": 0, "min_contrast": 0.5},
+    "corruptions": {"white_noise": {"snr_db": [10.0, 10.0]}},
+}
+
+
+SPECS = {"clean": SMALL, "noisy": NOISY, "told": TOLD, "dense": DENSE, "pairs": PAIRED, "rotated": TURNED}
 
 
 def _toml(table):
@@ -113,7 +170,7 @@ def _toml(table):
     return json.dumps(table).replace('": ', '" = ') if isinstance(table, dict) else json.dumps(table)
 
 
-@pytest.fixture(scope="module", params=[SMALL, NOISY], ids=["clean", "noisy"])
+@pytest.fixture(scope="module", params=SPECS.values(), ids=SPECS.keys())
 def written(request, tmp_path_factory):
     """A spec, and the release that the command line makes of it."""
     folder = tmp_path_factory.mktemp("release")
@@ -145,7 +202,8 @@ def test_the_pages_name_all_data_sets(written, derived):
             lambda name, item: found.update({name: item.id.get_storage_size()} if hasattr(item, "shape") else {})
         )
     assert set(derived[1]) <= set(found)
-    assert set(found) - set(derived[1]) == {"kernel", "observation", "scatterer", "xy"}
+    of_pairs = {"species"} if "species" in written[0] else set()
+    assert set(found) - set(derived[1]) == {"kernel", "observation", "scatterer", "xy", *of_pairs}
     assert not any(found[name] for name in set(found) - set(derived[1]))
 
 
@@ -158,7 +216,16 @@ def test_the_pages_give_the_canonical_json_and_the_content_hash(written, derived
 def test_the_small_releases_reach_the_special_cases(derived):
     """Two blocks, r = 0 in a kernel's image, a shuffled OOD task; more pixels than lanes, a role without images."""
     text, arrays = derived
-    if "corruptions" in text:
+    if '"species"' in text:
+        has_told = "observations/told_species" in arrays
+        assert has_told == ("unseen" in text)
+        assert {0, 1} <= set(arrays["observations/told_species" if has_told else "observations/species"].flat)
+    elif "amplitude_spread" in text:
+        for name in ("n_unseen", "n_missing", "n_spurious", "n_merged", "n_off_raster"):
+            assert arrays[f"observations/{name}"].any()
+    elif "density_per_nm2" in text:
+        assert arrays["observations/n_unseen"].mean() == pytest.approx(0.04 * (10 * 13 - 6 * 9), abs=0.7)
+    elif "corruptions" in text:
         assert arrays["observations/image"][0].size > docs.C["LANES"]
         assert not len(arrays["splits/id/validation"])
     else:

@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 import struct
+import sys
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -55,6 +56,9 @@ CONSTANTS = _constants()
 TAGS = {row[0]: row[1] for row in table(ARITHMETIC, "purpose", "tag", "draw", "image", "kernel", "words used")}
 (KEY_TEXT,) = re.findall(r"^ {4}(\S+/DOMAIN/SEED/TAG)$", ARITHMETIC, re.MULTILINE)
 PI, C = CONSTANTS["PI"], CONSTANTS
+ABSENT = {
+    row[0]: float(row[5]) for row in table(FORMAT, "column", "per", "type", "units", "meaning", "absent", "declared by")
+}
 
 
 # Arithmetic.
@@ -122,6 +126,14 @@ def exp2_f64(x):
     return 0.0 if x < C["EXP2_FLOOR"] else poly("EXP2_F64", x - round(x), fma64) * 2.0 ** round(x)
 
 
+def ln_f64(x):
+    (whole,) = struct.unpack("<q", struct.pack("<d", x))
+    exponent, digits = divmod(whole - C["SQRT_HALF_BITS_F64"], 2**52)
+    f = struct.unpack("<d", struct.pack("<q", digits + C["SQRT_HALF_BITS_F64"]))[0] - 1
+    s = f / (2 + f)
+    return fma64(float(exponent), C["LN2"], s * poly("LN_F64", s * s, fma64))
+
+
 def sin2pi_f32(t):
     g = f32(t - round(t))
     z = product(g, g)
@@ -183,8 +195,8 @@ def folds(kernels):
     return [fold for turn in range(max(shares.values())) for fold, share in shares.items() if turn < share]
 
 
-def kernel_parameters(spec, kernel, fold):
-    u = [unit(word) for word in words(spec["seed"], "parameters of a kernel", 0, 0, kernel)]
+def kernel_parameters(spec, drawn, fold):
+    u = [unit(word) for word in drawn]
     wavelength, decay = (
         low + u[i] * (high - low)
         for i, (low, high) in enumerate(spec["kernels"][f"{n}_nm"] for n in ("wavelength", "decay"))
@@ -245,15 +257,15 @@ def angular_f32(n, r2, c, s):
     return f32(1 - v) if n == 2 else fma32(-v, v, v)
 
 
-def observation_pixel(n, ca, sa, frequency, phase, decay, x, y, places):
-    frequency, phase, decay = f32(frequency), f32(phase), f32(decay)
-    gain = 4.0 if n == 4 else 1.0
+def observation_pixel(x, y, scatterers):
     pixel = 0.0
-    for px, py in places:
+    for (n, ca, sa, *numbers), (px, py), amplitude in scatterers:
+        frequency, phase, decay = map(f32, numbers)
+        gain = 4.0 if n == 4 else 1.0
         dx, dy = x - px, y - py
         x2, xc, xs = f32(dx * dx), f32(dx * ca), f32(dx * sa)
         y2, yc, ys = f32(dy * dy), f32(dy * ca), f32(dy * sa)
-        weight = product(exp2_f32(product(y2, decay)), gain, exp2_f32(product(x2, decay)))
+        weight = product(exp2_f32(product(y2, decay)), product(amplitude, gain), exp2_f32(product(x2, decay)))
         r2, c, s = f32(x2 + y2), f32(xc - ys), f32(xs + yc)
         if n:
             weight = product(weight, angular_f32(n, r2, c, s) if r2 else 1 / (2 * gain))
@@ -355,42 +367,89 @@ def splits(spec, observation_kernel, strata):
 # The release.
 
 
-def derive(spec):
-    """All arrays of a release by name, as nested lists."""
+def padded(values, count, absent):
+    return [*values, *[absent] * (count - len(values))]
+
+
+def derive(spec, corrupted=None, pairs=None):
+    """All arrays of a release by name, as nested lists.
+
+    ``corrupted`` is the module `scatterers_from_the_docs` if the spec corrupts scatterers or told positions, and
+    ``pairs`` the module `species_from_the_docs` if it has two species.
+    """
     grid, per_kernel, strata = spec["grid"], spec["observations_per_kernel"], folds(spec["kernels"])
     x, y = (coordinates(grid[f"n{axis}"], grid[f"size_{axis}_nm"]) for axis in "xy")
-    parameters = [kernel_parameters(spec, kernel, fold) for kernel, fold in enumerate(strata)]
-    kernel_images = [[[kernel_pixel(*formula(p), a, b) for a in x] for b in y] for p in parameters]
+    here, of_kernels = sys.modules[__name__], {}
+
+    def image_of(kernel):
+        return [[kernel_pixel(*formula(kernel), a, b) for a in x] for b in y]
+
+    if pairs is None:
+        drawn = [words(spec["seed"], "parameters of a kernel", 0, 0, kernel) for kernel in range(len(strata))]
+        parameters = [kernel_parameters(spec, *each) for each in zip(drawn, strata, strict=True)]
+    else:
+        parameters, of_kernels = pairs.pairs(here, spec, strata, image_of)
+    kernel_images, formulas = [image_of(p) for p in parameters], [formula(p) for p in parameters]
+    each = len(parameters) // len(strata)
     rows = [(kernel, image) for kernel in range(len(strata)) for image in range(per_kernel)]
     places = [scatterers(spec, image, kernel) for kernel, image in rows]
-    images = [
-        [[observation_pixel(*formula(parameters[kernel]), a, b, found) for a in x] for b in y]
-        for (kernel, _), found in zip(rows, places, strict=True)
-    ]
-    columns = {}
-    if "corruptions" in spec:
+    amplitudes, columns, most = [[1.0] * len(found) for found in places], {}, spec["scatterers"]["max"]
+    n_drawn, indices = [len(found) for found in places], None
+    if corrupted is not None:
+        most += corrupted.places_added(spec)
+        made = [
+            corrupted.corrupt(here, spec, image, kernel, found)
+            for (kernel, image), found in zip(rows, places, strict=True)
+        ]
+        places, amplitudes, told, of_image = zip(*made, strict=True)
+        indices = [[index for index, _ in found] for found in told]
+        told = [[place for _, place in found] for found in told]
+        columns["observations/told_position_nm"] = [padded(found, most, [math.nan] * 2) for found in told]
+        for name in of_image[0]:
+            values = [each[name] for each in of_image]
+            if isinstance(values[0], list):
+                values = [padded(value, most, ABSENT[name]) for value in values]
+            columns[f"observations/{name}"] = values
+    kinds = [[0] * len(found) for found in places]
+    if pairs is not None:
+        kinds = [
+            pairs.of_scatterers(here, spec, image, kernel, n, len(found) - n)
+            for (kernel, image), n, found in zip(rows, n_drawn, places, strict=True)
+        ]
+        columns["observations/species"] = [padded(found, most, -1) for found in kinds]
+        if indices is not None:
+            told = zip(rows, n_drawn, kinds, indices, strict=True)
+            found = [pairs.of_told(here, spec, image, kernel, *rest) for (kernel, image), *rest in told]
+            columns["observations/told_species"] = [padded(kind, most, -1) for kind in found]
+    images = []
+    for (kernel, _), kind, *found in zip(rows, kinds, places, amplitudes, strict=True):
+        shown = [*zip([formulas[each * kernel + k] for k in kind], *found, strict=True)]
+        images.append([[observation_pixel(a, b, shown) for a in x] for b in y])
+    if "white_noise" in spec.get("corruptions", {}):
         made = [noisy(spec, image, kernel, flat(clean)) for (kernel, image), clean in zip(rows, images, strict=True)]
         images = [[pixels[row * len(x) :][: len(x)] for row in range(len(y))] for pixels, _, _ in made]
-        rms = [math.sqrt(squares(flat(image), 0.0) / (len(x) * len(y))) for image in kernel_images]
-        columns = {
+        starts = range(0, len(kernel_images), each)
+        pixels = [[pixel for image in kernel_images[k : k + each] for pixel in flat(image)] for k in starts]
+        rms = [math.sqrt(squares(both, 0.0) / len(both)) for both in pixels]
+        columns |= {
             "observations/snr_db": [snr_db for _, snr_db, _ in made],
             "observations/noise_sigma": [sigma for _, _, sigma in made],
             "observations/noise_over_kernel_rms": [
                 sigma / rms[kernel] for (_, _, sigma), (kernel, _) in zip(made, rows, strict=True)
             ],
         }
-    most = spec["scatterers"]["max"]
     shown = [kernel for kernel, _ in rows]
     return {
         "x": x,
         "y": y,
         "kernels/image": kernel_images,
-        "kernels/family": [spec["kernels"]["family"].encode()] * len(strata),
+        "kernels/family": [spec["kernels"]["family"].encode()] * len(parameters),
+        **{f"kernels/{name}": values for name, values in of_kernels.items()},
         **{f"kernels/{name}": [p[name] for p in parameters] for name in parameters[0]},
         "observations/image": images,
-        "observations/kernel": shown,
+        "observations/kernel": shown if pairs is None else [[2 * pair, 2 * pair + 1] for pair in shown],
         "observations/n_scatterers": [len(found) for found in places],
-        "observations/position_nm": [found + [[math.nan, math.nan]] * (most - len(found)) for found in places],
+        "observations/position_nm": [padded(found, most, [math.nan] * 2) for found in places],
         **columns,
         **splits(spec, shown, strata),
     }

@@ -1,6 +1,6 @@
 // Eq. 7: the operations of qpibench/families/eq7.py in the same order.
 //
-// The header of a family defines, for draw_parameters.cu, superpose.cu and kernel_images.cu:
+// The header of a family defines, for draw_parameters.cu, superpose.cuh and kernel_images.cu:
 //
 // STRATA(CASE)      CASE(stratum) for each formula
 // PARAMETERS        columns besides the stratum, float64

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from qpibench.arithmetic.ieee import bits_of_f32, f32_of_bits, f64_of_bits, fma, rint
+from qpibench.arithmetic.ieee import bits_of_f32, bits_of_f64, f32_of_bits, f64_of_bits, fma, rint
 
 _f32 = np.float32
 
@@ -138,6 +138,19 @@ MINUS2LN_F32 = tuple(
     )
 )
 
+# ln((1 + s)/(1 - s)) = s L(z), z = s^2, for results between ln sqrt(1/2) and ln sqrt(2); relative error 7.6e-21.
+LN_F64 = (
+    2.000000000000000000015,
+    0.6666666666666665833081,
+    0.4000000000000753422019,
+    0.2857142856880816816427,
+    0.2222222267839310554879,
+    0.1818177363188727256062,
+    0.1538716518906521339161,
+    0.1324867392820011277447,
+    0.1326286112379325403429,
+)
+
 # 1/h for h in 0.9375..1.0332, the range of x times its seed; relative error 2.9e-5.
 RECIPROCAL_F32 = (_f32(3.048195101534416077643), _f32(-3.095334416912519387775), _f32(1.047116254924851302549))
 RECIPROCAL_SEED = np.int32(0x7EF00000)
@@ -151,6 +164,8 @@ _e0, _e1, _e2, _e3, _e4, _e5, _e6 = EXP2_F32
 _r0, _r1, _r2 = RECIPROCAL_F32
 _MINUS2LN_2_F32 = _f32(-1.3862943611198906)
 _SQRT_HALF_BITS = np.int32(0x3F3504F3)
+LN2 = 0.6931471805599453
+_SQRT_HALF_BITS_F64 = 0x3FE6A09E667F3BCD
 # Adding and subtracting 1.5 x 2^23 rounds a float32 below 2^22 to the nearest integer, ties to even, as rint does. The
 # two additions are faster than the rounding instruction.
 _ROUNDER_F32 = _f32(12582912.0)
@@ -196,18 +211,19 @@ def minus2ln_f32(x):  # type: ignore[no-untyped-def]
     offset = nb.int32(bits_of_f32(x) - _SQRT_HALF_BITS)
     exponent = offset >> nb.int32(23)
     f = f32_of_bits(nb.int32((offset & nb.int32(0x7FFFFF)) + _SQRT_HALF_BITS)) - _f32(1)
-    return fma(_f32(exponent), _MINUS2LN_2_F32, f * _horner(MINUS2LN_F32, f))
+    return fma(_f32(exponent), _MINUS2LN_2_F32, f * horner(MINUS2LN_F32, f))
 
 
 @nb.njit(inline="always")
 def sincospi_f32(t):  # type: ignore[no-untyped-def]
     """sin(pi t) and cos(pi t) in float32, |t| <= 1/4."""
     z = t * t
-    return t * _horner(SINPI_F32, z), _horner(COSPI_F32, z)
+    return t * horner(SINPI_F32, z), horner(COSPI_F32, z)
 
 
 @nb.njit(inline="always")
-def _horner(coefficients, z):  # type: ignore[no-untyped-def]
+def horner(coefficients, z):  # type: ignore[no-untyped-def]
+    """Value of a polynomial, constant coefficient first, by Horner's rule with fused multiply-adds."""
     total = coefficients[-1]
     for k in range(len(coefficients) - 2, -1, -1):
         total = fma(total, z, coefficients[k])
@@ -219,7 +235,7 @@ def sin2pi_f64(t):  # type: ignore[no-untyped-def]
     """sin^2(pi t) in float64."""
     t = t - rint(t)
     z = t * t
-    return z * _horner(SIN2PI_F64, z)
+    return z * horner(SIN2PI_F64, z)
 
 
 @nb.njit(inline="always")
@@ -229,7 +245,7 @@ def sincospi_f64(t):  # type: ignore[no-untyped-def]
     g = t - n
     z = g * g
     sign = 1.0 - 2.0 * np.float64(np.int64(n) & 1)
-    return sign * (g * _horner(SINPI_F64, z)), sign * _horner(COSPI_F64, z)
+    return sign * (g * horner(SINPI_F64, z)), sign * horner(COSPI_F64, z)
 
 
 @nb.njit(inline="always")
@@ -238,5 +254,15 @@ def exp2_f64(x):  # type: ignore[no-untyped-def]
     below = x < EXP2_FLOOR
     x = np.float64(EXP2_FLOOR) if below else x
     n = rint(x)
-    p = _horner(EXP2_F64, x - n)
+    p = horner(EXP2_F64, x - n)
     return 0.0 if below else p * f64_of_bits((np.int64(n) + np.int64(1023)) << np.int64(52))
+
+
+@nb.njit(inline="always")
+def ln_f64(x):  # type: ignore[no-untyped-def]
+    """The natural logarithm in float64 for normal x > 0, accurate to its last digits near 1 too."""
+    offset = bits_of_f64(x) - np.int64(_SQRT_HALF_BITS_F64)
+    exponent = offset >> np.int64(52)
+    f = f64_of_bits((offset & np.int64(0xFFFFFFFFFFFFF)) + np.int64(_SQRT_HALF_BITS_F64)) - 1.0
+    s = f / (2.0 + f)
+    return fma(np.float64(exponent), LN2, s * horner(LN_F64, s * s))

@@ -56,3 +56,17 @@ def unit(word):  # type: ignore[no-untyped-def]
 def integer_between(word, low, high):  # type: ignore[no-untyped-def]
     """A uint32 word as an integer in low..high, both included."""
     return low + np.int64((_u64(word) * _u64(high - low + 1)) >> _u64(32))
+
+
+@nb.njit(inline="always")
+def random_order(key, image, kernel, n):  # type: ignore[no-untyped-def]
+    """The numbers 0 to n - 1, n < 2^32, in a random order: sorted by words of a stream, and of equal words by number.
+
+    The words of draw q are those of the numbers 4q to 4q + 3.
+    """
+    keys = np.empty(n, np.uint64)
+    for first in range(0, n, 4):
+        drawn = words(key, first // 4, image, kernel)
+        for k in range(min(4, n - first)):
+            keys[first + k] = (_u64(drawn[k]) << _u64(32)) | _u64(first + k)
+    return (np.sort(keys) & _u64(0xFFFFFFFF)).astype(np.int64)

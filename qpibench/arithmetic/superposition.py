@@ -10,7 +10,7 @@ is a row factor times a column factor, and the amplitude of the scatterer is par
 family gets r^2, both components of the offset along axes rotated by the kernel's angle a, and the envelope.
 
 These functions are not cached on disk, because Numba cannot cache a function that has functions as arguments. The
-module of a family calls them from small functions of its own, which are cached. ``kernels_cuda/superpose.cu`` states
+module of a family calls them from small functions of its own, which are cached. ``kernels_cuda/superpose.cuh`` states
 the same operations in the same order.
 """
 
@@ -53,20 +53,22 @@ class Formulas(NamedTuple):
 class Scatterers(NamedTuple):
     """The scatterers of a run of observations.
 
-    ``number`` (observation,) int32, ``position`` (observation, scatterer, xy) float64 in nm, and ``amplitude``
-    (observation, scatterer) float32; entries after the last scatterer are not read.
+    ``number`` (observation,) int32, ``position`` (observation, scatterer, xy) float64 in nm, ``amplitude``
+    (observation, scatterer) float32, and ``species`` (observation, scatterer) int32, the number of a scatterer's kernel
+    among those of the observation. Entries after the last scatterer are not read.
     """
 
     number: NDArray[np.int32]
     position: NDArray[np.float64]
     amplitude: NDArray[np.float32]
+    species: NDArray[np.int32]
 
 
 @nb.njit(inline="always")
 def superpose_tiles(  # type: ignore[no-untyped-def]
-    add, add_at_centre, needs, gain, axes, position, amplitude, count, numbers, image
+    add, add_at_centre, needs, gain, axes, position, amplitude, species, count, numbers, image
 ):
-    """Fill ``image`` (ny, nx) float32 with the superposition of ``count`` scatterers of one kernel.
+    """Fill ``image`` (ny, nx) float32 with the superposition of ``count`` scatterers.
 
     Parameters
     ----------
@@ -78,20 +80,15 @@ def superpose_tiles(  # type: ignore[no-untyped-def]
         How many components the formula uses, a constant: 0, 1 (c) or 2. The others are undefined.
     gain
         A power of two, float32, by which every weight is multiplied.
-    axes, position, amplitude, count
+    axes, position, amplitude, species, count
         See :class:`Axes` and :class:`Scatterers`, of one observation.
     numbers
-        A row of the table of :class:`Formulas`.
+        (species, 5): a row of the table of :class:`Formulas` for each species.
     """
     prefer_wide_vectors()  # type: ignore[call-arg]
     x = axes.x
     y = axes.y
     ny, nx = image.shape
-    ca = numbers[0]
-    sa = numbers[1]
-    first = _f32(numbers[2])
-    second = _f32(numbers[3])
-    decay = _f32(numbers[4])
     at = np.empty(2 * TILE, np.float64)
     # One aligned block for all work arrays: columns in the first half of each, rows in the second.
     memory = np.empty(TILE * TILE + 8 * TILE + _ALIGNMENT // 4, np.float32)
@@ -113,6 +110,12 @@ def superpose_tiles(  # type: ignore[no-untyped-def]
             for scatterer in range(count):
                 px = position[scatterer, 0]
                 py = position[scatterer, 1]
+                kind = species[scatterer]
+                ca = numbers[kind, 0]
+                sa = numbers[kind, 1]
+                first = _f32(numbers[kind, 2])
+                second = _f32(numbers[kind, 3])
+                decay = _f32(numbers[kind, 4])
                 # Rounding is monotonic, so no pixel has a larger factor than the nearest point of the tile.
                 dx = px - min(max(px, at[0]), at[TILE - 1])
                 dy = py - min(max(py, at[TILE]), at[2 * TILE - 1])

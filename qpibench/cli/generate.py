@@ -75,7 +75,7 @@ def command(
     overwrite: bool,
     compression: Literal["gzip"] | None,
 ) -> Response:
-    """Make a release from SPEC: paper, mini, scatterer64, or a TOML file.
+    """Make a release from SPEC: the name of a shipped one, such as paper, mini or cu111_64, or a TOML file.
 
       qpibench generate mini -o mini.h5
       qpibench generate paper -o paper.h5 --set seed=7 --set scatterers.max=20

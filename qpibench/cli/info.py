@@ -72,13 +72,19 @@ def _split_sizes(release: Release) -> dict[str, dict[str, int]]:
 def _text(fields: dict[str, Any]) -> str:
     grid = fields["grid"]
     strata = ", ".join(f"{count} {label}" for label, count in fields["kernels_by_stratum"].items())
+    # Places that corruptions add are for scatterers outside the field, or for told positions without one.
+    most = fields["spec"].get("scatterers", {}).get("max", fields["max_scatterers"])
+    species = fields["spec"].get("species")
+    pairs = f" in {fields['kernels'] // 2:,} pairs" if species else ""
     rows = [
         ("release", shortened(fields["name"], 2 * NAME_WIDTH)),
         ("content_sha256", fields["content_sha256"]),
-        ("images", f"{fields['observations']:,}, with up to {fields['max_scatterers']:,} scatterers"),
-        ("kernels", f"{fields['kernels']:,}: {strata}"),
+        ("images", f"{fields['observations']:,}, with up to {most:,} scatterers"),
+        ("kernels", f"{fields['kernels']:,}{pairs}: {strata}"),
         ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y, x)"),
     ]
+    if species:
+        rows.append(("second species", _species(species)))
     for name, settings in (fields["spec"].get("corruptions") or {}).items():
         rows.append((name.replace("_", " "), ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())))
     for task, roles in fields["splits"].items():
@@ -86,6 +92,12 @@ def _text(fields: dict[str, Any]) -> str:
     shards = f" in this file and {fields['shards']:,} shards" if fields["shards"] else ""
     rows.append(("file", f"{fields['bytes'] / 1e6:,.1f} MB{shards}, format {fields['format_version']}"))
     return aligned(rows)
+
+
+def _species(settings: dict[str, Any]) -> str:
+    angle = f" by {_shown(settings['angle_deg'])} degrees" if settings["angle_deg"] else ""
+    share, contrast = _shown(settings["share"]), _shown(settings["min_contrast"])
+    return f"{settings['second']}{angle}, share {share}, contrast of a pair at least {contrast}"
 
 
 def _shown(value: Any) -> str:

@@ -19,6 +19,7 @@ from qpibench.processors import thread_variables
 
 SUMMARIES = {
     "generate": "Make a release from a spec.",
+    "gallery": "Draw the kernels, images and corruptions of a spec.",
     "merge": "Join the shards of a release in one file.",
     "verify": "Recompute the hashes of a release and compare them.",
     "info": "Show the contents of a release.",

@@ -1,73 +1,89 @@
-"""White noise at a given signal-to-noise ratio: normal and independent in all pixels of all images.
+r"""White noise: normal and independent in all pixels of all images.
 
-The ratio in dB is 10 log10(var(clean image) / noise variance), where the variance of an image is that of its pixels
-about their mean. ``docs/arithmetic.md`` defines the bits of noisy images, which are the same on both backends:
+An image of the clean values $c$ becomes
 
-The variance of the clean image is a sum in a fixed tree, in float64. Pixel k of the flat image, row by row, belongs to
-lane k mod ``LANES``. Each lane adds its pixels in order. Then, for widths 128, 64, ..., 1, the value of lane i + width
-is added to lane i. One such sum gives the mean, and a second one the sum of the squared deviations.
+$$I(x, y) = c(x, y) + \sigma\, n(x, y),$$
 
-Normal numbers are float32, by Box-Muller. With Q = ceil(pixels / 4), the four words of draw q give the numbers of the
-pixels q and q + Q, and of q + 2 Q and q + 3 Q. The sum of clean image and noise is rounded once. ``kernels_cuda/``
-states the same operations in the same order. The ``reference`` functions here compute the same in float64 NumPy.
+with independent normal numbers $n$ of mean 0 and variance 1. The strength is stated in one of two ways. Either the
+signal-to-noise ratio in dB is drawn, and with the variance of the clean image
+
+$$\sigma^2 = \operatorname{var}(c)\, 10^{-\mathrm{SNR}/10};$$
+
+or the ratio $\rho$ of sigma to the root mean square of the kernel's image is drawn, and
+$\sigma = \rho\, \mathrm{rms}(A)$, so that all images of a kernel have the same noise at the same ratio. An image
+without contrast (a variance below ``VARIANCE_FLOOR``, such as that of a constant) has no signal-to-noise ratio, and
+``snr_db`` adds no noise to it.
+
+The variance is that of :class:`qpibench.corruptions.Draft`. Normal numbers are float32, by Box-Muller. With
+Q = ceil(pixels / 4), the four words of draw q give the numbers of the pixels q and q + Q, and of q + 2 Q and q + 3 Q.
+The sum of clean image and noise is rounded once. ``kernels_cuda/white_noise.cu`` states the same operations in the
+same order, ``docs/arithmetic.md`` defines their bits, and the ``reference`` functions here compute the same in float64
+NumPy.
+
+Source: the definition of the ratio is the usual one of signal processing. For its use with QPI maps see Cheung et al.,
+Nat. Commun. 11, 1081 (2020), doi:10.1038/s41467-020-14633-1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from qpibench.arithmetic.compiled import compiled
-from qpibench.arithmetic.elementary import exp2_f64, minus2ln_f32, sincospi_f32
-from qpibench.arithmetic.ieee import bits_of_f32, f32_of_bits, fma, prefer_wide_vectors, sqrt
+from qpibench.arithmetic.elementary import exp2_f64, minus2ln_f32
+from qpibench.arithmetic.ieee import fma, prefer_wide_vectors, sqrt
+from qpibench.arithmetic.normals import normal_pair
 from qpibench.arithmetic.philox import unit, words
+from qpibench.arithmetic.sums import VARIANCE_FLOOR, deviation, root_mean_squares
 from qpibench.columns import Column
 from qpibench.corruptions import Draft
-from qpibench.parsing import shown
-from qpibench.ranges import RISING
+from qpibench.grid import Grid
+from qpibench.ranges import RISING, UNSIGNED_ZERO, one_or_two
 
 STAGE = "image"
-ORDER = 80
+ORDER = 30
 EXAMPLE = {"snr_db": [0.0, 20.0]}
 
 MIN_SNR_DB = -40.0
 MAX_SNR_DB = 100.0
+MAX_RATIO = 1000.0
 
 
-def _range(value: object) -> object:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value, value
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return tuple(value)
-    raise ValueError(f"expected a ratio in dB or a range [low, high], found {shown(value)}")
-
-
-# Adding 0 turns -0 into 0: both are the same ratio, but their specs would have different hashes.
-Decibel = Annotated[
-    float, Field(ge=MIN_SNR_DB, le=MAX_SNR_DB, allow_inf_nan=False), AfterValidator(lambda value: value + 0.0)
-]
+Decibel = Annotated[float, Field(ge=MIN_SNR_DB, le=MAX_SNR_DB, allow_inf_nan=False), UNSIGNED_ZERO]
+Ratio = Annotated[float, Field(ge=0, le=MAX_RATIO, allow_inf_nan=False), UNSIGNED_ZERO]
 
 
 class Settings(BaseModel):
-    """Settings of white noise.
+    """Settings of white noise: exactly one of the two.
 
-    ``snr_db`` is the range of the signal-to-noise ratio 10 log10(variance of the clean image / variance of the noise).
-    The ratio is drawn uniformly in dB for each image. A single number is a ratio for all images.
+    Either is a range, from which a number is drawn uniformly for each image, or a single number for all images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    snr_db: Annotated[
-        tuple[Decibel, Decibel],
-        RISING,
-        BeforeValidator(_range, json_schema_input_type=Decibel | tuple[Decibel, Decibel]),
-    ] = Field(description="signal-to-noise ratio, 10 log10(variance of the clean image / variance of the noise)")
+    snr_db: Annotated[tuple[Decibel, Decibel], RISING, one_or_two("a ratio in dB", Decibel)] | None = Field(
+        default=None,
+        description="signal-to-noise ratio, 10 log10(variance of the clean image / variance of the noise)",
+    )
+    sigma_over_kernel_rms: Annotated[tuple[Ratio, Ratio], RISING, one_or_two("a ratio", Ratio)] | None = Field(
+        default=None,
+        description="instead of snr_db: standard deviation of the noise over the rms of the kernel's image",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.snr_db is None) == (self.sigma_over_kernel_rms is None):
+            given = "neither is given" if self.snr_db is None else "both are given"
+            raise ValueError(
+                f"needs either snr_db (-40 to 100 dB) or sigma_over_kernel_rms (0 to {MAX_RATIO:g}), and {given}"
+            )
+        return self
 
 
 COLUMNS = (
@@ -98,31 +114,31 @@ COLUMNS = (
     ),
 )
 
-LANES = 256
-
-VARIANCE_FLOOR = 2.0**-120
-"""An image with less variance gets no noise, on every backend, so that no product is denormal."""
-
 _LOG2_PER_DB = -0.33219280948873623  # log2(10) / 10: the noise's share of the variance is 10^(-dB/10)
+_DB_PER_MINUS2LN = -4.342944819032518  # -10 / ln 10
 _QUADS = 256
 _f32 = np.float32
-_BELOW_ONE = _f32(1 - 2.0**-24)
-_SIGN = np.uint32(0x80000000)
-_SWAP = np.uint32(0x40000000)
 
 
-def numbers(settings: Settings, key: Callable[[str], np.uint64]) -> tuple[np.generic, ...]:
-    """Keys of the streams of the ratio and of the normal numbers; lower end and length of the range in dB."""
-    low_db, high_db = settings.snr_db
-    return key("white noise ratio"), key("white noise"), np.float64(low_db), np.float64(high_db - low_db)
+def needs_kernel_rms(settings: Settings) -> bool:
+    """Whether the strength is stated by the kernel's rms."""
+    return settings.snr_db is None
+
+
+def numbers(settings: Settings, key: Callable[[str], np.uint64], grid: Grid) -> tuple[np.generic, ...]:
+    """Keys of the ratio and of the normal numbers, whether the ratio is that to the rms, and its lower end and span."""
+    low, high = settings.snr_db or settings.sigma_over_kernel_rms or (0.0, 0.0)
+    of_rms = np.int32(needs_kernel_rms(settings))
+    return key("white noise ratio"), key("white noise"), of_rms, np.float64(low), np.float64(high - low)
 
 
 def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
     """Add noise to the images of a draft; see :class:`qpibench.corruptions.Corruption`."""
     snr_db = np.empty(len(draft), np.float64)
     sigma = np.empty(len(draft), np.float32)
-    drawn_by = numbers(settings, draft.key)
-    _add_white_noise(draft.start, draft.per_kernel, *drawn_by, draft.image, snr_db, sigma)
+    drawn_by = numbers(settings, draft.key, draft.grid)
+    signal = draft.variance, draft.kernel_rms
+    _add_white_noise(draft.start, draft.per_kernel, *drawn_by, *signal, draft.image, snr_db, sigma)
     return {"snr_db": snr_db, "noise_sigma": sigma}
 
 
@@ -130,8 +146,9 @@ def compare_with_kernels(
     columns: dict[str, NDArray[Any]], row: NDArray[np.integer], kernel_image: NDArray[np.float32]
 ) -> dict[str, NDArray[Any]]:
     """Noise over the root mean square of the kernel; see :class:`qpibench.corruptions.ComparedWithKernels`."""
-    ratio = np.empty(len(row), np.float32)
-    _over_rms(columns["noise_sigma"], row, kernel_image, ratio)
+    ratio, rms = np.empty(len(row), np.float32), np.empty(len(kernel_image), np.float64)
+    root_mean_squares(kernel_image, rms)
+    _over_rms(columns["noise_sigma"], row, rms, ratio)
     return {"noise_over_kernel_rms": ratio}
 
 
@@ -176,76 +193,45 @@ def reference(clean: NDArray[np.floating], snr_db: ArrayLike, normals: NDArray[n
     return noisy
 
 
-def reference_normal_pair(words: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """Two independent normal numbers out of two random words, by Box-Muller.
-
-    The first word w gives u = (w + 1/2) 2^-32 and the radius sqrt(-2 ln u), at most 6.76. The low thirty bits of the
-    second word are an angle within an eighth of a turn of an axis. Its bit 30 chooses the axis, and its bit 31 the
-    direction along the axis.
-
-    Parameters
-    ----------
-    words
-        (..., 2) uint32.
-
-    Returns
-    -------
-    ndarray
-        (..., 2) float64.
-    """
-    radius = np.sqrt(-2 * np.log((words[..., 0] + 0.5) * 2.0**-32))
-    angle_word = words[..., 1]
-    angle = 2 * np.pi * (angle_word << np.uint32(2)).view(np.int32) * 2.0**-34
-    along = radius * np.cos(angle) * np.where(angle_word >> 31, -1, 1)
-    across = radius * np.sin(angle)
-    pair = np.stack([along, across], axis=-1)
-    return np.where((angle_word >> 30 & 1)[..., None], pair[..., ::-1], pair)
-
-
 @compiled(nogil=True, error_model="numpy")
-def _add_white_noise(start, per_kernel, ratio_key, normal_key, low_db, span_db, image, snr_db, sigma):  # type: ignore[no-untyped-def]
-    """Add noise to every row of ``image`` (observation, y, x) float32, the clean observations from ``start`` on.
+def _add_white_noise(  # type: ignore[no-untyped-def]
+    start, per_kernel, ratio_key, normal_key, of_rms, low, span, variance, kernel_rms, image, snr_db, sigma
+):
+    """Add noise to every row of ``image`` (observation, y, x) float32, the observations from ``start`` on.
 
-    Fills ``snr_db`` (observation,) float64 with the ratios, uniform from ``low_db`` on, and ``sigma`` (observation,)
-    float32 with the standard deviations of the noise.
+    The ratios are uniform from ``low`` on: of ``sigma`` to ``kernel_rms`` if ``of_rms``, or in dB. ``variance`` and
+    ``kernel_rms`` are those of a draft. Fills ``snr_db`` (observation,) float64 with the ratios in dB, and ``sigma``
+    (observation,) float32 with the standard deviations of the noise.
     """
     for row in range(len(image)):
         kernel, index = divmod(start + row, per_kernel)
-        snr_db[row] = low_db + unit(words(ratio_key, 0, index, kernel)[0]) * span_db
-        pixels = image[row].reshape(-1)
-        variance = _variance(pixels)
-        share = exp2_f64(snr_db[row] * _LOG2_PER_DB)
-        sigma[row] = _f32(0) if variance < VARIANCE_FLOOR else _f32(sqrt(variance * share))
-        _add_normals(normal_key, index, kernel, sigma[row], pixels)
+        ratio = low + unit(words(ratio_key, 0, index, kernel)[0]) * span
+        if of_rms != 0:
+            sigma[row] = deviation(kernel_rms[row] * kernel_rms[row], ratio)
+            snr_db[row] = _decibels(variance[row], sigma[row])
+        else:
+            sigma[row] = _f32(0)
+            if variance[row] >= VARIANCE_FLOOR:
+                sigma[row] = _f32(sqrt(variance[row] * exp2_f64(ratio * _LOG2_PER_DB)))
+            snr_db[row] = ratio
+        _add_normals(normal_key, index, kernel, sigma[row], image[row].reshape(-1))
+
+
+@nb.njit
+def _decibels(variance, sigma):  # type: ignore[no-untyped-def]
+    """10 log10(variance / sigma^2) with the accuracy of float32: inf without noise, -inf without contrast."""
+    if sigma == _f32(0):
+        return np.inf
+    if variance < VARIANCE_FLOOR:
+        return -np.inf
+    return _DB_PER_MINUS2LN * np.float64(minus2ln_f32(_f32(sqrt(variance) / np.float64(sigma))))
 
 
 @compiled(nogil=True, error_model="numpy")
-def _over_rms(sigma, row, image, ratio):  # type: ignore[no-untyped-def]
-    """Fill ``ratio`` (observation,) float32 with ``sigma`` over the rms of image ``row``; NaN if the rms is 0.
-
-    ``row`` (observation,) is a row of ``image`` (kernel, y, x) float32. The mean is a sum in the tree of the variance.
-    """
-    rms = np.empty(len(image), np.float64)
-    for kernel in range(len(image)):
-        pixels = image[kernel].reshape(-1)
-        rms[kernel] = sqrt(_sum_of_squares(pixels, 0.0) / len(pixels))
+def _over_rms(sigma, row, rms, ratio):  # type: ignore[no-untyped-def]
+    """Fill ``ratio`` (observation,) float32 with ``sigma`` over ``rms`` (kernel,) of its row; NaN if that is 0."""
     for k in range(len(sigma)):
         ratio[k] = _f32(sigma[k] / rms[row[k]]) if rms[row[k]] > 0.0 else _f32(np.nan)
-
-
-@nb.njit(inline="always")
-def normal_pair(radius_word, angle_word):  # type: ignore[no-untyped-def]
-    """Two independent normal numbers in float32 out of two uint32 words."""
-    # (word + 1/2) 2^-32, kept below 1 after rounding.
-    u = fma(_f32(radius_word), _f32(2.0**-32), _f32(2.0**-33))
-    u = u if u < _f32(1) else _BELOW_ONE
-    radius = sqrt(minus2ln_f32(u))
-    # The low thirty bits are an angle within an eighth of a turn of the first axis; the other two choose the axis.
-    sine, cosine = sincospi_f32(_f32(nb.int32(angle_word << np.uint32(2))) * _f32(2.0**-33))
-    across = radius * sine
-    along = f32_of_bits(nb.int32(bits_of_f32(radius * cosine) ^ nb.int32(angle_word & _SIGN)))
-    swapped = (angle_word & _SWAP) != np.uint32(0)
-    return (across if swapped else along), (along if swapped else across)
 
 
 @nb.njit(inline="always")
@@ -265,39 +251,3 @@ def _add_normals(key, index, kernel, sigma, pixels):  # type: ignore[no-untyped-
             for k in range(min(_QUADS, quarter - first, len(pixels) - begin)):
                 # Adding +0 turns -0 into +0, which the hash requires.
                 pixels[begin + k] = fma(sigma, normal[place, k], pixels[begin + k]) + _f32(0)
-
-
-@nb.njit(inline="always")
-def _variance(pixels):  # type: ignore[no-untyped-def]
-    lanes = np.zeros(LANES, np.float64)
-    whole = len(pixels) // LANES * LANES
-    for first in range(0, whole, LANES):
-        for k in range(LANES):
-            lanes[k] += np.float64(pixels[first + k])
-    for k in range(len(pixels) - whole):
-        lanes[k] += np.float64(pixels[whole + k])
-    return _sum_of_squares(pixels, _tree_sum(lanes) / len(pixels)) / len(pixels)
-
-
-@nb.njit(inline="always")
-def _sum_of_squares(pixels, mean):  # type: ignore[no-untyped-def]
-    lanes = np.zeros(LANES, np.float64)
-    whole = len(pixels) // LANES * LANES
-    for first in range(0, whole, LANES):
-        for k in range(LANES):
-            deviation = np.float64(pixels[first + k]) - mean
-            lanes[k] = fma(deviation, deviation, lanes[k])
-    for k in range(len(pixels) - whole):
-        deviation = np.float64(pixels[whole + k]) - mean
-        lanes[k] = fma(deviation, deviation, lanes[k])
-    return _tree_sum(lanes)
-
-
-@nb.njit(inline="always")
-def _tree_sum(lanes):  # type: ignore[no-untyped-def]
-    width = LANES // 2
-    while width > 0:
-        for k in range(width):
-            lanes[k] += lanes[k + width]
-        width //= 2
-    return lanes[0]

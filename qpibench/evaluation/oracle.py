@@ -20,6 +20,7 @@ from qpibench.evaluation.predictions import Record
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import ORACLE, ORACLE_VIEW, ModelRecord, Run
 from qpibench.tasks import asking_order
+from qpibench.tasks.species import require_one_species
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -63,12 +64,13 @@ def nearest_kernel(
     Raises
     ------
     UsageError
-        If the release has no such task, no test role, or no image in the training role of a task, or the file cannot be
-        written there.
+        If the release has two species of scatterers, no such task, no test role, or no image in the training role of a
+        task, or the file cannot be written there.
     InvalidDataError
         If the release is damaged; see :meth:`~qpibench.release.Release.check`.
     """
     started = time.monotonic()
+    require_one_species(release, what="Predicting")
     release.check()
     asked = list(dict.fromkeys(tasks or release.tasks))
     if not asked:

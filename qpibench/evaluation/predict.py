@@ -25,6 +25,7 @@ from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.trained import training_record
 from qpibench.tasks import Batch, allows, asking_order, view_batch
+from qpibench.tasks.species import require_one_species
 from qpibench.tasks.views import ASK_MAP_MODE, check_view
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ def predict(
     Raises
     ------
     UsageError
-        If there is no such model or task, the release has no test role, or no training role for a model with ``fit``,
-        or the file cannot be written there.
+        If there is no such model or task, the release has two species of scatterers or no test role, or no training
+        role for a model with ``fit``, or the file cannot be written there.
     UnmetNeedError
         If the model needs more than it would be shown; also a UsageError.
     InvalidDataError
@@ -151,6 +152,7 @@ def predict(
     """
     entry = find_entry(model)
     started = time.monotonic()
+    require_one_species(release, what="Predicting")
     release.check("image", release.told_field)
     _check_tasks(release)
     tasks = dict.fromkeys(request.tasks or release.tasks)

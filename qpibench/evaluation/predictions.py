@@ -40,6 +40,7 @@ from qpibench.release.hdf5 import open_hdf5
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
 from qpibench.tasks.batch import MAX_LATENT
+from qpibench.tasks.species import require_one_species
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -226,7 +227,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     Raises
     ------
     UsageError
-        If there is no such file.
+        If there is no such file, or the release has two species of scatterers.
     InvalidDataError
         If it is not a predictions file, belongs to another release, has missing, additional or repeated rows, or arrays
         of a wrong shape or type.
@@ -234,6 +235,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     path = Path(path)
     if not os.path.isfile(path):
         raise UsageError(f"There is no predictions file '{path}'.")
+    require_one_species(release, what="Scoring")
     try:
         file = open_hdf5(path)
     except InvalidDataError:

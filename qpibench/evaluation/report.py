@@ -26,7 +26,9 @@ from qpibench.evaluation.score import read_case, score_images
 from qpibench.files import check_file, write_whole
 from qpibench.grid import Grid
 from qpibench.pages.environment import page_environment
+from qpibench.pages.fourier import spectrum_limits
 from qpibench.pages.notation import interval, number, whole
+from qpibench.pages.scales import symmetric_limits, value_limits
 from qpibench.physics.activation import activation_map
 
 if TYPE_CHECKING:
@@ -161,10 +163,11 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
     case, _ = read_case(
         predictions, release, cell.task, row, uses={name for metric in measured for name in metric.columns[0].uses}
     )
+    told = int((~np.isnan(shown.told[0, :, 0])).sum())
     facts = [
         f"image {observation}",
         f"kernel {kernel}",
-        f"{scatterers} scatterer" + "s" * (scatterers != 1),
+        f"{scatterers} scatterer" + "s" * (scatterers != 1) + (f", {told} told" if told != scatterers else ""),
         *release.family.describe({name: values[kernel] for name, values in kernels.parameters.items()}),
         *(f"{m.columns[0].label or m.label} {number(m.columns[0].measure(case)[0])}" for m in measured),
     ]
@@ -207,12 +210,12 @@ def _panels(
     ring_q: float | None,
 ) -> list[figures.Panel]:
     difference = prediction.astype(np.float64) - truth
-    own, of_marks, of_truth = (figures.spectrum_limits(image, grid) for image in (observation, activation, truth))
-    sequential, native, values = figures.SEQUENTIAL, "native units", figures.value_limits(truth)
-    spread = figures.symmetric_limits(difference)
+    own, of_marks, of_truth = (spectrum_limits(image, grid) for image in (observation, activation, truth))
+    sequential, native, values = figures.SEQUENTIAL, "native units", value_limits(truth)
+    spread = symmetric_limits(difference)
     Panel = figures.Panel
     return [
-        Panel("Observation", observation, sequential, figures.value_limits(observation), native, own, ring_q),
+        Panel("Observation", observation, sequential, value_limits(observation), native, own, ring_q),
         Panel("Activation map", activation, figures.MARKS, (0.0, float(activation.max()) or 1.0), "marks", of_marks),
         Panel("True kernel", truth, sequential, values, native, of_truth, ring_q),
         Panel("Prediction", prediction, sequential, values, native, of_truth, ring_q),

@@ -15,16 +15,17 @@ from qpibench.pages.plotting import file_content, own_style
 # isort: split
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from qpibench.grid import Grid
+from qpibench.pages.colour_bar import draw_colour_bar
+from qpibench.pages.fourier import spectrum, wavevectors
+from qpibench.pages.scales import Limits, bar_length, edges
 
 Image = NDArray[np.floating]
-Limits = tuple[float, float]
 
 SEQUENTIAL = "inferno"
 MARKS = "Greys"
@@ -32,11 +33,6 @@ SPREAD = "cividis"
 DIVERGING = "RdBu_r"
 SPECTRUM = "viridis"
 
-SPECTRUM_DECADES = 4
-"""Dynamic range of the log |FFT| panels, at most."""
-
-_LEAST_DECADES = 0.5
-_LEAST_QUANTILE = 0.02  # of log |FFT|: single zeros of a spectrum do not stretch its scale
 _FLAT = 1e-3  # decades: a spectrum that varies less has one colour, so its value is written instead
 
 _MARKS_ACROSS = 64
@@ -108,49 +104,6 @@ class Panel:
     ring_q: float | None = None
 
 
-def spectrum(image: Image, grid: Grid) -> NDArray[np.float64]:
-    """Return log10 of the modulus of an image's Fourier integral, zero wavevector in the middle, without a window.
-
-    The sum over pixels is multiplied by the area of a pixel, so it does not depend on the sampling. An exact zero
-    becomes the logarithm of the smallest normal number.
-
-    Parameters
-    ----------
-    image
-        (y, x) array on ``grid``, native units.
-
-    Returns
-    -------
-    ndarray
-        (y, x) float64: log10 of native units times nm^2.
-    """
-    modulus = np.abs(np.fft.fftshift(np.fft.fft2(np.asarray(image, dtype=np.float64))))
-    return np.log10(np.maximum(modulus * grid.pitch_x_nm * grid.pitch_y_nm, np.finfo(np.float64).tiny))
-
-
-def wavevectors(n: int, pitch_nm: float) -> NDArray[np.float64]:
-    """Return the wavevectors of a discrete Fourier transform in rad/nm, 2 pi included, ascending; shape (n,)."""
-    return 2 * np.pi * np.fft.fftshift(np.fft.fftfreq(n, pitch_nm))
-
-
-def edges(centres: NDArray[np.float64]) -> Limits:
-    """Return the outer edges of equally spaced pixels: half a pixel outside the first and the last centre."""
-    half = (centres[1] - centres[0]) / 2
-    return float(centres[0] - half), float(centres[-1] + half)
-
-
-def spectrum_limits(reference: Image, grid: Grid) -> Limits:
-    """Return the limits of log10 |FFT| for a panel and those that share its scale, in tenths of a decade.
-
-    The upper limit is the largest value. The lower limit is the 2 % quantile, at least half a decade and at most four
-    decades below the upper one.
-    """
-    transform = spectrum(reference, grid)
-    top = float(np.ceil(10 * transform.max())) / 10
-    low = float(np.floor(10 * np.quantile(transform, _LEAST_QUANTILE))) / 10
-    return min(max(low, top - SPECTRUM_DECADES), top - _LEAST_DECADES), top
-
-
 def wide_marks(activation: Image) -> tuple[Image, int]:
     """Return an activation map with marks wide enough for a small panel, and their width in pixels.
 
@@ -159,18 +112,6 @@ def wide_marks(activation: Image) -> tuple[Image, int]:
     width = -(-max(activation.shape) // _MARKS_ACROSS)
     width += 1 - width % 2  # odd, so that a mark stays where it is
     return maximum_filter(activation, size=width, mode="constant"), width
-
-
-def value_limits(reference: Image) -> Limits:
-    """Return the smallest and the largest value of an image; a constant image gets a range around its value."""
-    low, high = float(np.min(reference)), float(np.max(reference))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def symmetric_limits(difference: Image) -> Limits:
-    """Return limits symmetric about zero that contain every value."""
-    largest = float(np.abs(difference).max()) or 1.0
-    return -largest, largest
 
 
 def draw_panel(panel: Panel, grid: Grid) -> str:
@@ -228,7 +169,7 @@ def _draw_image(axes: Axes, shown: Image, panel: Panel, grid: Grid) -> None:
 
 
 def _draw_scale_bar(axes: Axes, grid: Grid) -> None:
-    length = _round_length(grid.size_x_nm / 3)
+    length = bar_length(grid.size_x_nm)
     left, right = edges(grid.x_nm)
     share = length / (right - left)
     # Above the image, so that it hides no part of it.
@@ -272,43 +213,6 @@ def _set_wavevector_axes(axes: Axes, grid: Grid) -> None:
     axes.xaxis.labelpad = 1
     axes.yaxis.labelpad = 1
     axes.locator_params(nbins=5)
-
-
-def draw_colour_bar(axes: Axes, shown: Image, colours: str | Colormap, limits: Limits, label: str) -> None:
-    """Draw a colour bar; its end labels show whether values lie beyond the limits."""
-    low, high = limits
-    axes.imshow(
-        np.linspace(0, 1, 256)[np.newaxis], extent=(low, high, 0, 1), cmap=colours, aspect="auto", interpolation="none"
-    )
-    middle = (low + high) / 2
-    texts = [_short(value, high - low) for value in (low, middle, high)]
-    # Values beyond the ends of a shared scale have the end's colour; the labels show that.
-    slack = 1e-6 * (high - low)
-    if np.min(shown) < low - slack:
-        texts[0] = "≤ " + texts[0]
-    if np.max(shown) > high + slack:
-        texts[2] = "≥ " + texts[2]
-    axes.set(yticks=[], xticks=[low, middle, high])
-    # The outer labels stay within the bar, so that those of neighbouring panels do not touch.
-    first, *_, last = axes.set_xticklabels(texts)
-    first.set_horizontalalignment("left")
-    last.set_horizontalalignment("right")
-    axes.tick_params(length=2, pad=1.5)
-    axes.set_xlabel(label, labelpad=1)
-
-
-def _round_length(length: float) -> float:
-    """Return the largest number not above a length that is 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** np.floor(np.log10(length))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))
-
-
-def _short(value: float, span: float) -> str:
-    """Format a value with two digits, none smaller than a thousandth of the axis's range."""
-    text = f"{value:.2g}" if abs(value) >= 1e-3 * span else "0"
-    mantissa, exponent, power = text.partition("e")
-    text = f"{mantissa}e{int(power)}" if exponent else text
-    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def svg_text(figure: Figure, label: str) -> str:

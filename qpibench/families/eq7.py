@@ -1,16 +1,21 @@
-"""The kernel family of arXiv 2506.05325, eq. 7.
+r"""The kernel family of arXiv 2506.05325, eq. 7.
 
-The scattering kernel is the image of a single scatterer at the origin. In polar coordinates r and theta,
+The scattering kernel is the image of a single scatterer at the origin. In polar coordinates $r$ and $\theta$,
 
-    A(r, theta) = sin^2(n theta / 2 + phi1)  sin^2(B r + phi2)  exp(-C r^2),
+$$A(r, \theta) = \sin^2\left(\frac{n \theta}{2} + \varphi_1\right) \sin^2(B r + \varphi_2)\, e^{-C r^2},$$
 
-where the fold n is 2, 3, 4 or 6, or 0 for total symmetry. Total symmetry has phi1 = pi/2 and hence an angular factor of
-1. (The article writes A_n for n/2.) At r = 0 the angle is not defined, and the angular factor is its angular mean.
+where the fold $n$ is 2, 3, 4 or 6, or 0 for total symmetry. Total symmetry has $\varphi_1 = \pi/2$ and hence an angular
+factor of 1. (The article writes $A_n$ for $n/2$.) At $r = 0$ the angle is not defined, and the angular factor is its
+angular mean. The ripples have the wavevector $q = 2 B$.
 
-The compiled functions compute, for each pixel,
+The compiled functions compute, for each pixel with the offsets $x$ and $y$ from the scatterer,
 
-    angular:  sin^2(n theta/2 + phi1) = (1 - T_n(u)) / 2,  u = (dx cos a - dy sin a)/r = cos(theta + a),  a = 2 phi1/n
-    radial:   sin^2(B r + phi2) = sin^2(pi t),  t = (B/pi) r + phi2/pi
+$$\sin^2\left(\frac{n \theta}{2} + \varphi_1\right) = \frac{1 - T_n(u)}{2}, \qquad
+u = \frac{x \cos a - y \sin a}{r} = \cos(\theta + a), \qquad a = \frac{2 \varphi_1}{n},$$
+
+with the Chebyshev polynomial $T_n$, and $\sin^2(B r + \varphi_2) = \sin^2(\pi t)$ with $t = B r/\pi + \varphi_2/\pi$.
+
+Source: arXiv 2506.05325, equation 7.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64, reciprocal_f32, sin2pi_f32, sin2pi_f64, sincospi_f64
 from qpibench.arithmetic.ieee import fma, sqrt
 from qpibench.arithmetic.superposition import LOG2_E, image_of_kernel, superpose_tiles
-from qpibench.columns import Column
+from qpibench.columns import FOLD, Column, fold_label
 from qpibench.families import KernelSpec, Parameters
 from qpibench.ranges import RISING
 
@@ -90,31 +95,32 @@ class Ranges(KernelSpec):
         return {fold: each + (place < left) for place, fold in enumerate(self.folds)}
 
 
-def _column(name: str, dtype: str, units: str, long_name: str, absent: float) -> Column:
-    return Column(name=name, dtype=dtype, per="kernel", units=units, long_name=long_name, absent=absent)
+def _column(name: str, units: str, long_name: str) -> Column:
+    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
 
 
 COLUMNS = (
-    _column("fold", "<i4", "1", "rotational symmetry, 0 for total symmetry, -1 where unknown", -1),
-    _column("phi1", "<f8", "rad", "angular phase of eq. 7", math.nan),
-    _column("B", "<f8", "rad/nm", "radial wavevector of eq. 7, 2 pi included", math.nan),
-    _column("phi2", "<f8", "rad", "radial phase of eq. 7", math.nan),
-    _column("C", "<f8", "1/nm^2", "Gaussian decay of eq. 7", math.nan),
+    FOLD,
+    _column("phi1", "rad", "angular phase of eq. 7"),
+    _column("B", "rad/nm", "radial wavevector of eq. 7, 2 pi included"),
+    _column("phi2", "rad", "radial phase of eq. 7"),
+    _column("C", "1/nm^2", "Gaussian decay of eq. 7"),
 )
 
-STRATUM = "fold"
+STRATUM = FOLD.name
+stratum_label = fold_label
 UNIFORMS = 4
 EXAMPLE = {"wavelength_nm": [0.6, 3.0], "decay_nm": [1.0, 5.0]}
-
-
-def stratum_label(stratum: int) -> str:
-    """A fold in words: ``total``, ``3-fold``, or ``unknown``."""
-    return {-1: "unknown", 0: "total"}.get(stratum, f"{stratum}-fold")
 
 
 def shortest_period_nm(ranges: Ranges) -> float:
     """The shortest wavelength pi/B."""
     return ranges.wavelength_nm[0]
+
+
+def core_radius_nm(ranges: Ranges) -> float:
+    """No core: the kernel has its scale everywhere."""
+    return 0.0
 
 
 def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
@@ -165,6 +171,23 @@ def describe(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     if math.isnan(B + C):
         return (symmetry,)
     return symmetry, f"wavelength {PI / B:.3g} nm", f"decay {1 / math.sqrt(C):.3g} nm"
+
+
+def check_direction(ranges: Ranges) -> None:
+    """Refuse total symmetry; see :class:`qpibench.families.Rotatable`."""
+    if ranges.fold_shares().get(0):
+        raise ValueError(
+            "species.second = 'rotated' needs kernels with a direction, and fold 0 has none; leave 0 out of"
+            " kernels.folds"
+        )
+
+
+def rotated(columns: Parameters, angle_rad: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """The columns of rotated kernels: phi1 - n angle/2, modulo pi."""
+    phi1 = columns["phi1"] - columns["fold"] * angle_rad / 2
+    # A number just below 0 may be rounded to pi.
+    turned = phi1 - PI * np.floor(phi1 / PI)
+    return {**columns, "phi1": np.where(turned < PI, turned, 0.0)}
 
 
 def gpu_ranges(ranges: Ranges) -> tuple[float, float, float, float]:
@@ -312,49 +335,50 @@ def _centre_6(pixel, r2, c, s, weight, freq, phase):  # type: ignore[no-untyped-
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_0(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_0, _add_0, 0, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_0(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_0, _add_0, 0, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_2(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_2, _centre_2, 1, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_2(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_2, _centre_2, 1, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_3(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_3, _centre_3, 1, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_3(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_3, _centre_3, 1, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_4(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_4, _centre_4, 1, _f32(4), axes, position, amplitude, count, numbers, image)
+def _superpose_4(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_4, _centre_4, 1, _f32(4), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
-def _superpose_6(axes, position, amplitude, count, numbers, image):  # type: ignore[no-untyped-def]
-    superpose_tiles(_add_6, _centre_6, 2, _f32(1), axes, position, amplitude, count, numbers, image)
+def _superpose_6(axes, position, amplitude, species, count, numbers, image):  # type: ignore[no-untyped-def]
+    superpose_tiles(_add_6, _centre_6, 2, _f32(1), axes, position, amplitude, species, count, numbers, image)
 
 
 @compiled(nogil=True, error_model="numpy")
 def superpose(axes, row, formulas, scatterers, image):  # type: ignore[no-untyped-def]
     """Fill ``image`` (observation, y, x) float32 with superpositions; see :class:`qpibench.families.Family`."""
     for k in range(len(image)):
-        fold = formulas.stratum[row[k]]
+        fold = formulas.stratum[row[k, 0]]
         numbers = formulas.table[row[k]]
         count = scatterers.number[k]
         position = scatterers.position[k]
         amplitude = scatterers.amplitude[k]
+        species = scatterers.species[k]
         if fold == 0:
-            _superpose_0(axes, position, amplitude, count, numbers, image[k])
+            _superpose_0(axes, position, amplitude, species, count, numbers, image[k])
         elif fold == 2:
-            _superpose_2(axes, position, amplitude, count, numbers, image[k])
+            _superpose_2(axes, position, amplitude, species, count, numbers, image[k])
         elif fold == 3:
-            _superpose_3(axes, position, amplitude, count, numbers, image[k])
+            _superpose_3(axes, position, amplitude, species, count, numbers, image[k])
         elif fold == 4:
-            _superpose_4(axes, position, amplitude, count, numbers, image[k])
+            _superpose_4(axes, position, amplitude, species, count, numbers, image[k])
         else:
-            _superpose_6(axes, position, amplitude, count, numbers, image[k])
+            _superpose_6(axes, position, amplitude, species, count, numbers, image[k])
 
 
 @nb.njit(inline="always")

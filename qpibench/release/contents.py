@@ -15,6 +15,7 @@ from qpibench.release.identity import canonical
 from qpibench.release.layout import Array
 from qpibench.specs import ImportedSpec, ReleaseSpec
 from qpibench.specs.columns import family_name, scatterer_capacity
+from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Kernels
 
 
@@ -29,7 +30,7 @@ class Outline:
     kernels
         Its kernels.
     observation_kernel
-        (observation,) int32: the kernel that each observation shows.
+        (observation,) int32: the kernel that each observation shows, or the number of its pair of kernels.
     max_scatterers
         Length of the scatterer axis of the positions.
     """
@@ -64,7 +65,8 @@ def contents(outline: Outline) -> tuple[dict[str, Array], dict[str, NDArray[Any]
     )  # its import compiles code, which reading a release must not wait for
 
     spec, kernels = outline.spec, outline.kernels
-    stratum = kernels.parameters[get_family(family_name(spec)).STRATUM]
+    # Both kernels of a pair are on the same side of a split; they have the same stratum.
+    stratum = kernels.parameters[get_family(family_name(spec)).STRATUM][:: species_count(spec)]
     splits = draw_splits(outline.observation_kernel, stratum, spec.splits, spec.seed)
     values: dict[str, NDArray[Any]] = {"x": spec.grid.x_nm, "y": spec.grid.y_nm}
     values |= {f"kernels/{name}": column for name, column in kernels.columns().items()}

@@ -17,6 +17,7 @@ from qpibench.readers.csv import UNUSED_ANGSTROM, UNUSED_NM, angstrom
 from qpibench.release.partial import Partial
 from qpibench.release.reader import Release
 from qpibench.specs import ImportedSpec
+from qpibench.specs.species import species_count
 
 ROWS_AT_ONCE = 256
 
@@ -48,13 +49,17 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     UsageError
         If there is no such kernel, the file exists (without `overwrite`) or its folder does not exist.
     InvalidDataError
-        If the layout cannot represent the release: the grid is not square, or a scatterer is outside the field. Or if
-        the release is damaged; see :meth:`~qpibench.release.Release.check`.
+        If the layout cannot represent the release: the grid is not square, a scatterer is outside the field, or
+        there are two species. Or if the release is damaged; see :meth:`~qpibench.release.Release.check`.
     QpibenchError
         If the file cannot be written.
     """
     target = Path(path)
     check_file(target, if_exists=None if overwrite else "overwrite it or choose another file")
+    if species_count(release.spec) > 1:
+        raise InvalidDataError(
+            f"Release '{release.name}' has two species of scatterers, and a file in the CSV layout has one kernel."
+        )
     release.check("image", "position_nm")
     if not 0 <= kernel < len(release.kernels):
         raise UsageError(f"Release '{release.name}' has no kernel {kernel}; it has 0 to {len(release.kernels) - 1}.")

@@ -10,13 +10,15 @@ A release is one HDF5 file that follows the netCDF-4 model::
     /observations/position_nm (observation, scatterer, xy) float64, padded with NaN
     /observations/told_position_nm (observation, scatterer, xy)  where a corruption changes what a model is told
     /observations/..., the columns that the corruptions declare (observation) or (observation, scatterer)
+    /kernels/species, contrast, rotation (kernel)         with two species
+    /observations/species, told_species (observation, scatterer)  with two species: int32, padded with -1
     /splits/<task>/<role>                                 int32, indices of observations
 
 Format 1 is for eq. 7 without corruptions, and format 2 adds white noise; the arrays of both follow from the spec. From
 format 3 on, the attribute `columns` of the root group lists the arrays (JSON: name, dtype, dims, units, long_name), so
 that a file describes itself. Readers accept further dimensions from that list: images may be (observation, energy, y,
-x) with /energy in meV, kernels (kernel, energy, y, x), and /observations/kernel may be (observation, species) where
-several species of scatterers share an image.
+x) with /energy in meV, and kernels (kernel, energy, y, x). Format 4 is for two species of scatterers, where
+/observations/kernel is (observation, species).
 
 The root group has the attributes `format_version`, `name`, `spec` (JSON), `package_version` and `content_sha256`. The
 last is written when everything else is complete, so a file without it was interrupted. Every array has the attributes
@@ -49,8 +51,9 @@ from qpibench.specs.columns import (
     scatterer_capacity,
     tells_other_positions,
 )
+from qpibench.specs.species import SPECIES, pair_columns, species_count
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The newest version that can be read and written. A release is written in the oldest version that can represent it:
 format 2 is written only for noisy releases, so that older versions of the package can still read clean ones."""
 
@@ -62,6 +65,7 @@ _KERNELS = (
     ("kernels/image", "<f4", ("kernel", "y", "x"), "1", "scattering kernel: image of a single scatterer at the origin"),
     ("kernels/family", "|S16", ("kernel",), "1", "formula of the kernel"),
 )
+_PAIRS = ("observations/kernel", "<i4", ("observation", "species"), "1", "rows of the kernels of both species")
 _PLACES = ("observation", "scatterer", "xy")
 _OBSERVATIONS = (
     ("observations/image", "<f4", ("observation", "y", "x"), "1", "observation: superposition of shifted kernels"),
@@ -155,7 +159,8 @@ def arrays(spec: ReleaseSpec | ImportedSpec, sizes: Mapping[str, int], splits: M
     splits
         Lengths of the index lists, by ``"task/role"``.
     """
-    lengths = {**sizes, "xy": 2}
+    lengths = {**sizes, "xy": 2, "species": SPECIES}
+    has_pairs = species_count(spec) > 1
     table = [
         Array(
             name=name, dtype=dtype, dims=dims, shape=tuple(lengths[d] for d in dims), units=units, long_name=long_name
@@ -163,8 +168,8 @@ def arrays(spec: ReleaseSpec | ImportedSpec, sizes: Mapping[str, int], splits: M
         for name, dtype, dims, units, long_name in (
             *_COORDINATES,
             *_KERNELS,
-            *(_declared("kernels", column) for column in kernel_columns(spec)),
-            *_OBSERVATIONS,
+            *(_declared("kernels", column) for column in (*kernel_columns(spec), *pair_columns(spec))),
+            *(_PAIRS if has_pairs and each[0] == _PAIRS[0] else each for each in _OBSERVATIONS),
             *((_TOLD,) if tells_other_positions(spec) else ()),
             *(_declared("observations", column) for column in observation_columns(spec)),
         )
@@ -200,18 +205,26 @@ def sizes(spec: ReleaseSpec) -> dict[str, int]:
     return {
         "y": spec.grid.ny,
         "x": spec.grid.nx,
-        "kernel": spec.kernels.count,
+        "kernel": species_count(spec) * spec.kernels.count,
         "observation": spec.observation_count,
         "scatterer": scatterer_capacity(spec),
     }
 
 
+_FORMAT_2 = {"white_noise": ["snr_db"]}
+
+
 def format_version(spec: ReleaseSpec | ImportedSpec) -> int:
     """Version of the file format in which a release of this spec, or a shard of it, is written."""
-    corruptions = [applied.name for applied in applied_corruptions(spec)]
-    if family_name(spec) == "eq7" and corruptions in ([], ["white_noise"]):
-        return 1 + len(corruptions)
-    return FORMAT_VERSION
+    corruptions = {each.name: each.settings.model_dump(exclude_none=True) for each in applied_corruptions(spec)}
+    if species_count(spec) > 1:
+        return FORMAT_VERSION
+    if family_name(spec) == "eq7" and not corruptions:
+        return 1
+    # Readers of format 2 know this setting of white noise only.
+    if family_name(spec) == "eq7" and {name: list(given) for name, given in corruptions.items()} == _FORMAT_2:
+        return 2
+    return 3
 
 
 def release_attributes(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:

@@ -22,6 +22,7 @@ from qpibench.release.shards import Shards
 from qpibench.release.soundness import check_arrays
 from qpibench.specs import ImportedSpec, ReleaseSpec, spec_from_json
 from qpibench.specs.columns import family_name, scatterer_capacity
+from qpibench.specs.species import pair_columns, species_count
 from qpibench.synthesis.contract import Kernels, Observations
 
 TEST_ROLE = "test"
@@ -112,7 +113,8 @@ class Release:
     def kernels(self) -> Kernels:
         """All kernels; read at the first use and kept in memory."""
         columns = {array.field: self.read(name) for name, array in self.arrays.items() if array.group == "kernels"}
-        return Kernels(image=columns.pop("image"), family=columns.pop("family"), parameters=columns)
+        pairs = {column.name: columns.pop(column.name) for column in pair_columns(self.spec) if column.name in columns}
+        return Kernels(image=columns.pop("image"), family=columns.pop("family"), parameters=columns, pairs=pairs)
 
     @property
     def family(self) -> Family:
@@ -127,7 +129,10 @@ class Release:
 
     @cached_property
     def observation_kernel(self) -> NDArray[np.int32]:
-        """Row of the kernel table for every observation, (observation,) int32; read at the first use."""
+        """Row of the kernel table for every observation, (observation,) int32; read at the first use.
+
+        With two species (observation, species), the row of each.
+        """
         return self.read("observations/kernel")
 
     @property
@@ -293,7 +298,8 @@ class Release:
         if size < end:
             raise InvalidDataError(f"'{self.path}' is truncated: it has {size:,} of {end:,} bytes.")
         if isinstance(self.spec, ReleaseSpec):
-            wanted = (self.spec.kernels.count, self.spec.observation_count, scatterer_capacity(self.spec))
+            kernels = species_count(self.spec) * self.spec.kernels.count
+            wanted = (kernels, self.spec.observation_count, scatterer_capacity(self.spec))
             found = (self.arrays["kernels/family"].shape[0], self.observation_count, self.max_scatterers)
             if wanted != found:
                 raise InvalidDataError(

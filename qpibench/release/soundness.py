@@ -206,6 +206,11 @@ class Plausibility:
                 used = np.arange(values.shape[1]) < count
                 good = np.where(used[..., None], np.isfinite(values), np.isnan(values))
                 return good, "has not as many positions as n_scatterers says, then NaN"
+            case "species":
+                used = np.arange(values.shape[1]) < self.n_scatterers[start : start + len(values), None]
+                return np.where(
+                    used, (values == 0) | (values == 1), values == -1
+                ), "is not 0 or 1 for scatterers, then -1"
             case "told_position_nm":
                 used = np.isfinite(values).all(axis=2)
                 good = used | np.isnan(values).all(axis=2)

@@ -38,7 +38,9 @@ _FIELDS = (
 
 def sample_fields(release: Release) -> tuple[str, ...]:
     """Names of all fields that a sample of a release can contain; see :class:`ReleaseDataset`."""
-    return (*_FIELDS, *release.kernels.parameters, *corruption_columns())
+    of_pairs = [name for name in release.kernels.pairs if name != "species"]
+    of_scatterers = [name for name in ("species", "told_species") if f"observations/{name}" in release.arrays]
+    return (*_FIELDS, *release.kernels.parameters, *of_pairs, *of_scatterers, *corruption_columns())
 
 
 class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
@@ -70,7 +72,9 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
           absent value (infinity and 0),
         - the columns of the release's kernels, such as ``fold``,
         - ``n_scatterers``, ``kernel_index``, ``index`` (int64): the number of scatterers, the row of the kernel in the
-          release, and the row of the observation.
+          release, and the row of the observation,
+        - with two species: ``kernel`` (species, y, x), the columns of kernels and ``kernel_index`` (species,), and
+          ``species`` and ``told_species`` (scatterer,) int32, padded with -1.
     map_mode
         How scatterers are rasterised, ``"exact"`` or ``"paper"``; see
         :func:`qpibench.physics.activation.activation_map`. If `fields` is None it is ``"paper"`` unless given, as in
@@ -150,10 +154,10 @@ class ReleaseDataset(Dataset[dict[str, torch.Tensor]]):
                 return release.take("n_scatterers", index).astype(np.int64)
             case "told_position_nm":
                 return release.told_position_nm(index)
-            case _ if field in release.kernels.parameters:
-                return release.kernels.parameters[field][release.observation_kernel[index]]
             case _ if f"observations/{field}" in release.arrays:
                 return release.take(field, index)
+            case _ if field in release.kernels.columns():
+                return release.kernels.columns()[field][release.observation_kernel[index]]
             case _:
                 column = corruption_columns()[field]
                 shape = (len(index), release.max_scatterers) if column.per == "scatterer" else (len(index),)

@@ -18,6 +18,7 @@ from qpibench.release.reader import open_release
 from qpibench.release.shards import Shard, ShardFile, open_shard
 from qpibench.release.soundness import Plausibility
 from qpibench.specs import ImportedSpec, ReleaseSpec
+from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Backend, Kernels, Observations
 
 SPLIT_ROW_BYTES = 64
@@ -248,7 +249,7 @@ def _of_another_spec(target: Path, spec: ReleaseSpec | ImportedSpec) -> InvalidD
 def _check_memory(spec: ReleaseSpec, target: Path) -> None:
     """Refuse a release whose kernels and splits do not fit into memory. Its images need not: they are streamed."""
     kernel_bytes = 4 * spec.grid.ny * spec.grid.nx + 100
-    needed = spec.kernels.count * kernel_bytes + spec.observation_count * SPLIT_ROW_BYTES
+    needed = species_count(spec) * spec.kernels.count * kernel_bytes + spec.observation_count * SPLIT_ROW_BYTES
     available = psutil.virtual_memory().available
     if needed > available:
         raise QpibenchError(

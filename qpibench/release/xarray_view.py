@@ -25,7 +25,8 @@ def to_xarray(release: str | Path | Release) -> xr.Dataset:
 
     The variables are the columns of observations and kernels under their own names, with these exceptions: the kernel
     of an observation is ``kernel_index`` (``kernel`` is a dimension), the images of the kernels are ``kernel_image``,
-    and the index list of a split is ``split_<task>_<role>``. x and y are coordinates in nm.
+    and the index list of a split is ``split_<task>_<role>``. The species of kernels and scatterers are
+    ``kernel_species`` and ``scatterer_species`` (``species`` is a dimension). x and y are coordinates in nm.
 
     Parameters
     ----------
@@ -55,10 +56,18 @@ def to_xarray(release: str | Path | Release) -> xr.Dataset:
     return dataset
 
 
+_RENAMED = {
+    "kernels/image": "kernel_image",
+    "kernels/species": "kernel_species",
+    "observations/kernel": "kernel_index",
+    "observations/species": "scatterer_species",
+}
+
+
 def _variable_name(array: Array) -> str:
     if array.group.startswith("splits/"):
         return f"split_{array.name.removeprefix('splits/').replace('/', '_')}"
-    return {"kernels/image": "kernel_image", "observations/kernel": "kernel_index"}.get(array.name, array.field)
+    return _RENAMED.get(array.name, array.field)
 
 
 def _variable(release: Release, array: Array) -> xr.Variable:

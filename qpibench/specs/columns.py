@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
 from qpibench.columns import Column
-from qpibench.corruptions import AddsScatterers, Corruption, Stage, get_corruption
+from qpibench.corruptions import Corruption, Stage, get_corruption
 from qpibench.families import get_family
 from qpibench.specs.spec import ImportedSpec, ReleaseSpec
+from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES, species_count
 
 
 class Applied(NamedTuple):
@@ -42,22 +43,18 @@ def kernel_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
 
 def observation_columns(spec: ReleaseSpec | ImportedSpec) -> tuple[Column, ...]:
     """Return the columns of a release's observations besides images and positions, per observation or scatterer."""
-    return tuple(column for applied in applied_corruptions(spec) for column in applied.corruption.COLUMNS)
+    of_corruptions = tuple(column for applied in applied_corruptions(spec) for column in applied.corruption.COLUMNS)
+    if species_count(spec) == 1:
+        return of_corruptions
+    told = (TOLD_SPECIES,) if tells_other_positions(spec) else ()
+    return (SCATTERER_SPECIES, *told, *of_corruptions)
 
 
 def scatterer_capacity(spec: ReleaseSpec) -> int:
     """Return the length of the scatterer dimension: the largest drawn number plus what corruptions add."""
-    return spec.scatterers.max + sum(_extra_scatterers(spec))
+    return spec.scatterers.max + sum(spec.added_scatterers().values())
 
 
 def tells_other_positions(spec: ReleaseSpec | ImportedSpec) -> bool:
     """Return whether the positions given to a model may differ from the true ones."""
-    return bool(applied_corruptions(spec, "told") or _extra_scatterers(spec))
-
-
-def _extra_scatterers(spec: ReleaseSpec | ImportedSpec) -> list[int]:
-    return [
-        cast(AddsScatterers, applied.corruption).extra_scatterers(applied.settings)
-        for applied in applied_corruptions(spec)
-        if hasattr(applied.corruption, "extra_scatterers")
-    ]
+    return isinstance(spec, ReleaseSpec) and bool(applied_corruptions(spec, "told") or spec.added_scatterers())

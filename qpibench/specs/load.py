@@ -16,6 +16,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.families import family_names
 from qpibench.parsing import check_nesting, cut, parse_json, parse_toml, shown
 from qpibench.specs.schema import spec_keys
 from qpibench.specs.spec import MAX_NAME_LENGTH, ImportedSpec, ReleaseSpec, expand_count
@@ -81,17 +82,20 @@ def spec_from_json(text: str, *, subject: str = "The stored spec") -> ReleaseSpe
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise InvalidDataError(f"{subject} is not valid: {explain(error, model)}.") from None
+        raise InvalidDataError(f"{subject} is not valid: {explain(error, model, family=_family(fields))}.") from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first problem of a validation error as one clause, with a suggestion for a misspelt field."""
+def explain(error: ValidationError, model: type[BaseModel], *, family: str | None = None) -> str:
+    """Return the first problem of a validation error as one clause, with a suggestion for a misspelt field.
+
+    ``family`` is the kernel family of a spec; the keys of other families are not suggested.
+    """
     # A misspelt field is missing under its right name as well; the first is what the user can see.
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     # Union branches and literals add parts that are no field names; a user knows the dotted path only.
     where = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
     if first["type"] == "extra_forbidden":
-        known = sorted(_field_paths(model))
+        known = sorted(_field_paths(model, family=family))
         near = suggestions(where, first.get("input"), known, synonyms=model is ReleaseSpec)
         return f"unknown field '{cut(where)}' " + (
             f"(did you mean {' or '.join(map(repr, near))}?)" if near else f"(known: {', '.join(known)})"
@@ -100,7 +104,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     message = message[:1].lower() + message[1:]
     if first["type"] == "model_type":
         message = "should be a table of fields"
-        inner = [path.removeprefix(f"{where}.") for path in _field_paths(model) if path.startswith(f"{where}.")]
+        inner = [
+            path.removeprefix(f"{where}.")
+            for path in _field_paths(model, family=family)
+            if path.startswith(f"{where}.")
+        ]
         message += f" ({', '.join(inner)})" if inner else ""
     found = first.get("input")
     but = "" if first["type"] in ("missing", "value_error") else f", found {shown(found)}"
@@ -114,9 +122,17 @@ def _validated(fields: dict[str, Any], source: str) -> ReleaseSpec:
         raise UsageError(f"Spec '{source}' is not valid: {error}.") from None
     try:
         # Through JSON, because that is strict about numbers and truth values and still takes lists and whole floats.
-        return ReleaseSpec.model_validate_json(json.dumps(fields, default=str), strict=True)
+        text, folder = json.dumps(fields, default=str), Path(source).parent
+        return ReleaseSpec.model_validate_json(text, strict=True, context={"folder": folder})
     except ValidationError as error:
-        raise UsageError(f"Spec '{source}': {explain(error, ReleaseSpec)}.") from None
+        raise UsageError(f"Spec '{source}': {explain(error, ReleaseSpec, family=_family(fields))}.") from None
+
+
+def _family(fields: Any) -> str | None:
+    """Return the kernel family that the fields of a spec name, or None if there is none of that name."""
+    kernels = fields.get("kernels") if isinstance(fields, dict) else None
+    name = kernels.get("family", "eq7") if isinstance(kernels, dict) else None
+    return name if name in family_names() else None
 
 
 def _value(spec: ReleaseSpec, path: str) -> Any:
@@ -178,13 +194,15 @@ def _parse_value(value: str) -> Any:
         return value  # a text without quotes
 
 
-def _field_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+def _field_paths(model: type[BaseModel], prefix: str = "", *, family: str | None = None) -> list[str]:
     if model is ReleaseSpec:
-        return [prefix + key.path for key in spec_keys()]
+        return [prefix + key.path for key in spec_keys(family)]
     paths: list[str] = []
     for name, field in model.model_fields.items():
         inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_table(kind)]
-        paths += [path for table in inner for path in _field_paths(table, f"{prefix}{name}.")] or [prefix + name]
+        paths += [path for table in inner for path in _field_paths(table, f"{prefix}{name}.", family=family)] or [
+            prefix + name
+        ]
     return list(dict.fromkeys(paths))
 
 

@@ -14,8 +14,8 @@ from qpibench.families import family_names, get_family
 from qpibench.specs.corruptions import corruptions_model
 from qpibench.specs.spec import ReleaseSpec
 
-_UNITS = {"nm": "nm", "db": "dB", "deg": "degree", "rad": "rad", "mev": "meV", "px": "pixel"}
-"""Units by the last part of a key."""
+_UNITS = {"nm": "nm", "nm2": "1/nm²", "db": "dB", "deg": "degree", "rad": "rad", "mev": "meV", "px": "pixel"}
+"""Units by the last part of a key; densities are per nm²."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class Key:
     meaning: str
 
 
-def spec_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a spec file, with all registered families and corruptions."""
-    families = [get_family(name).Ranges for name in family_names()]
+def spec_schema(family: str | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of a spec file, with one kernel family or all, and all registered corruptions."""
+    families = [get_family(name).Ranges for name in family_names() if family in (None, name)]
     described = ReleaseSpec.model_fields
     kernels: Any = reduce(or_, families)
     corruptions: Any = corruptions_model() | None
@@ -58,9 +58,9 @@ def spec_schema() -> dict[str, Any]:
     return model.model_json_schema()
 
 
-def spec_keys() -> tuple[Key, ...]:
-    """Return every key of a spec that is no table, in the order of the models."""
-    schema = spec_schema()
+def spec_keys(family: str | None = None) -> tuple[Key, ...]:
+    """Return every key of a spec that is no table, of one kernel family or all, in the order of the models."""
+    schema = spec_schema(family)
     keys: dict[str, Key] = {}
     for key in _keys(schema, schema.get("$defs", {}), ""):  # families share keys, such as their own name
         former = keys.get(key.path, key)

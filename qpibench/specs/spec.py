@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SerializeAsAny, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from qpibench.columns import BUILT_IN
-from qpibench.corruptions import get_corruption
+from qpibench.corruptions import AddsScatterers, OfInstrument, Restricted, get_corruption, is_of_instrument
 from qpibench.errors import UsageError
-from qpibench.families import KernelSpec, get_family
+from qpibench.families import KernelSpec, get_family, is_on_lattice
 from qpibench.grid import Grid
 from qpibench.parsing import shown
 from qpibench.specs.corruptions import Corruptions
+from qpibench.specs.lattice import check_tables
+from qpibench.specs.species import SpeciesSpec, check_species
 
 MAX_SCATTERERS = 10_000
 """Documented limit of scatterers per observation."""
@@ -26,6 +37,9 @@ MIN_PIXELS_PER_PERIOD = 2.0
 
 MAX_MARGIN_FIELDS = 10
 """Largest distance of a scatterer from the field in field sizes; farther out float32 phases lose too many digits."""
+
+MAX_BORDER_PX = 1024
+"""Largest number of pixels outside the field, on every side, that corruptions of the instrument may need."""
 
 MAX_NAME_LENGTH = 200
 
@@ -66,8 +80,8 @@ def _seed(value: object) -> object:
     return number
 
 
-def _kernels(value: Any) -> KernelSpec:
-    """Return the validated ranges of the family that a table names."""
+def _kernels(value: Any, info: ValidationInfo) -> KernelSpec:
+    """Return the validated ranges of the family that a table names; the context has the folder of the spec's file."""
     if isinstance(value, KernelSpec):
         return value
     if not isinstance(value, dict):
@@ -76,7 +90,7 @@ def _kernels(value: Any) -> KernelSpec:
         family = get_family(str(value.get("family", "eq7")))
     except UsageError as error:
         raise ValueError(str(error).rstrip(".")) from None
-    return family.Ranges.model_validate_json(json.dumps(value, default=str), strict=True)
+    return family.Ranges.model_validate_json(json.dumps(value, default=str), strict=True, context=info.context)
 
 
 def expand_count(table: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +179,7 @@ class ReleaseSpec(_Identified):
     )
     observations_per_kernel: Index31 = Field(description="images of every kernel")
     scatterers: ScattererSpec = Field(description="how many scatterers an image has and where they lie")
+    species: SpeciesSpec | None = Field(default=None, description="a second species of scatterers")
     splits: SplitSpec = Field(default=SplitSpec(), description="shares of the splits")
     corruptions: Corruptions = Field(default=None, description="what is added to the ideal image")
 
@@ -204,11 +219,62 @@ class ReleaseSpec(_Identified):
             raise ValueError(
                 f"scatterers.margin_nm = {self.scatterers.margin_nm:g} is more than {MAX_MARGIN_FIELDS} times the field"
             )
+        self._check_corruptions()
+        self._check_sites()
+        check_species(self)
         if self.observation_count >= 2**31:
             raise ValueError(
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"
             )
+        check_tables(self)
         return self
+
+    def _check_corruptions(self) -> None:
+        for name, settings in (self.corruptions or {}).items():
+            if hasattr(corruption := get_corruption(name), "check"):
+                cast(Restricted, corruption).check(settings, self)
+        if (border := sum(self.borders_px().values())) > MAX_BORDER_PX:
+            raise ValueError(
+                f"{' and '.join(f'corruptions.{name}' for name in self.borders_px())} need {border} pixels outside the"
+                f" field on every side, and {MAX_BORDER_PX} is the limit; weaken them or use fewer pixels"
+            )
+        places = self.scatterers.max
+        for name, added in self.added_scatterers().items():
+            places += added
+            if places > MAX_SCATTERERS:
+                raise ValueError(
+                    f"corruptions.{name} adds up to {added} scatterers to the {places - added} that an image may have"
+                    f" without it, and {MAX_SCATTERERS} is the limit; change its settings or lower scatterers.max"
+                )
+
+    def borders_px(self) -> dict[str, int]:
+        """Return the number of pixels outside the field that each corruption of the instrument needs on every side."""
+        return {
+            name: cast(OfInstrument, corruption).border_px(settings, self.grid)
+            for name, settings in (self.corruptions or {}).items()
+            if is_of_instrument(corruption := get_corruption(name))
+        }
+
+    def added_scatterers(self) -> dict[str, int]:
+        """Return the largest number of scatterers that each corruption adds to images or to the told positions."""
+        return {
+            name: cast(AddsScatterers, corruption).extra_scatterers(settings, self)
+            for name, settings in (self.corruptions or {}).items()
+            if hasattr(corruption := get_corruption(name), "extra_scatterers")
+        }
+
+    def _check_sites(self) -> None:
+        """Each scatterer on a lattice has a site of its own."""
+        family, margin = get_family(self.kernels.family), self.scatterers.margin_nm
+        if not is_on_lattice(family):
+            return
+        half_x, half_y = self.grid.size_x_nm / 2 + margin, self.grid.size_y_nm / 2 + margin
+        sites = family.site_count(self.kernels, half_x, half_y, enough=self.scatterers.max)
+        if self.scatterers.max > sites:
+            raise ValueError(
+                f"scatterers.max must be at most {sites}, the number of lattice sites where scatterers may lie, found"
+                f" {self.scatterers.max}"
+            )
 
     @property
     def observation_count(self) -> int:

@@ -28,18 +28,22 @@ class Kernels:
         (kernel,) bytes ``S16``: the family's name, such as ``b"eq7"``.
     parameters
         The columns that the family declares, by name, (kernel,) each; see :mod:`qpibench.families`.
+    pairs
+        The columns that two species add, by name, (kernel,) each; see :func:`qpibench.specs.species.pair_columns`.
+        With two species, the kernels 2p and 2p + 1 are a pair, of the species 0 and 1.
     """
 
     image: NDArray[np.float32]
     family: NDArray[np.bytes_]
     parameters: Mapping[str, NDArray[Any]]
+    pairs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return all arrays of these kernels by name."""
-        return {"image": self.image, "family": self.family, **self.parameters}
+        return {"image": self.image, "family": self.family, **self.parameters, **self.pairs}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class Observations:
     image
         (observation, y, x) float32.
     kernel
-        (observation,) int32: the row of the kernel table.
+        (observation,) int32: the row of the kernel table. With two species (observation, species), the row of each.
     n_scatterers
         (observation,) int32.
     position_nm
@@ -97,12 +101,12 @@ class Backend(Protocol):
     name: str
 
     def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
-        """All kernels of the release."""
+        """All kernels of the release, or pairs of kernels if it has two species."""
 
     def observations(
         self, spec: ReleaseSpec, kernels: Kernels, start: int, stop: int, *, domain: Domain = "benchmark"
     ) -> Observations:
-        """Observations ``start`` to ``stop``; observation i shows kernel i // observations_per_kernel."""
+        """Observations ``start`` to ``stop``; observation i shows kernel, or pair, i // observations_per_kernel."""
 
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str

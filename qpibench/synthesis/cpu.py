@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 
 from qpibench.arithmetic.flush import flushes_to_zero
 from qpibench.arithmetic.streams import Domain, stream_key
-from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
-from qpibench.corruptions import ComparedWithKernels, Draft, Stage
+from qpibench.arithmetic.sums import clean_variance, root_mean_squares
+from qpibench.arithmetic.superposition import Axes, Scatterers
+from qpibench.corruptions import ComparedWithKernels, Draft, RelativeToKernel, Stage, is_of_instrument
 from qpibench.errors import UnavailableError
-from qpibench.families import Parameters, get_family
+from qpibench.families import NO_HOLE, get_family, is_on_lattice
 from qpibench.specs import ReleaseSpec
-from qpibench.specs.columns import applied_corruptions, scatterer_capacity, tells_other_positions
+from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
+from qpibench.specs.instrument import border_px, instrument
+from qpibench.specs.lattice import outside_nm
+from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES, species_count
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.draws import draw_parameters, draw_scatterers, scatterer_draws
-from qpibench.synthesis.fields import absent_columns, needs_image
+from qpibench.synthesis.draws import draw_scatterers, scatterer_draws
+from qpibench.synthesis.fields import absent_columns, as_fields, kernel_fields, needs_image
 from qpibench.synthesis.rasterise import activation_maps
+from qpibench.synthesis.shown import ShownKernels, shown_kernels
+from qpibench.synthesis.species import draw_kernels, draw_species, kernel_rows, per_observation, told_species
 
 _checked = threading.local()
 
@@ -31,14 +37,16 @@ class CpuBackend:
 
     name = "cpu"
 
-    def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
-        """All kernels of the release; see :class:`qpibench.synthesis.contract.Backend`."""
+    def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark", count: int | None = None) -> Kernels:
+        """The first kernels of the release, by default all; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        parameters = draw_parameters(spec, domain=domain)
+        drawn = draw_kernels(spec, domain=domain, stop=count)
+        image = _kernel_images(spec, shown_kernels(spec, drawn.parameters), 0, domain=domain)
         return Kernels(
-            image=_kernel_images(spec, formulas(spec, parameters)),
-            family=np.full(spec.kernels.count, spec.kernels.family.encode(), "S16"),
-            parameters=parameters,
+            image=image,
+            family=np.full(len(image), spec.kernels.family.encode(), "S16"),
+            parameters=drawn.parameters,
+            pairs=drawn.pairs,
         )
 
     def observations(
@@ -46,13 +54,16 @@ class CpuBackend:
     ) -> Observations:
         """Observations ``start`` to ``stop``; see :class:`qpibench.synthesis.contract.Backend`."""
         _require_gradual_underflow()
-        kernel = np.arange(start, stop) // spec.observations_per_kernel
-        shown = slice(int(kernel[0]), int(kernel[-1]) + 1)
+        rows = kernel_rows(spec, np.arange(start, stop) // spec.observations_per_kernel)
+        shown = slice(int(rows[0, 0]), int(rows[-1, -1]) + 1)
         parameters = {name: values[shown] for name, values in kernels.parameters.items()}
         draft = draw(spec, start, stop, domain=domain)
         extra = corrupt_scatterers(spec, draft)
-        superpose(spec, draft, kernel - kernel[0], formulas(spec, parameters))
-        extra |= corrupt(spec, draft, "image", "told")
+        superpose(spec, draft, rows - rows[0, 0], shown_kernels(spec, parameters))
+        if needs_kernel_rms(spec):
+            draft.kernel_rms = kernel_rms(spec, kernels, start, stop)
+        extra |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
+        extra |= corrupt_told(spec, draft)
         return finish(spec, kernels, draft, extra)
 
     def fresh(
@@ -63,28 +74,33 @@ class CpuBackend:
         grid = spec.grid
         index = np.arange(start, stop)
         kernel = index // spec.observations_per_kernel
-        row = kernel - kernel[0]
-        parameters = draw_parameters(spec, domain="training", start=int(kernel[0]), stop=int(kernel[-1]) + 1)
-        table = formulas(spec, parameters)
+        rows = kernel_rows(spec, kernel - kernel[0])
+        drawn = draw_kernels(spec, domain="training", start=int(kernel[0]), stop=int(kernel[-1]) + 1)
+        kernels = shown_kernels(spec, drawn.parameters)
         draft = draw(spec, start, stop, domain="training")
         made: dict[str, NDArray[Any]] = absent_columns(fields, len(index), spec)
         made |= corrupt_scatterers(spec, draft)
-        if needs_image(spec, fields):
-            superpose(spec, draft, row, table)
-            made |= corrupt(spec, draft, "image")
-        made |= corrupt(spec, draft, "told")
-        made |= {name: values[row] for name, values in as_fields(parameters).items()}
+        is_imaged = needs_image(spec, fields)
+        is_relative = is_imaged and needs_kernel_rms(spec)
+        if "kernel" in fields or is_relative:
+            shown = _kernel_images(spec, kernels, int(kernel[0]), domain="training")
+            made["kernel"] = shown if rows.shape == (len(shown), 1) else per_observation(shown, rows)
+            draft.kernel_rms = (
+                rms_of_images(as_pairs(spec, shown))[kernel - kernel[0]] if is_relative else draft.kernel_rms
+            )
+        if is_imaged:
+            superpose(spec, draft, rows, kernels)
+            made |= corrupt_images(spec, draft, applied_corruptions(spec, "image"))
+        made |= corrupt_told(spec, draft)
+        made |= {name: per_observation(values, rows) for name, values in as_fields(kernel_fields(drawn)).items()}
         made |= {
             "image": draft.image,
             "position_nm": draft.position_nm,
             "told_position_nm": draft.told_position_nm,
             "n_scatterers": draft.n_scatterers.astype(np.int64),
-            "kernel_index": kernel,
+            "kernel_index": per_observation(np.arange(kernel[0] * len(rows[0]), (kernel[-1] + 1) * len(rows[0])), rows),
             "index": index,
         }
-        if "kernel" in fields:
-            shown = _kernel_images(spec, table)
-            made["kernel"] = shown if len(shown) == len(index) else shown[row]
         if "activation_map" in fields:
             told = draft.told_position_nm
             made["activation_map"] = np.empty((len(index), *grid.shape), np.float32)
@@ -94,61 +110,80 @@ class CpuBackend:
         return {field: made[field] for field in fields}
 
 
-def formulas(spec: ReleaseSpec, parameters: Parameters) -> Formulas:
-    """The strata and the table of kernels, for compiled functions."""
-    family = get_family(spec.kernels.family)
-    return Formulas(parameters[family.STRATUM], family.coefficients(parameters))
-
-
-def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
-    """Parameters of kernels as a batch of a stream has them: integers as int64."""
-    return {
-        name: values.astype(np.int64) if np.issubdtype(values.dtype, np.integer) else values
-        for name, values in parameters.items()
-    }
-
-
 def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     """Draft of observations ``start`` to ``stop``: scatterers are drawn, told positions and images are empty."""
     draws = scatterer_draws(spec, domain=domain)
     n_scatterers = np.empty(stop - start, np.int32)
     position = np.empty((stop - start, draws.most, 2), np.float64)
     draw_scatterers(draws, start, n_scatterers, position)
+    family = get_family(spec.kernels.family)
+    to_sites = partial(family.snap, spec.kernels) if is_on_lattice(family) else None
+    if to_sites is not None:
+        half, first = (draws.half_x_nm, draws.half_y_nm), np.zeros(len(position), np.int32)
+        to_sites(position, first=first, hole_nm=NO_HOLE, half_nm=half)
     if added := scatterer_capacity(spec) - draws.most:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(
         grid=spec.grid,
+        margin_nm=spec.scatterers.margin_nm,
+        to_sites=to_sites,
         key=partial(stream_key, domain, spec.seed),
         start=start,
         per_kernel=draws.per_kernel,
+        n_drawn=n_scatterers.copy(),
         n_scatterers=n_scatterers,
         position_nm=position,
         told_position_nm=np.empty((stop - start, 0, 2), np.float64),
         amplitude=np.ones(position.shape[:2], np.float32),
+        species=np.zeros(position.shape[:2], np.int32),
         image=np.empty((stop - start, 0, 0), np.float32),
     )
 
 
-def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], shown: Formulas) -> None:
-    """Fill a draft with its clean images; ``row`` (observation,) is the kernel of each."""
-    draft.image = np.empty((len(draft), *spec.grid.shape), np.float32)
-    scatterers = Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude)
-    get_family(spec.kernels.family).superpose(_axes(spec), row, shown, scatterers, draft.image)
+def superpose(spec: ReleaseSpec, draft: Draft, row: NDArray[np.int64], kernels: ShownKernels) -> None:
+    """Fill a draft with ideal images and the border that the instrument needs.
+
+    ``row`` (observation, species) has the kernels of each.
+    """
+    axes = axes_with(spec, border_px(spec, instrument(spec)))
+    draft.image = np.empty((len(draft), len(axes.y), len(axes.x)), np.float32)
+    kernels.superpose(axes, row, _scatterers(draft), draft.image)
 
 
 def corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
     """Apply the corruptions of the scatterers, and set the told positions to those of the drawn scatterers.
 
-    The told positions are a copy if a corruption may change them. Returns the columns by name.
+    The told positions are a copy if a corruption may change them. With two species, the scatterers then get theirs.
+    Returns the columns by name.
     """
+    made: dict[str, NDArray[Any]] = {}
     if not applied_corruptions(spec, "scatterers", "told"):
         draft.told_position_nm = draft.position_nm
-        return {}
+    else:
+        made = _corrupt_scatterers(spec, draft)
+    return made if spec.species is None else {SCATTERER_SPECIES.name: draw_species(spec, draft), **made}
+
+
+def _corrupt_scatterers(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
     is_drawn = ~np.isnan(draft.position_nm)
     made = corrupt(spec, draft, "scatterers")
+    if draft.to_sites is not None:
+        margin, outside = max(spec.scatterers.margin_nm, 0.0), outside_nm(spec)
+        hole = (spec.grid.size_x_nm / 2 + margin, spec.grid.size_y_nm / 2 + margin)
+        half = (hole[0] + outside, hole[1] + outside)
+        draft.to_sites(draft.position_nm, first=draft.n_drawn, hole_nm=hole, half_nm=half)
     draft.told_position_nm = np.where(is_drawn, draft.position_nm, np.nan)
+    draft.told_index = np.where(is_drawn[..., 0], np.arange(is_drawn.shape[1], dtype=np.int32), np.int32(-1))
     if not tells_other_positions(spec) and (~np.isnan(draft.position_nm) & ~is_drawn).any():
         raise ValueError(f"release '{spec.name}': a corruption adds scatterers and does not define extra_scatterers")
+    return made
+
+
+def corrupt_told(spec: ReleaseSpec, draft: Draft) -> dict[str, NDArray[Any]]:
+    """Apply the corruptions of what a model is told to a draft; return their columns and told species by name."""
+    made = corrupt(spec, draft, "told")
+    if spec.species is not None and tells_other_positions(spec):
+        made[TOLD_SPECIES.name] = told_species(spec, draft)
     return made
 
 
@@ -160,19 +195,69 @@ def corrupt(spec: ReleaseSpec, draft: Draft, *stages: Stage) -> dict[str, NDArra
     return made
 
 
+def corrupt_images(spec: ReleaseSpec, draft: Draft, applied: Sequence[Applied]) -> dict[str, NDArray[Any]]:
+    """Apply corruptions of images to a draft, and take its variance after those of the instrument; return the columns.
+
+    A draft that has a variance already is left with it.
+    """
+    made: dict[str, NDArray[Any]] = {}
+    for each in applied:
+        if not is_of_instrument(each.corruption) and not len(draft.variance):
+            draft.variance = np.empty(len(draft), np.float64)
+            core_nm = core_radius_nm(spec)
+            clean_variance(axes_with(spec, 0), _scatterers(draft), core_nm, draft.image, draft.variance)
+        made |= each.corruption.corrupt(each.settings, draft)
+    return made
+
+
+def core_radius_nm(spec: ReleaseSpec) -> float:
+    """Radius of the core of a spec's kernels, whose pixels do not count in the variance; 0 if there is none."""
+    return get_family(spec.kernels.family).core_radius_nm(spec.kernels)
+
+
+def needs_kernel_rms(spec: ReleaseSpec) -> bool:
+    """Whether a corruption of images uses the root of the mean square of the kernel's image."""
+    return any(
+        cast(RelativeToKernel, each.corruption).needs_kernel_rms(each.settings)
+        for each in applied_corruptions(spec, "image")
+        if hasattr(each.corruption, "needs_kernel_rms")
+    )
+
+
+def kernel_rms(spec: ReleaseSpec, kernels: Kernels, start: int, stop: int) -> NDArray[np.float64]:
+    """Roots of the mean squares of the kernels, or pairs of kernels, that observations show, (observation,)."""
+    shown = np.arange(start, stop) // spec.observations_per_kernel
+    image = as_pairs(spec, kernels.image)[shown[0] : shown[-1] + 1]
+    rms: NDArray[np.float64] = rms_of_images(image)[shown - shown[0]]
+    return rms
+
+
+def rms_of_images(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Roots of the mean squares of images."""
+    rms = np.empty(len(image), np.float64)
+    root_mean_squares(image, rms)
+    return rms
+
+
+def as_pairs(spec: ReleaseSpec, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """View of kernels (kernel, y, x) in which the images of a pair lie one above the other."""
+    return image.reshape(-1, species_count(spec) * image.shape[1], image.shape[2])
+
+
 def finish(spec: ReleaseSpec, kernels: Kernels, draft: Draft, extra: Mapping[str, NDArray[Any]]) -> Observations:
     """The observations of a finished draft, with the columns that depend on the kernels' images."""
     kernel = (draft.start + np.arange(len(draft))) // draft.per_kernel
     first = int(kernel[0])
+    shown = kernel_rows(spec, kernel).astype(np.int32)
     columns = dict(extra)
     for applied in applied_corruptions(spec):
         if hasattr(applied.corruption, "compare_with_kernels"):
             compared = cast(ComparedWithKernels, applied.corruption)
-            image = kernels.image[first : int(kernel[-1]) + 1]
+            image = as_pairs(spec, kernels.image)[first : int(kernel[-1]) + 1]
             columns |= compared.compare_with_kernels(columns, kernel - first, image)
     return Observations(
         image=draft.image,
-        kernel=kernel.astype(np.int32),
+        kernel=shown if spec.species is not None else shown[:, 0],
         n_scatterers=draft.n_scatterers,
         position_nm=draft.position_nm,
         told_position_nm=draft.told_position_nm if tells_other_positions(spec) else None,
@@ -186,14 +271,39 @@ def count_told(told_position_nm: NDArray[np.float64]) -> NDArray[np.int32]:
     return count
 
 
-def _axes(spec: ReleaseSpec) -> Axes:
-    return Axes(spec.grid.x_nm, spec.grid.y_nm)
+def axes_with(spec: ReleaseSpec, border: int) -> Axes:
+    """Coordinates of the pixels, with a border of some pixels on every side."""
+    return Axes(*spec.grid.extended(border))
 
 
-def _kernel_images(spec: ReleaseSpec, shown: Formulas) -> NDArray[np.float32]:
-    image = np.empty((len(shown.table), *spec.grid.shape), np.float32)
-    get_family(spec.kernels.family).kernel_images(_axes(spec), shown, image)
-    return image
+def _scatterers(draft: Draft) -> Scatterers:
+    return Scatterers(draft.n_scatterers, draft.position_nm, draft.amplitude, draft.species)
+
+
+def _kernel_images(spec: ReleaseSpec, kernels: ShownKernels, first: int, *, domain: Domain) -> NDArray[np.float32]:
+    """Images of the kernels, or pairs of kernels, from number ``first`` on, as the instrument shows them."""
+    applied = instrument(spec, in_kernels=True)
+    axes = axes_with(spec, border_px(spec, applied))
+    image = kernels.images(axes)
+    count = len(image)
+    if not applied:
+        return image
+    draft = Draft(
+        grid=spec.grid,
+        margin_nm=0.0,
+        key=partial(stream_key, domain, spec.seed),
+        start=first * species_count(spec),
+        per_kernel=species_count(spec),  # the instrument is the same for both species
+        n_drawn=np.ones(count, np.int32),
+        n_scatterers=np.ones(count, np.int32),
+        position_nm=np.zeros((count, 1, 2)),
+        told_position_nm=np.zeros((count, 1, 2)),
+        amplitude=np.ones((count, 1), np.float32),
+        species=np.zeros((count, 1), np.int32),
+        image=image,
+    )
+    corrupt_images(spec, draft, applied)
+    return draft.image
 
 
 def _require_gradual_underflow() -> None:

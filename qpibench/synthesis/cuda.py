@@ -14,31 +14,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.arithmetic.streams import Domain, stream_key
-from qpibench.corruptions import Draft, OnGpu
+from qpibench.corruptions import Draft, OnGpu, is_of_instrument
 from qpibench.errors import QpibenchError, UnavailableError
-from qpibench.families import FamilyOnGpu, get_family
+from qpibench.families import get_family, is_on_lattice
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity
+from qpibench.specs.instrument import border_px, instrument
+from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.cpu import CpuBackend, corrupt, corrupt_scatterers, count_told, draw, finish
+from qpibench.synthesis.cpu import (
+    CpuBackend,
+    axes_with,
+    core_radius_nm,
+    corrupt_images,
+    corrupt_scatterers,
+    corrupt_told,
+    count_told,
+    draw,
+    finish,
+    kernel_rms,
+    needs_kernel_rms,
+)
 from qpibench.synthesis.device import NoGpuError, find_device
-from qpibench.synthesis.draws import parameter_key, scatterer_draws
+from qpibench.synthesis.draws import scatterer_draws
 from qpibench.synthesis.fields import PLACES, absent_columns, needs_image
+from qpibench.synthesis.gpu_kernels import THREADS, Gpu, GpuKernels, gpu_kernels, require_gpu_family
 from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
+from qpibench.synthesis.shown import check_offsets
 
 RUN_BYTES = 64 << 20
 """Observations are computed and copied to the host in runs of about this many bytes."""
 
-OF_ALL = ("draw_scatterers", "activation_maps")
+OF_ALL = ("draw_scatterers", "activation_maps", "clean_variance", "kernel_rms", "superpose_table")
 """CUDA kernels that are the same for all kernel families. The others are compiled with a family's header or belong to
 corruptions."""
 
-WARP, THREADS = 32, 256
-"""Threads of a warp, and of a block of all CUDA kernels but superpose."""
-
-PATCH, PATCHES = 4, 16
-"""In superpose, pixels of a thread and largest number of patches of a tile, in each direction."""
+CLEAN_VARIANCE = "clean variance"
+"""Name of the variances among the arrays of a batch; no column can have it, because it has a space."""
 
 _RUNS_UNDER_WAY = 2
 
@@ -68,7 +81,9 @@ class CudaBackend:
         with cupy.cuda.Device(0):
             for name in OF_ALL:
                 self._function(name)
-            self._one = cupy.asarray(np.ones(1, np.float32))
+            one, zero = cupy.asarray(np.ones(1, np.float32)), cupy.asarray(np.zeros(1, np.int32))
+            self._unread = cupy.asarray(np.full(1, np.nan))
+        self._gpu = Gpu(cupy=cupy, function=self._function, launch=self._launch, one=one, zero=zero)
         self._cpu = CpuBackend()
         # While the images of one run are copied to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")
@@ -90,19 +105,26 @@ class CudaBackend:
         QpibenchError
             If the GPU fails.
         """
-        _require_header(spec)
+        require_gpu_family(spec)
         draft, extra = self._draft(spec, start, stop, domain=domain)
-        draft.image = np.empty((stop - start, *spec.grid.shape), np.float32)
         on_device, on_host = _corruptions_of_images(spec)
+        border = border_px(spec, _of_instrument(on_host))
+        draft.image = np.empty((stop - start, spec.grid.ny + 2 * border, spec.grid.nx + 2 * border), np.float32)
+        if on_host and not _of_instrument(on_host):
+            draft.variance = np.empty(stop - start, np.float64)
+        if needs_kernel_rms(spec):
+            draft.kernel_rms = kernel_rms(spec, kernels, start, stop)
         extra |= {
             column.name: np.empty(stop - start, column.dtype)
             for applied in on_device
             for column in applied.corruption.COLUMNS
             if column.in_streams
         }
-        step = max(1, RUN_BYTES // (4 * spec.grid.ny * spec.grid.nx + 16 * scatterer_capacity(spec)))
+        border = border_px(spec, instrument(spec))
+        pixels = (spec.grid.ny + 2 * border) * (spec.grid.nx + 2 * border)
+        step = max(1, RUN_BYTES // (4 * pixels + 16 * scatterer_capacity(spec)))
         runs = [
-            self._runs.submit(self._run, spec, domain, draft, extra, first, min(first + step, len(draft)))
+            self._runs.submit(self._run, spec, kernels, domain, draft, extra, first, min(first + step, len(draft)))
             for first in range(0, len(draft), step)
         ]
         try:
@@ -111,8 +133,7 @@ class CudaBackend:
         finally:
             for run in runs:
                 run.cancel()
-        for applied in on_host:
-            extra |= applied.corruption.corrupt(applied.settings, draft)
+        extra |= corrupt_images(spec, draft, on_host)
         return finish(spec, kernels, draft, extra)
 
     def _draft(
@@ -121,14 +142,19 @@ class CudaBackend:
         """Draft whose scatterers the device will draw; if corruptions change them, they are drawn here."""
         if _are_drawn_on_host(spec):
             drawn = draw(spec, start, stop, domain=domain)
-            return drawn, corrupt_scatterers(spec, drawn) | corrupt(spec, drawn, "told")
+            extra = corrupt_scatterers(spec, drawn)
+            check_offsets(spec, axes_with(spec, border_px(spec, instrument(spec))), drawn.position_nm)
+            return drawn, extra | corrupt_told(spec, drawn)
         position = np.empty((stop - start, spec.scatterers.max, 2), np.float64)
+        number = np.empty(stop - start, np.int32)
         made = Draft(
             grid=spec.grid,
+            margin_nm=spec.scatterers.margin_nm,
             key=partial(stream_key, domain, spec.seed),
             start=start,
             per_kernel=spec.observations_per_kernel,
-            n_scatterers=np.empty(stop - start, np.int32),
+            n_drawn=number,
+            n_scatterers=number,
             position_nm=position,
             told_position_nm=position,
             amplitude=np.empty((0, 0), np.float32),
@@ -145,9 +171,11 @@ class CudaBackend:
 
         See :class:`qpibench.synthesis.contract.Backend`; raises what :meth:`observations` raises.
         """
-        _require_header(spec)
+        require_gpu_family(spec)
         _, on_host = _corruptions_of_images(spec)
-        if on_host and needs_image(spec, fields):
+        if "kernel" in fields and not needs_image(spec, fields):
+            on_host = [each for each in on_host if each in instrument(spec, in_kernels=True)]
+        if on_host and ("kernel" in fields or needs_image(spec, fields)):
             raise UnavailableError(
                 f"The corruption '{on_host[0].name}' has no CUDA kernel, which a stream on the GPU needs; use"
                 " device='cpu' (same values)."
@@ -190,59 +218,75 @@ class CudaBackend:
         fields: set[str],
         map_mode: str = "",
         scatterers: Mapping[str, Any] | None = None,
+        kernels: Kernels | None = None,
+        rms: Any = None,
     ) -> dict[str, Any]:
-        """Launch the CUDA kernels for the fields of a batch and what they need; scatterers are those of `_upload`."""
+        """Launch the CUDA kernels for the fields of a batch and what they need.
+
+        The scatterers are those of `_upload`. Kernels, and their rms if it is needed, are computed if they are None.
+        """
         cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
-        family = cast(FamilyOnGpu, get_family(spec.kernels.family))
-        first, per_kernel = np.uint64(start), np.uint32(spec.observations_per_kernel)
-        names = [column.name for column in family.COLUMNS if column.name != family.STRATUM]
-        made = {name: cupy.empty(count, np.int64) for name in (family.STRATUM, "kernel_index", "index")}
-        parameters = cupy.empty((len(names), count), np.float64)
-        made |= {name: parameters[row] for row, name in enumerate(names)}
-        table = cupy.empty((count, 5), np.float64)
-        kernels = start // spec.observations_per_kernel, (stop - 1) // spec.observations_per_kernel + 1
-        launch(
-            ("draw_parameters", spec.kernels.family),
-            count,
-            *(first, np.uint64(count), per_kernel, parameter_key(spec, domain=domain)),
-            *(np.float64(number) for number in family.gpu_ranges(spec.kernels)),
-            cupy.asarray(family.strata(spec.kernels, *kernels)),
-            *(made[family.STRATUM], parameters, made["kernel_index"], made["index"], table),
-        )
+        shown = gpu_kernels(self._gpu, spec, start, stop, domain=domain, kernels=kernels)
+        made = dict(shown.fields)
         placed = self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
         made |= {name: values for name, values in placed.items() if name in PLACES}
-        pixels = (np.int32(grid.nx), np.int32(grid.ny))
-        for name in {"image", "kernel", "activation_map"} & fields:
+        for name in {"activation_map"} & fields:
             made[name] = cupy.empty((count, *grid.shape), np.float32)
-        if "image" in made or "kernel" in made:
-            x_y = cupy.asarray(np.concatenate([grid.x_nm, grid.y_nm]))
-            axes = (x_y[: grid.nx], x_y[grid.nx :], *pixels)
-        if "image" in made:
-            amplitude = placed.get("amplitude")
-            most = np.int32(placed["position_nm"].shape[1])
-            amplitudes = (self._one, np.int32(0)) if amplitude is None else (amplitude, most)
-            tiles, across, down, threads = tiling(grid.nx, grid.ny)
-            places = (placed["position_nm"], placed["n_scatterers"], most, *amplitudes)
-            arguments: tuple[Any, ...] = (*axes, np.int32(across), np.int32(down), *places)
-            arguments += (made[family.STRATUM], table, made["image"])
-            self._function("superpose", spec.kernels.family)((count * tiles,), (threads,), arguments)
-            for applied in _corruptions_of_images(spec)[0]:
-                made |= self._corrupt(spec, applied, start, made["image"], domain=domain)
-        if "kernel" in made:
-            threads = count * grid.ny * grid.nx
-            arguments = (*axes, np.uint64(count), made[family.STRATUM], table, made["kernel"])
-            launch(("kernel_images", spec.kernels.family), threads, *arguments)
+        is_relative = "image" in fields and needs_kernel_rms(spec)
+        if "kernel" in fields or (is_relative and rms is None):
+            made["kernel"] = self._kernel_images(spec, start, shown, domain=domain)
+        if "image" in fields:
+            if is_relative and rms is None:
+                rms = cupy.empty(count, np.float64)
+                pixels = species_count(spec) * grid.ny * grid.nx
+                launch(("kernel_rms",), count * THREADS, np.int32(pixels), made["kernel"], rms)
+            made |= self._images(spec, start, shown, placed, self._unread if rms is None else rms, domain=domain)
         if "activation_map" in made:
             told = placed.get("told_position_nm", placed["position_nm"])
             n_told = placed.get("n_told", placed["n_scatterers"])
             launch(
                 ("activation_maps",),
                 count * THREADS,
-                *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm), *pixels),
+                *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm)),
+                *(np.int32(grid.nx), np.int32(grid.ny)),
                 *(told, n_told, np.int32(told.shape[1])),
                 *(cupy.empty((count, told.shape[1]), np.int32), made["activation_map"]),
             )
         return made
+
+    def _kernel_images(self, spec: ReleaseSpec, start: int, shown: GpuKernels, *, domain: Domain) -> Any:
+        """Launch the CUDA kernels for the images of the kernels; of two species (observation, species, y, x)."""
+        applied, count = instrument(spec, in_kernels=True), species_count(spec)
+        image = shown.images(axes_with(spec, border_px(spec, applied)))
+        # The instrument is the same for both species.
+        images = start * count, spec.observations_per_kernel * count
+        for each in applied:
+            image, _ = self._corrupt(spec, each, images, image, (), domain=domain)
+        return image if count == 1 else image.reshape(-1, count, *spec.grid.shape)
+
+    def _images(
+        self, spec: ReleaseSpec, start: int, shown: GpuKernels, placed: Mapping[str, Any], rms: Any, *, domain: Domain
+    ) -> dict[str, Any]:
+        """Launch the CUDA kernels for images, their corruptions on the device, and the columns of these."""
+        on_device, on_host = _corruptions_of_images(spec)
+        image = shown.superpose(axes_with(spec, border_px(spec, instrument(spec))), placed)
+        count = image.shape[0]
+        made: dict[str, Any] = {}
+        signal: tuple[Any, ...] = ()
+        for each in [*on_device, *on_host]:
+            if not is_of_instrument(each.corruption) and not signal:
+                signal = self._cupy.empty(count, np.float64), rms
+                core_nm = np.float64(core_radius_nm(spec))
+                places = placed["position_nm"], placed["n_scatterers"], np.int32(placed["position_nm"].shape[1])
+                axes = self._gpu.axes(axes_with(spec, 0))
+                self._launch(("clean_variance",), count * THREADS, *axes, *places, core_nm, image, signal[0])
+                made[CLEAN_VARIANCE] = signal[0]
+            if each in on_host:
+                break
+            images = start, spec.observations_per_kernel
+            image, columns = self._corrupt(spec, each, images, image, signal, domain=domain)
+            made |= columns
+        return made | {"image": image}
 
     def _drawn(self, spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> dict[str, Any]:
         """Launch the CUDA kernel that draws the scatterers."""
@@ -270,24 +314,45 @@ class CudaBackend:
             "told_position_nm": told,
             "n_told": count_told(told).astype(np.int64),
         }
+        if len(draft.species):
+            arrays["species"] = draft.species[rows]
         return {name: self._cupy.asarray(np.ascontiguousarray(values)) for name, values in arrays.items()}
 
     def _corrupt(
-        self, spec: ReleaseSpec, applied: Applied, start: int, image: Any, *, domain: Domain
-    ) -> dict[str, Any]:
-        """Launch the CUDA kernel of a corruption for images from observation ``start`` on; return its columns."""
-        count = image.shape[0]
-        on_gpu = cast(OnGpu, applied.corruption)
+        self,
+        spec: ReleaseSpec,
+        applied: Applied,
+        images: tuple[int, int],
+        image: Any,
+        signal: tuple[Any, ...],
+        *,
+        domain: Domain,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Launch the CUDA kernel of a corruption; return the images and its columns.
+
+        ``images`` is the index of the first image, and the number of images of a kernel. The signal is variances and
+        rms, which corruptions of the instrument do not need.
+        """
+        count, height, width = image.shape
         columns = [column for column in applied.corruption.COLUMNS if column.in_streams]
         made = {column.name: self._cupy.empty(count, np.dtype(column.dtype)) for column in columns}
+        start, per_kernel = images
+        pixels = (*signal, image)
+        if is_of_instrument(applied.corruption):
+            border = border_px(spec, (applied,))
+            width, height = width - 2 * border, height - 2 * border
+            source, image = image, self._cupy.empty((count, height, width), np.float32)
+            pixels = (np.int32(border), source, image)
         self._launch(
             (applied.name,),
             count * THREADS,
-            *(np.uint64(start), np.uint32(spec.observations_per_kernel)),
-            *on_gpu.numbers(applied.settings, partial(stream_key, domain, spec.seed)),
-            *(np.int32(spec.grid.ny * spec.grid.nx), image, *made.values()),
+            *(np.uint64(start), np.uint32(per_kernel)),
+            *cast(OnGpu, applied.corruption).numbers(
+                applied.settings, partial(stream_key, domain, spec.seed), spec.grid
+            ),
+            *(np.int32(width), np.int32(height), *pixels, *made.values()),
         )
-        return made
+        return image, made
 
     def _launch(self, name: tuple[str, ...], threads: int, *arguments: Any) -> None:
         self._function(*name)((-(-threads // THREADS),), (THREADS,), arguments)
@@ -312,15 +377,27 @@ class CudaBackend:
             ) from error
 
     def _run(
-        self, spec: ReleaseSpec, domain: Domain, draft: Draft, extra: Mapping[str, Any], first: int, last: int
+        self,
+        spec: ReleaseSpec,
+        kernels: Kernels,
+        domain: Domain,
+        draft: Draft,
+        extra: Mapping[str, Any],
+        first: int,
+        last: int,
     ) -> None:
         """Fill rows ``first`` to ``last`` of a draft and of its columns."""
         with _explained_failures("what is written is kept: continue with --resume"), self._stream() as stream:
             is_drawn = _are_drawn_on_host(spec)
             start, stop = draft.start + first, draft.start + last
             scatterers = self._upload(draft, slice(first, last)) if is_drawn else None
-            made = self._make(spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers)
+            rms = self._cupy.asarray(draft.kernel_rms[first:last]) if len(draft.kernel_rms) else None
+            made = self._make(
+                spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers, kernels=kernels, rms=rms
+            )
             targets = {"image": draft.image} | {name: values for name, values in extra.items() if name in made}
+            if len(draft.variance):
+                targets[CLEAN_VARIANCE] = draft.variance
             if not is_drawn:
                 targets |= {"n_scatterers": draft.n_scatterers, "position_nm": draft.position_nm}
             arrived = [(rows, self._download(name, made[name], stream)) for name, rows in targets.items()]
@@ -344,12 +421,6 @@ class CudaBackend:
         return target
 
 
-def _require_header(spec: ReleaseSpec) -> None:
-    name = spec.kernels.family
-    if not (locate("kernels_cuda") / "families" / f"{name}.cuh").is_file():
-        raise UnavailableError(f"The kernel family '{name}' has no CUDA header; use the CPU (same values).")
-
-
 def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Applied]]:
     """Corruptions that the device applies, and those from the first without a CUDA kernel on, which the CPU applies."""
     applied = list(applied_corruptions(spec, "image"))
@@ -359,22 +430,17 @@ def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Appli
     return applied, []
 
 
+def _of_instrument(applied: Sequence[Applied]) -> tuple[Applied, ...]:
+    return tuple(each for each in applied if is_of_instrument(each.corruption))
+
+
 def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
-    """Whether the CPU draws the scatterers, because corruptions change them or the told positions."""
-    return bool(applied_corruptions(spec, "scatterers", "told"))
+    """Whether the CPU draws the scatterers.
 
-
-def tiling(nx: int, ny: int) -> tuple[int, int, int, int]:
-    """Tiles of an image, patches of a tile in x and y, and threads of its block; see kernels_cuda/superpose.cu."""
-    (tiles_x, across), (tiles_y, down) = (_shared(-(-pixels // PATCH)) for pixels in (nx, ny))
-    threads = max(across * down, PATCH * (across + down))
-    return tiles_x * tiles_y, across, down, -(-threads // WARP) * WARP
-
-
-def _shared(patches: int) -> tuple[int, int]:
-    """Number of tiles along an axis, and patches of each, distributed evenly."""
-    tiles = -(-patches // PATCHES)
-    return tiles, -(-patches // tiles)
+    It does if they lie on lattice sites, are of two species, or corruptions change them or told positions.
+    """
+    has_changes = bool(applied_corruptions(spec, "scatterers", "told"))
+    return has_changes or spec.species is not None or is_on_lattice(get_family(spec.kernels.family))
 
 
 def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:

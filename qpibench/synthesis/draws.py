@@ -5,7 +5,7 @@ Random words are integers, and only + - * / in float64 are applied to them, so e
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.philox import integer_between, unit, words
 from qpibench.arithmetic.streams import Domain, stream_key
-from qpibench.families import get_family
+from qpibench.families import Numbered, get_family
 from qpibench.specs import ReleaseSpec
 
 
@@ -66,17 +66,36 @@ def draw_scatterers(draws, start, n_scatterers, position):  # type: ignore[no-un
 
 
 def draw_parameters(
-    spec: ReleaseSpec, *, domain: Domain, start: int = 0, stop: int | None = None
+    spec: ReleaseSpec,
+    *,
+    domain: Domain,
+    start: int = 0,
+    stop: int | None = None,
+    attempt: int = 0,
+    of_second: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Draw the parameters of kernels ``start`` to ``stop``, by default all of the release; columns by name.
 
     The sequence of kernels is endless: after the kernels of the release the strata repeat, the parameters do not.
+
+    Parameters
+    ----------
+    spec, domain, start, stop
+        The spec, the domain of the random numbers, and the kernels.
+    attempt
+        Number of the draw; two species may need several.
+    of_second
+        Whether the kernels are those of the second species; see :class:`qpibench.families.OfScatterer`.
     """
     stop = spec.kernels.count if stop is None else stop
     family = get_family(spec.kernels.family)
-    blocks = -(-family.UNIFORMS // 4)
-    uniform = (_kernel_words(parameter_key(spec, domain=domain), blocks, start, stop) + 0.5) * 2.0**-32
-    return family.parameters(spec.kernels, family.strata(spec.kernels, start, stop), uniform[:, : family.UNIFORMS])
+    uniform = uniforms(parameter_key(spec, domain=domain), family.UNIFORMS, start, stop, attempt=attempt)
+    if of_second:
+        key = stream_key(domain, spec.seed, "second species parameters")
+        own = [*getattr(family, "OF_SCATTERER", range(family.UNIFORMS))]
+        uniform[:, own] = uniforms(key, family.UNIFORMS, start, stop, attempt=attempt)[:, own]
+    columns = family.parameters(spec.kernels, family.strata(spec.kernels, start, stop), uniform)
+    return cast(Numbered, family).numbered(spec.kernels, columns, start) if hasattr(family, "numbered") else columns
 
 
 def parameter_key(spec: ReleaseSpec, *, domain: Domain) -> np.uint64:
@@ -84,10 +103,20 @@ def parameter_key(spec: ReleaseSpec, *, domain: Domain) -> np.uint64:
     return stream_key(domain, spec.seed, "kernel parameters")
 
 
+def uniforms(key: np.uint64, count: int, start: int, stop: int, *, attempt: int = 0) -> NDArray[np.float64]:
+    """Uniform random numbers of the kernels ``start`` to ``stop``, (kernel, count).
+
+    Attempt t has the draws t b to t b + b - 1 of the stream, where b draws have ``count`` words.
+    """
+    blocks = -(-count // 4)
+    drawn: NDArray[np.float64] = (_kernel_words(key, attempt * blocks, blocks, start, stop) + 0.5) * 2.0**-32
+    return drawn[:, :count]
+
+
 @compiled()
-def _kernel_words(key, blocks, start, stop):  # type: ignore[no-untyped-def]
+def _kernel_words(key, first, blocks, start, stop):  # type: ignore[no-untyped-def]
     table = np.empty((stop - start, 4 * blocks), np.float64)
     for row in range(stop - start):
         for block in range(blocks):
-            table[row, 4 * block : 4 * block + 4] = words(key, block, 0, start + row)
+            table[row, 4 * block : 4 * block + 4] = words(key, first + block, 0, start + row)
     return table

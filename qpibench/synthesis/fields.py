@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.columns import Column
 from qpibench.corruptions import corruption_columns
+from qpibench.families import Parameters
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import (
     applied_corruptions,
@@ -17,6 +19,8 @@ from qpibench.specs.columns import (
     scatterer_capacity,
     tells_other_positions,
 )
+from qpibench.specs.species import SCATTERER_SPECIES, pair_columns
+from qpibench.synthesis.species import Drawn
 
 IMAGES = ("image", "kernel", "activation_map")
 PLACES = ("position_nm", "told_position_nm", "n_scatterers")
@@ -32,13 +36,31 @@ def stream_fields(spec: ReleaseSpec) -> tuple[str, ...]:
       float64: x and y in nm, padded with NaN,
     - ``n_scatterers`` (n,) int64,
     - the columns of the spec's family, (n,): integers as int64,
+    - with two species: ``kernel`` (n, species, y, x), the columns of the kernels (n, species) and also ``contrast`` and
+      ``rotation``; ``species`` (n, scatterer) int32, padded with -1, and ``told_species`` with ``told_position_nm``,
     - the columns of its corruptions, (n,) or (n, scatterer), except those that depend on the kernel's image. The clean
       images are those of the same spec without corruptions,
-    - ``kernel_index``, ``index`` (n,) int64: the indices of kernel and image in the endless sequence.
+    - ``kernel_index``, ``index`` (n,) int64: the indices of kernel and image in the endless sequence. With two species
+      ``kernel_index`` is (n, species).
     """
     places = [name for name in PLACES if name != "told_position_nm" or tells_other_positions(spec)]
-    declared = [column.name for column in (*kernel_columns(spec), *_streamed(observation_columns(spec)))]
+    of_pairs = [column for column in pair_columns(spec) if column.name != SCATTERER_SPECIES.name]
+    declared = [column.name for column in (*kernel_columns(spec), *of_pairs, *_streamed(observation_columns(spec)))]
     return (*IMAGES, *places, *declared, *NUMBERS)
+
+
+def as_fields(parameters: Parameters) -> dict[str, NDArray[Any]]:
+    """Parameters of kernels as a batch of a stream has them: integers as int64."""
+    return {
+        name: values.astype(np.int64) if np.issubdtype(values.dtype, np.integer) else values
+        for name, values in parameters.items()
+    }
+
+
+def kernel_fields(drawn: Drawn) -> dict[str, NDArray[Any]]:
+    """The columns of kernels that a batch has; the species of a kernel is its place in the batch."""
+    of_pairs = {name: values for name, values in drawn.pairs.items() if name != SCATTERER_SPECIES.name}
+    return {**drawn.parameters, **of_pairs}
 
 
 def known_fields(spec: ReleaseSpec) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qpibench.specs import ReleaseSpec
+from qpibench.specs.species import species_count
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -22,7 +23,7 @@ def missing_tests(release: Release) -> Iterator[str]:
     if not isinstance(spec, ReleaseSpec):
         return
     if "ood" not in release.tasks and spec.splits.ood_kernels > 0:
-        strata, kernels = np.unique(release.stratum, return_counts=True)
+        strata, kernels = np.unique(release.stratum[:: species_count(spec)], return_counts=True)
         few, stratum = strata[kernels < 2], release.family.STRATUM
         yield (
             f"Release '{release.name}' has no task 'ood': an OOD test needs two kernels of every {stratum}, but"

@@ -25,6 +25,7 @@ HISTORY = Path(__file__).parents[2] / "benchmarks" / "history"
 
 COMMANDS = {
     "generate -o": "generate mini --overwrite -o {out}",
+    "gallery -o": "gallery mini --corruption position_error --overwrite -o {out}",
     "merge -o": "merge {shards} --overwrite -o {out}",
     "import -o": "import {csv} --name csv --overwrite -o {out}",
     "export-csv -o": "export-csv {mini} --kernel 0 --overwrite -o {out}",

@@ -20,6 +20,7 @@ from qpibench.evaluation.run_record import SourceRecord
 from qpibench.evaluation.score import score
 from qpibench.families import eq7
 from qpibench.grid import Grid
+from qpibench.pages import fourier, scales
 from qpibench.pages.notation import interval, number
 from qpibench.physics.superposition import kernel_image
 from qpibench.release import open_release, write_imported
@@ -288,9 +289,9 @@ def panel_of(image, grid):
         title="Any",
         image=image,
         colours=figures.SEQUENTIAL,
-        limits=figures.value_limits(image),
+        limits=scales.value_limits(image),
         unit="native units",
-        spectrum_limits=figures.spectrum_limits(image, grid),
+        spectrum_limits=fourier.spectrum_limits(image, grid),
     )
 
 
@@ -328,18 +329,18 @@ def test_the_scale_bar_is_as_long_as_it_says():
 
 
 def test_pixels_reach_half_a_pitch_beyond_the_edges_of_the_grid():
-    assert figures.edges(GRID.x_nm) == pytest.approx((-2.5 - 5 / 38, 2.5 + 5 / 38))
+    assert scales.edges(GRID.x_nm) == pytest.approx((-2.5 - 5 / 38, 2.5 + 5 / 38))
 
 
 def test_the_spectrum_of_a_wave_peaks_at_its_wavevector():
-    q = figures.wavevectors(GRID.nx, GRID.pitch_x_nm)
+    q = fourier.wavevectors(GRID.nx, GRID.pitch_x_nm)
     wave = np.ones(GRID.ny)[:, None] * np.cos(q[14] * GRID.x_nm)
-    transform = figures.spectrum(wave, GRID)
+    transform = fourier.spectrum(wave, GRID)
     row, column = np.unravel_index(np.argmax(transform), transform.shape)
-    assert figures.wavevectors(GRID.ny, GRID.pitch_y_nm)[row] == 0
+    assert fourier.wavevectors(GRID.ny, GRID.pitch_y_nm)[row] == 0
     assert abs(q[column]) == pytest.approx(q[14])
     # A wave of wavelength 1 nm has q = 2 pi rad/nm.
-    fine = figures.wavevectors(100, 0.1)
+    fine = fourier.wavevectors(100, 0.1)
     assert fine[60] == pytest.approx(2 * np.pi)
 
 
@@ -347,7 +348,7 @@ def test_the_spectrum_is_the_fourier_integral_whatever_the_sampling():
     def peak(n):
         grid = Grid(ny=n, nx=n, size_y_nm=12.0, size_x_nm=12.0)
         gaussian = np.exp(-(grid.x_nm**2 + grid.y_nm[:, None] ** 2) / 2)
-        return figures.spectrum(gaussian, grid).max()
+        return fourier.spectrum(gaussian, grid).max()
 
     assert peak(64) == pytest.approx(np.log10(2 * np.pi), abs=1e-6)
     assert peak(97) == pytest.approx(peak(64), abs=1e-6)
@@ -362,7 +363,7 @@ def marks_panel(n, *places):
     grid = Grid(ny=n, nx=n, size_y_nm=10.0, size_x_nm=10.0)
     image = np.zeros(grid.shape, dtype=np.float32)
     image[tuple(np.transpose(places))] = 1.0
-    limits = figures.spectrum_limits(image, grid)
+    limits = fourier.spectrum_limits(image, grid)
     return figures.Panel("Activation map", image, figures.MARKS, (0.0, 1.0), "marks", limits), grid
 
 
@@ -387,12 +388,12 @@ def test_the_spectrum_of_a_single_mark_is_written_as_its_value_and_that_of_two_i
 
 def test_the_limits_of_a_spectrum_hold_most_values_and_are_not_stretched_by_single_zeros():
     noise = np.random.default_rng(1).normal(size=GRID.shape)
-    low, high = figures.spectrum_limits(noise - noise.mean(), GRID)  # without its mean the middle of the spectrum is 0
-    transform = figures.spectrum(noise, GRID)
+    low, high = fourier.spectrum_limits(noise - noise.mean(), GRID)  # without its mean the middle of the spectrum is 0
+    transform = fourier.spectrum(noise, GRID)
     assert high - low < 3
     assert ((transform >= low) & (transform <= high)).mean() > 0.95
     for flat in (np.zeros(GRID.shape), np.ones(GRID.shape)):
-        low, high = figures.spectrum_limits(flat, GRID)
+        low, high = fourier.spectrum_limits(flat, GRID)
         assert 0.5 <= round(high - low, 6) <= 4
 
 

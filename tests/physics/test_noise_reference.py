@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from qpibench.corruptions.white_noise import reference, reference_normal_pair, reference_sigma
+from qpibench.arithmetic.normals import reference_normal_pair
+from qpibench.corruptions.white_noise import reference, reference_sigma
 
 
 def test_at_zero_db_the_noise_varies_as_much_as_the_image():

@@ -116,8 +116,8 @@ def test_a_foreign_hdf5_file_is_invalid(tmp_path):
 
 def test_a_newer_format_asks_for_an_upgrade(copy):
     with h5py.File(copy, "r+") as file:
-        file.attrs["format_version"] = 4
-    with pytest.raises(InvalidDataError, match=r"format version 4.*reads 3.*upgrade"):
+        file.attrs["format_version"] = 5
+    with pytest.raises(InvalidDataError, match=r"format version 5.*reads 4.*upgrade"):
         open_release(copy)
 
 

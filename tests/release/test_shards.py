@@ -239,7 +239,7 @@ def renumber(folder, file):
 
 def outdate(folder, file):
     with h5py.File(folder / file, "r+") as opened:
-        opened.attrs["shard_version"] = 4
+        opened.attrs["shard_version"] = 5
 
 
 def write_foreign_hdf5(folder, file):
@@ -259,7 +259,7 @@ BAD_SHARDS = [
     (flip_digest, r"shard-2-of-3.h5' is damaged: its block digests.*generate it again with --shard 2/3"),
     (unfinish, r"shard-2-of-3.h5' is an interrupted shard"),
     (renumber, r"shard-2-of-3.h5' is damaged.*There is no shard 7/3"),
-    (outdate, r"shard-2-of-3.h5' is a shard of format 4.*reads 3; upgrade"),
+    (outdate, r"shard-2-of-3.h5' is a shard of format 5.*reads 4; upgrade"),
     (write_foreign_hdf5, r"shard-2-of-3.h5' is not a shard"),
     (copy, r"copy.h5' and '.*shard-2-of-3.h5' are both shard 2/3; move one"),
 ]

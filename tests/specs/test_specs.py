@@ -13,9 +13,29 @@ from qpibench.specs import ImportedSpec, ReleaseSpec, load_spec, spec_from_json,
 from qpibench.specs.schema import spec_keys
 from qpibench.specs.suggest import suggestions
 
+SHIPPED_SHA256 = {
+    "ag111_128": "5ed7f90a",
+    "ag111_64": "2fc595fc",
+    "cu111_128": "53b9d43a",
+    "cu111_64": "789df505",
+    "hexagonal_128": "013069ba",
+    "hexagonal_64": "d1d8bd76",
+    "mini": "645cfd12",
+    "mini_species": "58edaf27",
+    "nematic_128": "ba6753a3",
+    "nematic_64": "5d7586b8",
+    "paper": "7fe8053c",
+    "scatterer64": "b8b55305",
+    "square_128": "ed00f0af",
+    "square_64": "52c0fda4",
+}
+"""First digits of the hash of each shipped spec."""
+
 
 def test_the_shipped_specs_are_the_documented_ones():
-    assert spec_names() == ("mini", "paper", "scatterer64")
+    assert spec_names() == tuple(SHIPPED_SHA256)
+    presets = [name for name in spec_names() if name.endswith(("_64", "_128"))]
+    assert {load_spec(name).observation_count for name in presets} == {10_000}
     paper = load_spec("paper")
     assert (paper.observation_count, paper.scatterers.min, paper.scatterers.max) == (50_000, 1, 100)
     assert load_spec("mini").observation_count == 100
@@ -24,7 +44,7 @@ def test_the_shipped_specs_are_the_documented_ones():
     assert field.kernels.wavelength_nm[0] >= 3 * field.grid.pitch_x_nm
 
 
-@pytest.mark.parametrize("name", ["mini", "paper", "scatterer64"])
+@pytest.mark.parametrize("name", spec_names())
 def test_a_spec_survives_its_json(name):
     spec = load_spec(name)
     assert spec_from_json(spec.canonical_json()) == spec
@@ -105,8 +125,16 @@ def test_a_count_of_scatterers_is_short_for_its_range(tmp_path, count, ends):
 
 
 def test_the_hashes_of_the_shipped_specs_are_what_they_were():
-    hashes = {name: load_spec(name).sha256[:8] for name in spec_names()}
-    assert hashes == {"mini": "645cfd12", "paper": "7fe8053c", "scatterer64": "b8b55305"}
+    assert {name: load_spec(name).sha256[:8] for name in spec_names()} == SHIPPED_SHA256
+
+
+def test_a_key_of_another_family_is_not_suggested():
+    with pytest.raises(
+        UsageError, match=r"unknown field 'kernels.wavelength_nm' \(did you mean 'kernels.linewidth_mev'"
+    ):
+        load_spec("cu111_64", overrides=["kernels.wavelength_nm=[1, 2]"])
+    with pytest.raises(InvalidDataError, match=r"unknown field 'kernels.cuont' \(did you mean 'kernels.count'\?\)"):
+        spec_from_json(load_spec("mini").canonical_json().replace('"count"', '"cuont"'))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +282,9 @@ def test_seeds_have_up_to_128_bits():
         ("corruptions.white_noise.snr_db=nan", "finite number"),
         ("corruptions.white_noise.snr_db=true", "a ratio in dB or a range [low, high], found True"),
         ("corruptions.white_noise.snr_db=[1, 2, 3]", "a ratio in dB or a range [low, high], found [1, 2, 3]"),
-        ("corruptions.white_noise={}", "'corruptions.white_noise.snr_db': field required"),
+        ("corruptions.white_noise={}", "'corruptions.white_noise': needs either snr_db (-40 to 100 dB) or sigma_over"),
+        ("corruptions.white_noise={snr_db=1, sigma_over_kernel_rms=1}", "kernel_rms (0 to 1000), and both are given"),
+        ("corruptions.white_noise.sigma_over_kernel_rms=-1", "greater than or equal to 0, found -1"),
         ("corruptions.white_noise.snr=3", "(did you mean 'corruptions.white_noise.snr_db'?)"),
         ("corruptions=3", "'corruptions': should be a table of fields"),
     ],

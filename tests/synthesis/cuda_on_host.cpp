@@ -2,10 +2,21 @@
 #include "cuda_on_host.h"
 
 #include "activation_maps.cu"
+#include "clean_variance.cu"
+#include "corrugation.cu"
 #include "draw_parameters.cu"
 #include "draw_scatterers.cu"
+#include "drift.cu"
+#include "gain_offset.cu"
 #include "kernel_images.cu"
+#include "kernel_rms.cu"
+#include "line_noise.cu"
+#include "line_offsets.cu"
+#include "plane_tilt.cu"
 #include "superpose.cu"
+#include "superpose_species.cu"
+#include "superpose_table.cu"
+#include "tip_blur.cu"
 #include "white_noise.cu"
 
 template <class... Arguments, size_t... I>
@@ -27,10 +38,21 @@ static void launch(void (*kernel)(Arguments...), unsigned blocks, unsigned threa
         launch(kernel, blocks, threads, order, arguments);                                     \
     }
 LAUNCHER(activation_maps)
+LAUNCHER(clean_variance)
+LAUNCHER(corrugation)
 LAUNCHER(draw_parameters)
 LAUNCHER(draw_scatterers)
+LAUNCHER(drift)
+LAUNCHER(gain_offset)
 LAUNCHER(kernel_images)
+LAUNCHER(kernel_rms)
+LAUNCHER(line_noise)
+LAUNCHER(line_offsets)
+LAUNCHER(plane_tilt)
 LAUNCHER(superpose)
+LAUNCHER(superpose_species)
+LAUNCHER(superpose_table)
+LAUNCHER(tip_blur)
 LAUNCHER(white_noise)
 
 #define MAPPER(function, Number)                                                 \

@@ -66,6 +66,9 @@ class Array:
     def __getitem__(self, index):
         return Array(self.host[index])
 
+    def reshape(self, *shape):
+        return Array(self.host.reshape(shape))
+
     def __dlpack__(self, **options):
         return self.host.__dlpack__()
 

@@ -20,11 +20,21 @@ from qpibench.locator import locate
 from qpibench.release import write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
-from qpibench.synthesis.cuda import tiling
 from qpibench.synthesis.fields import stream_fields
+from qpibench.synthesis.gpu_kernels import tiling
 
 FOLDS = (0, 2, 3, 4, 6)
 NOISY = "mini+corruptions.white_noise.snr_db=[10.0,10.0]"
+EVERY = [
+    "corruptions.tip_blur.fwhm_nm=[0.2, 0.9]",
+    "corruptions.drift={drift_nm=[0, 2], creep_nm=[0, 1]}",
+    "corruptions.white_noise.snr_db=[0, 20]",
+    "corruptions.line_noise.strength=[0, 1]",
+    "corruptions.corrugation={lattice='hexagonal', lattice_constant_nm=1.1, strength=[0, 1]}",
+    "corruptions.line_offsets.strength=[0, 1]",
+    "corruptions.plane_tilt.strength=[0, 3]",
+    "corruptions.gain_offset={gain=[0.5, 2], offset=[-1, 1]}",
+]
 
 
 def _bits(array):
@@ -41,7 +51,7 @@ def _assert_same_observations(spec, start, stop):
     kernels = cpu.kernels(spec)
     expected = cpu.observations(spec, kernels, start, stop)
     found = cuda.observations(spec, kernels, start, stop)
-    assert ("noise_sigma" in expected.columns()) == (spec.corruptions is not None)
+    assert ("noise_sigma" in expected.columns()) == ("white_noise" in (spec.corruptions or {}))
     assert found.columns().keys() == expected.columns().keys()
     for name, values in expected.columns().items():
         _assert_same_bits(found.columns()[name], values)
@@ -109,6 +119,22 @@ def test_observations_of_random_specs_have_the_bits_of_the_cpu(data):
         f"scatterers.max={fewest + data.draw(st.integers(0, 20))}",
         f"scatterers.margin_nm={data.draw(st.floats(-0.02, 1))}",
     ]
+    pitch = max(size_y / (ny - 1), size_x / (nx - 1))
+    shorter = min(size_y, size_x)
+    fwhm, strength = data.draw(st.floats(0.001, 0.25)) * shorter, data.draw(st.floats(0, 100))
+    lattice = data.draw(st.sampled_from(["square", "hexagonal"]))
+    drift = f"{{drift_nm=[0, {0.5 * shorter}], creep_nm=[0, {0.2 * shorter}]}}"
+    possible = {
+        "tip_blur": f"{{fwhm_nm={max(fwhm, 0.001)}}}",
+        "drift": drift,
+        "line_noise": f"{{strength=[0, {strength}]}}",
+        "corrugation": f"{{lattice='{lattice}', lattice_constant_nm={3 * pitch}, strength={strength}}}",
+        "line_offsets": f"{{strength={strength}}}",
+        "plane_tilt": f"{{strength={strength}}}",
+        "gain_offset": f"{{gain=[0.5, 3], offset={-strength}}}",
+    }
+    chosen = data.draw(st.sets(st.sampled_from(sorted(possible)), max_size=3))
+    overrides += [f"corruptions.{name}={possible[name]}" for name in sorted(chosen)]
     if data.draw(st.booleans()):
         low = data.draw(st.floats(-40, 100))
         overrides.append(f"corruptions.white_noise.snr_db=[{low}, {data.draw(st.floats(low, 100))}]")
@@ -156,12 +182,66 @@ def test_observations_of_random_specs_have_the_bits_of_the_cpu(data):
             ["corruptions.white_noise.snr_db=[0, 100]", "grid.ny=70", "grid.nx=37", "scatterers.max=3"],
             id="white noise of lanes that are not full",
         ),
+        pytest.param(
+            ["corruptions.white_noise.sigma_over_kernel_rms=[0, 2]", "corruptions.tip_blur.fwhm_nm=0.5"],
+            id="white noise over the kernel's rms",
+        ),
     ],
 )
 @pytest.mark.usefixtures("cupy_on_host")
 def test_observations_have_the_bits_of_the_cpu(fold, overrides):
     spec = load_spec("mini", overrides=[f"kernels.folds=[{fold}]", *overrides])
     _assert_same_observations(spec, 3, 6)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param([], id="a square"),
+        pytest.param(["grid={ny=33, nx=270, size_y_nm=5, size_x_nm=40}"], id="strips that are not full"),
+        pytest.param(["grid={ny=259, nx=34, size_y_nm=40, size_x_nm=6}"], id="more lines than threads"),
+        pytest.param(
+            [
+                "corruptions.tip_blur.fwhm_nm=1.2",
+                "corruptions.corrugation.lattice_constant_nm=3",
+                "grid={ny=5, nx=7, size_y_nm=5, size_x_nm=5}",
+            ],
+            id="few pixels",
+        ),
+        pytest.param(["corruptions.corrugation.lattice=square"], id="a square lattice"),
+        pytest.param(["scatterers.max=1", "kernels.decay_nm=[0.001, 0.001]"], id="no contrast"),
+    ],
+)
+@pytest.mark.parametrize("core_nm", [0.0, 0.7, 50.0])
+@pytest.mark.usefixtures("cupy_on_host")
+def test_images_with_every_corruption_have_the_bits_of_the_cpu(monkeypatch, core_nm, overrides):
+    monkeypatch.setattr(eq7, "core_radius_nm", lambda ranges: core_nm)
+    others = ["kernels.wavelength_nm=[2.5, 4]", "scatterers.max=9"]
+    _assert_same_observations(load_spec("mini", overrides=[*others, *EVERY, *overrides]), 8, 12)
+
+
+@pytest.mark.usefixtures("cupy_on_host")
+def test_a_corruption_without_a_cuda_kernel_ends_those_of_the_device(monkeypatch):
+    spec = load_spec("mini", overrides=EVERY)
+    expected = get_backend("cpu")[0].observations(spec, get_backend("cpu")[0].kernels(spec), 8, 12)
+    for missing in ("tip_blur", "drift", "white_noise", "gain_offset"):
+        monkeypatch.setattr(
+            "qpibench.synthesis.cuda.locate",
+            lambda folder, missing=missing: _Without(locate(folder), f"{missing}.cu"),
+        )
+        found = get_backend("cuda")[0].observations(spec, get_backend("cpu")[0].kernels(spec), 8, 12)
+        for name, values in expected.columns().items():
+            _assert_same_bits(found.columns()[name], values)
+
+
+class _Without:
+    """A folder in which one file is missing."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name = folder, name
+
+    def __truediv__(self, name):
+        return self.folder / ("missing" if name == self.name else name)
 
 
 @pytest.mark.usefixtures("cupy_on_host")
@@ -194,9 +274,10 @@ def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_h
     parameters |= {name: np.array([value]) for name, value in {"phi1": 0.7, "B": 2.0, "phi2": 1.1, "C": 0.3}.items()}
     table = eq7.coefficients(parameters)
     amplitude = np.linspace(-1, 2, len(position), dtype=np.float32)[None]
-    scatterers = Scatterers(np.array([len(position)], np.int32), position[None], amplitude)
+    species = np.zeros((1, len(position)), np.int32)
+    scatterers = Scatterers(np.array([len(position)], np.int32), position[None], amplitude, species)
     expected = np.empty((1, 65, 33), np.float32)
-    eq7.superpose(Axes(x, y), np.zeros(1, np.int64), Formulas(parameters["fold"], table), scatterers, expected)
+    eq7.superpose(Axes(x, y), np.zeros((1, 1), np.int64), Formulas(parameters["fold"], table), scatterers, expected)
 
     kernel = cupy_on_host.cuda.Module().get_function("superpose")
     image = cupy_on_host.empty((1, 65, 33), np.float32)
@@ -207,6 +288,33 @@ def test_scatterers_on_pixels_and_beside_them_have_the_bits_of_the_cpu(cupy_on_h
     tiles, across, down, threads = tiling(33, 65)
     shape = (np.int32(number) for number in (33, 65, across, down))
     kernel((tiles,), (threads,), (device(x), device(y), *shape, *arguments))
+    _assert_same_bits(image.host, expected)
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_images_of_two_species_have_the_bits_of_the_cpu(cupy_on_host, fold):
+    x, y = np.linspace(-3, 3, 70), np.linspace(-4, 4, 67)
+    random = np.random.default_rng(fold)
+    position, species = random.uniform(-5, 5, (2, 280, 2)), random.integers(0, 2, (2, 280), np.int32)
+    position[:, 0] = x[7], y[9]
+    drawn = {"phi1": [0.7, 0.1, 2.0, 0.7], "B": [2.0, 3, 2, 1], "phi2": [1.1, 0, 3, 2], "C": [0.3, 60, 0.05, 900]}
+    parameters = {name: np.array(values) for name, values in drawn.items()}
+    parameters["fold"] = np.full(4, fold, np.int32)
+    table, amplitude = eq7.coefficients(parameters), np.ones((2, 280), np.float32)
+    scatterers = Scatterers(np.array([280, 3], np.int32), position, amplitude, species)
+    expected = np.empty((2, 67, 70), np.float32)
+    row = np.array([[0, 1], [3, 2]])
+    eq7.superpose(Axes(x, y), row, Formulas(parameters["fold"], table), scatterers, expected)
+
+    kernel = cupy_on_host.cuda.Module().get_function("superpose_species")
+    image = cupy_on_host.empty((2, 67, 70), np.float32)
+    device = cupy_on_host.asarray
+    places = (device(position), device(np.array([280, 3])), np.int32(280), device(amplitude), np.int32(280))
+    folds = np.full(2, fold, np.int64)
+    tiles, across, down, threads = tiling(70, 67)
+    shape = (np.int32(number) for number in (70, 67, across, down))
+    arguments = (*places, device(species), device(folds), device(table[row]), image)
+    kernel((2 * tiles,), (threads,), (device(x), device(y), *shape, *arguments))
     _assert_same_bits(image.host, expected)
 
 
@@ -224,8 +332,7 @@ def test_images_do_not_depend_on_the_estimate_of_the_root(cuda_on_host, offset):
 @pytest.mark.parametrize("map_mode", ["exact", "paper"])
 def test_the_turns_that_threads_take_between_barriers_do_not_matter(cupy_on_host, monkeypatch, order, map_mode):
     monkeypatch.setattr(cupy_on_host.cuda.Module, "order", order)
-    noise = "corruptions.white_noise.snr_db=[0, 20]"
-    spec = load_spec("mini", overrides=["scatterers.min=40", "scatterers.max=60", noise])
+    spec = load_spec("mini", overrides=["scatterers.min=40", "scatterers.max=60", *EVERY])
     _assert_same_observations(spec, 0, 10)
     overrides = ["grid.ny=70", "grid.nx=67", "scatterers.min=290", "scatterers.max=300", "kernels.decay_nm=[0.05, 0.2]"]
     _assert_same_observations(load_spec("mini", overrides=overrides), 0, 10)
@@ -249,6 +356,11 @@ def _assert_same_batches(spec, start, stop, *, map_mode, fields=None):
         (17, ["observations_per_kernel=3", "scatterers.margin_nm=3"]),
         (2**40 + 5, ["grid.ny=90", "grid.nx=35", "scatterers.min=200", "scatterers.max=201"]),
         (2**40 + 5, ["observations_per_kernel=3", "corruptions.white_noise.snr_db=[5, 15]"]),
+        (2**40 + 5, ["observations_per_kernel=3", "scatterers.max=9", *EVERY]),
+        (
+            2**40 + 5,
+            ["observations_per_kernel=3", "corruptions.white_noise.sigma_over_kernel_rms=1", *EVERY[:2], *EVERY[3:]],
+        ),
         (2**33, ["observations_per_kernel=1", "grid.ny=3", "grid.nx=2", "kernels.wavelength_nm=[25, 30]"]),
     ],
 )
@@ -269,10 +381,12 @@ def test_only_the_fields_asked_for_are_made(fields, overrides):
 @pytest.mark.usefixtures("cupy_on_host")
 def test_the_size_of_the_runs_through_the_device_does_not_matter(monkeypatch, run_bytes):
     monkeypatch.setattr("qpibench.synthesis.cuda.RUN_BYTES", run_bytes)
-    _assert_same_observations(load_spec("mini", overrides=["corruptions.white_noise.snr_db=[0, 20]"]), 13, 40)
+    _assert_same_observations(load_spec("mini", overrides=EVERY), 13, 40)
 
 
-@pytest.mark.parametrize("name", ["mini", NOISY, pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["mini", NOISY, "corrupted", "mini_species", pytest.param("paper", marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("cupy_on_host")
 def test_a_release_made_by_the_cuda_kernels_has_its_hash(content_sha256, named_spec, tmp_path, name):
     backend, sentence = get_backend("auto")

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from qpibench.arithmetic.normals import normal_pair, reference_normal_pair
 from qpibench.arithmetic.philox import words
 from qpibench.arithmetic.streams import stream_key
 from qpibench.corruptions import white_noise as reference
-from qpibench.corruptions.white_noise import normal_pair
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 
@@ -48,7 +48,7 @@ def _normals_of(spec, observation):
     pixels = spec.grid.ny * spec.grid.nx
     kernel, image = divmod(observation, spec.observations_per_kernel)
     drawn = _words(stream_key("benchmark", spec.seed, "white noise"), image, kernel, -(-pixels // 4))
-    pairs = reference.reference_normal_pair(drawn.reshape(-1, 2, 2))
+    pairs = reference_normal_pair(drawn.reshape(-1, 2, 2))
     return pairs.reshape(-1, 4).T.reshape(-1)[:pixels].reshape(spec.grid.shape)
 
 
@@ -75,7 +75,7 @@ def test_normal_numbers_are_exact_to_the_last_digits_of_float32():
     edges = np.array([0, 1, 2**29 - 1, 2**29, 2**30, 2**31 - 1, 2**31, 2**32 - 129, 2**32 - 1], np.uint32)
     drawn = rng.integers(0, 2**32, (200_000, 2), dtype=np.uint32)
     drawn = np.concatenate([drawn, np.stack(np.meshgrid(edges, edges), axis=-1).reshape(-1, 2)])
-    made, expected = _normal_numbers(drawn), reference.reference_normal_pair(drawn)
+    made, expected = _normal_numbers(drawn), reference_normal_pair(drawn)
     radius = np.hypot(*expected.T)
     # Radii close to 0 come of words close to 2^32, of which float32 knows 24 binary digits.
     tolerance = 5e-7 * radius + np.minimum(2.0**-24 / radius, 3.5e-4)

@@ -79,7 +79,7 @@ def _without_asked_fusion(folder):
 
 
 def test_every_source_is_one_of_the_backend_or_of_a_corruption():
-    of_families = {"draw_parameters", "superpose", "kernel_images"}
+    of_families = {"draw_parameters", "superpose", "superpose_species", "kernel_images"}
     assert set(NAMES) <= {*of_families, *OF_ALL, *corruption_names()}
 
 
@@ -94,7 +94,7 @@ def test_every_kernel_compiles_to_machine_code(nvrtc, source, capability):
 def test_nothing_is_flushed_approximated_or_left_for_the_assembler_to_fuse(ptx, source, capability):
     text = ptx(source, capability)
     assert f".entry {source.stem}" in text
-    asked_for = {"rsqrt.approx.ftz.f32"} if source.stem == "superpose" else set()
+    asked_for = {"rsqrt.approx.ftz.f32"} if source.stem in ("superpose", "superpose_species") else set()
     assert set(APPROXIMATE.findall(text)) == asked_for
     assert all(".approx" in word for word in re.findall(r"\S*\.ftz\S*", text))
     assert not FUSIBLE.search(text)

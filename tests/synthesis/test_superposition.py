@@ -30,10 +30,29 @@ def _image(x, y, position, *, amplitude=1.0, fold, **parameters):
         np.array([len(position)], np.int32),
         np.asarray(position, np.float64)[None],
         np.broadcast_to(np.float32(amplitude), (1, len(position))).copy(),
+        np.zeros((1, len(position)), np.int32),
     )
     formulas = Formulas(kernels["fold"], eq7.coefficients(kernels))
-    eq7.superpose(Axes(x, y), np.zeros(1, np.int64), formulas, scatterers, image)
+    eq7.superpose(Axes(x, y), np.zeros((1, 1), np.int64), formulas, scatterers, image)
     return image[0]
+
+
+def test_each_scatterer_has_the_kernel_of_its_species():
+    x, y = np.linspace(-4, 4, 50), np.linspace(-4, 4, 70)
+    position = np.random.default_rng(1).uniform(-5, 5, (1, 9, 2))
+    species = np.array([[0, 1, 1, 0, 0, 1, 0, 1, 1]], np.int32)
+    pair = {"phi1": [0.7, 0.1], "B": [2.0, 3.0], "phi2": [1.1, 0.0], "C": [0.3, 0.05]}
+    columns = {name: np.array(values) for name, values in pair.items()} | {"fold": np.full(2, 3, np.int32)}
+    image, number, amplitude = np.empty((1, 70, 50), np.float32), np.array([9], np.int32), np.ones((1, 9), np.float32)
+    scatterers = Scatterers(number, position, amplitude, species)
+    eq7.superpose(
+        Axes(x, y), np.array([[0, 1]]), Formulas(columns["fold"], eq7.coefficients(columns)), scatterers, image
+    )
+    expected = sum(
+        eq7.reference(x - at[0], y[:, None] - at[1], **{name: values[kind] for name, values in columns.items()})
+        for at, kind in zip(position[0], species[0], strict=True)
+    )
+    assert np.abs(image[0] - expected).max() < 5e-6 * np.abs(expected).max()
 
 
 @pytest.fixture(scope="module")

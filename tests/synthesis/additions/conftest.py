@@ -23,11 +23,27 @@ def toy_folders():
         package.__path__.pop()
 
 
+SPECIES = {
+    "drawn species": {"second": "drawn", "share": [0.2, 0.8], "min_contrast": 0.1, "min_each": 0},
+    "rotated species": {"second": "rotated", "angle_deg": [20, 90], "min_contrast": 0.1, "min_each": 0},
+}
+"""Tables of two species, by names that can stand among those of corruptions."""
+
+IN_PAIRS = {"rotated species": {"folds": [2, 3, 4, 6]}, "drawn species": {"drawn": True}}
+
+
 @pytest.fixture
 def spec_of():
-    """A small release of a family, with corruptions by name, all with their examples."""
+    """A small release of a family, with corruptions by name, all with their examples; maybe with two species."""
 
     def spec(family="eq7", corruptions=(), *, name="toy", **fields):
+        species = next((each for each in corruptions if each in SPECIES), None)
+        if species is not None:
+            corruptions = [each for each in corruptions if each != species]
+            own = get_family(family).Ranges.model_fields
+            pairs = {field: value for field, value in IN_PAIRS[species].items() if field in own}
+            kernels = {"family": family, "count": 10, **get_family(family).EXAMPLE, **pairs}
+            fields = {"kernels": kernels, "species": SPECIES[species], **fields}
         return ReleaseSpec.model_validate(
             {
                 "name": name,

@@ -104,12 +104,12 @@ def test_a_model_is_told_what_the_corruption_says_and_is_evaluated(release, fold
 
 def test_other_views_have_the_columns(release):
     torch_view = pytest.importorskip("qpibench.release.torch_view")
-    sample = torch_view.ReleaseDataset(release, task="id", role="train", fields=("q", "band", "off_nm", "amplitude"))[0]
+    sample = torch_view.ReleaseDataset(release, task="id", role="train", fields=("q", "band", "off_nm", "dimmed_to"))[0]
     assert {name: tuple(value.shape) for name, value in sample.items()} == {
         "q": (),
         "band": (),
         "off_nm": (9,),
-        "amplitude": (9,),
+        "dimmed_to": (9,),
     }
     xarray_view = pytest.importorskip("qpibench.release.xarray_view")
     with xarray_view.to_xarray(release) as dataset:

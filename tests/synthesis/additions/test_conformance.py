@@ -10,7 +10,7 @@ from qpibench import families
 from qpibench.columns import BUILT_IN, Column
 from qpibench.corruptions import STAGES, corruption_names, get_corruption
 from qpibench.errors import UnavailableError, UsageError
-from qpibench.families import family_names, get_family
+from qpibench.families import family_names, get_family, is_tabulated
 from qpibench.locator import locate
 from qpibench.physics.superposition import kernel_image, superpose
 from qpibench.readers.csv import read as read_csv
@@ -23,12 +23,20 @@ from qpibench.synthesis.fields import known_fields, stream_fields
 from qpibench.synthesis.stream import fresh_batches
 
 SHIPPED = family_names(), corruption_names()
-FAMILIES = [*family_names(), "ring"]
+FAMILIES = [*family_names(), "ring", "ripple"]
 CORRUPTIONS = [*corruption_names(), "shaken", "dimmed", "unseen", "pushed"]
 WORLDS = [(family, ()) for family in FAMILIES] + [("eq7", (name,)) for name in CORRUPTIONS]
-WORLDS += [(family, ("shaken", "white_noise", "dimmed", "unseen", "pushed")) for family in ("eq7", "ring")]
+NOT_OF_IMAGES = tuple(name for name in corruption_names() if get_corruption(name).STAGE != "image")
+WORLDS += [(family, ("unseen_scatterers",)) for family in FAMILIES if family not in ("eq7", "tight_binding")]
+WORLDS += [("eq7", NOT_OF_IMAGES), ("tight_binding", NOT_OF_IMAGES)]
+WORLDS += [(family, ("shaken", "white_noise", "dimmed", "unseen", "pushed")) for family in FAMILIES]
+WORLDS += [(family, ("drawn species",)) for family in FAMILIES]
+WORLDS += [("eq7", ("rotated species", *NOT_OF_IMAGES)), ("surface_state", ("drawn species", *NOT_OF_IMAGES))]
+WORLDS += [("tight_binding", ("drawn species", *NOT_OF_IMAGES, "tip_blur", "drift", "white_noise"))]
+WORLDS += [("eq7", ("drawn species", "unseen", "tip_blur", "drift", "white_noise"))]
 HEADERS = locate("kernels_cuda") / "families"
-ON_GPU = [world for world in WORLDS if (HEADERS / f"{world[0]}.cuh").exists()]
+TABULATED = [*(name for name in family_names() if is_tabulated(get_family(name))), "ripple"]
+ON_GPU = [world for world in WORLDS if world[0] in TABULATED or (HEADERS / f"{world[0]}.cuh").exists()]
 DTYPES = {"<f8", "<f4", "<i4"}
 
 
@@ -111,6 +119,11 @@ def test_a_corruption_declares_its_columns_and_its_stage(name):
     assert others.isdisjoint(column.name for column in corruption.COLUMNS)
 
 
+def test_the_order_of_the_packages_corruptions_is_not_a_matter_of_their_names():
+    places = [(get_corruption(name).STAGE, get_corruption(name).ORDER) for name in SHIPPED[1]]
+    assert len(set(places)) == len(places)
+
+
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corruption_leaves_alone_what_it_does_not_act_on(name, spec_of, backend):
     clean, spec = spec_of(), spec_of(corruptions=[name])
@@ -119,7 +132,7 @@ def test_a_corruption_leaves_alone_what_it_does_not_act_on(name, spec_of, backen
     stage = get_corruption(name).STAGE
     assert np.array_equal(made.image, without.image) == (stage == "told")
     if stage != "scatterers":
-        np.testing.assert_array_equal(made.position_nm, without.position_nm)
+        np.testing.assert_array_equal(made.position_nm[:, :7], without.position_nm)
         np.testing.assert_array_equal(made.n_scatterers, without.n_scatterers)
         assert np.array_equal(made.told, without.told, equal_nan=True) == (stage == "image")
     assert made.position_nm.shape == made.told.shape == (60, scatterer_capacity(spec), 2)
@@ -197,7 +210,7 @@ def test_columns_that_a_release_cannot_have_are_refused(spec_of, monkeypatch, co
 def test_no_declared_column_can_have_a_name_that_views_of_a_release_use(spec_of, backend, tmp_path):
     xarray_view = pytest.importorskip("qpibench.release.xarray_view")
     torch_view = pytest.importorskip("qpibench.release.torch_view")
-    spec = spec_of(corruptions=["unseen"])
+    spec = spec_of(corruptions=["rotated species", "unseen"])
     write_release(spec, tmp_path / "release.h5", backend=backend)
     with open_release(tmp_path / "release.h5") as release, xarray_view.to_xarray(release) as dataset:
         used = {*dataset.variables, *dataset.dims, *torch_view.sample_fields(release), *known_fields(spec)}
@@ -257,7 +270,7 @@ def test_a_file_gives_back_what_was_made_and_its_spec_gives_it_again(family, cor
         np.testing.assert_array_equal(release.told_position_nm(rows), made.told[rows])
         np.testing.assert_array_equal(release.stratum, kernels.parameters[get_family(family).STRATUM])
         test = release.observation_kernel[release.split("ood", "test")]
-        assert set(release.stratum[test]) == set(release.stratum)
+        assert set(release.stratum[test].flat) == set(release.stratum)
 
 
 @pytest.mark.parametrize(("family", "corruptions"), ON_GPU)

@@ -18,10 +18,10 @@ class Settings(BaseModel):
 
 
 COLUMNS = (
-    Column(name="amplitude", dtype="<f4", per="scatterer", units="1", long_name="factor of the scatterer", absent=1.0),
+    Column(name="dimmed_to", dtype="<f4", per="scatterer", units="1", long_name="factor of the scatterer", absent=1.0),
 )
 
 
 def corrupt(settings, draft):
     draft.amplitude[:, 1::2] *= np.float32(settings.factor)
-    return {"amplitude": draft.amplitude}
+    return {"dimmed_to": draft.amplitude.copy()}

@@ -15,6 +15,10 @@ class Settings(BaseModel):
     by_nm: float
 
 
+def outside_nm(settings, spec):
+    return settings.by_nm
+
+
 def corrupt(settings, draft):
     draft.position_nm[..., 0] += settings.by_nm
     return {}

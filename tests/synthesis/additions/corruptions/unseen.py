@@ -15,7 +15,7 @@ class Settings(BaseModel):
     count: int
 
 
-def extra_scatterers(settings):
+def extra_scatterers(settings, spec):
     return settings.count
 
 

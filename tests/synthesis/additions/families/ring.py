@@ -55,6 +55,10 @@ def shortest_period_nm(ranges):
     return ranges.period_nm[0] / 2
 
 
+def core_radius_nm(ranges):
+    return 0.0
+
+
 def wavevector(parameters):
     return parameters["q"]
 
@@ -91,6 +95,7 @@ def superpose(axes, row, formulas, scatterers, image):
             axes,
             scatterers.position[k],
             scatterers.amplitude[k],
+            scatterers.species[k],
             scatterers.number[k],
             formulas.table[row[k]],
             image[k],

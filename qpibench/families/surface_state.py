@@ -1,0 +1,407 @@
+r"""Surface states around a point scatterer: standing waves in the local density of states of a 2D electron gas.
+
+Equation
+--------
+Electrons of effective mass :math:`m^*` above the band bottom :math:`E_0` have, at the energy :math:`E` relative to the
+Fermi level, the wavevector :math:`k = \sqrt{2 m^* (E - E_0)}/\hbar`. A scatterer much smaller than the wavelength
+scatters only the s wave. With
+
+.. math::
+
+    G_0(r) = -\frac{i m^*}{2 \hbar^2} H_0^{(1)}(k r), \qquad
+    T = \frac{i \hbar^2}{m^*} \left(\alpha e^{2 i \delta} - 1\right), \qquad
+    \Delta N(r) = -\frac{1}{\pi} \operatorname{Im}\left[G_0(r)^2 T\right]
+
+and :math:`N_0 = -\operatorname{Im} G_0(0)/\pi = m^*/(2 \pi \hbar^2)` per spin, the local density of states changes by
+
+.. math::
+
+    \frac{\Delta N(r)}{N_0} = \frac{1}{2} \operatorname{Re}\left[\left(\alpha e^{2 i \delta} - 1\right)
+    H_0^{(1)}(k r)^2\right] e^{-r/\ell}.
+
+- *Phase shift.* The phase shift :math:`\eta` is complex if electrons are absorbed, that is scattered into the bulk: the
+  s wave that leaves has the amplitude :math:`e^{2 i \eta} = \alpha e^{2 i \delta}` with
+  :math:`\delta = \operatorname{Re} \eta` and :math:`\alpha = e^{-2 \operatorname{Im} \eta}` from 1 (elastic) to 0
+  (black dot). A weak attractive scatterer has :math:`\delta > 0`.
+- *Lifetime.* A linewidth :math:`\Gamma = 2 \operatorname{Im} E = \hbar/\tau` (full width) shortens the ripples. The
+  factor :math:`e^{-r/\ell}` with :math:`\ell = \hbar v/\Gamma = v \tau`, :math:`\hbar v = 2 (E - E_0)/k` is that of
+  :math:`e^{2 i k r}` to first order in :math:`\Gamma`: the electron travels :math:`2 r` and its amplitude decays by
+  :math:`e^{-t/(2 \tau)}`. The wavevector in the Hankel function stays real.
+- *Two bands* without interband scattering add up, weighted with their densities of states, as if electrons tunneled
+  equally well into both: :math:`\Delta N/N_0 = \sum_i m_i (\Delta N/N_0)_i / \sum_i m_i`. Each has its own phase shift,
+  and both have the same :math:`\alpha`.
+- *Elliptic mass.* With a light mass along the axis u and a heavy one along v, of ratio :math:`\rho`, coordinates scaled
+  to :math:`u \rho^{-1/4}, v \rho^{1/4}` give back the round band of mass :math:`m^* = \sqrt{m_u m_v}`, which also
+  determines :math:`N_0`. Contours of equal phase are ellipses.
+- *Tip.* The density of states is averaged over a Gaussian of stated full width at half maximum, which keeps the value
+  at the scatterer finite (without it :math:`\Delta N \sim \ln^2 r`).
+
+Limits, without tip and lifetime, for :math:`k r \gg 1`: elastic scatterers have
+:math:`\Delta N/N_0 \to (2 \sin \delta/(\pi k r)) \cos(2 k r + \delta)`, the black dot has
+:math:`-\sin(2 k r)/(\pi k r)`. An elastic scatterer changes the s wave's density from :math:`J_0^2` to
+:math:`(J_0 \cos \delta - Y_0 \sin \delta)^2`, which is the same formula.
+
+Values are :math:`\Delta N/N_0` divided by the constant ``unit``. They are signed.
+
+Parameters
+----------
+energy (meV, relative to the Fermi level: the sample bias), k (rad/nm), damping :math:`1/\ell` (1/nm), delta (rad),
+alpha, tip_fwhm (nm), mass_ratio, axis (rad, direction of the light mass from x), and the same of a second band:
+share_2 (its part of the density of states), k_2, damping_2, delta_2. The ripples have the wavevector q = 2 k; for an
+elliptic mass this is the geometric mean of both axes.
+
+Sources
+-------
+- M. F. Crommie, C. P. Lutz, D. M. Eigler, Nature 363, 524 (1993), doi:10.1038/363524a0: standing waves on Cu(111).
+- E. J. Heller, M. F. Crommie, C. P. Lutz, D. M. Eigler, Nature 369, 464 (1994), doi:10.1038/369464a0: complex phase
+  shift, black dot.
+- G. A. Fiete, E. J. Heller, Rev. Mod. Phys. 75, 933 (2003), doi:10.1103/RevModPhys.75.933, arXiv:cond-mat/0211607:
+  scattering theory of surface states.
+- L. Bürgi, O. Jeandupeux, H. Brune, K. Kern, Phys. Rev. Lett. 82, 4516 (1999), doi:10.1103/PhysRevLett.82.4516: decay
+  of standing waves by the lifetime.
+- S. Crampin, J. Kröger, H. Jensen, R. Berndt, Phys. Rev. Lett. 95, 029701 (2005), doi:10.1103/PhysRevLett.95.029701,
+  arXiv:cond-mat/0410542: a factor of 2 in lifetimes from the decay of standing waves. Here it follows from the complex
+  energy.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
+
+from qpibench.arithmetic.standing_waves import WaveBand, standing_waves
+from qpibench.columns import FOLD, Column, fold_label
+from qpibench.families import KernelSpec, Parameters
+from qpibench.ranges import RISING
+
+PI = math.pi
+
+HBAR2_OVER_2M = 38.09982  # hbar^2/(2 m_e) in meV nm^2 (CODATA)
+FWHM_OVER_SIGMA = 2.3548200450309493  # 2 sqrt(2 ln 2)
+
+LEAST_ENERGY_MEV = 1.0  # above the band bottom
+
+WIDEST_TIP, NARROWEST_TIP = 1 / 2, 1 / 20
+"""Limits of the tip's full width in shortest periods; a wider tip would not see the ripples."""
+
+SAMPLES_PER_PERIOD, SAMPLES_PER_SIGMA = 14, 3
+"""Samples in the shortest period and in the tip's standard deviation; splines then have errors below 1e-5."""
+
+Energy = Annotated[float, Field(ge=-1e4, le=1e4, allow_inf_nan=False)]
+Mass = Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)]
+Angle = Annotated[float, Field(ge=-PI, le=PI, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Linewidth = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)]
+
+
+class Ranges(KernelSpec):
+    """Ranges of the parameters of surface states; every one is drawn uniformly.
+
+    Energies are relative to the Fermi level. ``second_e0_mev`` and ``second_mass`` add a second band, which has the
+    same linewidth and mass ratio, and a phase shift drawn on its own.
+    """
+
+    family: Literal["surface_state"] = Field(default="surface_state", description="name of the formula")
+    energy_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
+        description="range of the energy of the electrons relative to the Fermi level, the sample bias in mV"
+    )
+    e0_mev: Energy = Field(description="energy of the band bottom relative to the Fermi level")
+    mass: Mass = Field(description="effective mass in electron masses; the geometric mean of an elliptic one")
+    delta_rad: Annotated[tuple[Angle, Angle], RISING] = Field(
+        description="range of the real part of the scatterer's phase shift"
+    )
+    alpha: Annotated[tuple[Share, Share], RISING] = Field(
+        default=(1.0, 1.0),
+        description="range of the amplitude of the scattered s wave: 1 elastic, 0 black dot that absorbs all",
+    )
+    linewidth_mev: Annotated[tuple[Linewidth, Linewidth], RISING] = Field(
+        description="range of the full linewidth 2 Im E; ripples decay within hbar v over the linewidth"
+    )
+    tip_fwhm_nm: Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = Field(
+        description="full width at half maximum of the Gaussian tip over which the density of states is averaged"
+    )
+    second_e0_mev: Energy | None = Field(default=None, description="band bottom of a second band")
+    second_mass: Mass | None = Field(default=None, description="effective mass of a second band in electron masses")
+    mass_ratio: Annotated[tuple[Ratio, Ratio], RISING] = Field(
+        default=(1.0, 1.0), description="range of heavy mass over light mass of an elliptic band"
+    )
+    axis_rad: Annotated[tuple[Angle, Angle], RISING] = Field(
+        default=(0.0, PI), description="range of the direction of the light mass from x, for an elliptic band"
+    )
+    unit: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        default=1.0, description="change of the density of states, in parts of the undisturbed one, stored as 1"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.second_e0_mev is None) != (self.second_mass is None):
+            raise ValueError("a second band needs both second_e0_mev and second_mass, and only one of them is given")
+        for name, (bottom, _) in zip(("e0_mev", "second_e0_mev"), self.bands(), strict=False):
+            if self.energy_mev[0] < bottom + LEAST_ENERGY_MEV:
+                raise ValueError(
+                    f"energy_mev starts at {self.energy_mev[0]:g}, but the band begins at {name} = {bottom:g}; energies"
+                    f" must be at least {bottom + LEAST_ENERGY_MEV:g}"
+                )
+            if self.linewidth_mev[1] >= self.energy_mev[0] - bottom:
+                raise ValueError(
+                    f"linewidth_mev reaches {self.linewidth_mev[1]:g}, but must be below"
+                    f" {self.energy_mev[0] - bottom:g}, the lowest energy above {name}"
+                )
+        low, high = self.delta_rad
+        if self.alpha[1] == 1 and math.floor(high / PI) * PI >= low:
+            raise ValueError(
+                f"delta_rad from {low:g} to {high:g} contains a multiple of pi, where a scatterer with alpha = 1 does"
+                " not scatter; leave it out, or let alpha end below 1"
+            )
+        shortest = shortest_period_nm(self)
+        if not NARROWEST_TIP * shortest <= self.tip_fwhm_nm <= WIDEST_TIP * shortest:
+            raise ValueError(
+                f"tip_fwhm_nm = {self.tip_fwhm_nm:g} must be from {NARROWEST_TIP * shortest:.3g} to"
+                f" {WIDEST_TIP * shortest:.3g}: from {NARROWEST_TIP:g} to {WIDEST_TIP:g} of the shortest period,"
+                f" {shortest:.3g} nm"
+            )
+        return self
+
+    def bands(self) -> Iterator[tuple[float, float]]:
+        """Bottom in meV and mass in electron masses of every band."""
+        yield self.e0_mev, self.mass
+        if self.second_e0_mev is not None and self.second_mass is not None:
+            yield self.second_e0_mev, self.second_mass
+
+
+def _column(name: str, units: str, long_name: str) -> Column:
+    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
+
+
+COLUMNS = (
+    FOLD,
+    _column("energy", "meV", "energy of the electrons relative to the Fermi level"),
+    _column("k", "rad/nm", "wavevector of the electrons, 2 pi included; the ripples have 2 k"),
+    _column("damping", "1/nm", "inverse decay length of the ripples, linewidth over hbar v"),
+    _column("delta", "rad", "real part of the phase shift"),
+    _column("alpha", "1", "amplitude of the scattered s wave, 0 for a black dot"),
+    _column("tip_fwhm", "nm", "full width at half maximum of the Gaussian tip"),
+    _column("mass_ratio", "1", "heavy over light mass"),
+    _column("axis", "rad", "direction of the light mass from x"),
+    _column("share_2", "1", "share of the second band in the density of states, 0 if there is none"),
+    _column("k_2", "rad/nm", "wavevector in the second band, 2 pi included"),
+    _column("damping_2", "1/nm", "inverse decay length in the second band"),
+    _column("delta_2", "rad", "real part of the phase shift in the second band"),
+    _column("unit", "1", "relative change of the density of states stored as 1"),
+)
+
+STRATUM = FOLD.name
+UNIFORMS = 7
+OF_SCATTERER = (1, 2, 6)  # delta, alpha, delta_2
+EXAMPLE = {
+    "energy_mev": [-100.0, 100.0],
+    "e0_mev": -440.0,
+    "mass": 0.38,
+    "delta_rad": [0.5, 2.5],
+    "alpha": [0.0, 1.0],
+    "linewidth_mev": [10.0, 30.0],
+    "tip_fwhm_nm": 0.4,
+    "second_e0_mev": -300.0,
+    "second_mass": 0.3,
+    "mass_ratio": [1.1, 1.5],
+    "unit": 0.1,
+}
+stratum_label = fold_label
+
+
+def _wavevector(mass: float, energy: Any) -> Any:
+    """The wavevector in rad/nm at an energy in meV above the band bottom."""
+    return np.sqrt(mass * energy / HBAR2_OVER_2M)
+
+
+def _period_nm(ranges: Ranges, energy: float, side: float) -> list[float]:
+    """pi/k of every band along the heavy (side 1) or light (side -1) axis of the largest mass ratio."""
+    stretch = math.sqrt(math.sqrt(ranges.mass_ratio[1])) ** side
+    return [PI / (float(_wavevector(mass, energy - bottom)) * stretch) for bottom, mass in ranges.bands()]
+
+
+def shortest_period_nm(ranges: Ranges) -> float:
+    """The shortest pi/k: at the highest energy, along the heavy axis."""
+    return min(_period_nm(ranges, ranges.energy_mev[1], 1))
+
+
+def core_radius_nm(ranges: Ranges) -> float:
+    """A quarter of the longest pi/k: at the lowest energy, along the light axis."""
+    return max(_period_nm(ranges, ranges.energy_mev[0], -1)) / 4
+
+
+def resolution_nm(ranges: Ranges) -> float:
+    """A part of the shortest period and of the tip's width, which is the scale of the core."""
+    return min(
+        shortest_period_nm(ranges) / SAMPLES_PER_PERIOD, ranges.tip_fwhm_nm / FWHM_OVER_SIGMA / SAMPLES_PER_SIGMA
+    )
+
+
+def reach_nm(ranges: Ranges) -> float:
+    """Infinite: the ripples have no end."""
+    return math.inf
+
+
+def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
+    """Fold 2 if masses are elliptic, otherwise 0, of the kernels ``start`` to ``stop``."""
+    return np.full(stop - start, 2 if ranges.mass_ratio[1] > 1 else 0, np.int32)
+
+
+def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """The columns of kernels, (kernel,) each."""
+    energy = _between(uniform[:, 0], ranges.energy_mev)
+    linewidth = _between(uniform[:, 3], ranges.linewidth_mev)
+    same = np.ones(len(uniform))
+    bands = []
+    for bottom, mass in ranges.bands():
+        above = energy - bottom
+        k = _wavevector(mass, above)
+        bands.append((k, linewidth * k / (2 * above)))
+    first, second = bands[0], bands[1] if len(bands) > 1 else (math.nan * same, math.nan * same)
+    total = sum(mass for _, mass in ranges.bands())
+    return {
+        "fold": stratum,
+        "energy": energy,
+        "k": first[0],
+        "damping": first[1],
+        "delta": _between(uniform[:, 1], ranges.delta_rad),
+        "alpha": _between(uniform[:, 2], ranges.alpha),
+        "tip_fwhm": ranges.tip_fwhm_nm * same,
+        "mass_ratio": _between(uniform[:, 4], ranges.mass_ratio),
+        "axis": np.where(stratum == 0, 0.0, _between(uniform[:, 5], ranges.axis_rad)),
+        "share_2": (total - ranges.mass) / total * same,
+        "k_2": second[0],
+        "damping_2": second[1],
+        "delta_2": _between(uniform[:, 6], ranges.delta_rad) if len(bands) > 1 else math.nan * same,
+        "unit": ranges.unit * same,
+    }
+
+
+def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
+    low, high = limits
+    return low + uniform * (high - low)
+
+
+def wavevector(parameters: Parameters) -> NDArray[np.float64]:
+    """Wavevectors q = 2 k in rad/nm of the first band's ripples; of elliptic ones the geometric mean of both axes."""
+    q: NDArray[np.float64] = 2 * parameters["k"]
+    return q
+
+
+def describe(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Symmetry, energy, period and phase shift of a kernel."""
+    symmetry = stratum_label(int(parameters["fold"]))
+    energy, k, delta, alpha = (float(parameters[name]) for name in ("energy", "k", "delta", "alpha"))
+    if math.isnan(energy + k + delta + alpha):
+        return (symmetry,)
+    scatterer = f"phase shift {delta:.3g} rad" if alpha else "black dot"
+    return symmetry, f"energy {energy:.3g} meV", f"period {PI / k:.3g} nm", scatterer, f"alpha {alpha:.2g}"
+
+
+def reference(
+    dx: ArrayLike,
+    dy: ArrayLike,
+    *,
+    alpha: float,
+    tip_fwhm: float,
+    mass_ratio: float,
+    axis: float,
+    unit: float,
+    **bands: float,
+) -> NDArray[np.float64]:
+    """Evaluate the kernel at offsets from the scatterer, with SciPy's Bessel functions and quadratures of its own.
+
+    Parameters
+    ----------
+    dx, dy
+        Offsets in nm; they broadcast against each other.
+    alpha, tip_fwhm, mass_ratio, axis, unit, **bands
+        The columns of a kernel, see the module; the energy and the fold are not needed.
+
+    Returns
+    -------
+    ndarray
+        float64 of the broadcast shape: the change of the density of states in units of ``unit``.
+    """
+    # In scaled coordinates the band is round, and the tip is an ellipse, narrower along the light axis.
+    dx, dy = np.broadcast_arrays(np.asarray(dx, float), np.asarray(dy, float))
+    u = (np.cos(axis) * dx + np.sin(axis) * dy) * mass_ratio**-0.25
+    v = (np.cos(axis) * dy - np.sin(axis) * dx) * mass_ratio**0.25
+    width = float(tip_fwhm) / FWHM_OVER_SIGMA * float(mass_ratio) ** -0.25
+    rest = width * np.sqrt(mass_ratio - 1)
+    waves = tuple((*map(float, band), float(alpha)) for band in _bands(**bands))
+    profile = _profile(waves, width, 2 ** math.ceil(math.log2(np.hypot(u, v).max() + 7 * rest + width)))
+    # What is left of the tip is a Gaussian along the heavy axis.
+    step = np.linspace(-6.5, 6.5, 33) if rest else np.zeros(1)
+    weight = np.exp(-(step**2) / 2) / np.exp(-(step**2) / 2).sum()
+    values = sum(part * profile(np.hypot(u, v + rest * at)) for part, at in zip(weight, step, strict=True))
+    result: NDArray[np.float64] = values / unit
+    return result
+
+
+@functools.lru_cache(maxsize=64)
+def _profile(bands: tuple[tuple[float, ...], ...], width: float, largest: float) -> Any:
+    """Mean over a round Gaussian tip as a function of the distance up to ``largest`` nm, by Gauss-Legendre quadrature.
+
+    The nodes r = low + (high - low) t^4 resolve the logarithms at r = 0.
+    """
+    from scipy.interpolate import make_interp_spline
+    from scipy.special import ive
+
+    at = np.linspace(0, largest, 8 + int(largest / min(width / 8, PI / (48 * max(k for k, *_ in bands)))))
+    t, weight = np.polynomial.legendre.leggauss(100)
+    t = (t[:, None] + 1) / 2
+    low, high = np.maximum(at - 8 * width, 0), at + 8 * width
+    r = low + (high - low) * t**4
+    gaussian = r / width**2 * np.exp(-((r - at) ** 2) / (2 * width**2)) * ive(0, r * at / width**2)
+    change = sum(share * point_scatterer(r, k, damping, alpha, delta) for k, damping, delta, share, alpha in bands)
+    mean = (weight[:, None] / 2 * change * gaussian * 4 * t**3 * (high - low)).sum(axis=0)
+    return make_interp_spline(np.concatenate([-at[:0:-1], at]), np.concatenate([mean[:0:-1], mean]), k=7)
+
+
+def _bands(
+    *, k: float, damping: float, delta: float, share_2: float, k_2: float, damping_2: float, delta_2: float, **_: float
+) -> list[tuple[float, float, float, float]]:
+    """Wavevector, damping, phase shift and share of the density of states of every band."""
+    first = (k, damping, delta, 1 - share_2)
+    return [first, (k_2, damping_2, delta_2, share_2)] if share_2 > 0 else [first]
+
+
+def point_scatterer(
+    r: NDArray[np.float64], k: float, damping: float, alpha: float, delta: float
+) -> NDArray[np.float64]:
+    """Relative change of the density of states at distances r > 0 in nm, seen by a tip without width."""
+    from scipy.special import j0, y0
+
+    wave = (j0(k * r) + 1j * y0(k * r)) ** 2
+    change: NDArray[np.float64] = 0.5 * np.real((alpha * np.exp(2j * delta) - 1) * wave) * np.exp(-damping * r)
+    return change
+
+
+def samples(
+    ranges: Ranges, parameters: Parameters, dx_nm: NDArray[np.float64], dy_nm: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The kernels at all pairs of offsets; see :class:`qpibench.families.Tabulated`."""
+    images = np.empty((len(parameters["k"]), len(dy_nm), len(dx_nm)))
+    for row, image in enumerate(images):
+        kernel = {name: float(values[row]) for name, values in parameters.items()}
+        standing_waves(
+            [
+                WaveBand(k=k, damping=damping, delta=delta, alpha=kernel["alpha"], weight=share / kernel["unit"])
+                for k, damping, delta, share in _bands(**kernel)
+            ],
+            width=kernel["tip_fwhm"] / FWHM_OVER_SIGMA,
+            mass_ratio=kernel["mass_ratio"],
+            axis=kernel["axis"],
+            dx_nm=dx_nm,
+            dy_nm=dy_nm,
+            image=image,
+        )
+    return images

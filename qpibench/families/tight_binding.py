@@ -1,0 +1,400 @@
+r"""A point scatterer on a lattice: T-matrix of one tight-binding band.
+
+The band of a square, a hexagonal (triangular Bravais lattice, six neighbours) or a nematic lattice (square, two-fold
+hopping) and its retarded Green function between the sites are
+
+.. math::
+
+    \varepsilon(\mathbf{k}) = -2 \sum_j t_j \cos(\mathbf{k} \cdot \mathbf{d}_j), \qquad
+    G_0(\mathbf{R}, E) = \frac{1}{M^2} \sum_\mathbf{k}
+        \frac{e^{i \mathbf{k} \cdot \mathbf{R}}}{E + \mu + i \eta - \varepsilon(\mathbf{k})},
+
+with one term for each pair of opposite neighbours at d_j: hopping t to the nearest ones (in a nematic lattice
+t (1 + anisotropy) along a1 and t (1 - anisotropy) along a2) and t' to the next-nearest ones. A scatterer that raises
+the level of the site at the origin by V changes the density of states of a site by
+
+.. math::
+
+    \delta N(\mathbf{R}) = -\frac{1}{\pi} \operatorname{Im}
+        \left[ G_0(\mathbf{R}) \, T \, G_0(-\mathbf{R}) \right], \qquad T = \frac{V}{1 - V G_0(0)}, \qquad
+    N_0 = -\frac{1}{\pi} \operatorname{Im} G_0(0).
+
+The kernel is the local density of states of Gaussian orbitals on the sites,
+
+.. math::
+
+    A(\mathbf{r}) = \frac{1}{\mathrm{unit}} \sum_\mathbf{R} |w(\mathbf{r} - \mathbf{R})|^2
+        \frac{\delta N(\mathbf{R})}{N_0}, \qquad
+    |w(\mathbf{r})|^2 = \frac{4 \ln 2}{\pi F^2} \Omega \, e^{-4 \ln 2 \, r^2 / F^2},
+
+where F is the full width at half maximum and Omega the area of the unit cell: the density of states without the
+scatterer then has the mean N_0, so A is in units of the mean density of states times `unit`. Products of orbitals on
+different sites are neglected. The width may include the resolution of the tip.
+
+The mesh of M x M wavevectors is at least 8 decay lengths of G_0 wide, and the sites are those with indices below M/2.
+The decay length in lattice constants is v/eta, with the velocity v of :func:`qpibench.arithmetic.bands.fastest`.
+
+Sources: L. Capriotti, D. J. Scalapino, R. D. Sedgewick, Phys. Rev. B 68, 014508 (2003), arXiv:cond-mat/0302563 (change
+of the density of states to first order in V); A. V. Balatsky, I. Vekhter, J.-X. Zhu, Rev. Mod. Phys. 78, 373 (2006) (T
+of a point scatterer); E. N. Economou, Green's Functions in Quantum Physics, 3rd ed., Springer 2006, chapters 5 and 6
+(lattices, one impurity); A. Kreisel et al., Phys. Rev. Lett. 114, 217002 (2015) (density of states between the sites).
+Signs of G_0, T and the density of states are those of the code calcQPI (P. Wahl et al., arXiv:2507.22137).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
+
+from qpibench.arithmetic.bands import SQRT_3, band_edges, contour, energies, fastest, hoppings, lattice_vectors
+from qpibench.arithmetic.lattice import (
+    TAIL,
+    count_sites,
+    density_change,
+    green_function,
+    image_of_orbitals,
+    move_to_sites,
+)
+from qpibench.columns import FOLD, Column, fold_label
+from qpibench.families import KernelSpec, Parameters
+from qpibench.ranges import RISING
+
+LN_2 = 0.6931471805599453
+
+MESHES = (64, 128, 256, 512, 1024, 2048, 4096)
+"""Possible numbers of wavevectors along an axis."""
+
+DECAY_LENGTHS = 8
+"""Smallest width of the mesh in decay lengths of the Green function."""
+
+MESH_TOLERANCE = 5e-4
+"""Largest change of a kernel if the mesh is doubled, in units of its largest value outside the core."""
+
+SAMPLES_PER_WIDTH = 9
+"""Samples of a table for each full width of an orbital: the quintic B-spline is then exact to 1e-5."""
+
+LATTICE_FOLD: Mapping[str, int] = {"square": 4, "hexagonal": 6, "nematic": 2}
+"""Rotational symmetry of each lattice."""
+
+Length = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
+Energy = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)]
+
+
+class Ranges(KernelSpec):
+    """A lattice, its band, and the ranges of energy and scatterer strength.
+
+    The lattice is the crystal's: it is the same for all kernels and images of a release. Scatterers lie on sites of
+    their own: each drawn point moves to the nearest site in the field, or the frame, that no earlier one has.
+    """
+
+    family: Literal["tight_binding"] = Field(default="tight_binding", description="name of the formula")
+    lattice: Literal["square", "hexagonal", "nematic"] = Field(description="nematic: square with two-fold hopping")
+    lattice_nm: Length = Field(description="lattice constant")
+    angle_rad: Annotated[float, Field(ge=-math.pi, le=math.pi, allow_inf_nan=False)] = Field(
+        default=0.0, description="angle from the x axis to the lattice vector a1"
+    )
+    origin_nm: tuple[Coordinate, Coordinate] = Field(
+        default=(0.0, 0.0), description="x and y of a site, from the centre of the field"
+    )
+    hopping_mev: Positive = Field(description="hopping t between nearest neighbours")
+    second_hopping_mev: Energy = Field(
+        default=0.0, description="hopping between next-nearest neighbours; at most half of hopping_mev"
+    )
+    anisotropy: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="of a nematic lattice: hopping_mev is multiplied by 1 + this along a1, 1 - this along a2",
+    )
+    chemical_potential_mev: Energy = Field(
+        default=0.0, description="Fermi energy relative to the level of a site, from which energy_mev counts"
+    )
+    energy_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
+        description="range of the energy relative to the Fermi energy, as the bias gives it"
+    )
+    broadening_mev: Positive = Field(description="imaginary part eta of the energy: hbar over twice the lifetime")
+    scatterer_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
+        description="range of the energy V by which a scatterer raises the level of its site; 0 is not in it"
+    )
+    orbital_fwhm_nm: Length = Field(description="full width at half maximum of the density of an orbital")
+    mesh: int | None = Field(
+        default=None, description="wavevectors along an axis, a power of two; by default 8 decay lengths or more"
+    )
+    unit: Positive = Field(
+        default=1.0, description="kernels are the relative change of the density of states divided by this"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.anisotropy > 0) != (self.lattice == "nematic"):
+            wanted = "above 0" if self.lattice == "nematic" else "0"
+            raise ValueError(f"anisotropy must be {wanted} for a {self.lattice} lattice, found {self.anisotropy:g}")
+        if abs(self.second_hopping_mev) > self.hopping_mev / 2:
+            raise ValueError(
+                f"second_hopping_mev must be from {-self.hopping_mev / 2:g} to {self.hopping_mev / 2:g}, half of"
+                f" hopping_mev, found {self.second_hopping_mev:g}"
+            )
+        low, high = (edge - self.chemical_potential_mev for edge in band_edges(_hoppings(self)))
+        if not low <= self.energy_mev[0] <= self.energy_mev[1] <= high:
+            raise ValueError(
+                f"energy_mev must lie in the band, from {low:g} to {high:g} meV, found"
+                f" {self.energy_mev[0]:g} to {self.energy_mev[1]:g}"
+            )
+        if self.scatterer_mev[0] <= 0 <= self.scatterer_mev[1]:
+            raise ValueError(
+                "scatterer_mev must be a range above 0 or one below 0, because V = 0 scatters nothing, found"
+                f" {self.scatterer_mev[0]:g} to {self.scatterer_mev[1]:g}"
+            )
+        if not self.lattice_nm / 5 <= self.orbital_fwhm_nm <= 2 * self.lattice_nm:
+            raise ValueError(
+                f"orbital_fwhm_nm must be from a fifth to twice the lattice constant, {self.lattice_nm / 5:g} to"
+                f" {2 * self.lattice_nm:g} nm, found {self.orbital_fwhm_nm:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_mesh(self) -> Self:
+        needed = DECAY_LENGTHS * decay_length(self)
+        if needed > MESHES[-1]:
+            raise ValueError(
+                f"broadening_mev must be at least {self.broadening_mev * needed / MESHES[-1]:.3g}, because the mesh of"
+                f" wavevectors, at most {MESHES[-1]}, must be {DECAY_LENGTHS} decay lengths wide, found"
+                f" {self.broadening_mev:g}"
+            )
+        fitting = [mesh for mesh in MESHES if mesh >= needed]
+        if self.mesh is not None and self.mesh not in fitting:
+            raise ValueError(
+                f"mesh must be {DECAY_LENGTHS} decay lengths ({needed:.4g} lattice constants) or more and a power of"
+                f" two, one of {', '.join(map(str, fitting))}, found {self.mesh}"
+            )
+        return self
+
+
+def _hoppings(ranges: Ranges) -> NDArray[np.float64]:
+    return hoppings(LATTICE_FOLD[ranges.lattice], ranges.hopping_mev, ranges.second_hopping_mev, ranges.anisotropy)
+
+
+def _vectors(ranges: Ranges) -> NDArray[np.float64]:
+    return lattice_vectors(LATTICE_FOLD[ranges.lattice], ranges.lattice_nm, ranges.angle_rad)
+
+
+def decay_length(ranges: Ranges) -> float:
+    """Upper bound of the decay length of the Green function, along a1 and a2, in lattice constants."""
+    return fastest(_hoppings(ranges), ranges.energy_mev[1] + ranges.chemical_potential_mev) / ranges.broadening_mev
+
+
+def mesh_of(ranges: Ranges) -> int:
+    """Number of wavevectors along an axis: the stated one, or the smallest one that is wide enough."""
+    if ranges.mesh is not None:
+        return ranges.mesh
+    return next(mesh for mesh in MESHES if mesh >= DECAY_LENGTHS * decay_length(ranges))
+
+
+def _column(name: str, units: str, long_name: str) -> Column:
+    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
+
+
+COLUMNS = (
+    FOLD,
+    _column("energy", "meV", "energy relative to the Fermi energy"),
+    _column("V", "meV", "energy by which the scatterer raises the level of its site"),
+    _column("eta", "meV", "broadening, the imaginary part of the energy"),
+    _column("mu", "meV", "Fermi energy relative to the level of a site"),
+    _column("t", "meV", "hopping between nearest neighbours"),
+    _column("t2", "meV", "hopping between next-nearest neighbours"),
+    _column("anisotropy", "1", "half the relative difference of the hoppings along the two axes"),
+    _column("a", "nm", "lattice constant"),
+    _column("angle", "rad", "angle from the x axis to the lattice vector a1"),
+    _column("orbital_fwhm", "nm", "full width at half maximum of the density of an orbital"),
+    _column("mesh", "1", "number of wavevectors along an axis"),
+    _column("unit", "1", "relative change of the density of states that has the value 1"),
+)
+
+STRATUM = FOLD.name
+stratum_label = fold_label
+UNIFORMS = 2
+OF_SCATTERER = (1,)  # V
+EXAMPLE = {
+    "lattice": "hexagonal",
+    "lattice_nm": 0.6,
+    "angle_rad": 0.3,
+    "origin_nm": [0.1, -0.2],
+    "hopping_mev": 60.0,
+    "energy_mev": [-300.0, -200.0],
+    "broadening_mev": 20.0,
+    "scatterer_mev": [100.0, 400.0],
+    "orbital_fwhm_nm": 0.5,
+}
+
+
+def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
+    """Fold of the lattice, for each kernel."""
+    return np.full(stop - start, LATTICE_FOLD[ranges.lattice], np.int32)
+
+
+def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """The columns: energy and V are uniform in their ranges, and the others are constants of the release."""
+    constant = {
+        "eta": ranges.broadening_mev,
+        "mu": ranges.chemical_potential_mev,
+        "t": ranges.hopping_mev,
+        "t2": ranges.second_hopping_mev,
+        "anisotropy": ranges.anisotropy,
+        "a": ranges.lattice_nm,
+        "angle": ranges.angle_rad,
+        "orbital_fwhm": ranges.orbital_fwhm_nm,
+        "mesh": float(mesh_of(ranges)),
+        "unit": ranges.unit,
+    }
+    columns: dict[str, NDArray[Any]] = {"fold": stratum}
+    for place, (name, (low, high)) in enumerate((("energy", ranges.energy_mev), ("V", ranges.scatterer_mev))):
+        columns[name] = low + uniform[:, place] * (high - low)
+    return columns | {name: np.full(len(stratum), value) for name, value in constant.items()}
+
+
+def shortest_period_nm(ranges: Ranges) -> float:
+    """The spacing of lattice rows, or the shortest wavelength pi/k of the drawn energies if it is smaller."""
+    rows = ranges.lattice_nm * (SQRT_3 / 2 if ranges.lattice == "hexagonal" else 1.0)
+    directions = np.linspace(0.0, math.pi, 25)
+    highest = ranges.energy_mev[1] + ranges.chemical_potential_mev
+    k = contour(LATTICE_FOLD[ranges.lattice], _hoppings(ranges), highest, directions) / ranges.lattice_nm
+    return min(rows, math.pi / float(np.nanmax(k, initial=math.pi / rows)))
+
+
+def wavevector(parameters: Parameters) -> NDArray[np.float64]:
+    """Wavevectors q = 2 k (rad/nm) of nearly round contours of constant energy, else NaN.
+
+    A contour is nearly round if k along a1 and half-way to the next equivalent direction differ by less than 2 %.
+    """
+    q = np.full(len(parameters["fold"]), np.nan)
+    for row, fold in enumerate(parameters["fold"].tolist()):
+        if fold in (4, 6):
+            energy, mu, t, t2, a = (float(parameters[name][row]) for name in ("energy", "mu", "t", "t2", "a"))
+            k = contour(fold, hoppings(fold, t, t2, 0.0), energy + mu, np.array([0.0, math.pi / fold]))
+            if abs(k[0] - k[1]) < 0.02 * k.mean():
+                q[row] = k.sum() / a
+    return q
+
+
+def describe(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Symmetry, energy and scatterer strength of a kernel."""
+    energy, V = float(parameters["energy"]), float(parameters["V"])
+    symmetry = stratum_label(int(parameters["fold"]))
+    return (symmetry,) if math.isnan(energy + V) else (symmetry, f"energy {energy:.3g} meV", f"V {V:.3g} meV")
+
+
+def core_radius_nm(ranges: Ranges) -> float:
+    """One lattice constant."""
+    return ranges.lattice_nm
+
+
+def resolution_nm(ranges: Ranges) -> float:
+    """Spacing of samples that resolves an orbital; see ``SAMPLES_PER_WIDTH``."""
+    return ranges.orbital_fwhm_nm / SAMPLES_PER_WIDTH
+
+
+def reach_nm(ranges: Ranges) -> float:
+    """Distance along x or y of the tail of the farthest site."""
+    (x1, y1), (x2, y2) = _vectors(ranges).tolist()
+    farthest: float = max(abs(x1) + abs(x2), abs(y1) + abs(y2)) * (mesh_of(ranges) // 2 - 1)
+    return farthest + TAIL * ranges.orbital_fwhm_nm / 2
+
+
+def samples(
+    ranges: Ranges, parameters: Parameters, dx_nm: NDArray[np.float64], dy_nm: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Kernels on a lattice of offsets: (kernel, len(dy_nm), len(dx_nm)) float64; the offsets ascend."""
+    vectors = _vectors(ranges)
+    mesh, neighbours, width = mesh_of(ranges), _hoppings(ranges), ranges.orbital_fwhm_nm
+    cell = vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0]
+    weight = 4.0 * LN_2 / math.pi * cell / (width * width) / ranges.unit
+    # The largest index of a site whose tail is within the offsets.
+    far_x, far_y = (max(abs(d[0]), abs(d[-1])) + TAIL * width / 2 for d in (dx_nm, dy_nm))
+    most = max(far_x * abs(vectors[k, 1]) + far_y * abs(vectors[k, 0]) for k in (0, 1)) / cell
+    reach = min(int(most) + 1, mesh // 2 - 1)
+    image = np.zeros((len(parameters["energy"]), len(dy_nm), len(dx_nm)))
+    for row, (energy, potential) in enumerate(zip(parameters["energy"], parameters["V"], strict=True)):
+        level = energy + ranges.chemical_potential_mev
+        green = green_function(mesh, neighbours, level, ranges.broadening_mev, reach)
+        image_of_orbitals(density_change(green, potential), vectors, width / 2, weight, dx_nm, dy_nm, image[row])
+    return image
+
+
+def site_count(ranges: Ranges, half_x_nm: float, half_y_nm: float, *, enough: int) -> int:
+    """Number of sites with |x| and |y| up to these; counting stops at ``enough``."""
+    return int(count_sites(_vectors(ranges), np.array(ranges.origin_nm), half_x_nm, half_y_nm, enough))
+
+
+def snap(
+    ranges: Ranges,
+    position_nm: NDArray[np.float64],
+    *,
+    first: NDArray[np.int32],
+    hole_nm: tuple[float, float],
+    half_nm: tuple[float, float],
+) -> None:
+    """Move scatterers to sites; see :class:`qpibench.families.OnLattice`."""
+    origin, half, hole = map(np.array, (ranges.origin_nm, half_nm, hole_nm))
+    move_to_sites(_vectors(ranges), origin, half, hole, first, position_nm)
+
+
+def reference(
+    dx: ArrayLike,
+    dy: ArrayLike,
+    *,
+    fold: int,
+    energy: float,
+    V: float,
+    eta: float,
+    mu: float,
+    t: float,
+    t2: float,
+    anisotropy: float,
+    a: float,
+    angle: float,
+    orbital_fwhm: float,
+    mesh: float,
+    unit: float,
+) -> NDArray[np.float64]:
+    """Evaluate the kernel at offsets from the scatterer.
+
+    Parameters
+    ----------
+    dx, dy
+        Offsets in nm; they broadcast against each other, and the result has the broadcast shape.
+    fold, energy, V, eta, mu, t, t2, anisotropy, a, angle, orbital_fwhm, mesh, unit
+        The columns of one kernel.
+    """
+    x, y = np.asarray(dx, dtype=np.float64), np.asarray(dy, dtype=np.float64)
+    change = _density_change(int(fold), *map(float, (energy + mu, V, eta, t, t2, anisotropy)), int(mesh))
+    angles = angle, angle + (np.pi / 3 if fold == 6 else np.pi / 2)
+    a1, a2 = (a * np.array([np.cos(each), np.sin(each)]) for each in angles)
+    m = np.arange(1 - int(mesh) // 2, int(mesh) // 2)
+    site_x, site_y = (m * a1[axis] + m[:, None] * a2[axis] for axis in (0, 1))
+    tail = 4 * orbital_fwhm
+    near = (x.min() - tail < site_x) & (site_x < x.max() + tail)
+    near &= (y.min() - tail < site_y) & (site_y < y.max() + tail)
+    across = np.exp(-4 * np.log(2) * ((x[..., None] - site_x[near]) / orbital_fwhm) ** 2)
+    along = np.exp(-4 * np.log(2) * ((y[..., None] - site_y[near]) / orbital_fwhm) ** 2)
+    cell = a1[0] * a2[1] - a1[1] * a2[0]
+    weight = 4 * np.log(2) / np.pi * cell / orbital_fwhm**2 / unit
+    result: NDArray[np.float64] = weight * np.einsum("...s,...s,s", across, along, change[near])
+    return result
+
+
+@functools.lru_cache(maxsize=4)
+def _density_change(
+    fold: int, energy: float, V: float, eta: float, t: float, t2: float, anisotropy: float, mesh: int
+) -> NDArray[np.float64]:
+    """Relative changes of the density of states, (n, m) from 1 - mesh/2; the energy is that above a site's level."""
+    angle = 2 * np.pi * np.arange(mesh) / mesh
+    band = energies(hoppings(fold, t, t2, anisotropy), angle, angle[:, None])
+    green = np.fft.ifft2(1 / (energy + 1j * eta - band))
+    T = V / (1 - V * green[0, 0])
+    return np.fft.fftshift((green * T * green).imag / green[0, 0].imag)[1:, 1:]

@@ -1,0 +1,130 @@
+"""Panels of a gallery: an image with its scale bar and positions, a spectrum with wavevector axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.gallery.palette import FADED, RING, SPECTRUM, TOLD, TRUE, few_levels
+from qpibench.grid import Grid
+from qpibench.pages.colour_bar import draw_colour_bar
+from qpibench.pages.fourier import wavevectors
+from qpibench.pages.scales import Limits, bar_length, edges
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BAR_HEIGHT = 1.055  # above the image, so that it hides no part of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image with the colours of its values.
+
+    Attributes
+    ----------
+    image
+        (y, x) array on the grid.
+    colours, limits
+        Name of the colour map, and the values at its ends.
+    label
+        Label of the colour bar.
+    true_nm, told_nm
+        (scatterer, xy) positions in nm that are marked, without padding: true ones by circles, told ones by crosses.
+    is_faded
+        Whether the colours are pale, so that the marks are easy to see.
+    """
+
+    image: NDArray[Any]
+    colours: str
+    limits: Limits
+    label: str = ""
+    true_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    told_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    is_faded: bool = False
+
+
+def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limits, Limits] | None = None) -> None:
+    """Draw an image in nm with a scale bar; ``view_nm`` has the ends of x and y if only a part is shown."""
+    field_nm = edges(grid.x_nm), edges(grid.y_nm)
+    x_nm, y_nm = view_nm or field_nm
+    axes.imshow(
+        picture.image,
+        origin="lower",
+        extent=(*field_nm[0], *field_nm[1]),
+        cmap=few_levels(picture.colours),
+        vmin=picture.limits[0],
+        vmax=picture.limits[1],
+        interpolation="none",
+        aspect="auto",
+        alpha=FADED if picture.is_faded else None,
+    )
+    enlarged = 1.0 if view_nm is None else 1.6
+    size = enlarged * (5.0 if len(picture.true_nm) <= 40 else 3.4)
+    for width, true, told in ((1.9, "black", "black"), (0.9, TRUE, TOLD)):  # visible on any colour
+        width *= enlarged
+        axes.plot(*picture.true_nm.T, "o", mfc="none", mec=true, ms=size, mew=width, linestyle="none")
+        axes.plot(*picture.told_nm.T, "x", color=told, ms=0.9 * size, mew=width, linestyle="none")
+    axes.set(xticks=[], yticks=[], xlim=x_nm, ylim=y_nm)
+    draw_scale_bar(axes)
+
+
+def draw_scale_bar(axes: Axes) -> None:
+    """Draw a bar of a round length above axes in nm, from their left end, with its length beside it."""
+    left, right = axes.get_xlim()
+    length = bar_length(right - left)
+    bar = axes.plot(
+        [left, left + length],
+        [_BAR_HEIGHT, _BAR_HEIGHT],
+        transform=axes.get_xaxis_transform(),
+        color="black",
+        linewidth=1.8,
+        clip_on=False,
+        label="scale bar",
+    )[0]
+    bar.set_solid_capstyle("butt")
+    share = length / (right - left)
+    axes.text(share + 0.03, _BAR_HEIGHT, f"{length:g} nm", transform=axes.transAxes, va="center", fontsize=7)
+
+
+def draw_values(axes: Axes, picture: Picture) -> None:
+    """Draw the colour bar of an image."""
+    draw_colour_bar(axes, picture.image, few_levels(picture.colours), picture.limits, picture.label)
+    axes.images[0].set_alpha(FADED if picture.is_faded else None)
+
+
+def draw_spectrum(
+    axes: Axes, transform: NDArray[np.float64], grid: Grid, limits: Limits, *, ring_q: float | None = None
+) -> None:
+    """Draw log10 |FFT| with axes in rad/nm, 2 pi included.
+
+    Parameters
+    ----------
+    transform
+        (y, x) array with the zero wavevector in the middle; see :func:`qpibench.pages.fourier.spectrum`.
+    limits
+        Values at the ends of the colour map.
+    ring_q
+        Wavevector of a dotted half circle, rad/nm, beside which the other half is to be seen; None or NaN for none.
+    """
+    x, y = edges(wavevectors(grid.nx, grid.pitch_x_nm)), edges(wavevectors(grid.ny, grid.pitch_y_nm))
+    axes.imshow(
+        transform,
+        origin="lower",
+        extent=(*x, *y),
+        cmap=few_levels(SPECTRUM),
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="none",
+        aspect="auto",
+    )
+    if ring_q is not None and np.isfinite(ring_q):
+        angle = np.linspace(0, np.pi, 91)
+        axes.plot(ring_q * np.cos(angle), ring_q * np.sin(angle), ":", color=RING, linewidth=1.0)
+    axes.set(xlim=x, ylim=y)
+    axes.locator_params(nbins=5)
+    axes.tick_params(length=2, pad=1.5)
+    axes.set_xlabel(r"$q_x$ (rad/nm)", labelpad=0.5)

@@ -1,0 +1,104 @@
+"""Tables of kernels, made when they are needed and kept in a bounded memory; several threads share them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.arithmetic.tables import EDGE, WIDTH, Table, coefficients, phases
+from qpibench.families import KernelSpec, Parameters, Tabulated
+from qpibench.specs.lattice import TAPS_BEYOND, Lattice
+
+KEPT_BYTES = 256 << 20
+"""Memory of the tables that are kept for later; at least one is kept."""
+
+
+class TableMaker:
+    """Makes the tables of one family on one lattice.
+
+    Parameters
+    ----------
+    family, ranges
+        The family and its table of a spec.
+    x, y
+        Lattices along x and y.
+    """
+
+    def __init__(self, family: Tabulated, ranges: KernelSpec, x: Lattice, y: Lattice) -> None:
+        self.family, self.ranges, self.x, self.y = family, ranges, x, y
+        self._identity = f"{ranges.model_dump_json()} {x} {y}".encode()
+
+    def table(self, parameters: Parameters) -> Table:
+        """The table of a kernel; its parameters are columns of length 1. It may come from the cache."""
+        key = b"".join([self._identity, *(values.tobytes() for values in parameters.values())])
+        return _kept.get(key, lambda: self._made(parameters))
+
+    def _made(self, parameters: Parameters) -> Table:
+        dx, dy = _offsets(self.x), _offsets(self.y)
+        (samples,) = self.family.samples(self.ranges, parameters, dx, dy)
+        spline = coefficients(np.ascontiguousarray(samples))
+        rows, needed = (2 * (axis.outermost + TAPS_BEYOND) + 1 for axis in (self.y, self.x))
+        columns = -(-needed // self.x.per_pixel)
+        memory = np.zeros(rows * self.x.per_pixel * columns + WIDTH, np.float32)
+        values = memory[:-WIDTH].reshape(rows, self.x.per_pixel, columns)
+        phases(spline, values)
+        return Table(
+            values=values,
+            first_x=-self.x.outermost - TAPS_BEYOND,
+            first_y=-self.y.outermost - TAPS_BEYOND,
+            step_x=self.x.step_nm,
+            step_y=self.y.step_nm,
+            per_pixel_y=self.y.per_pixel,
+            reach_x=self.x.reach_nm,
+            reach_y=self.y.reach_nm,
+        )
+
+
+def _offsets(axis: Lattice) -> NDArray[np.float64]:
+    outermost = axis.outermost + TAPS_BEYOND + EDGE
+    offsets: NDArray[np.float64] = np.arange(-outermost, outermost + 1, dtype=np.float64) * axis.step_nm
+    return offsets
+
+
+@dataclass
+class _Entry:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    table: Table | None = None
+
+
+class _Cache:
+    """The tables used last, by key. Two threads that need the same table do not both make it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: bytes, make: Callable[[], Table]) -> Table:
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+        with entry.lock:
+            if entry.table is None:
+                entry.table = make()
+                self._count(entry.table.values.nbytes)
+            return entry.table
+
+    def _count(self, new: int) -> None:
+        with self._lock:
+            self._bytes += new
+            for key in list(self._entries)[:-1]:
+                if self._bytes <= KEPT_BYTES:
+                    return
+                table = self._entries[key].table
+                if table is not None:
+                    self._bytes -= table.values.nbytes
+                    del self._entries[key]
+
+
+_kept = _Cache()
