@@ -142,6 +142,32 @@ class OfSplines(Protocol):
         """Fewest samples per pixel of this pitch that give the kernels exactly; None if `resolution_nm` decides."""
 
 
+class Scattering(Tabulated, Protocol):
+    """Additional members of a family that knows the T-matrix of its scatterers: multiple scattering between them."""
+
+    def scattering(self, ranges: Any, parameters: Parameters, reach_nm: tuple[float, float]) -> Any:
+        """What images of one kernel share, a tuple that may have arrays; columns of length 1.
+
+        No offset of a pixel or a scatterer from a scatterer exceeds ``reach_nm`` along x and y.
+        """
+
+    def scatter(
+        self,
+        ranges: Any,
+        parameters: Parameters,
+        shared: Any,
+        axes: Axes,
+        position_nm: NDArray[np.float64],
+        amplitude: NDArray[np.float32],
+        image: NDArray[np.float64],
+    ) -> None:
+        """Fill an image (y, x) with the kernel's change of the density of states around all scatterers, to all orders.
+
+        ``position_nm`` (scatterer, xy) and ``amplitude`` (scatterer,), the factors of their T-matrices, have no
+        padding. The bits are defined as those of `samples`.
+        """
+
+
 class Numbered(Protocol):
     """Additional member of a family with parameters that depend on the kernel's number, not only on random numbers."""
 
@@ -204,6 +230,7 @@ class OnLattice(Family, Protocol):
         first: NDArray[np.int32],
         hole_nm: tuple[float, float],
         half_nm: tuple[float, float],
+        separation_nm: float = 0.0,
     ) -> None:
         """Move scatterers in place to sites, no two of those that move to the same site, with defined bits.
 
@@ -218,12 +245,22 @@ class OnLattice(Family, Protocol):
         hole_nm, half_nm
             Half the sides along x and y of the frame in which the sites lie; without a hole they are negative. A
             scatterer for which the frame has no site left stays.
+        separation_nm
+            Smallest distance between those that move.
         """
+
+    def sites_closer(self, ranges: Any, separation_nm: float) -> int:
+        """Number of sites closer than a distance to a site, itself included."""
 
 
 def is_on_lattice(family: Family) -> TypeGuard[OnLattice]:
     """Whether a family's scatterers lie on lattice sites."""
     return hasattr(family, "snap")
+
+
+def is_scattering(family: Family) -> TypeGuard[Scattering]:
+    """Whether a family has multiple scattering."""
+    return hasattr(family, "scatter")
 
 
 def family_names() -> tuple[str, ...]:

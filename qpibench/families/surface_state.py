@@ -75,7 +75,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
+from qpibench.arithmetic.scattered_waves import ScatteredWaves, scattered_waves, superpose_waves
 from qpibench.arithmetic.standing_waves import WaveBand, standing_waves
+from qpibench.arithmetic.superposition import Axes
 from qpibench.columns import FOLD, Column, fold_label
 from qpibench.families import KernelSpec, Parameters
 from qpibench.ranges import RISING
@@ -405,3 +407,28 @@ def samples(
             image=image,
         )
     return images
+
+
+def scattering(ranges: Ranges, parameters: Parameters, reach_nm: tuple[float, float]) -> ScatteredWaves:
+    """The waves around a scatterer; see :class:`qpibench.families.Scattering`."""
+    kernel = {name: float(values[0]) for name, values in parameters.items()}
+    return scattered_waves(
+        [(*band[:3], kernel["alpha"], band[3] / kernel["unit"]) for band in _bands(**kernel)],
+        width=kernel["tip_fwhm"] / FWHM_OVER_SIGMA,
+        mass_ratio=kernel["mass_ratio"],
+        axis=kernel["axis"],
+        reach_nm=reach_nm,
+    )
+
+
+def scatter(
+    ranges: Ranges,
+    parameters: Parameters,
+    shared: ScatteredWaves,
+    axes: Axes,
+    position_nm: NDArray[np.float64],
+    amplitude: NDArray[np.float32],
+    image: NDArray[np.float64],
+) -> None:
+    """Fill an image with multiple scattering between point scatterers; see :class:`qpibench.families.Scattering`."""
+    superpose_waves(shared, axes, position_nm, amplitude, image)

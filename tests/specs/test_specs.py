@@ -16,6 +16,7 @@ from qpibench.specs.suggest import suggestions
 SHIPPED_SHA256 = {
     "ag111_128": "5ed7f90a",
     "ag111_64": "2fc595fc",
+    "ag111_64_multiple": "bb7b3a84",
     "cu111_128": "53b9d43a",
     "cu111_64": "789df505",
     "hexagonal_128": "013069ba",

@@ -19,7 +19,11 @@ SURFACE = "cu111_64+kernels.count=5+observations_per_kernel=4"
 ELLIPTIC = f"{SURFACE}+kernels.mass_ratio=[1.0,1.5]"
 PAIRS = f"{SURFACE}+scatterers.min=2+species.second=drawn"
 TURNED = "mini_species+kernels.folds=[2,3]+species={second='rotated',angle_deg=[20,70]}"
+# Multiple scattering.
+SCATTERED = "ag111_64_multiple+kernels.count=3+observations_per_kernel=4+kernels.mass_ratio=[1.0,1.5]"
+SCATTERED_LATTICE = f"{LATTICE}+scatterers.superposition=multiple"
 QUICK = ["mini", NOISY, LATTICE, SURFACE, ELLIPTIC, "corrupted", "mini_species", PAIRS, TURNED]
+QUICK += [SCATTERED, SCATTERED_LATTICE]
 OVERRIDES = {
     "corrupted": [
         "corruptions.tip_blur.fwhm_nm=[0.2, 0.9]",
@@ -43,6 +47,8 @@ CONTENT_SHA256 = {
     "mini_species": "d9edbc435537e85e2745f0c13c7101cb0a293d44079e683c6f309605dbc6575c",
     PAIRS: "818ee17b7cded1ba3b72c955dbe1127cb2531874108165ad17d2ab0861c5fa75",
     TURNED: "e28b76878ff3e85a264180fe42982aa305ae94b341ce40b16e3db315d095b2aa",
+    SCATTERED: "4cfc397f74266cc2b823eb3c4119adff91fd9309a077b050e73f55e0d44e1a6f",
+    SCATTERED_LATTICE: "84d72fefe28bb8de15e624829b0f2f9c42cf76eb9e561e55bddc5d07bdf3a2ef",
     "corrupted": "f6e34c45d296d9312cc00011dd6fd6a1662adb06cf7d050c17d4554b99f63ee3",
 }
 
@@ -78,6 +84,9 @@ for number, (shipped, *overrides) in enumerate(json.loads(sys.argv[2])):
         (ELLIPTIC, 2),
         (NOISY, 1),
         (NOISY, 2),
+        (SCATTERED, 1),
+        (SCATTERED, 2),
+        (SCATTERED_LATTICE, 2),
         (LATTICE, 1),
         (LATTICE, 2),
         ("corrupted", 1),

@@ -118,7 +118,7 @@ def test_threads_and_a_memory_for_one_table_change_no_bit(spec_of, backend, monk
     with ThreadPoolExecutor(4) as pool:
         rows = list(pool.map(lambda k: backend.observations(spec, kernels, k, k + 7).image, range(0, 49, 7)))
     np.testing.assert_array_equal(np.concatenate(rows), made.image[:49])
-    assert tables._kept._bytes <= 4 * max(entry.table.values.nbytes for entry in tables._kept._entries.values())
+    assert tables._kept._bytes <= 4 * max(entry.made.values.nbytes for entry in tables._kept._entries.values())
 
 
 @pytest.mark.parametrize("order", [1, 2], ids=["backward", "shuffled"])
