@@ -43,6 +43,20 @@ Limits, without tip and lifetime, for :math:`k r \gg 1`: elastic scatterers have
 
 Values are :math:`\Delta N/N_0` divided by the constant ``unit``. They are signed.
 
+*Multiple scattering*, with ``scatterers.superposition = "multiple"``: with
+:math:`h_i = H_0^{(1)}(k |\mathbf r - \mathbf r_i|) e^{-|\mathbf r - \mathbf r_i|/2 \ell}`, the same functions between
+scatterers, :math:`h_{ij}`, and :math:`s = \alpha e^{2 i \delta} - 1`, an image of several scatterers is
+
+.. math::
+
+    \frac{\Delta N(\mathbf r)}{N_0} = \frac{1}{2} \operatorname{Re} \sum_{ij} h_i \tau_{ij} h_j, \qquad
+    \tau = \left(s^{-1} - \tfrac{1}{2} h\right)^{-1}, \quad h_{ii} = 0,
+
+because :math:`M = (T^{-1} - G_0)^{-1} = (i \hbar^2/m^*) \tau` in
+:math:`\Delta N = -\operatorname{Im}[\sum_{ij} G_0(\mathbf r, \mathbf r_i) M_{ij} G_0(\mathbf r_j, \mathbf r)]/\pi`. Two
+bands scatter each on its own, and the tip averages the sum. To lowest order in s it is the sum of kernels. The kernel
+stays the image of a single scatterer.
+
 Parameters
 ----------
 energy (meV, relative to the Fermi level: the sample bias), k (rad/nm), damping :math:`1/\ell` (1/nm), delta (rad),
@@ -57,6 +71,8 @@ Sources
   shift, black dot.
 - G. A. Fiete, E. J. Heller, Rev. Mod. Phys. 75, 933 (2003), doi:10.1103/RevModPhys.75.933, arXiv:cond-mat/0211607:
   scattering theory of surface states.
+- L. L. Foldy, Phys. Rev. 67, 107 (1945), doi:10.1103/PhysRev.67.107; M. Lax, Rev. Mod. Phys. 23, 287 (1951),
+  doi:10.1103/RevModPhys.23.287: multiple scattering by point scatterers.
 - L. Bürgi, O. Jeandupeux, H. Brune, K. Kern, Phys. Rev. Lett. 82, 4516 (1999), doi:10.1103/PhysRevLett.82.4516: decay
   of standing waves by the lifetime.
 - S. Crampin, J. Kröger, H. Jensen, R. Berndt, Phys. Rev. Lett. 95, 029701 (2005), doi:10.1103/PhysRevLett.95.029701,

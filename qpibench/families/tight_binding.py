@@ -34,10 +34,22 @@ different sites are neglected. The width may include the resolution of the tip.
 The mesh of M x M wavevectors is at least 8 decay lengths of G_0 wide, and the sites are those with indices below M/2.
 The decay length in lattice constants is v/eta, with the velocity v of :func:`qpibench.arithmetic.bands.fastest`.
 
+With ``scatterers.superposition = "multiple"`` an image of scatterers on the sites R_i has
+
+.. math::
+
+    \delta N(\mathbf{R}) = -\frac{1}{\pi} \operatorname{Im} \sum_{ij}
+        G_0(\mathbf{R} - \mathbf{R}_i) \, M_{ij} \, G_0(\mathbf{R}_j - \mathbf{R}), \qquad
+    M = (T^{-1} - G)^{-1}, \quad G_{ij} = G_0(\mathbf{R}_i - \mathbf{R}_j), \quad G_{ii} = 0,
+
+which is exact for the potentials V on these sites. G_0 is taken as 0 beyond half the mesh, as in a kernel.
+
 Sources: L. Capriotti, D. J. Scalapino, R. D. Sedgewick, Phys. Rev. B 68, 014508 (2003), arXiv:cond-mat/0302563 (change
 of the density of states to first order in V); A. V. Balatsky, I. Vekhter, J.-X. Zhu, Rev. Mod. Phys. 78, 373 (2006) (T
 of a point scatterer); E. N. Economou, Green's Functions in Quantum Physics, 3rd ed., Springer 2006, chapters 5 and 6
-(lattices, one impurity); A. Kreisel et al., Phys. Rev. Lett. 114, 217002 (2015) (density of states between the sites).
+(lattices, one impurity); L. L. Foldy, Phys. Rev. 67, 107 (1945), doi:10.1103/PhysRev.67.107, and M. Lax, Rev. Mod.
+Phys. 23, 287 (1951), doi:10.1103/RevModPhys.23.287 (several scatterers); A. Kreisel et al.,
+Phys. Rev. Lett. 114, 217002 (2015) (density of states between the sites).
 Signs of G_0, T and the density of states are those of the code calcQPI (P. Wahl et al., arXiv:2507.22137).
 """
 
