@@ -249,7 +249,7 @@ def test_seeds_have_up_to_128_bits():
         ("seed=abc", "'seed': expected an integer from 0 to 2^128 - 1, found 'abc'"),
         (
             "scatterers=20",
-            "'scatterers': should be a table of fields (count, min, max, margin_nm, superposition, min_separation_nm), found 20",
+            "be a table of fields (count, min, max, margin_nm, superposition, min_separation_nm), found 20",
         ),
         ("scatterers.count=20.0", "a whole number such as 20 or a range such as [1, 100], found 20.0"),
         ("scatterers.count='many'", "a whole number such as 20 or a range such as [1, 100], found 'many'"),
