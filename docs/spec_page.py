@@ -16,8 +16,8 @@ A spec is a TOML file that defines a release: the same spec gives the same bits 
 and tracks take the name of a shipped spec or a file; `--set key=value` changes a key. Shipped are `mini`, `paper` and
 `scatterer64` of eq. 7, and `mini_species` with [two species](#two-species); surface states on Ag(111) and Cu(111):
 `ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`, and with multiple scattering `ag111_64_multiple`; and lattices:
-`square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`. `qpibench schema spec` prints the JSON Schema of the content, by which
-editors complete and check a file.
+`square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`.
+`qpibench schema spec` prints the JSON Schema of the content, by which editors complete and check a file.
 
     name = "mine"
     seed = 1

@@ -241,6 +241,11 @@ def test_the_gpu_makes_images_of_scatterers_that_keep_a_distance():
             ' kernels.family = "eq7"',
         ),
         ("ag111_64", ["scatterers.superposition=multiple"], "needs scatterers.min_separation_nm"),
+        (
+            "ag111_64_multiple",
+            ["species.second=drawn", "scatterers.min=2"],
+            'scatterers.superposition = "multiple" needs one species of scatterers; leave out [species]',
+        ),
         ("ag111_64_multiple", ["scatterers.max=101"], "at most 100 with scatterers.superposition"),
         (
             "ag111_64_multiple",
