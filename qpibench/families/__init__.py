@@ -114,15 +114,16 @@ class Tabulated(Family, Protocol):
     """Additional members of a family whose kernels are sampled on a lattice, on the CPU for both backends."""
 
     def resolution_nm(self, ranges: Any) -> float:
-        """Largest distance of samples at which a quintic B-spline through them is the kernel.
+        """Largest distance of samples at which a septic B-spline through them is the kernel.
 
-        The error may be 1e-5 of the kernel's largest value outside its core. Samples are a whole number per pixel.
+        The error may be 1e-5 of the kernel's largest value outside its core, and inside the core 1e-4 of the largest
+        value. Samples are a whole number per pixel.
         """
 
     def reach_nm(self, ranges: Any) -> float:
         """The kernel is exactly 0 at offsets larger than this along x or along y; infinite if there is no such length.
 
-        Samples up to 19 distances beyond it are part of the spline; they should continue the kernel smoothly.
+        Samples up to 24 distances beyond it are part of the spline; they should continue the kernel smoothly.
         """
 
     def samples(

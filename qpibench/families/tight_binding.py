@@ -91,8 +91,8 @@ DECAY_LENGTHS = 8
 MESH_TOLERANCE = 5e-4
 """Largest change of a kernel if the mesh is doubled, in units of its largest value outside the core."""
 
-SAMPLES_PER_WIDTH = 9
-"""Samples of a table for each full width of an orbital: the quintic B-spline is then exact to 1e-5."""
+SAMPLES_PER_WIDTH = 5.25
+"""Samples of a table in the full width of an orbital of up to a lattice constant; one more in twice this width."""
 
 LATTICE_FOLD: Mapping[str, int] = {"square": 4, "hexagonal": 6, "nematic": 2}
 """Rotational symmetry of each lattice."""
@@ -311,7 +311,8 @@ def core_radius_nm(ranges: Ranges) -> float:
 
 def resolution_nm(ranges: Ranges) -> float:
     """Spacing of samples that resolves an orbital; see ``SAMPLES_PER_WIDTH``."""
-    return ranges.orbital_fwhm_nm / SAMPLES_PER_WIDTH
+    width = ranges.orbital_fwhm_nm
+    return width / (SAMPLES_PER_WIDTH + max(0.0, width / ranges.lattice_nm - 1.0))
 
 
 def reach_nm(ranges: Ranges) -> float:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.arithmetic.tables import EDGE, WIDTH, Table, coefficients, phases
+from qpibench.arithmetic.ieee import LANES
+from qpibench.arithmetic.tables import EDGE, SPAN, Table, coefficients, phases
 from qpibench.families import KernelSpec, Parameters, Tabulated
 from qpibench.specs.lattice import TAPS_BEYOND, Lattice
 
@@ -48,9 +49,10 @@ class TableMaker:
         (samples,) = self.family.samples(self.ranges, parameters, dx, dy)
         spline = coefficients(np.ascontiguousarray(samples))
         rows, needed = (2 * (axis.outermost + TAPS_BEYOND) + 1 for axis in (self.y, self.x))
-        columns = -(-needed // self.x.per_pixel)
-        memory = np.zeros(rows * self.x.per_pixel * columns + WIDTH, np.float32)
-        values = memory[:-WIDTH].reshape(rows, self.x.per_pixel, columns)
+        columns = -(-needed // self.x.per_pixel // LANES) * LANES
+        memory = np.zeros(rows * self.x.per_pixel * columns + SPAN + LANES, np.float32)
+        first = -memory.ctypes.data // memory.itemsize % LANES
+        values = memory[first : first + rows * self.x.per_pixel * columns].reshape(rows, self.x.per_pixel, columns)
         phases(spline, values)
         return Table(
             values=values,
