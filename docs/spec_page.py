@@ -15,9 +15,9 @@ HEAD = """# The spec
 A spec is a TOML file that defines a release: the same spec gives the same bits anywhere. `generate`, `train --stream`
 and tracks take the name of a shipped spec or a file; `--set key=value` changes a key. Shipped are `mini`, `paper` and
 `scatterer64` of eq. 7, and `mini_species` with [two species](#two-species); surface states on Ag(111) and Cu(111):
-`ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`; and lattices: `square_64`, `square_128`, `hexagonal_64`,
-`hexagonal_128`, `nematic_64`, `nematic_128`. `qpibench schema spec` prints the JSON Schema of the content, by which
-editors complete and check a file.
+`ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`, and with multiple scattering `ag111_64_multiple`; and lattices:
+`square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`.
+`qpibench schema spec` prints the JSON Schema of the content, by which editors complete and check a file.
 
     name = "mine"
     seed = 1
@@ -45,7 +45,14 @@ A dot stands for a table: `kernels.count` is `count` in `[kernels]`. Give every 
 the others are optional. Kernels have the keys of their family too, listed below. Without `[corruptions.white_noise]`
 images have no noise. Three more rules hold: the shortest period spans at least two pixels, `scatterers.margin_nm` is at
 most ten times the larger side of the field, and a release has fewer than 2^31 images. `scatterers.count` is stored as
-`min` and `max`, so both forms have the same hash.
+`min` and `max`, so both forms have the same hash; `scatterers.superposition = "linear"` is not stored.
+
+With `scatterers.superposition = "multiple"` a wave that one scatterer sends out is scattered by the others
+([surface_state](families.md), [tight_binding](families.md)). There may then be at most 100 scatterers, those that
+corruptions add included; surface states need `scatterers.min_separation_nm`; only the CPU makes the images, in 5 ms for
+10 scatterers and 50 ms for 50 with 64 x 64 pixels of a surface state on one core, and 0.5 and 1.4 ms on a lattice.
+`scatterers.min_separation_nm` goes with any family. It is refused if an image might have no place for its scatterers:
+the discs of this radius around all but one may cover half of the area, or on a lattice all sites but one.
 
 A release has no OOD task if `splits.ood_kernels` is 0 or a fold has only one kernel: with all five folds
 `kernels.count` must be at least 10. It has no ID task if no kernel has enough images ([splits](format.md#splits)).

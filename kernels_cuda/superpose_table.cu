@@ -3,8 +3,8 @@
 //
 // Launch: a block of 256 threads for each tile of SIDE x SIDE pixels of each observation. Scatterers are staged in
 // chunks: 64 threads compute their weights in float64. For each scatterer in its order, the block first weights the
-// rows of the table that the tile needs along x (six reads and as many fused multiply-adds a number), then each thread
-// weights six of these numbers along y for each of its four pixels.
+// rows of the table along y, for every row of pixels and every phase that the tile needs (eight reads and as many fused
+// multiply-adds a number), then each thread weights eight of these numbers along x for each of its four pixels.
 //
 // x, y            (nx,), (ny,) float64: pixel coordinates, nm, ascending
 // position        (observation, most, xy) float64: scatterers, nm; those after n_scatterers are not read
@@ -25,7 +25,7 @@
 
 namespace table {
 
-enum { TAPS = 6, BEFORE = 2, SIDE = 32, STAGED = 32, BLOCK = 256, PIXELS = SIDE * SIDE / BLOCK };
+enum { TAPS = 8, BEFORE = 3, SIDE = 32, STAGED = 32, BLOCK = 256, PIXELS = SIDE * SIDE / BLOCK };
 
 // Weights of a scatterer along one axis, and the pixels of the tile that it reaches.
 struct Axis {
@@ -34,14 +34,27 @@ struct Axis {
     int begin, end;     // of the pixels of the tile within reach
 };
 
-__device__ inline double shoulder(double t, double t2)
+__device__ inline double tail(double t)
 {
-    return (1.0 + 5.0 * t + 10.0 * t2 + 10.0 * t2 * t + 5.0 * t2 * t2 - 5.0 * t2 * t2 * t) / 120.0;
+    const double t2 = t * t;
+    return t2 * t2 * t2 * t / 5040.0;
 }
 
-__device__ inline double summit(double t, double t2)
+__device__ inline double foot(double t)
 {
-    return (66.0 - 60.0 * t2 + 30.0 * t2 * t2 - 10.0 * t2 * t2 * t) / 120.0;
+    return (((((((7.0 - 7.0 * t) * t + 21.0) * t + 35.0) * t + 35.0) * t + 21.0) * t + 7.0) * t + 1.0) / 5040.0;
+}
+
+__device__ inline double shoulder(double t)
+{
+    const double t2 = t * t;
+    return (((((21.0 * t - 42.0) * t - 84.0) * t2 + 280.0) * t + 504.0) * t2 + 392.0 * t + 120.0) / 5040.0;
+}
+
+__device__ inline double summit(double t)
+{
+    const double t2 = t * t;
+    return ((((35.0 * t - 140.0) * t2 + 560.0) * t2 - 1680.0) * t2 + 2416.0) / 5040.0;
 }
 
 __device__ inline void prepare(
@@ -52,14 +65,14 @@ __device__ inline void prepare(
     const double k = rint(u - 0.5);
     const double t = u - k;
     const double s = 1.0 - t;
-    const double t2 = t * t;
-    const double s2 = s * s;
-    axis.weight[0] = (float)(s2 * s2 * s / 120.0);
-    axis.weight[1] = (float)shoulder(s, s2);
-    axis.weight[2] = (float)summit(t, t2);
-    axis.weight[3] = (float)summit(s, s2);
-    axis.weight[4] = (float)shoulder(t, t2);
-    axis.weight[5] = (float)(t2 * t2 * t / 120.0);
+    axis.weight[0] = (float)tail(s);
+    axis.weight[1] = (float)foot(s);
+    axis.weight[2] = (float)shoulder(s);
+    axis.weight[3] = (float)summit(t);
+    axis.weight[4] = (float)summit(s);
+    axis.weight[5] = (float)shoulder(t);
+    axis.weight[6] = (float)foot(t);
+    axis.weight[7] = (float)tail(t);
     int begin = first, end = last;
     while (begin < end && at[begin] - place < -reach) {
         ++begin;
@@ -72,7 +85,7 @@ __device__ inline void prepare(
     axis.sample = (int)k - BEFORE - first_sample + per_pixel * begin;
 }
 
-// Six numbers, weighted.
+// Eight numbers, weighted.
 __device__ inline float weighted(const float (&w)[TAPS], const float (&v)[TAPS])
 {
     float total = w[0] * v[0];
@@ -101,7 +114,7 @@ extern "C" __global__ void __launch_bounds__(256) superpose_table(
     __shared__ Axis down[STAGED];
     __shared__ float factor[STAGED];
     __shared__ const float* spline[STAGED];
-    __shared__ float band[SIDE * TAPS][SIDE];
+    __shared__ float band[SIDE * TAPS * SIDE];
 
     const u32 tiles_x = (nx + SIDE - 1) / SIDE;
     const u32 tiles = tiles_x * ((ny + SIDE - 1) / SIDE);
@@ -113,7 +126,8 @@ extern "C" __global__ void __launch_bounds__(256) superpose_table(
     const int bottom = least_of(top + SIDE, ny);
     const int thread = threadIdx.x;
     const int column = thread % SIDE;
-    const int kept = least_of(per_y, TAPS);  // weighted rows per pixel
+    const int planes = least_of(phases, TAPS);  // phases that the taps of a pixel read
+    const int line = phases * columns;
 
     const double* const places = position + 2 * (u64)observation * most;
     const float* const factors = amplitude + (u64)observation * stride;
@@ -138,23 +152,24 @@ extern "C" __global__ void __launch_bounds__(256) superpose_table(
         for (int scatterer = 0; scatterer < scatterers; ++scatterer) {
             const Axis& h = across[scatterer];
             const Axis& v = down[scatterer];
-            const int needed = h.begin < h.end && v.begin < v.end ? (v.end - v.begin - 1) * kept + TAPS : 0;
-            if (column >= h.begin && column < h.end) {
-                int start[TAPS];
-#pragma unroll
-                for (int tap = 0; tap < TAPS; ++tap) {
-                    const int sample = h.sample + tap;
-                    start[tap] = sample % phases * columns + sample / phases + column - h.begin;
-                }
-                for (int k = thread / SIDE; k < needed; k += BLOCK / SIDE) {
-                    const int row = v.sample + (per_y < TAPS ? k : k / TAPS * per_y + k % TAPS);
-                    const float* const line = spline[scatterer] + (u64)row * phases * columns;
+            // Rows of the lattice weighted along y, by row of pixels, phase and column.
+            const int width = h.end - h.begin;
+            const int wide = width + (TAPS - 1) / phases;
+            const int needed = width > 0 && v.begin < v.end ? (v.end - v.begin) * planes * wide : 0;
+            for (int k = thread; k < needed; k += BLOCK) {
+                const int row = k / (planes * wide);
+                const int plane = k / wide % planes;
+                const int at = k % wide;
+                if (at < width + (TAPS - 1 - plane) / phases) {
+                    const int sample = h.sample + plane;
+                    const float* const first = spline[scatterer] + (u64)(v.sample + row * per_y) * line
+                                               + sample % phases * columns + sample / phases + at;
                     float read[TAPS];
 #pragma unroll
                     for (int tap = 0; tap < TAPS; ++tap) {
-                        read[tap] = line[start[tap]];
+                        read[tap] = first[tap * line];
                     }
-                    band[k][column] = weighted(h.weight, read);
+                    band[k] = weighted(v.weight, read);
                 }
             }
             __syncthreads();
@@ -166,9 +181,10 @@ extern "C" __global__ void __launch_bounds__(256) superpose_table(
                         float read[TAPS];
 #pragma unroll
                         for (int tap = 0; tap < TAPS; ++tap) {
-                            read[tap] = band[(row - v.begin) * kept + tap][column];
+                            read[tap] = band[((row - v.begin) * planes + tap % planes) * wide + tap / planes + column
+                                             - h.begin];
                         }
-                        pixel[k] = fused(factor[scatterer], weighted(v.weight, read), pixel[k]);
+                        pixel[k] = fused(factor[scatterer], weighted(h.weight, read), pixel[k]);
                     }
                 }
             }

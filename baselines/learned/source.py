@@ -16,7 +16,6 @@ from qpibench.errors import UsageError
 from qpibench.physics.activation import check_map_mode
 from qpibench.release import open_release
 from qpibench.specs import Grid
-from qpibench.tasks.species import require_one_species
 from qpibench.training import SourceRecord, TrainingRun
 
 __all__ = ["Batch", "Source", "open_source"]  # entries import these
@@ -84,7 +83,7 @@ def open_source(
     Raises
     ------
     UsageError
-        If the release has two species of scatterers, or no training or no validation role, or an option is not valid.
+        If the release has no training or no validation role, or an option is not valid.
     InvalidDataError
         If the file is not a release.
     """
@@ -95,7 +94,6 @@ def open_source(
     if per_kernel is not None and per_kernel < 1:
         raise UsageError(f"images_per_kernel must be 1 or more, found {per_kernel}.")
     if run.spec is not None:
-        require_one_species(run.spec, what="Training")
         return StreamSource(
             run.spec,
             seed=run.seed,
@@ -106,10 +104,8 @@ def open_source(
         )
     if run.release_path is None:
         raise UsageError("Training needs one source of images: either a release or the spec of a stream.")
-    release = open_release(run.release_path)
-    require_one_species(release, what="Training")
     return ReleaseSource(
-        release,
+        open_release(run.release_path),
         seed=run.seed,
         fields=tuple(fields),
         batch_size=batch_size,

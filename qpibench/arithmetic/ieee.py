@@ -90,62 +90,101 @@ def prefer_wide_vectors(typingctx: Any) -> Any:
     return types.none(), codegen
 
 
-def _six_rows(context: Any, builder: Any, signature: Any, values: Any, *, width: int, is_added: bool) -> None:
-    """Code of the two functions below: vectors of 16, which LLVM splits where the processor has shorter ones."""
-    _, starts, weights, _, at = values[:5]
-    kind = ir.VectorType(ir.FloatType(), 16)
-    number = ir.IntType(32)
-    declared = ir.FunctionType(kind, [kind] * 3)
-    fused = cgutils.get_or_insert_function(builder.module, declared, "llvm.fma.v16f32")
+LANES = 16
+"""Numbers of the vectors below, which LLVM splits where the processor has shorter ones."""
 
-    def data(index: int) -> Any:
-        return arrayobj.make_array(signature.args[index])(context, builder, values[index]).data
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
-    def splat(value: Any) -> Any:
-        nothing = ir.Constant(kind, ir.Undefined)
-        first = builder.insert_element(nothing, value, number(0))
-        return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(number, 16), [0] * 16))
 
-    def place(array: Any, start: Any, column: int) -> Any:
-        index = builder.add(start, ir.IntType(64)(column))
-        return builder.bitcast(builder.gep(array, [index]), kind.as_pointer())
+class _Code:
+    """Code of vectors of the two kinds of functions below."""
 
-    numbers, out = data(0), data(3)
-    rows = [builder.extract_value(starts, row) for row in range(6)]
-    factors = [splat(builder.extract_value(weights, row)) for row in range(6)]
-    factor = splat(values[5]) if is_added else None
-    for column in range(0, width, 16):
-        read = [builder.load(place(numbers, start, column), align=4) for start in rows]
-        total = builder.fmul(factors[0], read[0])
-        for weight, row in zip(factors[1:], read[1:], strict=True):
-            total = builder.call(fused, [weight, row, total])
-        where = place(out, at, column)
-        if is_added:
-            total = builder.call(fused, [factor, total, builder.load(where, align=4)])
-        builder.store(total, where, align=4)
+    def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
+        self.context, self.builder, self.signature, self.values = context, builder, signature, values
+        declared = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        self._fma = cgutils.get_or_insert_function(builder.module, declared, f"llvm.fma.v{LANES}f32")
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        return self.builder.call(self._fma, [a, b, c])
+
+    def splat(self, value: Any) -> Any:
+        number = ir.IntType(32)
+        nothing = ir.Constant(_VECTOR, ir.Undefined)
+        first = self.builder.insert_element(nothing, value, number(0))
+        return self.builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(number, LANES), [0] * LANES))
+
+    def pointer(self, argument: int) -> Any:
+        """Where the numbers of an argument, an array, begin."""
+        array = arrayobj.make_array(self.signature.args[argument])
+        return array(self.context, self.builder, self.values[argument]).data
+
+    def opaque(self, value: Any) -> Any:
+        """The same value, of which the compiler knows nothing."""
+        nothing = ir.InlineAsm(ir.FunctionType(value.type, [value.type]), "", "=r,0", side_effect=True)
+        return self.builder.call(nothing, [value])
+
+    def place(self, numbers: Any, index: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(numbers, [index]), _VECTOR.as_pointer())
+
+    def elements(self, argument: int) -> list[Any]:
+        """The elements of an argument, a tuple."""
+        count = self.signature.args[argument].count
+        return [self.builder.extract_value(self.values[argument], k) for k in range(count)]
+
+
+def lines_weigher(rows: int, step: int) -> Callable[..., Any]:
+    """A function that weighs lines of an array, and shares lines between the rows that it makes.
+
+    ``weigh(source, start, line, weights, out, at, pitch)`` fills 16 numbers of each row ``r`` of ``out``: number
+    ``at + r * pitch + j`` becomes the sum over k of ``weights[k] * source[start + (r * step + k) * line + j]``. The
+    first product is rounded and the others are added in order by fused multiply-adds. Arrays are contiguous float32,
+    and weights a tuple of float32.
+    """
+
+    def weigh(typingctx: Any, source: Any, start: Any, line: Any, weights: Any, out: Any, at: Any, pitch: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            code = _Code(context, builder, signature, values)
+            numbers, made = code.pointer(0), code.pointer(4)
+            _, index, line, _, _, at, pitch = values
+            factors = [code.splat(weight) for weight in code.elements(3)]
+            totals: list[Any] = [None] * rows
+            for k in range((rows - 1) * step + len(factors)):
+                read = builder.load(code.place(numbers, index), align=4)
+                # Otherwise the compiler computes all places in advance, and they fill its registers.
+                index = code.opaque(builder.add(index, line))
+                for row in range(rows):
+                    if 0 <= k - row * step < len(factors):
+                        factor = factors[k - row * step]
+                        is_first = totals[row] is None
+                        totals[row] = builder.fmul(factor, read) if is_first else code.fma(factor, read, totals[row])
+            for total in totals:
+                builder.store(total, code.place(made, at), align=4)
+                at = builder.add(at, pitch)
+            return context.get_dummy_value()
+
+        return types.none(source, start, line, weights, out, at, pitch), codegen
+
+    return intrinsic(weigh)
 
 
 @intrinsic
-def weigh_rows_64(typingctx: Any, source: Any, starts: Any, weights: Any, target: Any, at: Any) -> Any:
-    """Fill 64 numbers of ``target`` from ``at`` on with the weighted sum of six rows of ``source``.
+def add_weighted(typingctx: Any, source: Any, starts: Any, weights: Any, target: Any, at: Any, factor: Any) -> Any:
+    """Add a weighted sum times a factor to 16 numbers of ``target`` from ``at`` on, by a fused multiply-add.
 
-    ``target[at + j]`` becomes ``w0 * r0[j]``, to which ``w1 * r1[j]`` to ``w5 * r5[j]`` are added by fused
-    multiply-adds. The arrays are contiguous float32; ``starts`` (int64) and ``weights`` (float32) are tuples of six.
+    The sum is ``weights[k] * source[starts[k] + j]`` over k, the first product rounded and the others added in order by
+    fused multiply-adds. Arrays are contiguous float32; ``starts`` (int64) and ``weights`` (float32) are tuples.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        _six_rows(context, builder, signature, values, width=64, is_added=False)
-        return context.get_dummy_value()
-
-    return types.none(source, starts, weights, target, at), codegen
-
-
-@intrinsic
-def add_rows_64(typingctx: Any, source: Any, starts: Any, weights: Any, target: Any, at: Any, factor: Any) -> Any:
-    """Add the weighted sum of :func:`weigh_rows_64` times a factor to the numbers of ``target``, fused."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        _six_rows(context, builder, signature, values, width=64, is_added=True)
+        code = _Code(context, builder, signature, values)
+        numbers = code.pointer(0)
+        total = None
+        for start, weight in zip(code.elements(1), code.elements(2), strict=True):
+            read = builder.load(code.place(numbers, start), align=4)
+            factor = code.splat(weight)
+            total = builder.fmul(factor, read) if total is None else code.fma(factor, read, total)
+        where = code.place(code.pointer(3), values[4])
+        builder.store(code.fma(code.splat(values[5]), total, builder.load(where, align=4)), where, align=4)
         return context.get_dummy_value()
 
     return types.none(source, starts, weights, target, at, factor), codegen

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numba as nb
 import numpy as np
 
 from qpibench.arithmetic.compiled import compiled
@@ -100,7 +101,7 @@ def density_change(green, potential):  # type: ignore[no-untyped-def]
     Returns
     -------
     ndarray
-        (reach + 1, 2 reach + 1) float64, in the order of `green`.
+        (2 reach + 1, 2 reach + 1) float64 for n = -reach .. reach and m = -reach .. reach.
     """
     reach = len(green) - 1
     x, y = green[0, reach, 0], green[0, reach, 1]
@@ -108,16 +109,18 @@ def density_change(green, potential):  # type: ignore[no-untyped-def]
     a, b = 1.0 - potential * x, -(potential * y)
     scale = potential / (y * fma(a, a, b * b))
     t_real, t_imag = scale * a, -(scale * b)
-    change = np.empty((reach + 1, 2 * reach + 1))
+    change = np.empty((2 * reach + 1, 2 * reach + 1))
     for n in range(reach + 1):
         for m in range(2 * reach + 1):
             g, h = green[n, m, 0], green[n, m, 1]
-            change[n, m] = fma(t_imag, fma(g, g, -(h * h)), t_real * (2.0 * (g * h)))
+            value = fma(t_imag, fma(g, g, -(h * h)), t_real * (2.0 * (g * h)))
+            change[reach + n, m] = value
+            change[reach - n, 2 * reach - m] = value
     return change
 
 
 @compiled(nogil=True, error_model="numpy")
-def image_of_orbitals(values, vectors, half_width, weight, dx, dy, image):  # type: ignore[no-untyped-def]
+def image_of_orbitals(values, first, origin, vectors, half_width, weight, dx, dy, image):  # type: ignore[no-untyped-def]
     """Add Gaussians at the sites of a lattice to an image: sum_R values(R) weight 2^(-|r - R|^2/half_width^2).
 
     A row or column factor of a Gaussian below 2^-40 is exactly 0.
@@ -125,7 +128,11 @@ def image_of_orbitals(values, vectors, half_width, weight, dx, dy, image):  # ty
     Parameters
     ----------
     values
-        (reach + 1, 2 reach + 1) float64 for n = 0 .. reach and m = -reach .. reach; the same for (-m, -n).
+        (n, m) float64.
+    first
+        First m and n, (2,) int64.
+    origin
+        (xy,) float64: position of the site with m = n = 0.
     vectors
         (2, xy) float64: a1 and a2.
     half_width
@@ -137,18 +144,17 @@ def image_of_orbitals(values, vectors, half_width, weight, dx, dy, image):  # ty
     image
         (ny, nx) float64.
     """
-    reach = len(values) - 1
     tail = TAIL * half_width
     row, column = np.empty(len(dy)), np.empty(len(dx))
-    for n in range(-reach, reach + 1):
-        for m in range(-reach, reach + 1):
-            x = m * vectors[0, 0] + n * vectors[1, 0]
-            y = m * vectors[0, 1] + n * vectors[1, 1]
+    for n in range(first[1], first[1] + values.shape[0]):
+        for m in range(first[0], first[0] + values.shape[1]):
+            x = origin[0] + (m * vectors[0, 0] + n * vectors[1, 0])
+            y = origin[1] + (m * vectors[0, 1] + n * vectors[1, 1])
             left, right = np.searchsorted(dx, x - tail), np.searchsorted(dx, x + tail)
             low, high = np.searchsorted(dy, y - tail), np.searchsorted(dy, y + tail)
             if left == right or low == high:
                 continue
-            value = weight * (values[n, m + reach] if n >= 0 else values[-n, reach - m])
+            value = weight * values[n - first[1], m - first[0]]
             for k in range(left, right):
                 t = (dx[k] - x) / half_width
                 column[k] = exp2_f64(-(t * t))
@@ -162,11 +168,12 @@ def image_of_orbitals(values, vectors, half_width, weight, dx, dy, image):  # ty
 
 
 @compiled(nogil=True, error_model="numpy")
-def move_to_sites(vectors, origin, half, hole, first, position):  # type: ignore[no-untyped-def]
+def move_to_sites(vectors, origin, half, hole, separation, first, position):  # type: ignore[no-untyped-def]
     """Move points to the sites of a lattice in a rectangle or a frame, each to a site of its own.
 
     The points of an image take turns. Each gets the nearest site that lies in the frame and that no earlier point has;
-    of equally near ones the first in the order of n and then m. A point for which no site is left stays.
+    of equally near ones the first in the order of n and then m. A point for which no site is left stays. Sites closer
+    than ``separation`` to that of an earlier point are not free either.
 
     Parameters
     ----------
@@ -174,6 +181,8 @@ def move_to_sites(vectors, origin, half, hole, first, position):  # type: ignore
         (2, xy) float64: a1 and a2; (xy,) float64: the position of a site.
     half, hole
         (xy,) float64: half the sides of the rectangle, and of a rectangle whose sites are left out; negative for none.
+    separation
+        Smallest distance; sites at this distance but for rounding, one part in 10^9, are free.
     first
         (image,) int32: the first point of an image that moves.
     position
@@ -183,6 +192,7 @@ def move_to_sites(vectors, origin, half, hole, first, position):  # type: ignore
     across = vectors[0, 0] * vectors[0, 0] + vectors[0, 1] * vectors[0, 1]
     along = vectors[1, 0] * vectors[1, 0] + vectors[1, 1] * vectors[1, 1]
     spacing = area / sqrt(max(across, along))  # smallest distance between lines of equal m or n
+    nearest_allowed = separation * separation * (1.0 - 2e-9)
     taken = np.empty((position.shape[1], 2), np.int64)
     for image in range(len(position)):
         for point in range(first[image], position.shape[1]):
@@ -212,13 +222,34 @@ def move_to_sites(vectors, origin, half, hole, first, position):  # type: ignore
                             continue
                         free = True
                         for other in range(first[image], point):
-                            if taken[other, 0] == m and taken[other, 1] == n:
+                            p, q = m - taken[other, 0], n - taken[other, 1]
+                            if (p == 0 and q == 0) or _squared(vectors, p, q) < nearest_allowed:
                                 free = False
                         if free:
                             nearest, site_m, site_n, site_x, site_y = distance, m, n, at_x, at_y
                 ring += 1
             taken[point, 0], taken[point, 1] = site_m, site_n
             position[image, point, 0], position[image, point, 1] = site_x, site_y
+
+
+@nb.njit(inline="always")
+def _squared(vectors, m, n):  # type: ignore[no-untyped-def]
+    """Squared length of a lattice vector."""
+    x, y = m * vectors[0, 0] + n * vectors[1, 0], m * vectors[0, 1] + n * vectors[1, 1]
+    return x * x + y * y
+
+
+@compiled(nogil=True, error_model="numpy")
+def count_closer(vectors, separation):  # type: ignore[no-untyped-def]
+    """Number of sites closer than ``separation`` to a site, itself included; not those at it but for rounding."""
+    area = abs(vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0])
+    most_m = np.int64(separation * sqrt(_squared(vectors, 0, 1)) / area) + 1
+    most_n = np.int64(separation * sqrt(_squared(vectors, 1, 0)) / area) + 1
+    found = 0
+    for n in range(-most_n, most_n + 1):
+        for m in range(-most_m, most_m + 1):
+            found += (m == 0 and n == 0) or _squared(vectors, m, n) < separation * separation * (1.0 - 2e-9)
+    return found
 
 
 @compiled(nogil=True, error_model="numpy")

@@ -75,19 +75,60 @@ def standing_waves(
     image
         float64.
     """
+    tip = scaled_tip(width, mass_ratio, max(band.k for band in bands))
+    count = tip.steps(float(np.abs(dx_nm).max()), float(np.abs(dy_nm).max()))
+    core, ring = _changes(_factors(np.array(bands)), tip.step, tip.nodes(), ring_length(tip.per_width, count))
+    fill(pieces(average(core, ring, tip.per_width, count)), tip, axis, dx_nm, dy_nm, image)
+
+
+class ScaledTip(NamedTuple):
+    """The tip of an elliptic band in scaled coordinates, where the band is round.
+
+    Its standard deviation along the light axis is ``width``, which is ``per_width`` steps of ``step`` nm. What is left
+    of it along the heavy axis is a sum over points at the distances ``shift`` (steps) with the weights ``weight``.
+    ``stretch`` is the fourth root of the mass ratio.
+    """
+
+    width: float
+    per_width: int
+    step: float
+    stretch: float
+    shift: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    def nodes(self) -> NDArray[np.float64]:
+        """Distances in nm near the scatterer that the average needs."""
+        nodes: NDArray[np.float64] = core_nodes() * self.width
+        return nodes
+
+    def steps(self, x_nm: float, y_nm: float) -> int:
+        """Number of radial steps that offsets up to these need."""
+        return math.ceil(math.sqrt(x_nm * x_nm + y_nm * y_nm) * self.stretch / self.step + float(self.shift[-1])) + 6
+
+
+def scaled_tip(width: float, mass_ratio: float, k: float) -> ScaledTip:
+    """The scaled tip of a round one of the standard deviation ``width`` nm, for waves of at most k rad/nm."""
     stretch = math.sqrt(math.sqrt(mass_ratio))
     width = width / stretch
-    per_width = max(STEPS_PER_WIDTH, math.ceil(STEPS_PER_PERIOD * width * max(band.k for band in bands) / PI))
-    step = width / per_width
+    per_width = max(STEPS_PER_WIDTH, math.ceil(STEPS_PER_PERIOD * width * k / PI))
     shift, weight = _line(per_width * math.sqrt(mass_ratio - 1.0), float(per_width))
-    x, y = float(np.abs(dx_nm).max()), float(np.abs(dy_nm).max())
-    count = math.ceil(math.sqrt(x * x + y * y) * stretch / step + float(shift[-1])) + 6
-    core, ring = _changes(np.array(bands), step, core_nodes() * width, ring_length(per_width, count))
-    polynomials = pieces(average(core, ring, per_width, count))
-    if mass_ratio == 1:
-        fill_round(polynomials, dx_nm / step, dy_nm / step, image)
+    return ScaledTip(width, per_width, width / per_width, stretch, shift, weight)
+
+
+def fill(
+    polynomials: NDArray[np.float64],
+    tip: ScaledTip,
+    axis: float,
+    dx_nm: NDArray[np.float64],
+    dy_nm: NDArray[np.float64],
+    image: NDArray[np.float64],
+) -> None:
+    """Fill ``image`` (dy, dx) with a radial function whose pieces are in steps of a tip, seen by the tip."""
+    if len(tip.shift) == 1:
+        fill_round(polynomials, dx_nm / tip.step, dy_nm / tip.step, image)
     else:
-        fill_elliptic(polynomials, _axes(axis, stretch), shift, weight, dx_nm / step, dy_nm / step, image)
+        scaled = scaled_axes(axis, tip.stretch)
+        fill_elliptic(polynomials, scaled, tip.shift, tip.weight, dx_nm / tip.step, dy_nm / tip.step, image)
 
 
 def _line(rest: float, width: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -101,22 +142,32 @@ def _line(rest: float, width: float) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 
 @compiled(nogil=True)
-def _axes(axis, stretch):  # type: ignore[no-untyped-def]
+def scaled_axes(axis, stretch):  # type: ignore[no-untyped-def]
     """Scaled coordinates u (light) and v (heavy): two factors each, of dx and dy."""
     sine, cosine = sincospi_f64(axis / PI)
     return np.array([cosine / stretch, sine / stretch, -sine * stretch, cosine * stretch])
 
 
 @compiled(nogil=True, error_model="numpy")
-def _changes(bands, step, core, count):  # type: ignore[no-untyped-def]
-    """Change of the density of states at the distances ``core`` and at ``count`` steps; the first, at 0, is left 0."""
-    near = np.zeros(len(core))
-    ring = np.zeros(count)
+def _factors(bands):  # type: ignore[no-untyped-def]
+    """Rows k, damping, factor of J0^2 - Y0^2 and factor of -J0 Y0 of the change of the density of states, by band."""
+    rows = np.empty((len(bands), 4))
     for band in range(len(bands)):
         k, damping, delta, alpha, factor = bands[band]
         sine, cosine = sincospi_f64(2.0 * delta / PI)
-        even = 0.5 * factor * (alpha * cosine - 1.0)
-        odd = factor * (alpha * sine)
+        rows[band, 0], rows[band, 1] = k, damping
+        rows[band, 2] = 0.5 * factor * (alpha * cosine - 1.0)
+        rows[band, 3] = factor * (alpha * sine)
+    return rows
+
+
+@compiled(nogil=True, error_model="numpy")
+def _changes(rows, step, core, count):  # type: ignore[no-untyped-def]
+    """Sum over rows at the distances ``core`` and at ``count`` steps; the first, at 0, is left 0."""
+    near = np.zeros(len(core))
+    ring = np.zeros(count)
+    for band in range(len(rows)):
+        k, damping, even, odd = rows[band]
         for i in range(len(core) + count - 1):
             far = i - len(core) + 1
             r = core[i] if far < 1 else far * step
@@ -126,4 +177,34 @@ def _changes(bands, step, core, count):  # type: ignore[no-untyped-def]
                 near[i] += value
             else:
                 ring[far] += value
+    return near, ring
+
+
+def squared_waves(k: float, damping: float, tip: ScaledTip, count: int) -> NDArray[np.float64]:
+    """Pieces (2, interval, 8) of the real and the imaginary part of H0(k r)^2 exp(-damping r), averaged over a tip."""
+    parts = []
+    for even, odd in ((1.0, 0.0), (0.0, -2.0)):
+        rows = np.array([[k, damping, even, odd]])
+        core, ring = _changes(rows, tip.step, tip.nodes(), ring_length(tip.per_width, count))
+        parts.append(pieces(average(core, ring, tip.per_width, count)))
+    return np.stack(parts)
+
+
+@compiled(nogil=True, error_model="numpy")
+def waves(k, damping, step, core, count):  # type: ignore[no-untyped-def]
+    """H0(k r) exp(-damping r): real and imaginary part (2, ...) at the distances ``core`` and at ``count`` steps.
+
+    The values of the first step, at 0, are left 0.
+    """
+    near = np.zeros((2, len(core)))
+    ring = np.zeros((2, count))
+    for i in range(len(core) + count - 1):
+        far = i - len(core) + 1
+        r = core[i] if far < 1 else far * step
+        j0, y0 = j0_y0_f64(k * r)
+        decay = exp2_f64((-LOG2_E * damping) * r)
+        if far < 1:
+            near[0, i], near[1, i] = j0 * decay, y0 * decay
+        else:
+            ring[0, far], ring[1, far] = j0 * decay, y0 * decay
     return near, ring

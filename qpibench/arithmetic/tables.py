@@ -1,14 +1,15 @@
-"""Superposition of kernels without a closed form: quintic B-splines of samples, with the same bits on every machine.
+"""Superposition of kernels without a closed form: septic B-splines of samples, with the same bits on every machine.
 
 A kernel is sampled on a lattice of offsets that is finer than the pixels by a whole number, and its table has the
-coefficients of the quintic B-spline through the samples. The offsets of a scatterer from the pixels have the same
+coefficients of the septic B-spline through the samples. The offsets of a scatterer from the pixels have the same
 position between samples for every pixel, so the weights of the spline are constants of the scatterer. The coefficients
 of a row are stored by phase, their number modulo the samples per pixel, so neighbouring pixels read neighbouring
 numbers.
 
-For each scatterer, a row of the lattice is weighted along x, which gives a number per pixel of the row, and six such
-rows are weighted along y. Rows that pixels share are weighted once. All sums run in a written order, so tiles, threads
-and batches cannot change a bit. ``kernels_cuda/superpose_table.cu`` states the same operations in the same order.
+For each scatterer, eight rows of the lattice are weighted along y, which gives a row of numbers by phase, and eight of
+these numbers are weighted along x. Both directions share what neighbouring pixels have in common. All sums run in a
+written order, so tiles, threads and batches cannot change a bit. ``kernels_cuda/superpose_table.cu`` states the same
+operations in the same order.
 """
 
 from __future__ import annotations
@@ -20,37 +21,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.arithmetic.compiled import compiled
-from qpibench.arithmetic.ieee import add_rows_64, fma, prefer_wide_vectors, rint, weigh_rows_64
+from qpibench.arithmetic.ieee import LANES, add_weighted, fma, lines_weigher, prefer_wide_vectors, rint
 
-TAPS = 6
-"""Coefficients that a quintic spline needs along an axis."""
+TAPS = 8
+"""Coefficients that a septic spline needs along an axis."""
 
-BEFORE, AFTER = 2, 3
-"""Taps below and above the sample at or below an offset."""
+BEFORE = 3
+"""Taps below the sample at or below an offset."""
 
-EDGE = 16
+EDGE = 20
 """Samples beyond the coefficients of a table on every side; they keep the edge of the lattice out of the spline."""
 
-WIDTH = 64
-"""Columns of a tile; a table needs as many readable numbers after its last one."""
+TILE = 64
+"""Rows and columns of a tile."""
 
-BLOCK, TILE = 16, 64
-"""Rows of a block, whose weighted rows fit the first-level cache, and of a tile."""
+SPAN = TILE + 2 * LANES
+"""Columns of weighted rows: a tile's, and those that taps at larger numbers need. So many numbers are readable after
+the last one of a table."""
+
+BLOCK = 8
+"""Rows of a tile that are made together, to read each row of the lattice once."""
+
+MOST_SHARED = 4
+"""Samples per pixel up to which rows of a block are made together."""
+
+_weigh_row = lines_weigher(1, 1)
+_weigh_1, _weigh_2, _weigh_3, _weigh_4 = (lines_weigher(BLOCK, 1 + more) for more in range(MOST_SHARED))
 
 _POLES = (
-    -0.43057534709997379185143068,
-    -0.04309628820326465382271063,
+    -0.53528043079643816554240378168164607183392315234269,
+    -0.12255461519232669051527226435935734360548654942730,
+    -0.0091486948096082769285930216516478534156925639545994,
 )
-"""Roots inside the unit circle of z^4 + 26 z^3 + 66 z^2 + 26 z + 1, the quintic B-spline at the integers."""
+"""Roots inside the unit circle of z^6 + 120 z^5 + 1191 z^4 + 2416 z^3 + ..., the septic B-spline at the integers."""
 
-GAIN = 14400.0
-"""120^2: a quintic B-spline at the integers is that polynomial over 120, in each of two directions."""
+GAIN = 25401600.0
+"""5040^2: a septic B-spline at the integers is that polynomial over 5040, in each of two directions."""
 
-_HORIZON = 48
+_HORIZON = 72
 """Samples from which the recursion along an axis starts; the pole's power of this number is below 2^-58."""
-
-_BAND = (0, WIDTH, 2 * WIDTH, 3 * WIDTH, 4 * WIDTH, 5 * WIDTH)
-"""Places of six rows that follow each other."""
 
 _ALIGNMENT = 64
 _f32 = np.float32
@@ -63,7 +72,7 @@ class Table(NamedTuple):
     ----------
     values
         (row, phase, column) float32: the coefficient at the sample (``column * phases + phase``, ``row``), counted from
-        the first one. At least `WIDTH` readable numbers follow the last in memory.
+        the first one. At least `SPAN` readable numbers follow the last in memory.
     first_x, first_y
         Numbers of the first samples along x and y; sample k lies at the offset ``k * step``.
     step_x, step_y
@@ -86,7 +95,7 @@ class Table(NamedTuple):
 
 @compiled(nogil=True, error_model="numpy")
 def coefficients(samples):  # type: ignore[no-untyped-def]
-    """The coefficients times 1/14400 of the spline through samples (y, x) float64, transposed: (x, y).
+    """The coefficients times 1/25401600 of the spline through samples (y, x) float64, transposed: (x, y).
 
     The samples are continued by reflection at their first and last ones.
     """
@@ -141,29 +150,33 @@ def phases(spline, values):  # type: ignore[no-untyped-def]
 
 @nb.njit(inline="always")
 def spline_weights(t):  # type: ignore[no-untyped-def]
-    """The six weights of the spline, float64, at a fraction t between two samples."""
+    """The eight weights of the spline, float64, at a fraction t between two samples."""
     s = 1.0 - t
-    t2 = t * t
-    s2 = s * s
     # Mirror images: polynomials in t and in s.
-    return (
-        s2 * s2 * s / 120.0,
-        _shoulder(s, s2),
-        _summit(t, t2),
-        _summit(s, s2),
-        _shoulder(t, t2),
-        t2 * t2 * t / 120.0,
-    )
+    return _tail(s), _foot(s), _shoulder(s), _summit(t), _summit(s), _shoulder(t), _foot(t), _tail(t)
 
 
 @nb.njit(inline="always")
-def _shoulder(t, t2):  # type: ignore[no-untyped-def]
-    return (1.0 + 5.0 * t + 10.0 * t2 + 10.0 * t2 * t + 5.0 * t2 * t2 - 5.0 * t2 * t2 * t) / 120.0
+def _tail(t):  # type: ignore[no-untyped-def]
+    t2 = t * t
+    return t2 * t2 * t2 * t / 5040.0
 
 
 @nb.njit(inline="always")
-def _summit(t, t2):  # type: ignore[no-untyped-def]
-    return (66.0 - 60.0 * t2 + 30.0 * t2 * t2 - 10.0 * t2 * t2 * t) / 120.0
+def _foot(t):  # type: ignore[no-untyped-def]
+    return (((((((7.0 - 7.0 * t) * t + 21.0) * t + 35.0) * t + 35.0) * t + 21.0) * t + 7.0) * t + 1.0) / 5040.0
+
+
+@nb.njit(inline="always")
+def _shoulder(t):  # type: ignore[no-untyped-def]
+    t2 = t * t
+    return (((((21.0 * t - 42.0) * t - 84.0) * t2 + 280.0) * t + 504.0) * t2 + 392.0 * t + 120.0) / 5040.0
+
+
+@nb.njit(inline="always")
+def _summit(t):  # type: ignore[no-untyped-def]
+    t2 = t * t
+    return ((((35.0 * t - 140.0) * t2 + 560.0) * t2 - 1680.0) * t2 + 2416.0) / 5040.0
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -196,8 +209,10 @@ def _superpose(axes, tables, position, amplitude, species, count, image):  # typ
     per_y = table.per_pixel_y
     per_x = table.values.shape[1]
     columns = table.values.shape[2]
+    line = per_x * columns
     coefficients_of = (table.values.reshape(-1), tables[1].values.reshape(-1))
-    kept = min(per_y, TAPS)  # weighted rows per pixel
+    planes = min(per_x, TAPS)  # phases that the taps of a pixel read
+    pitch = planes * SPAN
     wx = np.empty((count, TAPS), np.float32)
     wy = np.empty((count, TAPS), np.float32)
     first_x = np.empty(count, np.int64)
@@ -219,82 +234,82 @@ def _superpose(axes, tables, position, amplitude, species, count, image):  # typ
             wy[scatterer, tap] = _f32(in_y[tap])
         first_x[scatterer] = np.int64(kx) - BEFORE - table.first_x
         first_y[scatterer] = np.int64(ky) - BEFORE - table.first_y
-    memory = np.empty((TILE + BLOCK * TAPS) * WIDTH + _ALIGNMENT // 4, np.float32)
+    memory = np.empty(TILE * TILE + BLOCK * TAPS * SPAN + _ALIGNMENT // 4, np.float32)
     aligned = (_ALIGNMENT - memory.ctypes.data % _ALIGNMENT) % _ALIGNMENT // 4
-    tile = memory[aligned : aligned + TILE * WIDTH]
-    band = memory[aligned + TILE * WIDTH : aligned + (TILE + BLOCK * TAPS) * WIDTH]
+    tile = memory[aligned : aligned + TILE * TILE]
+    band = memory[aligned + TILE * TILE : aligned + TILE * TILE + BLOCK * TAPS * SPAN]
     start = np.empty(TAPS, np.int64)
+    place = np.empty(TAPS, np.int64)
     for top in range(0, ny, TILE):
-        for left in range(0, nx, WIDTH):
+        for left in range(0, nx, TILE):
             tile[:] = _f32(0)
             for scatterer in range(count):
                 begin = max(left, window[scatterer, 0])
-                end = min(left + WIDTH, window[scatterer, 1])
+                end = min(left + TILE, window[scatterer, 1])
                 if begin >= end:
                     continue
-                is_whole = begin == left and (end == left + WIDTH or end == nx)
+                width = end - begin
+                at = first_x[scatterer] + per_x * begin
+                left_column = at // per_x // LANES * LANES
                 for tap in range(TAPS):
-                    at = first_x[scatterer] + per_x * begin + tap
-                    start[tap] = at % per_x * columns + at // per_x
-                of_x = _six(wx, scatterer)
-                of_y = _six(wy, scatterer)
+                    if tap < planes:
+                        start[tap] = (at + tap) % per_x * columns + left_column
+                    place[tap] = tap % planes * SPAN + (at + tap) // per_x - left_column
+                vectors = ((at + TAPS - 1) // per_x - left_column + width + LANES - 1) // LANES
+                places = _eight(place)
+                # Numbers behind the last pixel of a row are not used.
+                wide = width + LANES - 1 if begin == left and end in (left + TILE, nx) else width
+                of_x = _eight(wx[scatterer])
+                of_y = _eight(wy[scatterer])
                 factor = amplitude[scatterer]
                 flat = coefficients_of[species[scatterer]]
-                highest = min(top + TILE, window[scatterer, 3])
-                for lowest in range(max(top, window[scatterer, 2]), highest, BLOCK):
-                    rows = min(BLOCK, highest - lowest)
-                    needed = (rows - 1) * kept + TAPS
-                    base = first_y[scatterer] + per_y * lowest
-                    for k in range(needed):
-                        row = base + (k if per_y < TAPS else k // TAPS * per_y + k % TAPS)
-                        line = row * per_x * columns
-                        starts = _shifted(start, line)
-                        if is_whole:
-                            weigh_rows_64(flat, starts, of_x, band, k * WIDTH)
-                        else:
-                            _weigh_rows(flat, starts, of_x, band, k * WIDTH, end - begin)
+                row = max(top, window[scatterer, 2])
+                last = min(top + TILE, window[scatterer, 3])
+                while row < last:
+                    base = (first_y[scatterer] + per_y * row) * line
+                    rows = BLOCK if per_y <= MOST_SHARED and row + BLOCK <= last else 1
+                    if rows == 1:
+                        _weigh(_weigh_row, flat, base, start, planes, vectors, line, of_y, band, pitch)
+                    elif per_y == 1:
+                        _weigh(_weigh_1, flat, base, start, planes, vectors, line, of_y, band, pitch)
+                    elif per_y == 2:
+                        _weigh(_weigh_2, flat, base, start, planes, vectors, line, of_y, band, pitch)
+                    elif per_y == 3:
+                        _weigh(_weigh_3, flat, base, start, planes, vectors, line, of_y, band, pitch)
+                    else:
+                        _weigh(_weigh_4, flat, base, start, planes, vectors, line, of_y, band, pitch)
                     for k in range(rows):
-                        starts = _shifted(_BAND, k * kept * WIDTH)
-                        target = (lowest - top + k) * WIDTH + begin - left
-                        if is_whole:
-                            add_rows_64(band, starts, of_y, tile, target, factor)
-                        else:
-                            _add_rows(band, starts, of_y, tile, target, factor, end - begin)
+                        taps = _shifted(places, k * pitch)
+                        target = (row - top + k) * TILE + begin - left
+                        done = 0
+                        while done + LANES <= wide:
+                            add_weighted(band, _shifted(taps, done), of_x, tile, target + done, factor)
+                            done += LANES
+                        for j in range(done, width):
+                            total = of_x[0] * band[taps[0] + j]
+                            for tap in range(1, TAPS):
+                                total = fma(of_x[tap], band[taps[tap] + j], total)
+                            tile[target + j] = fma(factor, total, tile[target + j])
+                    row += rows
             for k in range(min(TILE, ny - top)):
-                for j in range(min(WIDTH, nx - left)):
+                for j in range(min(TILE, nx - left)):
                     # Without this, a negative zero would depend on whether zeros were added or skipped.
-                    image[top + k, left + j] = tile[k * WIDTH + j] + _f32(0)
+                    image[top + k, left + j] = tile[k * TILE + j] + _f32(0)
 
 
 @nb.njit(inline="always")
-def _shifted(start, by):  # type: ignore[no-untyped-def]
-    return start[0] + by, start[1] + by, start[2] + by, start[3] + by, start[4] + by, start[5] + by
+def _weigh(weigh, values, base, start, planes, vectors, line, weights, band, pitch):  # type: ignore[no-untyped-def]
+    """Weigh rows of the lattice along y, for every phase that is needed."""
+    for plane in range(planes):
+        for k in range(vectors):
+            weigh(values, base + start[plane] + k * LANES, line, weights, band, plane * SPAN + k * LANES, pitch)
 
 
 @nb.njit(inline="always")
-def _six(weights, scatterer):  # type: ignore[no-untyped-def]
-    w = weights[scatterer]
-    return w[0], w[1], w[2], w[3], w[4], w[5]
-
-
-# Where a scatterer reaches a part of the tile's columns only.
+def _shifted(at, by):  # type: ignore[no-untyped-def]
+    return at[0] + by, at[1] + by, at[2] + by, at[3] + by, at[4] + by, at[5] + by, at[6] + by, at[7] + by
 
 
 @nb.njit(inline="always")
-def _weighted(source, starts, weights, j):  # type: ignore[no-untyped-def]
-    total = weights[0] * source[starts[0] + j]
-    for tap in range(1, TAPS):
-        total = fma(weights[tap], source[starts[tap] + j], total)
-    return total
-
-
-@nb.njit(inline="always")
-def _weigh_rows(source, starts, weights, target, at, width):  # type: ignore[no-untyped-def]
-    for j in range(width):
-        target[at + j] = _weighted(source, starts, weights, j)
-
-
-@nb.njit(inline="always")
-def _add_rows(source, starts, weights, target, at, factor, width):  # type: ignore[no-untyped-def]
-    for j in range(width):
-        target[at + j] = fma(factor, _weighted(source, starts, weights, j), target[at + j])
+def _eight(w):  # type: ignore[no-untyped-def]
+    return w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]

@@ -9,6 +9,9 @@ with a normal number $z$, so that $a > 0$, its mean is 1 and its standard deviat
 The kernel that a model must find keeps the amplitude 1. The corruption acts after all scatterers are in place: those
 that :mod:`qpibench.corruptions.unseen_scatterers` adds have amplitudes too.
 
+A spec with ``scatterers.superposition = "multiple"`` is refused: the factor would multiply the T-matrix, and with a > 1
+an elastic scatterer would give out more electrons than it gets.
+
 Stream ``amplitude spread``: draw q has the normal numbers of the scatterers 4q to 4q + 3, two of each pair of words
 (:func:`qpibench.arithmetic.normals.normal_pair`). The exponential is float64 and rounded to float32 once.
 
@@ -18,7 +21,7 @@ chapter 14.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,9 @@ from qpibench.arithmetic.normals import normal_pair
 from qpibench.arithmetic.philox import words
 from qpibench.columns import Column
 from qpibench.corruptions import Draft
+
+if TYPE_CHECKING:
+    from qpibench.specs.spec import ReleaseSpec
 
 STAGE = "scatterers"
 ORDER = 20
@@ -65,6 +71,15 @@ COLUMNS = (
         absent=1.0,
     ),
 )
+
+
+def check(settings: Settings, spec: ReleaseSpec) -> None:
+    """Refuse multiple scattering; see :class:`qpibench.corruptions.Restricted`."""
+    if spec.scatterers.superposition == "multiple":
+        raise ValueError(
+            'corruptions.amplitude_spread needs scatterers.superposition = "linear", found "multiple": scatterers whose'
+            " T-matrix is multiplied would give out more electrons than they get; leave out one of them"
+        )
 
 
 def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:

@@ -114,15 +114,16 @@ class Tabulated(Family, Protocol):
     """Additional members of a family whose kernels are sampled on a lattice, on the CPU for both backends."""
 
     def resolution_nm(self, ranges: Any) -> float:
-        """Largest distance of samples at which a quintic B-spline through them is the kernel.
+        """Largest distance of samples at which a septic B-spline through them is the kernel.
 
-        The error may be 1e-5 of the kernel's largest value outside its core. Samples are a whole number per pixel.
+        The error may be 1e-5 of the kernel's largest value outside its core, and inside the core 1e-4 of the largest
+        value. Samples are a whole number per pixel.
         """
 
     def reach_nm(self, ranges: Any) -> float:
         """The kernel is exactly 0 at offsets larger than this along x or along y; infinite if there is no such length.
 
-        Samples up to 19 distances beyond it are part of the spline; they should continue the kernel smoothly.
+        Samples up to 24 distances beyond it are part of the spline; they should continue the kernel smoothly.
         """
 
     def samples(
@@ -140,6 +141,32 @@ class OfSplines(Protocol):
 
     def samples_per_pixel(self, ranges: Any, pitch_nm: float) -> int | None:
         """Fewest samples per pixel of this pitch that give the kernels exactly; None if `resolution_nm` decides."""
+
+
+class Scattering(Tabulated, Protocol):
+    """Additional members of a family that knows the T-matrix of its scatterers: multiple scattering between them."""
+
+    def scattering(self, ranges: Any, parameters: Parameters, reach_nm: tuple[float, float]) -> Any:
+        """What images of one kernel share, a tuple that may have arrays; columns of length 1.
+
+        No offset of a pixel or a scatterer from a scatterer exceeds ``reach_nm`` along x and y.
+        """
+
+    def scatter(
+        self,
+        ranges: Any,
+        parameters: Parameters,
+        shared: Any,
+        axes: Axes,
+        position_nm: NDArray[np.float64],
+        amplitude: NDArray[np.float32],
+        image: NDArray[np.float64],
+    ) -> None:
+        """Fill an image (y, x) with the kernel's change of the density of states around all scatterers, to all orders.
+
+        ``position_nm`` (scatterer, xy) and ``amplitude`` (scatterer,), the factors of their T-matrices, have no
+        padding. The bits are defined as those of `samples`.
+        """
 
 
 class Numbered(Protocol):
@@ -204,6 +231,7 @@ class OnLattice(Family, Protocol):
         first: NDArray[np.int32],
         hole_nm: tuple[float, float],
         half_nm: tuple[float, float],
+        separation_nm: float = 0.0,
     ) -> None:
         """Move scatterers in place to sites, no two of those that move to the same site, with defined bits.
 
@@ -218,12 +246,22 @@ class OnLattice(Family, Protocol):
         hole_nm, half_nm
             Half the sides along x and y of the frame in which the sites lie; without a hole they are negative. A
             scatterer for which the frame has no site left stays.
+        separation_nm
+            Smallest distance between those that move.
         """
+
+    def sites_closer(self, ranges: Any, separation_nm: float) -> int:
+        """Number of sites closer than a distance to a site, itself included."""
 
 
 def is_on_lattice(family: Family) -> TypeGuard[OnLattice]:
     """Whether a family's scatterers lie on lattice sites."""
     return hasattr(family, "snap")
+
+
+def is_scattering(family: Family) -> TypeGuard[Scattering]:
+    """Whether a family has multiple scattering."""
+    return hasattr(family, "scatter")
 
 
 def family_names() -> tuple[str, ...]:

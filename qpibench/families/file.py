@@ -1,14 +1,14 @@
 r"""Kernels from a user's own file: measured, from density functional theory, or from a T-matrix code.
 
 The file has kernels (kernel, y, x) with the scatterer at the centre, y pointing up, in HDF5 (``.h5``, ``.hdf5``) or
-NumPy's formats (``.npy``, ``.npz``). A kernel is the quintic B-spline through its pixels,
+NumPy's formats (``.npy``, ``.npz``). A kernel is the septic B-spline through its pixels,
 
-$$A(x, y) = \sum_{ij} c_{ij}\, \beta^5(y/p - i)\, \beta^5(x/p - j),$$
+$$A(x, y) = \sum_{ij} c_{ij}\, \beta^7(y/p - i)\, \beta^7(x/p - j),$$
 
 with the distance $p$ of neighbouring pixels in the file. The spline is continued by reflection at the outermost pixels.
 It holds within the area of the pixels; beyond, the kernel is 0. Best the window is twice as wide as the field, or the
 kernels fall to 0 within it. Where the pixels of the grid are as large as the file's, tables reproduce the spline
-exactly; elsewhere they have six samples per pixel of the file.
+exactly; elsewhere they have four samples per pixel of the file.
 
 A spec identifies the file by the SHA-256 of its numbers, see :func:`qpibench.kernel_files.numbers_sha256`, not by its
 path. The path is used when a spec is loaded and is not kept. Where a release is regenerated, the variable
@@ -37,7 +37,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.families import KernelSpec, Parameters
 from qpibench.kernel_files import LARGEST, SMALLEST, kernels_of, numbers_sha256, read_kernels, remember, remembered
 
-SAMPLES_PER_PIXEL = 6
+SAMPLES_PER_PIXEL = 4
 """Samples of a table per pixel of the file, at which the error is below 1e-5 even for white noise."""
 
 EQUAL = 1e-6
@@ -195,7 +195,7 @@ def describe(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 def reference(
     dx: ArrayLike, dy: ArrayLike, *, fold: int, file_row: int, file_id: int, pixel_nm: float
 ) -> NDArray[np.float64]:
-    """Evaluate the spline with SciPy.
+    """Evaluate the spline with SciPy, whose splines end where a reflected kernel repeats itself.
 
     Parameters
     ----------
@@ -213,14 +213,18 @@ def reference(
     ndarray
         float64 of the broadcast shape.
     """
-    from scipy import ndimage
+    from scipy.interpolate import NdBSpline, make_interp_spline
 
     (sha256,) = (known for known in remembered() if _file_id(known) == file_id)
     kernel = kernels_of(sha256)[file_row]
     dx, dy = np.broadcast_arrays(dx, dy)
-    centre = (len(kernel) - 1) / 2
-    places = np.stack([dy / pixel_nm + centre, dx / pixel_nm + centre])
-    values = ndimage.map_coordinates(kernel, places, order=5, mode="mirror")
+    beyond = 40  # pixels, more than the spline's memory
+    along_y = make_interp_spline(np.arange(len(kernel) + 2 * beyond), np.pad(kernel, beyond, mode="reflect"), k=7)
+    along_x = make_interp_spline(np.arange(len(kernel) + 2 * beyond), along_y.c.T, k=7)
+    spline = NdBSpline((along_y.t, along_x.t), along_x.c.T, 7)
+    centre = (len(kernel) - 1) / 2 + beyond
+    inside = np.clip(np.stack([dy, dx], axis=-1) / pixel_nm + centre, 0, 2 * centre)
+    values = spline(inside)
     reach = len(kernel) * pixel_nm / 2
     result: NDArray[np.float64] = np.where((np.abs(dx) <= reach) & (np.abs(dy) <= reach), values, 0.0)
     return result
@@ -259,7 +263,7 @@ def _evaluate(spline, pixel, dx, dy, values):  # type: ignore[no-untyped-def]
 
 @compiled(nogil=True, error_model="numpy")
 def _taps(place):  # type: ignore[no-untyped-def]
-    """The first of six pixels around a place, and their weights."""
+    """The first of eight pixels around a place, and their weights."""
     below = rint(place - 0.5)
     return np.int64(below) - BEFORE, spline_weights(place - below)
 

@@ -43,6 +43,20 @@ Limits, without tip and lifetime, for :math:`k r \gg 1`: elastic scatterers have
 
 Values are :math:`\Delta N/N_0` divided by the constant ``unit``. They are signed.
 
+*Multiple scattering*, with ``scatterers.superposition = "multiple"``: with
+:math:`h_i = H_0^{(1)}(k |\mathbf r - \mathbf r_i|) e^{-|\mathbf r - \mathbf r_i|/2 \ell}`, the same functions between
+scatterers, :math:`h_{ij}`, and :math:`s = \alpha e^{2 i \delta} - 1`, an image of several scatterers is
+
+.. math::
+
+    \frac{\Delta N(\mathbf r)}{N_0} = \frac{1}{2} \operatorname{Re} \sum_{ij} h_i \tau_{ij} h_j, \qquad
+    \tau = \left(s^{-1} - \tfrac{1}{2} h\right)^{-1}, \quad h_{ii} = 0,
+
+because :math:`M = (T^{-1} - G_0)^{-1} = (i \hbar^2/m^*) \tau` in
+:math:`\Delta N = -\operatorname{Im}[\sum_{ij} G_0(\mathbf r, \mathbf r_i) M_{ij} G_0(\mathbf r_j, \mathbf r)]/\pi`. Two
+bands scatter each on its own, and the tip averages the sum. To lowest order in s it is the sum of kernels. The kernel
+stays the image of a single scatterer.
+
 Parameters
 ----------
 energy (meV, relative to the Fermi level: the sample bias), k (rad/nm), damping :math:`1/\ell` (1/nm), delta (rad),
@@ -57,6 +71,8 @@ Sources
   shift, black dot.
 - G. A. Fiete, E. J. Heller, Rev. Mod. Phys. 75, 933 (2003), doi:10.1103/RevModPhys.75.933, arXiv:cond-mat/0211607:
   scattering theory of surface states.
+- L. L. Foldy, Phys. Rev. 67, 107 (1945), doi:10.1103/PhysRev.67.107; M. Lax, Rev. Mod. Phys. 23, 287 (1951),
+  doi:10.1103/RevModPhys.23.287: multiple scattering by point scatterers.
 - L. Bürgi, O. Jeandupeux, H. Brune, K. Kern, Phys. Rev. Lett. 82, 4516 (1999), doi:10.1103/PhysRevLett.82.4516: decay
   of standing waves by the lifetime.
 - S. Crampin, J. Kröger, H. Jensen, R. Berndt, Phys. Rev. Lett. 95, 029701 (2005), doi:10.1103/PhysRevLett.95.029701,
@@ -75,7 +91,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
+from qpibench.arithmetic.scattered_waves import ScatteredWaves, scattered_waves, superpose_waves
 from qpibench.arithmetic.standing_waves import WaveBand, standing_waves
+from qpibench.arithmetic.superposition import Axes
 from qpibench.columns import FOLD, Column, fold_label
 from qpibench.families import KernelSpec, Parameters
 from qpibench.ranges import RISING
@@ -90,8 +108,13 @@ LEAST_ENERGY_MEV = 1.0  # above the band bottom
 WIDEST_TIP, NARROWEST_TIP = 1 / 2, 1 / 20
 """Limits of the tip's full width in shortest periods; a wider tip would not see the ripples."""
 
-SAMPLES_PER_PERIOD, SAMPLES_PER_SIGMA = 14, 3
-"""Samples in the shortest period and in the tip's standard deviation; splines then have errors below 1e-5."""
+SAMPLES_PER_PERIOD, SAMPLES_PER_SIGMA = 9, 1.6
+"""Samples in the shortest period and in the tip's standard deviation. The spline's errors are then below 1e-5 of the
+largest value outside the core, and below 1e-4 of the largest value inside."""
+
+SAMPLES_PER_CORE, FEWER_PER_SIGMA = 6, 4 / 3
+"""Samples in the core's radius with which fewer in the standard deviation are enough: the errors of the
+centre halve with each sample."""
 
 Energy = Annotated[float, Field(ge=-1e4, le=1e4, allow_inf_nan=False)]
 Mass = Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)]
@@ -239,9 +262,9 @@ def core_radius_nm(ranges: Ranges) -> float:
 
 def resolution_nm(ranges: Ranges) -> float:
     """A part of the shortest period and of the tip's width, which is the scale of the core."""
-    return min(
-        shortest_period_nm(ranges) / SAMPLES_PER_PERIOD, ranges.tip_fwhm_nm / FWHM_OVER_SIGMA / SAMPLES_PER_SIGMA
-    )
+    sigma = ranges.tip_fwhm_nm / FWHM_OVER_SIGMA
+    in_core = min(sigma / FEWER_PER_SIGMA, core_radius_nm(ranges) / SAMPLES_PER_CORE)
+    return min(shortest_period_nm(ranges) / SAMPLES_PER_PERIOD, max(sigma / SAMPLES_PER_SIGMA, in_core))
 
 
 def reach_nm(ranges: Ranges) -> float:
@@ -405,3 +428,28 @@ def samples(
             image=image,
         )
     return images
+
+
+def scattering(ranges: Ranges, parameters: Parameters, reach_nm: tuple[float, float]) -> ScatteredWaves:
+    """The waves around a scatterer; see :class:`qpibench.families.Scattering`."""
+    kernel = {name: float(values[0]) for name, values in parameters.items()}
+    return scattered_waves(
+        [(*band[:3], kernel["alpha"], band[3] / kernel["unit"]) for band in _bands(**kernel)],
+        width=kernel["tip_fwhm"] / FWHM_OVER_SIGMA,
+        mass_ratio=kernel["mass_ratio"],
+        axis=kernel["axis"],
+        reach_nm=reach_nm,
+    )
+
+
+def scatter(
+    ranges: Ranges,
+    parameters: Parameters,
+    shared: ScatteredWaves,
+    axes: Axes,
+    position_nm: NDArray[np.float64],
+    amplitude: NDArray[np.float32],
+    image: NDArray[np.float64],
+) -> None:
+    """Fill an image with multiple scattering between point scatterers; see :class:`qpibench.families.Scattering`."""
+    superpose_waves(shared, axes, position_nm, amplitude, image)

@@ -34,10 +34,22 @@ different sites are neglected. The width may include the resolution of the tip.
 The mesh of M x M wavevectors is at least 8 decay lengths of G_0 wide, and the sites are those with indices below M/2.
 The decay length in lattice constants is v/eta, with the velocity v of :func:`qpibench.arithmetic.bands.fastest`.
 
+With ``scatterers.superposition = "multiple"`` an image of scatterers on the sites R_i has
+
+.. math::
+
+    \delta N(\mathbf{R}) = -\frac{1}{\pi} \operatorname{Im} \sum_{ij}
+        G_0(\mathbf{R} - \mathbf{R}_i) \, M_{ij} \, G_0(\mathbf{R}_j - \mathbf{R}), \qquad
+    M = (T^{-1} - G)^{-1}, \quad G_{ij} = G_0(\mathbf{R}_i - \mathbf{R}_j), \quad G_{ii} = 0,
+
+which is exact for the potentials V on these sites. G_0 is taken as 0 beyond half the mesh, as in a kernel.
+
 Sources: L. Capriotti, D. J. Scalapino, R. D. Sedgewick, Phys. Rev. B 68, 014508 (2003), arXiv:cond-mat/0302563 (change
 of the density of states to first order in V); A. V. Balatsky, I. Vekhter, J.-X. Zhu, Rev. Mod. Phys. 78, 373 (2006) (T
 of a point scatterer); E. N. Economou, Green's Functions in Quantum Physics, 3rd ed., Springer 2006, chapters 5 and 6
-(lattices, one impurity); A. Kreisel et al., Phys. Rev. Lett. 114, 217002 (2015) (density of states between the sites).
+(lattices, one impurity); L. L. Foldy, Phys. Rev. 67, 107 (1945), doi:10.1103/PhysRev.67.107, and M. Lax, Rev. Mod.
+Phys. 23, 287 (1951), doi:10.1103/RevModPhys.23.287 (several scatterers); A. Kreisel et al.,
+Phys. Rev. Lett. 114, 217002 (2015) (density of states between the sites).
 Signs of G_0, T and the density of states are those of the code calcQPI (P. Wahl et al., arXiv:2507.22137).
 """
 
@@ -55,12 +67,15 @@ from pydantic import Field, model_validator
 from qpibench.arithmetic.bands import SQRT_3, band_edges, contour, energies, fastest, hoppings, lattice_vectors
 from qpibench.arithmetic.lattice import (
     TAIL,
+    count_closer,
     count_sites,
     density_change,
     green_function,
     image_of_orbitals,
     move_to_sites,
 )
+from qpibench.arithmetic.scattered_sites import density_change_of_many, nearest_sites
+from qpibench.arithmetic.superposition import Axes
 from qpibench.columns import FOLD, Column, fold_label
 from qpibench.families import KernelSpec, Parameters
 from qpibench.ranges import RISING
@@ -76,8 +91,8 @@ DECAY_LENGTHS = 8
 MESH_TOLERANCE = 5e-4
 """Largest change of a kernel if the mesh is doubled, in units of its largest value outside the core."""
 
-SAMPLES_PER_WIDTH = 9
-"""Samples of a table for each full width of an orbital: the quintic B-spline is then exact to 1e-5."""
+SAMPLES_PER_WIDTH = 5.25
+"""Samples of a table in the full width of an orbital of up to a lattice constant; one more in twice this width."""
 
 LATTICE_FOLD: Mapping[str, int] = {"square": 4, "hexagonal": 6, "nematic": 2}
 """Rotational symmetry of each lattice."""
@@ -296,7 +311,8 @@ def core_radius_nm(ranges: Ranges) -> float:
 
 def resolution_nm(ranges: Ranges) -> float:
     """Spacing of samples that resolves an orbital; see ``SAMPLES_PER_WIDTH``."""
-    return ranges.orbital_fwhm_nm / SAMPLES_PER_WIDTH
+    width = ranges.orbital_fwhm_nm
+    return width / (SAMPLES_PER_WIDTH + max(0.0, width / ranges.lattice_nm - 1.0))
 
 
 def reach_nm(ranges: Ranges) -> float:
@@ -310,20 +326,67 @@ def samples(
     ranges: Ranges, parameters: Parameters, dx_nm: NDArray[np.float64], dy_nm: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Kernels on a lattice of offsets: (kernel, len(dy_nm), len(dx_nm)) float64; the offsets ascend."""
-    vectors = _vectors(ranges)
-    mesh, neighbours, width = mesh_of(ranges), _hoppings(ranges), ranges.orbital_fwhm_nm
-    cell = vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0]
-    weight = 4.0 * LN_2 / math.pi * cell / (width * width) / ranges.unit
-    # The largest index of a site whose tail is within the offsets.
-    far_x, far_y = (max(abs(d[0]), abs(d[-1])) + TAIL * width / 2 for d in (dx_nm, dy_nm))
-    most = max(far_x * abs(vectors[k, 1]) + far_y * abs(vectors[k, 0]) for k in (0, 1)) / cell
-    reach = min(int(most) + 1, mesh // 2 - 1)
+    vectors, width, origin = _vectors(ranges), ranges.orbital_fwhm_nm, np.zeros(2)
+    far_x, far_y = (max(abs(d[0]), abs(d[-1])) for d in (dx_nm, dy_nm))
+    first = -_reach(ranges, far_x, far_y)
     image = np.zeros((len(parameters["energy"]), len(dy_nm), len(dx_nm)))
     for row, (energy, potential) in enumerate(zip(parameters["energy"], parameters["V"], strict=True)):
-        level = energy + ranges.chemical_potential_mev
-        green = green_function(mesh, neighbours, level, ranges.broadening_mev, reach)
-        image_of_orbitals(density_change(green, potential), vectors, width / 2, weight, dx_nm, dy_nm, image[row])
+        change = density_change(_green_function(ranges, energy, far_x, far_y), potential)
+        places = np.array([first, first]), origin, vectors, width / 2, _weight(ranges)
+        image_of_orbitals(change, *places, dx_nm, dy_nm, image[row])
     return image
+
+
+def _weight(ranges: Ranges) -> float:
+    """Density of an orbital at its centre times the unit cell, over the unit of kernels."""
+    vectors, width = _vectors(ranges), ranges.orbital_fwhm_nm
+    cell = float(vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0])
+    return 4.0 * LN_2 / math.pi * cell / (width * width) / ranges.unit
+
+
+def _reach(ranges: Ranges, x_nm: float, y_nm: float) -> int:
+    """The largest index of a site whose tail is within offsets up to these; below half the mesh."""
+    vectors = _vectors(ranges)
+    cell = vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0]
+    far_x, far_y = (far + TAIL * ranges.orbital_fwhm_nm / 2 for far in (x_nm, y_nm))
+    most = max(far_x * abs(vectors[k, 1]) + far_y * abs(vectors[k, 0]) for k in (0, 1)) / cell
+    return min(int(most) + 1, mesh_of(ranges) // 2 - 1)
+
+
+def _green_function(ranges: Ranges, energy: float, x_nm: float, y_nm: float) -> NDArray[np.float64]:
+    level, reach = energy + ranges.chemical_potential_mev, _reach(ranges, x_nm, y_nm)
+    green: NDArray[np.float64] = green_function(mesh_of(ranges), _hoppings(ranges), level, ranges.broadening_mev, reach)
+    return green
+
+
+def scattering(
+    ranges: Ranges, parameters: Parameters, reach_nm: tuple[float, float]
+) -> tuple[NDArray[np.float64], ...]:
+    """The Green function around a site; see :class:`qpibench.families.Scattering`."""
+    return (_green_function(ranges, parameters["energy"][0], *reach_nm),)
+
+
+def scatter(
+    ranges: Ranges,
+    parameters: Parameters,
+    shared: tuple[NDArray[np.float64], ...],
+    axes: Axes,
+    position_nm: NDArray[np.float64],
+    amplitude: NDArray[np.float32],
+    image: NDArray[np.float64],
+) -> None:
+    """Fill an image with multiple scattering between sites; see :class:`qpibench.families.Scattering`."""
+    vectors, origin, width = _vectors(ranges), np.array(ranges.origin_nm), ranges.orbital_fwhm_nm
+    tail = TAIL * width / 2
+    corners = np.array(
+        [[x, y] for x in (axes.x[0] - tail, axes.x[-1] + tail) for y in (axes.y[0] - tail, axes.y[-1] + tail)]
+    )
+    at_corners = nearest_sites(vectors, origin, corners)
+    first, last = at_corners.min(axis=0) - 1, at_corners.max(axis=0) + 1
+    sites = nearest_sites(vectors, origin, position_nm)
+    change = density_change_of_many(shared[0], parameters["V"][0], amplitude, sites, first, last - first + 1)
+    image[:] = 0.0
+    image_of_orbitals(change, first, origin, vectors, width / 2, _weight(ranges), axes.x, axes.y, image)
 
 
 def site_count(ranges: Ranges, half_x_nm: float, half_y_nm: float, *, enough: int) -> int:
@@ -338,10 +401,16 @@ def snap(
     first: NDArray[np.int32],
     hole_nm: tuple[float, float],
     half_nm: tuple[float, float],
+    separation_nm: float = 0.0,
 ) -> None:
     """Move scatterers to sites; see :class:`qpibench.families.OnLattice`."""
     origin, half, hole = map(np.array, (ranges.origin_nm, half_nm, hole_nm))
-    move_to_sites(_vectors(ranges), origin, half, hole, first, position_nm)
+    move_to_sites(_vectors(ranges), origin, half, hole, separation_nm, first, position_nm)
+
+
+def sites_closer(ranges: Ranges, separation_nm: float) -> int:
+    """Number of sites closer than a distance to a site, itself included."""
+    return int(count_closer(_vectors(ranges), separation_nm))
 
 
 def reference(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAX_TABLE_BYTES = 128 << 20
 """Largest table of a kernel; a spec that needs a larger one is refused."""
 
-TAPS_BEYOND = 3
+TAPS_BEYOND = 4
 """Coefficients beyond the outermost offset on either side."""
 
 

@@ -14,7 +14,9 @@ from pydantic import (
     Field,
     PlainValidator,
     SerializeAsAny,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -27,6 +29,7 @@ from qpibench.grid import Grid
 from qpibench.parsing import shown
 from qpibench.specs.corruptions import Corruptions
 from qpibench.specs.lattice import check_tables
+from qpibench.specs.scattering import check_scattering, check_separation
 from qpibench.specs.species import SpeciesSpec, check_species
 
 MAX_SCATTERERS = 10_000
@@ -128,7 +131,9 @@ class ScattererSpec(_Frozen):
     """Number and positions of the scatterers of an image.
 
     The number is uniform in min..max; ``count = 20`` and ``count = [1, 100]`` are short forms. Positions are uniform in
-    the field, widened on every side by ``margin_nm`` (a negative margin keeps them away from the edges).
+    the field, widened on every side by ``margin_nm`` (a negative margin keeps them away from the edges). With
+    ``min_separation_nm`` a scatterer that would be closer to an earlier one is drawn again, or moves to another lattice
+    site.
     """
 
     model_config = ConfigDict(json_schema_extra=_with_count)
@@ -139,6 +144,13 @@ class ScattererSpec(_Frozen):
     )
     margin_nm: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] = Field(
         default=0.0, description="how far outside the field scatterers may lie; a negative margin keeps them inside"
+    )
+    superposition: Literal["linear", "multiple"] = Field(
+        default="linear",
+        description="multiple: waves are scattered by several scatterers; only of surface_state and tight_binding",
+    )
+    min_separation_nm: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = Field(
+        default=None, description="smallest distance between the drawn scatterers of an image"
     )
 
     @model_validator(mode="before")
@@ -151,6 +163,12 @@ class ScattererSpec(_Frozen):
         if self.min > self.max:
             raise ValueError(f"scatterers min..max is reversed: {self.min} is larger than {self.max}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the default superposition, so that specs without the key keep their hashes."""
+        fields: dict[str, Any] = dump(self)
+        return {name: value for name, value in fields.items() if (name, value) != ("superposition", "linear")}
 
 
 class SplitSpec(_Frozen):
@@ -222,6 +240,8 @@ class ReleaseSpec(_Identified):
         self._check_corruptions()
         self._check_sites()
         check_species(self)
+        check_separation(self)
+        check_scattering(self)
         if self.observation_count >= 2**31:
             raise ValueError(
                 f"{self.observation_count} observations are more than one release holds ({2**31 - 1}); write several"

@@ -23,7 +23,7 @@ from qpibench.specs.instrument import border_px, instrument
 from qpibench.specs.lattice import outside_nm
 from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES, species_count
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.draws import draw_scatterers, scatterer_draws
+from qpibench.synthesis.draws import draw_scatterers, keep_apart, scatterer_draws
 from qpibench.synthesis.fields import absent_columns, as_fields, kernel_fields, needs_image
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.shown import ShownKernels, shown_kernels
@@ -118,9 +118,14 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     draw_scatterers(draws, start, n_scatterers, position)
     family = get_family(spec.kernels.family)
     to_sites = partial(family.snap, spec.kernels) if is_on_lattice(family) else None
+    apart = spec.scatterers.min_separation_nm
     if to_sites is not None:
         half, first = (draws.half_x_nm, draws.half_y_nm), np.zeros(len(position), np.int32)
-        to_sites(position, first=first, hole_nm=NO_HOLE, half_nm=half)
+        to_sites(position, first=first, hole_nm=NO_HOLE, half_nm=half, separation_nm=apart or 0.0)
+    elif apart is not None:
+        key = stream_key(domain, spec.seed, "scatterer separation")
+        if keep_apart(draws, key, apart, start, n_scatterers, position):
+            raise ValueError(f"release '{spec.name}': no place was found for a scatterer; use another seed")
     if added := scatterer_capacity(spec) - draws.most:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(

@@ -91,6 +91,7 @@ class CudaBackend:
 
     def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
         """All kernels of the release. The CPU makes them, because they are few; the bits are the same."""
+        require_gpu_family(spec)
         return self._cpu.kernels(spec, domain=domain)
 
     def observations(
@@ -437,10 +438,12 @@ def _of_instrument(applied: Sequence[Applied]) -> tuple[Applied, ...]:
 def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
     """Whether the CPU draws the scatterers.
 
-    It does if they lie on lattice sites, are of two species, or corruptions change them or told positions.
+    It does if they lie on lattice sites, keep a distance or are of two species, or corruptions change them or told
+    positions.
     """
     has_changes = bool(applied_corruptions(spec, "scatterers", "told"))
-    return has_changes or spec.species is not None or is_on_lattice(get_family(spec.kernels.family))
+    is_drawn_here = spec.species is not None or spec.scatterers.min_separation_nm is not None
+    return has_changes or is_drawn_here or is_on_lattice(get_family(spec.kernels.family))
 
 
 def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:

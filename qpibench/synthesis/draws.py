@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,6 +64,44 @@ def draw_scatterers(draws, start, n_scatterers, position):  # type: ignore[no-un
                 places[2 * pair + 1, 1] = (2.0 * unit(y1) - 1.0) * draws.half_y_nm
         places[count:] = np.nan
         n_scatterers[row] = count
+
+
+ATTEMPTS = 64
+"""How often a scatterer is drawn again; at least half of the draws are accepted, so one in 2^64 needs more."""
+
+
+@compiled(nogil=True, error_model="numpy")
+def keep_apart(draws, key, separation, start, n_scatterers, position):  # type: ignore[no-untyped-def]
+    """Draw scatterers again that are closer than ``separation`` (nm) to an earlier one of their image.
+
+    The scatterers of an image take turns. Draw ``ATTEMPTS k + a`` of the stream has the words of attempt a of
+    scatterer k. Returns the number of scatterers that are still too close.
+    """
+    nearest = separation * separation
+    failed = 0
+    for row in range(len(position)):
+        kernel, image = divmod(start + row, draws.per_kernel)
+        places = position[row]
+        for k in range(1, n_scatterers[row]):
+            attempt = 0
+            while _is_near(places, k, nearest):
+                if attempt == ATTEMPTS:
+                    failed += 1
+                    break
+                x, y, _, _ = words(key, ATTEMPTS * k + attempt, image, kernel)
+                places[k, 0] = (2.0 * unit(x) - 1.0) * draws.half_x_nm
+                places[k, 1] = (2.0 * unit(y) - 1.0) * draws.half_y_nm
+                attempt += 1
+    return failed
+
+
+@nb.njit(inline="always")
+def _is_near(places, k, nearest):  # type: ignore[no-untyped-def]
+    for other in range(k):
+        dx, dy = places[k, 0] - places[other, 0], places[k, 1] - places[other, 1]
+        if dx * dx + dy * dy < nearest:
+            return True
+    return False
 
 
 def draw_parameters(

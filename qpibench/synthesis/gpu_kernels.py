@@ -109,6 +109,11 @@ def gpu_kernels(
 
 def require_gpu_family(spec: ReleaseSpec) -> None:
     """Raise UnavailableError if the kernels of a spec cannot be shown on a GPU."""
+    if spec.scatterers.superposition == "multiple":
+        raise UnavailableError(
+            f"Release '{spec.name}' has scatterers.superposition = \"multiple\", which no CUDA kernel makes; use the"
+            " CPU (same values): --backend cpu, or device='cpu' of a stream."
+        )
     name = spec.kernels.family
     if not is_tabulated(get_family(name)) and not (locate("kernels_cuda") / "families" / f"{name}.cuh").is_file():
         raise UnavailableError(f"The kernel family '{name}' has no CUDA header; use the CPU (same values).")

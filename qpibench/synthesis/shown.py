@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Protocol, cast
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from qpibench.arithmetic.superposition import Axes, Formulas, Scatterers
 from qpibench.arithmetic.tables import Table, superpose_table
-from qpibench.families import ClosedForm, Parameters, Tabulated, get_family, is_tabulated
+from qpibench.families import ClosedForm, Parameters, Scattering, Tabulated, get_family, is_tabulated
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.lattice import lattices
-from qpibench.synthesis.tables import TableMaker
+from qpibench.specs.scattering import reach_nm
+from qpibench.synthesis.tables import TableMaker, kept
 
 
 class ShownKernels(Protocol):
@@ -32,11 +34,11 @@ class ShownKernels(Protocol):
 def shown_kernels(spec: ReleaseSpec, parameters: Parameters) -> ShownKernels:
     """The kernels with these parameters, (kernel,) each."""
     family = get_family(spec.kernels.family)
-    return (
-        SampledKernels(spec, family, parameters)
-        if is_tabulated(family)
-        else _Evaluated(cast(ClosedForm, family), parameters)
-    )
+    if not is_tabulated(family):
+        return _Evaluated(cast(ClosedForm, family), parameters)
+    if spec.scatterers.superposition == "multiple":
+        return _Scattering(spec, cast(Scattering, family), parameters)
+    return SampledKernels(spec, family, parameters)
 
 
 class _Evaluated:
@@ -91,6 +93,29 @@ class SampledKernels:
 
     def _kernel(self, kernel: int) -> Parameters:
         return {name: values[kernel : kernel + 1] for name, values in self.parameters.items()}
+
+
+class _Scattering(SampledKernels):
+    """Kernels of scatterers between which waves are scattered; the image of a single one is the same."""
+
+    family: Scattering
+
+    def superpose(self, axes: Axes, row: NDArray[np.int64], scatterers: Scatterers, image: NDArray[np.float32]) -> None:
+        check_offsets(self.spec, axes, scatterers.position)
+        exact = np.empty(image.shape[1:])
+        reach = reach_nm(self.spec)
+        for number, kernel in enumerate(row[:, 0].tolist()):
+            parameters = self._kernel(kernel)
+            shared = kept(
+                (self.spec.kernels.model_dump_json(), reach),
+                parameters,
+                partial(self.family.scattering, self.spec.kernels, parameters, reach),
+            )
+            count = scatterers.number[number]
+            places = scatterers.position[number, :count], scatterers.amplitude[number, :count]
+            self.family.scatter(self.spec.kernels, parameters, shared, axes, *places, exact)
+            image[number] = exact
+        image += np.float32(0)  # no negative zero
 
 
 def check_offsets(spec: ReleaseSpec, axes: Axes, position_nm: NDArray[np.float64]) -> None:

@@ -18,6 +18,8 @@ from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
 from qpibench.extras import missing_package
 from qpibench.parsing import parse_json
 from qpibench.processors import thread_variables
+from qpibench.release import open_release
+from qpibench.tasks.species import require_one_species
 from qpibench.training.request import TrainingRun
 from qpibench.training.run_folder import former_run
 from qpibench.training.variables import PARENT, allocator_variables, without_launchers
@@ -82,7 +84,8 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     Raises
     ------
     UsageError
-        If the run folder holds a run and ``run.resume`` is not set, or the number of processes is not valid.
+        If the run folder holds a run and ``run.resume`` is not set, the number of processes is not valid, or the images
+        have two species of scatterers.
     InvalidDataError
         If its run.json is corrupt.
     UnavailableError
@@ -91,6 +94,7 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     if processes < 1:
         raise UsageError(f"The number of processes must be 1 or more, found {processes}.")
     require_processes("Trainings")
+    _require_one_species(run)
     former_run(run)
     with tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
         request, failure = Path(folder) / "request.json", Path(folder) / "failure.json"
@@ -113,6 +117,14 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
             process.wait()
         outcome = _outcome(run, code, failure, interrupted=interrupted)
         return replace(outcome, killed=killed)
+
+
+def _require_one_species(run: TrainingRun) -> None:
+    if run.spec is not None:
+        require_one_species(run.spec, what="Training")
+    if run.release_path is not None and run.release_path.is_file():
+        with open_release(run.release_path) as release:
+            require_one_species(release, what="Training")
 
 
 def _launcher(processes: int) -> list[str]:

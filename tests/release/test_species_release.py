@@ -195,8 +195,9 @@ def test_a_contrast_out_of_reach_leaves_no_file(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".h5"]
 
 
-@pytest.mark.parametrize("entry", ["two_step", "one_step"])
-def test_training_on_two_species_is_refused_in_one_sentence(tmp_path, pairs, entry):
-    pytest.importorskip("torch")
-    told = run("train", entry, "--release", pairs, "--steps", 2, "-o", tmp_path / "run", code=2).stderr
-    assert "Training is not defined yet for two species of scatterers, which 'pairs' has" in told
+@pytest.mark.parametrize("source", ["release", "stream"])
+def test_training_on_two_species_is_refused_in_one_sentence(tmp_path, pairs, source):
+    given, name = (pairs, "pairs") if source == "release" else ("mini_species", "mini_species")
+    told = run("train", "two_step", f"--{source}", given, "--steps", 2, "-o", tmp_path / "run", code=2).stderr
+    assert f"Training is not defined yet for two species of scatterers, which '{name}' has" in told
+    assert not (tmp_path / "run").exists()

@@ -16,6 +16,7 @@ from qpibench.specs.suggest import suggestions
 SHIPPED_SHA256 = {
     "ag111_128": "5ed7f90a",
     "ag111_64": "2fc595fc",
+    "ag111_64_multiple": "bb7b3a84",
     "cu111_128": "53b9d43a",
     "cu111_64": "789df505",
     "hexagonal_128": "013069ba",
@@ -246,7 +247,10 @@ def test_seeds_have_up_to_128_bits():
         ("seed=true", "'seed'"),
         ("seed=1.5", "'seed'"),
         ("seed=abc", "'seed': expected an integer from 0 to 2^128 - 1, found 'abc'"),
-        ("scatterers=20", "'scatterers': should be a table of fields (count, min, max, margin_nm), found 20"),
+        (
+            "scatterers=20",
+            "be a table of fields (count, min, max, margin_nm, superposition, min_separation_nm), found 20",
+        ),
         ("scatterers.count=20.0", "a whole number such as 20 or a range such as [1, 100], found 20.0"),
         ("scatterers.count='many'", "a whole number such as 20 or a range such as [1, 100], found 'many'"),
         ("scatterers={count=3, max=4}", "leave out one or the other"),

@@ -19,7 +19,11 @@ SURFACE = "cu111_64+kernels.count=5+observations_per_kernel=4"
 ELLIPTIC = f"{SURFACE}+kernels.mass_ratio=[1.0,1.5]"
 PAIRS = f"{SURFACE}+scatterers.min=2+species.second=drawn"
 TURNED = "mini_species+kernels.folds=[2,3]+species={second='rotated',angle_deg=[20,70]}"
+# Multiple scattering.
+SCATTERED = "ag111_64_multiple+kernels.count=3+observations_per_kernel=4+kernels.mass_ratio=[1.0,1.5]"
+SCATTERED_LATTICE = f"{LATTICE}+scatterers.superposition=multiple"
 QUICK = ["mini", NOISY, LATTICE, SURFACE, ELLIPTIC, "corrupted", "mini_species", PAIRS, TURNED]
+QUICK += [SCATTERED, SCATTERED_LATTICE]
 OVERRIDES = {
     "corrupted": [
         "corruptions.tip_blur.fwhm_nm=[0.2, 0.9]",
@@ -37,12 +41,14 @@ CONTENT_SHA256 = {
     "mini": "cac8e6a9a535120e2714564e912b33969187784abca4ed21b523929aeb3b0d39",
     "paper": "82c79372885f218582918703541efe1a6c8e33c1ad9a1375089da3d0bedea67a",
     NOISY: "56833fdda9f753434c300fd0bb445bec948d3c19091ffea67246c93261ef6bca",
-    LATTICE: "2f69d4ed9afb10e8260467fe71c1f06e39a85f8e7d45a9df6188330628db8caf",
-    SURFACE: "72dfb16962b346044729ec80359fc31bfa620f3f0ae1f0b9159ba3b857d4349d",
-    ELLIPTIC: "52a20cb9a4418740b99f952ec6c1b5221ae8aadcb6d530892976eb042d70a21c",
+    LATTICE: "6d9593c3b270fa4dbb802dfea1310a867ae8b1c1a16f171dd513de601317f0b3",
+    SURFACE: "8bc685414f2edc5fefcbb5bcc8a37e927ad654fcca6debed37d3106c64d2264a",
+    ELLIPTIC: "aad1f702f23874f48801ce98766705b566ea63dc24af33833b773740ad3a49e2",
     "mini_species": "d9edbc435537e85e2745f0c13c7101cb0a293d44079e683c6f309605dbc6575c",
-    PAIRS: "818ee17b7cded1ba3b72c955dbe1127cb2531874108165ad17d2ab0861c5fa75",
+    PAIRS: "5c2895ef3c23644edfc610c1d3f7c8d8a1f7e9803749fbfdd94c634d2bf356e7",
     TURNED: "e28b76878ff3e85a264180fe42982aa305ae94b341ce40b16e3db315d095b2aa",
+    SCATTERED: "4cfc397f74266cc2b823eb3c4119adff91fd9309a077b050e73f55e0d44e1a6f",
+    SCATTERED_LATTICE: "84d72fefe28bb8de15e624829b0f2f9c42cf76eb9e561e55bddc5d07bdf3a2ef",
     "corrupted": "f6e34c45d296d9312cc00011dd6fd6a1662adb06cf7d050c17d4554b99f63ee3",
 }
 
@@ -78,6 +84,9 @@ for number, (shipped, *overrides) in enumerate(json.loads(sys.argv[2])):
         (ELLIPTIC, 2),
         (NOISY, 1),
         (NOISY, 2),
+        (SCATTERED, 1),
+        (SCATTERED, 2),
+        (SCATTERED_LATTICE, 2),
         (LATTICE, 1),
         (LATTICE, 2),
         ("corrupted", 1),
