@@ -214,7 +214,17 @@ def scatterers(spec, image, kernel):
         for p in range(-(-number // 2))
         for word in words(spec["seed"], "positions of scatterers", p, image, kernel)
     ]
-    return [[(2 * unit(drawn[2 * s + axis]) - 1) * half[axis] for axis in (0, 1)] for s in range(number)]
+    placed = [[(2 * unit(drawn[2 * s + axis]) - 1) * half[axis] for axis in (0, 1)] for s in range(number)]
+    apart = spec["scatterers"].get("min_separation_nm", 0.0)
+    for k, place in enumerate(placed):
+        attempt = 0
+        while any(
+            (place[0] - x) * (place[0] - x) + (place[1] - y) * (place[1] - y) < apart * apart for x, y in placed[:k]
+        ):
+            again = words(spec["seed"], "positions drawn again", 64 * k + attempt, image, kernel)
+            place[:] = [(2 * unit(again[axis]) - 1) * half[axis] for axis in (0, 1)]
+            attempt += 1
+    return placed
 
 
 # Images.

@@ -21,7 +21,7 @@ EXCLUDED_SHARE = 0.5
 def check_scattering(spec: ReleaseSpec) -> None:
     """Raise ValueError if a family has no multiple scattering, or scatterers are too many or too close for it."""
     family, scatterers = get_family(spec.kernels.family), spec.scatterers
-    if scatterers.superposition == "linear":
+    if scatterers.superposition != "multiple":
         return
     if not is_scattering(family):
         able = [name for name in family_names() if is_scattering(get_family(name))]

@@ -8,15 +8,14 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
     SerializeAsAny,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
-    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -50,6 +49,11 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"
 Index31 = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
+
+Superposition = Annotated[
+    Literal["linear", "multiple"], AfterValidator(lambda value: None if value == "linear" else value)
+]
+"""How the scatterers of an image act together; "linear" is the same as no value and has the same hash."""
 
 _Seed = Annotated[int, Field(ge=0, lt=2**128)] | str
 
@@ -145,9 +149,9 @@ class ScattererSpec(_Frozen):
     margin_nm: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] = Field(
         default=0.0, description="how far outside the field scatterers may lie; a negative margin keeps them inside"
     )
-    superposition: Literal["linear", "multiple"] = Field(
-        default="linear",
-        description="multiple: waves are scattered by several scatterers; only of surface_state and tight_binding",
+    superposition: Superposition | None = Field(
+        default=None,
+        description="multiple: scatterers scatter each other's waves (surface_state, tight_binding); linear if absent",
     )
     min_separation_nm: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = Field(
         default=None, description="smallest distance between the drawn scatterers of an image"
@@ -163,12 +167,6 @@ class ScattererSpec(_Frozen):
         if self.min > self.max:
             raise ValueError(f"scatterers min..max is reversed: {self.min} is larger than {self.max}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the default superposition, so that specs without the key keep their hashes."""
-        fields: dict[str, Any] = dump(self)
-        return {name: value for name, value in fields.items() if (name, value) != ("superposition", "linear")}
 
 
 class SplitSpec(_Frozen):
