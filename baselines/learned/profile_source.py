@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from learned.batches import Batch, batches_ahead
 from learned.source import Source, open_source
 from qpibench.arithmetic.superposition import Axes, Formulas
 from qpibench.errors import UsageError
-from qpibench.families import ClosedForm, get_family, is_tabulated
+from qpibench.families import Family, get_family
 from qpibench.release import open_release
 from qpibench.specs.columns import family_name
 from qpibench.training import TrainingRun
@@ -35,7 +35,7 @@ class ProfileDraws:
     """
 
     source: Source
-    family: ClosedForm
+    family: Family
 
     def parameters(self, step: int) -> Mapping[str, NDArray[Any]]:
         """Columns of the kernels of a step's batch."""
@@ -71,12 +71,12 @@ def open_profiles(run: TrainingRun, *, batch_size: int) -> ProfileDraws:
             raise UsageError(f"{what} does not say the parameters of its kernels, from which profiles are made.")
     family = get_family(family_of)
     names = tuple(column.name for column in family.COLUMNS)
-    if is_tabulated(family) or not {"fold", "phi1"} <= set(names):
+    if not {"fold", "phi1"} <= set(names):
         raise UsageError(
             f"{what} has kernels of another family; polar_two_step learns kernels that are a radial profile times an"
             " angular factor, such as eq7."
         )
-    return ProfileDraws(open_source(run, fields=names, batch_size=batch_size, unit="kernel"), cast(ClosedForm, family))
+    return ProfileDraws(open_source(run, fields=names, batch_size=batch_size, unit="kernel"), family)
 
 
 class ProfileSource:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from learned.batches import VALIDATION_BATCH, VALIDATION_IMAGES, Batch, batches_ahead, rows_of_this_process
 from qpibench.errors import UsageError
 from qpibench.release import Release
-from qpibench.synthesis.cpu import count_told
-from qpibench.synthesis.fields import as_fields
+from qpibench.synthesis.cpu import as_fields, count_told
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.tasks.subset import stratified_order
 from qpibench.training import SourceRecord
