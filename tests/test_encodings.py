@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = [path for folder in ("qpibench", "baselines", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
-BINARY = ("os.", "tarfile.", "h5py.")
+BINARY = ("os.", "tarfile.", "h5py.", "Image.")
 """Modules whose functions `open` know no texts."""
 
 

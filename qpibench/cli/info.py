@@ -56,7 +56,7 @@ def _fields(release: Release) -> dict[str, Any]:
         ],
         "grid": release.grid.model_dump(mode="json"),
         "splits": _split_sizes(release),
-        "spec": release.spec.model_dump(mode="json"),
+        "spec": release.spec.model_dump(mode="json", exclude_none=True),
     }
 
 

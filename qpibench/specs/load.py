@@ -85,6 +85,14 @@ def spec_from_json(text: str, *, subject: str = "The stored spec") -> ReleaseSpe
         raise InvalidDataError(f"{subject} is not valid: {explain(error, model, family=_family(fields))}.") from None
 
 
+def _beside(field: str, known: Iterable[str]) -> list[str]:
+    """Return the known fields and tables of the table that has a field, or of the whole spec."""
+    table = field.rpartition(".")[0]
+    prefix = f"{table}." if table else ""
+    inside = {prefix + path.removeprefix(prefix).partition(".")[0] for path in known if path.startswith(prefix)}
+    return sorted(inside) or _beside("", known)
+
+
 def explain(error: ValidationError, model: type[BaseModel], *, family: str | None = None) -> str:
     """Return the first problem of a validation error as one clause, with a suggestion for a misspelt field.
 
@@ -98,7 +106,9 @@ def explain(error: ValidationError, model: type[BaseModel], *, family: str | Non
         known = sorted(_field_paths(model, family=family))
         near = suggestions(where, first.get("input"), known, synonyms=model is ReleaseSpec)
         return f"unknown field '{cut(where)}' " + (
-            f"(did you mean {' or '.join(map(repr, near))}?)" if near else f"(known: {', '.join(known)})"
+            f"(did you mean {' or '.join(map(repr, near))}?)"
+            if near
+            else f"(known: {', '.join(_beside(where, known))})"
         )
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
