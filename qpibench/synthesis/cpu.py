@@ -15,7 +15,7 @@ from qpibench.arithmetic.streams import Domain, stream_key
 from qpibench.arithmetic.sums import clean_variance, root_mean_squares
 from qpibench.arithmetic.superposition import Axes, Scatterers
 from qpibench.corruptions import ComparedWithKernels, Draft, RelativeToKernel, Stage, is_of_instrument
-from qpibench.errors import UnavailableError
+from qpibench.errors import QpibenchError, UnavailableError
 from qpibench.families import NO_HOLE, get_family, is_on_lattice
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capacity, tells_other_positions
@@ -23,7 +23,7 @@ from qpibench.specs.instrument import border_px, instrument
 from qpibench.specs.lattice import outside_nm
 from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES, species_count
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.draws import draw_scatterers, keep_apart, scatterer_draws
+from qpibench.synthesis.draws import ATTEMPTS, draw_scatterers, keep_apart, scatterer_draws
 from qpibench.synthesis.fields import absent_columns, as_fields, kernel_fields, needs_image
 from qpibench.synthesis.rasterise import activation_maps
 from qpibench.synthesis.shown import ShownKernels, shown_kernels
@@ -125,7 +125,10 @@ def draw(spec: ReleaseSpec, start: int, stop: int, *, domain: Domain) -> Draft:
     elif apart is not None:
         key = stream_key(domain, spec.seed, "scatterer separation")
         if keep_apart(draws, key, apart, start, n_scatterers, position):
-            raise ValueError(f"release '{spec.name}': no place was found for a scatterer; use another seed")
+            raise QpibenchError(
+                f"Release '{spec.name}': {ATTEMPTS} draws found no place for a scatterer at least {apart:g} nm from"
+                " the others; use another seed."
+            )
     if added := scatterer_capacity(spec) - draws.most:
         position = np.pad(position, ((0, 0), (0, added), (0, 0)), constant_values=np.nan)
     return Draft(
