@@ -95,7 +95,7 @@ def _text(fields: dict[str, Any]) -> str:
 
 
 def _species(settings: dict[str, Any]) -> str:
-    angle = f" by {_shown(settings['angle_deg'])} degrees" if settings["angle_deg"] else ""
+    angle = f" by {_shown(settings['angle_deg'])} degrees" if "angle_deg" in settings else ""
     share, contrast = _shown(settings["share"]), _shown(settings["min_contrast"])
     return f"{settings['second']}{angle}, share {share}, contrast of a pair at least {contrast}"
 
