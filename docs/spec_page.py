@@ -55,7 +55,8 @@ corruptions add included; surface states need `scatterers.min_separation_nm`; on
 `scatterers.min_separation_nm` goes with any family. It is refused if an image might have no place for its scatterers:
 the discs of this radius around all but one may cover half of the area, or on a lattice all sites but one.
 
-A release has no OOD task if `splits.ood_kernels` is 0 or a fold has only one kernel: with all five folds
+With `splits.ood_kernels = 1` all images are for the OOD test, and nothing is for training. A release has no OOD task if
+`splits.ood_kernels` is 0, or below 1 and a fold has only one kernel: with all five folds
 `kernels.count` must be at least 10. It has no ID task if no kernel has enough images ([splits](format.md#splits)).
 
 """

@@ -135,6 +135,7 @@ TOLD = {
     },
 }
 DENSE = TOLD | {
+    "splits": {"ood_kernels": 1.0},
     "scatterers": {"min": 2, "max": 4, "margin_nm": -0.5, "min_separation_nm": 1.4},
     "corruptions": {
         "unseen_scatterers": {"reach_nm": 2.0, "density_per_nm2": 0.04},

@@ -347,7 +347,9 @@ def splits(spec, observation_kernel, strata):
     seed, fractions = spec["seed"], spec["splits"]
     members = {stratum: [k for k in range(len(strata)) if strata[k] == stratum] for stratum in strata}
     held_out = set()
-    if fractions["ood_kernels"] and min(map(len, members.values())) > 1:
+    if fractions["ood_kernels"] == 1:
+        held_out.update(range(len(strata)))
+    elif fractions["ood_kernels"] and min(map(len, members.values())) > 1:
         ordered = order(len(strata), seed, "order of kernels")
         for kernels in members.values():
             count = min(max(1, share(len(kernels), fractions["ood_kernels"])), len(kernels) - 1)

@@ -253,7 +253,7 @@ def _check_training(entry: Entry, release: Release) -> None:
     if not len(training_role(release)):
         raise UsageError(
             f"Entry '{entry.name}' has a fit, but the training role of release '{release.name}' is empty; make the"
-            " release with more images."
+            " release with more images, or with splits.ood_kernels below 1."
         )
 
 

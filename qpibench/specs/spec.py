@@ -172,7 +172,9 @@ class ScattererSpec(_Frozen):
 class SplitSpec(_Frozen):
     """Shares of the splits; see :mod:`qpibench.synthesis.splits`."""
 
-    ood_kernels: Fraction = Field(default=0.2, description="share of the kernels of a stratum kept for the OOD test")
+    ood_kernels: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=0.2, description="share of the kernels of a stratum kept for the OOD test; 1 keeps all"
+    )
     id_test: Fraction = Field(default=0.2, description="share of the images of a training kernel kept for the ID test")
     validation: Fraction = Field(default=0.1, description="share of the other images kept for validation")
 

@@ -37,7 +37,8 @@ def draw_splits(
     -------
     dict
         ``{"id": {"train", "validation", "test"}, "ood": {...}}``, sorted int32 indices. ``ood`` exists only if each
-        stratum that occurs has at least two kernels, ``id`` only if a kernel has enough images for a test.
+        stratum that occurs has at least two kernels or all kernels are kept for it, ``id`` only if a kernel has enough
+        images for a test.
     """
     held_out = _held_out_kernels(stratum, fractions.ood_kernels, seed)
     unseen = np.isin(observation_kernel, held_out)
@@ -61,6 +62,8 @@ def draw_splits(
 
 
 def _held_out_kernels(stratum: NDArray[np.int32], fraction: float, seed: int) -> NDArray[np.int64]:
+    if fraction == 1:
+        return np.arange(len(stratum))
     members = [np.flatnonzero(stratum == value) for value in np.unique(stratum)]
     if fraction == 0 or any(len(kernels) < 2 for kernels in members):
         return np.empty(0, np.int64)

@@ -29,7 +29,7 @@ def missing_tests(release: Release) -> Iterator[str]:
             f"Release '{release.name}' has no task 'ood': an OOD test needs two kernels of every {stratum}, but"
             f" of {stratum} {', '.join(map(str, few))} there is only one; draw more kernels."
         )
-    if "id" not in release.tasks and spec.splits.id_test > 0:
+    if "id" not in release.tasks and spec.splits.id_test > 0 and spec.splits.ood_kernels < 1:
         yield (
             f"Release '{release.name}' has no task 'id': a share of {spec.splits.id_test:g} of"
             f" {spec.observations_per_kernel} images of a kernel leaves no image for an ID test; draw more images"

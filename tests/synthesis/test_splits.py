@@ -64,3 +64,9 @@ def test_the_seed_decides_the_split(role):
     first, again, other = (_splits(20, 30, seed=seed)[0]["id"][role] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_all_kernels_may_be_kept_for_the_ood_test():
+    splits, owner, _ = _splits(7, 3, ood_kernels=1)
+    assert list(splits) == ["ood"]
+    assert [len(splits["ood"][role]) for role in ("train", "validation", "test")] == [0, 0, len(owner)]
