@@ -47,7 +47,8 @@ the Fourier transforms of both; for told positions a part of the field is enlarg
 ABOUT = """\
 Pictures are made by `qpibench gallery`: scale bars in nm; positive values from dark to bright; signed values from blue
 to red with 0 white, the scale holding 98 % of the values outside the cores of scatterers; circles at scatterers and
-crosses at told positions; log |FFT| over 3 decades with the mean removed and a Hann window, q = 2π/λ in rad/nm."""
+crosses at told positions, triangles and plus signs at those of a second species; log |FFT| over 3 decades with the mean
+removed and a Hann window, q = 2π/λ in rad/nm."""
 
 STAGE_HEADS = {
     "scatterers": "Corruptions of the scatterers",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qpibench.families import get_family
 from qpibench.specs import ReleaseSpec
+from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Kernels
 from qpibench.synthesis.cpu import CpuBackend, draw
 from qpibench.synthesis.draws import draw_parameters
@@ -34,8 +35,9 @@ class Choice:
     ----------
     kernels
         The first kernels of the release, as many as are needed for `rows` and `images`.
-    rows
-        Rows of the kernels to show: some draws of each stratum, in the order of the strata; both kernels of a pair.
+    lines
+        Rows of the kernels to show, as lines of panels: some draws of each stratum, in the order of the strata. With
+        two species, a line has the kernels of one species, and the kernels of a pair are below each other.
     images
         Indices of the observations to show.
     example
@@ -43,16 +45,21 @@ class Choice:
     """
 
     kernels: Kernels
-    rows: tuple[int, ...]
+    lines: tuple[tuple[int, ...], ...]
     images: tuple[int, ...]
     example: int
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of all kernels to show."""
+        return [row for line in self.lines for row in line]
 
 
 def choose(spec: ReleaseSpec) -> Choice:
     """Choose kernels of every stratum, and images of different kernels."""
     searched = min(spec.kernels.count, _SEARCHED_KERNELS)
     strata = draw_parameters(spec, domain="benchmark", stop=searched)[get_family(spec.kernels.family).STRATUM]
-    chosen = _draws_of_strata(strata)
+    chosen = _draws_of_strata(strata, MOST_KERNELS // species_count(spec))
     per_kernel = spec.observations_per_kernel
     places = ((kernel, image) for image in range(per_kernel) for kernel in chosen[:: max(1, len(chosen) // PER_ROW)])
     images = tuple(kernel * per_kernel + image for (kernel, image), _ in zip(places, range(PER_ROW), strict=False))
@@ -60,12 +67,13 @@ def choose(spec: ReleaseSpec) -> Choice:
     counts = draw(spec, start, start + min(per_kernel, _SEARCHED_IMAGES), domain="benchmark").n_drawn
     example = start + int(np.abs(counts - WANTED_SCATTERERS).argmin())
     kernels = CpuBackend().kernels(spec, count=max(*chosen, *(image // per_kernel for image in images)) + 1)
-    rows = kernel_rows(spec, np.array(chosen)).reshape(-1).tolist()
-    return Choice(kernels=kernels, rows=tuple(rows[:MOST_KERNELS]), images=images, example=example)
+    starts = range(0, len(chosen), PER_ROW)
+    lines = [line for start in starts for line in kernel_rows(spec, np.array(chosen[start : start + PER_ROW])).T]
+    return Choice(kernels=kernels, lines=tuple(tuple(line.tolist()) for line in lines), images=images, example=example)
 
 
-def _draws_of_strata(strata: NDArray[np.int32]) -> tuple[int, ...]:
-    """Rows of the first kernels of each stratum, as many of each, sorted by stratum."""
-    different = np.unique(strata)[:MOST_KERNELS]
-    draws = min(MOST_KERNELS // len(different), PER_ROW)
+def _draws_of_strata(strata: NDArray[np.int32], most: int) -> tuple[int, ...]:
+    """Numbers of the first kernels or pairs of each stratum, as many of each and `most` in all, sorted by stratum."""
+    different = np.unique(strata)[:most]
+    draws = min(most // len(different), PER_ROW)
     return tuple(int(row) for stratum in different for row in np.flatnonzero(strata == stratum)[:draws])

@@ -42,16 +42,9 @@ class Scale:
         """Name of the colour map."""
         return SIGNED if self.is_signed else POSITIVE
 
-    def picture(
-        self, image: NDArray[Any], scatterers_nm: NDArray[np.float64], *others: NDArray[Any], marked: bool = False
-    ) -> Picture:
-        """An image with scatterers at these positions, (scatterer, xy); ``others`` share its scale."""
-        return Picture(
-            image=image,
-            colours=self.colours,
-            limits=self.limits(np.stack([image, *others]), scatterers_nm),
-            true_nm=scatterers_nm if marked else np.empty((0, 2)),
-        )
+    def picture(self, image: NDArray[Any], scatterers_nm: NDArray[np.float64]) -> Picture:
+        """An image with scatterers at these positions, (scatterer, xy), which are not marked."""
+        return Picture(image=image, colours=self.colours, limits=self.limits(image[np.newaxis], scatterers_nm))
 
     def limits(self, images: NDArray[Any], scatterers_nm: NDArray[np.float64]) -> Limits:
         """Values at the ends of the scale of images (image, y, x) with scatterers at the same positions."""

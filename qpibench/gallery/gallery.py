@@ -20,18 +20,19 @@ from qpibench.gallery.captions import (
     summary,
     wrapped,
 )
-from qpibench.gallery.choice import PER_ROW, Choice, choose
+from qpibench.gallery.choice import Choice, choose
 from qpibench.gallery.colours import Scale, difference_picture, finer
 from qpibench.gallery.effects import Effect, Refusal, effects_of_examples, effects_of_spec
 from qpibench.gallery.page import CHARACTERS, Panel, Row, draw_page
 from qpibench.gallery.palette import MARKS
-from qpibench.gallery.panels import Picture, draw_image, draw_spectrum, draw_values
+from qpibench.gallery.panels import Marks, Picture, draw_image, draw_spectrum, draw_values
 from qpibench.grid import Grid
 from qpibench.pages.fourier import spectrum
 from qpibench.pages.scales import Limits
 from qpibench.physics.activation import activation_map
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import observation_columns
+from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES, pair_columns
 from qpibench.synthesis.contract import Observations
 from qpibench.synthesis.cpu import CpuBackend
 
@@ -40,6 +41,8 @@ DECADES = 3.0
 
 ENLARGED = 3
 """How many times told positions are enlarged."""
+
+ABOUT_SPECIES = "Circles and crosses are of species 0, triangles and plus signs of species 1."
 
 ABOUT = (
     "Scale bars in nm. Positive values: dark to bright. Signed ones: blue to red, white is 0, and 98 % of those outside"
@@ -75,7 +78,7 @@ def gallery_rows(spec: ReleaseSpec, *, examples: Sequence[str] | None = None) ->
         get_corruption(name)
     choice = choose(spec)
     scale = Scale(
-        spec.grid, get_family(spec.kernels.family).core_radius_nm(spec.kernels), choice.kernels.image[[*choice.rows]]
+        spec.grid, get_family(spec.kernels.family).core_radius_nm(spec.kernels), choice.kernels.image[choice.rows]
     )
     yield _head(spec)
     if examples is None:
@@ -94,29 +97,28 @@ def _head(spec: ReleaseSpec) -> Row:
     count = f"{scatterers.min} to {scatterers.max} scatterers" if scatterers.max > 1 else "1 scatterer"
     shown = "kernels" if spec.species is None else "pairs of kernels"
     first = f"Family {spec.kernels.family}, {spec.kernels.count} {shown}, {size}, {count} an image."
+    about = ABOUT if spec.species is None else f"{ABOUT} {ABOUT_SPECIES}"
     name = shorten(spec.name, CHARACTERS["heading"])
-    return Row(heading=name, text="\n".join([first, filled(ABOUT, CHARACTERS["page"])]))
+    return Row(heading=name, text="\n".join([first, filled(about, CHARACTERS["page"])]))
 
 
 def _kernel_rows(spec: ReleaseSpec, choice: Choice, scale: Scale) -> Iterator[Row]:
     family, parameters = get_family(spec.kernels.family), choice.kernels.parameters
-    shown = {name: values[[*choice.rows]] for name, values in parameters.items()}
+    shown = {name: values[choice.rows] for name, values in parameters.items()}
     of_all = constant_columns(family.COLUMNS, shown) if len(choice.rows) > 1 else []
     varied = [column for column in family.COLUMNS if column not in of_all]
     common = row_texts(of_all, shown, 0)
     text = f"The same for all: {', '.join(common)}" if common else ""
     q = family.wavevector(parameters)
-    panels = []
-    for row in choice.rows:
-        texts = [f"kernel {row}", *row_texts(varied, parameters, row)]
-        picture = scale.picture(choice.kernels.image[row], np.zeros((1, 2)))
-        panels.append(_with_spectrum(wrapped(texts, CHARACTERS["panel"]), picture, spec.grid, ring_q=float(q[row])))
-    for start in range(0, len(panels), PER_ROW):
-        heading = "" if start else "Kernels"
+    for place, line in enumerate(choice.lines):
+        panels = []
+        for row in line:
+            of_pair = row_texts(pair_columns(spec), choice.kernels.pairs, row)
+            texts = wrapped([f"kernel {row}", *of_pair, *row_texts(varied, parameters, row)], CHARACTERS["panel"])
+            picture = scale.picture(choice.kernels.image[row], np.zeros((1, 2)))
+            panels.append(_with_spectrum(texts, picture, spec.grid, ring_q=float(q[row])))
         yield Row(
-            heading=heading,
-            text=filled(text, CHARACTERS["page"]) if heading else "",
-            panels=panels[start : start + PER_ROW],
+            heading="" if place else "Kernels", text="" if place else filled(text, CHARACTERS["page"]), panels=panels
         )
 
 
@@ -126,7 +128,7 @@ def _image_row(spec: ReleaseSpec, choice: Choice, scale: Scale) -> Row:
     for index in choice.images:
         seen = CpuBackend().observations(spec, choice.kernels, index, index + 1)
         texts = [_counted(index, seen, spec), *row_texts(columns, seen.extra, 0)]
-        picture = _marked(scale.picture(seen.image[0], _of_field(seen.position_nm)), seen)
+        picture = _marked(scale.picture(seen.image[0], true_marks(seen).position_nm), seen)
         panels.append(_with_spectrum(wrapped(texts, CHARACTERS["panel"]), picture, spec.grid))
     return Row(heading="Images", panels=panels)
 
@@ -139,18 +141,23 @@ def _counted(index: int, seen: Observations, spec: ReleaseSpec) -> str:
 
 
 def _marked(picture: Picture, seen: Observations, *, always: bool = False) -> Picture:
-    differs = not np.array_equal(seen.told, seen.position_nm, equal_nan=True)
-    return replace(
-        picture,
-        true_nm=_of_field(seen.position_nm),
-        told_nm=_of_field(seen.told) if differs or always else np.empty((0, 2)),
-    )
+    true, told = true_marks(seen), told_marks(seen)
+    return replace(picture, true=true, told=told if always or told != true else Marks())
 
 
-def _of_field(position_nm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions (scatterer, xy) of the only observation, without padding."""
-    positions: NDArray[np.float64] = position_nm[0][~np.isnan(position_nm[0, :, 0])]
-    return positions
+def true_marks(seen: Observations) -> Marks:
+    """Positions and species of the scatterers of the only observation, without padding."""
+    return _marks(seen.position_nm, seen.extra.get(SCATTERER_SPECIES.name))
+
+
+def told_marks(seen: Observations) -> Marks:
+    """The told positions of the only observation and their species, without padding."""
+    return _marks(seen.told, seen.extra.get(TOLD_SPECIES.name, seen.extra.get(SCATTERER_SPECIES.name)))
+
+
+def _marks(position_nm: NDArray[np.float64], species: NDArray[np.int32] | None) -> Marks:
+    used = ~np.isnan(position_nm[0, :, 0])
+    return Marks(position_nm=position_nm[0][used], species=None if species is None else species[0][used])
 
 
 def _refused_row(refusal: Refusal) -> Row:
@@ -176,7 +183,7 @@ def _effect_row(spec: ReleaseSpec, effect: Effect, choice: Choice, scale: Scale)
 
 def _changed_panels(grid: Grid, effect: Effect, scale: Scale) -> list[Panel]:
     before, after = effect.before.image[0], effect.after.image[0]
-    limits = scale.limits(np.stack([before, after]), _of_field(effect.after.position_nm))
+    limits = scale.limits(np.stack([before, after]), true_marks(effect.after).position_nm)
     pictures = [
         _marked(Picture(image=seen.image[0], colours=scale.colours, limits=limits), seen)
         for seen in (effect.before, effect.after)
@@ -204,10 +211,10 @@ def _relative_change(before: NDArray[np.float32], after: NDArray[np.float32]) ->
 
 
 def _told_panels(grid: Grid, effect: Effect, scale: Scale) -> list[Panel]:
-    positions = _of_field(effect.after.position_nm)
+    positions = true_marks(effect.after).position_nm
     plain = replace(scale.picture(effect.after.image[0], positions), is_faded=True)
     without, with_it = (_marked(plain, seen, always=True) for seen in (effect.before, effect.after))
-    told = [_of_field(seen.told) for seen in (effect.before, effect.after)]
+    told = [told_marks(seen).position_nm for seen in (effect.before, effect.after)]
     maps = [activation_map(grid, each[np.newaxis], mode="exact")[0] for each in told]
     limits = (0.0, max(float(values.max()) for values in maps) or 1.0)
     marks = [Picture(image=values, colours=MARKS, limits=limits) for values in maps]

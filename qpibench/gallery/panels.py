@@ -19,6 +19,41 @@ if TYPE_CHECKING:
 
 _BAR_HEIGHT = 1.055  # above the image, so that it hides no part of it
 
+TRUE_MARKERS, TOLD_MARKERS = ("o", "^"), ("x", "+")
+"""Markers of the scatterers and of the told positions of each species."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Marks:
+    """Positions that are marked in an image.
+
+    Attributes
+    ----------
+    position_nm
+        (scatterer, xy) in nm, without padding.
+    species
+        (scatterer,): the species of each, 0 or 1; None if there is one species.
+    """
+
+    position_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    species: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.position_nm)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Marks)
+            and np.array_equal(self.position_nm, other.position_nm)
+            and np.array_equal(self.of_species(), other.of_species())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def of_species(self) -> NDArray[np.int32]:
+        """The species of each, 0 if there is one species."""
+        return np.zeros(len(self), np.int32) if self.species is None else self.species
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -32,8 +67,9 @@ class Picture:
         Name of the colour map, and the values at its ends.
     label
         Label of the colour bar.
-    true_nm, told_nm
-        (scatterer, xy) positions in nm that are marked, without padding: true ones by circles, told ones by crosses.
+    true, told
+        Positions that are marked: true ones by circles, told ones by crosses; those of species 1 by triangles and plus
+        signs.
     is_faded
         Whether the colours are pale, so that the marks are easy to see.
     """
@@ -42,8 +78,8 @@ class Picture:
     colours: str
     limits: Limits
     label: str = ""
-    true_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
-    told_nm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    true: Marks = field(default_factory=Marks)
+    told: Marks = field(default_factory=Marks)
     is_faded: bool = False
 
 
@@ -63,13 +99,42 @@ def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limit
         alpha=FADED if picture.is_faded else None,
     )
     enlarged = 1.0 if view_nm is None else 1.6
-    size = enlarged * (5.0 if len(picture.true_nm) <= 40 else 3.4)
-    for width, true, told in ((1.9, "black", "black"), (0.9, TRUE, TOLD)):  # visible on any colour
-        width *= enlarged
-        axes.plot(*picture.true_nm.T, "o", mfc="none", mec=true, ms=size, mew=width, linestyle="none")
-        axes.plot(*picture.told_nm.T, "x", color=told, ms=0.9 * size, mew=width, linestyle="none")
+    size = enlarged * (5.0 if len(picture.true) <= 40 else 3.4)
+    for marks, markers, colour, share in _marked(picture):
+        of_species = marks.of_species()
+        for species in np.unique(of_species):
+            x, y = marks.position_nm[of_species == species].T
+            _draw_marks(axes, x, y, markers[species], colour, size=share * size, width=0.9 * enlarged)
     axes.set(xticks=[], yticks=[], xlim=x_nm, ylim=y_nm)
     draw_scale_bar(axes)
+    if any(marks.species is not None for marks, *_ in _marked(picture)):
+        _draw_species(axes, picture)
+
+
+def _marked(picture: Picture) -> tuple[tuple[Marks, tuple[str, str], str, float], ...]:
+    """Marks of a picture with their markers, colour, and share of the size of a circle."""
+    return (picture.true, TRUE_MARKERS, TRUE, 1.0), (picture.told, TOLD_MARKERS, TOLD, 0.9)
+
+
+def _draw_marks(
+    axes: Axes, x: Any, y: Any, marker: str, colour: str, *, size: float, width: float, **options: Any
+) -> None:
+    for outline, edge in ((1.9 / 0.9, "black"), (1.0, colour)):  # visible on any colour
+        axes.plot(x, y, marker, mfc="none", mec=edge, ms=size, mew=outline * width, linestyle="none", **options)
+
+
+def _draw_species(axes: Axes, picture: Picture) -> None:
+    """Draw the legend of species above the image, at its right end: the markers of each, then its number."""
+    place = 1.0
+    for species in (1, 0):
+        axes.text(place, _BAR_HEIGHT, f"{species}", transform=axes.transAxes, va="center", ha="right", fontsize=7)
+        place -= 0.04
+        for marks, markers, colour, share in reversed(_marked(picture)):
+            if len(marks):
+                place -= 0.05
+                above = {"transform": axes.transAxes, "clip_on": False, "label": f"species {species}"}
+                _draw_marks(axes, [place], [_BAR_HEIGHT], markers[species], colour, size=5 * share, width=0.9, **above)
+        place -= 0.05
 
 
 def draw_scale_bar(axes: Axes) -> None:

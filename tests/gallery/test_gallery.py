@@ -9,9 +9,9 @@ from qpibench.corruptions import corruption_names
 from qpibench.errors import UsageError
 from qpibench.gallery.colours import Scale, finer
 from qpibench.gallery.effects import Refusal, effects_of_examples, effects_of_spec, scaled_example
-from qpibench.gallery.gallery import crowded_part, draw_gallery, gallery_rows
+from qpibench.gallery.gallery import crowded_part, draw_gallery, gallery_rows, told_marks, true_marks
 from qpibench.gallery.palette import SIGNED, TOLD, few_levels, in_palette
-from qpibench.gallery.panels import Picture, draw_image, draw_spectrum
+from qpibench.gallery.panels import Marks, Picture, draw_image, draw_spectrum
 from qpibench.grid import Grid
 from qpibench.pages import fourier, scales
 from qpibench.pages.plotting import own_style
@@ -80,10 +80,31 @@ def test_a_pixel_is_drawn_at_its_coordinates(axes):
 
 def test_true_positions_are_circles_and_told_ones_crosses(axes):
     positions = np.array([[1.0, 2.0], [-3.0, 0.5]])
-    draw_image(axes, picture_of(np.zeros(GRID.shape), true_nm=positions, told_nm=positions[:1] + 0.2), GRID)
+    true, told = Marks(position_nm=positions), Marks(position_nm=positions[:1] + 0.2)
+    draw_image(axes, picture_of(np.zeros(GRID.shape), true=true, told=told), GRID)
     marked = {line.get_marker(): line.get_xydata() for line in axes.lines if line.get_marker() in "ox"}
     assert np.array_equal(marked["o"], positions)
     assert np.array_equal(marked["x"], positions[:1] + 0.2)
+
+
+def test_species_have_markers_of_their_own_which_the_legend_names(axes):
+    true, told = (Marks(position_nm=np.eye(2), species=np.array(species)) for species in ([0, 1], [1, 0]))
+    draw_image(axes, picture_of(np.zeros(GRID.shape), true=true, told=told), GRID)
+    x_nm = {line.get_marker(): line.get_xdata().tolist() for line in axes.lines if line.get_label().startswith("_")}
+    assert x_nm == {"o": [1.0], "^": [0.0], "+": [1.0], "x": [0.0]}
+    legend = {(line.get_label(), line.get_marker()) for line in axes.lines if line.get_label().startswith("species")}
+    assert legend == {("species 0", "o"), ("species 0", "x"), ("species 1", "^"), ("species 1", "+")}
+    assert {text.get_text() for text in axes.texts} > {"0", "1"}
+
+
+def test_images_of_two_species_mark_every_scatterer_by_its_species():
+    spec = load_spec("mini_species", overrides=["corruptions.missing_scatterers.share=0.3"])
+    seen = get_backend("cpu")[0].observations(spec, get_backend("cpu")[0].kernels(spec), 3, 4)
+    true, told = true_marks(seen), told_marks(seen)
+    assert np.array_equal(true.species, seen.extra["species"][0, : len(true)])
+    of_position = {tuple(position): number for position, number in zip(true.position_nm, true.species, strict=True)}
+    assert [of_position[tuple(position)] for position in told.position_nm] == told.species.tolist()
+    assert len(told) < len(true)
 
 
 def test_the_spectrum_under_a_window_does_not_depend_on_the_mean():
@@ -163,6 +184,15 @@ def test_kernels_of_every_stratum_are_shown_with_their_parameters():
     for fold in (0, 2, 3, 4, 6):
         assert sum(f"fold = {fold}," in title for title in titles) == 2
     assert all("rad/nm" in title for title in titles if "fold" in title)
+
+
+def test_pairs_of_every_stratum_are_shown_with_both_kernels_below_each_other():
+    rows = [row for row in gallery_rows(load_spec("mini_species")) if row.panels and "species =" in row.panels[0].title]
+    titles = [[panel.title.replace("\n", " ") for panel in row.panels] for row in rows]
+    for species, line in enumerate(titles):
+        assert [title.split(", B")[0].split("fold = ")[1][0] for title in line] == list("02346")
+        assert all(f"species = {species}, contrast = " in title for title in line)
+    assert [title.split(",")[0] for title in titles[1]] == [f"kernel {row}" for row in (1, 3, 5, 7, 9)]
 
 
 def test_effects_are_those_of_the_release_one_corruption_after_the_other():
