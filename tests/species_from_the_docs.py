@@ -6,14 +6,15 @@
 import math
 
 
-def pairs(docs, spec, strata, image_of):
+def pairs(docs, spec, strata, parameters_of, image_of):
     """Parameters of the kernels of all pairs, and the columns that the table of species adds.
 
-    ``image_of`` gives the pixels of a kernel from its parameters.
+    ``parameters_of`` gives the parameters of a kernel from its words, its stratum and its number, and ``image_of`` its
+    pixels from its parameters.
     """
     parameters, columns = [], {"species": [], "contrast": []}
     for pair, fold in enumerate(strata):
-        first, second, angle, contrast = pair_of(docs, spec, pair, fold, image_of)
+        first, second, angle, contrast = pair_of(docs, spec, pair, fold, parameters_of, image_of)
         parameters += [first, second]
         columns["species"] += [0, 1]
         columns["contrast"] += [contrast] * 2
@@ -22,10 +23,10 @@ def pairs(docs, spec, strata, image_of):
     return parameters, columns
 
 
-def pair_of(docs, spec, pair, fold, image_of):
+def pair_of(docs, spec, pair, fold, parameters_of, image_of):
     settings, seed = spec["species"], spec["seed"]
     for t in range(1000):
-        first = docs.kernel_parameters(spec, docs.words(seed, "parameters of a kernel", t, 0, pair), fold)
+        first = parameters_of(docs.words(seed, "parameters of a kernel", t, 0, pair), fold, pair)
         if settings["second"] == "rotated":
             (low, high), (word, *_) = settings["angle_deg"], docs.words(seed, "angle of the second kernel", t, 0, pair)
             angle = (low + docs.unit(word) * (high - low)) * (docs.PI / 180)
@@ -34,7 +35,7 @@ def pair_of(docs, spec, pair, fold, image_of):
             second = first | {"phi1": 0.0 if turned == docs.PI else turned}
         else:
             drawn = docs.words(seed, "parameters of the second kernel of a pair", t, 0, pair)
-            angle, second = None, docs.kernel_parameters(spec, drawn, fold)
+            angle, second = None, parameters_of(drawn, fold, pair)
         a, b = (docs.flat(image_of(each)) for each in (first, second))
         difference = docs.squares([x - y for x, y in zip(a, b, strict=True)], 0.0)
         contrast = math.sqrt(difference / (docs.squares(a, 0.0) + docs.squares(b, 0.0)))

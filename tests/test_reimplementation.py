@@ -1,7 +1,8 @@
 """docs/arithmetic.md, docs/format.md and docs/spec.md define every bit of a release.
 
-`tests/written_from_the_docs.py` computes the values of a release, and the functions here its canonical JSON, types and
-hash, all with constants and texts from the pages. They are compared with what the command line writes.
+`tests/written_from_the_docs.py` and the files `*_from_the_docs.py` beside it compute the values of a release, and the
+functions here its canonical JSON, types and hash, all with constants and texts from the pages. They are compared with
+what the command line writes. Only parameters and samples of surface states and lattices come from the package.
 """
 
 import hashlib
@@ -17,6 +18,10 @@ import h5py
 import numpy as np
 import pytest
 
+from qpibench.families import get_family
+from qpibench.specs import spec_from_json
+from qpibench.synthesis import get_backend
+
 
 def _beside(name):
     source = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
@@ -26,7 +31,9 @@ def _beside(name):
 
 
 docs, scatterers = _beside("written_from_the_docs"), _beside("scatterers_from_the_docs")
-species = _beside("species_from_the_docs")
+species, fused = _beside("species_from_the_docs"), _beside("fused_arrays")
+images, tables = _beside("images_from_the_docs"), _beside("tables_from_the_docs")
+SAMPLED = {"surface_state": tables.SurfaceState, "tight_binding": tables.TightBinding}
 
 SPEC = (docs.DOCS / "spec.md").read_text()
 BLOCK_LINE, ARRAY_LINE, RELEASE_LINE, DIGEST_LINE = (
@@ -39,7 +46,8 @@ def canonical_json(given):
     """The spec with the defaults of the page's table, as the text that is hashed."""
     spec = json.loads(json.dumps(given))
     head = ("key", "type", "unit", "default", "bounds", "meaning")
-    of_family = SPEC[SPEC.index("## Kernels of the family `eq7`") :]
+    family = spec["kernels"].get("family", "eq7")
+    of_family = SPEC[SPEC.index(f"## Kernels of the family `{family}`") :]
     for key, _, _, default, *_ in docs.table(SPEC, *head) + docs.table(of_family, *head):
         *tables, name = key.split(".")
         is_used = tables[:1] != ["corruptions"] or tables[1] in spec.get("corruptions", {})
@@ -63,11 +71,32 @@ def dtypes():
 
 def release(given):
     """The canonical JSON of a spec, and all arrays of its release by name."""
+    if given["kernels"].get("family") == "file":
+        found = {"sha256": tables.numbers_sha256(NUMBERS), "available": len(NUMBERS), "size_px": NUMBERS.shape[1]}
+        given = given | {"kernels": given["kernels"] | found}
     text = canonical_json(given)
-    known = dtypes()
-    corrupted = scatterers if {*given.get("corruptions", ())} - {"white_noise"} else None
-    arrays = docs.derive(json.loads(text), corrupted, species if "species" in given else None).items()
+    spec, known = json.loads(text), dtypes()
+    shown = kernels_of(spec)
+    corrupted = scatterers if {*given.get("corruptions", ())} - {*images.ACTS, "tip_blur", "drift"} else None
+    arrays = docs.derive(spec, images, shown, corrupted, species if "species" in given else None).items()
     return text, {name: _stored(values, known.get(name, known["splits/<task>/<role>"])) for name, values in arrays}
+
+
+def kernels_of(spec):
+    """The kernels of a spec; parameters and samples of surface states and lattices are those of the package."""
+    name = spec["kernels"]["family"]
+    if name not in SAMPLED:
+        return tables.File(docs, spec, images, NUMBERS) if name == "file" else docs.Eq7(spec)
+    family, parsed = get_family(name), spec_from_json(json.dumps(spec))
+    columns = get_backend("cpu")[0].kernels(parsed).parameters
+    given = [
+        dict(zip(columns, row, strict=True)) for row in zip(*[each.tolist() for each in columns.values()], strict=True)
+    ]
+
+    def samples(parameters, dx, dy):
+        return family.samples(parsed.kernels, {key: np.array([value]) for key, value in parameters.items()}, dx, dy)[0]
+
+    return SAMPLED[name](docs, spec, images, given, samples)
 
 
 def content_sha256(text, arrays):
@@ -163,7 +192,79 @@ TURNED = PAIRED | {
 }
 
 
-SPECS = {"clean": SMALL, "noisy": NOISY, "told": TOLD, "dense": DENSE, "pairs": PAIRED, "rotated": TURNED}
+NUMBERS = np.random.default_rng(5).standard_normal((3, 10, 10))
+IMAGED = {
+    "name": "kernels of a file, as an instrument shows them",
+    "seed": 12,
+    "grid": {"ny": 7, "nx": 9, "size_y_nm": 1.8, "size_x_nm": 2.3},
+    "kernels": {"family": "file", "count": 3, "pixel_nm": 0.35, "core_radius_nm": 0.4},
+    "observations_per_kernel": 3,
+    "scatterers": {"min": 1, "max": 4, "margin_nm": 0.2},
+    "corruptions": {
+        "amplitude_spread": {"relative_std": 0.5},
+        "unseen_scatterers": {"reach_nm": 0.9},
+        "tip_blur": {"fwhm_nm": [0.2, 0.4]},
+        "drift": {"drift_nm": [0.1, 0.6], "creep_nm": [0.0, 0.3]},
+        "white_noise": {"sigma_over_kernel_rms": [0.1, 0.9]},
+        "line_noise": {"strength": [0.2, 1.0]},
+        "corrugation": {
+            "lattice": "hexagonal",
+            "lattice_constant_nm": 0.7,
+            "angle_rad": [0.1, 2.5],
+            "strength": [0.1, 0.9],
+        },
+        "line_offsets": {"strength": [0.1, 0.7]},
+        "plane_tilt": {"strength": [0.3, 2.0]},
+        "gain_offset": {"gain": [0.5, 2.0], "offset": [-1.0, 1.0]},
+    },
+}
+FILED = {
+    "name": "two species drawn from a file",
+    "seed": 4,
+    "grid": {"ny": 6, "nx": 5, "size_y_nm": 1.75, "size_x_nm": 1.4},
+    "kernels": {"family": "file", "count": 4, "pixel_nm": 0.35, "drawn": True},
+    "observations_per_kernel": 2,
+    "scatterers": {"min": 2, "max": 5},
+    "species": {"second": "drawn", "share": [0.3, 0.7]},
+    "corruptions": {
+        "missing_scatterers": {"share": 0.4},
+        "tip_blur": {"fwhm_nm": [0.2, 0.3]},
+        "corrugation": {"lattice": "square", "lattice_constant_nm": 1.1, "strength": [0.1, 0.9]},
+        "white_noise": {"sigma_over_kernel_rms": [0.1, 0.9]},
+    },
+}
+RIPPLED = {
+    "name": "surface states",
+    "seed": 3,
+    "grid": {"ny": 6, "nx": 7, "size_y_nm": 2.5, "size_x_nm": 3.0},
+    "kernels": {"family": "surface_state", "count": 2, **get_family("surface_state").EXAMPLE},
+    "observations_per_kernel": 3,
+    "scatterers": {"max": 3, "margin_nm": 0.5},
+    "corruptions": {"unseen_scatterers": {"reach_nm": 1.5}, "line_offsets": {"strength": [0.1, 0.7]}},
+}
+LATTICED = {
+    "name": "scatterers on sites",
+    "seed": 8,
+    "grid": {"ny": 9, "nx": 8, "size_y_nm": 2.0, "size_x_nm": 1.6},
+    "kernels": {"family": "tight_binding", "count": 2, **get_family("tight_binding").EXAMPLE},
+    "observations_per_kernel": 3,
+    "scatterers": {"max": 3, "margin_nm": 0.3},
+    "corruptions": {"plane_tilt": {"strength": [0.3, 2.0]}, "white_noise": {"snr_db": [5.0, 9.0]}},
+}
+
+
+SPECS = {
+    "images": IMAGED,
+    "file": FILED,
+    "surface state": RIPPLED,
+    "lattice": LATTICED,
+    "clean": SMALL,
+    "noisy": NOISY,
+    "told": TOLD,
+    "dense": DENSE,
+    "pairs": PAIRED,
+    "rotated": TURNED,
+}
 
 
 def _toml(table):
@@ -175,7 +276,11 @@ def _toml(table):
 def written(request, tmp_path_factory):
     """A spec, and the release that the command line makes of it."""
     folder = tmp_path_factory.mktemp("release")
-    lines = [f"{name} = {_toml(value)}" for name, value in request.param.items() if name != "seed"]
+    given = dict(request.param)
+    if given["kernels"].get("family") == "file":
+        given["kernels"] = given["kernels"] | {"path": "kernels.npy"}
+    lines = [f"{name} = {_toml(value)}" for name, value in given.items() if name != "seed"]
+    np.save(folder / "kernels.npy", NUMBERS)
     (folder / "spec.toml").write_text("\n".join([f'seed = "{request.param["seed"]:#x}"', *lines]))
     command = [sys.executable, "-m", "qpibench.cli.main", "generate", folder / "spec.toml", "-o", folder / "release.h5"]
     subprocess.run(command, check=True, capture_output=True)
@@ -186,6 +291,15 @@ def written(request, tmp_path_factory):
 def derived(written):
     """The canonical JSON and all arrays, computed from the pages alone."""
     return release(written[0])
+
+
+def test_fused_multiply_adds_of_arrays_are_those_of_exact_fractions():
+    random = np.random.default_rng(1)
+    a, b = random.standard_normal((2, 200))
+    c = -a * b * (1 + random.integers(-2, 3, 200) * 2.0 ** random.integers(-52, 3, 200))
+    for scalar, arrays, kind in ((docs.fma64, fused.fma64, float), (docs.fma32, fused.fma32, np.float32)):
+        given = [each.astype(kind) for each in (a, b, c)]
+        assert arrays(*given).tolist() == [scalar(*map(float, row)) for row in zip(*given, strict=True)]
 
 
 def test_the_pages_give_every_array_bit_for_bit(written, derived):
@@ -217,7 +331,12 @@ def test_the_pages_give_the_canonical_json_and_the_content_hash(written, derived
 def test_the_small_releases_reach_the_special_cases(derived):
     """Two blocks, r = 0 in a kernel's image, a shuffled OOD task; more pixels than lanes, a role without images."""
     text, arrays = derived
-    if '"species"' in text:
+    if '"eq7"' not in text:
+        assert (arrays["observations/image"] < 0).any()
+        if '"drift"' in text:
+            assert arrays["observations/n_unseen"].any()
+            assert np.nanmax(np.abs(arrays["observations/position_nm"])) > 1.15
+    elif '"species"' in text:
         has_told = "observations/told_species" in arrays
         assert has_told == ("unseen" in text)
         assert {0, 1} <= set(arrays["observations/told_species" if has_told else "observations/species"].flat)

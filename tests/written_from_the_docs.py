@@ -10,7 +10,7 @@ import re
 import struct
 import sys
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -230,8 +230,13 @@ def scatterers(spec, image, kernel):
 # Images.
 
 
-def coordinates(n, size):
-    return [(2 * j - (n - 1)) * size / (2 * (n - 1)) for j in range(n)]
+def coordinates(n, size, border=0):
+    return [(2 * j - (n - 1)) * size / (2 * (n - 1)) for j in range(-border, n + border)]
+
+
+def axes(spec, border):
+    """Coordinates x and y of the pixels with a border."""
+    return [coordinates(spec["grid"][f"n{axis}"], spec["grid"][f"size_{axis}_nm"], border) for axis in "xy"]
 
 
 def formula(p):
@@ -284,17 +289,47 @@ def observation_pixel(x, y, scatterers):
     return pixel + 0.0
 
 
-# White noise.
+class Eq7:
+    """Kernels of a spec by their formula."""
+
+    core_nm = 0.0
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def placed(self, places):
+        """The places of the drawn scatterers of an image."""
+        return places
+
+    def strata(self):
+        return folds(self.spec["kernels"])
+
+    def parameters(self, drawn, stratum, kernel):
+        return kernel_parameters(self.spec, drawn, stratum)
+
+    def image(self, parameters, x, y):
+        numbers = formula(parameters)
+        return [[kernel_pixel(*numbers, a, b) for a in x] for b in y]
+
+    def observation(self, shown, x, y):
+        """The image of scatterers: the parameters of the kernel, the place and the amplitude of each."""
+        shown = [(formula(parameters), *rest) for parameters, *rest in shown]
+        return [[observation_pixel(a, b, shown) for a in x] for b in y]
+
+
+# Sums and normal numbers.
 
 
 def flat(image):
     return [pixel for row in image for pixel in row]
 
 
-def tree_sum(pixels, add):
+def tree_sum(pixels, add, counts=None):
+    """The sum in a fixed tree; pixels that do not count are left out."""
     lanes = [0.0] * C["LANES"]
     for k, pixel in enumerate(pixels):
-        lanes[k % C["LANES"]] = add(lanes[k % C["LANES"]], pixel)
+        if counts is None or counts[k]:
+            lanes[k % C["LANES"]] = add(lanes[k % C["LANES"]], pixel)
     width = C["LANES"] // 2
     while width:
         lanes[:width] = [lanes[i] + lanes[i + width] for i in range(width)]
@@ -302,8 +337,8 @@ def tree_sum(pixels, add):
     return lanes[0]
 
 
-def squares(pixels, mean):
-    return tree_sum(pixels, lambda lane, pixel: fma64(pixel - mean, pixel - mean, lane))
+def squares(pixels, mean, counts=None):
+    return tree_sum(pixels, lambda lane, pixel: fma64(pixel - mean, pixel - mean, lane), counts)
 
 
 def normal_pair(v, w):
@@ -313,22 +348,6 @@ def normal_pair(v, w):
     sine, cosine = sincospi_f32(f32(quarter - (quarter >> 31) * 2**32) * 2.0**-33)
     across, along = product(radius, sine), product(radius, cosine) * (-1 if w >> 31 else 1)
     return (across, along) if w >> 30 & 1 else (along, across)
-
-
-def noisy(spec, image, kernel, clean):
-    """The pixels with their noise, the ratio in dB, and sigma."""
-    low, high = spec["corruptions"]["white_noise"]["snr_db"]
-    snr_db = low + unit(words(spec["seed"], "signal-to-noise ratio", 0, image, kernel)[0]) * (high - low)
-    mean = tree_sum(clean, lambda lane, pixel: lane + pixel) / len(clean)
-    variance = squares(clean, mean) / len(clean)
-    sigma = f32(math.sqrt(variance * exp2_f64(snr_db * C["LOG2_PER_DB"])))
-    sigma = 0.0 if variance < C["VARIANCE_FLOOR"] else sigma
-    quarter = -(-len(clean) // 4)
-    drawn = [words(spec["seed"], "normal numbers", q, image, kernel) for q in range(quarter)]
-    pairs = [(normal_pair(*four[:2]), normal_pair(*four[2:])) for four in drawn]
-    normals = [pair[half][place] for half in (0, 1) for place in (0, 1) for pair in pairs]
-    pixels = [fma32(sigma, normal, pixel) + 0.0 for normal, pixel in zip(normals, clean, strict=False)]
-    return pixels, snr_db, sigma
 
 
 # Splits.
@@ -383,28 +402,27 @@ def padded(values, count, absent):
     return [*values, *[absent] * (count - len(values))]
 
 
-def derive(spec, corrupted=None, pairs=None):
+def derive(spec, images, shown=None, corrupted=None, pairs=None):
     """All arrays of a release by name, as nested lists.
 
+    ``images`` is the module `images_from_the_docs`, and ``shown`` has its kernels, by default those of eq. 7.
     ``corrupted`` is the module `scatterers_from_the_docs` if the spec corrupts scatterers or told positions, and
     ``pairs`` the module `species_from_the_docs` if it has two species.
     """
-    grid, per_kernel, strata = spec["grid"], spec["observations_per_kernel"], folds(spec["kernels"])
-    x, y = (coordinates(grid[f"n{axis}"], grid[f"size_{axis}_nm"]) for axis in "xy")
+    shown = shown or Eq7(spec)
+    per_kernel, strata = spec["observations_per_kernel"], shown.strata()
+    x, y = axes(spec, 0)
     here, of_kernels = sys.modules[__name__], {}
-
-    def image_of(kernel):
-        return [[kernel_pixel(*formula(kernel), a, b) for a in x] for b in y]
 
     if pairs is None:
         drawn = [words(spec["seed"], "parameters of a kernel", 0, 0, kernel) for kernel in range(len(strata))]
-        parameters = [kernel_parameters(spec, *each) for each in zip(drawn, strata, strict=True)]
+        parameters = [shown.parameters(*each, kernel) for kernel, each in enumerate(zip(drawn, strata, strict=True))]
     else:
-        parameters, of_kernels = pairs.pairs(here, spec, strata, image_of)
-    kernel_images, formulas = [image_of(p) for p in parameters], [formula(p) for p in parameters]
+        parameters, of_kernels = pairs.pairs(here, spec, strata, shown.parameters, lambda p: shown.image(p, x, y))
     each = len(parameters) // len(strata)
+    kernel_images = [images.of_kernel(here, spec, k // each, partial(shown.image, p)) for k, p in enumerate(parameters)]
     rows = [(kernel, image) for kernel in range(len(strata)) for image in range(per_kernel)]
-    places = [scatterers(spec, image, kernel) for kernel, image in rows]
+    places = [shown.placed(scatterers(spec, image, kernel)) for kernel, image in rows]
     amplitudes, columns, most = [[1.0] * len(found) for found in places], {}, spec["scatterers"]["max"]
     n_drawn, indices = [len(found) for found in places], None
     if corrupted is not None:
@@ -433,24 +451,18 @@ def derive(spec, corrupted=None, pairs=None):
             told = zip(rows, n_drawn, kinds, indices, strict=True)
             found = [pairs.of_told(here, spec, image, kernel, *rest) for (kernel, image), *rest in told]
             columns["observations/told_species"] = [padded(kind, most, -1) for kind in found]
-    images = []
-    for (kernel, _), kind, *found in zip(rows, kinds, places, amplitudes, strict=True):
-        shown = [*zip([formulas[each * kernel + k] for k in kind], *found, strict=True)]
-        images.append([[observation_pixel(a, b, shown) for a in x] for b in y])
-    if "white_noise" in spec.get("corruptions", {}):
-        made = [noisy(spec, image, kernel, flat(clean)) for (kernel, image), clean in zip(rows, images, strict=True)]
-        images = [[pixels[row * len(x) :][: len(x)] for row in range(len(y))] for pixels, _, _ in made]
-        starts = range(0, len(kernel_images), each)
-        pixels = [[pixel for image in kernel_images[k : k + each] for pixel in flat(image)] for k in starts]
-        rms = [math.sqrt(squares(both, 0.0) / len(both)) for both in pixels]
-        columns |= {
-            "observations/snr_db": [snr_db for _, snr_db, _ in made],
-            "observations/noise_sigma": [sigma for _, _, sigma in made],
-            "observations/noise_over_kernel_rms": [
-                sigma / rms[kernel] for (_, _, sigma), (kernel, _) in zip(made, rows, strict=True)
-            ],
-        }
-    shown = [kernel for kernel, _ in rows]
+    rms = []
+    for first in range(0, len(kernel_images), each):
+        pixels = [pixel for image in kernel_images[first : first + each] for pixel in flat(image)]
+        rms.append(math.sqrt(squares(pixels, 0.0) / len(pixels)))
+    observed = []
+    for (kernel, image), kind, *found in zip(rows, kinds, places, amplitudes, strict=True):
+        scattered = [*zip([parameters[each * kernel + k] for k in kind], *found, strict=True)]
+        image_of = partial(shown.observation, scattered)
+        observed.append(images.corrupt(here, spec, image, kernel, image_of, found[0], shown.core_nm, rms[kernel]))
+    for name in observed[0][1]:
+        columns[f"observations/{name}"] = [of_image[name] for _, of_image in observed]
+    of_rows = [kernel for kernel, _ in rows]
     return {
         "x": x,
         "y": y,
@@ -458,10 +470,10 @@ def derive(spec, corrupted=None, pairs=None):
         "kernels/family": [spec["kernels"]["family"].encode()] * len(parameters),
         **{f"kernels/{name}": values for name, values in of_kernels.items()},
         **{f"kernels/{name}": [p[name] for p in parameters] for name in parameters[0]},
-        "observations/image": images,
-        "observations/kernel": shown if pairs is None else [[2 * pair, 2 * pair + 1] for pair in shown],
+        "observations/image": [pixels for pixels, _ in observed],
+        "observations/kernel": of_rows if pairs is None else [[2 * pair, 2 * pair + 1] for pair in of_rows],
         "observations/n_scatterers": [len(found) for found in places],
         "observations/position_nm": [padded(found, most, [math.nan] * 2) for found in places],
         **columns,
-        **splits(spec, shown, strata),
+        **splits(spec, of_rows, strata),
     }

@@ -244,20 +244,24 @@ def _wavevector(mass: float, energy: Any) -> Any:
     return np.sqrt(mass * energy / HBAR2_OVER_2M)
 
 
-def _period_nm(ranges: Ranges, energy: float, side: float) -> list[float]:
-    """pi/k of every band along the heavy (side 1) or light (side -1) axis of the largest mass ratio."""
-    stretch = math.sqrt(math.sqrt(ranges.mass_ratio[1])) ** side
+def _stretch(ranges: Ranges) -> float:
+    """Wavevector along the heavy axis over that of the round band, for the largest mass ratio."""
+    return math.sqrt(math.sqrt(ranges.mass_ratio[1]))
+
+
+def _period_nm(ranges: Ranges, energy: float, stretch: float) -> list[float]:
+    """pi/k of every band along an axis on which k is that of the round band times ``stretch``."""
     return [PI / (float(_wavevector(mass, energy - bottom)) * stretch) for bottom, mass in ranges.bands()]
 
 
 def shortest_period_nm(ranges: Ranges) -> float:
     """The shortest pi/k: at the highest energy, along the heavy axis."""
-    return min(_period_nm(ranges, ranges.energy_mev[1], 1))
+    return min(_period_nm(ranges, ranges.energy_mev[1], _stretch(ranges)))
 
 
 def core_radius_nm(ranges: Ranges) -> float:
     """A quarter of the longest pi/k: at the lowest energy, along the light axis."""
-    return max(_period_nm(ranges, ranges.energy_mev[0], -1)) / 4
+    return max(_period_nm(ranges, ranges.energy_mev[0], 1 / _stretch(ranges))) / 4
 
 
 def resolution_nm(ranges: Ranges) -> float:
