@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,15 @@ from qpibench.errors import InvalidDataError, UsageError
 VARIABLE = "QPIBENCH_KERNELS"
 """Environment variable with files of kernels or their folders."""
 
+ARRAY, ARCHIVE = b"\x93NUMPY", b"PK"
+"""First bytes of NumPy's files."""
+
 SUFFIXES = (".h5", ".hdf5", ".npy", ".npz")
 SMALLEST, LARGEST = 8, 8192
 """Smallest and largest width of a window in pixels."""
+
+WEAKEST, STRONGEST = 1e-12, 1e12
+"""Smallest and largest size of a kernel's largest value: float32 holds images of 10,000 of them, and their noise."""
 
 _known: dict[str, tuple[Path, str | None]] = {}
 """Files and datasets by the SHA-256 of their numbers."""
@@ -86,7 +94,7 @@ def read_kernels(path: Path, dataset: str | None = None) -> tuple[NDArray[np.flo
     -------
     tuple
         The kernels (kernel, y, x), and the distance of their pixels in nm if the file states it: as the attribute
-        ``pixel_nm`` of a data set of HDF5, or as an array of this name of NumPy's ``.npz``.
+        ``pixel_nm`` of a data set of HDF5, or as an array of this name of NumPy's ``.npz``; one number either way.
 
     Raises
     ------
@@ -101,8 +109,8 @@ def read_kernels(path: Path, dataset: str | None = None) -> tuple[NDArray[np.flo
         raise UsageError(f"The file of kernels '{path}' must end in one of {', '.join(SUFFIXES)}.")
     try:
         values, pixel_nm = _hdf5(path, dataset) if path.suffix in (".h5", ".hdf5") else _numpy(path, dataset)
-    except (OSError, ValueError, EOFError) as error:
-        raise InvalidDataError(f"The file of kernels '{path}' cannot be read: {error}.") from None
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidDataError(f"The file of kernels '{path}' cannot be read: {str(error).rstrip('.')}.") from None
     if values.ndim != 3 or values.dtype.kind != "f" or values.shape[1] != values.shape[2] or not len(values):
         raise InvalidDataError(
             f"The kernels in '{path}' must be floating-point numbers (kernel, y, x) with as many rows as columns, found"
@@ -119,6 +127,13 @@ def read_kernels(path: Path, dataset: str | None = None) -> tuple[NDArray[np.flo
             f"The kernels in '{path}' must be finite, found {values[kernel, y, x]} in kernel {kernel}, row {y}, column"
             f" {x}."
         )
+    size = np.abs(values).max(axis=(1, 2))
+    wrong = np.flatnonzero((size < WEAKEST) | (size > STRONGEST))
+    if len(wrong):
+        raise InvalidDataError(
+            f"The largest value of each kernel in '{path}' must have a size from {WEAKEST:g} to {STRONGEST:g}, found"
+            f" {size[wrong[0]]:g} in kernel {wrong[0]}; leave out kernels of zeros, give the others in another unit."
+        )
     return values.astype(np.float64) + 0.0, pixel_nm
 
 
@@ -130,18 +145,31 @@ def _hdf5(path: Path, dataset: str | None) -> tuple[NDArray[Any], float | None]:
         file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
         chosen = arrays[_choose(path, {name: array.ndim for name, array in arrays.items()}, dataset)]
         pixel_nm = chosen.attrs.get("pixel_nm")
-        return chosen[()], None if pixel_nm is None else float(pixel_nm)
+        return np.asarray(chosen[()]), _number(pixel_nm)
 
 
 def _numpy(path: Path, dataset: str | None) -> tuple[NDArray[Any], float | None]:
     with open(path, "rb") as file:
+        if not file.read(len(ARRAY)).startswith((ARRAY, ARCHIVE)):
+            raise ValueError("it has neither the format .npy nor .npz")
+        file.seek(0)
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded, None
         arrays = {name: loaded[name] for name in loaded.files}
     pixel_nm = arrays.pop("pixel_nm", None)
     chosen = arrays[_choose(path, {name: array.ndim for name, array in arrays.items()}, dataset)]
-    return chosen, None if pixel_nm is None else float(pixel_nm)
+    return chosen, _number(pixel_nm)
+
+
+def _number(pixel_nm: Any) -> float | None:
+    """The one number of an attribute or array, which may have dimensions."""
+    if pixel_nm is None:
+        return None
+    values = np.asarray(pixel_nm)
+    if values.size != 1 or values.dtype.kind not in "fiu":
+        raise ValueError(f"its pixel_nm must be one number, found {pixel_nm!r}")
+    return float(values.reshape(-1)[0])
 
 
 def _choose(path: Path, dimensions: Mapping[str, int], dataset: str | None) -> str:

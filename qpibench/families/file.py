@@ -1,7 +1,9 @@
 r"""Kernels from a user's own file: measured, from density functional theory, or from a T-matrix code.
 
 The file has kernels (kernel, y, x) with the scatterer at the centre, y pointing up, in HDF5 (``.h5``, ``.hdf5``) or
-NumPy's formats (``.npy``, ``.npz``). A kernel is the septic B-spline through its pixels,
+NumPy's formats (``.npy``, ``.npz``). It may state the distance of its pixels, as the attribute ``pixel_nm`` of the data
+set of HDF5 or as an array of this name in ``.npz``; the spec must agree. The largest value of each kernel has a size
+from 1e-12 to 1e12. A kernel is the septic B-spline through its pixels,
 
 $$A(x, y) = \sum_{ij} c_{ij}\, \beta^7(y/p - i)\, \beta^7(x/p - j),$$
 
@@ -85,12 +87,19 @@ class Ranges(KernelSpec):
         folder = (info.context or {}).get("folder")
         path = Path(folder or "", fields["path"])
         dataset = fields.get("dataset")
+        if not isinstance(dataset, str | None):
+            return fields
         try:
-            numbers, pixel_nm = read_kernels(path, dataset if isinstance(dataset, str) else None)
+            numbers, pixel_nm = read_kernels(path, dataset)
         except (UsageError, InvalidDataError) as error:
             raise ValueError(str(error).rstrip(".")) from None
-        if pixel_nm is not None and not math.isclose(pixel_nm, fields.get("pixel_nm", pixel_nm), rel_tol=1e-6):
-            raise ValueError(f"pixel_nm = {fields['pixel_nm']:g}, but '{path}' states {pixel_nm:g} nm")
+        stated = fields.get("pixel_nm")
+        if (
+            pixel_nm is not None
+            and isinstance(stated, int | float)
+            and not math.isclose(pixel_nm, stated, rel_tol=1e-6)
+        ):
+            raise ValueError(f"pixel_nm = {stated:g}, but '{path}' states {pixel_nm:g} nm")
         found = {"sha256": numbers_sha256(numbers), "size_px": numbers.shape[1], "available": len(numbers)}
         for name, value in found.items():
             if fields.get(name, value) != value:

@@ -158,7 +158,7 @@ class Ranges(KernelSpec):
     axis_rad: Annotated[tuple[Angle, Angle], RISING] = Field(
         default=(0.0, PI), description="range of the direction of the light mass from x, for an elliptic band"
     )
-    unit: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+    unit: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)] = Field(
         default=1.0, description="change of the density of states, in parts of the undisturbed one, stored as 1"
     )
 

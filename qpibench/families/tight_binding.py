@@ -141,7 +141,7 @@ class Ranges(KernelSpec):
     mesh: int | None = Field(
         default=None, description="wavevectors along an axis, a power of two; by default 8 decay lengths or more"
     )
-    unit: Positive = Field(
+    unit: Annotated[float, Field(ge=1e-6, le=1e5, allow_inf_nan=False)] = Field(
         default=1.0, description="kernels are the relative change of the density of states divided by this"
     )
 

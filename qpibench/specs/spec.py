@@ -218,6 +218,11 @@ class ReleaseSpec(_Identified):
                     raise ValueError(f"'{name}' declares the column '{column.name}' of kernels, which only families do")
         return self
 
+    def _longer_periods(self) -> str:
+        if getattr(self.kernels, "shortest_period_nm", 0) is None:
+            return "use more pixels, or state kernels.shortest_period_nm, which is two pixels of the file unless stated"
+        return "draw longer ones or use more pixels"
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         pitch = max(self.grid.pitch_y_nm, self.grid.pitch_x_nm)
@@ -225,7 +230,7 @@ class ReleaseSpec(_Identified):
         if shortest < MIN_PIXELS_PER_PERIOD * pitch:
             raise ValueError(
                 f"a period of {shortest:g} nm would alias: pixels are {pitch:.4g} nm apart, and a period needs at least"
-                f" {MIN_PIXELS_PER_PERIOD:g} of them; draw longer ones or use more pixels"
+                f" {MIN_PIXELS_PER_PERIOD:g} of them; {self._longer_periods()}"
             )
         half = min(self.grid.size_y_nm, self.grid.size_x_nm) / 2
         if half + self.scatterers.margin_nm <= 0:

@@ -124,6 +124,8 @@ def test_a_release_is_regenerated_where_the_variable_names_the_file(own, invoke,
         ("pixel_nm = 0.2", 'pixel_nm = 0.2\nsha256 = "' + 64 * "0" + '"', f"sha256 = {64 * '0'}, but the kernels in"),
         ("count = 6", "count = 7", "count = 7, but the file has 6 kernels; use at most so many, or drawn = true"),
         ("pixel_nm = 0.2", "pixel_nm = 0.05", "a period of 0.1 nm would alias: pixels are 0.2 nm apart"),
+        ("pixel_nm = 0.2", "pixel_nm = 0.05", "or state kernels.shortest_period_nm, which is two pixels of the file"),
+        ("pixel_nm = 0.2", "pixel_nm = 0.2\ndataset = 3", "field 'kernels.dataset': input should be a valid string"),
         ("pixel_nm = 0.2", "pixel_nm = -1", "pixel_nm"),
     ],
 )
@@ -144,6 +146,11 @@ def test_a_wrong_spec_is_refused_in_one_sentence(own, invoke, before, after, tol
         (lambda numbers: numbers[:, :5, :5], "must have 8 to 8192 pixels along a side, found 5"),
         (lambda numbers: np.where(numbers == numbers[3, 4, 5], np.nan, numbers), "found nan in kernel 3, row 4, col"),
         (lambda numbers: np.where(numbers > 0.5, np.inf, numbers), "must be finite, found inf in kernel 0"),
+        (lambda numbers: numbers * 1e300, "must have a size from 1e-12 to 1e+12, found"),
+        (
+            lambda numbers: numbers * (np.arange(6) != 4)[:, None, None],
+            "found 0 in kernel 4; leave out kernels of zero",
+        ),
     ],
 )
 def test_wrong_numbers_are_refused_in_one_sentence(own, numbers, invoke, change, told):
@@ -165,6 +172,35 @@ def test_a_file_with_another_pixel_size_or_several_arrays_is_refused(own, number
     assert "name one of its arrays as dataset: first, second" in told
     second = "kernels.path=own.npz", "--set", "kernels.dataset=second"
     invoke("generate", own / "own.toml", "--set", *second, "-o", own / "r.h5")
+
+
+@pytest.mark.parametrize("pixel_nm", [[0.2], [[0.2]], [0.2, 0.2], "0.2 nm"], ids=str)
+def test_a_file_states_one_number_as_its_pixel_size(own, numbers, invoke, pixel_nm):
+    with h5py.File(own / "own.h5", "w") as opened:
+        opened["kernels"] = numbers
+        opened["kernels"].attrs["pixel_nm"] = pixel_nm
+    np.savez(own / "own.npz", kernels=numbers, pixel_nm=pixel_nm)
+    code = 0 if np.size(pixel_nm) == 1 and isinstance(pixel_nm, list) else 2
+    for name in ("own.h5", "own.npz"):
+        setting = "--set", f"kernels.path={name}", "--overwrite"
+        told = invoke("generate", own / "own.toml", *setting, "-o", own / "r.h5", "--quiet", code=code).stderr
+        assert not code or "cannot be read: its pixel_nm must be one number, found" in told
+
+
+def test_a_damaged_archive_of_kernels_is_refused(own, numbers, invoke):
+    np.savez(own / "own.npz", kernels=numbers)
+    content = (own / "own.npz").read_bytes()
+    for damaged in (content[:3000], content[:3000] + bytes(100) + content[3100:]):
+        (own / "own.npz").write_bytes(damaged)
+        told = invoke("generate", own / "own.toml", "--set", "kernels.path=own.npz", "-o", own / "r.h5", code=2).stderr
+        assert "own.npz' cannot be read: " in told
+
+
+def test_the_size_of_a_pixel_that_is_no_number_is_refused_by_its_field(own, numbers, invoke):
+    np.savez(own / "own.npz", kernels=numbers, pixel_nm=0.2)
+    wrong = "--set", "kernels.path=own.npz", "--set", "kernels.pixel_nm=small"
+    told = invoke("generate", own / "own.toml", *wrong, "-o", own / "r.h5", code=2).stderr
+    assert "field 'kernels.pixel_nm': input should be a valid number" in told
 
 
 @pytest.mark.parametrize("name", ["own.npy", "own.npz", "own.h5"])

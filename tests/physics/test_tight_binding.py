@@ -258,6 +258,7 @@ def test_more_scatterers_than_sites_are_refused():
             {"broadening_mev": 0.1},
             "broadening_mev must be at least 0.391, because the mesh of wavevectors, at most 4096",
         ),
+        ({"unit": 1e-45}, "'unit': input should be greater than or equal to 0.000001, found 1e-45"),
         ({"broadening_mev": -1.0}, "'broadening_mev': input should be greater than 0"),
         ({"mesh": 128}, r"mesh must be 8 decay lengths (160 lattice constants) or more and a power of two, one of 256"),
         ({"mesh": 300}, "mesh must be 8 decay lengths"),

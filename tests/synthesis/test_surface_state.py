@@ -227,7 +227,7 @@ def test_samples_have_the_same_bits_on_every_instruction_set(processor):
         (["mass_ratio=[0.5,1]"], "'kernels.mass_ratio.0': input should be greater than or equal to 1, found 0.5"),
         (["alpha=[0,1.5]"], "'kernels.alpha.1': input should be less than or equal to 1, found 1.5"),
         (["mass=0"], "'kernels.mass': input should be greater than or equal to 0.01, found 0"),
-        (["unit=0"], "'kernels.unit': input should be greater than 0, found 0"),
+        (["unit=0"], "'kernels.unit': input should be greater than or equal to 0.000001, found 0"),
         (["delta=3"], "did you mean 'kernels.delta_rad'?"),
     ],
 )
