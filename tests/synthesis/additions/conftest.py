@@ -29,12 +29,15 @@ SPECIES = {
 }
 """Tables of two species, by names that can stand among those of corruptions."""
 
+SUPERPOSITIONS = {"multiple": {"superposition": "multiple", "min_separation_nm": 0.7}}
+"""Keys of scatterers, likewise."""
+
 IN_PAIRS = {"rotated species": {"folds": [2, 3, 4, 6]}, "drawn species": {"drawn": True}}
 
 
 @pytest.fixture
 def spec_of():
-    """A small release of a family, with corruptions by name, all with their examples; maybe with two species."""
+    """A small release of a family, with corruptions by name, all with their examples; maybe with two species or multiple scattering."""
 
     def spec(family="eq7", corruptions=(), *, name="toy", **fields):
         species = next((each for each in corruptions if each in SPECIES), None)
@@ -44,13 +47,15 @@ def spec_of():
             pairs = {field: value for field, value in IN_PAIRS[species].items() if field in own}
             kernels = {"family": family, "count": 10, **get_family(family).EXAMPLE, **pairs}
             fields = {"kernels": kernels, "species": SPECIES[species], **fields}
+        scattered = {key: value for each in corruptions for key, value in SUPERPOSITIONS.get(each, {}).items()}
+        corruptions = [each for each in corruptions if each not in SUPERPOSITIONS]
         return ReleaseSpec.model_validate(
             {
                 "name": name,
                 "grid": {"ny": 48, "nx": 40, "size_y_nm": 7.5, "size_x_nm": 6.25},
                 "kernels": {"family": family, "count": 10, **get_family(family).EXAMPLE},
                 "observations_per_kernel": 6,
-                "scatterers": {"min": 1, "max": 7},
+                "scatterers": {"min": 1, "max": 7, **scattered},
                 "corruptions": {each: get_corruption(each).EXAMPLE for each in corruptions} or None,
                 **fields,
             }

@@ -34,9 +34,20 @@ WORLDS += [(family, ("drawn species",)) for family in FAMILIES]
 WORLDS += [("eq7", ("rotated species", *NOT_OF_IMAGES)), ("surface_state", ("drawn species", *NOT_OF_IMAGES))]
 WORLDS += [("tight_binding", ("drawn species", *NOT_OF_IMAGES, "tip_blur", "drift", "white_noise"))]
 WORLDS += [("eq7", ("drawn species", "unseen", "tip_blur", "drift", "white_noise"))]
+OF_IMAGES = tuple(name for name in corruption_names() if get_corruption(name).STAGE == "image")
+WORLDS += [("surface_state", (*NOT_OF_IMAGES, *OF_IMAGES)), ("file", ("drawn species", *NOT_OF_IMAGES, *OF_IMAGES))]
+MULTIPLE = [
+    (family, ("multiple", "missing_scatterers", "position_error", "tip_blur", "drift", "white_noise"))
+    for family in ("surface_state", "tight_binding")
+]
+WORLDS += MULTIPLE
 HEADERS = locate("kernels_cuda") / "families"
 TABULATED = [*(name for name in family_names() if is_tabulated(get_family(name))), "ripple"]
-ON_GPU = [world for world in WORLDS if world[0] in TABULATED or (HEADERS / f"{world[0]}.cuh").exists()]
+ON_GPU = [
+    world
+    for world in WORLDS
+    if world not in MULTIPLE and (world[0] in TABULATED or (HEADERS / f"{world[0]}.cuh").exists())
+]
 DTYPES = {"<f8", "<f4", "<i4"}
 
 
@@ -284,6 +295,17 @@ def test_the_cuda_backend_has_the_same_bits(family, corruptions, spec_of, backen
     fields = stream_fields(spec)
     found, expected = (each.fresh(spec, 7, 40, fields=fields, map_mode="exact") for each in (cuda, backend))
     _same({name: array.host for name, array in found.items()}, expected)
+
+
+@pytest.mark.parametrize(("family", "corruptions"), MULTIPLE)
+@pytest.mark.usefixtures("cupy_on_host")
+def test_the_cuda_backend_refuses_multiple_scattering_in_one_sentence(family, corruptions, spec_of):
+    spec, cuda = spec_of(family, corruptions), get_backend("cuda")[0]
+    told = 'scatterers.superposition = "multiple", which no CUDA kernel makes; use the CPU'
+    with pytest.raises(UnavailableError, match=told):
+        cuda.observations(spec, cuda.kernels(spec), 0, 5)
+    with pytest.raises(UnavailableError, match=told):
+        cuda.fresh(spec, 0, 5, fields=["image"], map_mode="exact")
 
 
 @pytest.mark.usefixtures("cupy_on_host")
