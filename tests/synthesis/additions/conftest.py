@@ -37,7 +37,7 @@ IN_PAIRS = {"rotated species": {"folds": [2, 3, 4, 6]}, "drawn species": {"drawn
 
 @pytest.fixture
 def spec_of():
-    """A small release of a family, with corruptions by name, all with their examples; maybe with two species or multiple scattering."""
+    """A small release of a family, with corruptions by name, all with their examples, or with names of above."""
 
     def spec(family="eq7", corruptions=(), *, name="toy", **fields):
         species = next((each for each in corruptions if each in SPECIES), None)
