@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -103,6 +104,10 @@ def explain(error: ValidationError, model: type[BaseModel], *, family: str | Non
     # Union branches and literals add parts that are no field names; a user knows the dotted path only.
     where = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
     if first["type"] == "extra_forbidden":
+        if owners := _families_with(where) if family else ():
+            return (
+                f"field '{where}' is of the family {' or '.join(owners)}, and kernels.family is {family}; leave it out"
+            )
         known = sorted(_field_paths(model, family=family))
         near = suggestions(where, first.get("input"), known, synonyms=model is ReleaseSpec)
         return f"unknown field '{cut(where)}' " + (
@@ -111,7 +116,7 @@ def explain(error: ValidationError, model: type[BaseModel], *, family: str | Non
             else f"(known: {', '.join(_beside(where, known))})"
         )
     message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
+    message = re.sub(r"; (did you mean .*\?)$", r" (\1)", message[:1].lower() + message[1:])
     if first["type"] == "model_type":
         message = "should be a table of fields"
         inner = [
@@ -123,6 +128,10 @@ def explain(error: ValidationError, model: type[BaseModel], *, family: str | Non
     found = first.get("input")
     but = "" if first["type"] in ("missing", "value_error") else f", found {shown(found)}"
     return f"field '{cut(where)}': {message}{but}" if where else message
+
+
+def _families_with(path: str) -> tuple[str, ...]:
+    return tuple(name for name in family_names() if path in (key.path for key in spec_keys(name)))
 
 
 def _validated(fields: dict[str, Any], source: str) -> ReleaseSpec:

@@ -129,11 +129,20 @@ def test_the_hashes_of_the_shipped_specs_are_what_they_were():
     assert {name: load_spec(name).sha256[:8] for name in spec_names()} == SHIPPED_SHA256
 
 
-def test_a_key_of_another_family_is_not_suggested():
-    with pytest.raises(
-        UsageError, match=r"unknown field 'kernels.wavelength_nm' \(did you mean 'kernels.linewidth_mev'"
-    ):
+def test_a_key_of_another_family_is_refused_with_the_name_of_that_family():
+    told = "field 'kernels.wavelength_nm' is of the family eq7, and kernels.family is surface_state; leave it out"
+    with pytest.raises(UsageError, match=told):
         load_spec("cu111_64", overrides=["kernels.wavelength_nm=[1, 2]"])
+    with pytest.raises(UsageError, match="field 'kernels.folds' is of the family eq7, and kernels.family is"):
+        load_spec("mini", overrides=["kernels.family=surface_state"])
+
+
+def test_a_misspelt_name_of_a_family_is_told_in_one_sentence():
+    with pytest.raises(UsageError, match=r"no kernel family 'surfacestate' \(did you mean 'surface_state'\?\)\.$"):
+        load_spec("mini", overrides=["kernels.family=surfacestate"])
+
+
+def test_a_misspelt_key_is_told_with_the_right_one():
     with pytest.raises(InvalidDataError, match=r"unknown field 'kernels.cuont' \(did you mean 'kernels.count'\?\)"):
         spec_from_json(load_spec("mini").canonical_json().replace('"count"', '"cuont"'))
 
