@@ -133,7 +133,7 @@ def test_a_key_of_another_family_is_refused_with_the_name_of_that_family():
     told = "field 'kernels.wavelength_nm' is of the family eq7, and kernels.family is surface_state; leave it out"
     with pytest.raises(UsageError, match=told):
         load_spec("cu111_64", overrides=["kernels.wavelength_nm=[1, 2]"])
-    with pytest.raises(UsageError, match="field 'kernels.folds' is of the family eq7, and kernels.family is"):
+    with pytest.raises(UsageError, match=r"field 'kernels.folds' is of the family eq7, and kernels.family is"):
         load_spec("mini", overrides=["kernels.family=surface_state"])
 
 
