@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +24,7 @@ from qpibench.cli.models import (
 )
 from qpibench.cli.options import (
     OUTPUT_FILE,
+    OUTPUT_FOLDER,
     keep_apart,
     model_options,
     output_option,
@@ -30,12 +32,28 @@ from qpibench.cli.options import (
     report_option,
     subcommand,
 )
+from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
+from qpibench.errors import UsageError
+
+if TYPE_CHECKING:
+    from qpibench.release import Release
+    from qpibench.tasks.suite import Suite, SuiteCell
+
+DATA = Path("qpibench-data")
+"""Default folder of the releases of a suite."""
 
 
 @subcommand("evaluate")
 @click.argument("model")
-@releases_option
+@releases_option(required=False)
+@click.option("--suite", "suite_name", metavar="SUITE", help="Evaluate on a suite, a name or a TOML file.")
+@click.option(
+    "--data",
+    type=OUTPUT_FOLDER,
+    metavar="DIR",
+    help=f"Folder of the releases of a suite or a track; missing ones are generated.  [default with --suite: {DATA}]",
+)
 @output_option("RESULT.json", "The result to write; an existing one is replaced.")
 @report_option
 @click.option("--predictions", type=OUTPUT_FILE, metavar="FILE", help="Also write the predictions.")
@@ -44,42 +62,54 @@ def command(
     *,
     model: str,
     release_paths: tuple[Path, ...],
+    suite_name: str | None,
+    data: Path | None,
     output: Path,
     report: Path | None,
     predictions: Path | None,
     **options: Any,
 ) -> Response:
-    """Predict the kernels of a release's test images with MODEL and score them: predict and score in one command.
+    """Predict the kernels of test images with MODEL and score them: predict and score in one command.
 
     MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. It runs in its own
     process, with limits on time and memory, and receives inputs only. This contains accidents; run hostile code in a
     container.
 
-    With --track the result holds every cell. Reports and predictions have one file per cell, such as tikhonov-id.html,
-    and one per release where a cell has several.
-
+      qpibench evaluate my_model.py --suite quick -o result.json
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
-      qpibench evaluate tikhonov --release paper.h5 --track paper -o tikhonov.json
-      qpibench evaluate runs/two_step --release paper.h5 --view raster --map paper -o two_step.json
+      qpibench evaluate tikhonov --track paper --data releases -o tikhonov.json
+
+    A suite has cells of several tracks. Their releases are generated in the folder of --data where they are missing.
+    The result has a score for every cell, or the reason why the model cannot take it. With --track the result holds
+    the cells of a track. Reports and predictions have one file per cell, such as tikhonov-id.html, and one per release
+    where a cell has several.
     """
     from qpibench.evaluation.entries import find_entry
     from qpibench.evaluation.isolation.parent import closed_parent
     from qpibench.evaluation.joining import join
-    from qpibench.evaluation.result import Result
+    from qpibench.evaluation.result import Result, SuiteRecord
     from qpibench.evaluation.result_file import save_result
-    from qpibench.release import open_release
 
     given = ModelOptions(**options)
-    read = [*release_paths, *find_entry(model).files]
-    keep_apart([output, report, predictions], read)
+    suite = _suite(suite_name, release_paths, data, given)
+    if suite is not None:
+        given = replace(given, limit=min((n for n in (suite.limit, given.limit) if n is not None), default=None))
     with ExitStack() as stack:
+        asked = _asked(suite, release_paths, data, given, stack)
+        files = [path for each in asked for path in each.files]
+        read = [*files, *find_entry(model).files]
+        keep_apart([output, report, predictions], read)
         # Also while scores are computed: a model may leave processes behind.
-        stack.enter_context(closed_parent(release_paths))
+        stack.enter_context(closed_parent(files))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-")))
-        asked = given.asked([stack.enter_context(open_release(path)) for path in release_paths])
         for each in asked:
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
         results: list[Result] = []
+        record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)
+        not_applicable: dict[str, str] = {}
+
+        def joined() -> Result:
+            return join(results, suite=record, not_applicable=not_applicable)
 
         def run(each: Asked) -> Response:
             report_path = None if report is None else each.place(report)
@@ -87,7 +117,7 @@ def command(
             outcome = run_model(model, each, written, given)
             results.append(score_file(written, each.release))
             # Written after every cell, so that an interrupted run keeps the cells it has finished.
-            save_result(join(results), output)
+            save_result(joined(), output)
             write_report(results[-1], written, each.release, report_path)
             return model_response(
                 outcome,
@@ -95,11 +125,62 @@ def command(
                 fields=result_fields(results[-1], output, report_path),
             )
 
-        response = run_cells(asked, run)
-        if len(results) > 1:
+        response = run_cells(asked, run, not_applicable=None if suite is None else not_applicable)
+        if suite is not None:
+            save_result(joined(), output)
+        if len(results) > 1 or suite is not None:
             response = replace(
                 response,
-                text=result_text(join(results), output, None),
-                fields=result_fields(join(results), output, None),
+                text=result_text(joined(), output, None),
+                fields=result_fields(joined(), output, None),
             )
         return response
+
+
+def _suite(name: str | None, release_paths: Sequence[Path], data: Path | None, options: ModelOptions) -> Suite | None:
+    """Load the suite, if one is asked; refuse options that contradict each other."""
+    from qpibench.tasks.suite import load_suite
+
+    if name is None:
+        if bool(release_paths) == (data is not None):
+            raise UsageError("Say what to evaluate on: --suite SUITE, --release RELEASE, or --track TRACK --data DIR.")
+        if data is not None and options.track is None:
+            raise UsageError("--data is the folder of the releases of a suite or a track; add --suite or --track.")
+        return None
+    asked = {"--track": options.track, "--task": options.tasks, "--view": options.view, "--map": options.map_mode}
+    for option, value in {"--release": release_paths, **asked}.items():
+        if value:
+            raise UsageError(f"A suite says what is asked, shown and read; leave out {option}, or --suite.")
+    return load_suite(name)
+
+
+def _asked(
+    suite: Suite | None, release_paths: Sequence[Path], data: Path | None, options: ModelOptions, stack: ExitStack
+) -> tuple[Asked, ...]:
+    """Return the requests to the model, with their releases open until the stack ends."""
+    from qpibench.release import open_release
+    from qpibench.tasks.suite import SuiteCell
+    from qpibench.tasks.track import find_cells
+
+    if release_paths:
+        return options.asked([stack.enter_context(open_release(path)) for path in release_paths])
+    if suite is not None:
+        cells: Sequence[SuiteCell] = suite.cells
+    else:
+        options.refuse_requests()
+        track, names = find_cells(options.track or "")
+        cells = [SuiteCell(track, name) for name in names]
+    return options.asked_by_cells(cells, _releases(cells, data or DATA, stack))
+
+
+def _releases(cells: Sequence[SuiteCell], data: Path, stack: ExitStack) -> dict[str, Release]:
+    """Open the releases of cells by the hash of their spec; generate missing ones."""
+    from qpibench.release.store import stored_releases
+    from qpibench.synthesis import get_backend
+
+    specs = {spec.sha256: spec for each in cells for spec in each.cell.all_specs}
+    with progress("Generating") as report:
+        releases = stored_releases(tuple(specs.values()), data, backend=get_backend("cpu")[0], progress=report)
+    for release in releases.values():
+        stack.enter_context(release)
+    return releases

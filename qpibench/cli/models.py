@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qpibench.evaluation.predict import PredictOutcome, Request
     from qpibench.evaluation.result import Result
     from qpibench.release import Release
+    from qpibench.tasks.suite import SuiteCell
 
 
 _FLOOR = "floor: error of the entry's own decoding of the encoded true kernels; floor + added = score"
@@ -52,13 +53,32 @@ class ModelOptions:
     def _asked_by_track(self, track: str, releases: Sequence[Release]) -> tuple[Asked, ...]:
         from qpibench.evaluation.cells import cell_requests
 
-        for option, value in (("--task", self.tasks), ("--view", self.view), ("--map", self.map_mode)):
-            if value:
-                raise UsageError(f"A track says what is asked and shown; leave out {option}, or --track.")
+        self.refuse_requests()
         cells = cell_requests(track, releases, limit=self.limit)
         return tuple(
             Asked(request=cell.request, release=cell.release, suffix=f"-{cell.name}" if len(cells) > 1 else "")
             for cell in cells
+        )
+
+    def refuse_requests(self) -> None:
+        """Raise UsageError for options that ask what a track asks."""
+        for option, value in (("--task", self.tasks), ("--view", self.view), ("--map", self.map_mode)):
+            if value:
+                raise UsageError(f"A track says what is asked and shown; leave out {option}, or --track.")
+
+    def asked_by_cells(self, cells: Sequence[SuiteCell], releases: Mapping[str, Release]) -> tuple[Asked, ...]:
+        """Return the requests of cells, with releases by the hash of their spec; files get the names of the cells."""
+        from qpibench.evaluation.cells import requests_of
+
+        many_tracks = len({each.track.name for each in cells}) > 1
+        return tuple(
+            Asked(
+                request=request.request,
+                release=request.release,
+                suffix="-" + (f"{each.track.name}-" if many_tracks else "") + request.name,
+            )
+            for each in cells
+            for request in requests_of(each, releases, limit=self.limit)
         )
 
     def execution(self) -> Execution:
@@ -77,6 +97,12 @@ class Asked:
     request: Request
     release: Release
     suffix: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The release, and the one for training if it is another."""
+        training = self.request.training
+        return (self.release.path, *(() if training is None else (training.path,)))
 
     def place(self, path: Path) -> Path:
         """Return the path of this cell's file, where the command was told to write to ``path``."""
@@ -99,29 +125,35 @@ def run_model(model: str, asked: Asked, path: Path, options: ModelOptions) -> Pr
         )
 
 
-def run_cells(asked: Sequence[Asked], run: Callable[[Asked], Response]) -> Response:
-    """Run a command for every cell of a track; skip cells that show less than the model needs, with a warning."""
+def run_cells(
+    asked: Sequence[Asked], run: Callable[[Asked], Response], *, not_applicable: dict[str, str] | None = None
+) -> Response:
+    """Run a command for every cell of a track or a suite; skip cells that the model cannot take.
+
+    The reasons are put into ``not_applicable`` by TRACK/CELL, if it is given, and else are warnings.
+    """
     from qpibench.evaluation.predict import UnmetNeedError
 
-    if len(asked) == 1:
+    if len(asked) == 1 and not_applicable is None:
         return run(asked[0])
     responses: list[Response] = []
-    unmet: list[str] = []
-    first: UnmetNeedError | None = None
+    unmet: dict[str, str] = {} if not_applicable is None else not_applicable
     for each in asked:
         try:
             responses.append(run(each))
         except UnmetNeedError as error:
-            cell = each.request.cell.label if each.request.cell else ""
-            unmet.append(f"Cell '{cell}' is left out: {error}")
-            first = first or error
-    if first is not None and not responses:
-        raise UsageError(f"No cell of the track can be predicted: {first}")
+            unmet.setdefault(each.request.cell.label if each.request.cell else "", str(error))
+    if not responses:
+        raise UsageError(f"No cell can be predicted: {next(iter(unmet.values()))}")
     failed = [response for response in responses if response.error is not None]
+    left_out = [f"Cell '{cell}' is left out: {reason}" for cell, reason in unmet.items()]
     return Response(
         text="\n\n".join(response.text for response in responses),
         fields={"cells": [dict(response.fields) for response in responses]},
-        warnings=[*unmet, *(warning for response in responses for warning in response.warnings)],
+        warnings=[
+            *(left_out if not_applicable is None else []),
+            *(warning for response in responses for warning in response.warnings),
+        ],
         error=" ".join(response.error or "" for response in failed) or None,
         traceback="".join(response.traceback for response in failed),
         exit_code=max(response.exit_code for response in responses),
@@ -177,7 +209,7 @@ def result_fields(result: Result, path: Path, report_path: Path | None) -> dict[
 
 def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     """The result as people read it."""
-    from qpibench.cli.table import floor_table, metrics_table
+    from qpibench.cli.table import floor_table, metrics_table, suite_table
 
     files = f"{path}" if report_path is None else f"{path}, {report_path}"
     cells = result.cells.values()
@@ -190,4 +222,7 @@ def result_text(result: Result, path: Path, report_path: Path | None) -> str:
     if training is not None and training.fraction < 1:
         told += f"\npartly trained: {training.steps_done:,} of {training.steps_stated:,} steps"
     floor = floor_table(result)
+    if result.suite is not None:
+        cut = "" if result.suite.limit is None else f", at most {result.suite.limit:,} images of each release"
+        return f"{suite_table(result)}\n{shortened(result.model.name)} on the suite {result.suite.name}{cut}: {files}"
     return "\n".join([metrics_table(result), *([f"{floor}\n{_FLOOR}"] if floor else []), told])

@@ -91,15 +91,19 @@ release_option = click.option(
     "--release", "release_path", type=FILE, required=True, metavar="RELEASE", help="The release file."
 )
 
-releases_option = click.option(
-    "--release",
-    "release_paths",
-    type=FILE,
-    required=True,
-    multiple=True,
-    metavar="RELEASE",
-    help="The release file; on the cells of a track one for every spec that they name.",
-)
+
+def releases_option(*, required: bool) -> Callable[[Decorated], Decorated]:
+    """Return the option ``--release``, which may be repeated."""
+    return click.option(
+        "--release",
+        "release_paths",
+        type=FILE,
+        required=required,
+        multiple=True,
+        metavar="RELEASE",
+        help="The release file; on the cells of a track one for every spec that they name.",
+    )
+
 
 report_option = click.option(
     "--report", type=OUTPUT_FILE, metavar="REPORT.html", help="Also write a report, one HTML file."

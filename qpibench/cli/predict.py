@@ -16,7 +16,7 @@ from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 @subcommand("predict")
 @click.argument("model")
-@releases_option
+@releases_option(required=True)
 @output_option("PREDICTIONS", "The predictions file to write; an existing one is replaced.")
 @model_options
 def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **options: Any) -> Response:

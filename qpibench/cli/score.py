@@ -15,7 +15,7 @@ from qpibench.errors import UsageError
 
 @subcommand("score")
 @click.argument("predictions", type=FILE, nargs=-1, required=True)
-@releases_option
+@releases_option(required=True)
 @output_option("RESULT.json", "The result to write; an existing one is replaced.")
 @report_option
 @click.option("--name", metavar="NAME", help="Name of the entry, where the predictions do not say.")

@@ -32,6 +32,22 @@ def metrics_table(result: Result) -> str:
     return aligned(rows)
 
 
+def suite_table(result: Result) -> str:
+    """Return a table with a row for every cell of a suite: its primary score, or why the entry has none."""
+    from qpibench.evaluation.joining import family_scores
+    from qpibench.pages.notation import interval, number
+
+    rows = [["", "ranked by", "score", "images", ""]]
+    for name, cell in result.cells.items():
+        families = family_scores(cell.parts) if len(cell.families) > 1 else {}
+        apart = ", ".join(f"{family} {number(scores[cell.primary].value)}" for family, scores in families.items())
+        failed = f"{cell.n_failed:,} failed" if cell.n_failed else ""
+        score = " ".join(interval(cell.metrics[cell.primary]))
+        rows.append([shortened(name), cell.primary, score, f"{cell.n_images:,}", apart or failed])
+    rows += [[shortened(name), "", "not applicable", "", reason] for name, reason in result.not_applicable.items()]
+    return aligned(rows)
+
+
 def floor_table(result: Result) -> str:
     """Return the floor and the error added to it for the board's means over images; empty if no cell has a floor."""
     from qpibench.evaluation.metrics import all_metrics, in_order, on_board

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ from qpibench.errors import UsageError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.predict import Request
 from qpibench.evaluation.result import CellRecord
-from qpibench.specs import ReleaseSpec
-from qpibench.tasks.track import Cell, Track, find_cells
+from qpibench.tasks.suite import SuiteCell
+from qpibench.tasks.track import find_cells
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -55,42 +55,66 @@ def cell_requests(text: str, releases: Sequence[Release], *, limit: int | None =
         If the track, the cell or one of its metrics is unknown, or a release is missing or not named by any cell.
     """
     track, names = find_cells(text)
+    cells = tuple(SuiteCell(track, name) for name in names)
     by_spec = {release.spec.sha256: release for release in releases}
-    asked = tuple(
-        _request(track, name, track.cell(name), spec, by_spec, limit)
-        for name in names
-        for spec in track.cell(name).specs
-    )
-    used = {each.release.spec.sha256 for each in asked}
+    requests = tuple(request for each in cells for request in requests_of(each, by_spec, limit=limit))
+    used = {spec.sha256: spec for each in cells for spec in each.cell.all_specs}
     for release in releases:
         if release.spec.sha256 not in used:
-            specs = ", ".join(dict.fromkeys(spec.name for name in names for spec in track.cell(name).specs))
+            specs = ", ".join(spec.name for spec in used.values())
             raise UsageError(
                 f"'{release.path}' is a release of another spec than track '{text}' names, which is {specs}."
             )
-    return asked
+    return requests
 
 
-def _request(
-    track: Track, name: str, cell: Cell, spec: ReleaseSpec, releases: dict[str, Release], limit: int | None
-) -> CellRequest:
-    metrics = all_metrics()
+def requests_of(
+    asked: SuiteCell, releases: Mapping[str, Release], *, limit: int | None = None
+) -> tuple[CellRequest, ...]:
+    """Return the requests of a cell, one for each of its specs.
+
+    Parameters
+    ----------
+    asked
+        The cell.
+    releases
+        Releases by the hash of their spec.
+    limit
+        Largest number of images per release; the cell's size if None.
+
+    Raises
+    ------
+    UsageError
+        If one of the cell's metrics is unknown, or a release is missing.
+    """
+    cell, metrics = asked.cell, all_metrics()
     unknown = [metric for metric in cell.metrics if metric not in metrics]
     if unknown:
         known = ", ".join(metrics)
-        raise UsageError(f"Track '{track.name}', cell '{name}': there is no metric '{unknown[0]}'; known: {known}.")
-    if spec.sha256 not in releases:
         raise UsageError(
-            f"Cell '{track.name}/{name}' needs a release of the spec '{spec.name}'; 'qpibench generate' makes it, and"
-            " --release names it."
+            f"Track '{asked.track.name}', cell '{asked.name}': there is no metric '{unknown[0]}'; known: {known}."
         )
+    for spec in cell.all_specs:
+        if spec.sha256 not in releases:
+            raise UsageError(
+                f"Cell '{asked.label}' needs a release of the spec '{spec.name}'; 'qpibench generate' makes it, and"
+                " --release names it; --data DIR makes and finds all releases."
+            )
     sizes = [size for size in (cell.size, limit) if size is not None]
     request = Request(
         tasks=(cell.task,),
         view=cell.view,
         map_mode=cell.map,
         limit=min(sizes, default=None),
-        cell=CellRecord.of(track, name),
+        cell=CellRecord.of(asked.track, asked.name),
+        training=None if cell.training is None else releases[cell.training.sha256],
     )
-    suffix = f".{re.sub(r'[^A-Za-z0-9._-]+', '_', spec.name)}" if len(cell.specs) > 1 else ""
-    return CellRequest(name=name + suffix, release=releases[spec.sha256], request=request)
+    many = len(cell.specs) > 1
+    return tuple(
+        CellRequest(
+            name=asked.name + (f".{re.sub(r'[^A-Za-z0-9._-]+', '_', spec.name)}" if many else ""),
+            release=releases[spec.sha256],
+            request=request,
+        )
+        for spec in cell.specs
+    )

@@ -47,6 +47,8 @@ class Course:
         Rows of the release by task, in the order in which the model sees them.
     view_of
         Returns what the model may see of rows of the release.
+    training
+        Returns the rows that ``fit`` is given.
     batch_size
         Images per call of predict.
     progress
@@ -74,10 +76,12 @@ class Course:
         index: dict[str, NDArray[np.int32]],
         view_of: Callable[[NDArray[np.integer]], Batch],
         *,
+        training: Callable[[], TrainingRows],
         batch_size: int,
         progress: Progress | None,
     ) -> None:
         self._release, self._index, self._view_of, self._progress = release, index, view_of, progress
+        self._training = training
         self._batch_size = batch_size
         self._task: str | None = None
         self._row: int | None = None
@@ -150,7 +154,7 @@ class Course:
         former, self.stage = self.stage, "fit"
         started, before = time.monotonic(), self.fit_seconds or 0.0
         try:
-            model.fit(training_rows(self._release, self._view_of))
+            model.fit(self._training())
         finally:
             self.fit_seconds = before + time.monotonic() - started
         self.stage = former

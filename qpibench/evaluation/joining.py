@@ -6,23 +6,40 @@ import math
 from collections.abc import Mapping, Sequence
 
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation.result import CellResult, Floor, Interval, PartResult, Result
+from qpibench.evaluation.result import CellResult, Floor, Interval, PartResult, Result, SuiteRecord
 
 
 def macro_average(parts: Sequence[PartResult]) -> dict[str, Interval]:
-    """Return the mean over parts, with equal weights, of every metric that all parts have.
+    """Return the mean over families of kernels, with equal weights, of every metric that all parts have.
 
-    The parts are measured on different releases, so their errors are independent. Each half width is the root of the
-    sum of the parts' squared half widths, divided by their number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
+    The score of a family is the mean over its parts, with equal weights. The parts are measured on different releases,
+    so their errors are independent. Each half width is the root of the sum of the squared half widths, divided by their
+    number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
     """
-    return _means([part.metrics for part in parts])
+    return _means_of_families(parts, [part.metrics for part in parts])
+
+
+def family_scores(parts: Sequence[PartResult]) -> dict[str, dict[str, Interval]]:
+    """Return the scores of each family of kernels, by its name: the mean over its parts of every metric they have."""
+    families = dict.fromkeys(part.family or "" for part in parts)
+    return {family: _means([part.metrics for part in parts if (part.family or "") == family]) for family in families}
 
 
 def mean_floor(parts: Sequence[PartResult]) -> Floor | None:
     """Return the mean of the parts' floors, as :func:`macro_average`; None if a part or every metric has none."""
     floors = [part.floor for part in parts if part.floor is not None]
-    metrics = _means([floor.metrics for floor in floors]) if len(floors) == len(parts) else {}
-    return Floor(metrics=metrics, added=_means([floor.added for floor in floors])) if metrics else None
+    metrics = _means_of_families(parts, [floor.metrics for floor in floors]) if len(floors) == len(parts) else {}
+    return (
+        Floor(metrics=metrics, added=_means_of_families(parts, [floor.added for floor in floors])) if metrics else None
+    )
+
+
+def _means_of_families(parts: Sequence[PartResult], values: Sequence[Mapping[str, Interval]]) -> dict[str, Interval]:
+    """Return the mean over families of the mean of the values of each family's parts."""
+    of_families: dict[str, list[Mapping[str, Interval]]] = {}
+    for part, each in zip(parts, values, strict=True):
+        of_families.setdefault(part.family or "", []).append(each)
+    return _means([_means(members) for members in of_families.values()])
 
 
 def _means(parts: Sequence[Mapping[str, Interval]]) -> dict[str, Interval]:
@@ -38,13 +55,19 @@ def _mean(scores: Sequence[Interval]) -> Interval:
     return Interval(value=value, low=value - below, high=value + above)
 
 
-def join(results: Sequence[Result]) -> Result:
-    """Join the results of one entry for the cells of a track, each made from one predictions file.
+def join(
+    results: Sequence[Result], *, suite: SuiteRecord | None = None, not_applicable: Mapping[str, str] | None = None
+) -> Result:
+    """Join the results of one entry for the cells of a track or a suite, each made from one predictions file.
 
     Parameters
     ----------
     results
         At least one result. Results of the same cell become its parts, in the order given.
+    suite
+        The suite that the cells belong to; they are then named TRACK/CELL.
+    not_applicable
+        Cells of the suite that the entry cannot take, by TRACK/CELL, with the reason.
 
     Raises
     ------
@@ -53,7 +76,7 @@ def join(results: Sequence[Result]) -> Result:
         requests.
     """
     first = results[0]
-    if len(results) == 1:
+    if len(results) == 1 and suite is None:
         return first
     for other in results[1:]:
         for field in ("model", "evaluator_version", "intervals", "visibility"):
@@ -61,6 +84,7 @@ def join(results: Sequence[Result]) -> Result:
                 raise InvalidDataError(f"Results cannot be joined: their {field} is not the same.")
     cells: dict[str, CellResult] = {}
     for name, cell in (item for result in results for item in result.cells.items()):
+        name = name if suite is None or cell.record is None else cell.record.label
         former = cells.get(name)
         if former is None:
             cells[name] = cell
@@ -83,7 +107,9 @@ def join(results: Sequence[Result]) -> Result:
     return first.model_copy(
         update={
             "status": "failed" if any(cell.failed for cell in cells.values()) else "complete",
+            "suite": suite,
             "cells": cells,
+            "not_applicable": dict(not_applicable or {}),
             "scoring_run": first.scoring_run.model_copy(
                 update={
                     "seconds": sum(known) if len(known) == len(seconds) else None,

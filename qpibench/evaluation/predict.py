@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UnavailableError, UsageError
-from qpibench.evaluation.course import Course, Progress, training_role
+from qpibench.evaluation.course import Course, Progress, training_role, training_rows
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment
@@ -75,6 +76,8 @@ class Request:
         Number of images per task, chosen by :func:`~qpibench.tasks.subset`; all of them if None.
     cell
         The cell of a track that this request belongs to; recorded in the predictions file.
+    training
+        Release whose training role ``fit`` is given; the release that is predicted if None.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class Request:
     map_mode: str | None = None
     limit: int | None = None
     cell: CellRecord | None = None
+    training: Release | None = None
 
     def __post_init__(self) -> None:
         check_view(self.view, self.map_mode)
@@ -97,7 +101,7 @@ class Request:
 
 
 class UnmetNeedError(UsageError):
-    """The model needs a view with more inputs than the request shows."""
+    """The model needs more than the request gives: a view with more inputs, or training images."""
 
 
 def predict(
@@ -158,7 +162,8 @@ def predict(
     tasks = dict.fromkeys(request.tasks or release.tasks)
     index = {task: asking_order(release, task, request.limit) for task in tasks}
     batch_size = execution.batch_size or default_batch_size(release.grid)
-    hidden = (*_paths(release), Path(path))
+    training = request.training or release
+    hidden = (*_paths(release), *_paths(training), Path(path))
     hashes = entry.sha256, code_sha256(entry.path)  # before it runs, as a model can write to its own files
     isolated = IsolatedModel(
         entry, limits=execution.limits, hidden=hidden, seed=execution.seed, threads=execution.threads
@@ -167,12 +172,19 @@ def predict(
         closed_parent(hidden),
         PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer,
     ):
-        course = Course(release, index, request.view_of(release), batch_size=batch_size, progress=progress)
+        course = Course(
+            release,
+            index,
+            request.view_of(release),
+            training=partial(training_rows, training, request.view_of(training)),
+            batch_size=batch_size,
+            progress=progress,
+        )
         try:
             with isolated:
                 _check_needs(entry, isolated.declaration.needs, request)
                 if isolated.declaration.has_fit:
-                    _check_training(entry, release)
+                    _check_training(entry, training, request)
                 course.run(isolated, writer)
         except ModelFailure as failure:
             if course.stage == "import":
@@ -249,12 +261,14 @@ def _check_tasks(release: Release) -> None:
     )
 
 
-def _check_training(entry: Entry, release: Release) -> None:
-    if not len(training_role(release)):
-        raise UsageError(
-            f"Entry '{entry.name}' has a fit, but the training role of release '{release.name}' is empty; make the"
-            " release with more images, or with splits.ood_kernels below 1."
-        )
+def _check_training(entry: Entry, release: Release, request: Request) -> None:
+    release.check("image", release.told_field)
+    if len(training_role(release)):
+        return
+    learns = f"Entry '{entry.name}' has a fit, but the training role of release '{release.name}' is empty"
+    if request.cell is not None:
+        raise UnmetNeedError(f"{learns}: the cell has no training images.")
+    raise UsageError(f"{learns}; make the release with more images, or with splits.ood_kernels below 1.")
 
 
 def _model_record(entry: Entry, isolated: IsolatedModel, hashes: tuple[str, str]) -> ModelRecord:

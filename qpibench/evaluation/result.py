@@ -16,6 +16,7 @@ from qpibench.evaluation.median_image import MedianImage
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
 from qpibench.grid import Grid
+from qpibench.tasks.suite import Suite
 from qpibench.tasks.track import Track
 
 SCHEMA_VERSION = 2
@@ -179,6 +180,19 @@ class CellRecord(_Closed):
         return f"{self.track}/{self.cell}"
 
 
+class SuiteRecord(_Closed):
+    """The suite that was asked."""
+
+    name: Text = Field(description="Name of the suite.")
+    sha256: Sha256 = Field(description="SHA-256 of the suite's canonical JSON.")
+    limit: Positive | None = Field(description="Largest number of images of each release; null for all.")
+
+    @classmethod
+    def of(cls, suite: Suite, *, limit: int | None) -> Self:
+        """Return the record of a suite, of whose releases at most ``limit`` images each are scored."""
+        return cls(name=suite.name, sha256=suite.sha256, limit=limit)
+
+
 class Run(_Closed):
     """Time, memory and machine of a computation."""
 
@@ -199,6 +213,7 @@ class PartResult(_Closed):
     """The scores of one predictions file on one task of one release."""
 
     release: ReleaseRecord = Field(description="The data.")
+    family: Text | None = Field(default=None, description="Family of the kernels; null in older results.")
     task: Text = Field(description="How the release was split: id or ood; its test role was asked.")
     view: Text = Field(description="What the entry was shown: image, raster or positions.")
     map_mode: Text | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
@@ -254,7 +269,10 @@ class CellResult(_Closed):
         description="The cell that a result older than tracks is ranked in, which reading it finds out; never written.",
     )
     primary: Text = Field(description="The metric that ranks.")
-    metrics: Metrics = Field(description="The scores, each with its interval, by name: the mean of those of the parts.")
+    metrics: Metrics = Field(
+        description="The scores, each with its interval, by name: the mean over families of kernels of the mean over"
+        " the parts of each."
+    )
     floor: Floor | None = Field(
         default=None, description="The mean of the parts' floors; null if one of the parts has none."
     )
@@ -279,6 +297,11 @@ class CellResult(_Closed):
     def task(self) -> str:
         """The task, which names the split of the releases."""
         return self.parts[0].task
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families of the parts' kernels, each once; empty in older results."""
+        return tuple(dict.fromkeys(part.family for part in self.parts if part.family is not None))
 
     @property
     def view(self) -> str:
@@ -327,8 +350,14 @@ class Result(_Closed):
     visibility: Literal["public"] = Field(description="public: anyone can draw the test data from their known seed.")
     model: ModelRecord = Field(description="The entry.")
     intervals: IntervalSettings = Field(description="How low and high were made.")
+    suite: SuiteRecord | None = Field(default=None, description="The suite that was asked; null without one.")
     cells: dict[Text, CellResult] = Field(
-        description="The scores by cell; outside of tracks the cells are named after the tasks.", min_length=1
+        description="The scores by cell, in a suite by TRACK/CELL; outside of tracks the cells are named after the"
+        " tasks.",
+        min_length=1,
+    )
+    not_applicable: dict[Text, Text] = Field(
+        default={}, description="Cells of the suite that the entry cannot take, by TRACK/CELL, with the reason."
     )
     scoring_run: Run = Field(description="What scoring took; no part of the comparison of two results.")
 
@@ -337,8 +366,17 @@ class Result(_Closed):
         if (self.status == "failed") != any(cell.failed for cell in self.cells.values()):
             raise ValueError(f"status '{self.status}' does not fit the failure of the parts")
         for name, cell in self.cells.items():
-            if name != (cell.task if cell.record is None else cell.record.cell):
+            record = cell.record
+            if record is None:
+                is_so_called = self.suite is None and name == cell.task
+            else:
+                is_so_called = name == (record.cell if self.suite is None else record.label)
+            if not is_so_called:
                 raise ValueError(f"cell '{name}' is called otherwise by its record or its task")
+        if twice := self.cells.keys() & self.not_applicable.keys():
+            raise ValueError(f"cell '{min(twice)}' has scores and is not applicable")
+        if self.not_applicable and self.suite is None:
+            raise ValueError("without a suite there is no cell that is not applicable")
         return self
 
 

@@ -34,6 +34,7 @@ from qpibench.evaluation.result import (
 )
 from qpibench.evaluation.statistics import DEFAULT_SETTINGS, bootstrap_intervals, statistic_of
 from qpibench.pages.notation import span
+from qpibench.specs.columns import family_name
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -145,6 +146,7 @@ def score(
             done += len(images)
             parts[task] = PartResult(
                 release=release_record(release),
+                family=family_name(release.spec),
                 task=task,
                 view=record.view,
                 map_mode=record.map_mode,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.joining import macro_average, mean_floor
+from qpibench.evaluation.joining import join, macro_average, mean_floor
 from qpibench.evaluation.result import CellResult, Result
 from qpibench.evaluation.result_differences import compare_results
 from qpibench.evaluation.result_file import load_result
@@ -125,6 +125,8 @@ def _differences(result: Result, path: Path, digest: str, release: Release) -> l
     first = next(iter(stored.cells.values())).parts[0]
     names = dict.fromkeys(name for cell in stored.cells.values() for name in cell.metrics)
     derived = score(path, release, name=result.model.name, view=first.view, metrics=names)
+    if result.suite is not None:
+        derived = join([derived], suite=result.suite, not_applicable=result.not_applicable)
     cells = {name: _as_stored(cell, stored.cells.get(name), digest) for name, cell in derived.cells.items()}
     derived = derived.model_copy(update={"evaluator_version": result.evaluator_version, "cells": cells})
     return compare_results(stored, derived, tolerance=TOLERANCE)
@@ -133,9 +135,9 @@ def _differences(result: Result, path: Path, digest: str, release: Release) -> l
 def _as_stored(derived: CellResult, stored: CellResult | None, digest: str) -> CellResult:
     """Give derived scores the hash and the list of metrics that another version of the evaluator recorded."""
     parts = tuple(part.model_copy(update={"predictions_sha256": digest}) for part in derived.parts)
-    if stored is not None:  # results had no median image once
+    if stored is not None:  # results had no median image once, and no family
         parts = tuple(
-            part if other.median_image is not None else part.model_copy(update={"median_image": None})
+            part.model_copy(update={name: None for name in ("median_image", "family") if getattr(other, name) is None})
             for part, other in zip(parts, stored.parts, strict=False)
         )
     record = derived.record

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -53,6 +53,8 @@ class Cell(_Frozen):
         The metric that determines the rank, one of ``metrics``.
     size
         Number of images of each release, chosen by :func:`qpibench.tasks.subset`; all of the test role if None.
+    training
+        Spec of the release whose training role an entry with ``fit`` gets; that of the cell's own release if None.
     """
 
     specs: Annotated[tuple[ReleaseSpec, ...], Field(min_length=1)]
@@ -62,6 +64,7 @@ class Cell(_Frozen):
     metrics: Annotated[tuple[Text, ...], Field(min_length=1)]
     primary: Text
     size: Annotated[int, Field(ge=1)] | None = None
+    training: ReleaseSpec | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -73,7 +76,28 @@ class Cell(_Frozen):
             raise ValueError(f"primary is '{self.primary}', which is not among the metrics")
         if len({spec.sha256 for spec in self.specs}) < len(self.specs):
             raise ValueError("a spec is named twice")
+        names = [spec.name for spec in self.specs]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise ValueError(f"two specs have the name '{twice[0]}'; add name=... to the set of one of them")
+        if self.training is not None:
+            self._check_training(self.training)
         return self
+
+    def _check_training(self, training: ReleaseSpec) -> None:
+        for spec in self.specs:
+            if spec.grid.shape != training.grid.shape:
+                ours, theirs = (" x ".join(map(str, each.grid.shape)) for each in (spec, training))
+                raise ValueError(
+                    f"the images of the training spec '{training.name}' have {theirs} pixels and those of '{spec.name}'"
+                    f" {ours}; an entry learns for images of the size that it is shown"
+                )
+        if training.splits.ood_kernels == 1:
+            raise ValueError(f"the training spec '{training.name}' keeps all kernels for the OOD test")
+
+    @property
+    def all_specs(self) -> tuple[ReleaseSpec, ...]:
+        """The specs of all releases that an evaluation of the cell reads: ``specs``, then ``training``."""
+        return self.specs if self.training is None or self.training in self.specs else (*self.specs, self.training)
 
 
 class Track(_Frozen):
@@ -97,8 +121,9 @@ class Track(_Frozen):
     def sha256(self) -> str:
         """SHA-256 of the canonical JSON of name and cells. Each spec is represented by its hash; null is left out."""
         cells = {
-            name: cell.model_dump(mode="json", exclude={"specs"}, exclude_none=True)
+            name: cell.model_dump(mode="json", exclude={"specs", "training"}, exclude_none=True)
             | {"specs": [spec.sha256 for spec in cell.specs]}
+            | ({} if cell.training is None else {"training": cell.training.sha256})
             for name, cell in self.cells.items()
         }
         text = json.dumps({"name": self.name, "cells": cells}, sort_keys=True, separators=(",", ":"))
@@ -113,7 +138,7 @@ class Track(_Frozen):
             If the track has no such cell.
         """
         if name not in self.cells:
-            raise UsageError(f"Track '{self.name}' has no cell '{name}'; {_hint(name, tuple(self.cells))}")
+            raise UsageError(f"Track '{self.name}' has no cell '{name}'; {hint(name, tuple(self.cells))}")
         return self.cells[name]
 
 
@@ -123,6 +148,12 @@ class _File(_Frozen):
     summary: Text
     every_cell: dict[str, Any] = {}
     cells: dict[str, dict[str, Any]]
+
+    def fields(self, cell: str) -> dict[str, Any]:
+        """What a cell says, and what all cells share where it says nothing; the settings of both in ``set``."""
+        own = self.cells[cell]
+        overrides = [*self.every_cell.get("set", ()), *own.get("set", ())]
+        return self.every_cell | own | ({"set": overrides} if overrides else {})
 
 
 def track_names() -> tuple[str, ...]:
@@ -151,8 +182,8 @@ def load_track(source: str | Path) -> Track:
     try:
         file = _File.model_validate(content)
         cells = {
-            cell: _with_specs(file.every_cell | fields, folder, f"Track '{source}', cell '{cell}'")
-            for cell, fields in file.cells.items()
+            cell: _with_specs(file.fields(cell), folder, f"{name}-{cell}", f"Track '{source}', cell '{cell}'")
+            for cell in file.cells
         }
         return Track.model_validate({"name": name, "summary": file.summary, "cells": cells})
     except ValidationError as error:
@@ -188,30 +219,41 @@ def _read(source: str) -> tuple[str, Path, dict[str, Any]]:
             return source, Path(), parse_toml(file.read_bytes(), f"Track '{source}'")
         path = Path(source)
         if not os.path.isfile(path):
-            raise UsageError(f"There is no track and no file '{source}'; {_hint(source, track_names())}")
+            raise UsageError(f"There is no track and no file '{source}'; {hint(source, track_names())}")
         text = path.read_bytes()
     except OSError as error:
         raise UsageError(f"Track '{source}' cannot be read: {error.strerror}.") from None
     return text_of_path(path.stem), path.parent, parse_toml(text, f"Track '{source}' cannot be read: it")
 
 
-def _with_specs(fields: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """Replace the names of specs in the fields of a cell by the specs."""
+def _with_specs(fields: Mapping[str, Any], folder: Path, release: str, where: str) -> dict[str, Any]:
+    """Replace the names of specs in the fields of a cell by the specs; ``release`` begins the names of its own ones."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    overrides = fields.pop("set", ())
     try:
-        return {**fields, "specs": tuple(_spec(named, folder) for named in fields.get("specs", ()))}
+        if not all(isinstance(override, str) for override in overrides):
+            raise UsageError(f"set is a list of texts such as 'kernels.count=300', found {list(overrides)!r}.")
+        named = {"specs": tuple(_spec(each, folder, release, overrides) for each in fields.get("specs", ()))}
+        training = {"training": _spec(fields["training"], folder, release)} if "training" in fields else {}
+        return {**fields, **named, **training}
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
 
-def _spec(named: Any, folder: Path) -> ReleaseSpec:
+def _spec(named: Any, folder: Path, release: str, shared: Sequence[str] = ()) -> ReleaseSpec:
+    """Load a spec with its overrides; with those that the cell's specs share, it gets the name of the cell."""
     match {"spec": named} if isinstance(named, str) else named:
         case {"spec": str(source), **others} if isinstance(overrides := others.pop("set", []), list) and not others:
-            return load_spec(folder / path_of_text(source) if source.endswith(".toml") else source, overrides=overrides)
+            path = folder / path_of_text(source) if source.endswith(".toml") else source
+            spec = load_spec(path, overrides=overrides)
+            if not shared:
+                return spec
+            return load_spec(path, overrides=[*shared, *overrides, f"name={release}-{spec.name}"])
         case _:
             raise UsageError(f"a spec is a name, a file or {{spec = ..., set = [...]}}, found {named!r}.")
 
 
-def _hint(name: str, known: tuple[str, ...]) -> str:
+def hint(name: str, known: tuple[str, ...]) -> str:
+    """Return the end of a message about an unknown name: the known name nearest to it, or all."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(known)}."

@@ -200,5 +200,5 @@ def test_an_entry_that_no_cell_shows_enough_is_not_told_an_option_that_a_track_r
     model = write_model("needs = 'positions'\ndef predict(batch): ...\n")
     asked = ("--track", f"{folder / 'toy.toml'}{cell}", "--release", mini, "--release", folder / "other.h5")
     outcome = qpibench("evaluate", model, *asked, "-o", tmp_path / "r.json")
-    outcome.fails(2, "No cell of the track can be predicted: Entry 'my_model' needs the view 'positions', but the cell")
+    outcome.fails(2, "No cell can be predicted: Entry 'my_model' needs the view 'positions', but the cell")
     assert "--view" not in outcome.error

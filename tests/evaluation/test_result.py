@@ -140,6 +140,7 @@ def test_a_result_survives_its_file_in_full_precision(tmp_path):
     cell = stored["cells"]["ood"]
     (part,) = cell["parts"]
     assert (part.pop("median_image"), part.pop("floor"), cell.pop("floor")) == (None, None, None)
+    assert (part.pop("family"), stored.pop("suite"), stored.pop("not_applicable")) == (None, None, {})
     assert stored == content()
     assert stored["cells"]["ood"]["parts"][0]["metrics"]["mae"] == {"value": 0.1 + 0.2, "low": 1 / 7, "high": 2 / 3}
 

@@ -1,0 +1,83 @@
+"""A folder of releases, in which missing ones are generated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from qpibench.errors import InvalidDataError
+from qpibench.files import make_folder
+from qpibench.release.blocks import Progress
+from qpibench.release.reader import Release, open_release
+from qpibench.release.writer import write_release
+from qpibench.specs import ReleaseSpec
+from qpibench.synthesis.contract import Backend
+
+_NAME_LENGTH = 80  # of the file's name, without the hash: file systems take 255 bytes
+_HASH_LENGTH = 8
+
+
+def place_of(spec: ReleaseSpec, folder: str | Path) -> Path:
+    """Return the file of a spec's release in a folder: the spec's name and the first digits of its hash."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", spec.name).strip("._")[:_NAME_LENGTH]
+    return Path(folder) / f"{name}-{spec.sha256[:_HASH_LENGTH]}.h5"
+
+
+def stored_releases(
+    specs: Sequence[ReleaseSpec],
+    folder: str | Path,
+    *,
+    backend: Backend,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Release]:
+    """Open the releases of specs in a folder; generate those that it lacks.
+
+    Several processes may do so at the same time. An interrupted generation is completed by the next call.
+
+    Parameters
+    ----------
+    specs
+        The specs.
+    folder
+        The folder, which is made if it does not exist.
+    backend, threads
+        As in :func:`qpibench.release.write_release`.
+    progress
+        Called with the number of images that are complete, of all missing releases together, and their total.
+
+    Returns
+    -------
+    dict
+        Open releases by the hash of their spec.
+
+    Raises
+    ------
+    UsageError
+        If the folder cannot be made.
+    InvalidDataError
+        If a file in the folder is damaged or has another spec.
+    QpibenchError
+        If the disk is full or fails, or another process is writing the same release.
+    """
+    make_folder(Path(folder))
+    missing = [spec for spec in specs if not place_of(spec, folder).exists()]
+    done, total = 0, sum(spec.observation_count for spec in missing)
+    for spec in missing:
+
+        def tell(count: int, _: int, done: int = done) -> None:
+            if progress is not None:
+                progress(done + count, total)
+
+        write_release(spec, place_of(spec, folder), backend=backend, threads=threads, resume=True, progress=tell)
+        done += spec.observation_count
+    releases = {}
+    for spec in specs:
+        release = open_release(place_of(spec, folder))
+        if release.spec.sha256 != spec.sha256:
+            raise InvalidDataError(
+                f"'{release.path}' is a release of another spec than '{spec.name}', whose place it has; remove it."
+            )
+        releases[spec.sha256] = release
+    return releases

@@ -1,0 +1,109 @@
+"""A suite: one command generates what is missing, runs every cell, and writes one result."""
+
+import json
+
+import pytest
+
+TRACK = """
+summary = "cells of one and of two families"
+
+[every_cell]
+specs = [{spec = "mini", set = ["kernels.count=10"]}]
+set = ["seed=3", "observations_per_kernel=1", "splits.ood_kernels=1"]
+task = "ood"
+view = "positions"
+metrics = ["rel_l2_capped"]
+primary = "rel_l2_capped"
+
+[cells.families]
+map = "exact"
+specs = [
+    {spec = "mini", set = ["kernels.count=3", "scatterers.max=2"]},
+    {spec = "mini", set = ["kernels.count=4", "scatterers.max=2"]},
+    {spec = "square_64", set = ["kernels.count=3"]},
+]
+
+[cells.learned]
+training = "mini"
+
+[cells.image]
+view = "image"
+"""
+
+FIT = """
+needs = "image"
+class Model:
+    def fit(self, train):
+        self.kernel = train.kernels.mean(axis=0)
+    def predict(self, batch):
+        return self.kernel[None].repeat(len(batch), axis=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(qpibench, tmp_path_factory):
+    """A suite, its data, and the result of zeros; not to be changed."""
+    folder = tmp_path_factory.mktemp("suite")
+    (folder / "toy.toml").write_text(TRACK)
+    (folder / "all.toml").write_text("summary = 'all'\ncells = ['toy.toml']\n")
+    outcome = evaluate(qpibench, folder, "zeros")
+    assert outcome.exit_code == 0, outcome.stderr
+    return folder
+
+
+def evaluate(qpibench, folder, model, *more):
+    suite = ("--suite", folder / "all.toml", "--data", folder / "data", "--predictions", folder / "p.h5")
+    return qpibench("evaluate", model, *suite, "-o", folder / "result.json", *more)
+
+
+def test_a_result_has_every_cell_or_the_reason_why_not(qpibench, folder, tmp_path):
+    model = tmp_path / "learns.py"
+    model.write_text(FIT)
+    outcome = evaluate(qpibench, folder, model, "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    result = outcome.json
+    assert list(result["cells"]) == ["toy/learned"]
+    assert result["cells"]["toy/learned"]["metrics"]["rel_l2_capped"]["value"] < 1
+    assert "no training images" in result["not_applicable"]["toy/image"]
+    assert (result["suite"]["name"], result["suite"]["limit"]) == ("all", None)
+    assert json.loads((folder / "result.json").read_text())["not_applicable"] == result["not_applicable"]
+
+
+def test_a_table_has_a_row_for_every_cell_and_shows_families_apart(qpibench, folder):
+    lines = evaluate(qpibench, folder, "zeros").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["toy/families", "toy/learned", "toy/image"]
+    assert "eq7 1.00, tight_binding 1.00" in lines[1]
+
+
+def test_the_score_of_a_cell_is_the_mean_of_families_of_the_mean_of_their_releases(qpibench, folder):
+    result = evaluate(qpibench, folder, "tikhonov", "--json").json
+    cell = result["cells"]["toy/families"]
+    first, second, third = (part["metrics"]["rel_l2_capped"]["value"] for part in cell["parts"])
+    assert cell["metrics"]["rel_l2_capped"]["value"] == pytest.approx(((first + second) / 2 + third) / 2)
+
+
+def test_releases_are_generated_once_and_the_result_can_be_derived_again(qpibench, folder):
+    made = {path: path.stat().st_mtime_ns for path in (folder / "data").iterdir()}
+    assert evaluate(qpibench, folder, "zeros", "--limit", 2).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in (folder / "data").iterdir()} == made
+    files = [word for path in sorted(folder.glob("p-*.h5")) for word in ("--predictions", path)]
+    releases = [word for path in made if "mini-645cfd12" not in path.name for word in ("--release", path)]
+    check = qpibench("leaderboard", "check", folder / "result.json", *files, *releases)
+    assert check.exit_code == 0, check.stderr
+    assert "is what its predictions give" in check.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--suite", "quick", "--release", "{mini}"], "leave out --release"),
+        (["--suite", "quick", "--track", "paper"], "leave out --track"),
+        (["--data", "{folder}"], "add --suite or --track"),
+        ([], "--suite SUITE, --release RELEASE"),
+        (["--release", "{mini}", "--data", "{folder}"], "--suite SUITE, --release RELEASE"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(qpibench, mini, tmp_path, options, words):
+    filled = [option.format(mini=mini, folder=tmp_path / "data") for option in options]
+    qpibench("evaluate", "zeros", *filled, "-o", tmp_path / "r.json").fails(2, words)
+    assert not list(tmp_path.iterdir())
