@@ -141,13 +141,14 @@ def _compared(maps: Maps, kernels: Kernels, observations: Observations, max_resi
         raise InvalidDataError(
             f"{differing(max_residual)}, the largest is {largest:.3g} ({place}): the image is not the sum of its kernel"
             " at the stated positions; check that kernel and positions belong to the images, or raise --max-residual"
-            " if noise or a truncated kernel explains it."
+            " if noise, a truncated kernel or multiple scattering explains it."
         )
     warnings = maps.warnings
     if largest > WARN_RESIDUAL:
         warnings += (
             f"{differing(WARN_RESIDUAL)}, the largest is {largest:.3g} ({place}): an image differs from the sum of its"
-            " kernel at the stated positions by noise, a truncated kernel, or a kernel or position that is wrong.",
+            " kernel at the stated positions by noise, a truncated kernel, multiple scattering, or a kernel or position"
+            " that is wrong.",
         )
     found = {"median": median, "largest": largest} if np.isfinite(largest) else {"median": None, "largest": None}
     return replace(

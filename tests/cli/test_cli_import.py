@@ -34,7 +34,7 @@ def test_the_files_of_a_release_are_imported_with_their_residual(qpibench, files
 def test_a_kernel_row_that_does_not_belong_to_the_images_is_refused(qpibench, files, tmp_path, change):
     wrong = swapped(files, tmp_path / "wrong.csv", change)
     outcome = qpibench("import", wrong, "-o", tmp_path / "wrong.h5", "--json")
-    outcome.fails(3, "of 10 images", "residual above 0.5", "wrong.csv', row ", "--max-residual")
+    outcome.fails(3, "of 10 images", "residual above 0.5", "wrong.csv', row ", "--max-residual", "multiple scattering")
     assert not (tmp_path / "wrong.h5").exists()
 
 
@@ -44,6 +44,7 @@ def test_it_is_imported_with_a_warning_when_told(qpibench, files, tmp_path):
     assert outcome.exit_code == 0
     (warning,) = outcome.json["warnings"]
     assert warning.startswith("10 of 10 images have a forward residual above 0.1, the largest is 1 (")
+    assert "noise, a truncated kernel, multiple scattering" in warning
 
 
 def test_one_image_at_the_wrong_place_is_named_by_its_row(qpibench, files, tmp_path):

@@ -8,6 +8,8 @@ from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.physics.residual import forward_residual
 from qpibench.physics.superposition import kernel_image, superpose
+from qpibench.specs import load_spec
+from qpibench.synthesis.cpu import CpuBackend
 
 GRID = Grid(ny=40, nx=48, size_y_nm=10, size_x_nm=12)
 SHORT = {"fold": 0, "phi1": np.pi / 2, "B": 2.0, "phi2": 0.0, "C": 0.6}
@@ -87,3 +89,13 @@ def test_arrays_of_another_shape_are_refused(kernel, change, words):
 def test_scatterers_of_another_shape_are_not_superposed(arrays, words):
     with pytest.raises(UsageError, match=words):
         superpose(GRID, eq7, **arrays, **SHORT)
+
+
+def test_multiple_scattering_leaves_a_residual_of_the_true_kernel():
+    residual = {}
+    for superposition in ("linear", "multiple"):
+        spec = load_spec("ag111_64_multiple", overrides=[f"scatterers.superposition={superposition}"])
+        kernels = CpuBackend().kernels(spec, count=1)
+        seen = CpuBackend().observations(spec, kernels, 0, 2)
+        residual[superposition] = forward_residual(spec.grid, kernels.image[0], seen.image, seen.position_nm)
+    assert (residual["multiple"] > 1.5 * residual["linear"]).all()
