@@ -17,6 +17,7 @@ and tracks take the name of a shipped spec or a file; `--set key=value` changes 
 `scatterer64` of eq. 7, and `mini_species` with [two species](#two-species); surface states on Ag(111) and Cu(111):
 `ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`, and with multiple scattering `ag111_64_multiple`; and lattices:
 `square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`.
+Their files, with the sources of their values, are in `qpibench/specs`: copy the one that is nearest to your data.
 `qpibench schema spec` prints the JSON Schema of the content, by which editors complete and check a file.
 
     name = "mine"

@@ -5,8 +5,8 @@ To the told positions of an image with $n$ drawn scatterers come
 $$\max(\lfloor s n + \tfrac12 \rfloor, m), \qquad m = 1 \text{ where } n \ge 10, \text{ otherwise } 0,$$
 
 with the share $s$, which is ``share``: positions that are uniform in the field; on a lattice each moves to the nearest
-site that is not told. Then the told positions are put into a random order, so that a spurious one cannot be recognised
-by its place. The image does not change.
+site that is not told, in rare cases that of a missing scatterer. Then the told positions are put into a random order,
+so that a spurious one cannot be recognised by its place. The image does not change.
 
 Stream ``spurious scatterers position``: draw p has x and y of position 2p, and x and y of position 2p + 1. Stream
 ``spurious scatterers order``: draw q has the four words of the places 4q to 4q + 3, first those of the positions that

@@ -12,7 +12,15 @@ It holds within the area of the pixels; beyond, the kernel is 0. Best the window
 kernels fall to 0 within it. Where the pixels of the grid are as large as the file's, tables reproduce the spline
 exactly; elsewhere they have four samples per pixel of the file.
 
-A spec identifies the file by the SHA-256 of its numbers, see :func:`qpibench.kernel_files.numbers_sha256`, not by its
+A spec has this table, with a path that is relative to its own file:
+
+    [kernels]
+    family = "file"
+    path = "my_kernels.npy"
+    pixel_nm = 0.2
+    count = 4
+
+It identifies the file by the SHA-256 of its numbers, see :func:`qpibench.kernel_files.numbers_sha256`, not by its
 path. The path is used when a spec is loaded and is not kept. Where a release is regenerated, the variable
 ``QPIBENCH_KERNELS`` names the file or its folder. Releases and training streams show the same kernels.
 
