@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,6 +56,17 @@ class Column:
     def empty(self, *shape: int) -> NDArray[Any]:
         """Return an array of the column's type, filled with the absent value."""
         return np.full(shape, self.absent, self.dtype)
+
+
+def parameter_column(name: str, units: str, long_name: str) -> Column:
+    """Declare a parameter of a family's kernels, float64; NaN where it is not known."""
+    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
+
+
+def sigma_column(name: str, what: str) -> Column:
+    """Declare the standard deviation of the values that a corruption adds to each image, float32; 0 without it."""
+    long_name = f"standard deviation of {what} in the image"
+    return Column(name=name, dtype="<f4", per="observation", units="1", long_name=long_name, absent=0.0)
 
 
 FOLD = Column(

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -41,6 +45,16 @@ UNSIGNED_ZERO = AfterValidator(lambda value: value + 0.0)
 """Validator that turns -0 into 0: both are the same number, but their specs would have different hashes."""
 
 
+def _integer_keys(value: object) -> object:
+    if isinstance(value, dict):
+        return {int(key) if isinstance(key, str) and key.isdigit() else key: item for key, item in value.items()}
+    return value
+
+
+INTEGER_KEYS = BeforeValidator(_integer_keys)
+"""Validator of tables with integers as keys, which TOML and JSON write as text."""
+
+
 def one_or_two(what: str, number: Any) -> BeforeValidator:
     """Return a validator that makes a range of a single number.
 
@@ -69,3 +83,19 @@ Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH, allow_inf_nan=False), U
 
 Strengths = Annotated[tuple[Strength, Strength], RISING, one_or_two("a strength", Strength)]
 """Range of strengths, or a single one."""
+
+
+class StrengthSettings(BaseModel):
+    """Settings of a corruption that adds values of a drawn standard deviation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: Strengths = Field(
+        description="standard deviation of the added values, in standard deviations of the clean image"
+    )
+
+
+def between(ends: tuple[float, float], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return numbers in a range from uniform random numbers between 0 and 1."""
+    low, high = ends
+    return low + uniform * (high - low)

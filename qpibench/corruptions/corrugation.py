@@ -34,7 +34,7 @@ from qpibench.arithmetic.elementary import sincospi_f64
 from qpibench.arithmetic.ieee import fma
 from qpibench.arithmetic.philox import unit, words
 from qpibench.arithmetic.sums import deviation
-from qpibench.columns import Column
+from qpibench.columns import Column, sigma_column
 from qpibench.corruptions import Draft
 from qpibench.grid import Grid
 from qpibench.ranges import RISING, UNSIGNED_ZERO, Strengths, one_or_two
@@ -70,14 +70,7 @@ class Settings(BaseModel):
 
 
 COLUMNS = (
-    Column(
-        name="corrugation_sigma",
-        dtype="<f4",
-        per="observation",
-        units="1",
-        long_name="standard deviation of the lattice's corrugation in the image",
-        absent=0.0,
-    ),
+    sigma_column("corrugation_sigma", "the lattice's corrugation"),
     Column(
         name="lattice_angle",
         dtype="<f8",

@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64
@@ -38,36 +37,16 @@ from qpibench.arithmetic.ieee import fma, prefer_wide_vectors, sqrt
 from qpibench.arithmetic.normals import normal_pair
 from qpibench.arithmetic.philox import unit, words
 from qpibench.arithmetic.sums import deviation
-from qpibench.columns import Column
+from qpibench.columns import sigma_column
 from qpibench.corruptions import Draft
 from qpibench.grid import Grid
-from qpibench.ranges import Strengths
+from qpibench.ranges import StrengthSettings
 
 STAGE = "image"
 ORDER = 40
 EXAMPLE = {"strength": [0.2, 1.0]}
-
-
-class Settings(BaseModel):
-    """Settings of line noise."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    strength: Strengths = Field(
-        description="standard deviation of the 1/f noise, in standard deviations of the clean image"
-    )
-
-
-COLUMNS = (
-    Column(
-        name="line_noise_sigma",
-        dtype="<f4",
-        per="observation",
-        units="1",
-        long_name="standard deviation of the 1/f noise along scan lines in the image",
-        absent=0.0,
-    ),
-)
+Settings = StrengthSettings
+COLUMNS = (sigma_column("line_noise_sigma", "the 1/f noise along scan lines"),)
 
 _f32 = np.float32
 
@@ -77,14 +56,14 @@ def octaves(nx: int) -> int:
     return (nx - 1).bit_length() + 2
 
 
-def numbers(settings: Settings, key: Callable[[str], np.uint64], grid: Grid) -> tuple[np.generic, ...]:
+def numbers(settings: StrengthSettings, key: Callable[[str], np.uint64], grid: Grid) -> tuple[np.generic, ...]:
     """Keys of the strength and of the noise; lower end and length of the range of the strength; octaves."""
     low, high = settings.strength
     keys = key("line noise strength"), key("line noise")
     return *keys, np.float64(low), np.float64(high - low), np.int32(octaves(grid.nx))
 
 
-def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
+def corrupt(settings: StrengthSettings, draft: Draft) -> dict[str, NDArray[Any]]:
     """Add 1/f noise to the images of a draft; see :class:`qpibench.corruptions.Corruption`."""
     sigma = np.empty(len(draft), np.float32)
     drawn_by = numbers(settings, draft.key, draft.grid)

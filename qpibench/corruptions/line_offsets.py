@@ -22,52 +22,31 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.ieee import fma
 from qpibench.arithmetic.normals import normal_quad
 from qpibench.arithmetic.philox import unit, words
 from qpibench.arithmetic.sums import deviation
-from qpibench.columns import Column
+from qpibench.columns import sigma_column
 from qpibench.corruptions import Draft
 from qpibench.grid import Grid
-from qpibench.ranges import Strengths
+from qpibench.ranges import StrengthSettings
 
 STAGE = "image"
 ORDER = 60
 EXAMPLE = {"strength": [0.1, 0.5]}
+Settings = StrengthSettings
+COLUMNS = (sigma_column("line_offset_sigma", "the offsets of scan lines"),)
 
 
-class Settings(BaseModel):
-    """Settings of line offsets."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    strength: Strengths = Field(
-        description="standard deviation of the offsets of scan lines, in standard deviations of the clean image"
-    )
-
-
-COLUMNS = (
-    Column(
-        name="line_offset_sigma",
-        dtype="<f4",
-        per="observation",
-        units="1",
-        long_name="standard deviation of the offsets of scan lines in the image",
-        absent=0.0,
-    ),
-)
-
-
-def numbers(settings: Settings, key: Callable[[str], np.uint64], grid: Grid) -> tuple[np.generic, ...]:
+def numbers(settings: StrengthSettings, key: Callable[[str], np.uint64], grid: Grid) -> tuple[np.generic, ...]:
     """Keys of the strength and of the offsets; lower end and length of the range of the strength."""
     low, high = settings.strength
     return key("line offset strength"), key("line offsets"), np.float64(low), np.float64(high - low)
 
 
-def corrupt(settings: Settings, draft: Draft) -> dict[str, NDArray[Any]]:
+def corrupt(settings: StrengthSettings, draft: Draft) -> dict[str, NDArray[Any]]:
     """Shift the lines of a draft's images; see :class:`qpibench.corruptions.Corruption`."""
     sigma = np.empty(len(draft), np.float32)
     drawn_by = numbers(settings, draft.key, draft.grid)

@@ -41,7 +41,7 @@ from qpibench.arithmetic.ieee import fma, prefer_wide_vectors, sqrt
 from qpibench.arithmetic.normals import normal_pair
 from qpibench.arithmetic.philox import unit, words
 from qpibench.arithmetic.sums import VARIANCE_FLOOR, deviation, root_mean_squares
-from qpibench.columns import Column
+from qpibench.columns import Column, sigma_column
 from qpibench.corruptions import Draft
 from qpibench.grid import Grid
 from qpibench.ranges import RISING, UNSIGNED_ZERO, one_or_two
@@ -95,14 +95,7 @@ COLUMNS = (
         long_name="variance of the clean image over that of its noise",
         absent=math.inf,
     ),
-    Column(
-        name="noise_sigma",
-        dtype="<f4",
-        per="observation",
-        units="1",
-        long_name="standard deviation of the noise in the image",
-        absent=0.0,
-    ),
+    sigma_column("noise_sigma", "the noise"),
     Column(
         name="noise_over_kernel_rms",
         dtype="<f4",

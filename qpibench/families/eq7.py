@@ -28,15 +28,15 @@ from typing import Annotated, Any, Literal, Self
 import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64, reciprocal_f32, sin2pi_f32, sin2pi_f64, sincospi_f64
 from qpibench.arithmetic.ieee import fma, sqrt
 from qpibench.arithmetic.superposition import LOG2_E, image_of_kernel, superpose_tiles
-from qpibench.columns import FOLD, Column, fold_label
+from qpibench.columns import FOLD, fold_label, parameter_column
 from qpibench.families import KernelSpec, Parameters
-from qpibench.ranges import RISING
+from qpibench.ranges import INTEGER_KEYS, RISING, between
 
 PI = math.pi
 
@@ -48,13 +48,6 @@ FOLDS: tuple[Fold, ...] = (0, 2, 3, 4, 6)
 Length = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
 
 _f32 = np.float32
-
-
-def _integer_keys(value: object) -> object:
-    # TOML and JSON have only text keys.
-    if isinstance(value, dict):
-        return {int(key) if isinstance(key, str) and key.isdigit() else key: share for key, share in value.items()}
-    return value
 
 
 class Ranges(KernelSpec):
@@ -69,7 +62,7 @@ class Ranges(KernelSpec):
     folds: tuple[Fold, ...] = Field(
         default=FOLDS, description="rotational symmetries, which have equal shares of count; 0 is total symmetry"
     )
-    fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_integer_keys)] = Field(
+    fold_counts: Annotated[dict[Fold, Annotated[int, Field(ge=0)]] | None, INTEGER_KEYS] = Field(
         default=None, description="number of kernels of each fold, such as {2 = 30, 4 = 70}, instead of equal shares"
     )
     wavelength_nm: Annotated[tuple[Length, Length], RISING] = Field(
@@ -95,16 +88,12 @@ class Ranges(KernelSpec):
         return {fold: each + (place < left) for place, fold in enumerate(self.folds)}
 
 
-def _column(name: str, units: str, long_name: str) -> Column:
-    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
-
-
 COLUMNS = (
     FOLD,
-    _column("phi1", "rad", "angular phase of eq. 7"),
-    _column("B", "rad/nm", "radial wavevector of eq. 7, 2 pi included"),
-    _column("phi2", "rad", "radial phase of eq. 7"),
-    _column("C", "1/nm^2", "Gaussian decay of eq. 7"),
+    parameter_column("phi1", "rad", "angular phase of eq. 7"),
+    parameter_column("B", "rad/nm", "radial wavevector of eq. 7, 2 pi included"),
+    parameter_column("phi2", "rad", "radial phase of eq. 7"),
+    parameter_column("C", "1/nm^2", "Gaussian decay of eq. 7"),
 )
 
 STRATUM = FOLD.name
@@ -142,8 +131,8 @@ def parameters(
     ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64] | NDArray[np.int32]]:
     """Fold, phi1 (rad), B (rad/nm), phi2 (rad) and C (1/nm^2) of kernels, (kernel,) each."""
-    wavelength = _between(uniform[:, 0], ranges.wavelength_nm)
-    decay = _between(uniform[:, 1], ranges.decay_nm)
+    wavelength = between(ranges.wavelength_nm, uniform[:, 0])
+    decay = between(ranges.decay_nm, uniform[:, 1])
     return {
         "fold": stratum,
         "phi1": np.where(stratum == 0, PI / 2, PI * uniform[:, 2]),
@@ -151,11 +140,6 @@ def parameters(
         "phi2": PI * uniform[:, 3],
         "C": 1.0 / (decay * decay),
     }
-
-
-def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
-    low, high = limits
-    return low + uniform * (high - low)
 
 
 def wavevector(parameters: Parameters) -> NDArray[np.float64]:

@@ -94,9 +94,9 @@ from pydantic import Field, model_validator
 from qpibench.arithmetic.scattered_waves import ScatteredWaves, scattered_waves, superpose_waves
 from qpibench.arithmetic.standing_waves import WaveBand, standing_waves
 from qpibench.arithmetic.superposition import Axes
-from qpibench.columns import FOLD, Column, fold_label
+from qpibench.columns import FOLD, fold_label, parameter_column
 from qpibench.families import KernelSpec, Parameters
-from qpibench.ranges import RISING
+from qpibench.ranges import RISING, between
 
 PI = math.pi
 
@@ -199,25 +199,21 @@ class Ranges(KernelSpec):
             yield self.second_e0_mev, self.second_mass
 
 
-def _column(name: str, units: str, long_name: str) -> Column:
-    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
-
-
 COLUMNS = (
     FOLD,
-    _column("energy", "meV", "energy of the electrons relative to the Fermi level"),
-    _column("k", "rad/nm", "wavevector of the electrons, 2 pi included; the ripples have 2 k"),
-    _column("damping", "1/nm", "inverse decay length of the ripples, linewidth over hbar v"),
-    _column("delta", "rad", "real part of the phase shift"),
-    _column("alpha", "1", "amplitude of the scattered s wave, 0 for a black dot"),
-    _column("tip_fwhm", "nm", "full width at half maximum of the Gaussian tip"),
-    _column("mass_ratio", "1", "heavy over light mass"),
-    _column("axis", "rad", "direction of the light mass from x"),
-    _column("share_2", "1", "share of the second band in the density of states, 0 if there is none"),
-    _column("k_2", "rad/nm", "wavevector in the second band, 2 pi included"),
-    _column("damping_2", "1/nm", "inverse decay length in the second band"),
-    _column("delta_2", "rad", "real part of the phase shift in the second band"),
-    _column("unit", "1", "relative change of the density of states stored as 1"),
+    parameter_column("energy", "meV", "energy of the electrons relative to the Fermi level"),
+    parameter_column("k", "rad/nm", "wavevector of the electrons, 2 pi included; the ripples have 2 k"),
+    parameter_column("damping", "1/nm", "inverse decay length of the ripples, linewidth over hbar v"),
+    parameter_column("delta", "rad", "real part of the phase shift"),
+    parameter_column("alpha", "1", "amplitude of the scattered s wave, 0 for a black dot"),
+    parameter_column("tip_fwhm", "nm", "full width at half maximum of the Gaussian tip"),
+    parameter_column("mass_ratio", "1", "heavy over light mass"),
+    parameter_column("axis", "rad", "direction of the light mass from x"),
+    parameter_column("share_2", "1", "share of the second band in the density of states, 0 if there is none"),
+    parameter_column("k_2", "rad/nm", "wavevector in the second band, 2 pi included"),
+    parameter_column("damping_2", "1/nm", "inverse decay length in the second band"),
+    parameter_column("delta_2", "rad", "real part of the phase shift in the second band"),
+    parameter_column("unit", "1", "relative change of the density of states stored as 1"),
 )
 
 STRATUM = FOLD.name
@@ -283,8 +279,8 @@ def strata(ranges: Ranges, start: int, stop: int) -> NDArray[np.int32]:
 
 def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """The columns of kernels, (kernel,) each."""
-    energy = _between(uniform[:, 0], ranges.energy_mev)
-    linewidth = _between(uniform[:, 3], ranges.linewidth_mev)
+    energy = between(ranges.energy_mev, uniform[:, 0])
+    linewidth = between(ranges.linewidth_mev, uniform[:, 3])
     same = np.ones(len(uniform))
     bands = []
     for bottom, mass in ranges.bands():
@@ -298,22 +294,17 @@ def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.f
         "energy": energy,
         "k": first[0],
         "damping": first[1],
-        "delta": _between(uniform[:, 1], ranges.delta_rad),
-        "alpha": _between(uniform[:, 2], ranges.alpha),
+        "delta": between(ranges.delta_rad, uniform[:, 1]),
+        "alpha": between(ranges.alpha, uniform[:, 2]),
         "tip_fwhm": ranges.tip_fwhm_nm * same,
-        "mass_ratio": _between(uniform[:, 4], ranges.mass_ratio),
-        "axis": np.where(stratum == 0, 0.0, _between(uniform[:, 5], ranges.axis_rad)),
+        "mass_ratio": between(ranges.mass_ratio, uniform[:, 4]),
+        "axis": np.where(stratum == 0, 0.0, between(ranges.axis_rad, uniform[:, 5])),
         "share_2": (total - ranges.mass) / total * same,
         "k_2": second[0],
         "damping_2": second[1],
-        "delta_2": _between(uniform[:, 6], ranges.delta_rad) if len(bands) > 1 else math.nan * same,
+        "delta_2": between(ranges.delta_rad, uniform[:, 6]) if len(bands) > 1 else math.nan * same,
         "unit": ranges.unit * same,
     }
-
-
-def _between(uniform: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
-    low, high = limits
-    return low + uniform * (high - low)
 
 
 def wavevector(parameters: Parameters) -> NDArray[np.float64]:

@@ -76,9 +76,9 @@ from qpibench.arithmetic.lattice import (
 )
 from qpibench.arithmetic.scattered_sites import density_change_of_many, nearest_sites
 from qpibench.arithmetic.superposition import Axes
-from qpibench.columns import FOLD, Column, fold_label
+from qpibench.columns import FOLD, fold_label, parameter_column
 from qpibench.families import KernelSpec, Parameters
-from qpibench.ranges import RISING
+from qpibench.ranges import RISING, between
 
 LN_2 = 0.6931471805599453
 
@@ -211,24 +211,20 @@ def mesh_of(ranges: Ranges) -> int:
     return next(mesh for mesh in MESHES if mesh >= DECAY_LENGTHS * decay_length(ranges))
 
 
-def _column(name: str, units: str, long_name: str) -> Column:
-    return Column(name=name, dtype="<f8", per="kernel", units=units, long_name=long_name, absent=math.nan)
-
-
 COLUMNS = (
     FOLD,
-    _column("energy", "meV", "energy relative to the Fermi energy"),
-    _column("V", "meV", "energy by which the scatterer raises the level of its site"),
-    _column("eta", "meV", "broadening, the imaginary part of the energy"),
-    _column("mu", "meV", "Fermi energy relative to the level of a site"),
-    _column("t", "meV", "hopping between nearest neighbours"),
-    _column("t2", "meV", "hopping between next-nearest neighbours"),
-    _column("anisotropy", "1", "half the relative difference of the hoppings along the two axes"),
-    _column("a", "nm", "lattice constant"),
-    _column("angle", "rad", "angle from the x axis to the lattice vector a1"),
-    _column("orbital_fwhm", "nm", "full width at half maximum of the density of an orbital"),
-    _column("mesh", "1", "number of wavevectors along an axis"),
-    _column("unit", "1", "relative change of the density of states that has the value 1"),
+    parameter_column("energy", "meV", "energy relative to the Fermi energy"),
+    parameter_column("V", "meV", "energy by which the scatterer raises the level of its site"),
+    parameter_column("eta", "meV", "broadening, the imaginary part of the energy"),
+    parameter_column("mu", "meV", "Fermi energy relative to the level of a site"),
+    parameter_column("t", "meV", "hopping between nearest neighbours"),
+    parameter_column("t2", "meV", "hopping between next-nearest neighbours"),
+    parameter_column("anisotropy", "1", "half the relative difference of the hoppings along the two axes"),
+    parameter_column("a", "nm", "lattice constant"),
+    parameter_column("angle", "rad", "angle from the x axis to the lattice vector a1"),
+    parameter_column("orbital_fwhm", "nm", "full width at half maximum of the density of an orbital"),
+    parameter_column("mesh", "1", "number of wavevectors along an axis"),
+    parameter_column("unit", "1", "relative change of the density of states that has the value 1"),
 )
 
 STRATUM = FOLD.name
@@ -267,10 +263,12 @@ def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.f
         "mesh": float(mesh_of(ranges)),
         "unit": ranges.unit,
     }
-    columns: dict[str, NDArray[Any]] = {"fold": stratum}
-    for place, (name, (low, high)) in enumerate((("energy", ranges.energy_mev), ("V", ranges.scatterer_mev))):
-        columns[name] = low + uniform[:, place] * (high - low)
-    return columns | {name: np.full(len(stratum), value) for name, value in constant.items()}
+    return {
+        "fold": stratum,
+        "energy": between(ranges.energy_mev, uniform[:, 0]),
+        "V": between(ranges.scatterer_mev, uniform[:, 1]),
+        **{name: np.full(len(stratum), value) for name, value in constant.items()},
+    }
 
 
 def shortest_period_nm(ranges: Ranges) -> float:
