@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
+from qpibench.evaluation.image_scores import ImageScores
 from qpibench.evaluation.metrics import Case, Metric
+from qpibench.evaluation.predictions import Predictions
 from qpibench.evaluation.result import Floor
 from qpibench.evaluation.statistics import Statistic, bootstrap_intervals, statistic_of
 
 if TYPE_CHECKING:
-    from qpibench.evaluation.predictions import Predictions
-    from qpibench.evaluation.score import ImageScores
     from qpibench.release import Release
 
 _BLOCK = 64  # kernels at once
@@ -38,7 +38,7 @@ def measure_floor(
     release
         The release.
     images
-        Measured values of the predictions, see :func:`~qpibench.evaluation.score.score_images`.
+        Measured values of the predictions, see :func:`~qpibench.evaluation.image_scores.score_images`.
     metrics
         Metrics of the score. Those that use more than the true kernel are left out.
 

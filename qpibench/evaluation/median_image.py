@@ -73,7 +73,7 @@ def median_image(
     Parameters
     ----------
     predictions, release, task
-        As in :func:`~qpibench.evaluation.score.score_images`.
+        As in :func:`~qpibench.evaluation.image_scores.score_images`.
     errors
         (n,) error of every image in the order of the predictions; NaN where there is no prediction.
     lower_is_worse

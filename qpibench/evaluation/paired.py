@@ -33,6 +33,7 @@ from scipy.special import stdtrit
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.image_scores import ImageScores, score_images
 from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, on_board
 from qpibench.evaluation.predictions import Predictions, open_predictions
 from qpibench.evaluation.result import (
@@ -47,7 +48,7 @@ from qpibench.evaluation.result import (
     Text,
     with_metrics,
 )
-from qpibench.evaluation.score import ImageScores, release_record, score_images
+from qpibench.evaluation.score import release_record
 from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals, statistic_of
 
 if TYPE_CHECKING:

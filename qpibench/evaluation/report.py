@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation import report_plots as charts
+from qpibench.evaluation.image_scores import read_case, score_images
 from qpibench.evaluation.latents import (
     MAX_IMAGES,
     MIN_NEIGHBOURS,
@@ -22,7 +23,6 @@ from qpibench.evaluation.latents import (
 from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, in_order, on_board
 from qpibench.evaluation.picks import Pick, pick_by_rank
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
-from qpibench.evaluation.score import read_case, score_images
 from qpibench.files import check_file, write_whole
 from qpibench.grid import Grid
 from qpibench.pages.environment import page_environment

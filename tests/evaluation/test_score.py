@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.image_scores import score_images
 from qpibench.evaluation.metrics import Case, all_metrics, find_metrics
 from qpibench.evaluation.predictions import FailureRecord, Record, open_predictions
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.result_differences import compare_results
-from qpibench.evaluation.score import aggregate, score, score_images
+from qpibench.evaluation.score import aggregate, score
 from qpibench.grid import Grid
 from qpibench.release import open_release, write_imported
 from qpibench.specs import ImportedSpec

@@ -16,13 +16,14 @@ from qpibench.cli.main import cli
 from qpibench.cli.table import metrics_table
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.cells import cell_requests
+from qpibench.evaluation.image_scores import score_images
 from qpibench.evaluation.metrics import Case, all_metrics, find_metrics
 from qpibench.evaluation.paired import compare
 from qpibench.evaluation.predict import predict
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.report import report
 from qpibench.evaluation.result_file import load_result, save_result
-from qpibench.evaluation.score import score, score_images
+from qpibench.evaluation.score import score
 from qpibench.evaluation.statistics import bootstrap_intervals, statistic_of
 from qpibench.grid import Grid
 from qpibench.leaderboard.build import build_leaderboard

@@ -1,0 +1,184 @@
+"""Measures predictions image by image: the columns of the metrics for every image of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.evaluation.metrics import Case, Metric, PerImage
+from qpibench.evaluation.predictions import Predictions
+
+if TYPE_CHECKING:
+    from qpibench.release import Release
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images measured and their total."""
+
+_BLOCK = 64  # images at once: in float64 they fit into the processor's cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageScores:
+    """Measured values of every scored image of a task, in the order of the predictions file.
+
+    Attributes
+    ----------
+    index
+        (n,) int32: row of the release.
+    kernel
+        (n,) int32: its kernel.
+    stratum
+        (n,) int32: that of the kernel.
+    stratum_labels
+        Strata in words.
+    n_scatterers
+        (n,) int32.
+    failed
+        (n,) bool: whether the prediction is not finite.
+    columns
+        (n,) float64 under the name of each column. A failed image has the worse of the value of predicting zeros and
+        that of the entry's worst image of the task (that of zeros if all failed).
+    """
+
+    index: NDArray[np.int32]
+    kernel: NDArray[np.int32]
+    stratum: NDArray[np.int32]
+    stratum_labels: Mapping[int, str]
+    n_scatterers: NDArray[np.int32]
+    failed: NDArray[np.bool_]
+    columns: Mapping[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def score_images(
+    predictions: Predictions,
+    release: Release,
+    task: str,
+    *,
+    metrics: Sequence[Metric],
+    progress: Progress | None = None,
+) -> ImageScores:
+    """Measure every image of a task in a predictions file.
+
+    Parameters
+    ----------
+    predictions
+        An open predictions file of the release.
+    release
+        The release.
+    task
+        One of the file's tasks.
+    metrics
+        Metrics whose columns are measured.
+    progress
+        Called with the number of images measured and their total.
+
+    Raises
+    ------
+    InvalidDataError
+        If one of the true kernels is zero everywhere or not finite, or the release is damaged; see
+        :meth:`~qpibench.release.Release.check`.
+    """
+    index = predictions.index(task)
+    kernel = release.observation_kernel[index]
+    measures = {column.name: column for metric in metrics for column in metric.columns}
+    uses = {name for column in measures.values() for name in column.uses}
+    fields = {"observation": "image", "position_nm": release.told_field}
+    release.check(*(field for used, field in fields.items() if used in uses))
+    if "truth" in uses:
+        _check_truth(release.kernels.image, np.unique(kernel), release)
+    failed = np.zeros(len(index), dtype=np.bool_)
+    columns = {name: np.empty(len(index)) for name in measures}
+    for start in range(0, len(index), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        case, failed[rows] = read_case(predictions, release, task, rows, uses=uses)
+        for name, column in measures.items():
+            columns[name][rows] = column.measure(case)
+        if progress is not None:
+            progress(min(start + _BLOCK, len(index)), len(index))
+    if failed.any() and not failed.all():
+        for name, column in measures.items():
+            if column.worse is None:
+                continue
+            columns[name][failed] = _worse(column, columns[name][failed], columns[name][~failed])
+    stratum = release.stratum[kernel]
+    return ImageScores(
+        index=index,
+        kernel=kernel,
+        stratum=stratum,
+        stratum_labels={int(each): release.family.stratum_label(int(each)) for each in np.unique(stratum)},
+        n_scatterers=release.read("observations/n_scatterers")[index],
+        failed=failed,
+        columns=columns,
+    )
+
+
+def read_case(
+    predictions: Predictions, release: Release, task: str, rows: slice, *, uses: Collection[str]
+) -> tuple[Case, NDArray[np.bool_]]:
+    """Return a case of some images of a task, and which of them have no finite prediction.
+
+    Parameters
+    ----------
+    predictions, release, task
+        As in :func:`score_images`.
+    rows
+        Rows of the images within the task.
+    uses
+        Arrays to read besides the predicted kernels, see :class:`~qpibench.evaluation.metrics.PerImage`.
+
+    Returns
+    -------
+    Case
+        The images; predictions that are missing or not finite are replaced by zeros.
+    (n,) bool
+        Whether the prediction is missing or not finite.
+    """
+    index = predictions.index(task)[rows]
+    predicted = predictions.kernel(task, rows).astype(np.float64)
+    failed = np.asarray(~np.isfinite(predicted).all(axis=(1, 2)))
+    predicted[failed] = 0
+    ny, nx = release.grid.shape
+
+    def stated(values: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArray[np.float64]:
+        if values is None:
+            return np.zeros((len(index), *shape))
+        kept = values.astype(np.float64)
+        kept[failed | ~np.isfinite(kept).all(axis=(1, 2))] = 0
+        return kept
+
+    case = Case(
+        grid=release.grid,
+        prediction=predicted,
+        truth=release.kernels.image[release.observation_kernel[index]] if "truth" in uses else None,
+        observation=release.image(index) if "observation" in uses else None,
+        position_nm=release.told_position_nm(index) if "position_nm" in uses else None,
+        std=stated(predictions.std(task, rows), (ny, nx)) if "std" in uses else None,
+        kernel_full=(
+            stated(predictions.kernel_full(task, rows), (2 * ny - 1, 2 * nx - 1)) if "kernel_full" in uses else None
+        ),
+    )
+    return case, failed
+
+
+def _worse(column: PerImage, of_zeros: NDArray[np.float64], finite: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values of failed images, from the values of zeros and those of the images with a prediction."""
+    worse, worst = (np.minimum, finite.min()) if column.worse == "lower" else (np.maximum, finite.max())
+    values: NDArray[np.float64] = worse(of_zeros, worst)
+    return values
+
+
+def _check_truth(truth: NDArray[np.float32], kernels: NDArray[np.int32], release: Release) -> None:
+    for kernel in kernels:
+        if not np.isfinite(truth[kernel]).all() or not truth[kernel].any():
+            raise InvalidDataError(
+                f"Kernel {kernel} of release '{release.name}' is zero everywhere or not finite: an error relative to it"
+                " has no meaning; make the release without it."
+            )
