@@ -1,4 +1,7 @@
-"""Finds families, corruptions, readers and metrics: the modules of a package, by file name, loaded when used."""
+"""Finds families, corruptions, readers and metrics: the modules of a package, by file name, loaded when used.
+
+A module that is too long for one file is a folder of its name, whose ``__init__.py`` has the members that are found.
+"""
 
 from __future__ import annotations
 

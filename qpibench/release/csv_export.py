@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.files import check_file
 from qpibench.grid import Grid
-from qpibench.readers.csv import UNUSED_ANGSTROM, UNUSED_NM, angstrom
+from qpibench.readers.csv import UNUSED_ANGSTROM, UNUSED_NM
+from qpibench.readers.csv.rows import angstrom
 from qpibench.release.partial import Partial
 from qpibench.release.reader import Release
 from qpibench.specs import ImportedSpec

@@ -23,16 +23,12 @@ float64 by ten would round a second time.
 from __future__ import annotations
 
 import gzip
-import io
 import itertools
-import re
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +38,7 @@ from qpibench.files import unreadable
 from qpibench.grid import Grid
 from qpibench.physics.residual import forward_residual
 from qpibench.readers import Maps, Progress, hash_numbers
+from qpibench.readers.csv.rows import Row, decompressed, read_rows
 from qpibench.specs import MAX_SCATTERERS
 
 AxisOrder = Literal["x_first", "y_first"]
@@ -52,8 +49,6 @@ UNUSED_NM = UNUSED_ANGSTROM / 10
 
 PITCH_TOLERANCE = 0.01
 """Largest deviation of a pixel coordinate from the even lattice, in pixels; files contain rounded coordinates."""
-
-_SEPARATORS = {b",": "commas", b";": "semicolons", b"\t": "tabs", None: "spaces"}
 
 _COMPARED_FILES = 4
 _COMPARED_IMAGES = 4
@@ -165,7 +160,7 @@ def read_file(path: str | Path) -> CsvFile:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return _read(path, _text(path, file))
+            return _read(path, decompressed(path, file))
     except IsADirectoryError:
         raise UsageError(f"'{path}' is a folder; name the CSV files in it.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -174,45 +169,10 @@ def read_file(path: str | Path) -> CsvFile:
         raise unreadable(path, error) from None
 
 
-def _text(path: Path, file: io.BufferedReader) -> io.BufferedReader:
-    """The text of a file, decompressed."""
-    if file.peek(2).startswith(b"\x1f\x8b"):
-        file = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)))
-    head = file.peek(2)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InvalidDataError(f"'{path}' is text in UTF-16; expected UTF-8: save it as CSV in UTF-8.")
-    if b"\0" in head:
-        raise InvalidDataError(f"'{path}' is not text; expected a CSV file in UTF-8.")
-    return file
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """A row of the file: its place for messages, its number, and its fields as text."""
-
-    place: str
-    number: int
-    fields: list[bytes]
-    separator: bytes | None
-
-
-def _rows(path: Path, file: BinaryIO) -> Iterator[_Row]:
-    """All rows that are not blank. The first row determines the separator of the fields."""
-    separator: bytes | None = b""
-    for number, line in enumerate(file, 1):
-        text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip(b" \r\n")
-        if not text.strip():
-            continue
-        if separator == b"":
-            # A comma may be a decimal comma where semicolons or tabs separate.
-            separator = next((mark for mark in (b";", b"\t", b",") if mark in text), None)
-        yield _Row(place=f"'{path}', row {number}", number=number, fields=text.split(separator), separator=separator)
-
-
 def _read(path: Path, file: BinaryIO) -> CsvFile:
-    rows = _rows(path, file)
+    rows = read_rows(path, file)
 
-    def next_row(content: str) -> _Row:
+    def next_row(content: str) -> Row:
         for row in rows:
             return row
         found = f"ends before {content}" if file.tell() else "is empty"
@@ -243,8 +203,8 @@ def _read(path: Path, file: BinaryIO) -> CsvFile:
     )
 
 
-def _sizes(row: _Row) -> tuple[int, int]:
-    _check_decimal_commas(row, 2)
+def _sizes(row: Row) -> tuple[int, int]:
+    row.check_decimal_commas(2)
     if len(row.fields) < 2:
         found = row.fields[0][:40].decode(errors="replace")
         raise InvalidDataError(
@@ -252,7 +212,7 @@ def _sizes(row: _Row) -> tuple[int, int]:
             f" comma, semicolon, tab or space; found {found!r}."
         )
     # Further columns may be there to make the table rectangular.
-    resolution, scatterers = _numbers(row, 0, 2)
+    resolution, scatterers = row.numbers(0, 2)
     limits = ("resolution", resolution, 2, 4096), ("number of scatterers", scatterers, 1, MAX_SCATTERERS)
     for column, (what, value, least, most) in enumerate(limits, 1):
         if value != int(value) or not least <= value <= most:
@@ -262,14 +222,14 @@ def _sizes(row: _Row) -> tuple[int, int]:
     return int(resolution), int(scatterers)
 
 
-def _grid(row: _Row, n: int) -> Grid:
-    _check_decimal_commas(row, n)
+def _grid(row: Row, n: int) -> Grid:
+    row.check_decimal_commas(n)
     if len(row.fields) < n:
         raise InvalidDataError(
-            f"{row.place}: expected {n} pixel coordinates {_separated(row)}, found {len(row.fields)} columns."
+            f"{row.place}: expected {n} pixel coordinates {row.separated}, found {len(row.fields)} columns."
         )
-    found = _numbers(row, 0, n) / 10
-    size_nm = _length(row, n - 1) - _length(row, 0)
+    found = row.numbers(0, n) / 10
+    size_nm = row.length_nm(n - 1) - row.length_nm(0)
     expected = (np.arange(n) / (n - 1) - 0.5) * size_nm
     off = np.abs(found - expected) > PITCH_TOLERANCE * abs(size_nm) / (n - 1)
     if size_nm <= 0 or off.any():
@@ -286,25 +246,25 @@ def _grid(row: _Row, n: int) -> Grid:
     return Grid(ny=n, nx=n, size_y_nm=size_nm, size_x_nm=size_nm)
 
 
-def _pixels(row: _Row, n: int, max_scatterers: int) -> NDArray[np.float32]:
+def _pixels(row: Row, n: int, max_scatterers: int) -> NDArray[np.float32]:
     """Pixels (n, n) of a kernel or image row."""
     columns = n * n + 2 * max_scatterers
-    _check_decimal_commas(row, columns)
+    row.check_decimal_commas(columns)
     if len(row.fields) != columns:
         raise InvalidDataError(
             f"{row.place}: expected {columns} columns ({n} x {n} pixels and {max_scatterers} pairs of coordinates)"
-            f" {_separated(row)}, found {len(row.fields)}."
+            f" {row.separated}, found {len(row.fields)}."
         )
-    return _numbers(row, 0, n * n).astype(np.float32).reshape(n, n)
+    return row.numbers(0, n * n).astype(np.float32).reshape(n, n)
 
 
-def _positions(row: _Row, n: int, grid: Grid) -> NDArray[np.float64]:
+def _positions(row: Row, n: int, grid: Grid) -> NDArray[np.float64]:
     """Used scatterer positions (scatterer, 2) of an image row in nm."""
     first = n * n
-    angstrom = _numbers(row, first, len(row.fields)).reshape(-1, 2)
+    angstrom = row.numbers(first, len(row.fields)).reshape(-1, 2)
     used = np.flatnonzero((angstrom != UNUSED_ANGSTROM).any(axis=1))
     position_nm = np.array(
-        [[_length(row, first + 2 * s + axis) for axis in (0, 1)] for s in used.tolist()], dtype=np.float64
+        [[row.length_nm(first + 2 * s + axis) for axis in (0, 1)] for s in used.tolist()], dtype=np.float64
     ).reshape(-1, 2)
     half = grid.size_x_nm / 2
     outside = np.abs(position_nm) > half * (1 + 1e-9)
@@ -316,76 +276,6 @@ def _positions(row: _Row, n: int, grid: Grid) -> NDArray[np.float64]:
             f" the field of -{10 * half:g} to {10 * half:g} Angstrom."
         )
     return position_nm
-
-
-def _separated(row: _Row) -> str:
-    return f"separated by {_SEPARATORS[row.separator]}, as the first row has it"
-
-
-def _check_decimal_commas(row: _Row, expected: int) -> None:
-    """Refuse a row with twice as many fields as there should be numbers, all of them filled."""
-    if row.separator == b"," and len(row.fields) == 2 * expected and all(map(bytes.strip, row.fields)):
-        raise InvalidDataError(
-            f"{row.place}: expected {expected} numbers separated by commas, found {2 * expected}; if these are numbers"
-            " with decimal commas, write decimal points."
-        )
-
-
-def _numbers(row: _Row, start: int, stop: int) -> NDArray[np.float64]:
-    """Numbers of a run of fields."""
-    fields = row.fields[start:stop]
-    try:
-        values = np.array(fields, dtype=np.float64)
-    except ValueError:
-        values = np.array([_number(field) for field in fields])
-    # A number that overflows in float32 cannot be stored either.
-    wrong = ~(np.abs(values) <= np.finfo(np.float32).max)
-    if wrong.any():
-        column = int(np.argmax(wrong))
-        raise InvalidDataError(f"{row.place}, column {start + column + 1}: {_not_a_number(fields[column], row)}.")
-    return values
-
-
-def _number(field: bytes) -> float:
-    with suppress(ValueError):
-        return float(field)
-    return np.nan
-
-
-def _not_a_number(field: bytes, row: _Row) -> str:
-    """Say what a field is that should be a number, without the full stop."""
-    try:
-        found = field.strip().decode()
-    except UnicodeDecodeError:
-        return "the file is not text in UTF-8; save it as CSV in UTF-8"
-    if row.separator != b"," and re.fullmatch(r"[+-]?\d+,\d+([eE][+-]?\d+)?", found):
-        return f"found {found[:40]!r}, a number with a decimal comma; write decimal points"
-    return f"expected a finite number, found {repr(found[:40]) if found else 'nothing'}"
-
-
-def _length(row: _Row, column: int) -> float:
-    """Length in nm of a field that is known to be a number."""
-    try:
-        return nanometres(row.fields[column].decode())
-    except ValueError:  # an exponent of thousands of digits
-        raise InvalidDataError(f"{row.place}, column {column + 1}: the number is too long.") from None
-
-
-def nanometres(angstrom: str) -> float:
-    """Read a length in Angstrom: the float64 nearest to a tenth of it.
-
-    Raises
-    ------
-    ValueError
-        If the text is not a number.
-    """
-    mantissa, _, exponent = angstrom.strip().lower().partition("e")
-    return float(f"{mantissa}e{int(exponent or 0) - 1}")
-
-
-def angstrom(nm: float) -> str:
-    """Write a length so that :func:`nanometres` reads the same float64."""
-    return format(Decimal(repr(float(nm))).scaleb(1), "f")
 
 
 def _compare_orders(parts: Sequence[CsvFile]) -> dict[AxisOrder, float]:
