@@ -6,6 +6,7 @@ A range that may also be given as a single number, which then stands for both en
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -74,6 +75,26 @@ def one_or_two(what: str, number: Any) -> BeforeValidator:
         raise ValueError(f"expected {what} or a range [low, high], found {shown(value)}")
 
     return BeforeValidator(pair, json_schema_input_type=number | tuple[number, number])
+
+
+def require_within(name: str, found: float | tuple[float, float], low: float, high: float, *, reason: str) -> None:
+    """Raise ValueError if a number or a range does not lie within limits that depend on other fields of a spec.
+
+    Parameters
+    ----------
+    name
+        Field of the spec.
+    found
+        Its value.
+    low, high
+        The limits, both allowed; ``high`` may be infinite.
+    reason
+        Where the limits come from, for the message.
+    """
+    ends = found if isinstance(found, tuple) else (found,)
+    if not low <= ends[0] <= ends[-1] <= high:
+        allowed = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be {allowed}, {reason}, found {' to '.join(f'{end:g}' for end in ends)}")
 
 
 MAX_STRENGTH = 100.0

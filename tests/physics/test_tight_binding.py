@@ -8,6 +8,7 @@ from scipy.special import hankel1
 
 from qpibench.errors import UsageError
 from qpibench.families import tight_binding
+from qpibench.families.tight_binding.ranges import decay_length
 from qpibench.specs import load_spec
 from qpibench.specs.load import explain
 from qpibench.synthesis import get_backend
@@ -154,7 +155,7 @@ def test_a_mesh_of_twice_the_size_changes_less_than_the_tolerance(fields):
     ranges, parameters = kernels_of(fields, [(0.0, 0.1), (0.5, 0.5), (1.0, 0.9)])
     x = np.linspace(-10, 10, 67)
     mesh = tight_binding.mesh_of(ranges)
-    assert mesh >= 8 * tight_binding.decay_length(ranges)
+    assert mesh >= 8 * decay_length(ranges)
     made = tight_binding.samples(ranges, parameters, x, x)
     finer = tight_binding.samples(ranges.model_copy(update={"mesh": 2 * mesh}), parameters, x, x)
     for coarse, fine in zip(made, finer, strict=True):
@@ -252,8 +253,11 @@ def test_more_scatterers_than_sites_are_refused():
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"energy_mev": [-450.0, -300.0]}, "energy_mev must lie in the band, from -400 to 400 meV, found -450 to -300"),
-        ({"chemical_potential_mev": -500.0}, "energy_mev must lie in the band, from 100 to 900 meV"),
+        (
+            {"energy_mev": [-450.0, -300.0]},
+            "energy_mev must be from -400 to 400, the edges of the band in meV, found -450 to -300",
+        ),
+        ({"chemical_potential_mev": -500.0}, "energy_mev must be from 100 to 900, the edges of the band"),
         (
             {"broadening_mev": 0.1},
             "broadening_mev must be at least 0.391, because the mesh of wavevectors, at most 4096",
@@ -268,7 +272,7 @@ def test_more_scatterers_than_sites_are_refused():
         ({"second_hopping_mev": 60.0}, "second_hopping_mev must be from -50 to 50"),
         (
             {"orbital_fwhm_nm": 0.05},
-            "orbital_fwhm_nm must be from a fifth to twice the lattice constant, 0.08 to 0.8 nm",
+            "orbital_fwhm_nm must be from 0.08 to 0.8, a fifth to twice the lattice constant, found 0.05",
         ),
         ({"lattice": "kagome"}, "input should be 'square', 'hexagonal' or 'nematic'"),
     ],

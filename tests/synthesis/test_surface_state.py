@@ -12,7 +12,7 @@ from scipy.special import j0, y0
 
 from qpibench.errors import UsageError
 from qpibench.families import surface_state
-from qpibench.families.surface_state import HBAR2_OVER_2M, Ranges
+from qpibench.families.surface_state.ranges import HBAR2_OVER_2M, Ranges
 from qpibench.specs import load_spec
 
 PRESETS = ("ag111_64", "ag111_128", "cu111_64", "cu111_128")
@@ -215,13 +215,13 @@ def test_samples_have_the_same_bits_on_every_instruction_set(processor):
     [
         (
             ["energy_mev=[-500,0]"],
-            "energy_mev starts at -500, but the band begins at e0_mev = -440; energies must be at",
+            "energy_mev must be at least -439, 1 meV above e0_mev, found -500 to 0",
         ),
-        (["second_e0_mev=-100", "second_mass=0.3"], "begins at second_e0_mev = -100; energies must be at least -99"),
+        (["second_e0_mev=-100", "second_mass=0.3"], "energy_mev must be at least -99, 1 meV above second_e0_mev"),
         (["linewidth_mev=[-1,3]"], "'kernels.linewidth_mev.0': input should be greater than or equal to 0, found -1"),
         (["linewidth_mev=[1,300]"], "linewidth_mev reaches 300, but must be below 240, the lowest energy above e0_mev"),
-        (["tip_fwhm_nm=2"], "tip_fwhm_nm = 2 must be from 0.0677 to 0.677"),
-        (["tip_fwhm_nm=0.01"], "tip_fwhm_nm = 0.01 must be from 0.0677 to 0.677"),
+        (["tip_fwhm_nm=2"], "tip_fwhm_nm must be from 0.067685 to 0.67685, 0.05 to 0.5 of the shortest period"),
+        (["tip_fwhm_nm=0.01"], "of the shortest period, 1.35 nm, found 0.01"),
         (["delta_rad=[-0.1,1]"], "delta_rad from -0.1 to 1 contains a multiple of pi"),
         (["second_mass=0.3"], "a second band needs both second_e0_mev and second_mass"),
         (["mass_ratio=[0.5,1]"], "'kernels.mass_ratio.0': input should be greater than or equal to 1, found 0.5"),

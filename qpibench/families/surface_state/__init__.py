@@ -84,29 +84,23 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, model_validator
 
 from qpibench.arithmetic.scattered_waves import ScatteredWaves, scattered_waves, superpose_waves
 from qpibench.arithmetic.standing_waves import WaveBand, standing_waves
 from qpibench.arithmetic.superposition import Axes
 from qpibench.columns import FOLD, fold_label, parameter_column
-from qpibench.families import KernelSpec, Parameters
-from qpibench.ranges import RISING, between
+from qpibench.families import Parameters
+from qpibench.families.surface_state.ranges import Ranges, electron_wavevector
+from qpibench.ranges import between
 
 PI = math.pi
 
-HBAR2_OVER_2M = 38.09982  # hbar^2/(2 m_e) in meV nm^2 (CODATA)
 FWHM_OVER_SIGMA = 2.3548200450309493  # 2 sqrt(2 ln 2)
-
-LEAST_ENERGY_MEV = 1.0  # above the band bottom
-
-WIDEST_TIP, NARROWEST_TIP = 1 / 2, 1 / 20
-"""Limits of the tip's full width in shortest periods; a wider tip would not see the ripples."""
 
 SAMPLES_PER_PERIOD, SAMPLES_PER_SIGMA = 9, 1.6
 """Samples in the shortest period and in the tip's standard deviation. The spline's errors are then below 1e-5 of the
@@ -115,89 +109,6 @@ largest value outside the core, and below 1e-4 of the largest value inside."""
 SAMPLES_PER_CORE, FEWER_PER_SIGMA = 6, 4 / 3
 """Samples in the core's radius with which fewer in the standard deviation are enough: the errors of the
 centre halve with each sample."""
-
-Energy = Annotated[float, Field(ge=-1e4, le=1e4, allow_inf_nan=False)]
-Mass = Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)]
-Angle = Annotated[float, Field(ge=-PI, le=PI, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Linewidth = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
-Ratio = Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)]
-
-
-class Ranges(KernelSpec):
-    """Ranges of the parameters of surface states; every one is drawn uniformly.
-
-    Energies are relative to the Fermi level. ``second_e0_mev`` and ``second_mass`` add a second band, which has the
-    same linewidth and mass ratio, and a phase shift drawn on its own.
-    """
-
-    family: Literal["surface_state"] = Field(default="surface_state", description="name of the formula")
-    energy_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
-        description="range of the energy of the electrons relative to the Fermi level, the sample bias in mV"
-    )
-    e0_mev: Energy = Field(description="energy of the band bottom relative to the Fermi level")
-    mass: Mass = Field(description="effective mass in electron masses; the geometric mean of an elliptic one")
-    delta_rad: Annotated[tuple[Angle, Angle], RISING] = Field(
-        description="range of the real part of the scatterer's phase shift"
-    )
-    alpha: Annotated[tuple[Share, Share], RISING] = Field(
-        default=(1.0, 1.0),
-        description="range of the amplitude of the scattered s wave: 1 elastic, 0 black dot that absorbs all",
-    )
-    linewidth_mev: Annotated[tuple[Linewidth, Linewidth], RISING] = Field(
-        description="range of the full linewidth 2 Im E; ripples decay within hbar v over the linewidth"
-    )
-    tip_fwhm_nm: Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = Field(
-        description="full width at half maximum of the Gaussian tip over which the density of states is averaged"
-    )
-    second_e0_mev: Energy | None = Field(default=None, description="band bottom of a second band")
-    second_mass: Mass | None = Field(default=None, description="effective mass of a second band in electron masses")
-    mass_ratio: Annotated[tuple[Ratio, Ratio], RISING] = Field(
-        default=(1.0, 1.0), description="range of heavy mass over light mass of an elliptic band"
-    )
-    axis_rad: Annotated[tuple[Angle, Angle], RISING] = Field(
-        default=(0.0, PI), description="range of the direction of the light mass from x, for an elliptic band"
-    )
-    unit: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)] = Field(
-        default=1.0, description="change of the density of states, in parts of the undisturbed one, stored as 1"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.second_e0_mev is None) != (self.second_mass is None):
-            raise ValueError("a second band needs both second_e0_mev and second_mass, and only one of them is given")
-        for name, (bottom, _) in zip(("e0_mev", "second_e0_mev"), self.bands(), strict=False):
-            if self.energy_mev[0] < bottom + LEAST_ENERGY_MEV:
-                raise ValueError(
-                    f"energy_mev starts at {self.energy_mev[0]:g}, but the band begins at {name} = {bottom:g}; energies"
-                    f" must be at least {bottom + LEAST_ENERGY_MEV:g}"
-                )
-            if self.linewidth_mev[1] >= self.energy_mev[0] - bottom:
-                raise ValueError(
-                    f"linewidth_mev reaches {self.linewidth_mev[1]:g}, but must be below"
-                    f" {self.energy_mev[0] - bottom:g}, the lowest energy above {name}"
-                )
-        low, high = self.delta_rad
-        if self.alpha[1] == 1 and math.floor(high / PI) * PI >= low:
-            raise ValueError(
-                f"delta_rad from {low:g} to {high:g} contains a multiple of pi, where a scatterer with alpha = 1 does"
-                " not scatter; leave it out, or let alpha end below 1"
-            )
-        shortest = shortest_period_nm(self)
-        if not NARROWEST_TIP * shortest <= self.tip_fwhm_nm <= WIDEST_TIP * shortest:
-            raise ValueError(
-                f"tip_fwhm_nm = {self.tip_fwhm_nm:g} must be from {NARROWEST_TIP * shortest:.3g} to"
-                f" {WIDEST_TIP * shortest:.3g}: from {NARROWEST_TIP:g} to {WIDEST_TIP:g} of the shortest period,"
-                f" {shortest:.3g} nm"
-            )
-        return self
-
-    def bands(self) -> Iterator[tuple[float, float]]:
-        """Bottom in meV and mass in electron masses of every band."""
-        yield self.e0_mev, self.mass
-        if self.second_e0_mev is not None and self.second_mass is not None:
-            yield self.second_e0_mev, self.second_mass
-
 
 COLUMNS = (
     FOLD,
@@ -235,29 +146,14 @@ EXAMPLE = {
 stratum_label = fold_label
 
 
-def _wavevector(mass: float, energy: Any) -> Any:
-    """The wavevector in rad/nm at an energy in meV above the band bottom."""
-    return np.sqrt(mass * energy / HBAR2_OVER_2M)
-
-
-def _stretch(ranges: Ranges) -> float:
-    """Wavevector along the heavy axis over that of the round band, for the largest mass ratio."""
-    return math.sqrt(math.sqrt(ranges.mass_ratio[1]))
-
-
-def _period_nm(ranges: Ranges, energy: float, stretch: float) -> list[float]:
-    """pi/k of every band along an axis on which k is that of the round band times ``stretch``."""
-    return [PI / (float(_wavevector(mass, energy - bottom)) * stretch) for bottom, mass in ranges.bands()]
-
-
 def shortest_period_nm(ranges: Ranges) -> float:
     """The shortest pi/k: at the highest energy, along the heavy axis."""
-    return min(_period_nm(ranges, ranges.energy_mev[1], _stretch(ranges)))
+    return ranges.shortest_period_nm()
 
 
 def core_radius_nm(ranges: Ranges) -> float:
     """A quarter of the longest pi/k: at the lowest energy, along the light axis."""
-    return max(_period_nm(ranges, ranges.energy_mev[0], 1 / _stretch(ranges))) / 4
+    return ranges.longest_period_nm() / 4
 
 
 def resolution_nm(ranges: Ranges) -> float:
@@ -285,7 +181,7 @@ def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.f
     bands = []
     for bottom, mass in ranges.bands():
         above = energy - bottom
-        k = _wavevector(mass, above)
+        k = electron_wavevector(mass, above)
         bands.append((k, linewidth * k / (2 * above)))
     first, second = bands[0], bands[1] if len(bands) > 1 else (math.nan * same, math.nan * same)
     total = sum(mass for _, mass in ranges.bands())

@@ -58,13 +58,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, model_validator
 
-from qpibench.arithmetic.bands import SQRT_3, band_edges, contour, energies, fastest, hoppings, lattice_vectors
+from qpibench.arithmetic.bands import SQRT_3, contour, energies, hoppings
+from qpibench.arithmetic.bands import band_edges as band_edges
+from qpibench.arithmetic.bands import fastest as fastest
+from qpibench.arithmetic.bands import lattice_vectors as lattice_vectors
 from qpibench.arithmetic.lattice import (
     TAIL,
     count_closer,
@@ -77,139 +79,17 @@ from qpibench.arithmetic.lattice import (
 from qpibench.arithmetic.scattered_sites import density_change_of_many, nearest_sites
 from qpibench.arithmetic.superposition import Axes
 from qpibench.columns import FOLD, fold_label, parameter_column
-from qpibench.families import KernelSpec, Parameters
-from qpibench.ranges import RISING, between
+from qpibench.families import Parameters
+from qpibench.families.tight_binding.ranges import LATTICE_FOLD, Ranges, hoppings_of, mesh_of, vectors_of
+from qpibench.ranges import between
 
 LN_2 = 0.6931471805599453
-
-MESHES = (64, 128, 256, 512, 1024, 2048, 4096)
-"""Possible numbers of wavevectors along an axis."""
-
-DECAY_LENGTHS = 8
-"""Smallest width of the mesh in decay lengths of the Green function."""
 
 MESH_TOLERANCE = 5e-4
 """Largest change of a kernel if the mesh is doubled, in units of its largest value outside the core."""
 
 SAMPLES_PER_WIDTH = 5.25
 """Samples of a table in the full width of an orbital of up to a lattice constant; one more in twice this width."""
-
-LATTICE_FOLD: Mapping[str, int] = {"square": 4, "hexagonal": 6, "nematic": 2}
-"""Rotational symmetry of each lattice."""
-
-Length = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
-Energy = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
-Coordinate = Annotated[float, Field(ge=-1e3, le=1e3, allow_inf_nan=False)]
-
-
-class Ranges(KernelSpec):
-    """A lattice, its band, and the ranges of energy and scatterer strength.
-
-    The lattice is the crystal's: it is the same for all kernels and images of a release. Scatterers lie on sites of
-    their own: each drawn point moves to the nearest site in the field, or the frame, that no earlier one has.
-    """
-
-    family: Literal["tight_binding"] = Field(default="tight_binding", description="name of the formula")
-    lattice: Literal["square", "hexagonal", "nematic"] = Field(description="nematic: square with two-fold hopping")
-    lattice_nm: Length = Field(description="lattice constant")
-    angle_rad: Annotated[float, Field(ge=-math.pi, le=math.pi, allow_inf_nan=False)] = Field(
-        default=0.0, description="angle from the x axis to the lattice vector a1"
-    )
-    origin_nm: tuple[Coordinate, Coordinate] = Field(
-        default=(0.0, 0.0), description="x and y of a site, from the centre of the field"
-    )
-    hopping_mev: Positive = Field(description="hopping t between nearest neighbours")
-    second_hopping_mev: Energy = Field(
-        default=0.0, description="hopping between next-nearest neighbours; at most half of hopping_mev"
-    )
-    anisotropy: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = Field(
-        default=0.0,
-        description="of a nematic lattice: hopping_mev is multiplied by 1 + this along a1, 1 - this along a2",
-    )
-    chemical_potential_mev: Energy = Field(
-        default=0.0, description="Fermi energy relative to the level of a site, from which energy_mev counts"
-    )
-    energy_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
-        description="range of the energy relative to the Fermi energy, as the bias gives it"
-    )
-    broadening_mev: Positive = Field(description="imaginary part eta of the energy: hbar over twice the lifetime")
-    scatterer_mev: Annotated[tuple[Energy, Energy], RISING] = Field(
-        description="range of the energy V by which a scatterer raises the level of its site; 0 is not in it"
-    )
-    orbital_fwhm_nm: Length = Field(description="full width at half maximum of the density of an orbital")
-    mesh: int | None = Field(
-        default=None, description="wavevectors along an axis, a power of two; by default 8 decay lengths or more"
-    )
-    unit: Annotated[float, Field(ge=1e-6, le=1e5, allow_inf_nan=False)] = Field(
-        default=1.0, description="kernels are the relative change of the density of states divided by this"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.anisotropy > 0) != (self.lattice == "nematic"):
-            wanted = "above 0" if self.lattice == "nematic" else "0"
-            raise ValueError(f"anisotropy must be {wanted} for a {self.lattice} lattice, found {self.anisotropy:g}")
-        if abs(self.second_hopping_mev) > self.hopping_mev / 2:
-            raise ValueError(
-                f"second_hopping_mev must be from {-self.hopping_mev / 2:g} to {self.hopping_mev / 2:g}, half of"
-                f" hopping_mev, found {self.second_hopping_mev:g}"
-            )
-        low, high = (edge - self.chemical_potential_mev for edge in band_edges(_hoppings(self)))
-        if not low <= self.energy_mev[0] <= self.energy_mev[1] <= high:
-            raise ValueError(
-                f"energy_mev must lie in the band, from {low:g} to {high:g} meV, found"
-                f" {self.energy_mev[0]:g} to {self.energy_mev[1]:g}"
-            )
-        if self.scatterer_mev[0] <= 0 <= self.scatterer_mev[1]:
-            raise ValueError(
-                "scatterer_mev must be a range above 0 or one below 0, because V = 0 scatters nothing, found"
-                f" {self.scatterer_mev[0]:g} to {self.scatterer_mev[1]:g}"
-            )
-        if not self.lattice_nm / 5 <= self.orbital_fwhm_nm <= 2 * self.lattice_nm:
-            raise ValueError(
-                f"orbital_fwhm_nm must be from a fifth to twice the lattice constant, {self.lattice_nm / 5:g} to"
-                f" {2 * self.lattice_nm:g} nm, found {self.orbital_fwhm_nm:g}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_mesh(self) -> Self:
-        needed = DECAY_LENGTHS * decay_length(self)
-        if needed > MESHES[-1]:
-            raise ValueError(
-                f"broadening_mev must be at least {self.broadening_mev * needed / MESHES[-1]:.3g}, because the mesh of"
-                f" wavevectors, at most {MESHES[-1]}, must be {DECAY_LENGTHS} decay lengths wide, found"
-                f" {self.broadening_mev:g}"
-            )
-        fitting = [mesh for mesh in MESHES if mesh >= needed]
-        if self.mesh is not None and self.mesh not in fitting:
-            raise ValueError(
-                f"mesh must be {DECAY_LENGTHS} decay lengths ({needed:.4g} lattice constants) or more and a power of"
-                f" two, one of {', '.join(map(str, fitting))}, found {self.mesh}"
-            )
-        return self
-
-
-def _hoppings(ranges: Ranges) -> NDArray[np.float64]:
-    return hoppings(LATTICE_FOLD[ranges.lattice], ranges.hopping_mev, ranges.second_hopping_mev, ranges.anisotropy)
-
-
-def _vectors(ranges: Ranges) -> NDArray[np.float64]:
-    return lattice_vectors(LATTICE_FOLD[ranges.lattice], ranges.lattice_nm, ranges.angle_rad)
-
-
-def decay_length(ranges: Ranges) -> float:
-    """Upper bound of the decay length of the Green function, along a1 and a2, in lattice constants."""
-    return fastest(_hoppings(ranges), ranges.energy_mev[1] + ranges.chemical_potential_mev) / ranges.broadening_mev
-
-
-def mesh_of(ranges: Ranges) -> int:
-    """Number of wavevectors along an axis: the stated one, or the smallest one that is wide enough."""
-    if ranges.mesh is not None:
-        return ranges.mesh
-    return next(mesh for mesh in MESHES if mesh >= DECAY_LENGTHS * decay_length(ranges))
-
 
 COLUMNS = (
     FOLD,
@@ -276,7 +156,7 @@ def shortest_period_nm(ranges: Ranges) -> float:
     rows = ranges.lattice_nm * (SQRT_3 / 2 if ranges.lattice == "hexagonal" else 1.0)
     directions = np.linspace(0.0, math.pi, 25)
     highest = ranges.energy_mev[1] + ranges.chemical_potential_mev
-    k = contour(LATTICE_FOLD[ranges.lattice], _hoppings(ranges), highest, directions) / ranges.lattice_nm
+    k = contour(LATTICE_FOLD[ranges.lattice], hoppings_of(ranges), highest, directions) / ranges.lattice_nm
     return min(rows, math.pi / float(np.nanmax(k, initial=math.pi / rows)))
 
 
@@ -315,7 +195,7 @@ def resolution_nm(ranges: Ranges) -> float:
 
 def reach_nm(ranges: Ranges) -> float:
     """Distance along x or y of the tail of the farthest site."""
-    (x1, y1), (x2, y2) = _vectors(ranges).tolist()
+    (x1, y1), (x2, y2) = vectors_of(ranges).tolist()
     farthest: float = max(abs(x1) + abs(x2), abs(y1) + abs(y2)) * (mesh_of(ranges) // 2 - 1)
     return farthest + TAIL * ranges.orbital_fwhm_nm / 2
 
@@ -324,7 +204,7 @@ def samples(
     ranges: Ranges, parameters: Parameters, dx_nm: NDArray[np.float64], dy_nm: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Kernels on a lattice of offsets: (kernel, len(dy_nm), len(dx_nm)) float64; the offsets ascend."""
-    vectors, width, origin = _vectors(ranges), ranges.orbital_fwhm_nm, np.zeros(2)
+    vectors, width, origin = vectors_of(ranges), ranges.orbital_fwhm_nm, np.zeros(2)
     far_x, far_y = (max(abs(d[0]), abs(d[-1])) for d in (dx_nm, dy_nm))
     first = -_reach(ranges, far_x, far_y)
     image = np.zeros((len(parameters["energy"]), len(dy_nm), len(dx_nm)))
@@ -337,14 +217,14 @@ def samples(
 
 def _weight(ranges: Ranges) -> float:
     """Density of an orbital at its centre times the unit cell, over the unit of kernels."""
-    vectors, width = _vectors(ranges), ranges.orbital_fwhm_nm
+    vectors, width = vectors_of(ranges), ranges.orbital_fwhm_nm
     cell = float(vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0])
     return 4.0 * LN_2 / math.pi * cell / (width * width) / ranges.unit
 
 
 def _reach(ranges: Ranges, x_nm: float, y_nm: float) -> int:
     """The largest index of a site whose tail is within offsets up to these; below half the mesh."""
-    vectors = _vectors(ranges)
+    vectors = vectors_of(ranges)
     cell = vectors[0, 0] * vectors[1, 1] - vectors[0, 1] * vectors[1, 0]
     far_x, far_y = (far + TAIL * ranges.orbital_fwhm_nm / 2 for far in (x_nm, y_nm))
     most = max(far_x * abs(vectors[k, 1]) + far_y * abs(vectors[k, 0]) for k in (0, 1)) / cell
@@ -353,7 +233,9 @@ def _reach(ranges: Ranges, x_nm: float, y_nm: float) -> int:
 
 def _green_function(ranges: Ranges, energy: float, x_nm: float, y_nm: float) -> NDArray[np.float64]:
     level, reach = energy + ranges.chemical_potential_mev, _reach(ranges, x_nm, y_nm)
-    green: NDArray[np.float64] = green_function(mesh_of(ranges), _hoppings(ranges), level, ranges.broadening_mev, reach)
+    green: NDArray[np.float64] = green_function(
+        mesh_of(ranges), hoppings_of(ranges), level, ranges.broadening_mev, reach
+    )
     return green
 
 
@@ -374,7 +256,7 @@ def scatter(
     image: NDArray[np.float64],
 ) -> None:
     """Fill an image with multiple scattering between sites; see :class:`qpibench.families.Scattering`."""
-    vectors, origin, width = _vectors(ranges), np.array(ranges.origin_nm), ranges.orbital_fwhm_nm
+    vectors, origin, width = vectors_of(ranges), np.array(ranges.origin_nm), ranges.orbital_fwhm_nm
     tail = TAIL * width / 2
     corners = np.array(
         [[x, y] for x in (axes.x[0] - tail, axes.x[-1] + tail) for y in (axes.y[0] - tail, axes.y[-1] + tail)]
@@ -389,7 +271,7 @@ def scatter(
 
 def site_count(ranges: Ranges, half_x_nm: float, half_y_nm: float, *, enough: int) -> int:
     """Number of sites with |x| and |y| up to these; counting stops at ``enough``."""
-    return int(count_sites(_vectors(ranges), np.array(ranges.origin_nm), half_x_nm, half_y_nm, enough))
+    return int(count_sites(vectors_of(ranges), np.array(ranges.origin_nm), half_x_nm, half_y_nm, enough))
 
 
 def snap(
@@ -403,12 +285,12 @@ def snap(
 ) -> None:
     """Move scatterers to sites; see :class:`qpibench.families.OnLattice`."""
     origin, half, hole = map(np.array, (ranges.origin_nm, half_nm, hole_nm))
-    move_to_sites(_vectors(ranges), origin, half, hole, separation_nm, first, position_nm)
+    move_to_sites(vectors_of(ranges), origin, half, hole, separation_nm, first, position_nm)
 
 
 def sites_closer(ranges: Ranges, separation_nm: float) -> int:
     """Number of sites closer than a distance to a site, itself included."""
-    return int(count_closer(_vectors(ranges), separation_nm))
+    return int(count_closer(vectors_of(ranges), separation_nm))
 
 
 def reference(
