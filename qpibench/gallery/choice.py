@@ -11,7 +11,8 @@ from qpibench.families import get_family
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Kernels
-from qpibench.synthesis.cpu import CpuBackend, draw
+from qpibench.synthesis.cpu import CpuBackend
+from qpibench.synthesis.drafts import draw
 from qpibench.synthesis.draws import draw_parameters
 from qpibench.synthesis.species import kernel_rows
 

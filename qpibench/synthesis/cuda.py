@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from qpibench.arithmetic.streams import Domain, stream_key
 from qpibench.corruptions import Draft, OnGpu, is_of_instrument
-from qpibench.errors import QpibenchError, UnavailableError
+from qpibench.errors import UnavailableError
 from qpibench.families import get_family, is_on_lattice
 from qpibench.locator import locate
 from qpibench.specs import ReleaseSpec
@@ -23,32 +22,29 @@ from qpibench.specs.columns import Applied, applied_corruptions, scatterer_capac
 from qpibench.specs.instrument import border_px, instrument
 from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Kernels, Observations
-from qpibench.synthesis.cpu import (
-    CpuBackend,
+from qpibench.synthesis.cpu import CpuBackend
+from qpibench.synthesis.cuda_functions import OF_ALL, CudaFunctions, compiled_capability
+from qpibench.synthesis.device import explained_failures, find_device
+from qpibench.synthesis.drafts import (
     axes_with,
     core_radius_nm,
     corrupt_images,
     corrupt_scatterers,
     corrupt_told,
-    count_told,
     draw,
     finish,
     kernel_rms,
-    needs_kernel_rms,
+    undrawn,
 )
-from qpibench.synthesis.device import NoGpuError, find_device
 from qpibench.synthesis.draws import scatterer_draws
-from qpibench.synthesis.fields import PLACES, absent_columns, needs_image
+from qpibench.synthesis.fields import PLACES, Wanted, absent_columns, needs_kernel_rms
 from qpibench.synthesis.gpu_kernels import THREADS, Gpu, GpuKernels, gpu_kernels, require_gpu_family
-from qpibench.synthesis.nvrtc import Nvrtc, cached_cubin, find_nvrtc
+from qpibench.synthesis.nvrtc import find_nvrtc
 from qpibench.synthesis.shown import check_offsets
+from qpibench.synthesis.transfers import Transfers
 
 RUN_BYTES = 64 << 20
 """Observations are computed and copied to the host in runs of about this many bytes."""
-
-OF_ALL = ("draw_scatterers", "activation_maps", "clean_variance", "kernel_rms", "superpose_table")
-"""CUDA kernels that are the same for all kernel families. The others are compiled with a family's header or belong to
-corruptions."""
 
 CLEAN_VARIANCE = "clean variance"
 """Name of the variances among the arrays of a batch; no column can have it, because it has a space."""
@@ -69,25 +65,25 @@ class CudaBackend:
 
     def __init__(self) -> None:
         self.device = find_device()
-        self._nvrtc = find_nvrtc(newest_major=self.device.cuda[0])
-        self._capability = _compiled_capability(self._nvrtc, self.device.capability)
+        nvrtc = find_nvrtc(newest_major=self.device.cuda[0])
+        capability = compiled_capability(nvrtc, self.device.capability)
         import cupy
         import cupyx
 
-        self._cupy, self._cupyx = cupy, cupyx
-        self._functions: dict[tuple[str, str], Any] = {}
-        self._loading = threading.Lock()
+        self._cupy = cupy
+        self._transfers = Transfers(cupy, cupyx)
+        functions = CudaFunctions(cupy, nvrtc, capability)
+        self._launch = functions.launch
         # CUDA kernels belong to the device that loaded them, and other libraries may have selected another one.
         with cupy.cuda.Device(0):
             for name in OF_ALL:
-                self._function(name)
+                functions.function(name)
             one, zero = cupy.asarray(np.ones(1, np.float32)), cupy.asarray(np.zeros(1, np.int32))
             self._unread = cupy.asarray(np.full(1, np.nan))
-        self._gpu = Gpu(cupy=cupy, function=self._function, launch=self._launch, one=one, zero=zero)
+        self._gpu = Gpu(cupy=cupy, function=functions.function, launch=functions.launch, one=one, zero=zero)
         self._cpu = CpuBackend()
         # While the images of one run are copied to the host, the next run is computed.
         self._runs = ThreadPoolExecutor(_RUNS_UNDER_WAY, thread_name_prefix="qpibench-cuda")
-        self._of_thread = threading.local()
 
     def kernels(self, spec: ReleaseSpec, *, domain: Domain = "benchmark") -> Kernels:
         """All kernels of the release. The CPU makes them, because they are few; the bits are the same."""
@@ -146,22 +142,7 @@ class CudaBackend:
             extra = corrupt_scatterers(spec, drawn)
             check_offsets(spec, axes_with(spec, border_px(spec, instrument(spec))), drawn.position_nm)
             return drawn, extra | corrupt_told(spec, drawn)
-        position = np.empty((stop - start, spec.scatterers.max, 2), np.float64)
-        number = np.empty(stop - start, np.int32)
-        made = Draft(
-            grid=spec.grid,
-            margin_nm=spec.scatterers.margin_nm,
-            key=partial(stream_key, domain, spec.seed),
-            start=start,
-            per_kernel=spec.observations_per_kernel,
-            n_drawn=number,
-            n_scatterers=number,
-            position_nm=position,
-            told_position_nm=position,
-            amplitude=np.empty((0, 0), np.float32),
-            image=np.empty((0, 0, 0), np.float32),
-        )
-        return made, {}
+        return undrawn(spec, start, stop, domain=domain), {}
 
     def fresh(
         self, spec: ReleaseSpec, start: int, stop: int, *, fields: Sequence[str], map_mode: str
@@ -173,26 +154,16 @@ class CudaBackend:
         See :class:`qpibench.synthesis.contract.Backend`; raises what :meth:`observations` raises.
         """
         require_gpu_family(spec)
-        _, on_host = _corruptions_of_images(spec)
-        if "kernel" in fields and not needs_image(spec, fields):
-            on_host = [each for each in on_host if each in instrument(spec, in_kernels=True)]
-        if on_host and ("kernel" in fields or needs_image(spec, fields)):
-            raise UnavailableError(
-                f"The corruption '{on_host[0].name}' has no CUDA kernel, which a stream on the GPU needs; use"
-                " device='cpu' (same values)."
-            )
-        with _explained_failures("the stream resumes at any step, in a new process"), self._cupy.cuda.Device(0):
-            upload = self._cupy.asarray
-            made = {name: upload(values) for name, values in absent_columns(fields, stop - start, spec).items()}
+        wanted = Wanted.by(spec, fields)
+        _require_cuda_kernels(spec, wanted)
+        with explained_failures("the stream resumes at any step, in a new process"), self._cupy.cuda.Device(0):
+            made, scatterers = absent_columns(fields, stop - start, spec), None
             if _are_drawn_on_host(spec):
-                draft, extra = self._draft(spec, start, stop, domain="training")
-                made |= {name: upload(values) for name, values in extra.items()}
-                scatterers = self._upload(draft)
-            else:
-                scatterers = None
-            wanted = {*fields, "image"} if needs_image(spec, fields) else set(fields) - {"image"}
+                draft, columns = self._draft(spec, start, stop, domain="training")
+                made, scatterers = made | columns, self._transfers.upload(draft)
+            made = {name: self._cupy.asarray(values) for name, values in made.items()}
             made |= self._make(
-                spec, start, stop, domain="training", fields=wanted, map_mode=map_mode, scatterers=scatterers
+                spec, start, stop, domain="training", wanted=wanted, map_mode=map_mode, scatterers=scatterers
             )
             made.setdefault("told_position_nm", made["position_nm"])
             return {field: made[field] for field in fields}
@@ -216,44 +187,51 @@ class CudaBackend:
         stop: int,
         *,
         domain: Domain,
-        fields: set[str],
+        wanted: Wanted,
         map_mode: str = "",
         scatterers: Mapping[str, Any] | None = None,
         kernels: Kernels | None = None,
         rms: Any = None,
     ) -> dict[str, Any]:
-        """Launch the CUDA kernels for the fields of a batch and what they need.
+        """Launch the CUDA kernels for what is wanted of a batch.
 
-        The scatterers are those of `_upload`. Kernels, and their rms if it is needed, are computed if they are None.
+        The scatterers are those of :meth:`Transfers.upload`; they, and the kernels, are drawn if they are None.
         """
-        cupy, launch, grid, count = self._cupy, self._launch, spec.grid, stop - start
         shown = gpu_kernels(self._gpu, spec, start, stop, domain=domain, kernels=kernels)
-        made = dict(shown.fields)
         placed = self._drawn(spec, start, stop, domain=domain) if scatterers is None else scatterers
-        made |= {name: values for name, values in placed.items() if name in PLACES}
-        for name in {"activation_map"} & fields:
-            made[name] = cupy.empty((count, *grid.shape), np.float32)
-        is_relative = "image" in fields and needs_kernel_rms(spec)
-        if "kernel" in fields or (is_relative and rms is None):
+        made = shown.fields | {name: values for name, values in placed.items() if name in PLACES}
+        if wanted.kernel_images:
             made["kernel"] = self._kernel_images(spec, start, shown, domain=domain)
-        if "image" in fields:
-            if is_relative and rms is None:
-                rms = cupy.empty(count, np.float64)
-                pixels = species_count(spec) * grid.ny * grid.nx
-                launch(("kernel_rms",), count * THREADS, np.int32(pixels), made["kernel"], rms)
+        if wanted.kernel_rms:
+            rms = self._kernel_rms(spec, made["kernel"], stop - start)
+        if wanted.images:
             made |= self._images(spec, start, shown, placed, self._unread if rms is None else rms, domain=domain)
-        if "activation_map" in made:
-            told = placed.get("told_position_nm", placed["position_nm"])
-            n_told = placed.get("n_told", placed["n_scatterers"])
-            launch(
-                ("activation_maps",),
-                count * THREADS,
-                *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm)),
-                *(np.int32(grid.nx), np.int32(grid.ny)),
-                *(told, n_told, np.int32(told.shape[1])),
-                *(cupy.empty((count, told.shape[1]), np.int32), made["activation_map"]),
-            )
+        if wanted.activation_maps:
+            made["activation_map"] = self._activation_maps(spec, placed, map_mode)
         return made
+
+    def _kernel_rms(self, spec: ReleaseSpec, image: Any, count: int) -> Any:
+        """Launch the CUDA kernel for the roots of the mean squares of the kernels, or pairs, of some observations."""
+        rms = self._cupy.empty(count, np.float64)
+        pixels = species_count(spec) * spec.grid.ny * spec.grid.nx
+        self._launch(("kernel_rms",), count * THREADS, np.int32(pixels), image, rms)
+        return rms
+
+    def _activation_maps(self, spec: ReleaseSpec, placed: Mapping[str, Any], map_mode: str) -> Any:
+        """Launch the CUDA kernel for the maps of the told positions."""
+        grid = spec.grid
+        told = placed.get("told_position_nm", placed["position_nm"])
+        n_told = placed.get("n_told", placed["n_scatterers"])
+        count, most = told.shape[:2]
+        image = self._cupy.empty((count, *grid.shape), np.float32)
+        self._launch(
+            ("activation_maps",),
+            count * THREADS,
+            *(np.int32(map_mode == "paper"), np.float64(grid.size_x_nm), np.float64(grid.size_y_nm)),
+            *(np.int32(grid.nx), np.int32(grid.ny), told, n_told, np.int32(most)),
+            *(self._cupy.empty((count, most), np.int32), image),
+        )
+        return image
 
     def _kernel_images(self, spec: ReleaseSpec, start: int, shown: GpuKernels, *, domain: Domain) -> Any:
         """Launch the CUDA kernels for the images of the kernels; of two species (observation, species, y, x)."""
@@ -305,20 +283,6 @@ class CudaBackend:
         )
         return made
 
-    def _upload(self, draft: Draft, rows: slice = slice(None)) -> dict[str, Any]:
-        """Copy the scatterers of a draft to the device."""
-        told = draft.told_position_nm[rows]
-        arrays = {
-            "n_scatterers": draft.n_scatterers[rows].astype(np.int64),
-            "position_nm": draft.position_nm[rows],
-            "amplitude": draft.amplitude[rows],
-            "told_position_nm": told,
-            "n_told": count_told(told).astype(np.int64),
-        }
-        if len(draft.species):
-            arrays["species"] = draft.species[rows]
-        return {name: self._cupy.asarray(np.ascontiguousarray(values)) for name, values in arrays.items()}
-
     def _corrupt(
         self,
         spec: ReleaseSpec,
@@ -355,28 +319,6 @@ class CudaBackend:
         )
         return image, made
 
-    def _launch(self, name: tuple[str, ...], threads: int, *arguments: Any) -> None:
-        self._function(*name)((-(-threads // THREADS),), (THREADS,), arguments)
-
-    def _function(self, name: str, family: str = "") -> Any:
-        """A CUDA kernel, for a kernel family if it depends on one; compiled and loaded on first use."""
-        with self._loading:
-            if (name, family) not in self._functions:
-                self._functions[name, family] = self._load(name, family)
-            return self._functions[name, family]
-
-    def _load(self, name: str, family: str) -> Any:
-        source = locate("kernels_cuda") / f"{name}.cu"
-        cubin = cached_cubin(self._nvrtc, source, self._capability, family=family)
-        try:
-            module = self._cupy.cuda.Module()
-            module.load(cubin)
-            return module.get_function(name)
-        except RuntimeError as error:
-            raise NoGpuError(
-                f"the driver does not load the CUDA kernel {name} ({error})", "update the driver"
-            ) from error
-
     def _run(
         self,
         spec: ReleaseSpec,
@@ -388,38 +330,30 @@ class CudaBackend:
         last: int,
     ) -> None:
         """Fill rows ``first`` to ``last`` of a draft and of its columns."""
-        with _explained_failures("what is written is kept: continue with --resume"), self._stream() as stream:
+        with explained_failures("what is written is kept: continue with --resume"), self._transfers.stream() as stream:
             is_drawn = _are_drawn_on_host(spec)
             start, stop = draft.start + first, draft.start + last
-            scatterers = self._upload(draft, slice(first, last)) if is_drawn else None
+            scatterers = self._transfers.upload(draft, slice(first, last)) if is_drawn else None
             rms = self._cupy.asarray(draft.kernel_rms[first:last]) if len(draft.kernel_rms) else None
             made = self._make(
-                spec, start, stop, domain=domain, fields={"image"}, scatterers=scatterers, kernels=kernels, rms=rms
+                spec,
+                start,
+                stop,
+                domain=domain,
+                wanted=Wanted(images=True),
+                scatterers=scatterers,
+                kernels=kernels,
+                rms=rms,
             )
             targets = {"image": draft.image} | {name: values for name, values in extra.items() if name in made}
             if len(draft.variance):
                 targets[CLEAN_VARIANCE] = draft.variance
             if not is_drawn:
                 targets |= {"n_scatterers": draft.n_scatterers, "position_nm": draft.position_nm}
-            arrived = [(rows, self._download(name, made[name], stream)) for name, rows in targets.items()]
+            arrived = [(rows, self._transfers.download(name, made[name], stream)) for name, rows in targets.items()]
             stream.synchronize()
         for rows, pinned in arrived:
             rows[first:last] = pinned
-
-    def _stream(self) -> Any:
-        if not hasattr(self._of_thread, "stream"):
-            self._of_thread.stream = self._cupy.cuda.Stream(non_blocking=True)
-            self._of_thread.pinned = {}
-        return self._of_thread.stream
-
-    def _download(self, name: str, array: Any, stream: Any) -> NDArray[Any]:
-        """Start copying a GPU array to pinned host memory, which the next call in this thread overwrites."""
-        pinned: dict[str, NDArray[np.uint8]] = self._of_thread.pinned
-        if name not in pinned or pinned[name].nbytes < array.nbytes:
-            pinned[name] = self._cupyx.empty_pinned(array.nbytes, np.uint8)
-        target: NDArray[Any] = pinned[name][: array.nbytes].view(array.dtype).reshape(array.shape)
-        array.data.copy_to_host_async(target.ctypes.data, array.nbytes, stream)
-        return target
 
 
 def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Applied]]:
@@ -429,6 +363,19 @@ def _corruptions_of_images(spec: ReleaseSpec) -> tuple[list[Applied], list[Appli
         if not (locate("kernels_cuda") / f"{each.name}.cu").is_file():
             return applied[:place], applied[place:]
     return applied, []
+
+
+def _require_cuda_kernels(spec: ReleaseSpec, wanted: Wanted) -> None:
+    """Raise UnavailableError if images that are wanted have a corruption without a CUDA kernel."""
+    _, on_host = _corruptions_of_images(spec)
+    if not wanted.images:
+        needed = instrument(spec, in_kernels=True) if wanted.kernel_images else ()
+        on_host = [each for each in on_host if each in needed]
+    if on_host:
+        raise UnavailableError(
+            f"The corruption '{on_host[0].name}' has no CUDA kernel, which a stream on the GPU needs; use"
+            " device='cpu' (same values)."
+        )
 
 
 def _of_instrument(applied: Sequence[Applied]) -> tuple[Applied, ...]:
@@ -444,30 +391,3 @@ def _are_drawn_on_host(spec: ReleaseSpec) -> bool:
     has_changes = bool(applied_corruptions(spec, "scatterers", "told"))
     is_drawn_here = spec.species is not None or spec.scatterers.min_separation_nm is not None
     return has_changes or is_drawn_here or is_on_lattice(get_family(spec.kernels.family))
-
-
-def _compiled_capability(nvrtc: Nvrtc, capability: int) -> int:
-    """The compute capability to compile for; code runs on devices of the same generation that are not older."""
-    known = [each for each in nvrtc.architectures() if each // 10 == capability // 10 and each <= capability]
-    if not known:
-        version = ".".join(map(str, nvrtc.version))
-        raise NoGpuError(
-            f"NVRTC {version} at '{nvrtc.path}' does not compile for compute capability {capability / 10}",
-            "pip install --upgrade nvidia-cuda-nvrtc",
-        )
-    return max(known)
-
-
-@contextmanager
-def _explained_failures(advice: str) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise NoGpuError(
-            f"its free memory is too small ({error})", "end what else uses it or name another in CUDA_VISIBLE_DEVICES"
-        ) from error
-    except RuntimeError as error:
-        # CuPy reports a failed allocation of pinned memory as an error of the CUDA runtime.
-        if "cudaErrorMemoryAllocation" in str(error):
-            raise NoGpuError(f"memory for copying cannot be had ({error})", "end what else uses memory") from error
-        raise QpibenchError(f"The GPU failed in the middle of the run ({error}); {advice}.") from error

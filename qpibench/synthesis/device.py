@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from qpibench.errors import UnavailableError
+from qpibench.errors import QpibenchError, UnavailableError
 
 _WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
 _OLDEST_CUDA = 12
@@ -149,3 +151,19 @@ def _look_for_device() -> str:
 def _line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}"
+
+
+@contextmanager
+def explained_failures(advice: str) -> Iterator[None]:
+    """Turn failures of the GPU within the context into errors in a sentence, which ends with advice."""
+    try:
+        yield
+    except MemoryError as error:
+        raise NoGpuError(
+            f"its free memory is too small ({error})", "end what else uses it or name another in CUDA_VISIBLE_DEVICES"
+        ) from error
+    except RuntimeError as error:
+        # CuPy reports a failed allocation of pinned memory as an error of the CUDA runtime.
+        if "cudaErrorMemoryAllocation" in str(error):
+            raise NoGpuError(f"memory for copying cannot be had ({error})", "end what else uses memory") from error
+        raise QpibenchError(f"The GPU failed in the middle of the run ({error}); {advice}.") from error

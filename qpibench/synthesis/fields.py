@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.columns import Column
-from qpibench.corruptions import corruption_columns
+from qpibench.corruptions import Draft, RelativeToKernel, corruption_columns
 from qpibench.families import Parameters
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.columns import (
@@ -20,7 +21,7 @@ from qpibench.specs.columns import (
     tells_other_positions,
 )
 from qpibench.specs.species import SCATTERER_SPECIES, pair_columns
-from qpibench.synthesis.species import Drawn
+from qpibench.synthesis.species import Drawn, kernel_rows, per_observation
 
 IMAGES = ("image", "kernel", "activation_map")
 PLACES = ("position_nm", "told_position_nm", "n_scatterers")
@@ -79,6 +80,67 @@ def needs_image(spec: ReleaseSpec, fields: Sequence[str]) -> bool:
     """Whether the images must be made: they are requested, or columns of corruptions of images are."""
     told = (column.name for applied in applied_corruptions(spec, "image") for column in applied.corruption.COLUMNS)
     return not {"image", *told}.isdisjoint(fields)
+
+
+def needs_kernel_rms(spec: ReleaseSpec) -> bool:
+    """Whether a corruption of images uses the root of the mean square of the kernel's image."""
+    return any(
+        cast(RelativeToKernel, each.corruption).needs_kernel_rms(each.settings)
+        for each in applied_corruptions(spec, "image")
+        if hasattr(each.corruption, "needs_kernel_rms")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What must be computed for the fields of a batch.
+
+    Attributes
+    ----------
+    images, kernel_images, activation_maps
+        Whether these images must be made.
+    kernel_rms
+        Whether the roots of the mean squares of the kernels' images are taken, for corruptions of the images.
+    """
+
+    images: bool
+    kernel_images: bool = False
+    kernel_rms: bool = False
+    activation_maps: bool = False
+
+    @classmethod
+    def by(cls, spec: ReleaseSpec, fields: Sequence[str]) -> Wanted:
+        """The steps for some fields of a spec."""
+        images = needs_image(spec, fields)
+        rms = images and needs_kernel_rms(spec)
+        return cls(
+            images=images,
+            kernel_images=rms or "kernel" in fields,
+            kernel_rms=rms,
+            activation_maps="activation_map" in fields,
+        )
+
+
+def columns_of_shown(spec: ReleaseSpec, drawn: Drawn, index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """The columns of the kernels that the images ``index`` show, ``kernel_index`` and ``index``.
+
+    ``drawn`` has these kernels, from that of the first image on.
+    """
+    kernel = index // spec.observations_per_kernel
+    rows = kernel_rows(spec, kernel - kernel[0])
+    columns = {name: per_observation(values, rows) for name, values in as_fields(kernel_fields(drawn)).items()}
+    of_table = kernel_rows(spec, kernel)
+    return {**columns, "kernel_index": of_table if spec.species is not None else of_table[:, 0], "index": index}
+
+
+def of_draft(draft: Draft) -> dict[str, NDArray[Any]]:
+    """The images and places of a finished draft."""
+    return {
+        "image": draft.image,
+        "position_nm": draft.position_nm,
+        "told_position_nm": draft.told_position_nm,
+        "n_scatterers": draft.n_scatterers.astype(np.int64),
+    }
 
 
 def _corruption_columns() -> dict[str, Column]:

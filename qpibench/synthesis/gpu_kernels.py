@@ -18,9 +18,9 @@ from qpibench.specs import ReleaseSpec
 from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Kernels
 from qpibench.synthesis.draws import parameter_key
-from qpibench.synthesis.fields import as_fields, kernel_fields
+from qpibench.synthesis.fields import columns_of_shown
 from qpibench.synthesis.shown import SampledKernels, shown_kernels
-from qpibench.synthesis.species import Drawn, draw_kernels, kernel_rows, per_observation
+from qpibench.synthesis.species import Drawn, draw_kernels, kernel_rows
 
 WARP, THREADS = 32, 256
 """Threads of a warp, and of a block of all CUDA kernels but superpose."""
@@ -168,9 +168,7 @@ class _OnHost:
         self.gpu, self.parameters = gpu, drawn.parameters
         self.kernels = shown_kernels(spec, drawn.parameters)
         self.rows = kernel_rows(spec, kernel - kernel[0])
-        columns = {name: per_observation(values, self.rows) for name, values in as_fields(kernel_fields(drawn)).items()}
-        of_table = kernel_rows(spec, kernel)
-        columns |= {"kernel_index": of_table if spec.species is not None else kernel, "index": index}
+        columns = columns_of_shown(spec, drawn, index)
         self.fields = {name: gpu.cupy.asarray(values) for name, values in columns.items()}
 
     def images(self, axes: Axes) -> Any:

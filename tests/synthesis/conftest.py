@@ -81,5 +81,5 @@ def cupy_on_host(cuda_on_host, install_cupy, monkeypatch):
     install_cupy(modules, "cupy-cuda13x 13.6.0")
     nvrtc = SimpleNamespace(architectures=lambda: (80, 90), version=(13, 0), path="libnvrtc.so")
     monkeypatch.setattr("qpibench.synthesis.cuda.find_nvrtc", lambda **_: nvrtc)
-    monkeypatch.setattr("qpibench.synthesis.cuda.cached_cubin", lambda *_, **__: b"\x7fELF")
+    monkeypatch.setattr("qpibench.synthesis.cuda_functions.cached_cubin", lambda *_, **__: b"\x7fELF")
     return modules["cupy"]

@@ -10,7 +10,7 @@ from qpibench.corruptions import corruption_names
 from qpibench.errors import QpibenchError
 from qpibench.locator import locate
 from qpibench.synthesis import nvrtc as compiler
-from qpibench.synthesis.cuda import OF_ALL
+from qpibench.synthesis.cuda_functions import OF_ALL
 from qpibench.synthesis.device import NoGpuError
 from qpibench.synthesis.nvrtc import STRICT, cache_folder, cached_cubin, find_nvrtc
 
