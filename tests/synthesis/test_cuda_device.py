@@ -172,7 +172,7 @@ def test_a_release_goes_on_after_the_device_was_lost(cupy_on_host, monkeypatch, 
     overrides = ["observations_per_kernel=60", "grid.ny=8", "grid.nx=8", "kernels.wavelength_nm=[4, 5]"]
     spec = load_spec("mini", overrides=overrides)
     backend, _ = get_backend("cuda")
-    stream = type(backend._stream())
+    stream = cupy_on_host.cuda.Stream
     synchronize, times = stream.synchronize, iter([True] * 2)
 
     def lose(this):
