@@ -81,6 +81,15 @@ def predictions(tmp_path_factory, qpibench, mini) -> Path:
 
 
 @pytest.fixture(scope="session")
+def one_prediction(tmp_path_factory, qpibench, mini) -> Path:
+    """One prediction of zeros for each task of `mini`, whose report is drawn in little time; not to be changed."""
+    path = tmp_path_factory.mktemp("one_prediction") / "zeros.h5"
+    outcome = qpibench("predict", "zeros", "--release", mini, "--limit", 1, "-o", path)
+    assert outcome.exit_code == 0, outcome.stderr
+    return path
+
+
+@pytest.fixture(scope="session")
 def result(tmp_path_factory, qpibench, mini, predictions) -> Path:
     """Their result, not to be changed."""
     path = tmp_path_factory.mktemp("result") / "zeros.json"

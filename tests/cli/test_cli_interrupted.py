@@ -172,12 +172,12 @@ def test_a_model_that_does_not_fit_on_the_disk(qpibench, tmp_path, unchanged, fu
         qpibench("new", tmp_path / "my_model.py").fails(1, "my_model.py", "File too large")
 
 
-def test_a_report_that_does_not_fit(qpibench, mini, predictions, tmp_path, full_disk):
+def test_a_report_that_does_not_fit(qpibench, mini, one_prediction, tmp_path, full_disk):
     report = tmp_path / "report.html"
     with full_disk(1 << 16):
-        outcome = qpibench("score", predictions, "--release", mini, "-o", tmp_path / "result.json", "--report", report)
+        outcome = qpibench("score", one_prediction, "--release", mini, "-o", tmp_path / "r.json", "--report", report)
     outcome.fails(1, "report.html", "File too large")
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -40,7 +40,7 @@ def test_from_a_spec_to_a_leaderboard(qpibench, tmp_path, monkeypatch):
             "--map",
             "exact",
             "--limit",
-            5,
+            2,
             "-o",
             "results/tikhonov.json",
         ),
@@ -48,7 +48,7 @@ def test_from_a_spec_to_a_leaderboard(qpibench, tmp_path, monkeypatch):
     )
     assert evaluated.exit_code == 0, evaluated.stderr
     assert "rel_l2_capped" in evaluated.stdout
-    assert "id (5 of 10)" in evaluated.stdout
+    assert "id (2 of 10)" in evaluated.stdout
     assert (tmp_path / "report.html").read_text().startswith("<!")
     stored = json.loads((tmp_path / "results" / "tikhonov.json").read_text())
     assert stored["cells"]["ood"]["parts"][0]["release"]["content_sha256"] == content

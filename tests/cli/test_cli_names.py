@@ -135,7 +135,7 @@ SESSION = """
 generate spéc.toml -o rélease.h5
 info rélease.h5
 check mödel.py
-evaluate mödel.py --release rélease.h5 -o results/résult.json --predictions p–图.h5 --report rëport.html
+evaluate mödel.py --release rélease.h5 --limit 1 -o results/résult.json --predictions p–图.h5 --report rëport.html
 leaderboard build results -o sïte
 leaderboard check results/résult.json --predictions p–图.h5 --release rélease.h5
 train töy.py --release rélease.h5 --steps 2 -o rün

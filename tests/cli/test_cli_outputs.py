@@ -31,13 +31,13 @@ COMMANDS = {
     "export-csv -o": "export-csv {mini} --kernel 0 --overwrite -o {out}",
     "new path": "new {out}",
     "train -o": "train {toy} --stream mini --steps 3 -o {out}",
-    "evaluate -o": "evaluate zeros --release {mini} --limit 2 -o {out}",
-    "evaluate --report": "evaluate zeros --release {mini} --limit 2 -o result.json --report {out}",
-    "evaluate --predictions": "evaluate zeros --release {mini} --limit 2 -o result.json --predictions {out}",
-    "predict -o": "predict zeros --release {mini} --limit 2 -o {out}",
+    "evaluate -o": "evaluate zeros --release {mini} --limit 1 -o {out}",
+    "evaluate --report": "evaluate zeros --release {mini} --limit 1 -o result.json --report {out}",
+    "evaluate --predictions": "evaluate zeros --release {mini} --limit 1 -o result.json --predictions {out}",
+    "predict -o": "predict zeros --release {mini} --limit 1 -o {out}",
     "score -o": "score {predictions} --release {mini} -o {out}",
-    "score --report": "score {predictions} --release {mini} -o result.json --report {out}",
-    "oracle -o": "oracle nearest_kernel --release {mini} --limit 2 -o {out}",
+    "score --report": "score {one_prediction} --release {mini} -o result.json --report {out}",
+    "oracle -o": "oracle nearest_kernel --release {mini} --limit 1 -o {out}",
     "leaderboard build -o": "leaderboard build {results} -o {out}",
     "bench report -o": "bench report {history} -o {out}",
 }
@@ -85,7 +85,7 @@ def test_a_path_that_is_not_written_is_a_known_input():
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory, qpibench, mini, predictions, result):
+def inputs(tmp_path_factory, qpibench, mini, predictions, one_prediction, result):
     """What the commands read, not to be changed."""
     folder = tmp_path_factory.mktemp("inputs")
     places = {name: folder / name for name in ("shards", "results", "kernel.csv", "toy.py")}
@@ -96,7 +96,8 @@ def inputs(tmp_path_factory, qpibench, mini, predictions, result):
     shutil.copy(TOY, places["toy.py"])
     places["history"] = HISTORY
     named = {name.partition(".")[0]: path for name, path in places.items()}
-    return {"csv": places["kernel.csv"], "mini": mini, "predictions": predictions, **named}
+    read = {"mini": mini, "predictions": predictions, "one_prediction": one_prediction}
+    return {"csv": places["kernel.csv"], **read, **named}
 
 
 @pytest.fixture

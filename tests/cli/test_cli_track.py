@@ -15,7 +15,7 @@ specs = ["mini"]
 task = "ood"
 metrics = ["psnr", "mae"]
 primary = "psnr"
-size = 4
+size = 2
 
 [cells.raster]
 view = "raster"
@@ -62,7 +62,7 @@ def test_every_cell_is_asked_and_shown_as_the_track_says(folder):
         assert (cell["primary"], list(cell["metrics"])) == (primary, ["psnr", "mae"])
         assert [part["release"]["name"] for part in cell["parts"]] == releases
         for part in cell["parts"]:
-            assert (part["task"], part["n_images"], (part["view"], part["map_mode"])) == ("ood", 4, shown)
+            assert (part["task"], part["n_images"], (part["view"], part["map_mode"])) == ("ood", 2, shown)
     for name, cell in CELLS.items():
         page = (folder / f"zeros-{name}.html").read_text()
         assert f"toy/{cell}" in page
@@ -82,7 +82,7 @@ def test_the_score_of_a_cell_is_the_mean_of_its_releases(folder):
 def test_the_board_ranks_every_cell_by_its_own_metric(qpibench, folder, tmp_path):
     built = qpibench("leaderboard", "build", folder / "results", "-o", tmp_path / "site")
     assert built.exit_code == 0, built.stderr
-    assert "toy/raster: mini, ood, view raster, exact maps, 4 of 4 images" in built.stdout
+    assert "toy/raster: mini, ood, view raster, exact maps, 2 of 2 images" in built.stdout
     assert "toy/image" in (tmp_path / "site" / "index.html").read_text()
     tables = json.loads((tmp_path / "site" / "leaderboard.json").read_text())["tables"]
     assert [(table["cell"]["cell"], table["primary_metric"]) for table in tables] == [
@@ -140,17 +140,17 @@ def test_files_of_a_cell_are_compared(qpibench, mini, folder):
 
 
 def test_one_cell_has_the_file_that_was_named_and_may_be_asked_in_part(qpibench, mini, folder, tmp_path):
-    asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini, "--limit", 2)
+    asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini, "--limit", 1)
     answer = qpibench("evaluate", "zeros", *asked, "-o", tmp_path / "zeros.json", "--json").json
-    assert (answer["path"], answer["cells"]["raster"]["parts"][0]["n_images"]) == (str(tmp_path / "zeros.json"), 2)
+    assert (answer["path"], answer["cells"]["raster"]["parts"][0]["n_images"]) == (str(tmp_path / "zeros.json"), 1)
     built = qpibench("leaderboard", "build", tmp_path, "-o", tmp_path / "site")
-    assert "2 of 4 images" in built.stdout
+    assert "1 of 2 images" in built.stdout
 
 
 def test_predict_asks_the_cells_too(qpibench, mini, folder, tmp_path):
     asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini)
     record = qpibench("predict", "zeros", *asked, "-o", tmp_path / "zeros.h5", "--json").json
-    assert (record["cell"]["track"], record["cell"]["cell"], record["limit"]) == ("toy", "raster", 4)
+    assert (record["cell"]["track"], record["cell"]["cell"], record["limit"]) == ("toy", "raster", 2)
 
 
 def test_a_cell_that_shows_less_than_an_entry_needs_is_left_out(qpibench, mini, folder, tmp_path):

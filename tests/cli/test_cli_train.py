@@ -473,7 +473,7 @@ LAUNCHED = {
 
 
 @pytest.fixture(scope="module")
-def trained_tiny(qpibench, mini, tmp_path_factory):
+def train_tiny(qpibench, mini, tmp_path_factory):
     """Train one_step of the preset tiny for three steps; return the folder and what the command said."""
     pytest.importorskip("diffusers")
 
@@ -487,22 +487,28 @@ def trained_tiny(qpibench, mini, tmp_path_factory):
     return train
 
 
+@pytest.fixture(scope="module")
+def trained_tiny(train_tiny) -> Path:
+    """The folder of such a run, not to be changed."""
+    return train_tiny()[0]
+
+
 def test_a_run_folder_with_the_recipe_of_another_entry_is_one_sentence(trained_tiny, qpibench, mini, tmp_path):
-    run, _ = trained_tiny()
+    run = shutil.copytree(trained_tiny, tmp_path / "run")
     config = json.loads((run / "run.json").read_text())["config"]
-    for wrong in ({}, config | {"recipe": {"name": "published"}}):
-        _change(config=wrong)(run)
-        outcome = qpibench("evaluate", run, "--release", mini, "--limit", 1, "-o", tmp_path / "result.json")
-        outcome.fails(3, "run.json' does not describe a training of one_step: in its config, field 'recipe")
-        assert "pydantic" not in outcome.error
+    _change(config=config | {"recipe": {"name": "published"}})(run)
+    outcome = qpibench("evaluate", run, "--release", mini, "--limit", 1, "-o", tmp_path / "result.json")
+    outcome.fails(3, "run.json' does not describe a training of one_step: in its config, field 'recipe")
+    assert "pydantic" not in outcome.error
 
 
-def test_variables_of_launchers_and_of_accelerate_change_nothing_and_are_recorded(trained_tiny, monkeypatch):
-    expected, _ = trained_tiny()
+def test_variables_of_launchers_and_of_accelerate_change_nothing_and_are_recorded(
+    train_tiny, trained_tiny, monkeypatch
+):
     for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
-    run, outcome = trained_tiny()
-    assert (run / "weights.safetensors").read_bytes() == (expected / "weights.safetensors").read_bytes()
+    run, outcome = train_tiny()
+    assert (run / "weights.safetensors").read_bytes() == (trained_tiny / "weights.safetensors").read_bytes()
     record = json.loads((run / "run.json").read_text())
     assert record["ignored_variables"] == sorted(LAUNCHED)
     assert f"Environment variables that training does not use: {', '.join(sorted(LAUNCHED))}." in outcome.stderr
@@ -539,27 +545,29 @@ def _losses(run):
 
 
 @pytest.mark.slow
-def test_losses_of_a_compiled_run_are_those_of_pytorch_and_a_resumed_run_compiles_them(trained_tiny, qpibench, mini):
-    expected, _ = trained_tiny()
-    run, _ = trained_tiny("--compile", "--max-minutes", "1e-9")
+def test_losses_of_a_compiled_run_are_those_of_pytorch_and_a_resumed_run_compiles_them(
+    train_tiny, trained_tiny, qpibench, mini
+):
+    run, _ = train_tiny("--compile", "--max-minutes", "1e-9")
     request = ["train", "one_step", "--release", mini, "--preset", "tiny", "--precision", "no", "--steps", 3]
     answer = qpibench(*request, "-o", run, "--resume", "--json").json
     assert (answer["status"], answer["config"]["compile"]) == ("complete", True)
     # A PyTorch whose compiled gradients are wrong is noticed.
     assert re.match(r"torch.compile($|; not stage 'kernels': gradients)", answer["numerics"]["compile"])
-    assert _losses(run) == pytest.approx(_losses(expected), rel=1e-3)
+    assert _losses(run) == pytest.approx(_losses(trained_tiny), rel=1e-3)
 
 
 @pytest.mark.slow
-def test_without_a_compiler_training_says_so_and_has_the_losses_of_pytorch(trained_tiny, tmp_path, monkeypatch, capfd):
-    expected, _ = trained_tiny()
+def test_without_a_compiler_training_says_so_and_has_the_losses_of_pytorch(
+    train_tiny, trained_tiny, tmp_path, monkeypatch, capfd
+):
     monkeypatch.setenv("CXX", str(tmp_path / "missing"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    run, _ = trained_tiny("--compile")
+    run, _ = train_tiny("--compile")
     assert "trains without torch.compile, more slowly: InvalidCxxCompiler: No working" in capfd.readouterr().err
     record = json.loads((run / "run.json").read_text())
     assert record["numerics"]["compile"].startswith("torch.compile; not stage 'kernels': InvalidCxxCompiler")
-    assert _losses(run) == _losses(expected)
+    assert _losses(run) == _losses(trained_tiny)
 
 
 @pytest.mark.slow

@@ -231,7 +231,7 @@ def test_a_training_is_told_and_one_that_was_not_finished_is_a_reservation(write
         hardware="a processor",
         git_commit=None,
     )
-    text = Text(write_report(limit=1, training=training).read_text()).text
+    text = Text(write_report(limit=1, unanswered=1, training=training).read_text()).text
     assert "1,500 of 10,000 steps, 1.88 h on a processor" in text
     assert ("Not trained to the end: 1,500 of 10,000 steps." in text) is said
 
@@ -265,7 +265,7 @@ def test_truth_and_prediction_share_their_limits_and_the_difference_is_symmetric
 
 
 def test_a_stated_std_and_the_difference_over_it_stand_beside_every_shown_prediction(write_report, html):
-    text = write_report(limit=3, std=0.02).read_text()
+    text = write_report(limit=2, std=0.02).read_text()
     shown = [panels(text, title) for title in ("Prediction", "Stated std", "Difference / std")]
     assert len(shown[0]) == len(shown[1]) == len(shown[2]) > 0
     assert all(">0.02</text>" in std and "|FFT|" not in std for std in shown[1])

@@ -16,6 +16,7 @@ from qpibench.synthesis.nvrtc import STRICT, cache_folder, cached_cubin, find_nv
 
 SOURCES = sorted(locate("kernels_cuda").glob("*.cu"))
 NAMES = [source.stem for source in SOURCES]
+CAPABILITIES = [pytest.param(80, marks=pytest.mark.slow), 90]  # PTX of both is searched for the same
 
 # What rounds may be fused by the assembler unless it says how to round; cvt, min and so on say all there is to say.
 FUSIBLE = re.compile(r"\b(add|sub|mul|mad|fma)\.(?!rn\.)\S*f(32|64)\b")
@@ -89,7 +90,7 @@ def test_every_kernel_compiles_to_machine_code(nvrtc, source, capability):
     assert nvrtc.cubin(source, capability)[:4] == b"\x7fELF"
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_nothing_is_flushed_approximated_or_left_for_the_assembler_to_fuse(ptx, source, capability):
     text = ptx(source, capability)
@@ -101,7 +102,7 @@ def test_nothing_is_flushed_approximated_or_left_for_the_assembler_to_fuse(ptx, 
     assert not re.search(r"\b(div|rcp|sqrt)\.(?!rn\.|u|s)\S*", text)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", CAPABILITIES)
 def test_nothing_is_fused_that_the_source_does_not_ask_for(ptx, tmp_path, capability):
     for source in _without_asked_fusion(tmp_path / "sources"):
         assert not FUSED.search(ptx(source, capability)), source.name

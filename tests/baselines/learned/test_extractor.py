@@ -22,7 +22,7 @@ from qpibench.release import open_release, write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.tasks import subset, view_batch
-from qpibench.training import SourceRecord, TrainingRun, begin_run
+from qpibench.training import SourceRecord, TrainingRun, begin_run, update_run
 
 SPEC = load_spec("mini")
 RECIPES = {"one_step": ONE_STEP, "two_step": TWO_STEP}
@@ -153,6 +153,13 @@ def test_another_grid_than_that_of_training_is_refused(trained):
 def test_a_run_of_another_entry_is_refused(trained):
     with pytest.raises(UsageError, match="holds a run of two_step, expected one of one_step"):
         OneStep(trained)
+
+
+def test_a_run_that_names_no_recipe_is_refused(tmp_path, trained):
+    copy = shutil.copytree(trained, tmp_path / "run")
+    update_run(copy, config={})
+    with pytest.raises(InvalidDataError, match=r"a training of two_step: in its config, field 'recipe"):
+        TwoStep(copy)
 
 
 def test_a_model_without_weights_says_how_to_get_them():

@@ -91,7 +91,21 @@ def test_a_model_is_told_what_the_corruption_says_and_is_evaluated(release, fold
         "    return np.zeros_like(batch.image)\n"
     )
     result, report = folder / "result.json", folder / "report.html"
-    run("evaluate", model, "--release", release, "--view", "positions", "-o", result, "--report", report, code=0)
+    run(
+        "evaluate",
+        model,
+        "--release",
+        release,
+        "--view",
+        "positions",
+        "--limit",
+        2,
+        "-o",
+        result,
+        "--report",
+        report,
+        code=0,
+    )
     with open_release(release) as opened:
         told = opened.told_position_nm(range(60))
         true = opened.observations(range(60)).position_nm

@@ -287,13 +287,13 @@ def test_a_file_gives_back_what_was_made_and_its_spec_gives_it_again(family, cor
 @pytest.mark.parametrize(("family", "corruptions"), ON_GPU)
 @pytest.mark.usefixtures("cupy_on_host")
 def test_the_cuda_backend_has_the_same_bits(family, corruptions, spec_of, backend):
-    spec = spec_of(family, corruptions)
+    spec = spec_of(family, corruptions, observations_per_kernel=2)
     cuda = get_backend("cuda")[0]
     kernels = backend.kernels(spec)
-    found, expected = (each.observations(spec, kernels, 7, 40).columns() for each in (cuda, backend))
+    found, expected = (each.observations(spec, kernels, 3, 20).columns() for each in (cuda, backend))
     _same(found, expected)
     fields = stream_fields(spec)
-    found, expected = (each.fresh(spec, 7, 40, fields=fields, map_mode="exact") for each in (cuda, backend))
+    found, expected = (each.fresh(spec, 3, 20, fields=fields, map_mode="exact") for each in (cuda, backend))
     _same({name: array.host for name, array in found.items()}, expected)
 
 

@@ -161,8 +161,8 @@ print(write_release(spec, sys.argv[1], backend=get_backend("cpu")[0]))
 @pytest.mark.parametrize("processor", ["", "haswell", pytest.param("generic", marks=pytest.mark.slow)])
 def test_a_release_of_tables_has_its_hash_on_every_instruction_set(tmp_path, processor):
     environment = dict(os.environ)
-    if processor:  # the cache lies where benchmarks/numba_cache.py deletes it when sources change
-        cache = Path(__file__).parent / "__pycache__" / processor
+    if processor:  # the cache is that of test_bits.py, which benchmarks/numba_cache.py deletes when sources change
+        cache = Path(__file__).parents[1] / "__pycache__" / processor
         environment |= {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(cache)}
     command = [sys.executable, "-c", RELEASE_OF_FILE, str(tmp_path / "release.h5")]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
