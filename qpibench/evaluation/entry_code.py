@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qpibench.evaluation.entries import file_sha256
+from qpibench.evaluation.import_statements import import_statements
 
 
 def code_sha256(path: Path) -> str:
@@ -57,15 +58,6 @@ def _roots(path: Path) -> tuple[Path, ...]:
     while (package / "__init__.py").is_file():
         package = package.parent
     return tuple(dict.fromkeys((path.parent, package)))
-
-
-def import_statements(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield the import statements of a file, wherever they stand; none if the file cannot be parsed."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # the worker reports the syntax error
-        return
-    yield from (node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)))
 
 
 def _imported_names(path: Path, roots: tuple[Path, ...]) -> Iterator[str]:

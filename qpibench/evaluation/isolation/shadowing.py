@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from qpibench.evaluation.entry_code import import_statements
+from qpibench.evaluation.import_statements import import_statements
 
 _RESERVED = ("qpibench", "numpy", "torch")  # the worker imports these names, installed or not
 

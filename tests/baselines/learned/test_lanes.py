@@ -23,7 +23,7 @@ from qpibench.training import RunFolder, TrainingRun, load_run
 
 ARMS = [
     ("two_step", "code", {}),
-    ("two_step", "article", {"noise_snr_db": [0.0, 30.0]}),
+    pytest.param("two_step", "article", {"noise_snr_db": [0.0, 30.0]}, marks=pytest.mark.slow),
     ("one_step", "code", {"map_mode": "exact"}),
 ]
 

@@ -126,7 +126,11 @@ def test_an_unknown_recipe_or_preset_is_a_usage_error():
         resolve_config(TWO_STEP["code"], run_of(preset="huge"), load_spec("mini").grid)
 
 
-@pytest.mark.parametrize(("entry", "recipe"), [(one_step, "article"), (two_step, "code")], ids=["one_step", "two_step"])
+@pytest.mark.parametrize(
+    ("entry", "recipe"),
+    [(one_step, "article"), (one_step, "code"), (two_step, "code")],
+    ids=["one_step, article", "one_step, code", "two_step, code"],
+)
 def test_the_recipe_that_the_command_is_not_tested_with_can_be_trained(train, entry, recipe):
     record = load_run(train(entry, recipe=recipe, steps=6))
     assert (record.config["recipe"]["name"], record.status, record.steps_done) == (recipe, "complete", 6)
