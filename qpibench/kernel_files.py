@@ -134,6 +134,12 @@ def read_kernels(path: Path, dataset: str | None = None) -> tuple[NDArray[np.flo
             f"The largest value of each kernel in '{path}' must have a size from {WEAKEST:g} to {STRONGEST:g}, found"
             f" {size[wrong[0]]:g} in kernel {wrong[0]}; leave out kernels of zeros, give the others in another unit."
         )
+    flat = np.flatnonzero(np.ptp(values, axis=(1, 2)) == 0)
+    if len(flat):
+        raise InvalidDataError(
+            f"The kernels in '{path}' must vary from pixel to pixel, found {values[flat[0], 0, 0]:g} in all pixels of"
+            f" kernel {flat[0]}; leave out constant kernels."
+        )
     return values.astype(np.float64) + 0.0, pixel_nm
 
 

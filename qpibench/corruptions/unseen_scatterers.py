@@ -42,7 +42,7 @@ from qpibench.arithmetic.elementary import ln_f64
 from qpibench.arithmetic.philox import unit, words
 from qpibench.columns import Column
 from qpibench.corruptions import Draft
-from qpibench.families import get_family, is_on_lattice
+from qpibench.families import get_family, is_on_lattice, is_tabulated
 from qpibench.grid import Grid
 
 if TYPE_CHECKING:
@@ -128,6 +128,12 @@ def check(settings: Settings, spec: ReleaseSpec) -> None:
             f" nm, {MAX_REACH_FIELDS} times the field"
         )
     family = get_family(spec.kernels.family)
+    kernels_nm = family.reach_nm(spec.kernels) if is_tabulated(family) else math.inf
+    if settings.reach_nm > kernels_nm:
+        raise ValueError(
+            f"corruptions.unseen_scatterers.reach_nm = {settings.reach_nm:g} must be at most {kernels_nm:g} nm, as far"
+            " as the kernels reach along x and y"
+        )
     if is_on_lattice(family):
         around, most = frame(settings, spec.grid, margin_nm), extra_scatterers(settings, spec)
         hole = around.half_x_nm, around.half_y_nm

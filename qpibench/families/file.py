@@ -107,7 +107,7 @@ class Ranges(KernelSpec):
             and isinstance(stated, int | float)
             and not math.isclose(pixel_nm, stated, rel_tol=1e-6)
         ):
-            raise ValueError(f"pixel_nm = {stated:g}, but '{path}' states {pixel_nm:g} nm")
+            raise ValueError(f"pixel_nm = {stated:g}, but '{path}' states {pixel_nm:g} nm; use this value")
         found = {"sha256": numbers_sha256(numbers), "size_px": numbers.shape[1], "available": len(numbers)}
         for name, value in found.items():
             if fields.get(name, value) != value:

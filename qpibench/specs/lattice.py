@@ -42,12 +42,19 @@ def lattices(spec: ReleaseSpec) -> tuple[Lattice, Lattice]:
 
 
 def check_tables(spec: ReleaseSpec) -> None:
-    """Raise ValueError if the tables of a spec's kernels would be too large."""
-    if not is_tabulated(get_family(spec.kernels.family)) or table_bytes(spec) <= MAX_TABLE_BYTES:
+    """Raise ValueError if scatterers lie farther out than a spec's kernels reach, or its tables would be too large."""
+    family = get_family(spec.kernels.family)
+    if not is_tabulated(family):
+        return
+    reach, margin = family.reach_nm(spec.kernels), spec.scatterers.margin_nm
+    if margin > reach:
+        raise ValueError(
+            f"scatterers.margin_nm = {margin:g} must be at most {reach:g} nm, as far as the kernels reach along x and y"
+        )
+    if table_bytes(spec) <= MAX_TABLE_BYTES:
         return
     size, limit = table_bytes(spec) / 2**20, MAX_TABLE_BYTES >> 20
     needs = f"needs a table of {size:,.0f} MiB per kernel, and at most {limit} MiB are allowed"
-    margin = spec.scatterers.margin_nm
     if margin > 0 and table_bytes(_with_margin(spec, 0.0)) <= MAX_TABLE_BYTES:
         low, high = 0.0, margin
         for _ in range(40):

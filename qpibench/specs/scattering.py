@@ -61,9 +61,15 @@ def check_separation(spec: ReleaseSpec) -> None:
         closer = family.sites_closer(spec.kernels, apart) if apart < width + height else 1 << 40
         sites = family.site_count(spec.kernels, width / 2, height / 2, enough=min((most - 1) * closer + 1, 1 << 30))
         if (most - 1) * closer >= sites:
+            low, high = 0.0, min(apart, 2 * math.sqrt(width * height / (most - 1)))
+            for _ in range(30):
+                middle = (low + high) / 2
+                is_possible = (most - 1) * family.sites_closer(spec.kernels, middle) < sites
+                low, high = (middle, high) if is_possible else (low, middle)
             raise ValueError(
                 f"scatterers.min_separation_nm = {apart:g} leaves no site for {most} scatterers: each excludes"
-                f" {closer} of the {sites} sites {where}; use a smaller distance or lower scatterers.max"
+                f" {min(closer, sites)} of the {sites} sites {where}; use at most {0.999 * low:.3g} or lower"
+                " scatterers.max"
             )
         return
     largest = math.sqrt(EXCLUDED_SHARE * width * height / (math.pi * (most - 1)))

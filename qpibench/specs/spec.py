@@ -229,18 +229,21 @@ class ReleaseSpec(_Identified):
         shortest = get_family(self.kernels.family).shortest_period_nm(self.kernels)
         if shortest < MIN_PIXELS_PER_PERIOD * pitch:
             raise ValueError(
-                f"a period of {shortest:g} nm would alias: pixels are {pitch:.4g} nm apart, and a period needs at least"
-                f" {MIN_PIXELS_PER_PERIOD:g} of them; {self._longer_periods()}"
+                f"kernels: a period of {shortest:g} nm would alias: pixels are {pitch:.4g} nm apart, and a period must"
+                f" be at least {MIN_PIXELS_PER_PERIOD:g} of them, {MIN_PIXELS_PER_PERIOD * pitch:.4g} nm;"
+                f" {self._longer_periods()}"
             )
         half = min(self.grid.size_y_nm, self.grid.size_x_nm) / 2
         if half + self.scatterers.margin_nm <= 0:
             raise ValueError(
-                f"scatterers.margin_nm = {self.scatterers.margin_nm:g} leaves no part of the field for scatterers"
+                f"scatterers.margin_nm = {self.scatterers.margin_nm:g} leaves no part of the field for scatterers; it"
+                f" must be above {-half:g} nm, half of the field's shorter side"
             )
         largest = max(self.grid.size_y_nm, self.grid.size_x_nm)
         if self.scatterers.margin_nm > MAX_MARGIN_FIELDS * largest:
             raise ValueError(
                 f"scatterers.margin_nm = {self.scatterers.margin_nm:g} is more than {MAX_MARGIN_FIELDS} times the field"
+                f" and must be at most {MAX_MARGIN_FIELDS * largest:g} nm"
             )
         self._check_corruptions()
         self._check_sites()
