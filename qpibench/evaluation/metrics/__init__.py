@@ -26,6 +26,9 @@ Images = NDArray[np.float64]
 Values = NDArray[np.float64]
 """One value per image, (n,)."""
 
+Used = Literal["truth", "observation", "position_nm", "std", "kernel_full", "wavevector", "fold", "bound"]
+"""Arrays of a case that a metric may use besides the prediction."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -48,6 +51,16 @@ class Case:
         whose deviations are missing or not finite.
     kernel_full
         (n, 2y-1, 2x-1) the predicted kernels on the lattice of offsets. Zeros as in ``std``.
+    core_nm
+        Radius of the core around the scatterer, which some metrics leave out; 0 for kernels without one.
+    wavevector
+        (n,) length of the wavevector q of the true kernel's ripples by its formula, rad/nm, 2 pi included; NaN where
+        the formula gives none.
+    fold
+        (n,) rotational symmetry of the true kernel: 2, 3, 4 or 6; 0 for total symmetry; -1 where it is not known.
+    bound
+        (n,) the Cramer-Rao bound: the least variance of an unbiased estimate of a pixel of the kernel whose formula is
+        known, mean over the pixels; NaN where it is not known.
 
     All arrays become float64. A property whose array is None raises ValueError.
     """
@@ -59,9 +72,14 @@ class Case:
     position_nm: NDArray[np.float64] | None = None
     std: NDArray[np.floating] | None = None
     kernel_full: NDArray[np.floating] | None = None
+    core_nm: float = 0.0
+    wavevector: NDArray[np.float64] | None = None
+    fold: NDArray[np.integer] | None = None
+    bound: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("prediction", "truth", "observation", "position_nm", "std", "kernel_full"):
+        arrays = ("prediction", "truth", "observation", "position_nm", "std", "kernel_full", "wavevector", "bound")
+        for name in arrays:
             if (array := getattr(self, name)) is not None:
                 object.__setattr__(self, name, np.asarray(array, dtype=np.float64))
 
@@ -103,7 +121,7 @@ class PerImage:
     label: str = ""
     measure: Callable[[Case], Values]
     worse: Literal["higher", "lower"] | None = "higher"
-    uses: tuple[Literal["truth", "observation", "position_nm", "std", "kernel_full"], ...] = ("truth",)
+    uses: tuple[Used, ...] = ("truth",)
 
 
 @dataclass(frozen=True, kw_only=True)

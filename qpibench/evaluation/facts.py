@@ -1,0 +1,72 @@
+"""Facts about the kernels of a release that metrics compare with, besides their images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.columns import FOLD
+from qpibench.evaluation.metrics import Metric
+from qpibench.specs import ReleaseSpec
+
+if TYPE_CHECKING:
+    from qpibench.evaluation.predictions import Predictions
+    from qpibench.release import Release
+
+_PREDICTED = ("std", "kernel_full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the formula of the kernels says; see :class:`qpibench.evaluation.metrics.Case`.
+
+    Attributes
+    ----------
+    core_nm
+        Radius of the core of all kernels; 0 without one.
+    wavevector
+        (kernel,) rad/nm; NaN where not known.
+    fold
+        (kernel,) symmetry; -1 where not known.
+    """
+
+    core_nm: float
+    wavevector: NDArray[np.float64]
+    fold: NDArray[np.int32]
+
+    def of(self, kernel: NDArray[np.integer], uses: Collection[str]) -> dict[str, Any]:
+        """Return the fields of a case for the kernel of each image, (n,); arrays that no metric uses are left out."""
+        arrays = {"wavevector": self.wavevector, "fold": self.fold}
+        return {"core_nm": self.core_nm} | {name: values[kernel] for name, values in arrays.items() if name in uses}
+
+
+def facts_of(release: Release) -> Facts:
+    """Return the facts of a release's kernels; of an imported release they are not known."""
+    spec, family, parameters = release.spec, release.family, release.kernels.parameters
+    count = len(release.kernels)
+    is_known = isinstance(spec, ReleaseSpec)
+    return Facts(
+        core_nm=family.core_radius_nm(spec.kernels) if isinstance(spec, ReleaseSpec) else 0.0,
+        wavevector=family.wavevector(parameters) if is_known else np.full(count, np.nan),
+        fold=parameters.get(FOLD.name, np.full(count, -1, np.int32)) if is_known else np.full(count, -1, np.int32),
+    )
+
+
+def applicable(metrics: Iterable[Metric], predictions: Predictions, release: Release, task: str) -> tuple[Metric, ...]:
+    """Return the metrics of which the predictions have every optional array, and the release every fact.
+
+    A metric of stated standard deviations needs an entry that states them, and one of the wavevector a kernel of which
+    the formula gives it.
+    """
+    rows = slice(0, 1)
+    optional = {"std": predictions.std, "kernel_full": predictions.kernel_full}
+    lacking = {name for name, read in optional.items() if read(task, rows) is None}
+    if np.isnan(facts_of(release).wavevector).all():
+        lacking.add("wavevector")
+    return tuple(
+        metric for metric in metrics if not any(lacking.intersection(column.uses) for column in metric.columns)
+    )
