@@ -40,7 +40,7 @@ class Facts:
 
     def of(self, kernel: NDArray[np.integer], uses: Collection[str]) -> dict[str, Any]:
         """Return the fields of a case for the kernel of each image, (n,); arrays that no metric uses are left out."""
-        arrays = {"wavevector": self.wavevector, "fold": self.fold}
+        arrays: dict[str, NDArray[Any]] = {"wavevector": self.wavevector, "fold": self.fold}
         return {"core_nm": self.core_nm} | {name: values[kernel] for name, values in arrays.items() if name in uses}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
+from qpibench.evaluation.facts import facts_of
 from qpibench.evaluation.image_scores import ImageScores
 from qpibench.evaluation.metrics import Case, Metric
 from qpibench.evaluation.predictions import Predictions
@@ -86,9 +87,11 @@ def _measured(
     """Return the columns of the metrics, (kernel,) each, of decoded kernels in place of predictions."""
     measures = {column.name: column.measure for metric in metrics for column in metric.columns}
     columns = {name: np.empty(len(shown)) for name in measures}
+    core_nm = facts_of(release).core_nm
     for start in range(0, len(shown), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        case = Case(grid=release.grid, prediction=decoded[rows], truth=release.kernels.image[shown[rows]])
+        truth = release.kernels.image[shown[rows]]
+        case = Case(grid=release.grid, prediction=decoded[rows], truth=truth, core_nm=core_nm)
         for name, measure in measures.items():
             columns[name][rows] = measure(case)
     return columns

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
+from qpibench.evaluation.facts import Facts, facts_of
 from qpibench.evaluation.metrics import Case, Metric, PerImage
 from qpibench.evaluation.predictions import Predictions
 
@@ -96,9 +97,10 @@ def score_images(
         _check_truth(release.kernels.image, np.unique(kernel), release)
     failed = np.zeros(len(index), dtype=np.bool_)
     columns = {name: np.empty(len(index)) for name in measures}
+    facts = facts_of(release)
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        case, failed[rows] = read_case(predictions, release, task, rows, uses=uses)
+        case, failed[rows] = read_case(predictions, release, task, rows, uses=uses, facts=facts)
         for name, column in measures.items():
             columns[name][rows] = column.measure(case)
         if progress is not None:
@@ -121,7 +123,7 @@ def score_images(
 
 
 def read_case(
-    predictions: Predictions, release: Release, task: str, rows: slice, *, uses: Collection[str]
+    predictions: Predictions, release: Release, task: str, rows: slice, *, uses: Collection[str], facts: Facts
 ) -> tuple[Case, NDArray[np.bool_]]:
     """Return a case of some images of a task, and which of them have no finite prediction.
 
@@ -133,6 +135,8 @@ def read_case(
         Rows of the images within the task.
     uses
         Arrays to read besides the predicted kernels, see :class:`~qpibench.evaluation.metrics.PerImage`.
+    facts
+        Those of the release, see :func:`~qpibench.evaluation.facts.facts_of`.
 
     Returns
     -------
@@ -164,6 +168,7 @@ def read_case(
         kernel_full=(
             stated(predictions.kernel_full(task, rows), (2 * ny - 1, 2 * nx - 1)) if "kernel_full" in uses else None
         ),
+        **facts.of(release.observation_kernel[index], uses),
     )
     return case, failed
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation import report_plots as charts
+from qpibench.evaluation.facts import facts_of
 from qpibench.evaluation.image_scores import read_case, score_images
 from qpibench.evaluation.latents import (
     MAX_IMAGES,
@@ -160,9 +161,8 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
     kernels = release.kernels
     truth = kernels.image[kernel : kernel + 1]
     measured = _captioned(cell)
-    case, _ = read_case(
-        predictions, release, cell.task, row, uses={name for metric in measured for name in metric.columns[0].uses}
-    )
+    uses = {name for metric in measured for name in metric.columns[0].uses}
+    case, _ = read_case(predictions, release, cell.task, row, uses=uses, facts=facts_of(release))
     told = int((~np.isnan(shown.told[0, :, 0])).sum())
     facts = [
         f"image {observation}",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qpibench import __version__
 from qpibench.evaluation.environment import environment
+from qpibench.evaluation.facts import applicable
 from qpibench.evaluation.floor import measure_floor
 from qpibench.evaluation.image_scores import ImageScores, Progress, score_images
 from qpibench.evaluation.median_image import MedianImage, median_image
@@ -102,7 +103,8 @@ def score(
         parts: dict[str, PartResult] = {}
         done = 0
         for task in opened.tasks:
-            images = score_images(opened, release, task, metrics=chosen, progress=_shifted(progress, done, total))
+            measured = applicable(chosen, opened, release, task)
+            images = score_images(opened, release, task, metrics=measured, progress=_shifted(progress, done, total))
             done += len(images)
             parts[task] = PartResult(
                 release=release_record(release),
@@ -111,13 +113,13 @@ def score(
                 view=record.view,
                 map_mode=record.map_mode,
                 failure=_failure(record),
-                floor=measure_floor(opened, release, images, chosen),
-                median_image=_median_image(opened, release, task, images, chosen, primary),
+                floor=measure_floor(opened, release, images, measured),
+                median_image=_median_image(opened, release, task, images, measured, primary),
                 predictions_sha256=predictions_sha256,
                 predict_seconds=record.task_seconds.get(task) or None,  # 0 if fit failed
                 threads=record.threads,
                 prediction_run=record.run,
-                **aggregate(images, chosen, primary=primary, n_available=len(release.split(task, "test"))),
+                **aggregate(images, measured, primary=primary, n_available=len(release.split(task, "test"))),
             )
     return Result(
         schema_version=2,
@@ -170,9 +172,12 @@ def aggregate(
     """
     order = np.argsort(images.index)
     kernel, stratum, n_scatterers = images.kernel[order], images.stratum[order], images.n_scatterers[order]
+    columns = {name: values[order] for name, values in images.columns.items()}
+    # A ratio over no image, such as that of the images with a peak, has no value.
     statistics = {
-        metric.name: statistic_of(metric, {name: values[order] for name, values in images.columns.items()})
+        metric.name: statistic_of(metric, columns)
         for metric in metrics
+        if len(metric.columns) == 1 or columns[metric.columns[1].name].any()
     }
 
     def group(chosen: NDArray[np.bool_], label: str, place: int) -> Group:

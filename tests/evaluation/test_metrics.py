@@ -54,6 +54,9 @@ INDEPENDENT = {
     "rel_l2": lambda t, p: float(
         torch.linalg.vector_norm(torch.tensor(p - t)) / torch.linalg.vector_norm(torch.tensor(t))
     ),
+    "rel_l2_outside": lambda t, p: float(  # without a core
+        torch.linalg.vector_norm(torch.tensor(p - t)) / torch.linalg.vector_norm(torch.tensor(t))
+    ),
     "ssim": ssim_from_the_formula,
     "psnr": lambda t, p: 20 * math.log10(t.max() - t.min()) - 10 * math.log10(loop_mean(p - t, lambda d: d * d)),
 }
@@ -91,6 +94,20 @@ def test_an_oracle_is_perfect_exactly(name):
 def test_zeros_have_a_relative_error_of_exactly_one():
     truth = images(4, n=50)
     assert (measured("rel_l2", truth, np.zeros_like(truth)) == 1.0).all()
+
+
+def test_what_lies_in_the_core_does_not_count_outside_of_it():
+    truth, prediction = images(4), images(5)
+    grid = Grid(ny=8, nx=11, size_y_nm=7.0, size_x_nm=10.0)  # pixels 1 nm apart
+    truth, prediction = truth[:, :8, :11], prediction[:, :8, :11]
+    worse = prediction.copy()
+    worse[:, 3:5, 5] += 9  # 0.5 nm from the scatterer
+    errors = [
+        COLUMNS["rel_l2_outside"].measure(Case(grid=grid, truth=truth, prediction=each, core_nm=core))
+        for each, core in [(prediction, 0.6), (worse, 0.6), (worse, 0.5)]
+    ]
+    np.testing.assert_array_equal(errors[0], errors[1])
+    assert (errors[2] > errors[1]).all()
 
 
 def test_a_constant_scores_what_arithmetic_says():
@@ -137,7 +154,7 @@ def test_small_differences_of_large_float32_values_are_not_lost():
 def test_a_constant_truth_gives_finite_scores(name, level):
     truth = np.full((2, 8, 8), level)
     prediction = truth + 0.1 * images(7, n=2, shape=(8, 8), dtype=np.float64)
-    if name == "rel_l2" and level == 0:
+    if name.startswith("rel_l2") and level == 0:
         assert measured(name, truth, prediction).tolist() == [math.inf, math.inf]
         assert measured(name, truth, truth).tolist() == [0.0, 0.0]
     else:

@@ -1,9 +1,13 @@
 """Relative L2 error ``||p - t|| / ||t||``, with the Euclidean norm over pixels; its capped mean ranks entries.
 
-Zeros score exactly 1.
+Zeros score exactly 1. Kernels of a lattice or a surface state have most of their energy in a core around the scatterer,
+which tells nothing about the waves; their errors are taken over the pixels outside of it. Without a core these are all
+pixels.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,12 +21,20 @@ def relative_l2(case: Case) -> Values:
         return np.where((norm == 0) & (error == 0), 0.0, error / norm)
 
 
+def relative_l2_outside(case: Case) -> Values:
+    """Relative L2 error over the pixels whose distance from the scatterer is at least the radius of the core."""
+    x, y = case.grid.x_nm, case.grid.y_nm[:, None]
+    outside = x * x + y * y >= case.core_nm**2
+    return relative_l2(replace(case, prediction=case.prediction * outside, truth=case.known * outside))
+
+
 def _sum_of_squares(images: Images) -> Values:
     total: Values = np.einsum("nyx,nyx->n", images, images)
     return total
 
 
 RELATIVE_L2 = PerImage(name="rel_l2", label="relative L2 error", measure=relative_l2)
+OUTSIDE = PerImage(name="rel_l2_outside", label="relative L2 error outside the core", measure=relative_l2_outside)
 
 METRICS = (
     Metric(
@@ -61,6 +73,25 @@ METRICS = (
         columns=(RELATIVE_L2,),
         aggregation="quantile",
         quantile=0.9,
+        on_board=False,
+    ),
+    Metric(
+        name="rel_l2_outside_capped",
+        label="relative L2 outside the core, capped",
+        description="Mean over images of min(relative L2 error over the pixels outside the core, 1).",
+        better="lower",
+        bounds=(0.0, 1.0),
+        columns=(OUTSIDE,),
+        of=lambda error: np.minimum(error, 1.0),
+    ),
+    Metric(
+        name="rel_l2_outside_median",
+        label="relative L2 outside the core, median",
+        description="Relative L2 error over the pixels outside the core, median over images.",
+        better="lower",
+        columns=(OUTSIDE,),
+        aggregation="quantile",
+        quantile=0.5,
         on_board=False,
     ),
 )
