@@ -62,9 +62,11 @@ def kernels_of(sha256: str) -> NDArray[np.float64]:
             _known[sha256] = path, dataset
             numbers.flags.writeable = False
             return numbers
+    named = os.environ.get(VARIABLE)
+    found = f", now '{named}', which has no such file" if named else ""
     raise UsageError(
         f"The kernels come from a file that is not here, whose numbers have the SHA-256 {sha256}; name the file or its"
-        f" folder in the environment variable {VARIABLE}."
+        f" folder in the environment variable {VARIABLE}{found}."
     )
 
 

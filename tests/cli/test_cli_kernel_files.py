@@ -111,6 +111,9 @@ def test_a_release_is_regenerated_where_the_variable_names_the_file(own, invoke,
     message = invoke("verify", own / "own.h5", "--regenerate", "--backend", "cpu", code=2).stderr
     assert "The kernels come from a file that is not here, whose numbers have the SHA-256" in message
     assert "name the file or its folder in the environment variable QPIBENCH_KERNELS" in message
+    monkeypatch.setenv(kernel_files.VARIABLE, str(own / "moved"))
+    message = invoke("verify", own / "own.h5", "--regenerate", "--backend", "cpu", code=2).stderr
+    assert "moved', which has no such file." in message
     monkeypatch.setenv(kernel_files.VARIABLE, str(own))
     invoke("verify", own / "own.h5", "--regenerate", "--backend", "cpu")
 
