@@ -73,16 +73,21 @@ def _text(fields: dict[str, Any]) -> str:
     grid = fields["grid"]
     strata = ", ".join(f"{count} {label}" for label, count in fields["kernels_by_stratum"].items())
     # Places that corruptions add are for scatterers outside the field, or for told positions without one.
-    most = fields["spec"].get("scatterers", {}).get("max", fields["max_scatterers"])
+    scatterers = fields["spec"].get("scatterers", {})
+    most = scatterers.get("max", fields["max_scatterers"])
+    family = fields["spec"].get("kernels", {}).get("family")
+    of_family = f" of the family {family}" if family else ""
     species = fields["spec"].get("species")
     pairs = f" in {fields['kernels'] // 2:,} pairs" if species else ""
     rows = [
         ("release", shortened(fields["name"], 2 * NAME_WIDTH)),
         ("content_sha256", fields["content_sha256"]),
         ("images", f"{fields['observations']:,}, with up to {most:,} scatterers"),
-        ("kernels", f"{fields['kernels']:,}{pairs}: {strata}"),
+        ("kernels", f"{fields['kernels']:,}{of_family}{pairs}: {strata}"),
         ("grid", f"{grid['ny']} x {grid['nx']} pixels on {grid['size_y_nm']:g} x {grid['size_x_nm']:g} nm (y, x)"),
     ]
+    if told := _scatterers(scatterers):
+        rows.append(("scatterers", told))
     if species:
         rows.append(("second species", _species(species)))
     for name, settings in (fields["spec"].get("corruptions") or {}).items():
@@ -92,6 +97,16 @@ def _text(fields: dict[str, Any]) -> str:
     shards = f" in this file and {fields['shards']:,} shards" if fields["shards"] else ""
     rows.append(("file", f"{fields['bytes'] / 1e6:,.1f} MB{shards}, format {fields['format_version']}"))
     return aligned(rows)
+
+
+def _scatterers(settings: dict[str, Any]) -> str:
+    texts = ["multiple scattering"] if settings.get("superposition") == "multiple" else []
+    if "min_separation_nm" in settings:
+        texts.append(f"at least {settings['min_separation_nm']:g} nm apart")
+    if margin_nm := settings.get("margin_nm"):
+        where = f"up to {margin_nm:g} nm outside the field" if margin_nm > 0 else f"{-margin_nm:g} nm inside its edges"
+        texts.append(where)
+    return ", ".join(texts)
 
 
 def _species(settings: dict[str, Any]) -> str:

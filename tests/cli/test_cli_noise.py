@@ -22,6 +22,14 @@ def test_a_noisy_release_is_what_its_spec_gives(qpibench, noisy):
     assert outcome.json["content_sha256"] == qpibench("info", noisy, "--json").json["content_sha256"]
 
 
+def test_info_tells_the_family_and_how_scatterers_lie(qpibench, tmp_path):
+    few = ["--set", "kernels.count=2", "--set", "observations_per_kernel=1", "--set", "scatterers.margin_nm=3"]
+    qpibench("generate", "ag111_64_multiple", *few, "-o", tmp_path / "ag.h5")
+    told = qpibench("info", tmp_path / "ag.h5").stdout
+    assert "kernels         2 of the family surface_state: 2 total" in told
+    assert "multiple scattering, at least 1 nm apart, up to 3 nm outside the field" in told
+
+
 def test_info_tells_the_noise(qpibench, noisy, mini):
     assert "white noise     snr_db 10" in qpibench("info", noisy).stdout
     fields = qpibench("info", noisy, "--json").json

@@ -155,7 +155,7 @@ def test_a_torch_sample_has_both_kernels_and_the_species(pairs):
 
 def test_info_tells_of_the_pairs(pairs):
     text = run("info", pairs).stdout
-    assert "20 in 10 pairs: 4 total" in text
+    assert "20 of the family eq7 in 10 pairs: 4 total" in text
     assert "drawn, share 0.3 to 0.7, contrast of a pair at least 0.3" in text
     assert "format 4" in text
 
