@@ -9,7 +9,7 @@ CELLS := id ood id-positions ood-positions
 # Images of each cell, the same for all entries, so that they stand in one table; a cell of the track has 500.
 LIMIT := 100
 
-.PHONY: quickstart test test-all lint numba-cache bench gpu-check gpu-train train-queue clean
+.PHONY: quickstart test fast-tests test-all lint style types numba-cache bench gpu-check gpu-train train-queue clean
 
 quickstart: .venv/base numba-cache
 	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results $(QUICKSTART)/reports
@@ -30,15 +30,23 @@ quickstart: .venv/base numba-cache
 # Two processes; each takes neighbouring tests, which share fixtures, and then half of what is left of the other's.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable
 
-test: lint numba-cache
+# The check of types keeps one core busy for half a minute, so it runs beside the tests.
+test: style
+	@$(MAKE) --no-print-directory --jobs=2 types fast-tests
+
+fast-tests: .venv/dev numba-cache
 	$(PYTEST) -m "not slow and not gpu"
 
 test-all: lint numba-cache
 	$(PYTEST)
 
-lint: .venv/dev
+lint: style types
+
+style: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: .venv/dev
 	$(BIN)/mypy
 
 # Numba's cache does not notice edits in modules that a compiled function uses.

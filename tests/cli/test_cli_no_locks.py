@@ -32,7 +32,12 @@ def run(request, tmp_path_factory):
     return command
 
 
-@pytest.mark.parametrize("locking", ["TRUE", "FALSE", "BEST_EFFORT"])
+@pytest.mark.parametrize(
+    ("run", "locking"),
+    [(errno.ENOLCK, "TRUE"), (errno.ENOLCK, "FALSE"), (errno.ENOLCK, "BEST_EFFORT"), (errno.ENOSYS, "TRUE")],
+    ids=["ENOLCK-TRUE", "ENOLCK-FALSE", "ENOLCK-BEST_EFFORT", "ENOSYS-TRUE"],  # a best effort bears ENOSYS by itself
+    indirect=["run"],
+)
 def test_reading_needs_no_locks(run, mini, predictions, tmp_path, locking):
     scored = run("score", predictions, "--release", mini, "-o", tmp_path / "r.json", HDF5_USE_FILE_LOCKING=locking)
     assert (scored.returncode, scored.stderr) == (0, "")
