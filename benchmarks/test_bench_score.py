@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from qpibench.evaluation.predictions import Record, open_predictions
+from qpibench.evaluation.prediction_record import Record
+from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import ModelRecord, Run
 from qpibench.evaluation.score import score

@@ -108,6 +108,7 @@ def requests_of(
         limit=min(sizes, default=None),
         cell=CellRecord.of(asked.track, asked.name),
         training=None if cell.training is None else releases[cell.training.sha256],
+        told_species=cell.told_species,
     )
     many = len(cell.specs) > 1
     return tuple(

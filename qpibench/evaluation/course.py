@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, TrainingRows
-from qpibench.evaluation.predictions import DATASETS, FailureRecord
+from qpibench.evaluation.prediction_record import FailureRecord
+from qpibench.evaluation.predictions import DATASETS, SPECIES
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.tasks import Batch
 
@@ -98,7 +99,7 @@ class Course:
         """Fit, then predict every image of every task."""
         self._fit(model)
         self.stage = "predict"
-        together: list[tuple[str, int, dict[str, NDArray[np.float32]]]] = []
+        together: list[tuple[str, int, dict[str, NDArray[Any]]]] = []
         total = sum(len(rows) for rows in self._index.values())
         for task, rows in self._index.items():
             # Any images will do, as they are shuffled; these are spread over the batches.
@@ -159,10 +160,10 @@ class Course:
             self.fit_seconds = before + time.monotonic() - started
         self.stage = former
 
-    def _predict(self, model: IsolatedModel, task: str, batch: Batch) -> dict[str, NDArray[np.float32]]:
+    def _predict(self, model: IsolatedModel, task: str, batch: Batch) -> dict[str, NDArray[Any]]:
         started = time.monotonic()
         try:
-            prediction = _stored(model.predict(batch))
+            prediction = _stored(model.predict(batch), batch)
         finally:
             self.task_seconds[task] += time.monotonic() - started
         size = prediction["latent"].shape[1] if "latent" in prediction else self._latent_size
@@ -171,7 +172,8 @@ class Course:
                 "prediction", f"predict returned a latent of {size} values, after {self._latent_size} before"
             )
         self._latent_size = size
-        self.non_finite[task] += int((~np.isfinite(prediction["kernel"]).all(axis=(1, 2))).sum())
+        finite = np.isfinite(prediction["kernel"]).reshape(len(batch), -1).all(axis=1)
+        self.non_finite[task] += int((~finite).sum())
         return prediction
 
     def _go_on_one_by_one(self, model: IsolatedModel, count: int, failure: ModelFailure) -> None:
@@ -183,10 +185,9 @@ class Course:
         model.restart()
         self._fit(model)
 
-    def _predict_alone(
-        self, model: IsolatedModel, task: str, image: int, together: dict[str, NDArray[np.float32]]
-    ) -> None:
-        alone = _stored(model.predict(self._view_of(np.array([image]))))
+    def _predict_alone(self, model: IsolatedModel, task: str, image: int, together: dict[str, NDArray[Any]]) -> None:
+        batch = self._view_of(np.array([image]))
+        alone = _stored(model.predict(batch), batch)
         problem = difference(together, alone, "when it is asked alone")
         if problem is not None:
             self.warnings.append(
@@ -237,8 +238,10 @@ class Course:
         writer.write_autoencoded(decoded)
 
 
-def _stored(prediction: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    return {name: _float32(array) for name, array in prediction.items() if name in DATASETS}
+def _stored(prediction: dict[str, NDArray[Any]], batch: Batch) -> dict[str, NDArray[Any]]:
+    stored: dict[str, NDArray[Any]] = {name: _float32(array) for name, array in prediction.items() if name in DATASETS}
+    # Which scatterer is of which species is only asked where there are two.
+    return stored | {name: array for name, array in prediction.items() if name == SPECIES and batch.species_count > 1}
 
 
 def _float32(array: NDArray[Any]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import UsageError
 from qpibench.evaluation.environment import environment
-from qpibench.evaluation.predictions import Record
+from qpibench.evaluation.prediction_record import Record
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import ORACLE, ORACLE_VIEW, ModelRecord, Run
 from qpibench.tasks import asking_order

@@ -21,12 +21,12 @@ from qpibench.evaluation.execution import DEFAULT_EXECUTION, Execution, default_
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel
 from qpibench.evaluation.isolation.parent import closed_parent
-from qpibench.evaluation.predictions import Record
+from qpibench.evaluation.prediction_record import Record
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.trained import training_record
 from qpibench.tasks import Batch, allows, asking_order, view_batch
-from qpibench.tasks.species import require_one_species
+from qpibench.tasks.species import count_of_species, first_kernel, told_species_fields
 from qpibench.tasks.views import ASK_MAP_MODE, check_view
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Request:
         The cell of a track that this request belongs to; recorded in the predictions file.
     training
         Release whose training role ``fit`` is given; the release that is predicted if None.
+    told_species
+        Whether the view ``positions`` shows the species of the scatterers of a release with two species.
 
     Raises
     ------
@@ -91,17 +93,30 @@ class Request:
     limit: int | None = None
     cell: CellRecord | None = None
     training: Release | None = None
+    told_species: bool = True
 
     def __post_init__(self) -> None:
         check_view(self.view, self.map_mode)
 
     def view_of(self, release: Release) -> Callable[[NDArray[np.integer]], Batch]:
         """Return the function from rows of a release to what the model may see of them."""
-        return lambda rows: view_batch(release.observations(rows), release.grid, view=self.view, map_mode=self.map_mode)
+        return lambda rows: view_batch(
+            release.observations(rows),
+            release.grid,
+            view=self.view,
+            map_mode=self.map_mode,
+            told_species=self.told_species,
+        )
+
+    def tells_species(self, release: Release) -> bool | None:
+        """Whether the model is shown the species of a release's scatterers; None if they are all of one."""
+        if count_of_species(release) == 1:
+            return None
+        return self.told_species and allows(self.view, "positions")
 
 
 class UnmetNeedError(UsageError):
-    """The model needs more than the request gives: a view with more inputs, or training images."""
+    """The model needs more than the request gives, such as a view with more inputs, or cannot take two species."""
 
 
 def predict(
@@ -144,10 +159,11 @@ def predict(
     Raises
     ------
     UsageError
-        If there is no such model or task, the release has two species of scatterers or no test role, or no training
-        role for a model with ``fit``, or the file cannot be written there.
+        If there is no such model or task, the release has no test role, or no training role for a model with ``fit``,
+        or one species of scatterers and the request hides species, or the file cannot be written there.
     UnmetNeedError
-        If the model needs more than it would be shown; also a UsageError.
+        If the model needs more than it would be shown, or two species of scatterers are more than it takes or can learn
+        from; also a UsageError.
     InvalidDataError
         If the model cannot be imported or has no predict, or the release is damaged; see
         :meth:`~qpibench.release.Release.check`.
@@ -156,8 +172,10 @@ def predict(
     """
     entry = find_entry(model)
     started = time.monotonic()
-    require_one_species(release, what="Predicting")
-    release.check("image", release.told_field)
+    n_species, told_species = count_of_species(release), request.tells_species(release)
+    if n_species == 1 and not request.told_species:
+        raise UsageError(f"Release '{release.name}' has one species of scatterers, so there is none to hide.")
+    release.check("image", release.told_field, *told_species_fields(release))
     _check_tasks(release)
     tasks = dict.fromkeys(request.tasks or release.tasks)
     index = {task: asking_order(release, task, request.limit) for task in tasks}
@@ -170,7 +188,9 @@ def predict(
     )
     with (
         closed_parent(hidden),
-        PredictionsWriter(path, release_sha256=release.content_sha256, index=index, grid=release.grid) as writer,
+        PredictionsWriter(
+            path, release_sha256=release.content_sha256, index=index, grid=release.grid, n_species=n_species
+        ) as writer,
     ):
         course = Course(
             release,
@@ -183,6 +203,11 @@ def predict(
         try:
             with isolated:
                 _check_needs(entry, isolated.declaration.needs, request)
+                if n_species > 1 and not isolated.declaration.takes_species:
+                    raise UnmetNeedError(
+                        f"Entry '{entry.name}' does not take two species of scatterers, which release '{release.name}'"
+                        " has; an entry that predicts the kernel of each declares takes_species = True."
+                    )
                 if isolated.declaration.has_fit:
                     _check_training(entry, training, request)
                 course.run(isolated, writer)
@@ -196,6 +221,7 @@ def predict(
             model=_model_record(entry, isolated, hashes),
             view=request.view,
             map_mode=request.map_mode,
+            told_species=told_species,
             cell=request.cell,
             limit=request.limit,
             seed=execution.seed,
@@ -246,14 +272,14 @@ def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:
 def _check_tasks(release: Release) -> None:
     if release.tasks:
         return
-    strata, kernels = np.unique(release.stratum, return_counts=True)
+    strata, kernels = np.unique(release.stratum[:: count_of_species(release)], return_counts=True)
     few = kernels.argmin()
     ood = (
         f"{release.family.STRATUM} {strata[few]} has only {kernels[few]} kernel"
         if kernels[few] < 2
         else "no kernels are held out"
     )
-    most = np.bincount(release.observation_kernel).max()
+    most = np.bincount(first_kernel(release)).max()
     raise UsageError(
         f"Release '{release.name}' has no test role, so there is nothing to predict: {ood}, which leaves no OOD test,"
         f" and a kernel has at most {most} images, too few for an ID test; make it with two kernels of every"
@@ -262,6 +288,11 @@ def _check_tasks(release: Release) -> None:
 
 
 def _check_training(entry: Entry, release: Release, request: Request) -> None:
+    if count_of_species(release) > 1:
+        raise UnmetNeedError(
+            f"Entry '{entry.name}' has a fit, and learning from release '{release.name}' with two species of scatterers"
+            " is not defined yet."
+        )
     release.check("image", release.told_field)
     if len(training_role(release)):
         return

@@ -12,9 +12,17 @@
                                                     rows of NaN for kernels of which the file predicts no image
     root attribute        release_sha256            content hash of the release
 
+With two species of scatterers each image has two kernels: ``kernel`` and ``std`` are (image, species, y, x),
+``kernel_full`` is (image, species, 2y-1, 2x-1), and a task may also have
+
+::
+
+    /<task>/species       (image, scatterer) int32  optional: species, 0 or 1, of the scatterer at each told position,
+                                                    then -1; all -1 where the model failed
+
 Any program can write such a file. Files written by qpibench have two more root attributes: ``format_version`` and
-``record``, the JSON of :class:`Record`. A file contains every test image of each of its tasks or, if its record has a
-``limit``, the images that :func:`qpibench.tasks.subset` returns.
+``record``, the JSON of :class:`~qpibench.evaluation.prediction_record.Record`. A file contains every test image of each
+of its tasks or, if its record has a ``limit``, the images that :func:`qpibench.tasks.subset` returns.
 """
 
 from __future__ import annotations
@@ -24,23 +32,23 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.evaluation.prediction_record import Record
 from qpibench.evaluation.predictions_identity import content_sha256
-from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.grid import Grid
 from qpibench.parsing import parse_json
 from qpibench.release.hdf5 import open_hdf5
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
 from qpibench.tasks.batch import MAX_LATENT
-from qpibench.tasks.species import require_one_species
+from qpibench.tasks.species import count_of_species, require_one_species
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -54,54 +62,23 @@ Format 1 has the same content; only the hash of the predictions is another one, 
 AUTOENCODED_VERSION = 3
 """Version of the files with auto-encoded kernels. Older versions of qpibench cannot hash these, and refuse the file."""
 
+SPECIES_VERSION = 4
+"""Version of the files with the kernels of two species, which older versions of qpibench do not know."""
+
 DATASETS = ("kernel", "kernel_full", "std", "latent")
 """Datasets that a file can have for the images of a task."""
+
+SPECIES = "species"
+"""Another one, of releases with two species of scatterers: the species of the scatterers."""
 
 KERNELS = "kernels"
 """Name of the group with latents and decodings of the release's kernels, which is no task."""
 
-_READ_VERSIONS = (1, FORMAT_VERSION, AUTOENCODED_VERSION)
+_READ_VERSIONS = (1, FORMAT_VERSION, AUTOENCODED_VERSION, SPECIES_VERSION)
 _OF_KERNELS = ("autoencoded", "latent")  # datasets of the group KERNELS
 _HASHED_ROWS = 256  # rows that are read and hashed at once
 
 Rows = slice | NDArray[np.integer]
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FailureRecord(_Closed):
-    """The reason why an entry stopped before it had predicted every image."""
-
-    kind: str = Field(description="raised, prediction, exited, died, time limit, memory limit or protocol.")
-    stage: Literal["fit", "predict"] = Field(description="What it was doing.")
-    message: str = Field(description="One sentence with the model's own error and line.")
-    traceback: str = Field(description="The model's traceback, or what it last printed; may be empty.")
-    task: str | None = Field(description="The task during which it happened; null in fit.")
-    row: int | None = Field(description="First row of that task without a prediction; null in fit.")
-
-
-class Record(_Closed):
-    """Record of how a predictions file was made."""
-
-    model: ModelRecord
-    view: str = Field(description="What the entry was shown: image, raster or positions.")
-    map_mode: str | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
-    cell: CellRecord | None = Field(default=None, description="The cell of a track; null outside of tracks.")
-    limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
-    seed: int = Field(description="Seed given to the model's random number generators.")
-    batch_size: int = Field(description="Images per call of predict.")
-    threads: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Threads of the model's numerical libraries; null where that is not recorded."
-    )
-    failure: FailureRecord | None = Field(description="Why the entry stopped; null when it did not.")
-    non_finite: dict[str, int] = Field(description="Number of images by task whose prediction has NaN or infinity.")
-    fit_seconds: float | None = Field(description="Wall-clock time of fit in s; null without it.")
-    task_seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        description="Wall-clock time of predict by task in s."
-    )
-    run: Run = Field(description="What it took in all, and where it ran.")
 
 
 class Predictions:
@@ -115,10 +92,13 @@ class Predictions:
         Names of its tasks.
     record
         The record of how it was made; None in a file of another program.
+    n_species
+        Number of kernels of every image, 1 or 2. With two, kernels and standard deviations have the shapes (image,
+        species, y, x).
     """
 
-    def __init__(self, path: Path, file: h5py.File, record: Record | None) -> None:
-        self.path, self.record, self._file = path, record, file
+    def __init__(self, path: Path, file: h5py.File, record: Record | None, *, n_species: int = 1) -> None:
+        self.path, self.record, self.n_species, self._file = path, record, n_species, file
         self.tasks: tuple[str, ...] = _tasks(file)
 
     def index(self, task: str) -> NDArray[np.int32]:
@@ -136,6 +116,15 @@ class Predictions:
     def std(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
         """Return the stated standard deviations of the pixels, (image, y, x) float32; None if there are none."""
         return self._read(task, "std", rows) if "std" in self._file[task] else None
+
+    def species(self, task: str, rows: Rows = slice(None)) -> NDArray[np.int32] | None:
+        """Return the species of the scatterers at told positions, (image, scatterer) int32; None if there are none.
+
+        Values other than 0 and 1 name no species.
+        """
+        if self.n_species == 1 or SPECIES not in self._file[task]:
+            return None
+        return self._read(task, SPECIES, rows, np.int32)
 
     def latent(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
         """Return the latents of the images, (image, d) float32; None if the file has none."""
@@ -160,7 +149,8 @@ class Predictions:
         """
         if self._file.attrs.get("format_version") == 1:
             return self.file_sha256()
-        names = [f"{task}/{name}" for task in self.tasks for name in ("index", *DATASETS) if name in self._file[task]]
+        of_tasks = ("index", *DATASETS, *([SPECIES] if self.n_species > 1 else []))
+        names = [f"{task}/{name}" for task in self.tasks for name in of_tasks if name in self._file[task]]
         names += [name for name in (f"{KERNELS}/{each}" for each in _OF_KERNELS) if name in self._file]
         text = _text(self._file.attrs["record"]) if "record" in self._file.attrs else "{}"
         record = parse_json(text, f"The record of predictions file '{self.path}'")
@@ -176,7 +166,7 @@ class Predictions:
     def _blocks(self, name: str) -> Iterator[NDArray[Any]]:
         """Yield the rows of an array block by block."""
         dataset = self._file[name]
-        dtype = "<i4" if name.endswith("/index") else "<f4"
+        dtype = "<i4" if name.endswith(("/index", f"/{SPECIES}")) else "<f4"
         for start in range(0, max(1, len(dataset)), _HASHED_ROWS):
             yield _cast(dataset[start : start + _HASHED_ROWS], dtype)
 
@@ -192,13 +182,13 @@ class Predictions:
     ) -> None:
         self.close()
 
-    def _read(self, task: str, name: str, rows: Rows) -> NDArray[np.float32]:
+    def _read(self, task: str, name: str, rows: Rows, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         dataset = self._file[task][name]
         if isinstance(rows, slice):
-            return _cast(dataset[rows], np.float32)
+            return _cast(dataset[rows], dtype)
         # HDF5 accepts rows in ascending order only, each of them once.
         once, place = np.unique(rows, return_inverse=True)
-        return _cast(dataset[once], np.float32)[place]
+        return _cast(dataset[once], dtype)[place]
 
 
 def _cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
@@ -227,7 +217,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     Raises
     ------
     UsageError
-        If there is no such file, or the release has two species of scatterers.
+        If there is no such file.
     InvalidDataError
         If it is not a predictions file, belongs to another release, has missing, additional or repeated rows, or arrays
         of a wrong shape or type.
@@ -254,7 +244,7 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     except BaseException:
         file.close()
         raise
-    return Predictions(path, file, record)
+    return Predictions(path, file, record, n_species=count_of_species(release))
 
 
 def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
@@ -272,7 +262,7 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
     version = file.attrs.get("format_version", FORMAT_VERSION)
     if np.ndim(version) or version not in _READ_VERSIONS:
         raise InvalidDataError(
-            f"Predictions file '{path}' has format_version {version}, this qpibench reads 1 to {AUTOENCODED_VERSION};"
+            f"Predictions file '{path}' has format_version {version}, this qpibench reads 1 to {SPECIES_VERSION};"
             " predict again, or use the version of qpibench that wrote it."
         )
     if "record" not in file.attrs:
@@ -300,21 +290,33 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit:
         raise InvalidDataError(
             f"{where}: 'index' must be a list of integers, found shape {index.shape} of {index.dtype}."
         )
-    grid: Grid = release.grid
-    expected = {"kernel": grid.shape, "kernel_full": (2 * grid.ny - 1, 2 * grid.nx - 1), "std": grid.shape}
-    for name, shape in expected.items():
+    for name, (kind, shape) in _expected(release).items():
         if name not in group:
             continue
         dataset, wanted = group[name], (len(index), *shape)
-        if dataset.shape != wanted or dataset.dtype.kind != "f":
+        if dataset.shape != wanted or dataset.dtype.kind not in kind:
+            numbers = "floating point" if kind == "f" else "integers"
             raise InvalidDataError(
-                f"{where}: '{name}' must be floating point of shape {wanted}, found {dataset.dtype} of shape"
+                f"{where}: '{name}' must be {numbers} of shape {wanted}, found {dataset.dtype} of shape"
                 f" {dataset.shape}."
             )
     asked = release.split(task, "test") if limit is None else subset(release, task, limit)
     if len(index) > len(release.observation_kernel):  # not read, as it may not fit into memory
         raise InvalidDataError(f"{where}: {len(index)} rows of a release of {len(release.observation_kernel)} images.")
     _check_rows(index[:].astype(np.int64), asked.astype(np.int64), where)
+
+
+def _expected(release: Release) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return kind of number and shape of an image's part of each dataset of a task, by name."""
+    grid: Grid = release.grid
+    count = count_of_species(release)
+    pair = () if count == 1 else (count,)
+    image, full = (*pair, *grid.shape), (*pair, 2 * grid.ny - 1, 2 * grid.nx - 1)
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {"kernel": ("f", image), "kernel_full": ("f", full)}
+    expected["std"] = ("f", image)
+    if pair:
+        expected[SPECIES] = ("iu", release.arrays[f"observations/{release.told_field}"].shape[1:2])
+    return expected
 
 
 def _check_latents(file: h5py.File, path: Path, release: Release) -> None:

@@ -5,7 +5,7 @@ record as JSON with sorted keys and without spaces (``{}`` where the file has no
 ``NAME DTYPE SHAPE DIGEST``, such as ``id/kernel <f4 500x64x64 0c1d...``. DIGEST is the SHA-256 of the array's bytes:
 little endian, C order, every NaN the quiet NaN 0x7fc00000, no negative zero. The arrays are all that scoring can read:
 ``<task>/index`` as ``<i4`` and, where the file has them, ``<task>/kernel``, ``kernel_full``, ``std``, ``latent``,
-``kernels/latent`` and ``kernels/autoencoded`` as ``<f4``.
+``kernels/latent`` and ``kernels/autoencoded`` as ``<f4``; with two species of scatterers ``<task>/species`` as ``<i4``.
 
 The hashed record omits the fields that may differ between two runs of one deterministic model: times, the machine, the
 number of images in a batch, and the text of an error. Storage options are not hashed either.

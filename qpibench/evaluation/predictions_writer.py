@@ -12,7 +12,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.predictions import AUTOENCODED_VERSION, FORMAT_VERSION, KERNELS, Record
+from qpibench.evaluation.prediction_record import Record
+from qpibench.evaluation.predictions import (
+    AUTOENCODED_VERSION,
+    FORMAT_VERSION,
+    KERNELS,
+    SPECIES,
+    SPECIES_VERSION,
+)
 from qpibench.files import WholeFile
 from qpibench.grid import Grid
 
@@ -34,6 +41,8 @@ class PredictionsWriter:
         Rows of the release to predict, by task.
     grid
         Grid of the kernels.
+    n_species
+        Number of kernels of every image.
 
     Raises
     ------
@@ -44,18 +53,24 @@ class PredictionsWriter:
     """
 
     def __init__(
-        self, path: str | Path, *, release_sha256: str, index: Mapping[str, NDArray[np.int32]], grid: Grid
+        self,
+        path: str | Path,
+        *,
+        release_sha256: str,
+        index: Mapping[str, NDArray[np.int32]],
+        grid: Grid,
+        n_species: int = 1,
     ) -> None:
         self._whole = WholeFile(path, what="Predictions file", unnamed=True)
         self._sink = _Sink(self._whole.fd)
         self._file = h5py.File(self._sink, "w", libver=("v108", "v108"))  # knows attributes over 64 kB
-        self._file.attrs["format_version"] = FORMAT_VERSION
+        self._file.attrs["format_version"] = FORMAT_VERSION if n_species == 1 else SPECIES_VERSION
         self._file.attrs["release_sha256"] = release_sha256
         for task, rows in index.items():
             self._file.create_group(task)["index"] = rows.astype(np.int32)
-            self._dataset(task, "kernel", grid.shape)
+            self._dataset(task, "kernel", grid.shape if n_species == 1 else (n_species, *grid.shape))
 
-    def write(self, task: str, start: int, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    def write(self, task: str, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write predictions for consecutive images of a task, by the names of the datasets."""
         for name, values in arrays.items():
             self._dataset(task, name, values.shape[1:])[start : start + len(values)] = values
@@ -69,12 +84,12 @@ class PredictionsWriter:
     def write_autoencoded(self, kernels: NDArray[np.float32]) -> None:
         """Write the model's own decoding of the release's encoded kernels, (kernel, y, x)."""
         self._file.require_group(KERNELS)["autoencoded"] = kernels
-        self._file.attrs["format_version"] = AUTOENCODED_VERSION
+        self._file.attrs["format_version"] = max(AUTOENCODED_VERSION, int(self._file.attrs["format_version"]))
         self._check_sink()
 
     def finish(self, record: Record) -> None:
         """Write the record and give the file its name."""
-        self._file.attrs["record"] = record.model_dump_json()
+        self._file.attrs["record"] = record.as_json()
         self._file.close()
         self._check_sink()
         self._whole.commit()
@@ -92,7 +107,8 @@ class PredictionsWriter:
         """Return a dataset of a task, created on first use; ``shape`` is that of one image."""
         group = self._file[task]
         if name not in group:
-            group.create_dataset(name, shape=(len(group["index"]), *shape), dtype="<f4", fillvalue=np.nan)
+            kind: tuple[str, float] = ("<i4", -1) if name == SPECIES else ("<f4", np.nan)
+            group.create_dataset(name, shape=(len(group["index"]), *shape), dtype=kind[0], fillvalue=kind[1])
         return group[name]
 
     def _check_sink(self) -> None:

@@ -18,7 +18,8 @@ from qpibench.evaluation.floor import measure_floor
 from qpibench.evaluation.image_scores import ImageScores, Progress, score_images
 from qpibench.evaluation.median_image import MedianImage, median_image
 from qpibench.evaluation.metrics import Metric, find_metrics
-from qpibench.evaluation.predictions import Predictions, Record, open_predictions
+from qpibench.evaluation.prediction_record import Record
+from qpibench.evaluation.predictions import Predictions, open_predictions
 from qpibench.evaluation.result import (
     PRIMARY_METRIC,
     UNKNOWN_VIEW,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qpibench.arithmetic.streams import Domain
 from qpibench.specs import ReleaseSpec
+from qpibench.specs.species import SCATTERER_SPECIES, TOLD_SPECIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,16 @@ class Observations:
     def told(self) -> NDArray[np.float64]:
         """Positions that a model is told, (observation, scatterer, xy) float64 in nm, NaN after the last."""
         return self.position_nm if self.told_position_nm is None else self.told_position_nm
+
+    @property
+    def species_count(self) -> int:
+        """Number of species of scatterers, 1 or 2."""
+        return 1 if self.kernel.ndim == 1 else self.kernel.shape[1]
+
+    @property
+    def told_species(self) -> NDArray[np.int32] | None:
+        """Species of the scatterers at the told positions, (observation, scatterer) int32, then -1; None without."""
+        return self.extra.get(TOLD_SPECIES.name, self.extra.get(SCATTERER_SPECIES.name))
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """All arrays by name, without those that are None."""

@@ -31,6 +31,11 @@ class Batch:
         Grid of the observations.
     kernel_grid
         Grid on which the kernel must be predicted.
+    species
+        (n, scatterer) int32: the species, 0 or 1, of the scatterer at each position, then -1. None with one species, in
+        other views than ``positions``, and where the species are hidden.
+    species_count
+        Number of species of scatterers, 1 or 2. With two, every image shows two kernels.
     """
 
     image: NDArray[np.float32]
@@ -38,6 +43,8 @@ class Batch:
     position_nm: NDArray[np.float64] | None
     grid: Grid
     kernel_grid: Grid
+    species: NDArray[np.int32] | None = None
+    species_count: int = 1
 
     def __len__(self) -> int:
         return len(self.image)
@@ -50,13 +57,16 @@ class Prediction:
     Attributes
     ----------
     kernel
-        (n, y, x) floating: the kernels on ``batch.kernel_grid``, in native units.
+        (n, y, x) floating: the kernels on ``batch.kernel_grid``, in native units. With two species (n, species, y, x),
+        the kernel of each: in the order of ``batch.species``, or in any order where the species are hidden.
     kernel_full
-        (n, 2y-1, 2x-1) floating, optional: the kernels on ``batch.grid.offsets``, the lattice that superposition needs.
+        (n, 2y-1, 2x-1) floating, optional: the kernels on ``batch.grid.offsets``, the lattice that superposition needs;
+        with two species (n, species, 2y-1, 2x-1).
     std
-        (n, y, x) floating, optional: the predicted standard deviation of every pixel of ``kernel``.
+        (n, y, x) floating, optional: the predicted standard deviation of every pixel of ``kernel``, in its shape.
     species
-        (n, scatterer) integer, optional: the species of each scatterer.
+        (n, scatterer) integer, optional: the species of the scatterer at each position, 0 or 1 for the first or the
+        second kernel of the image, and -1 after the last.
     latent
         (n, d) floating, optional: the point of each image in the model's latent space. d is the same for all images and
         at most :data:`MAX_LATENT`. The report draws these points. If the model has a method ``encode_kernel`` that

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import UsageError
+from qpibench.tasks.species import first_kernel
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -43,7 +44,7 @@ def subset(release: Release, task: str, limit: int, *, role: str = "test") -> ND
     if limit < 1:
         raise UsageError(f"The limit of images per task must be at least 1, found {limit}.")
     index = np.sort(release.split(task, role))
-    return stratified_order(index, release.observation_kernel[index], f"{release.content_sha256}/{task}/{role}")[:limit]
+    return stratified_order(index, first_kernel(release)[index], f"{release.content_sha256}/{task}/{role}")[:limit]
 
 
 def asking_order(release: Release, task: str, limit: int | None = None) -> NDArray[np.int32]:

@@ -22,6 +22,7 @@ from qpibench.paths import path_of_text, text_of_path
 from qpibench.physics.activation import MapMode
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.specs.load import explain
+from qpibench.specs.species import species_count
 from qpibench.tasks.views import View
 
 Text = Annotated[str, Field(min_length=1)]
@@ -55,6 +56,8 @@ class Cell(_Frozen):
         Number of images of each release, chosen by :func:`qpibench.tasks.subset`; all of the test role if None.
     training
         Spec of the release whose training role an entry with ``fit`` gets; that of the cell's own release if None.
+    told_species
+        Whether the view ``positions`` shows the species of the scatterers; only releases with two species have them.
     """
 
     specs: Annotated[tuple[ReleaseSpec, ...], Field(min_length=1)]
@@ -65,6 +68,7 @@ class Cell(_Frozen):
     primary: Text
     size: Annotated[int, Field(ge=1)] | None = None
     training: ReleaseSpec | None = None
+    told_species: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -79,9 +83,17 @@ class Cell(_Frozen):
         names = [spec.name for spec in self.specs]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise ValueError(f"two specs have the name '{twice[0]}'; add name=... to the set of one of them")
+        if not self.told_species:
+            self._check_hidden_species()
         if self.training is not None:
             self._check_training(self.training)
         return self
+
+    def _check_hidden_species(self) -> None:
+        if self.view != "positions":
+            raise ValueError(f"the view '{self.view}' shows no species; leave out told_species")
+        if one := [spec.name for spec in self.specs if species_count(spec) == 1]:
+            raise ValueError(f"the spec '{one[0]}' has one species of scatterers; leave out told_species")
 
     def _check_training(self, training: ReleaseSpec) -> None:
         for spec in self.specs:
@@ -119,11 +131,15 @@ class Track(_Frozen):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the canonical JSON of name and cells. Each spec is represented by its hash; null is left out."""
+        """SHA-256 of the canonical JSON of name and cells. Each spec is represented by its hash; null is left out.
+
+        So is ``told_species`` where it is true.
+        """
         cells = {
-            name: cell.model_dump(mode="json", exclude={"specs", "training"}, exclude_none=True)
+            name: cell.model_dump(mode="json", exclude={"specs", "training", "told_species"}, exclude_none=True)
             | {"specs": [spec.sha256 for spec in cell.specs]}
             | ({} if cell.training is None else {"training": cell.training.sha256})
+            | ({} if cell.told_species else {"told_species": False})
             for name, cell in self.cells.items()
         }
         text = json.dumps({"name": self.name, "cells": cells}, sort_keys=True, separators=(",", ":"))

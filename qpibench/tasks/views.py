@@ -47,7 +47,13 @@ def check_view(view: str, map_mode: str | None) -> None:
 
 
 def view_batch(
-    observations: Observations, grid: Grid, kernel_grid: Grid | None = None, *, view: str, map_mode: str | None = None
+    observations: Observations,
+    grid: Grid,
+    kernel_grid: Grid | None = None,
+    *,
+    view: str,
+    map_mode: str | None = None,
+    told_species: bool = True,
 ) -> Batch:
     """Make the inputs of a model from observations: only what the view shows, and never the kernel.
 
@@ -64,6 +70,8 @@ def view_batch(
     map_mode
         How scatterers are rasterised; see :func:`qpibench.physics.activation.activation_map`. The view ``raster`` needs
         it; in the view ``positions`` the map is left out if it is None.
+    told_species
+        Whether the view ``positions`` shows the species of the scatterers, if there are two.
 
     Raises
     ------
@@ -72,10 +80,13 @@ def view_batch(
     """
     check_view(view, map_mode)
     position_nm = np.asarray(observations.told, dtype=np.float64)
+    shows_positions = allows(view, "positions")
     return Batch(
         image=observations.image,
         activation_map=None if map_mode is None else activation_map(grid, position_nm, mode=map_mode),
-        position_nm=position_nm if allows(view, "positions") else None,
+        position_nm=position_nm if shows_positions else None,
         grid=grid,
         kernel_grid=kernel_grid or grid,
+        species=observations.told_species if shows_positions and told_species else None,
+        species_count=observations.species_count,
     )

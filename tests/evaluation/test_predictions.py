@@ -113,7 +113,7 @@ def test_a_format_version_that_is_no_number_is_refused(memory_release, path, wri
     write()
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = [1, 2]
-    with pytest.raises(InvalidDataError, match=r"format_version \[1 2\], this qpibench reads 1 to 3"):
+    with pytest.raises(InvalidDataError, match=r"format_version \[1 2\], this qpibench reads 1 to 4"):
         open_predictions(path, memory_release)
 
 
@@ -178,8 +178,8 @@ def test_a_file_that_was_cut_off_is_refused(memory_release, path):
 def test_a_file_of_a_future_version_is_refused(memory_release, path):
     predict("zeros", memory_release, path)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 4
-    with pytest.raises(InvalidDataError, match="has format_version 4, this qpibench reads 1 to 3"):
+        file.attrs["format_version"] = 5
+    with pytest.raises(InvalidDataError, match="has format_version 5, this qpibench reads 1 to 4"):
         open_predictions(path, memory_release)
 
 

@@ -12,7 +12,8 @@ from matplotlib.image import imread
 from qpibench.errors import UsageError
 from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation.picks import pick_by_rank
-from qpibench.evaluation.predictions import FailureRecord, Record, open_predictions
+from qpibench.evaluation.prediction_record import FailureRecord, Record
+from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.report import report
 from qpibench.evaluation.result import Interval, ModelRecord, Run, TrainingRecord

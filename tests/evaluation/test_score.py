@@ -7,7 +7,8 @@ import pytest
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.image_scores import score_images
 from qpibench.evaluation.metrics import Case, all_metrics, find_metrics
-from qpibench.evaluation.predictions import FailureRecord, Record, open_predictions
+from qpibench.evaluation.prediction_record import FailureRecord, Record
+from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.result_differences import compare_results

@@ -10,7 +10,7 @@ import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import file_sha256, shipped_entries
-from qpibench.evaluation.predictions import Record
+from qpibench.evaluation.prediction_record import Record
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.result_file import save_result

@@ -168,8 +168,6 @@ def test_the_second_kernel_of_the_only_pair_of_a_fold_is_no_ood_test(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["predict", "zeros", "--release", "{release}", "--map", "exact", "-o", "{folder}/out.h5"], "Predicting"),
-        (["evaluate", "zeros", "--release", "{release}", "--map", "exact", "-o", "{folder}/out.json"], "Predicting"),
         (["score", "{predictions}", "--release", "{release}", "-o", "{folder}/out.json"], "Scoring"),
         (["oracle", "nearest_kernel", "--release", "{release}", "-o", "{folder}/out.h5"], "Predicting"),
     ],

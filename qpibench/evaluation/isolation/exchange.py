@@ -13,8 +13,9 @@ from qpibench.evaluation.isolation.protocol import Message
 from qpibench.grid import Grid
 from qpibench.tasks.batch import MAX_LATENT, Batch, Prediction
 
-_INPUTS = ("image", "activation_map", "position_nm")
-_OUTPUTS = ("kernel", "kernel_full", "std", "species", "latent")
+_INPUTS = ("image", "activation_map", "position_nm", "species")
+_OF_KERNELS = ("kernel", "kernel_full", "std")
+_OUTPUTS = (*_OF_KERNELS, "species", "latent")
 
 
 class PredictionError(Exception):
@@ -24,7 +25,8 @@ class PredictionError(Exception):
 def pack_batch(batch: Batch) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the fields and the arrays of a message for a batch."""
     arrays = {name: getattr(batch, name) for name in _INPUTS if getattr(batch, name) is not None}
-    return {"grid": batch.grid.model_dump(), "kernel_grid": batch.kernel_grid.model_dump()}, arrays
+    grids = {"grid": batch.grid.model_dump(), "kernel_grid": batch.kernel_grid.model_dump()}
+    return {**grids, "species_count": batch.species_count}, arrays
 
 
 def unpack_batch(message: Message) -> Batch:
@@ -33,6 +35,7 @@ def unpack_batch(message: Message) -> Batch:
         **{name: message.arrays.get(name) for name in _INPUTS},  # type: ignore[arg-type]
         grid=Grid(**message.fields["grid"]),
         kernel_grid=Grid(**message.fields["kernel_grid"]),
+        species_count=message.fields["species_count"],
     )
 
 
@@ -77,7 +80,13 @@ def check_prediction(arrays: Mapping[str, NDArray[Any]], batch: Batch) -> None:
         if name == "latent":
             _check_latent(array, len(batch), "predict returned a latent")
         elif array.shape != expected.get(name):
-            raise PredictionError(f"predict returned a {name} of shape {array.shape}, expected {expected.get(name)}")
+            pair = batch.species_count > 1 and name in _OF_KERNELS
+            raise PredictionError(
+                f"predict returned a {name} of shape {array.shape}, expected {expected.get(name)}"
+                + (", as the scatterers are of two species and each has its kernel" if pair else "")
+            )
+    if batch.species_count > 1 and "species" in arrays:
+        _check_species(arrays["species"], batch.species_count)
 
 
 def max_prediction_bytes(batch: Batch) -> int:
@@ -151,13 +160,22 @@ def _check_latent(array: NDArray[Any], count: int, what: str) -> None:
         raise PredictionError(f"{what} of shape {array.shape}, expected ({count}, d) with d from 1 to {MAX_LATENT}")
 
 
+def _check_species(array: NDArray[Any], count: int) -> None:
+    wrong = array[(array < -1) | (array >= count)]
+    if len(wrong):
+        raise PredictionError(
+            f"predict returned the species {wrong[0]}; they are 0 to {count - 1}, with -1 after the last scatterer"
+        )
+
+
 def _expected_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
     n = len(batch)
+    kernels = (n,) if batch.species_count == 1 else (n, batch.species_count)
     scatterers = 0 if batch.position_nm is None else batch.position_nm.shape[1]
     return {
-        "kernel": (n, *batch.kernel_grid.shape),
-        "kernel_full": (n, 2 * batch.grid.ny - 1, 2 * batch.grid.nx - 1),
-        "std": (n, *batch.kernel_grid.shape),
+        "kernel": (*kernels, *batch.kernel_grid.shape),
+        "kernel_full": (*kernels, 2 * batch.grid.ny - 1, 2 * batch.grid.nx - 1),
+        "std": (*kernels, *batch.kernel_grid.shape),
         "species": (n, scatterers),
         "latent": (n, MAX_LATENT),
     }

@@ -79,12 +79,16 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """Declarations of a model; ``weights`` holds the SHA-256 of each file, by name."""
+    """Declarations of a model; ``weights`` holds the SHA-256 of each file, by name.
+
+    ``takes_species`` says whether it can predict the kernels of two species of scatterers.
+    """
 
     needs: str | None
     knows: tuple[str, ...]
     trained_on: tuple[str, ...]
     weights: dict[str, str]
+    takes_species: bool
     has_fit: bool
     has_latents: bool
     has_autoencoder: bool
@@ -362,6 +366,7 @@ def _declaration(fields: dict[str, Any], entry: Entry, trained: dict[str, str]) 
         knows=tuple(texts["knows"] or ()),
         trained_on=tuple(texts["trained_on"] or ()),
         weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | trained,
+        takes_species=fields.get("takes_species") is True,
         has_fit=bool(fields.get("has_fit")),
         has_latents=bool(fields.get("has_latents")),
         has_autoencoder=bool(fields.get("has_autoencoder")),

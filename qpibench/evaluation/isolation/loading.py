@@ -44,7 +44,7 @@ class Model:
     place
         File and line of predict, such as ``my_model.py:12``.
     declared
-        Declarations ``needs``, ``knows``, ``trained_on`` and ``weights``; see :func:`load_model`.
+        Declarations ``needs``, ``knows``, ``trained_on``, ``weights`` and ``takes_species``; see :func:`load_model`.
     """
 
     predict: Callable[[Any], object]
@@ -66,7 +66,8 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
     - ``needs``: the least view that it can use, by default ``image``;
     - ``knows``: a list of texts, the prior knowledge built into the model;
     - ``trained_on``: a text or a list of texts;
-    - ``weights``: names of the files beside it that it reads.
+    - ``weights``: names of the files beside it that it reads;
+    - ``takes_species``: True if it can predict the kernels of two species of scatterers.
 
     Raises
     ------
@@ -211,7 +212,10 @@ def _declarations(found: Any, module: ModuleType) -> dict[str, Any]:
     if needs is not None and needs not in VIEWS:
         raise InterfaceError(f"needs = {needs!r} is not a view; choose one of {', '.join(VIEWS)}")
     texts = {name: _texts(name, declared(name)) for name in ("knows", "trained_on", "weights")}
-    return {"needs": needs, **texts}
+    takes_species = declared("takes_species")
+    if takes_species not in (None, False, True):
+        raise InterfaceError(f"takes_species = {takes_species!r} must be True or False")
+    return {"needs": needs, **texts, "takes_species": bool(takes_species)}
 
 
 def _texts(name: str, value: Any) -> list[str]:

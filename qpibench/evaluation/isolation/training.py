@@ -70,7 +70,7 @@ class Train:
             name: None if getattr(parts[0], name) is None else np.concatenate([getattr(part, name) for part in parts])
             for name in ("image", "activation_map", "position_nm")
         }
-        kernel = self.kernels[self.kernel_index[chosen]]
+        kernel = self.kernels[self.kernel_index[chosen]]  # training is on releases with one species
         return TrainBatch(**inputs, grid=self.grid, kernel_grid=self.kernel_grid, kernel=kernel)  # type: ignore[arg-type]
 
     def batches(self, size: int) -> Iterator[TrainBatch]:
