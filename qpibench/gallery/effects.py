@@ -72,7 +72,7 @@ def effects_of_examples(spec: ReleaseSpec, index: int, names: Sequence[str] = ()
     """
     stated = spec.model_dump(mode="json", exclude_none=True).get("corruptions", {})
     clean = spec.model_copy(update={"corruptions": None})
-    for name in in_order(list(names or corruption_names())):
+    for name in in_order(list(dict.fromkeys(names or corruption_names()))):
         settings = stated.get(name) or scaled_example(get_corruption(name).EXAMPLE, spec.grid)
         fields = clean.model_dump(mode="json", exclude_none=True) | {"corruptions": {name: settings}}
         try:

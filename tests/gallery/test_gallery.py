@@ -216,6 +216,11 @@ def test_an_example_of_every_corruption_changes_what_is_seen_or_told():
         assert seen[0] != seen[1], effect.name
 
 
+def test_a_corruption_that_is_named_twice_is_shown_once():
+    effects = effects_of_examples(load_spec("mini"), 2, ["tip_blur", "white_noise", "tip_blur"])
+    assert [effect.name for effect in effects] == ["tip_blur", "white_noise"]
+
+
 def test_an_example_that_a_spec_refuses_is_named_with_the_reason():
     odd = load_spec("mini", overrides=["grid.nx=63", "grid.ny=63"])
     (refused,) = effects_of_examples(odd, 2, ["merged_pixels"])
