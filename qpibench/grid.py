@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Pixels = Annotated[int, Field(ge=2, le=4096)]
 Nanometres = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 class Grid(BaseModel):
@@ -59,6 +60,38 @@ class Grid(BaseModel):
     def offsets(self) -> Grid:
         """The lattice of offsets between any two pixels: 2n-1 wide, with a pixel exactly at the origin."""
         return Grid(ny=2 * self.ny - 1, nx=2 * self.nx - 1, size_y_nm=2 * self.size_y_nm, size_x_nm=2 * self.size_x_nm)
+
+    def central(self, pixels: int) -> Grid:
+        """Return the grid of the central ``pixels`` x ``pixels`` pixels; see :func:`central_pixels`.
+
+        Raises
+        ------
+        ValueError
+            If it would not be smaller than this grid, or half a pixel off it: both numbers of pixels are even, or both
+            are odd.
+        """
+        if not 2 <= pixels < min(self.shape) or any((n - pixels) % 2 for n in self.shape):
+            kinds = {n % 2 for n in self.shape}
+            parity = ("even" if kinds == {0} else "odd") if len(kinds) == 1 else "never both even and odd"
+            raise ValueError(
+                f"the central {pixels} x {pixels} pixels of {self.nx} x {self.ny} are no patch of whole pixels; choose"
+                f" a number from 2 to {min(self.shape) - 1} that is {parity}, like those of the grid"
+            )
+        return Grid(
+            ny=pixels,
+            nx=pixels,
+            size_y_nm=self.size_y_nm * (pixels - 1) / (self.ny - 1),
+            size_x_nm=self.size_x_nm * (pixels - 1) / (self.nx - 1),
+        )
+
+
+def central_pixels(images: NDArray[_Number], shape: tuple[int, int]) -> NDArray[_Number]:
+    """Return the central pixels of images, (..., *shape) of (..., y, x); the images themselves if they have that shape.
+
+    ``shape`` is that of :meth:`Grid.central`, or that of the images.
+    """
+    (top, left), (ny, nx) = ((have - kept) // 2 for have, kept in zip(images.shape[-2:], shape, strict=True)), shape
+    return images[..., top : top + ny, left : left + nx]
 
 
 def _coordinates(n: int, size_nm: float, border: int = 0) -> NDArray[np.float64]:

@@ -109,6 +109,7 @@ def requests_of(
         cell=CellRecord.of(asked.track, asked.name),
         training=None if cell.training is None else releases[cell.training.sha256],
         told_species=cell.told_species,
+        kernel_px=cell.kernel_px,
     )
     many = len(cell.specs) > 1
     return tuple(

@@ -16,6 +16,7 @@ from qpibench.evaluation.isolation.isolated import IsolatedModel, TrainingRows
 from qpibench.evaluation.prediction_record import FailureRecord
 from qpibench.evaluation.predictions import DATASETS, SPECIES
 from qpibench.evaluation.predictions_writer import PredictionsWriter
+from qpibench.grid import Grid, central_pixels
 from qpibench.tasks import Batch
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Course:
         Returns what the model may see of rows of the release.
     training
         Returns the rows that ``fit`` is given.
+    kernel_shape
+        Rows and columns of the predicted kernels, the central pixels of those of the release.
     batch_size
         Images per call of predict.
     progress
@@ -78,11 +81,12 @@ class Course:
         view_of: Callable[[NDArray[np.integer]], Batch],
         *,
         training: Callable[[], TrainingRows],
+        kernel_shape: tuple[int, int],
         batch_size: int,
         progress: Progress | None,
     ) -> None:
         self._release, self._index, self._view_of, self._progress = release, index, view_of, progress
-        self._training = training
+        self._training, self._kernel_shape = training, kernel_shape
         self._batch_size = batch_size
         self._task: str | None = None
         self._row: int | None = None
@@ -199,7 +203,7 @@ class Course:
         if model.ended:
             self.warnings.append("The kernels have no latents: the model had ended before its encode_kernel.")
             return
-        kernels = self._release.kernels.image
+        kernels = central_pixels(self._release.kernels.image, self._kernel_shape)
         blocks = [kernels[at : at + self._batch_size] for at in range(0, len(kernels), self._batch_size)]
         try:
             latents = [model.encode_kernel(block).astype(np.float32) for block in blocks]
@@ -218,7 +222,7 @@ class Course:
         if model.ended:
             self.warnings.append("The predictions have no floor: the model had ended before its autoencode.")
             return
-        kernels = self._release.kernels.image
+        kernels = central_pixels(self._release.kernels.image, self._kernel_shape)
         shown = np.unique(self._release.observation_kernel[np.concatenate(list(self._index.values()))])
         decoded = np.full(kernels.shape, np.nan, dtype=np.float32)
         try:
@@ -254,14 +258,14 @@ def training_role(release: Release) -> NDArray[np.int32]:
     return reduce(np.intersect1d, [release.split(task, "train") for task in release.tasks])
 
 
-def training_rows(release: Release, view_of: Callable[[NDArray[np.integer]], Batch]) -> TrainingRows:
-    """Return the source of the rows that fit(train) is given."""
+def training_rows(release: Release, view_of: Callable[[NDArray[np.integer]], Batch], kernel_grid: Grid) -> TrainingRows:
+    """Return the source of the rows that fit(train) is given, with the kernels on ``kernel_grid``."""
     rows = training_role(release)
     kernels, kernel_index = np.unique(release.observation_kernel[rows], return_inverse=True)
     return TrainingRows(
-        kernels=release.kernels.image[kernels],
+        kernels=central_pixels(release.kernels.image[kernels], kernel_grid.shape),
         kernel_index=kernel_index.astype(np.int32),
         grid=release.grid,
-        kernel_grid=release.grid,
+        kernel_grid=kernel_grid,
         batch=lambda chosen: view_of(rows[chosen]),
     )

@@ -20,6 +20,7 @@ from qpibench.evaluation.metrics import Case, Metric
 from qpibench.evaluation.predictions import Predictions
 from qpibench.evaluation.result import Floor
 from qpibench.evaluation.statistics import Statistic, bootstrap_intervals, statistic_of
+from qpibench.grid import Grid, central_pixels
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -65,7 +66,10 @@ def measure_floor(
             " kernel whose images it predicts; write finite kernels or leave the array out."
         )
     # The value of an image is that of its kernel, so each kernel is measured once.
-    columns = {name: values[place] for name, values in _measured(decoded, release, shown, chosen).items()}
+    columns = {
+        name: values[place]
+        for name, values in _measured(decoded, release, predictions.kernel_grid, shown, chosen).items()
+    }
     order = np.argsort(images.index)
     floors, differences = {}, {}
     for metric in chosen:
@@ -82,16 +86,20 @@ def measure_floor(
 
 
 def _measured(
-    decoded: NDArray[np.float32], release: Release, shown: NDArray[np.integer], metrics: Sequence[Metric]
+    decoded: NDArray[np.float32],
+    release: Release,
+    grid: Grid,
+    shown: NDArray[np.integer],
+    metrics: Sequence[Metric],
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of the metrics, (kernel,) each, of decoded kernels in place of predictions."""
+    """Return the columns of the metrics, (kernel,) each, of decoded kernels on ``grid``."""
     measures = {column.name: column.measure for metric in metrics for column in metric.columns}
     columns = {name: np.empty(len(shown)) for name in measures}
     core_nm = facts_of(release).core_nm
     for start in range(0, len(shown), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        truth = release.kernels.image[shown[rows]]
-        case = Case(grid=release.grid, prediction=decoded[rows], truth=truth, core_nm=core_nm)
+        truth = central_pixels(release.kernels.image[shown[rows]], grid.shape)
+        case = Case(grid=grid, prediction=decoded[rows], truth=truth, core_nm=core_nm)
         for name, measure in measures.items():
             columns[name][rows] = measure(case)
     return columns

@@ -13,6 +13,7 @@ from qpibench.errors import InvalidDataError
 from qpibench.evaluation.facts import Facts, facts_of
 from qpibench.evaluation.metrics import Case, Metric, PerImage
 from qpibench.evaluation.predictions import Predictions
+from qpibench.grid import central_pixels
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -94,7 +95,7 @@ def score_images(
     fields = {"observation": "image", "position_nm": release.told_field}
     release.check(*(field for used, field in fields.items() if used in uses))
     if "truth" in uses:
-        _check_truth(release.kernels.image, np.unique(kernel), release)
+        _check_truth(central_pixels(release.kernels.image, predictions.kernel_grid.shape), np.unique(kernel), release)
     failed = np.zeros(len(index), dtype=np.bool_)
     columns = {name: np.empty(len(index)) for name in measures}
     facts = facts_of(release)
@@ -146,10 +147,11 @@ def read_case(
         Whether the prediction is missing or not finite.
     """
     index = predictions.index(task)[rows]
+    kernel = release.observation_kernel[index]
     predicted = predictions.kernel(task, rows).astype(np.float64)
     failed = np.asarray(~np.isfinite(predicted).all(axis=(1, 2)))
     predicted[failed] = 0
-    ny, nx = release.grid.shape
+    grid, pixels = predictions.kernel_grid, release.grid.offsets.shape
 
     def stated(values: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArray[np.float64]:
         if values is None:
@@ -159,16 +161,15 @@ def read_case(
         return kept
 
     case = Case(
-        grid=release.grid,
+        grid=grid,
+        image_grid=release.grid,
         prediction=predicted,
-        truth=release.kernels.image[release.observation_kernel[index]] if "truth" in uses else None,
+        truth=central_pixels(release.kernels.image[kernel], grid.shape) if "truth" in uses else None,
         observation=release.image(index) if "observation" in uses else None,
         position_nm=release.told_position_nm(index) if "position_nm" in uses else None,
-        std=stated(predictions.std(task, rows), (ny, nx)) if "std" in uses else None,
-        kernel_full=(
-            stated(predictions.kernel_full(task, rows), (2 * ny - 1, 2 * nx - 1)) if "kernel_full" in uses else None
-        ),
-        **facts.of(release.observation_kernel[index], uses),
+        std=stated(predictions.std(task, rows), grid.shape) if "std" in uses else None,
+        kernel_full=stated(predictions.kernel_full(task, rows), pixels) if "kernel_full" in uses else None,
+        **facts.of(kernel, uses),
     )
     return case, failed
 

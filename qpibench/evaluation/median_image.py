@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from qpibench.evaluation.picks import MEDIAN, pick_by_rank
+from qpibench.grid import central_pixels
 
 if TYPE_CHECKING:
     from qpibench.evaluation.predictions import Predictions
@@ -38,7 +39,7 @@ class MedianImage(BaseModel):
     pixels: Annotated[str, Field(max_length=30_000)] = Field(
         description="Three pictures of ny by nx bytes, y up: the observation, from its least value (0) to its largest"
         " (255), and the true and the predicted kernel, both from the least to the largest value of the truth;"
-        " compressed by zlib, in Base64."
+        " compressed by zlib, in Base64. Kernels smaller than the observation are enlarged to its size."
     )
 
     @model_validator(mode="after")
@@ -90,10 +91,11 @@ def median_image(
         return None
     release.check("image")
     observation = int(predictions.index(task)[row])
-    truth = release.kernels.image[release.observation_kernel[observation]]
+    kernel = predictions.kernel(task, slice(row, row + 1))[0]
+    truth = central_pixels(release.kernels.image[release.observation_kernel[observation]], kernel.shape)
     limits = float(truth.min()), float(truth.max())
     seen = _shrunk(release.image(np.array([observation]))[0])
-    known, predicted = _shrunk(truth), _shrunk(predictions.kernel(task, slice(row, row + 1))[0])
+    known, predicted = (_enlarged(_shrunk(image), seen.shape) for image in (truth, kernel))
     pictures = np.stack(
         [_grey(seen, (float(seen.min()), float(seen.max()))), _grey(known, limits), _grey(predicted, limits)]
     )
@@ -113,6 +115,12 @@ def _shrunk(image: NDArray[np.float32]) -> NDArray[np.float64]:
     kept = image[: ny * side, : nx * side].astype(np.float64)
     means: NDArray[np.float64] = kept.reshape(ny, kept.shape[0] // ny, nx, kept.shape[1] // nx).mean(axis=(1, 3))
     return means
+
+
+def _enlarged(image: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Repeat pixels until a smaller image has a shape; where they do not fit, some are repeated once more."""
+    y, x = (np.arange(wanted) * have // wanted for wanted, have in zip(shape, image.shape, strict=True))
+    return image[np.ix_(y, x)]
 
 
 def _grey(image: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.uint8]:

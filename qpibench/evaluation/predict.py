@@ -25,7 +25,9 @@ from qpibench.evaluation.prediction_record import Record
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 from qpibench.evaluation.trained import training_record
+from qpibench.grid import Grid
 from qpibench.tasks import Batch, allows, asking_order, view_batch
+from qpibench.tasks.patch import kernel_grid
 from qpibench.tasks.species import count_of_species, first_kernel, told_species_fields
 from qpibench.tasks.views import ASK_MAP_MODE, check_view
 
@@ -80,6 +82,9 @@ class Request:
         Release whose training role ``fit`` is given; the release that is predicted if None.
     told_species
         Whether the view ``positions`` shows the species of the scatterers of a release with two species.
+    kernel_px
+        Side of the predicted kernels, the central pixels of the grid; see :meth:`qpibench.grid.Grid.central`. All
+        pixels if None.
 
     Raises
     ------
@@ -94,19 +99,32 @@ class Request:
     cell: CellRecord | None = None
     training: Release | None = None
     told_species: bool = True
+    kernel_px: int | None = None
 
     def __post_init__(self) -> None:
         check_view(self.view, self.map_mode)
 
     def view_of(self, release: Release) -> Callable[[NDArray[np.integer]], Batch]:
         """Return the function from rows of a release to what the model may see of them."""
+        wanted = self.kernel_grid(release)
         return lambda rows: view_batch(
             release.observations(rows),
             release.grid,
+            wanted,
             view=self.view,
             map_mode=self.map_mode,
             told_species=self.told_species,
         )
+
+    def kernel_grid(self, release: Release) -> Grid:
+        """Return the grid of the kernels that are asked of a release.
+
+        Raises
+        ------
+        UsageError
+            If ``kernel_px`` does not fit the release's grid.
+        """
+        return kernel_grid(release.grid, self.kernel_px)
 
     def tells_species(self, release: Release) -> bool | None:
         """Whether the model is shown the species of a release's scatterers; None if they are all of one."""
@@ -172,6 +190,7 @@ def predict(
     """
     entry = find_entry(model)
     started = time.monotonic()
+    wanted = request.kernel_grid(release)
     n_species, told_species = count_of_species(release), request.tells_species(release)
     if n_species == 1 and not request.told_species:
         raise UsageError(f"Release '{release.name}' has one species of scatterers, so there is none to hide.")
@@ -189,14 +208,15 @@ def predict(
     with (
         closed_parent(hidden),
         PredictionsWriter(
-            path, release_sha256=release.content_sha256, index=index, grid=release.grid, n_species=n_species
+            path, release_sha256=release.content_sha256, index=index, grid=wanted, n_species=n_species
         ) as writer,
     ):
         course = Course(
             release,
             index,
             request.view_of(release),
-            training=partial(training_rows, training, request.view_of(training)),
+            training=partial(training_rows, training, request.view_of(training), request.kernel_grid(training)),
+            kernel_shape=wanted.shape,
             batch_size=batch_size,
             progress=progress,
         )
@@ -224,6 +244,7 @@ def predict(
             told_species=told_species,
             cell=request.cell,
             limit=request.limit,
+            kernel_px=request.kernel_px,
             seed=execution.seed,
             batch_size=batch_size,
             threads=execution.threads,

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
 
+_LATER = ("told_species", "kernel_px")
+
 
 class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -36,6 +38,10 @@ class Record(_Closed):
     )
     cell: CellRecord | None = Field(default=None, description="The cell of a track; null outside of tracks.")
     limit: Annotated[int, Field(ge=1)] | None = Field(description="Images per task; null for all of them.")
+    kernel_px: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="Side of the predicted kernels, the central pixels of the grid; left out if they have all pixels.",
+    )
     seed: int = Field(description="Seed given to the model's random number generators.")
     batch_size: int = Field(description="Images per call of predict.")
     threads: Annotated[int, Field(ge=1)] | None = Field(
@@ -50,6 +56,6 @@ class Record(_Closed):
     run: Run = Field(description="What it took in all, and where it ran.")
 
     def as_json(self) -> str:
-        """The record as a predictions file has it, without ``told_species`` where that is null."""
-        # The hash of predictions is also of this text, and does not change for one species.
-        return self.model_dump_json(exclude={"told_species"} if self.told_species is None else None)
+        """The record as a predictions file has it, without ``told_species`` and ``kernel_px`` where they are null."""
+        # The hash of predictions is also of this text, and older records have none of the two.
+        return self.model_dump_json(exclude={name for name in _LATER if getattr(self, name) is None})

@@ -2,17 +2,20 @@
 
 ::
 
-    /<task>/kernel        (image, y, x) float32     rows of NaN where the model failed
+    /<task>/kernel        (image, ky, kx) float32   rows of NaN where the model failed
     /<task>/index         (image) int32             rows of the release
     /<task>/kernel_full   (image, 2y-1, 2x-1) float32   optional
-    /<task>/std           (image, y, x) float32     optional
+    /<task>/std           (image, ky, kx) float32   optional
     /<task>/latent        (image, d) float32        optional: latents of the images
     /kernels/latent       (kernel, d) float32       optional: latents of the release's kernels
-    /kernels/autoencoded  (kernel, y, x) float32    optional: the model's own decoding of the encoded true kernels;
+    /kernels/autoencoded  (kernel, ky, kx) float32  optional: the model's own decoding of the encoded true kernels;
                                                     rows of NaN for kernels of which the file predicts no image
     root attribute        release_sha256            content hash of the release
 
-With two species of scatterers each image has two kernels: ``kernel`` and ``std`` are (image, species, y, x),
+Images of the release have y x x pixels. Kernels have as many, or if the record has a ``kernel_px``, they are the
+central kernel_px x kernel_px of them.
+
+With two species of scatterers each image has two kernels: ``kernel`` and ``std`` are (image, species, ky, kx),
 ``kernel_full`` is (image, species, 2y-1, 2x-1), and a task may also have
 
 ::
@@ -48,6 +51,7 @@ from qpibench.release.hdf5 import open_hdf5
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
 from qpibench.tasks.batch import MAX_LATENT
+from qpibench.tasks.patch import kernel_grid
 from qpibench.tasks.species import count_of_species, require_one_species
 
 if TYPE_CHECKING:
@@ -95,10 +99,15 @@ class Predictions:
     n_species
         Number of kernels of every image, 1 or 2. With two, kernels and standard deviations have the shapes (image,
         species, y, x).
+    kernel_grid
+        Grid of the predicted kernels.
     """
 
-    def __init__(self, path: Path, file: h5py.File, record: Record | None, *, n_species: int = 1) -> None:
+    def __init__(
+        self, path: Path, file: h5py.File, record: Record | None, kernel_grid: Grid, *, n_species: int = 1
+    ) -> None:
         self.path, self.record, self.n_species, self._file = path, record, n_species, file
+        self.kernel_grid = kernel_grid
         self.tasks: tuple[str, ...] = _tasks(file)
 
     def index(self, task: str) -> NDArray[np.int32]:
@@ -106,7 +115,7 @@ class Predictions:
         return np.asarray(self._file[task]["index"][:], dtype=np.int32)
 
     def kernel(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32]:
-        """Return predicted kernels, (image, y, x) float32; NaN for failed images. ``rows`` count within the task."""
+        """Return predicted kernels, (image, ky, kx) float32; NaN for failed images. ``rows`` count within the task."""
         return self._read(task, "kernel", rows)
 
     def kernel_full(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
@@ -114,7 +123,7 @@ class Predictions:
         return self._read(task, "kernel_full", rows) if "kernel_full" in self._file[task] else None
 
     def std(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
-        """Return the stated standard deviations of the pixels, (image, y, x) float32; None if there are none."""
+        """Return the stated standard deviations of the pixels, (image, ky, kx) float32; None if there are none."""
         return self._read(task, "std", rows) if "std" in self._file[task] else None
 
     def species(self, task: str, rows: Rows = slice(None)) -> NDArray[np.int32] | None:
@@ -135,7 +144,7 @@ class Predictions:
         return self._read(KERNELS, "latent", slice(None)) if f"{KERNELS}/latent" in self._file else None
 
     def autoencoded(self, kernels: Rows) -> NDArray[np.float32] | None:
-        """Return the model's own decoding of encoded true kernels, (kernel, y, x) float32; None if the file has none.
+        """Return the model's own decoding of encoded true kernels, (kernel, ky, kx) float32; None if there is none.
 
         ``kernels`` are rows of the release's kernels.
         """
@@ -234,17 +243,18 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
         ) from None
     try:
         record = _check_root(file, path, release)
+        grid = _kernel_grid(record, path, release)
         for task in _tasks(file):
-            _check_task(file, task, path, release, record.limit if record else None)
+            _check_task(file, task, path, release, grid, record.limit if record else None)
         _check_latents(file, path, release)
-        _check_autoencoded(file, path, release)
+        _check_autoencoded(file, path, release, grid)
     except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
         file.close()
         raise InvalidDataError(f"Predictions file '{path}' is damaged: {error}.") from None
     except BaseException:
         file.close()
         raise
-    return Predictions(path, file, record, n_species=count_of_species(release))
+    return Predictions(path, file, record, grid, n_species=count_of_species(release))
 
 
 def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
@@ -277,7 +287,14 @@ def _check_root(file: h5py.File, path: Path, release: Release) -> Record | None:
         ) from None
 
 
-def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit: int | None) -> None:
+def _kernel_grid(record: Record | None, path: Path, release: Release) -> Grid:
+    try:
+        return kernel_grid(release.grid, None if record is None else record.kernel_px)
+    except UsageError as error:
+        raise InvalidDataError(f"The record of predictions file '{path}' is not valid: {error}") from None
+
+
+def _check_task(file: h5py.File, task: str, path: Path, release: Release, grid: Grid, limit: int | None) -> None:
     where = f"Predictions file '{path}', task '{task}'"
     if task not in release.tasks:
         raise InvalidDataError(f"{where}: the release has no such task; it has {', '.join(release.tasks)}.")
@@ -290,7 +307,7 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit:
         raise InvalidDataError(
             f"{where}: 'index' must be a list of integers, found shape {index.shape} of {index.dtype}."
         )
-    for name, (kind, shape) in _expected(release).items():
+    for name, (kind, shape) in _expected(release, grid).items():
         if name not in group:
             continue
         dataset, wanted = group[name], (len(index), *shape)
@@ -306,12 +323,11 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, limit:
     _check_rows(index[:].astype(np.int64), asked.astype(np.int64), where)
 
 
-def _expected(release: Release) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _expected(release: Release, grid: Grid) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return kind of number and shape of an image's part of each dataset of a task, by name."""
-    grid: Grid = release.grid
     count = count_of_species(release)
     pair = () if count == 1 else (count,)
-    image, full = (*pair, *grid.shape), (*pair, 2 * grid.ny - 1, 2 * grid.nx - 1)
+    image, full = (*pair, *grid.shape), (*pair, *release.grid.offsets.shape)
     expected: dict[str, tuple[str, tuple[int, ...]]] = {"kernel": ("f", image), "kernel_full": ("f", full)}
     expected["std"] = ("f", image)
     if pair:
@@ -336,11 +352,11 @@ def _check_latents(file: h5py.File, path: Path, release: Release) -> None:
             raise InvalidDataError(f"{where} must have the shape ({count}, {wanted}), found {latent.shape}.")
 
 
-def _check_autoencoded(file: h5py.File, path: Path, release: Release) -> None:
+def _check_autoencoded(file: h5py.File, path: Path, release: Release, grid: Grid) -> None:
     name = f"{KERNELS}/autoencoded"
     if name not in file:
         return
-    dataset, wanted = file[name], (len(release.kernels), *release.grid.shape)
+    dataset, wanted = file[name], (len(release.kernels), *grid.shape)
     if not isinstance(dataset, h5py.Dataset) or dataset.shape != wanted or dataset.dtype.kind != "f":
         found = f", found {dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else ""
         raise InvalidDataError(f"Predictions file '{path}': '{name}' must be floating point of shape {wanted}{found}.")

@@ -82,7 +82,7 @@ class PredictionsWriter:
         self._check_sink()
 
     def write_autoencoded(self, kernels: NDArray[np.float32]) -> None:
-        """Write the model's own decoding of the release's encoded kernels, (kernel, y, x)."""
+        """Write the model's own decoding of the release's encoded kernels, (kernel, ky, kx)."""
         self._file.require_group(KERNELS)["autoencoded"] = kernels
         self._file.attrs["format_version"] = max(AUTOENCODED_VERSION, int(self._file.attrs["format_version"]))
         self._check_sink()

@@ -25,7 +25,7 @@ from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, in_or
 from qpibench.evaluation.picks import Pick, pick_by_rank
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
 from qpibench.files import check_file, write_whole
-from qpibench.grid import Grid
+from qpibench.grid import Grid, central_pixels
 from qpibench.pages.environment import page_environment
 from qpibench.pages.fourier import spectrum_limits
 from qpibench.pages.notation import interval, number, whole
@@ -91,6 +91,7 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         release=part.release,
         pixels=f"{grid.nx} by {grid.ny} pixels",
         field=f"{grid.size_x_nm:g} by {grid.size_y_nm:g} nm",
+        kernel_px=None if predictions.record is None else predictions.record.kernel_px,
         view=cell.view,
         view_text=_view_text(cell),
         map_mode=cell.map_mode,
@@ -159,7 +160,7 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
     shown = release.observations([observation])
     kernel, scatterers = int(shown.kernel[0]), int(shown.n_scatterers[0])
     kernels = release.kernels
-    truth = kernels.image[kernel : kernel + 1]
+    truth = central_pixels(kernels.image[kernel : kernel + 1], predictions.kernel_grid.shape)
     measured = _captioned(cell)
     uses = {name for metric in measured for name in metric.columns[0].uses}
     case, _ = read_case(predictions, release, cell.task, row, uses=uses, facts=facts_of(release))
@@ -173,7 +174,7 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
     ]
     q = float(release.family.wavevector(kernels.parameters)[kernel])
     panels = _panels(
-        release.grid,
+        (release.grid, predictions.kernel_grid),
         observation=shown.image[0],
         activation=activation_map(release.grid, shown.told, mode=cell.map_mode or "exact")[0],
         truth=truth[0],
@@ -185,8 +186,8 @@ def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pi
     return {
         "label": pick.label,
         "facts": facts,
-        "panels": _drawn(panels, release.grid),
-        "std_panels": _drawn(of_std, release.grid),
+        "panels": [*_drawn(panels[:2], release.grid), *_drawn(panels[2:], predictions.kernel_grid)],
+        "std_panels": _drawn(of_std, predictions.kernel_grid),
     }
 
 
@@ -201,7 +202,7 @@ def _captioned(cell: CellResult) -> tuple[Metric, ...]:
 
 
 def _panels(
-    grid: Grid,
+    grids: tuple[Grid, Grid],
     *,
     observation: NDArray[np.float32],
     activation: NDArray[np.float32],
@@ -210,11 +211,13 @@ def _panels(
     ring_q: float | None,
 ) -> list[figures.Panel]:
     difference = prediction.astype(np.float64) - truth
-    own, of_marks, of_truth = (spectrum_limits(image, grid) for image in (observation, activation, truth))
+    of_image, of_kernel = grids
+    own, of_marks = (spectrum_limits(image, of_image) for image in (observation, activation))
+    of_truth = spectrum_limits(truth, of_kernel)
     sequential, native, values = figures.SEQUENTIAL, "native units", value_limits(truth)
     spread = symmetric_limits(difference)
     Panel = figures.Panel
-    return [
+    return [  # two of images, then those of kernels
         Panel("Observation", observation, sequential, value_limits(observation), native, own, ring_q),
         Panel("Activation map", activation, figures.MARKS, (0.0, float(activation.max()) or 1.0), "marks", of_marks),
         Panel("True kernel", truth, sequential, values, native, of_truth, ring_q),

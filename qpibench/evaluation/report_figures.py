@@ -82,7 +82,7 @@ class Panel:
     title
         Heading, such as ``"True kernel"``.
     image
-        (y, x) array on the release's grid.
+        (y, x) array, native units.
     colours
         Name of a matplotlib colour map for the image.
     limits

@@ -58,6 +58,9 @@ class Cell(_Frozen):
         Spec of the release whose training role an entry with ``fit`` gets; that of the cell's own release if None.
     told_species
         Whether the view ``positions`` shows the species of the scatterers; only releases with two species have them.
+    kernel_px
+        Side of the predicted kernels: the central ``kernel_px`` x ``kernel_px`` pixels of the grid, see
+        :meth:`qpibench.grid.Grid.central`. All pixels if None.
     """
 
     specs: Annotated[tuple[ReleaseSpec, ...], Field(min_length=1)]
@@ -69,6 +72,7 @@ class Cell(_Frozen):
     size: Annotated[int, Field(ge=1)] | None = None
     training: ReleaseSpec | None = None
     told_species: bool = True
+    kernel_px: Annotated[int, Field(ge=2)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -87,6 +91,11 @@ class Cell(_Frozen):
             self._check_hidden_species()
         if self.training is not None:
             self._check_training(self.training)
+        for spec in self.specs if self.kernel_px is not None else ():
+            try:
+                spec.grid.central(self.kernel_px or 0)
+            except ValueError as error:
+                raise ValueError(f"kernel_px = {self.kernel_px} does not fit spec '{spec.name}': {error}") from None
         return self
 
     def _check_hidden_species(self) -> None:

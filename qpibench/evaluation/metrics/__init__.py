@@ -37,20 +37,22 @@ class Case:
     Attributes
     ----------
     grid
-        Pixels of all images.
+        Pixels of predictions and true kernels.
+    image_grid
+        Pixels of the observations, of which those of the kernels may be the central ones; ``grid`` if None.
     prediction
         (n, y, x) the predicted kernels.
     truth
         (n, y, x) the true kernels.
     observation
-        (n, y, x) the observations.
+        (n, y, x) the observations, on ``image_grid``.
     position_nm
         (n, scatterer, 2) positions that a model may be told, padded with NaN.
     std
         (n, y, x) the stated standard deviations of the predicted pixels. Zeros for an image without a prediction, or
         whose deviations are missing or not finite.
     kernel_full
-        (n, 2y-1, 2x-1) the predicted kernels on the lattice of offsets. Zeros as in ``std``.
+        (n, 2y-1, 2x-1) the predicted kernels on ``image_grid.offsets``. Zeros as in ``std``.
     core_nm
         Radius of the core around the scatterer, which some metrics leave out; 0 for kernels without one.
     wavevector
@@ -76,6 +78,7 @@ class Case:
     wavevector: NDArray[np.float64] | None = None
     fold: NDArray[np.integer] | None = None
     bound: NDArray[np.float64] | None = None
+    image_grid: Grid | None = None
 
     def __post_init__(self) -> None:
         arrays = ("prediction", "truth", "observation", "position_nm", "std", "kernel_full", "wavevector", "bound")
