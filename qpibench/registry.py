@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +40,8 @@ def load(package: ModuleType, name: str, what: str) -> Any:
     UsageError
         If the package has no such module; the message lists those it has.
     """
+    if (loaded := sys.modules.get(f"{package.__name__}.{name}")) is not None:
+        return loaded
     known = names(package)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)

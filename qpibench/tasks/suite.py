@@ -5,6 +5,7 @@ Suites that come with the package are in the folder ``suites``; a user may write
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from qpibench.parsing import parse_toml
 from qpibench.paths import text_of_path
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.load import explain
-from qpibench.tasks.track import Cell, Name, Text, Track, find_cells, hint
+from qpibench.tasks.track import Cell, Name, Text, Track, find_cells, hint, load_track
 
 CONTENT = "A suite has a summary, a list 'cells' of TRACK or TRACK/CELL, and maybe a limit of images per release."
 
@@ -118,10 +119,11 @@ def load_suite(source: str | Path) -> Suite:
     except ValidationError as error:
         raise UsageError(f"Suite '{source}': {explain(error, _File)}. {CONTENT}") from None
     cells: dict[str, SuiteCell] = {}
+    load = functools.cache(load_track)
     for listed in file.cells:
         is_file = ".toml" in listed
         try:
-            track, chosen = find_cells(str(folder / listed) if is_file else listed)
+            track, chosen = find_cells(str(folder / listed) if is_file else listed, load=load)
         except UsageError as error:
             raise UsageError(f"Suite '{source}': {error}") from None
         for cell in (SuiteCell(track, each) for each in chosen):

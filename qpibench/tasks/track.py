@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -216,8 +216,8 @@ def load_track(source: str | Path) -> Track:
         raise UsageError(f"Track '{source}': {explain(error, model)}.") from None
 
 
-def find_cells(text: str) -> tuple[Track, tuple[str, ...]]:
-    """Find the track and the cells of a text ``TRACK`` (all its cells) or ``TRACK/CELL``.
+def find_cells(text: str, *, load: Callable[[str], Track] = load_track) -> tuple[Track, tuple[str, ...]]:
+    """Find the track and the cells of a text ``TRACK`` (all its cells) or ``TRACK/CELL``; ``load`` reads the track.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def find_cells(text: str) -> tuple[Track, tuple[str, ...]]:
         track_text += ".toml"
     elif not text.endswith(".toml"):
         track_text, _, cell = text.partition("/")
-    track = load_track(track_text)
+    track = load(track_text)
     if not cell:
         return track, tuple(track.cells)
     track.cell(cell)
@@ -256,8 +256,7 @@ def _with_specs(fields: Mapping[str, Any], folder: Path, release: str, where: st
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     overrides = fields.pop("set", ())
     try:
-        if not all(isinstance(override, str) for override in overrides):
-            raise UsageError(f"set is a list of texts such as 'kernels.count=300', found {list(overrides)!r}.")
+        _check_overrides(overrides)
         named = {"specs": tuple(_spec(each, folder, release, overrides) for each in fields.get("specs", ()))}
         training = {"training": _spec(fields["training"], folder, release)} if "training" in fields else {}
         return {**fields, **named, **training}
@@ -265,15 +264,26 @@ def _with_specs(fields: Mapping[str, Any], folder: Path, release: str, where: st
         raise UsageError(f"{where}: {error}") from None
 
 
+def _check_overrides(overrides: Sequence[Any]) -> None:
+    if not all(isinstance(override, str) for override in overrides):
+        raise UsageError(f"set is a list of texts such as 'kernels.count=300', found {list(overrides)!r}.")
+
+
 def _spec(named: Any, folder: Path, release: str, shared: Sequence[str] = ()) -> ReleaseSpec:
-    """Load a spec with its overrides; with those that the cell's specs share, it gets the name of the cell."""
+    """Load a spec with its overrides; with those that the cell's specs share, it is called TRACK-CELL-SPEC.
+
+    SPEC is the name of the shipped spec or of the file, or the name that the overrides state.
+    """
     match {"spec": named} if isinstance(named, str) else named:
         case {"spec": str(source), **others} if isinstance(overrides := others.pop("set", []), list) and not others:
-            path = folder / path_of_text(source) if source.endswith(".toml") else source
-            spec = load_spec(path, overrides=overrides)
+            path = folder / path_of_text(source) if source.endswith(".toml") else Path(source)
+            _check_overrides(overrides)
             if not shared:
-                return spec
-            return load_spec(path, overrides=[*shared, *overrides, f"name={release}-{spec.name}"])
+                return load_spec(path, overrides=overrides)
+            overrides = [*shared, *overrides]
+            is_named = any(text.partition("=")[0].strip() == "name" for text in overrides)
+            name = load_spec(path, overrides=overrides).name if is_named else text_of_path(path.name)
+            return load_spec(path, overrides=[*overrides, f"name={release}-{name.removesuffix('.toml')}"])
         case _:
             raise UsageError(f"a spec is a name, a file or {{spec = ..., set = [...]}}, found {named!r}.")
 

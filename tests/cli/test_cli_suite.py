@@ -19,7 +19,7 @@ primary = "rel_l2_capped"
 map = "exact"
 specs = [
     {spec = "mini", set = ["kernels.count=3", "scatterers.max=2"]},
-    {spec = "mini", set = ["kernels.count=4", "scatterers.max=2"]},
+    {spec = "mini", set = ["kernels.count=4", "scatterers.max=2", "name=four"]},
     {spec = "square_64", set = ["kernels.count=3"]},
 ]
 

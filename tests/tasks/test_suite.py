@@ -11,7 +11,7 @@ TRACK = """
 summary = "a toy"
 
 [every_cell]
-specs = ["mini", {spec = "mini", set = ["kernels.count=11"]}]
+specs = ["mini", {spec = "mini", set = ["kernels.count=11", "name=more"]}]
 set = ["seed=5"]
 task = "ood"
 view = "image"
@@ -54,7 +54,7 @@ def test_a_track_in_a_suite_stands_for_all_its_cells(write):
 def test_settings_for_all_cells_come_before_those_of_a_cell_and_name_the_release(write):
     write("")
     noisy = load_track(write("").parent / "toy.toml").cell("10dB")
-    assert [spec.name for spec in noisy.specs] == ["toy-10dB-mini", "toy-10dB-mini+kernels.count=11"]
+    assert [spec.name for spec in noisy.specs] == ["toy-10dB-mini", "toy-10dB-more"]
     assert all(spec.seed == 5 and spec.corruptions["white_noise"].snr_db == (10, 10) for spec in noisy.specs)
 
 

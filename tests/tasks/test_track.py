@@ -128,6 +128,7 @@ def test_an_unknown_track_or_cell_is_refused(text, words):
             "cell 'plain': There is no spec and no file 'min'; did you mean 'mini'",
         ),
         ('specs = ["mini"]', "specs = [3]", "a spec is a name, a file or"),
+        ('set = ["corruptions', 'set = [3, "corruptions', "set is a list of texts such as 'kernels.count=300', found"),
         ('task = "ood"', 'task = "odd"', "task.*'id' or 'ood'"),
         (
             "size = 3",

@@ -151,6 +151,7 @@ def parameters(ranges: Ranges, stratum: NDArray[np.int32], uniform: NDArray[np.f
     }
 
 
+@functools.lru_cache(maxsize=256)
 def shortest_period_nm(ranges: Ranges) -> float:
     """The spacing of lattice rows, or the shortest wavelength pi/k of the drawn energies if it is smaller."""
     rows = ranges.lattice_nm * (SQRT_3 / 2 if ranges.lattice == "hexagonal" else 1.0)
