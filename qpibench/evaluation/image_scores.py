@@ -44,7 +44,8 @@ class ImageScores:
         (n,) bool: whether the prediction is not finite.
     columns
         (n,) float64 under the name of each column. A failed image has the worse of the value of predicting zeros and
-        that of the entry's worst image of the task (that of zeros if all failed).
+        that of the entry's worst image of the task (that of zeros if all failed). In the first column of a ratio it has
+        0 where the second one is 0.
     """
 
     index: NDArray[np.int32]
@@ -111,6 +112,7 @@ def score_images(
             if column.worse is None:
                 continue
             columns[name][failed] = _worse(column, columns[name][failed], columns[name][~failed])
+        _leave_out(metrics, columns, failed)
     stratum = release.stratum[kernel]
     return ImageScores(
         index=index,
@@ -179,6 +181,16 @@ def _worse(column: PerImage, of_zeros: NDArray[np.float64], finite: NDArray[np.f
     worse, worst = (np.minimum, finite.min()) if column.worse == "lower" else (np.maximum, finite.max())
     values: NDArray[np.float64] = worse(of_zeros, worst)
     return values
+
+
+def _leave_out(
+    metrics: Sequence[Metric], columns: Mapping[str, NDArray[np.float64]], failed: NDArray[np.bool_]
+) -> None:
+    """Keep failed images out of ratios over other images: where the second column is 0, the first one is 0 as well."""
+    for metric in metrics:
+        if len(metric.columns) == 2:
+            value, over = (columns[column.name] for column in metric.columns)
+            value[failed & (over == 0)] = 0
 
 
 def _check_truth(truth: NDArray[np.float32], kernels: NDArray[np.int32], release: Release) -> None:

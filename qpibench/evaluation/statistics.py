@@ -24,6 +24,10 @@ without a failure do not prove that no kernel fails. The interval of such a shar
 and Pearson with the kernels as trials: from 0 to ``1 - ((1 - level) / 2)**(1 / k)``, which is 0.168 for 20 kernels at
 95 %, or from 1 minus this to 1.
 
+*Ratios.* A ratio over a part of the images, such as those whose q-vector can be found, has no value in a replicate that
+draws none of them. Such replicates are left out, and only kernels with a contribution count as kernels: an error of the
+images of two kernels is as uncertain as with two kernels, however many others the release has.
+
 With a single kernel the images are drawn in place of kernels, and the interval says nothing about other kernels. With a
 single image it has no width, except for a share of 0 or 1.
 """
@@ -54,14 +58,19 @@ Counts = NDArray[np.int32]
 class Statistic:
     """A number to be estimated: the mean of per-image values, (n,), or one of their quantiles.
 
-    A ``share`` is a mean of zeros and ones that counts images. With ``over``, (n,) and positive, it is the mean of the
-    values divided by the mean of these.
+    A ``share`` is a mean of zeros and ones that counts images. With ``over``, (n,), it is the mean of the values
+    divided by the mean of these, which are at least 0 and not all 0. An image with 0 in both does not contribute.
     """
 
     values: NDArray[np.float64]
     quantile: float | None = None
     share: bool = False
     over: NDArray[np.float64] | None = None
+
+    @property
+    def contributes(self) -> NDArray[np.bool_]:
+        """Which images the number depends on, (n,)."""
+        return np.ones(len(self.values), dtype=np.bool_) if self.over is None else (self.values != 0) | (self.over != 0)
 
     def of(self, chosen: NDArray[Any]) -> Statistic:
         """The same statistic of the images that an index selects."""
@@ -103,44 +112,68 @@ def bootstrap_intervals(
     sizes = np.unique(kernel, return_counts=True)[1]
     if len(sizes) == 1:
         sizes = np.ones(len(kernel), dtype=np.int64)
-    estimate = _Estimator([statistic.of(order) for statistic in statistics.values()])
+    ordered = [statistic.of(order) for statistic in statistics.values()]
+    estimate = _Estimator(ordered)
+    first = np.cumsum(sizes) - sizes
+    kernels = np.array([np.logical_or.reduceat(each.contributes, first).sum() for each in ordered])
     values = estimate(np.ones((1, len(kernel)), dtype=np.int32))[0]
     if len(sizes) == 1:
         lows = highs = values
     else:
         blocks = [(estimate(by_kernels), estimate(by_images)) for by_kernels, by_images in _resamples(sizes, settings)]
         of_kernels, of_images = (np.concatenate(replicates) for replicates in zip(*blocks, strict=True))
-        influence = np.add.reduceat(estimate.influence(values), np.cumsum(sizes) - sizes, axis=0)
-        lows, highs = _percentiles(of_kernels, of_images, influence, settings.level)
-    # A quantile of few kernels can lie outside the percentiles of its own replicates.
-    lows, highs = np.minimum(lows, values), np.maximum(highs, values)
+        influence = np.add.reduceat(estimate.influence(values), first, axis=0)
+        lows, highs = _percentiles(of_kernels, of_images, influence, kernels, settings.level)
+    # A quantile of few kernels can lie outside the percentiles of its own replicates; a ratio may have no replicate.
+    lows, highs = np.fmin(lows, values), np.fmax(highs, values)
     for place, statistic in enumerate(statistics.values()):
         if statistic.share and values[place] in (0, 1):
-            bound = ((1 - settings.level) / 2) ** (1 / len(sizes))
+            bound = ((1 - settings.level) / 2) ** (1 / kernels[place])
             lows[place], highs[place] = (0, 1 - bound) if values[place] == 0 else (bound, 1)
     ends = zip(statistics, values, lows, highs, strict=True)
     return {name: Interval(value=float(value), low=float(low), high=float(high)) for name, value, low, high in ends}
 
 
 def _percentiles(
-    of_kernels: NDArray[np.float64], of_images: NDArray[np.float64], influence: NDArray[np.float64], level: float
+    of_kernels: NDArray[np.float64],
+    of_images: NDArray[np.float64],
+    influence: NDArray[np.float64],
+    kernels: NDArray[np.int64],
+    level: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Low and high ends, (statistic,), from both kinds of replicates and the contributions of kernels.
 
-    The replicates are (replicate, statistic), the influence is (kernel, statistic).
+    The replicates are (replicate, statistic), NaN where undefined; the influence is (kernel, statistic), and
+    ``kernels`` (statistic,) the number of kernels with a contribution. With a single one, the ends are nearly the
+    outermost replicates.
     """
-    kernels = len(influence)
-    spread = of_images.std(axis=0)
-    ratio = np.divide(of_kernels.std(axis=0), spread, out=np.ones_like(spread), where=spread > 0)
+    kernels = np.maximum(kernels, 2)
+    spread, of_kernels_only = _spread(of_images), _spread(of_kernels)
+    ratio = np.divide(of_kernels_only, spread, out=np.ones_like(spread), where=spread > 0)
     z = np.sqrt(kernels / (kernels - 1)) * stdtrit(kernels - 1, (1 + level) / 2) * np.clip(ratio, np.sqrt(0.5), 1.0)
     size = (influence**2).sum(axis=0) ** 1.5
     skew = np.divide((influence**3).sum(axis=0), 6 * size, out=np.zeros_like(size), where=size > 0)
 
     def ends(z: NDArray[np.float64]) -> NDArray[np.float64]:
         levels = ndtr(skew + (skew + z) / np.maximum(1 - skew * (skew + z), 1e-9))
-        return np.array([np.quantile(column, at) for column, at in zip(of_images.T, levels, strict=True)])
+        return np.array([_quantile(column, at) for column, at in zip(of_images.T, levels, strict=True)])
 
     return ends(-z), ends(z)
+
+
+def _spread(replicates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation of the defined replicates, (statistic,); 0 if there is none."""
+    defined = np.isfinite(replicates)
+    if defined.all():
+        return np.asarray(replicates.std(axis=0))
+    columns = zip(replicates.T, defined.T, strict=True)
+    return np.array([column[used].std() if used.any() else 0.0 for column, used in columns])
+
+
+def _quantile(replicates: NDArray[np.float64], level: float) -> float:
+    """Quantile of the defined replicates, (replicate,); NaN if there is none."""
+    defined = replicates[np.isfinite(replicates)]
+    return float(np.quantile(defined, level)) if len(defined) else np.nan
 
 
 class _Estimator:
@@ -168,7 +201,10 @@ class _Estimator:
         total = counts.sum(axis=1, keepdims=True)
         means = self._origin + counts.astype(np.float64) @ self._columns / total
         estimates[:, self._means] = means[:, : len(self._means)]
-        estimates[:, self._ratios] /= means[:, len(self._means) :]
+        below = means[:, len(self._means) :]
+        estimates[:, self._ratios] = np.divide(
+            estimates[:, self._ratios], below, out=np.full_like(below, np.nan), where=below != 0
+        )
         for place, (order, values, quantile) in self._sorted.items():
             estimates[:, place] = _quantile_of_sorted(values, counts[:, order], quantile)
         return estimates

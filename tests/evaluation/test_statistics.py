@@ -234,3 +234,30 @@ def test_any_other_share_has_the_interval_of_a_mean():
 def test_a_share_of_images_of_one_kernel_counts_the_images():
     share = bootstrap_intervals({"s": Statistic(np.zeros(20), share=True)}, np.zeros(20, int))["s"]
     assert share.high == pytest.approx(0.16843, abs=1e-5)
+
+
+@pytest.mark.parametrize("counted", [1, 2, 5])
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("replicates", [3, 500])
+def test_a_ratio_over_few_images_has_an_interval_whichever_replicates_draw_none_of_them(counted, share, replicates):
+    over = np.zeros(60)
+    over[:counted] = 1
+    values = over * (np.arange(60) % 2)
+    interval = bootstrap_intervals(
+        {"r": Statistic(values, share=share, over=over)}, np.arange(60), settings=settings(replicates=replicates)
+    )["r"]
+    assert interval.value == values.sum() / counted
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+
+
+def test_a_ratio_over_the_images_of_ten_kernels_is_as_uncertain_as_their_mean():
+    values = np.random.default_rng(6).standard_normal(40)
+    of_ten = bootstrap_intervals({"mean": Statistic(values)}, np.arange(40) // 4)["mean"]
+    more, over, kernel = np.append(values, np.zeros(120)), np.arange(160) < 40, np.arange(160) // 4
+    ratio = bootstrap_intervals({"r": Statistic(more, over=over.astype(float))}, kernel)["r"]
+    assert ratio.value == pytest.approx(of_ten.value)
+    assert ratio.high - ratio.low == pytest.approx(of_ten.high - of_ten.low, rel=0.15)
+    none = bootstrap_intervals({"r": Statistic(0 * more, share=True, over=over.astype(float))}, kernel)["r"]
+    assert none.high == pytest.approx(
+        bootstrap_intervals({"s": Statistic(np.zeros(10), share=True)}, np.arange(10))["s"].high
+    )
