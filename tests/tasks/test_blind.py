@@ -1,0 +1,33 @@
+"""The blind track: its kernels lie in the pixels that are predicted, and its images have 0.3 to 3 scatterers in each."""
+
+import numpy as np
+import pytest
+
+from qpibench.grid import central_pixels
+from qpibench.synthesis import get_backend
+from qpibench.tasks.track import load_track
+
+CELLS = load_track("blind").cells
+
+
+def test_the_cells_differ_in_the_number_of_scatterers_only():
+    specs = {name: [spec.model_dump() for spec in cell.specs] for name, cell in CELLS.items()}
+    counts = {
+        name: {(each["scatterers"].pop("min"), each["scatterers"].pop("max")) for each in specs[name]} for name in specs
+    }
+    assert counts == {"sparse": {(23, 23)}, "medium": {(76, 76)}, "dense": {(228, 228)}}
+    assert [len({str(each | {"name": ""}) for each in of_cells}) for of_cells in zip(*specs.values(), strict=True)] == [
+        1
+    ] * 4
+    for cell in CELLS.values():
+        assert (cell.view, cell.task, cell.kernel_px) == ("image", "ood", 22)
+        assert sum(spec.observation_count for spec in cell.specs) == 60
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_95_percent_of_the_energy_of_nearly_every_kernel_lie_in_the_predicted_pixels(place):
+    spec = CELLS["dense"].specs[place]
+    image = get_backend("cpu")[0].kernels(spec).image.astype(float)
+    inside = (central_pixels(image, (22, 22)) ** 2).sum(axis=(1, 2)) / (image**2).sum(axis=(1, 2))
+    assert np.median(inside) > 0.97
+    assert np.quantile(inside, 0.1) > 0.95
