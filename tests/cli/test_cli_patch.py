@@ -11,6 +11,7 @@ summary = "8 x 8 pixels of the kernels"
 specs = ["mini"]
 task = "ood"
 view = "positions"
+map = "exact"
 metrics = ["rel_l2_capped", "mae"]
 primary = "mae"
 size = 4

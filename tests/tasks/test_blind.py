@@ -1,4 +1,4 @@
-"""The blind track: its kernels lie in the pixels that are predicted, and its images have 0.3 to 3 scatterers in each."""
+"""The blind track: kernels lie in the pixels that are predicted, and an image has 0.3 to 3 scatterers per kernel area."""
 
 import numpy as np
 import pytest
