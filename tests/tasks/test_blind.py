@@ -1,4 +1,4 @@
-"""The blind track: kernels lie in the pixels that are predicted, and an image has 0.3 to 3 scatterers per kernel area."""
+"""The blind track: kernels lie in the pixels that are predicted, images have 0.3 to 3 scatterers per kernel area."""
 
 import numpy as np
 import pytest
