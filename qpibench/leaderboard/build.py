@@ -13,14 +13,16 @@ from qpibench.evaluation.metrics import in_order
 from qpibench.evaluation.result_file import parse_result, read_content
 from qpibench.files import check_file, make_folder, write_whole
 from qpibench.leaderboard.check import refuse_contradictions
+from qpibench.leaderboard.figures import board_figures
 from qpibench.leaderboard.literature import REPORTED, SOURCE
+from qpibench.leaderboard.overview import overview
 from qpibench.leaderboard.page import render_page
 from qpibench.leaderboard.pictures import draw_picture, median_of, picture_name
 from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
 from qpibench.paths import path_of_text, text_of_path
 
-SITE_SCHEMA_VERSION = 6
+SITE_SCHEMA_VERSION = 7
 """Version of the layout of leaderboard.json."""
 
 
@@ -65,13 +67,14 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
         results[name] = parse_result(content, path)
         refuse_contradictions(results[name], path)
     tables = standings(results)
-    pictures = _pictures(tables)
+    figures = board_figures(tables)
+    pictures = _pictures(tables) | {figure.name: figure.content for figure in figures}
     former = _former_files(site)
     pages = {
         **{site / "results" / path_of_text(name): content for name, content in files.items()},
         **{site / "pictures" / path_of_text(name): content for name, content in pictures.items()},
         site / "leaderboard.json": _json(tables, tuple(files), tuple(pictures)).encode(),
-        site / "index.html": render_page(tables).encode(),
+        site / "index.html": render_page(tables, figures).encode(),
     }
     make_folder(site / "results")
     if pictures:
@@ -140,6 +143,7 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pict
                 "view": table.view,
                 "map_mode": table.map_mode,
                 "primary_metric": table.primary,
+                "is_open": table.is_open,
                 "n_available": table.n_available,
                 "n_images": table.n_images,
                 "n_whole": table.n_whole,
@@ -148,12 +152,24 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pict
             }
             for table, members in tables.items()
         ],
+        "overview": _overview(tables),
         "reported": [
             {"source": SOURCE, "method": r.method, "task": r.task, "mae": r.mae, "mse": r.mse, "rmse": r.rmse}
             for r in REPORTED
         ],
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _overview(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, Any]:
+    """Entries by tracks for programs; see :mod:`qpibench.leaderboard.overview`."""
+    found = overview(tables)
+    tracks = [{"track": each.track, "view": each.view, "cells": list(each.cells)} for each in found.columns]
+    rows = [
+        {"entry": name, "scores": [place.score for place in places], "reasons": [place.reason for place in places]}
+        for name, places in found.rows.items()
+    ]
+    return {"tracks": tracks, "rows": rows}
 
 
 def _row(standing: Standing) -> dict[str, Any]:

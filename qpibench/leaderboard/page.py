@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 from qpibench.evaluation.metrics import all_metrics, on_board
 from qpibench.evaluation.result import Interval
+from qpibench.leaderboard.figures import BoardFigure
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
+from qpibench.leaderboard.overview import overview
 from qpibench.leaderboard.pictures import median_of, picture_name
 from qpibench.leaderboard.standings import Standing, Table
 from qpibench.pages.environment import page_environment
@@ -30,14 +32,19 @@ MEANINGS = {
 """The marks of standings, in sentences."""
 
 
-def render_page(tables: Mapping[Table, Sequence[Standing]]) -> str:
-    """Return the HTML of the leaderboard: the tables of standings, then a table of the literature's numbers."""
+def render_page(tables: Mapping[Table, Sequence[Standing]], figures: Sequence[BoardFigure] = ()) -> str:
+    """Return the HTML of the leaderboard.
+
+    It has a table of entries and tracks, figures, the tables of standings, and a table of the literature's numbers.
+    """
     environment = page_environment("qpibench.leaderboard")
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
     return environment.get_template("leaderboard.html.j2").render(
         tables=[
             (table, members, _scale(table, members), _columns(table, members)) for table, members in tables.items()
         ],
+        overview=overview(tables),
+        figures=figures,
         levels=_levels,
         meanings=MEANINGS,
         picture_name=picture_name,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.metrics import all_metrics
-from qpibench.evaluation.result import ORACLE, CellRecord, CellResult, Interval, Result
+from qpibench.evaluation.result import ORACLE, CellRecord, CellResult, Interval, ModelRecord, Result
 from qpibench.evaluation.trained import method_name
+
+PUBLISHED_FAMILY = "eq7"
+"""The family of the published task, on which every trained entry may be trained."""
 
 _Member = tuple[str, Result, CellResult]
 
@@ -48,6 +52,8 @@ class Table:
         The inputs that the entry was shown, and how activation maps were rasterised.
     primary
         The metric that ranks.
+    is_open
+        Whether the entries know the families of the kernels; see :func:`knows_families`.
     """
 
     cell: CellRecord | None
@@ -56,13 +62,19 @@ class Table:
     view: str
     map_mode: str | None
     primary: str
+    is_open: bool = False
+
+    @property
+    def heading(self) -> tuple[object, ...]:
+        """What tables under one heading share: the track, or outside of tracks the releases."""
+        return (0, self.cell.track, self.cell.track_sha256) if self.cell is not None else (1, self.releases)
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Sort key: alphabetical order, larger subsets first."""
-        cell = () if self.cell is None else (self.cell.label, self.cell.track_sha256)
-        shown = (self.view, self.map_mode or "", cell)
-        return self.releases, self.task, *shown, tuple(-part.n_images for part in self.parts)
+        """Sort key: tracks first, alphabetical order, larger subsets first."""
+        cell = () if self.cell is None else _natural(self.cell.cell)
+        shown = (self.task, self.view, self.map_mode or "", cell, self.is_open)
+        return *self.heading, *shown, self.releases, tuple(-part.n_images for part in self.parts)
 
     @property
     def releases(self) -> tuple[tuple[str, str], ...]:
@@ -199,7 +211,7 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
     # Oracles come last, as they go into the tables of all other entries.
     for file, result in sorted(results.items(), key=lambda item: (_is_oracle(item[1]), item[0])):
         for cell in result.cells.values():
-            own = _table(cell)
+            own = _table(cell, result.model)
             shared = [table for table in tables if table.images == own.images] if _is_oracle(result) else []
             for table in shared or [own]:
                 tables.setdefault(table, []).append((file, result, cell))
@@ -260,7 +272,21 @@ def _check_together(results: Mapping[str, Result]) -> None:
                 )
 
 
-def _table(cell: CellResult) -> Table:
+def knows_families(model: ModelRecord, families: Iterable[str]) -> bool:
+    """Whether an entry declares that it knows, or was trained on, one of the families outside of eq. 7.
+
+    On kernels of these families such an entry is compared with its like, and not with entries that never met them.
+    """
+    declared = " ".join((*model.knows, *model.trained_on)).replace(" ", "_")
+    return any(family in declared for family in families if family != PUBLISHED_FAMILY)
+
+
+def _natural(name: str) -> tuple[object, ...]:
+    """Sort key of a name whose numbers are ordered by their value."""
+    return tuple((1, float(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def _table(cell: CellResult, model: ModelRecord) -> Table:
     record = cell.record or cell.stands_for
     return Table(
         # The list of metrics is not compared, as older records lack it.
@@ -278,6 +304,7 @@ def _table(cell: CellResult) -> Table:
         view=cell.view,
         map_mode=cell.map_mode,
         primary=cell.primary if record is None else record.primary,
+        is_open=knows_families(model, cell.families),
     )
 
 

@@ -1,0 +1,131 @@
+"""The first table of the board: every entry on every track, one number each, with links to the tables of the cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from qpibench.leaderboard.standings import Standing, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An entry on a track.
+
+    Attributes
+    ----------
+    score
+        Mean of the ranking scores of the track's cells; None if the entry has no score for one of them.
+    cells
+        Number of cells of the track that the entry has scores for.
+    marks
+        Marks of the scores, such as ``partial``; see :attr:`qpibench.leaderboard.standings.Standing.marks`.
+    reason
+        Why there is no score.
+    """
+
+    score: float | None
+    cells: int
+    marks: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A track, or the part of its cells that share a view.
+
+    Attributes
+    ----------
+    track, view
+        Name of the track, and what its cells show.
+    primary
+        The metric that ranks its cells.
+    cells
+        Names of the cells, in the order of the tables.
+    tables
+        Numbers of their tables in the board, beginning with 1.
+    """
+
+    track: str
+    view: str
+    primary: str
+    cells: tuple[str, ...]
+    tables: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Entries by tracks.
+
+    Attributes
+    ----------
+    columns
+        The tracks.
+    rows
+        The places of each entry by its name, one for each column; the entry with the most scores first, then by the
+        mean of its scores.
+    """
+
+    columns: tuple[Column, ...]
+    rows: Mapping[str, tuple[Place, ...]]
+
+
+def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
+    """Return entries by tracks; results outside of tracks have no place in it.
+
+    A cell counts with the largest of its subsets, because scores of other images cannot be compared.
+    """
+    chosen: dict[tuple[str, str, str], dict[str, tuple[int, Sequence[Standing]]]] = {}
+    for number, (table, members) in enumerate(tables.items(), 1):
+        if table.cell is not None:
+            cells = chosen.setdefault((table.cell.track, table.view, table.primary), {})
+            cells.setdefault(table.cell.cell, (number, members))  # larger subsets come first
+    columns = tuple(
+        Column(
+            track=track,
+            view=view,
+            primary=primary,
+            cells=tuple(cells),
+            tables=tuple(number for number, _ in cells.values()),
+        )
+        for (track, view, primary), cells in chosen.items()
+    )
+    of_column = [[members for _, members in cells.values()] for cells in chosen.values()]
+    reasons = {
+        (standing.result.model.name, cell): reason
+        for members in tables.values()
+        for standing in members
+        for cell, reason in standing.result.not_applicable.items()
+    }
+    names = dict.fromkeys(
+        standing.result.model.name for members in (m for cells in of_column for m in cells) for standing in members
+    )
+    rows = {
+        name: tuple(_place(name, column, cells, reasons) for column, cells in zip(columns, of_column, strict=True))
+        for name in names
+    }
+    return Overview(columns=columns, rows=dict(sorted(rows.items(), key=_order)))
+
+
+def _place(
+    name: str, column: Column, cells: Sequence[Sequence[Standing]], reasons: Mapping[tuple[str, str], str]
+) -> Place:
+    found = [next((each for each in members if each.result.model.name == name), None) for members in cells]
+    scored = [each for each in found if each is not None]
+    missing = [cell for cell, each in zip(column.cells, found, strict=True) if each is None]
+    reason = ""
+    if missing:
+        label = f"{column.track}/{missing[0]}"
+        reason = reasons.get((name, label), f"{label} was not evaluated")
+    return Place(
+        score=None if missing else math.fsum(each.primary.value for each in scored) / len(scored),
+        cells=len(scored),
+        marks=tuple(dict.fromkeys(mark for each in scored for mark in each.marks)),
+        reason=reason,
+    )
+
+
+def _order(row: tuple[str, tuple[Place, ...]]) -> tuple[int, float, str]:
+    scores = [place.score for place in row[1] if place.score is not None]
+    return -len(scores), math.fsum(scores) / max(1, len(scores)), row[0]
