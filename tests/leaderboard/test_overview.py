@@ -1,0 +1,94 @@
+"""The first table of the board: entries by tracks, the figures beside it, and open entries apart."""
+
+import json
+
+import pytest
+
+from qpibench.evaluation.joining import join
+from qpibench.evaluation.result import CellRecord, SuiteRecord
+from qpibench.evaluation.result_file import save_result
+from qpibench.leaderboard.build import build_leaderboard
+
+
+@pytest.fixture
+def suite_result(make_result):
+    """Make a result of a suite from the scores of its cells, TRACK/CELL."""
+
+    def make(name, scores, *, family="eq7", knows=(), not_applicable=None):
+        results = []
+        for label, value in scores.items():
+            track, cell = label.split("/")
+            digest = f"{abs(hash(label)):x}".ljust(64, "0")[:64]
+            result = make_result(
+                name=name, capped=(value, 0.9 * value, 1.1 * value), content_sha256=digest, knows=knows
+            )
+            record = CellRecord(track=track, track_sha256="d" * 64, cell=cell, primary="rel_l2_capped", size=200)
+            (former,) = result.cells.values()
+            parts = tuple(part.model_copy(update={"family": family}) for part in former.parts)
+            own = former.model_copy(update={"record": record, "parts": parts})
+            results.append(result.model_copy(update={"cells": {cell: own}}))
+        suite = SuiteRecord(name="toy", sha256="e" * 64, limit=None)
+        return join(results, suite=suite, not_applicable=not_applicable)
+
+    return make
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Build the board of results by file name; return its listing and its page."""
+
+    def build(**results):
+        (tmp_path / "results").mkdir()
+        for name, result in results.items():
+            save_result(result, tmp_path / "results" / f"{name}.json")
+        build_leaderboard(tmp_path / "results", tmp_path / "site")
+        page = (tmp_path / "site" / "index.html").read_text()
+        return json.loads((tmp_path / "site" / "leaderboard.json").read_text()), page
+
+    return build
+
+
+NOISE = {"levels/10dB": 0.2, "levels/5dB": 0.4}
+
+
+def test_the_overview_has_the_mean_of_a_tracks_cells_or_the_reason_why_not(suite_result, site):
+    listing, page = site(
+        fine=suite_result("fine", NOISE | {"task/ood": 0.5}),
+        blind=suite_result("blind", {"task/ood": 0.6}, not_applicable=dict.fromkeys(NOISE, "It needs no noise.")),
+        half=suite_result("half", {"levels/10dB": 0.1}),
+    )
+    overview = listing["overview"]
+    assert [(each["track"], each["cells"]) for each in overview["tracks"]] == [
+        ("levels", ["5dB", "10dB"]),  # by number
+        ("task", ["ood"]),
+    ]
+    rows = {row["entry"]: row for row in overview["rows"]}
+    assert list(rows) == ["fine", "blind", "half"]
+    assert rows["fine"]["scores"] == [pytest.approx(0.3), 0.5]
+    assert rows["blind"]["scores"] == [None, 0.6]
+    assert rows["blind"]["reasons"][0] == "It needs no noise."
+    assert rows["half"]["reasons"] == ["levels/5dB was not evaluated", "task/ood was not evaluated"]
+    assert 'title="It needs no noise."' in page
+    assert "1 of 2 cells" in page
+
+
+def test_noise_gives_a_curve_and_unseen_kernels_a_gap(suite_result, site, tmp_path):
+    listing, page = site(mine=suite_result("mine", NOISE | {"task/id": 0.1, "task/ood": 0.5}))
+    for name in ("severity-levels.png", "gap-task-id.png"):
+        assert name in listing["picture_files"]
+        assert f'src="pictures/{name}"' in page
+        assert (tmp_path / "site" / "pictures" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_entry_that_knows_the_family_is_not_ranked_with_those_that_never_met_it(suite_result, site):
+    cell = {"stuff/clean": 0.3}
+    listing, page = site(
+        zero_shot=suite_result("zero_shot", cell, family="surface_state", knows=("eq. 7",)),
+        knowing=suite_result("knowing", {"stuff/clean": 0.1}, family="surface_state", knows=("surface_state",)),
+    )
+    assert [(each["is_open"], each["standings"][0]["entry"]) for each in listing["tables"]] == [
+        (False, "zero_shot"),
+        (True, "knowing"),
+    ]
+    assert [each["standings"][0]["rank"] for each in listing["tables"]] == [1, 1]
+    assert "stuff/clean, open entries" in page
