@@ -13,10 +13,14 @@ from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
-from qpibench.specs import load_spec
+from qpibench.grid import Grid, central_pixels
+from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import Batch, view_batch
+from qpibench.tasks.patch import kernel_grid
+
+_OVERRIDES = ("kernels.count=5", "observations_per_kernel=4", "scatterers.max=10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,14 @@ class Finding:
     traceback: str = ""
 
 
-def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4, threads: int = 1) -> list[Finding]:
+def check(
+    model: str,
+    *,
+    time_limit_s: float = 60,
+    memory_limit_gib: float = 4,
+    threads: int = 1,
+    kernel_px: int | None = None,
+) -> list[Finding]:
     """Test whether a model follows the model contract.
 
     Parameters
@@ -51,6 +62,8 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4, 
         Limit in GiB of the model's memory above what it had after import.
     threads
         Threads of the model's numerical libraries.
+    kernel_px
+        Side of the kernels that the model is asked for, the central pixels of images of 64 x 64; all pixels if None.
 
     Returns
     -------
@@ -60,9 +73,11 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4, 
     Raises
     ------
     UsageError
-        If there is no such model.
+        If there is no such model, or no patch of ``kernel_px`` pixels.
     """
     entry = find_entry(model)
+    spec = load_spec("mini", overrides=_OVERRIDES)
+    wanted = kernel_grid(spec.grid, kernel_px)
     limits = Limits(batch_s=time_limit_s, fit_s=time_limit_s, memory_gib=memory_limit_gib)
     findings: list[Finding] = []
     isolated = IsolatedModel(entry, limits=limits, threads=threads)
@@ -70,14 +85,14 @@ def check(model: str, *, time_limit_s: float = 60, memory_limit_gib: float = 4, 
     try:
         with isolated:
             findings.append(Finding(demand=loads))
-            findings.extend(_findings(isolated))
+            findings.extend(_findings(isolated, spec, wanted))
     except (ModelFailure, QpibenchError) as error:  # only loading lets an error through
         findings.append(Finding(demand=loads, problem=f"{error}", traceback=getattr(error, "traceback", "")))
     return findings
 
 
-def _findings(model: IsolatedModel) -> Iterable[Finding]:
-    images = _SmallSet(view=model.declaration.needs or "positions")
+def _findings(model: IsolatedModel, spec: ReleaseSpec, wanted: Grid) -> Iterable[Finding]:
+    images = _SmallSet(spec, wanted, view=model.declaration.needs or "positions")
     demands: list[tuple[str, Callable[[IsolatedModel, _SmallSet], str | None]]] = [
         ("predicts floating-point kernels of the right shape for one image and for three", _shapes),
         ("predicts finite numbers", _finite),
@@ -105,10 +120,9 @@ def _advised(failure: ModelFailure) -> str:
 
 
 class _SmallSet:
-    """Twenty images of a few kernels; image 0 has a single scatterer."""
+    """Twenty images of a few kernels, which are wanted on ``kernel_grid``; image 0 has a single scatterer."""
 
-    def __init__(self, *, view: str) -> None:
-        spec = load_spec("mini", overrides=["kernels.count=5", "observations_per_kernel=4", "scatterers.max=10"])
+    def __init__(self, spec: ReleaseSpec, kernel_grid: Grid, *, view: str) -> None:
         backend, _ = get_backend("cpu")
         kernels = backend.kernels(spec)
         drawn = backend.observations(spec, kernels, 0, spec.observation_count).columns()
@@ -116,13 +130,14 @@ class _SmallSet:
         order = np.roll(np.arange(spec.observation_count), -alone)
         self._columns = {name: values[order] for name, values in drawn.items()}
         self._view = view
-        self.grid = spec.grid
-        self.kernels = kernels.image
+        self.grid, self.kernel_grid = spec.grid, kernel_grid
+        self.kernels = central_pixels(kernels.image, kernel_grid.shape)
         self.kernel_index = self._columns["kernel"]
 
     def batch(self, rows: NDArray[np.integer] | list[int]) -> Batch:
         chosen = Observations.of_columns({name: values[np.asarray(rows)] for name, values in self._columns.items()})
-        return view_batch(chosen, self.grid, view=self._view, map_mode=None if self._view == "image" else "paper")
+        mode = None if self._view == "image" else "paper"
+        return view_batch(chosen, self.grid, self.kernel_grid, view=self._view, map_mode=mode)
 
 
 def _learns(model: IsolatedModel, images: _SmallSet) -> None:
@@ -130,7 +145,7 @@ def _learns(model: IsolatedModel, images: _SmallSet) -> None:
         kernels=images.kernels,
         kernel_index=images.kernel_index,
         grid=images.grid,
-        kernel_grid=images.grid,
+        kernel_grid=images.kernel_grid,
         batch=images.batch,
     )
     model.fit(rows)

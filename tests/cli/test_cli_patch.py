@@ -43,6 +43,13 @@ def test_entries_are_scored_by_the_central_pixels(folder):
     assert mae["median_kernel"] > 0
 
 
+def test_a_model_is_checked_with_patches_of_the_kernels(qpibench, write_model):
+    model = write_model("import numpy as np\ndef predict(batch): return np.zeros(batch.image.shape)\n")
+    shapes = "predict returned a kernel of shape (1, 64, 64), expected (1, 8, 8)"
+    qpibench("check", model, "--kernel-px", 8).fails(1, shapes)
+    qpibench("check", model, "--kernel-px", 9).fails(2, "kernel_px = 9 does not fit", "from 2 to 63 that is even")
+
+
 def test_predictions_of_patches_give_their_result_again_and_are_compared_and_shown(qpibench, mini, folder, tmp_path):
     kept, release = folder / "tikhonov.h5", ("--release", mini)
     checked = qpibench("leaderboard", "check", folder / "results/tikhonov.json", "--predictions", kept, *release)
