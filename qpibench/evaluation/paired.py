@@ -153,13 +153,15 @@ def compare(
         If a file does not exist, a side names the same predictions twice, a file lacks a task, or a metric is unknown
         or no mean over images.
     InvalidDataError
-        If a file is no predictions file of this release, or the files contain different images.
+        If a file is no predictions file of this release, or the files contain different images, or kernels of
+        different pixels.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(open_predictions(path, release)) for path in (*a, *b)]
         compared = [_compared_file(file) for file in files]
         for side, start, stop in (("A", 0, len(a)), ("B", len(a), len(files))):
             _check_side(side, files[start:stop], compared[start:stop])
+        _check_pixels(files)
         chosen = _means(metrics or _of_cell(files))
         asked = _common_tasks(files, tasks)
         for task in asked:
@@ -327,6 +329,16 @@ def _common_tasks(files: Sequence[Predictions], tasks: Sequence[str] | None) -> 
         found = "; ".join(f"'{file.path}' has {', '.join(file.tasks)}" for file in files)
         raise UsageError(f"There is no task that all files contain: {found}.")
     return common
+
+
+def _check_pixels(files: Sequence[Predictions]) -> None:
+    first = files[0].kernel_grid
+    for file in files[1:]:
+        if file.kernel_grid != first:
+            sizes = " and ".join(f"{grid.nx} x {grid.ny}" for grid in (first, file.kernel_grid))
+            raise InvalidDataError(
+                f"'{files[0].path}' and '{file.path}' contain kernels of {sizes} pixels; compare files of one cell."
+            )
 
 
 def _check_images(files: Sequence[Predictions], task: str) -> None:

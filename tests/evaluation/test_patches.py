@@ -7,6 +7,7 @@ import pytest
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.facts import Facts
 from qpibench.evaluation.image_scores import read_case
+from qpibench.evaluation.paired import compare
 from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.report import report
@@ -108,6 +109,15 @@ def test_predictions_of_all_pixels_have_the_record_and_the_hash_they_had(memory_
     predict(model, memory_release, tmp_path / "predictions.h5", Request(limit=1))
     with h5py.File(tmp_path / "predictions.h5") as file:
         assert "kernel_px" not in file.attrs["record"]
+
+
+def test_patches_are_not_compared_with_whole_kernels(mini_release, predicted, tmp_path):
+    path = tmp_path / "whole.h5"
+    predict("zeros", mini_release, path, Request(limit=4))
+    with pytest.raises(
+        InvalidDataError, match="contain kernels of 4 x 4 and 64 x 64 pixels; compare files of one cell"
+    ):
+        compare([predicted(mini_release)], [path], mini_release)
 
 
 @pytest.mark.parametrize("pixels", [5, 10, 12])
