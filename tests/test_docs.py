@@ -8,6 +8,7 @@ import pytest
 from qpibench.corruptions import corruption_names, get_corruption
 from qpibench.families import family_names, get_family
 from qpibench.specs import load_spec
+from qpibench.tasks.track import load_track
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -62,3 +63,31 @@ def test_every_family_and_corruption_has_a_small_picture():
     for path, command in pictures.items():
         assert command.endswith(f"-o docs/{path}")
         assert 10_000 < (DOCS / path).stat().st_size < 150_000, f"{path}: run `{command}`"
+
+
+def test_the_pages_of_tracks_are_what_their_files_say():
+    for name, text in _script("track_pages").pages().items():
+        page = (DOCS / "tracks" / name).read_text(encoding="utf-8")
+        assert page == text, f"{name}: run `python docs/track_pages.py`"
+
+
+def test_every_cell_of_a_track_has_a_small_picture():
+    sizes = [(DOCS / "tracks" / path).stat().st_size for path in _script("track_pages").pictures()]
+    assert min(sizes) > 2_000, "run `python docs/track_pages.py --pictures`"
+    assert max(sizes) < 50_000
+    assert sum(sizes) < 1_500_000
+
+
+def test_a_picture_of_a_cell_is_the_same_when_it_is_drawn_again():
+    script, track = _script("track_pages"), load_track("exact")
+    drawn = script.draw(track, "clean")
+    assert drawn[:4] == b"\x89PNG"
+    assert drawn == script.draw(track, "clean")
+
+
+def test_a_withdrawn_cell_is_struck_through_with_the_reason():
+    script, track = _script("track_pages"), load_track("noise")
+    script.WITHDRAWN["noise/5dB"] = "the noise is that of 6 dB (1 January 2027)."
+    page = script.track_page(track)
+    assert "| ~~`5dB`~~ |" in page
+    assert "noise/5dB is withdrawn: the noise is that of 6 dB (1 January 2027)." in page

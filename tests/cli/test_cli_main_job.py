@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from qpibench.cli.main import SUMMARIES, cli
+from qpibench.tasks.suite import load_suite, suite_names
 
 EVERY_COMMAND = [
     *([name] for name in SUMMARIES if name != "leaderboard"),
@@ -86,6 +87,16 @@ def test_the_tracks_are_listed_with_what_their_cells_ask(qpibench, tmp_path):
     cell = track["cells"]["all"]
     assert (track["name"], cell["task"], cell["view"], cell["map"], cell["size"]) == ("own", "id", "image", None, None)
     qpibench("tracks", "papre").fails(2, "did you mean 'paper'?")
+
+
+def test_suites_are_listed_beside_the_tracks(qpibench):
+    listed = qpibench("tracks", "--json").json["suites"]
+    assert {suite["name"]: suite["sha256"] for suite in listed} == {
+        name: load_suite(name).sha256 for name in suite_names()
+    }
+    (quick,) = (suite for suite in listed if suite["name"] == "quick")
+    assert "paper/id" in quick["cells"]
+    assert f"quick  {len(quick['cells']):<5}  at most {quick['limit']} of a release" in qpibench("tracks").stdout
 
 
 def test_a_new_model_passes_check_and_can_be_evaluated(qpibench, mini, tmp_path):

@@ -1,0 +1,339 @@
+"""Write docs/tracks/ from the files of tracks and suites: ``python docs/track_pages.py``.
+
+A track's page has the comment at the top of its file, its cells, and the settings of its releases. Scores come from the
+result files of suites in docs/tracks/results/. ``--pictures NAME...`` draws the examples of some tracks again, or of
+all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from qpibench.evaluation.result import Result
+from qpibench.evaluation.result_file import load_result
+from qpibench.pages.notation import interval, whole
+from qpibench.specs import ReleaseSpec
+from qpibench.specs.schema import spec_keys
+from qpibench.tasks.suite import Suite, load_suite, suite_names
+from qpibench.tasks.track import Cell, Track, load_track, track_names
+
+FOLDER = Path(__file__).parent / "tracks"
+FILES = Path(__file__).parents[1] / "qpibench" / "tasks" / "tracks"
+
+README = """# Tracks and suites
+
+A track is a group of tests, a suite a list of tests from several tracks ([words](../scores.md#words)). Each track has a
+page with its cells, settings, examples and the scores of trivial entries. `qpibench tracks` prints the same lists.
+
+    qpibench evaluate my_model.py --suite quick -o result.json
+
+## Tracks
+
+{tracks}
+## Suites
+
+{suites}
+## Errors in a frozen suite
+
+A suite is frozen when the classical entries have been run on it. From then on its cells and their order stay, and so
+does its hash. If a cell turns out to be wrong, it is never mended in place, because scores before and after would have
+the same name:
+
+1. The cell is struck through on the page of its track, with the reason and the date (`WITHDRAWN` in
+   `docs/track_pages.py`). Its scores stay where they are.
+2. A corrected cell gets a new name, and the next suite, such as `v2`, lists it instead of the wrong one.
+3. Results of both suites stay on the board, in tables of their own. The hash in each result says of which suite it is.
+
+New cells make a new suite too.
+
+This page and those of the tracks are made by `python docs/track_pages.py`.
+"""
+
+TRIVIAL = ("zeros", "median_kernel")
+"""Entries whose scores a page shows."""
+
+WITHDRAWN: dict[str, str] = {}
+"""Wrong cells of frozen suites, by TRACK/CELL, with the reason and the date."""
+
+MOST_SEARCHED = 32
+WANTED_SCATTERERS = 12
+
+SIDE, GAP, DPI = 1.25, 0.14, 80
+"""Side of a panel and distance between panels in inches, and pixels per inch."""
+
+
+def pages() -> dict[str, str]:
+    """The text of each page by its file name."""
+    tracks = [load_track(name) for name in track_names()]
+    suites = [load_suite(name) for name in suite_names()]
+    found = {f"{track.name}.md": track_page(track) for track in tracks}
+    return found | {"README.md": README.format(tracks=_track_table(tracks), suites=_suite_table(suites))}
+
+
+def pictures() -> tuple[str, ...]:
+    """The file of the example of each cell, in docs/tracks/."""
+    return tuple(_picture(name, cell) for name in track_names() for cell in load_track(name).cells)
+
+
+def track_page(track: Track) -> str:
+    """The text of a track's page."""
+    content = (FILES / f"{track.name}.toml").read_text(encoding="utf-8")
+    examples = "".join(f"\n`{cell}`\n\n![{track.name}/{cell}]({_picture(track.name, cell)})\n" for cell in track.cells)
+    return (
+        f"# Track `{track.name}`\n\n{track.summary[:1].upper()}{track.summary[1:]}.\n\n{_comment(content)}\n"
+        f"\n## Cells\n\n{_cell_table(track)}"
+        "\nImages, kernels and predictions are float32 arrays (image, y, x) in native units; positions are float64"
+        " arrays (image, scatterer, xy) in nm, padded with NaN. [scores.md](../scores.md#metrics) explains the metrics:"
+        f" {_code(_metrics(track))}.\n"
+        f"\n## Settings\n\n{_setting_table(track, tomllib.loads(content))}"
+        f"\n## Trivial scores\n\n{_scores(track)}"
+        "\n## Examples\n\nEach picture has one image for each family of kernels, above its kernel. Circles are"
+        f" scatterers; crosses are told positions, where they differ. The view `image` shows neither.\n{examples}"
+        f"\nThis page is made from `qpibench/tasks/tracks/{track.name}.toml` by `python docs/track_pages.py`.\n"
+    )
+
+
+def _comment(content: str) -> str:
+    """The comment at the top of a file as one paragraph."""
+    lines = re.match(r"(?:#.*\n)+", content)
+    return " ".join(line.removeprefix("#").strip() for line in lines[0].splitlines()) if lines else ""
+
+
+def _picture(track: str, cell: str) -> str:
+    return f"images/{track}-{cell}.png"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]]) + "\n"
+
+
+def _track_table(tracks: list[Track]) -> str:
+    rows = (
+        (f"[{track.name}]({track.name}.md)", track.summary, ", ".join(f"`{cell}`" for cell in track.cells))
+        for track in tracks
+    )
+    return _table(("track", "summary", "cells"), rows)
+
+
+def _suite_table(suites: list[Suite]) -> str:
+    rows = (
+        (
+            f"`{suite.name}`",
+            suite.summary,
+            ", ".join(f"`{label}`" for label in _labels(suite)),
+            "all" if suite.limit is None else f"at most {whole(suite.limit)} of a release",
+            f"`{suite.sha256}`",
+        )
+        for suite in suites
+    )
+    return _table(("suite", "summary", "cells", "images", "SHA-256"), rows)
+
+
+def _labels(suite: Suite) -> Iterator[str]:
+    """The tracks and cells of a suite; a track stands for all its cells."""
+    listed = [each.label for each in suite.cells]
+    for track in {each.track.name: each.track for each in suite.cells}.values():
+        cells = [f"{track.name}/{cell}" for cell in track.cells]
+        inside = [label for label in cells if label in listed]
+        yield from [track.name] if inside == cells else inside
+
+
+def _cell_table(track: Track) -> str:
+    """A table of the cells; what is the same in all of several cells is said once."""
+    rows = {name: _cell_columns(cell) for name, cell in track.cells.items()}
+    heads = list(next(iter(rows.values())))
+    common = [head for head in heads if len(rows) > 1 and len({row[head] for row in rows.values()}) == 1]
+    first = next(iter(rows.values()))
+    said = f"The same in all cells: {'; '.join(f'{head}: {first[head]}' for head in common)}.\n\n" if common else ""
+    shown = [head for head in heads if head not in common]
+    lines = ((_cell_name(track, name), *(row[head] for head in shown)) for name, row in rows.items())
+    reasons = "".join(
+        f"\n{label} is withdrawn: {reason}\n"
+        for label, reason in WITHDRAWN.items()
+        if label.partition("/")[0] == track.name
+    )
+    return said + _table(("cell", *shown), lines) + reasons
+
+
+def _cell_name(track: Track, cell: str) -> str:
+    return f"~~`{cell}`~~" if f"{track.name}/{cell}" in WITHDRAWN else f"`{cell}`"
+
+
+def _cell_columns(cell: Cell) -> dict[str, str]:
+    families = dict.fromkeys(spec.kernels.family for spec in cell.specs)
+    counts = [sum(spec.kernels.count for spec in cell.specs if spec.kernels.family == family) for family in families]
+    size = "the whole test role" if cell.size is None else whole(cell.size)
+    is_test_only = all(spec.splits.ood_kernels == 1 for spec in cell.specs)
+    if cell.size is None and is_test_only:
+        size = whole(sum(spec.observation_count for spec in cell.specs))
+    training = cell.training or (None if is_test_only else cell.specs[0])
+    columns = {
+        "images": size,
+        "kernels": ", ".join(f"{count} of `{family}`" for count, family in zip(counts, families, strict=True)),
+        "predicted": "" if cell.kernel_px is None else f"the central {cell.kernel_px} x {cell.kernel_px} pixels",
+        "pixels": _distinct(f"{spec.grid.ny} x {spec.grid.nx}" for spec in cell.specs),
+        "field (nm)": _distinct(f"{spec.grid.size_y_nm:g} x {spec.grid.size_x_nm:g}" for spec in cell.specs),
+        "scatterers": _distinct(_span(spec) for spec in cell.specs),
+        "task": cell.task,
+        "view": cell.view,
+        "map": cell.map or "none",
+        "ranked by": f"`{cell.primary}`",
+        "training images": "none" if training is None else f"`{training.name}`",
+    }
+    return {head: text for head, text in columns.items() if text}
+
+
+def _span(spec: ReleaseSpec) -> str:
+    low, high = spec.scatterers.min, spec.scatterers.max
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _metrics(track: Track) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for cell in track.cells.values() for name in cell.metrics))
+
+
+def _setting_table(track: Track, file: dict[str, Any]) -> str:
+    """What the specs of the cells are, in addition to the shipped specs that they are made of."""
+    shared = file.get("every_cell", {})
+    places: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    every: list[tuple[str, str]] = []
+    for cell in track.cells:
+        own = file["cells"][cell]
+        common = [*shared.get("set", ()), *own.get("set", ())]
+        for named in own.get("specs", shared.get("specs", ())):
+            spec, changes = (named, []) if isinstance(named, str) else (named["spec"], named.get("set", []))
+            every.append((cell, spec))
+            for text in (*common, *changes):
+                key, _, value = text.partition("=")
+                places.setdefault((key.strip(), value.strip()), []).append((cell, spec))
+    units = {key.path: (key.unit, key.meaning) for key in spec_keys()}
+    rows = (
+        (cells, specs, f"`{key}`", f"`{value}`", *units.get(key, ("", "")))
+        for (key, value), found in places.items()
+        if key != "name"
+        for cells, specs in _where(found, every)
+    )
+    if not places:
+        specs = ", ".join(f"`{spec}`" for spec in dict.fromkeys(spec for _, spec in every))
+        return f"The settings are those of the shipped spec {specs} ([spec.md](../spec.md)).\n"
+    about = "Specs are [shipped ones](../spec.md) with these changes:\n\n"
+    return about + _table(("cells", "specs", "setting", "value", "unit", "meaning"), rows)
+
+
+def _where(found: list[tuple[str, str]], every: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Cells and specs with a setting, as texts; "all" cells are those that have the specs."""
+    by_specs: dict[tuple[str, ...], list[str]] = {}
+    for cell in dict.fromkeys(cell for cell, _ in found):
+        specs = tuple(spec for each, spec in found if each == cell)
+        is_all = set(specs) == {spec for each, spec in every if each == cell}
+        by_specs.setdefault(() if is_all else specs, []).append(cell)
+    for specs, cells in by_specs.items():
+        able = {cell for cell, spec in every if not specs or spec in specs}
+        yield "all" if set(cells) == able else _code(cells), _code(specs) or "all"
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _scores(track: Track) -> str:
+    results = [load_result(path) for path in sorted((FOLDER / "results").glob("*.json"))]
+    shown = {name: _scores_of(results, track, name) for name in TRIVIAL}
+    if not any(shown.values()):
+        return "Not measured yet.\n"
+    rows = ((f"`{cell}`", *(shown[name].get(cell, "") for name in TRIVIAL)) for cell in track.cells)
+    return "The primary score with its 95 % interval.\n\n" + _table(("cell", *(f"`{name}`" for name in TRIVIAL)), rows)
+
+
+def _scores_of(results: list[Result], track: Track, entry: str) -> Mapping[str, str]:
+    """Primary scores of an entry, or why it has none, by cell, from results of the track as it is now."""
+    found: dict[str, str] = {}
+    for result in results:
+        if result.model.name != entry or result.suite is None or result.suite.limit is not None:
+            continue
+        for cell in result.cells.values():
+            if cell.record is not None and cell.record.track_sha256 == track.sha256:
+                found[cell.record.cell] = " ".join(interval(cell.metrics[cell.primary]))
+        for label in result.not_applicable:
+            found.setdefault(label.removeprefix(f"{track.name}/"), "not applicable")
+    return found
+
+
+def draw(track: Track, name: str) -> bytes:
+    """A PNG of one image of a cell for each family, above its kernel."""
+    from qpibench.pages.plotting import file_content, own_style
+
+    # isort: split
+    from matplotlib.figure import Figure
+
+    from qpibench.gallery.page import STYLE
+    from qpibench.gallery.palette import in_palette
+    from qpibench.gallery.panels import draw_image
+
+    cell = track.cell(name)
+    specs = list({spec.kernels.family: spec for spec in reversed(cell.specs)}.values())[::-1]
+    with own_style(STYLE):
+        width, height = GAP + len(specs) * (SIDE + GAP), 2 * (SIDE + 2 * GAP)
+        figure = Figure(figsize=(width, height), dpi=DPI)
+        for column, spec in enumerate(specs):
+            left = GAP + column * (SIDE + GAP)
+            for place, (picture, grid) in enumerate(_panels(cell, spec)):
+                bottom = GAP / 2 + (1 - place) * (SIDE + 2 * GAP)
+                axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
+                draw_image(axes, picture, grid)
+        return in_palette(file_content(figure, "png", dpi=DPI))
+
+
+def _panels(cell: Cell, spec: ReleaseSpec) -> Iterator[tuple[Any, Any]]:
+    """An image of a spec and its kernel, with their grids."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from qpibench.families import get_family
+    from qpibench.gallery.colours import Scale
+    from qpibench.gallery.gallery import told_marks, true_marks
+    from qpibench.gallery.panels import Marks
+    from qpibench.grid import central_pixels
+    from qpibench.specs.species import species_count
+    from qpibench.synthesis.cpu import CpuBackend, draw
+    from qpibench.tasks.patch import kernel_grid
+
+    counts = draw(spec, 0, min(MOST_SEARCHED, spec.observation_count), domain="benchmark").n_drawn
+    index = int(np.abs(counts - WANTED_SCATTERERS).argmin())
+    backend, row = CpuBackend(), index // spec.observations_per_kernel
+    kernels = backend.kernels(spec, count=row + 1)
+    seen = backend.observations(spec, kernels, index, index + 1)
+    kernel = kernels.image[species_count(spec) * row]
+    core_nm = get_family(spec.kernels.family).core_radius_nm(spec.kernels)
+    true, told = true_marks(seen), told_marks(seen)
+    picture = Scale(spec.grid, core_nm, kernels.image).picture(seen.image[0], true.position_nm)
+    if cell.view != "image":
+        picture = replace(picture, true=true, told=Marks() if told == true else told)
+    yield picture, spec.grid
+    grid = kernel_grid(spec.grid, cell.kernel_px)
+    patch = central_pixels(kernel, grid.shape)
+    yield Scale(grid, core_nm, patch[np.newaxis]).picture(patch, np.zeros((1, 2))), grid
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", nargs="*", metavar="NAME", help="draw the examples of these tracks, or of all")
+    arguments = parser.parse_args()
+    (FOLDER / "images").mkdir(parents=True, exist_ok=True)
+    for file, text in pages().items():
+        (FOLDER / file).write_text(text, encoding="utf-8")
+    for name in [] if arguments.pictures is None else arguments.pictures or track_names():
+        track = load_track(name)
+        for cell in track.cells:
+            (FOLDER / _picture(name, cell)).write_bytes(draw(track, cell))
