@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bound import least_error
 from benchmarks.foreign_kernels import KERNELS
 from qpibench.grid import Grid
+from qpibench.physics.bound import least_error
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Observations
@@ -67,7 +67,7 @@ class Draws:
     batch
         Function from the number of an image to the inputs of the entry, a batch of one.
     bound
-        (image,) bounds of the mean absolute error, see :func:`benchmarks.bound.least_error`; None without noise.
+        (image,) bounds of the mean absolute error, see :func:`qpibench.physics.bound.least_error`; None without noise.
     """
 
     grid: Grid

@@ -94,6 +94,12 @@ def requests_of(
         raise UsageError(
             f"Track '{asked.track.name}', cell '{asked.name}': there is no metric '{unknown[0]}'; known: {known}."
         )
+    if not metrics[cell.primary].ranks:
+        ranking = ", ".join(metric for metric in cell.metrics if metrics[metric].ranks) or "none of the cell's"
+        raise UsageError(
+            f"Track '{asked.track.name}', cell '{asked.name}': the metric '{cell.primary}' does not rank entries;"
+            f" choose another primary out of: {ranking}."
+        )
     for spec in cell.all_specs:
         if spec.sha256 not in releases:
             raise UsageError(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from qpibench.columns import FOLD
 from qpibench.evaluation.metrics import Metric
+from qpibench.evaluation.metrics.bound import CONDITION_LIMIT
+from qpibench.grid import Grid
 from qpibench.specs import ReleaseSpec
 
 if TYPE_CHECKING:
@@ -56,6 +58,38 @@ def facts_of(release: Release) -> Facts:
     )
 
 
+def has_bound(release: Release) -> bool:
+    """Whether the Cramer-Rao bound of images is known.
+
+    It is for the linear superposition of one kernel of eq. 7 an image, with white noise and no other corruption.
+    """
+    spec = release.spec
+    return (
+        isinstance(spec, ReleaseSpec)
+        and spec.kernels.family == "eq7"
+        and set(spec.corruptions or {}) == {"white_noise"}
+        and spec.species is None
+        and spec.scatterers.superposition is None
+    )
+
+
+def bound_of(release: Release, index: NDArray[np.integer], grid: Grid) -> NDArray[np.float64]:
+    """Return the Cramer-Rao bound of images, by row of the release, for kernels on a grid; see the field of a case."""
+    if not has_bound(release):
+        return np.full(len(index), np.nan)
+    from qpibench.physics.bound import mean_variance  # its import loads Numba
+
+    kernel = release.observation_kernel[index]
+    return mean_variance(
+        release.grid,
+        release.told_position_nm(index),
+        {name: values[kernel] for name, values in release.kernels.parameters.items()},
+        noise_sigma=release.take("noise_sigma", index),
+        condition_limit=CONDITION_LIMIT,
+        kernel_grid=grid,
+    )
+
+
 def applicable(metrics: Iterable[Metric], predictions: Predictions, release: Release, task: str) -> tuple[Metric, ...]:
     """Return the metrics of which the predictions have every optional array, and the release every fact.
 
@@ -67,6 +101,8 @@ def applicable(metrics: Iterable[Metric], predictions: Predictions, release: Rel
     lacking = {name for name, read in optional.items() if read(task, rows) is None}
     if np.isnan(facts_of(release).wavevector).all():
         lacking.add("wavevector")
+    if not has_bound(release):
+        lacking.add("bound")
     return tuple(
         metric for metric in metrics if not any(lacking.intersection(column.uses) for column in metric.columns)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
-from qpibench.evaluation.facts import Facts, facts_of
+from qpibench.evaluation.facts import Facts, bound_of, facts_of, has_bound
 from qpibench.evaluation.metrics import Case, Metric, PerImage
 from qpibench.evaluation.predictions import Predictions
 from qpibench.grid import central_pixels
@@ -93,8 +93,10 @@ def score_images(
     kernel = release.observation_kernel[index]
     measures = {column.name: column for metric in metrics for column in metric.columns}
     uses = {name for column in measures.values() for name in column.uses}
-    fields = {"observation": "image", "position_nm": release.told_field}
-    release.check(*(field for used, field in fields.items() if used in uses))
+    fields = {"observation": ("image",), "position_nm": (release.told_field,)}
+    if has_bound(release):
+        fields["bound"] = (release.told_field, "noise_sigma")
+    release.check(*(field for used in fields if used in uses for field in fields[used]))
     if "truth" in uses:
         _check_truth(central_pixels(release.kernels.image, predictions.kernel_grid.shape), np.unique(kernel), release)
     failed = np.zeros(len(index), dtype=np.bool_)
@@ -171,6 +173,7 @@ def read_case(
         position_nm=release.told_position_nm(index) if "position_nm" in uses else None,
         std=stated(predictions.std(task, rows), grid.shape) if "std" in uses else None,
         kernel_full=stated(predictions.kernel_full(task, rows), pixels) if "kernel_full" in uses else None,
+        bound=bound_of(release, index, grid) if "bound" in uses else None,
         **facts.of(kernel, uses),
     )
     return case, failed

@@ -284,6 +284,8 @@ class CellResult(_Closed):
             raise ValueError(f"primary is '{self.primary}', but the cell is ranked by '{self.record.primary}'")
         if self.primary not in all_metrics():
             raise ValueError(f"there is no metric '{self.primary}' to rank by")
+        if not all_metrics()[self.primary].ranks:
+            raise ValueError(f"primary is '{self.primary}', a metric that does not rank")
         if self.primary not in self.metrics:
             raise ValueError(f"primary is '{self.primary}', which is not among the metrics")
         if len({part.release.content_sha256 for part in self.parts}) < len(self.parts):

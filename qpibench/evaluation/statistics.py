@@ -59,13 +59,15 @@ class Statistic:
     """A number to be estimated: the mean of per-image values, (n,), or one of their quantiles.
 
     A ``share`` is a mean of zeros and ones that counts images. With ``over``, (n,), it is the mean of the values
-    divided by the mean of these, which are at least 0 and not all 0. An image with 0 in both does not contribute.
+    divided by the mean of these, which are at least 0 and not all 0. An image with 0 in both does not contribute. With
+    ``root`` it is the square root of this ratio.
     """
 
     values: NDArray[np.float64]
     quantile: float | None = None
     share: bool = False
     over: NDArray[np.float64] | None = None
+    root: bool = False
 
     @property
     def contributes(self) -> NDArray[np.bool_]:
@@ -85,6 +87,7 @@ def statistic_of(metric: Metric, columns: Mapping[str, NDArray[np.float64]]) -> 
         quantile=metric.quantile,
         share=metric.aggregation in ("share", "coverage"),
         over=over[0] if over else None,
+        root=metric.aggregation == "root_ratio",
     )
 
 
@@ -130,6 +133,10 @@ def bootstrap_intervals(
         if statistic.share and values[place] in (0, 1):
             bound = ((1 - settings.level) / 2) ** (1 / kernels[place])
             lows[place], highs[place] = (0, 1 - bound) if values[place] == 0 else (bound, 1)
+    # Percentiles of roots are the roots of percentiles.
+    roots = [statistic.root for statistic in statistics.values()]
+    for estimates in (values, lows, highs):
+        np.sqrt(estimates, out=estimates, where=roots)
     ends = zip(statistics, values, lows, highs, strict=True)
     return {name: Interval(value=float(value), low=float(low), high=float(high)) for name, value, low, high in ends}
 

@@ -62,7 +62,7 @@ class Case:
         (n,) rotational symmetry of the true kernel: 2, 3, 4 or 6; 0 for total symmetry; -1 where it is not known.
     bound
         (n,) the Cramer-Rao bound: the least variance of an unbiased estimate of a pixel of the kernel whose formula is
-        known, mean over the pixels; NaN where it is not known.
+        known, mean over the pixels; NaN where it is not known, infinite where the image is ill-conditioned.
 
     All arrays become float64. A property whose array is None raises ValueError.
     """
@@ -92,6 +92,13 @@ class Case:
         if self.truth is None:
             raise ValueError("a metric measures against the truth, but uses says that it does not")
         return np.asarray(self.truth, dtype=np.float64)
+
+    @property
+    def least(self) -> Values:
+        """The Cramer-Rao bounds; ValueError if there are none."""
+        if self.bound is None:
+            raise ValueError("a metric measures against the bound, but uses says that it does not")
+        return self.bound
 
     @property
     def error(self) -> Images:
@@ -141,20 +148,24 @@ class Metric:
         Definition in one sentence.
     better
         Direction of improvement.
+    nominal
+        The best value if that is neither the highest nor the lowest, such as the level of a coverage; nearer is better.
     bounds
         Smallest and largest possible value; infinite where there is none.
     columns
         Per-image values that the metric aggregates.
     aggregation
         ``mean`` is a mean over images, ``share`` a mean of zeros and ones, ``quantile`` a quantile of a column.
-        ``ratio`` divides the sum of the first column by that of the second. ``coverage`` does so with counts, where the
-        first column counts a part of what the second counts.
+        ``ratio`` divides the sum of the first column by that of the second, and ``root_ratio`` is its square root.
+        ``coverage`` is a ratio of counts, where the first column counts a part of what the second counts.
     quantile
         Level of the quantile, between 0 and 1.
     of
         Function of the column, image by image, whose values are aggregated; None for the column itself.
     on_board
         Whether tables of standings show the metric.
+    ranks
+        Whether it may be the primary metric of a cell, which ranks entries.
     at_most, square_at_most
         Names of metrics that bound this metric, or its square, from above on any set of images.
     counts_failures
@@ -168,16 +179,18 @@ class Metric:
     better: Literal["higher", "lower"]
     bounds: tuple[float, float] = (0.0, math.inf)
     columns: tuple[PerImage, ...]
-    aggregation: Literal["mean", "share", "quantile", "ratio", "coverage"] = "mean"
+    nominal: float | None = None
+    aggregation: Literal["mean", "share", "quantile", "ratio", "root_ratio", "coverage"] = "mean"
     quantile: float | None = None
     of: Callable[[Values], ArrayLike] | None = None
     on_board: bool = True
+    ranks: bool = True
     at_most: str | None = None
     square_at_most: str | None = None
     counts_failures: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.columns) != (2 if self.aggregation in ("ratio", "coverage") else 1):
+        if len(self.columns) != (2 if self.aggregation in ("ratio", "root_ratio", "coverage") else 1):
             raise ValueError(f"metric '{self.name}': {len(self.columns)} columns do not make a {self.aggregation}")
         if (self.quantile is None) == (self.aggregation == "quantile"):
             raise ValueError(f"metric '{self.name}': quantile {self.quantile} does not fit a {self.aggregation}")
@@ -190,7 +203,7 @@ class Metric:
     @property
     def best(self) -> float:
         """The value of a perfect prediction."""
-        return self.bounds[self.better == "higher"]
+        return self.bounds[self.better == "higher"] if self.nominal is None else self.nominal
 
     @property
     def head(self) -> str:
@@ -206,7 +219,10 @@ class Metric:
             ends = "" if math.isinf(low) else f", at least {low:g}{unit}"
         else:
             ends = f", at most {high:g}{unit}" if math.isinf(low) else f", from {low:g} to {high:g}{unit}"
-        return f"{self.description} {'More' if self.better == 'higher' else 'Less'} is better{ends}."
+        direction = "More" if self.better == "higher" else "Less"
+        if self.nominal is not None:
+            direction = f"Nearer to {self.nominal:g}"
+        return f"{self.description} {direction} is better{ends}."
 
 
 def all_metrics() -> dict[str, Metric]:

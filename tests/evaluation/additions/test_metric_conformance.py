@@ -37,7 +37,10 @@ GRID = Grid(ny=12, nx=9, size_y_nm=6.0, size_x_nm=4.0)
 N = 8
 
 
-def case(noise=0.0, *, seed=0, rows=slice(None), uses=("truth", "observation", "position_nm", "std", "kernel_full")):
+USES = ("truth", "observation", "position_nm", "std", "kernel_full", "bound")
+
+
+def case(noise=0.0, *, seed=0, rows=slice(None), uses=USES):
     """Random images, and predictions that are off by some noise."""
     rng = np.random.default_rng(seed)
     truth, observation, off = (rng.standard_normal((N, *GRID.shape)) for _ in range(3))
@@ -45,6 +48,7 @@ def case(noise=0.0, *, seed=0, rows=slice(None), uses=("truth", "observation", "
     position_nm[::2, 2] = np.nan
     given = {"truth": truth, "observation": observation, "position_nm": position_nm}
     given |= {"std": rng.random(truth.shape), "kernel_full": rng.random((N, 2 * GRID.ny - 1, 2 * GRID.nx - 1))}
+    given["bound"] = np.array([0.1, np.inf, 1.0, 0.3, 0.2, np.nan, 0.3, 0.1])
     return Case(
         grid=GRID,
         prediction=(truth + noise * off)[rows],
@@ -74,7 +78,8 @@ def test_a_metric_tells_what_it_is(name):
     assert low < high
     assert math.isfinite(metric.best)
     assert metric.head.startswith(metric.label)
-    assert ("Less is better" if metric.better == "lower" else "More is better") in metric.sentence
+    direction = "Less" if metric.better == "lower" else "More"
+    assert f"{direction if metric.nominal is None else f'Nearer to {metric.nominal:g}'} is better" in metric.sentence
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -259,7 +264,10 @@ def test_score_report_compare_board_and_check_know_a_toy(mini_release, tmp_path)
 
 def test_a_toy_is_scored_outside_of_tracks_and_stands_in_the_schemas(mini_release, write):
     for cell in score(write("near", 0.9), mini_release).cells.values():
-        assert set(cell.metrics) == set(NAMES) - {"covered", "full_error"}  # they need optional predictions
+        # Some need optional predictions, or images with a Cramer-Rao bound.
+        left_out = {name for name in NAMES if {"std", "kernel_full", "bound"} & uses(*find_metrics([name]))}
+        assert {"covered", "full_error", "excess"} <= left_out
+        assert set(cell.metrics) == set(NAMES) - left_out
     for what, model in (("result", "PartResult"), ("comparison", "PairedTask")):
         with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as ending:
             cli.main(["schema", what])
