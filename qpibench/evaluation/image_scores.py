@@ -93,7 +93,7 @@ def score_images(
     kernel = release.observation_kernel[index]
     measures = {column.name: column for metric in metrics for column in metric.columns}
     uses = {name for column in measures.values() for name in column.uses}
-    fields = {"observation": ("image",), "position_nm": (release.told_field,)}
+    fields: dict[str, tuple[str, ...]] = {"observation": ("image",), "position_nm": (release.told_field,)}
     if has_bound(release):
         fields["bound"] = (release.told_field, "noise_sigma")
     release.check(*(field for used in fields if used in uses for field in fields[used]))

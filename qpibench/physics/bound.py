@@ -86,7 +86,7 @@ def least_error(grid: Grid, position_nm: Values, parameters: Mapping[str, float]
     known: dict[str, float] = {"fold": fold} if fold else {"fold": fold, "phi1": parameters["phi1"]}
     unknown = {name: float(value) for name, value in parameters.items() if name not in known}
     std = bound_std(
-        lambda free: superpose(grid, eq7, position_nm, **known, **free),
+        lambda free: superpose(grid, eq7, position_nm, None, **known, **free),
         lambda free: kernel_image(grid, eq7, **known, **free),
         unknown,
         noise_sigma=noise_sigma,
