@@ -7,6 +7,7 @@ object. The functions here refuse all of that alike.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -39,12 +40,12 @@ def parse_json(text: str | bytes, subject: str) -> Any:
         If the text is not UTF-8 or not JSON, an object has a key twice, a text half a character (a lone surrogate),
         lists and objects are nested more than ``MAX_DEPTH`` deep, or an integer has more than ``MAX_DIGITS`` digits.
     """
-    return _parsed(_decode_json, text, f"{subject} is not valid JSON")
+    return _parsed(_decode_json, text, f"{subject} is not valid JSON", _JSON_STRING)
 
 
 def parse_toml(text: str | bytes, subject: str) -> dict[str, Any]:
     """Decode a TOML text; parameters and errors as :func:`parse_json`."""
-    table: dict[str, Any] = _parsed(tomllib.loads, text, f"{subject} is not valid TOML")
+    table: dict[str, Any] = _parsed(tomllib.loads, text, f"{subject} is not valid TOML", _TOML_STRING)
     return table
 
 
@@ -81,16 +82,56 @@ def check_nesting(value: object) -> None:
     raise ValueError(_TOO_DEEP)
 
 
+def check_brackets(text: str, strings: re.Pattern[str] | None = None) -> None:
+    """Refuse a text with lists and objects nested deeper than ``MAX_DEPTH`` before it is decoded.
+
+    Decoders call themselves for each bracket, up to Python's recursion limit. The garbage collector may run there. If
+    it then frees an h5py object, h5py takes its lock and cannot release it (h5py 3.16), so every other thread that uses
+    or frees an h5py object waits for ever.
+
+    Parameters
+    ----------
+    text
+        The text.
+    strings
+        Pattern of strings and comments, whose brackets do not count; by default the strings of JSON.
+
+    Raises
+    ------
+    ValueError
+        The reason.
+    """
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in re.findall(r"[][{}]", (strings or _JSON_STRING).sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError(_TOO_DEEP)
+
+
+# The end of a string is optional, so that a text with many strings that do not end is read once.
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_TOML_STRING = re.compile(
+    r"""
+    \#[^\n]*
+    | \"{3} (?: [^"\\] | \\. | "(?!"") )*+ \"{0,5}
+    | \'{3} (?: [^'] | '(?!'') )*+ \'{0,5}
+    | \" (?: [^"\\\n] | \\. )*+ "?
+    | \' [^'\n]*+ '?
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 _TOO_DEEP = f"its lists and tables are nested more than {MAX_DEPTH} deep"
 _TOO_LARGE = f"an integer has more than {MAX_DIGITS} digits"
 
 
-def _parsed(decode: Callable[[str], Any], text: str | bytes, problem: str) -> Any:
+def _parsed(decode: Callable[[str], Any], text: str | bytes, problem: str, strings: re.Pattern[str]) -> Any:
     try:
-        content = decode(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        check_brackets(decoded, strings)
+        content = decode(decoded)
         check_nesting(content)
-    except RecursionError:
-        raise InvalidDataError(f"{problem} ({_TOO_DEEP}).") from None
     except UnicodeDecodeError as error:
         raise InvalidDataError(f"{problem} (byte {error.start} is not UTF-8; save it as UTF-8).") from None
     except ValueError as error:  # JSONDecodeError and TOMLDecodeError are ValueErrors

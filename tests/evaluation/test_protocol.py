@@ -66,6 +66,7 @@ def _header(**changed):
         (b"junkjunk", "a header of 1802401130 bytes is longer than"),
         (struct.pack("<I", 3) + b"abc", "the header is not valid"),
         (struct.pack("<I", 2) + b"[]", "the header is not valid"),
+        (struct.pack("<I", 5000) + b"[" * 5000, "nested more than 64 deep"),
         (_header(kind=3), "not of the right types"),
         (_header(arrays=[[]]), "not described by its name, type and shape"),
         (_header(arrays=[["a", "|O", [1]]]), "array 'a' is of type '|O'"),

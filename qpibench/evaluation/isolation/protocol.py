@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.parsing import check_brackets
+
 DTYPES = frozenset({"<f2", "<f4", "<f8", "<i4", "<i8"})
 """Types of array elements that may be exchanged."""
 
@@ -164,9 +166,11 @@ class Channel:
 
 def _parse_header(text: bytearray) -> tuple[str, dict[str, Any], list[tuple[str, np.dtype[Any], tuple[int, ...], int]]]:
     try:
-        header = json.loads(text)
+        decoded = text.decode()
+        check_brackets(decoded)
+        header = json.loads(decoded)
         kind, fields, entries = header["kind"], header["fields"], header["arrays"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ProtocolError(f"the header is not valid: {error}") from None
     if not (isinstance(kind, str) and isinstance(fields, dict) and isinstance(entries, list)):
         raise ProtocolError("the header's fields are not of the right types")
