@@ -2,10 +2,12 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from qpibench.corruptions import corruption_names, get_corruption
+from qpibench.evaluation.result import Interval
 from qpibench.families import family_names, get_family
 from qpibench.specs import load_spec
 from qpibench.tasks.track import load_track
@@ -83,6 +85,23 @@ def test_a_picture_of_a_cell_is_the_same_when_it_is_drawn_again():
     drawn = script.draw(track, "clean")
     assert drawn[:4] == b"\x89PNG"
     assert drawn == script.draw(track, "clean")
+
+
+def test_the_score_of_a_trivial_entry_is_on_the_page_of_the_track_as_it_was_scored(tmp_path, monkeypatch):
+    script, track = _script("track_pages"), load_track("exact")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "zeros.json").touch()
+    record = SimpleNamespace(cell="clean", track_sha256=track.sha256)
+    cell = SimpleNamespace(record=record, primary="mae", metrics={"mae": Interval(value=0.5, low=0.4, high=0.6)})
+    result = SimpleNamespace(
+        model=SimpleNamespace(name="zeros"), suite=SimpleNamespace(limit=None), cells={"exact/clean": cell}
+    )
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    monkeypatch.setattr(script, "load_result", lambda _: result)
+    result.not_applicable = {}
+    assert "| `clean` | 0.500 [0.400, 0.600] |  |" in script.track_page(track)
+    record.track_sha256 = "another"
+    assert "Not measured yet" in script.track_page(track)
 
 
 def test_a_withdrawn_cell_is_struck_through_with_the_reason():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from qpibench.errors import InvalidDataError
 from qpibench.files import make_folder
 from qpibench.release.blocks import Progress
+from qpibench.release.identity import BLOCK_ROWS
+from qpibench.release.parallel import as_completed
 from qpibench.release.reader import Release, open_release
 from qpibench.release.writer import write_release
 from qpibench.specs import ReleaseSpec
@@ -63,15 +66,7 @@ def stored_releases(
     """
     make_folder(Path(folder))
     missing = [spec for spec in specs if not place_of(spec, folder).exists()]
-    done, total = 0, sum(spec.observation_count for spec in missing)
-    for spec in missing:
-
-        def tell(count: int, _: int, done: int = done) -> None:
-            if progress is not None:
-                progress(done + count, total)
-
-        write_release(spec, place_of(spec, folder), backend=backend, threads=threads, resume=True, progress=tell)
-        done += spec.observation_count
+    _generate(missing, Path(folder), backend=backend, threads=threads, progress=progress or (lambda done, total: None))
     releases = {}
     for spec in specs:
         release = open_release(place_of(spec, folder))
@@ -81,3 +76,25 @@ def stored_releases(
             )
         releases[spec.sha256] = release
     return releases
+
+
+def _generate(
+    specs: Sequence[ReleaseSpec], folder: Path, *, backend: Backend, threads: int | None, progress: Progress
+) -> None:
+    """Generate releases: large ones one after the other, small ones side by side.
+
+    A release of a single block has no work for a second thread.
+    """
+    done, total = 0, sum(spec.observation_count for spec in specs)
+    write = partial(write_release, backend=backend, resume=True)
+    small = [spec for spec in specs if spec.observation_count <= BLOCK_ROWS]
+    for spec in (spec for spec in specs if spec.observation_count > BLOCK_ROWS):
+
+        def tell(count: int, _: int, start: int = done) -> None:
+            progress(start + count, total)
+
+        write(spec, place_of(spec, folder), threads=threads, progress=tell)
+        done += spec.observation_count
+    for spec, _ in as_completed(lambda spec: write(spec, place_of(spec, folder), threads=1), small, threads=threads):
+        done += spec.observation_count
+        progress(done, total)
