@@ -93,16 +93,17 @@ def bound_of(release: Release, index: NDArray[np.integer], grid: Grid) -> NDArra
 def applicable(metrics: Iterable[Metric], predictions: Predictions, release: Release, task: str) -> tuple[Metric, ...]:
     """Return the metrics of which the predictions have every optional array, and the release every fact.
 
-    A metric of stated standard deviations needs an entry that states them, and one of the wavevector a kernel of which
-    the formula gives it.
+    A metric of stated standard deviations needs an entry that states them, one of the bound a release that has it, and
+    one of the symmetry a kernel of known fold. Metrics of the wavevector need none from the formula: without it they
+    compare with that of the true kernel.
     """
     rows = slice(0, 1)
     optional = {"std": predictions.std, "kernel_full": predictions.kernel_full}
     lacking = {name for name, read in optional.items() if read(task, rows) is None}
-    if np.isnan(facts_of(release).wavevector).all():
-        lacking.add("wavevector")
     if not has_bound(release):
         lacking.add("bound")
+    if (facts_of(release).fold < 0).all():
+        lacking.add("fold")
     return tuple(
         metric for metric in metrics if not any(lacking.intersection(column.uses) for column in metric.columns)
     )

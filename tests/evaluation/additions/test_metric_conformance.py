@@ -7,6 +7,7 @@ import re
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ from qpibench.cli.table import metrics_table
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.cells import cell_requests
 from qpibench.evaluation.image_scores import score_images
-from qpibench.evaluation.metrics import Case, all_metrics, find_metrics
+from qpibench.evaluation.metrics import Case, Used, all_metrics, find_metrics
 from qpibench.evaluation.paired import compare
 from qpibench.evaluation.predict import predict
 from qpibench.evaluation.predictions import open_predictions
@@ -29,24 +30,26 @@ from qpibench.grid import Grid
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.check import check_result
 from qpibench.locator import locate
+from qpibench.physics.q_vector import ring_wavevector
 
 SHIPPED = list(all_metrics())
 TOYS = ["worst_pixel", "energy_ratio", "within", "covered", "full_error", "unlike_what_was_seen"]
 NAMES = SHIPPED + TOYS
 GRID = Grid(ny=12, nx=9, size_y_nm=6.0, size_x_nm=4.0)
 N = 8
+USED = get_args(Used)
 
 
-USES = ("truth", "observation", "position_nm", "std", "kernel_full", "bound")
-
-
-def case(noise=0.0, *, seed=0, rows=slice(None), uses=USES):
+def case(noise=0.0, *, seed=0, rows=slice(None), uses=USED):
     """Random images, and predictions that are off by some noise."""
     rng = np.random.default_rng(seed)
     truth, observation, off = (rng.standard_normal((N, *GRID.shape)) for _ in range(3))
     position_nm = rng.uniform(-1, 1, (N, 3, 2))
     position_nm[::2, 2] = np.nan
     given = {"truth": truth, "observation": observation, "position_nm": position_nm}
+    # Of the first images, the finder has the wavevectors of the formula; of the others it is not known.
+    q = np.where(np.arange(N) < 3, ring_wavevector(GRID, truth), np.where(np.arange(N) < 5, 1.0, np.nan))
+    given |= {"wavevector": q, "fold": np.array([0, 2, 3, 4, 6, -1, 2, 0])}
     given |= {"std": rng.random(truth.shape), "kernel_full": rng.random((N, 2 * GRID.ny - 1, 2 * GRID.nx - 1))}
     given["bound"] = np.array([0.1, np.inf, 1.0, 0.3, 0.2, np.nan, 0.3, 0.1])
     return Case(
