@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.metrics import Case, Images, Metric, PerImage, Values
+from qpibench.evaluation.metrics import Case, Metric, PerImage, Used, Values
 from qpibench.physics.q_vector import direction_wavevectors, ring_wavevector
 
 
@@ -84,12 +84,12 @@ def _limited(difference: NDArray[np.float64], limit: float) -> tuple[NDArray[np.
     return np.minimum(size, limit), size > limit
 
 
-def _rings(case: Case, kernels: Images) -> Values:
+def _rings(case: Case, kernels: NDArray[np.floating]) -> Values:
     return _once(kernels, lambda each: ring_wavevector(case.grid, each, core_nm=case.core_nm)[:, None])[:, 0]
 
 
-def _directions(case: Case, kernels: Images) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    def found(each: Images) -> NDArray[np.float64]:
+def _directions(case: Case, kernels: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def found(each: NDArray[np.floating]) -> NDArray[np.float64]:
         peaks = direction_wavevectors(case.grid, each, core_nm=case.core_nm)
         return np.concatenate([peaks.wavevector, peaks.clear], axis=1)
 
@@ -97,7 +97,9 @@ def _directions(case: Case, kernels: Images) -> tuple[NDArray[np.float64], NDArr
     return wavevector, clear == 1
 
 
-def _once(kernels: Images, measure: Callable[[Images], NDArray[np.float64]]) -> NDArray[np.float64]:
+def _once(
+    kernels: NDArray[np.floating], measure: Callable[[NDArray[np.floating]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
     """Measure equal kernels once: the images of a kernel share the truth, and those of a constant entry all."""
     place: dict[bytes, int] = {}
     rows = [place.setdefault(kernel.tobytes(), len(place)) for kernel in kernels]
@@ -105,7 +107,7 @@ def _once(kernels: Images, measure: Callable[[Images], NDArray[np.float64]]) -> 
     return measure(kernels[first])[rows]
 
 
-_USES = ("truth", "wavevector")
+_USES: tuple[Used, ...] = ("truth", "wavevector")
 _ERROR = PerImage(name="q_error", label="error of q", measure=q_error, uses=_USES)
 _FAILED = PerImage(name="q_failed", label="failure of q", measure=q_failed, uses=_USES)
 _SCORED = PerImage(name="q_scored", label="q is scored", measure=q_scored, worse=None, uses=_USES)
