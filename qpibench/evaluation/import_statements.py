@@ -11,6 +11,7 @@ def import_statements(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
     """Yield the import statements of a file, wherever they stand; none if the file cannot be parsed."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # the worker reports the syntax error
+    # An expression of too many terms or brackets raises the last two. The worker reports the error.
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return
     yield from (node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)))

@@ -53,9 +53,17 @@ def test_the_identity_does_not_depend_on_where_the_folder_lies(folder, tmp_path_
     assert code_sha256(moved / "model.py") == before
 
 
-@pytest.mark.parametrize(
-    "source", ["import numpy, qpibench.errors\n", "from importlib import import_module\n", "def broken(:\n", "\0"]
-)
+SOURCES = {
+    "libraries": "import numpy, qpibench.errors\n",
+    "importlib": "from importlib import import_module\n",
+    "syntax error": "def broken(:\n",
+    "zero byte": "\0",
+    "many terms": "x = " + "1+" * 100_000 + "1\n",
+    "many signs": "x = " + "-" * 20_000 + "1\n",
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES.keys())
 def test_an_entry_without_modules_of_its_own_has_the_hash_of_its_file(tmp_path, source):
     (tmp_path / "qpibench").mkdir()
     (tmp_path / "qpibench" / "errors.py").touch()
