@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from benchmarks.fresh_draws import CELLS, SEED, Cell, Draws, draw
 from benchmarks.machine import machine, sentence
-from benchmarks.stated_std import LEVELS, coverage, energy_pixels
 from benchmarks.table import number
 from qpibench.errors import QpibenchError, UnavailableError, UsageError
 from qpibench.evaluation.entries import find_entry
@@ -30,6 +29,7 @@ from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel, Limits
 from qpibench.evaluation.metrics import Case, find_metrics
+from qpibench.evaluation.metrics.uncertainty import LEVELS, covered, energy_pixels
 from qpibench.evaluation.statistics import Statistic, bootstrap_intervals, statistic_of
 from qpibench.files import check_file, write_whole
 from qpibench.tasks import allows
@@ -122,10 +122,12 @@ def errors(kernel: Values, draws: Draws) -> Figures:
 def stated_coverage(kernel: Values, std: Values, draws: Draws) -> Figures:
     """Coverage of the stated standard deviations by level in %, the mean over images with an interval over kernels."""
     truth = np.asarray(draws.truth, dtype=np.float64)
-    shares = coverage(kernel - truth, std, energy_pixels(truth, draws.grid))
-    return _estimates(
-        {f"{100 * level:g}": Statistic(100 * share) for level, share in zip(LEVELS, shares, strict=True)}, len(draws)
-    )
+    counted = energy_pixels(truth, draws.grid)
+    shares = {}
+    for level in LEVELS:
+        within = counted & covered(kernel - truth, std, level)
+        shares[f"{100 * level:g}"] = Statistic(100 * within.sum(axis=(1, 2)) / counted.sum(axis=(1, 2)))
+    return _estimates(shares, len(draws))
 
 
 def _estimates(statistics: dict[str, Statistic], images: int) -> Figures:

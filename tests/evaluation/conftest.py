@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from qpibench.errors import UsageError
+from qpibench.evaluation.result import Interval
+from qpibench.evaluation.score import score
 from qpibench.families import get_family
 from qpibench.grid import Grid
 from qpibench.release import Release, open_release, write_release
@@ -87,6 +90,22 @@ def mini_release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     write_release(load_spec("mini"), path, backend=get_backend("cpu")[0])
     with open_release(path) as opened:
         yield opened
+
+
+@pytest.fixture
+def metrics_of(tmp_path: Path) -> Callable[..., Mapping[str, Interval]]:
+    """Score arrays, such as ``kernel``, as the predictions of all images of a release's OOD test."""
+
+    def measure(release: Release, **arrays: np.ndarray) -> Mapping[str, Interval]:
+        path = tmp_path / "predictions.h5"
+        with h5py.File(path, "w") as file:
+            file.attrs["release_sha256"] = release.content_sha256
+            file["ood/index"] = release.split("ood", "test")
+            for name, values in arrays.items():
+                file[f"ood/{name}"] = np.asarray(values, dtype=np.float32)
+        return score(path, release).cells["ood"].metrics
+
+    return measure
 
 
 @pytest.fixture

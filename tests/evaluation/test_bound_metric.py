@@ -1,6 +1,5 @@
 """The excess over the Cramer-Rao bound: known for eq. 7 with white noise, taken over well-conditioned images."""
 
-import h5py
 import numpy as np
 import pytest
 
@@ -8,7 +7,6 @@ from qpibench.errors import UsageError
 from qpibench.evaluation import facts
 from qpibench.evaluation.cells import cell_requests
 from qpibench.evaluation.metrics import all_metrics
-from qpibench.evaluation.score import score
 from qpibench.evaluation.statistics import Statistic, bootstrap_intervals
 from qpibench.release import open_release, write_release
 from qpibench.specs import load_spec
@@ -31,39 +29,28 @@ def release(tmp_path):
     return make
 
 
-def scored(release, kernel, **arrays):
-    """Metrics of predicted kernels, one for every image."""
-    path = release.path.with_name("predictions.h5")
-    with h5py.File(path, "w") as file:
-        file.attrs["release_sha256"] = release.content_sha256
-        file["ood/index"] = release.split("ood", "test")
-        for name, values in {"kernel": kernel, **arrays}.items():
-            file[f"ood/{name}"] = np.asarray(values, dtype=np.float32)
-    return score(path, release).cells["ood"].metrics
-
-
 def truth(release):
     return release.kernels.image[release.observation_kernel]
 
 
-def test_errors_at_the_bound_have_an_excess_of_1_and_no_error_has_0(release):
+def test_errors_at_the_bound_have_an_excess_of_1_and_no_error_has_0(release, metrics_of):
     noisy = release(NOISE)
     bound = facts.bound_of(noisy, np.arange(10), noisy.grid)
-    metrics = scored(noisy, truth(noisy) + np.sqrt(bound)[:, None, None])
+    metrics = metrics_of(noisy, kernel=truth(noisy) + np.sqrt(bound)[:, None, None])
     assert metrics["excess"].value == pytest.approx(1, rel=1e-4)
     assert metrics["ill_conditioned_share"].value == 0
-    assert scored(noisy, truth(noisy))["excess"].value == 0
+    assert metrics_of(noisy, kernel=truth(noisy))["excess"].value == 0
 
 
-def test_an_image_without_an_answer_enters_with_the_error_of_zeros(release):
+def test_an_image_without_an_answer_enters_with_the_error_of_zeros(release, metrics_of):
     noisy = release(NOISE)
     kernel, bound = truth(noisy), facts.bound_of(noisy, np.arange(10), noisy.grid)
     kernel[0] = np.nan
     expected = np.sqrt((truth(noisy)[0] ** 2).mean() / bound.sum())
-    assert scored(noisy, kernel)["excess"].value == pytest.approx(expected, rel=1e-4)
+    assert metrics_of(noisy, kernel=kernel)["excess"].value == pytest.approx(expected, rel=1e-4)
 
 
-def test_ill_conditioned_images_are_counted_apart_with_an_answer_or_not(release, monkeypatch):
+def test_ill_conditioned_images_are_counted_apart_with_an_answer_or_not(release, metrics_of, monkeypatch):
     noisy = release(NOISE)
     whole = facts.bound_of(noisy, np.arange(10), noisy.grid)
     monkeypatch.setattr(facts, "CONDITION_LIMIT", 20)
@@ -71,7 +58,7 @@ def test_ill_conditioned_images_are_counted_apart_with_an_answer_or_not(release,
     assert 0 < some.sum() < 10
     kernel = truth(noisy) + np.where(some, np.sqrt(whole), 100)[:, None, None]
     kernel[~some] = np.nan
-    metrics = scored(noisy, kernel)
+    metrics = metrics_of(noisy, kernel=kernel)
     assert metrics["excess"].value == pytest.approx(1, rel=1e-4)
     assert metrics["ill_conditioned_share"].value == pytest.approx(1 - some.mean())
 
@@ -84,9 +71,9 @@ def test_ill_conditioned_images_are_counted_apart_with_an_answer_or_not(release,
         (NOISE, "corruptions.amplitude_spread.relative_std=0.3"),
     ],
 )
-def test_other_images_have_no_excess(release, changes):
+def test_other_images_have_no_excess(release, metrics_of, changes):
     clean = release(*changes)
-    assert not {"excess", "ill_conditioned_share"} & set(scored(clean, truth(clean)))
+    assert not {"excess", "ill_conditioned_share"} & set(metrics_of(clean, kernel=truth(clean)))
 
 
 def test_the_interval_of_a_root_of_a_ratio_is_the_root_of_that_of_the_ratio():

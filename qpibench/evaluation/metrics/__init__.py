@@ -94,6 +94,13 @@ class Case:
         return np.asarray(self.truth, dtype=np.float64)
 
     @property
+    def stated(self) -> Images:
+        """The stated standard deviations; ValueError if there are none."""
+        if self.std is None:
+            raise ValueError("a metric measures stated deviations, but uses says that it does not")
+        return np.asarray(self.std, dtype=np.float64)
+
+    @property
     def least(self) -> Values:
         """The Cramer-Rao bounds; ValueError if there are none."""
         if self.bound is None:
