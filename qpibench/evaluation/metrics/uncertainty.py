@@ -51,14 +51,14 @@ def covered(error: Images, std: Images, level: float) -> NDArray[np.bool_]:
 def _covered_pixels(level: float) -> PerImage:
     def measure(case: Case) -> Values:
         counted = energy_pixels(case.known, case.grid) & covered(case.error, case.stated, level)
-        return counted.sum(axis=(1, 2)).astype(np.float64)
+        return np.asarray(counted.sum(axis=(1, 2)), dtype=np.float64)
 
     return PerImage(name=f"covered_{100 * level:.0f}", measure=measure, worse="lower", uses=("truth", "std"))
 
 
 def counted_pixels(case: Case) -> Values:
     """Number of pixels that count."""
-    return energy_pixels(case.known, case.grid).sum(axis=(1, 2)).astype(np.float64)
+    return np.asarray(energy_pixels(case.known, case.grid).sum(axis=(1, 2)), dtype=np.float64)
 
 
 def negative_log_likelihood(case: Case) -> Values:
