@@ -4,28 +4,29 @@ PYTHON ?= python3
 BIN := .venv/bin
 QUICKSTART := quickstart
 RELEASE := $(QUICKSTART)/paper.h5
+DATA := $(QUICKSTART)/data
 ENTRIES := zeros median_kernel tikhonov polar_two_step
-CELLS := id ood id-positions ood-positions
-# Images of each cell, the same for all entries, so that they stand in one table; a cell of the track has 500.
-LIMIT := 100
 
 .PHONY: quickstart test fast-tests test-all lint style types numba-cache bench gpu-check gpu-train train-queue clean
 
 quickstart: .venv/base numba-cache
-	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results $(QUICKSTART)/reports
+	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
+	$(BIN)/qpibench evaluate tikhonov --release $(RELEASE) --track paper/ood-positions --limit 100 \
+	    -o $(QUICKSTART)/tikhonov.json --report $(QUICKSTART)/tikhonov.html
 	@set -e; for entry in $(ENTRIES); do \
-	    command="$(BIN)/qpibench evaluate $$entry --release $(RELEASE) --track paper --limit $(LIMIT)"; \
-	    command="$$command -o $(QUICKSTART)/results/$$entry.json --report $(QUICKSTART)/reports/$$entry.html"; \
-	    command="$$command --predictions $(QUICKSTART)/predictions/$$entry.h5"; \
+	    command="$(BIN)/qpibench evaluate $$entry --suite quick --release $(RELEASE) --data $(DATA)"; \
+	    command="$$command -o $(QUICKSTART)/results/$$entry.json --predictions $(QUICKSTART)/predictions/$$entry.h5"; \
 	    echo "$$command"; $$command; \
 	done
-	$(BIN)/qpibench leaderboard check $(QUICKSTART)/results/tikhonov.json --release $(RELEASE) \
-	    $(patsubst %,--predictions $(QUICKSTART)/predictions/tikhonov-%.h5,$(CELLS))
+	@set -e; command="$(BIN)/qpibench leaderboard check $(QUICKSTART)/results/tikhonov.json --release $(RELEASE)"; \
+	command="$$command --data $(DATA)"; \
+	for file in $(QUICKSTART)/predictions/tikhonov-*.h5; do command="$$command --predictions $$file"; done; \
+	echo "$$command"; $$command
 	$(BIN)/qpibench leaderboard build $(QUICKSTART)/results -o $(QUICKSTART)/site
 	@echo
-	@echo "The leaderboard: $(QUICKSTART)/site/index.html. The reports, image by image: $(QUICKSTART)/reports/*.html."
+	@echo "The leaderboard: $(QUICKSTART)/site/index.html. A report, image by image: $(QUICKSTART)/tikhonov.html."
 
 # Two processes; each takes neighbouring tests, which share fixtures, and then half of what is left of the other's.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable

@@ -79,7 +79,8 @@ def command(
       qpibench evaluate my_model.py --release mini.h5 -o result.json --report report.html
       qpibench evaluate tikhonov --track paper --data releases -o tikhonov.json
 
-    A suite has cells of several tracks. Their releases are generated in the folder of --data where they are missing.
+    A suite has cells of several tracks. Their releases are those of --release, and of the folder of --data, in which
+    missing ones are generated.
     The result has a score for every cell, or the reason why the model cannot take it. With --track the result holds
     the cells of a track. Reports and predictions have one file per cell, such as tikhonov-id.html, and one per release
     where a cell has several.
@@ -142,15 +143,15 @@ def _suite(name: str | None, release_paths: Sequence[Path], data: Path | None, o
     from qpibench.tasks.suite import load_suite
 
     if name is None:
-        if bool(release_paths) == (data is not None):
+        if not release_paths and data is None:
             raise UsageError("Say what to evaluate on: --suite SUITE, --release RELEASE, or --track TRACK --data DIR.")
         if data is not None and options.track is None:
             raise UsageError("--data is the folder of the releases of a suite or a track; add --suite or --track.")
         return None
     asked = {"--track": options.track, "--task": options.tasks, "--view": options.view, "--map": options.map_mode}
-    for option, value in {"--release": release_paths, **asked}.items():
+    for option, value in asked.items():
         if value:
-            raise UsageError(f"A suite says what is asked, shown and read; leave out {option}, or --suite.")
+            raise UsageError(f"A suite says what is asked and shown; leave out {option}, or --suite.")
     return load_suite(name)
 
 
@@ -162,25 +163,34 @@ def _asked(
     from qpibench.tasks.suite import SuiteCell
     from qpibench.tasks.track import find_cells
 
-    if release_paths:
-        return options.asked([stack.enter_context(open_release(path)) for path in release_paths])
+    given = [stack.enter_context(open_release(path)) for path in release_paths]
+    if suite is None and data is None:
+        return options.asked(given)
     if suite is not None:
         cells: Sequence[SuiteCell] = suite.cells
     else:
         options.refuse_requests()
         track, names = find_cells(options.track or "")
         cells = [SuiteCell(track, name) for name in names]
-    return options.asked_by_cells(cells, _releases(cells, data or DATA, stack))
+    return options.asked_by_cells(cells, _releases(cells, given, data or DATA, stack))
 
 
-def _releases(cells: Sequence[SuiteCell], data: Path, stack: ExitStack) -> dict[str, Release]:
-    """Open the releases of cells by the hash of their spec; generate missing ones."""
+def _releases(cells: Sequence[SuiteCell], given: Sequence[Release], data: Path, stack: ExitStack) -> dict[str, Release]:
+    """Return the releases of cells by the hash of their spec: those given, and the others of the folder.
+
+    Those that the folder lacks are generated.
+    """
     from qpibench.release.store import stored_releases
     from qpibench.synthesis import get_backend
 
     specs = {spec.sha256: spec for each in cells for spec in each.cell.all_specs}
+    releases = {release.spec.sha256: release for release in given}
+    for digest, release in releases.items():
+        if digest not in specs:
+            raise UsageError(f"'{release.path}' is a release of the spec '{release.name}', which no cell names.")
+    others = tuple(spec for digest, spec in specs.items() if digest not in releases)
     with progress("Generating") as report:
-        releases = stored_releases(tuple(specs.values()), data, backend=get_backend("cpu")[0], progress=report)
-    for release in releases.values():
+        stored = stored_releases(others, data, backend=get_backend("cpu")[0], progress=report)
+    for release in stored.values():
         stack.enter_context(release)
-    return releases
+    return releases | stored

@@ -9,6 +9,7 @@ from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 if TYPE_CHECKING:
     from qpibench.evaluation.result import Result
+    from qpibench.leaderboard.overview import Overview
     from qpibench.leaderboard.standings import Standing, Table
 
 
@@ -45,6 +46,19 @@ def suite_table(result: Result) -> str:
         score = " ".join(interval(cell.metrics[cell.primary]))
         rows.append([shortened(name), cell.primary, score, f"{cell.n_images:,}", apart or failed])
     rows += [[shortened(name), "", "not applicable", "", reason] for name, reason in result.not_applicable.items()]
+    return aligned(rows)
+
+
+def overview_table(overview: Overview) -> str:
+    """Return the mean scores of entries on tracks; empty if there are no tracks."""
+    from qpibench.pages.notation import number
+
+    if not overview.columns:
+        return ""
+    heads = [f"{column.track}, {column.view}" for column in overview.columns]
+    rows = [["", *map(shortened, heads)]]
+    for name, places in overview.rows.items():
+        rows.append([shortened(name), *("-" if place.score is None else number(place.score) for place in places)])
     return aligned(rows)
 
 

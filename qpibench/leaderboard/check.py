@@ -62,6 +62,30 @@ def check_result(
     )
 
 
+def releases_in(folder: str | Path, result_path: str | Path, predictions: Sequence[str | Path]) -> list[Path]:
+    """Return the releases of a folder that predictions are of and a result names; see :mod:`qpibench.release.store`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such result or predictions file.
+    InvalidDataError
+        If the result is not valid.
+    """
+    from qpibench.evaluation.predictions import release_sha256_of
+    from qpibench.release.store import stored_under
+
+    wanted = {release_sha256_of(Path(path)) for path in predictions}
+    parts = [part for cell in load_result(result_path).cells.values() for part in cell.parts]
+    found = {
+        path
+        for part in parts
+        if part.release.content_sha256 in wanted
+        for path in stored_under(part.release.spec_sha256, folder)
+    }
+    return sorted(found)
+
+
 def refuse_contradictions(result: Result, path: str | Path) -> None:
     """Raise InvalidDataError, which lists the contradictions, if the result of a file has any."""
     problems = list(dict.fromkeys(contradictions(result)))

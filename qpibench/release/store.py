@@ -27,6 +27,11 @@ def place_of(spec: ReleaseSpec, folder: str | Path) -> Path:
     return Path(folder) / f"{name}-{spec.sha256[:_HASH_LENGTH]}.h5"
 
 
+def stored_under(spec_sha256: str, folder: str | Path) -> list[Path]:
+    """Return the files in a folder that are named after a spec with this hash."""
+    return sorted(Path(folder).glob(f"*-{spec_sha256[:_HASH_LENGTH]}.h5"))
+
+
 def stored_releases(
     specs: Sequence[ReleaseSpec],
     folder: str | Path,
@@ -64,8 +69,9 @@ def stored_releases(
     QpibenchError
         If the disk is full or fails, or another process is writing the same release.
     """
-    make_folder(Path(folder))
     missing = [spec for spec in specs if not place_of(spec, folder).exists()]
+    if missing:
+        make_folder(Path(folder))
     _generate(missing, Path(folder), backend=backend, threads=threads, progress=progress or (lambda done, total: None))
     releases = {}
     for spec in specs:
