@@ -148,8 +148,7 @@ def _suite(name: str | None, release_paths: Sequence[Path], data: Path | None, o
         if data is not None and options.track is None:
             raise UsageError("--data is the folder of the releases of a suite or a track; add --suite or --track.")
         return None
-    asked = {"--track": options.track, "--task": options.tasks, "--view": options.view, "--map": options.map_mode}
-    for option, value in asked.items():
+    for option, value in {"--track": options.track, **options.requests}.items():
         if value:
             raise UsageError(f"A suite says what is asked and shown; leave out {option}, or --suite.")
     return load_suite(name)

@@ -31,6 +31,7 @@ class ModelOptions:
     tasks: tuple[str, ...]
     view: str | None
     map_mode: str | None
+    hide_species: bool
     limit: int | None
     batch_size: int | None
     threads: int
@@ -47,7 +48,13 @@ class ModelOptions:
             return self._asked_by_track(self.track, releases)
         if len(releases) > 1:
             raise UsageError("Several releases are for --track only; give one.")
-        request = Request(tasks=self.tasks, view=self.view or "positions", map_mode=self.map_mode, limit=self.limit)
+        request = Request(
+            tasks=self.tasks,
+            view=self.view or "positions",
+            map_mode=self.map_mode,
+            limit=self.limit,
+            told_species=not self.hide_species,
+        )
         return (Asked(request=request, release=releases[0]),)
 
     def _asked_by_track(self, track: str, releases: Sequence[Release]) -> tuple[Asked, ...]:
@@ -60,9 +67,19 @@ class ModelOptions:
             for cell in cells
         )
 
+    @property
+    def requests(self) -> dict[str, object]:
+        """Options that ask what a track asks, with their values."""
+        return {
+            "--task": self.tasks,
+            "--view": self.view,
+            "--map": self.map_mode,
+            "--hide-species": self.hide_species,
+        }
+
     def refuse_requests(self) -> None:
         """Raise UsageError for options that ask what a track asks."""
-        for option, value in (("--task", self.tasks), ("--view", self.view), ("--map", self.map_mode)):
+        for option, value in self.requests.items():
             if value:
                 raise UsageError(f"A track says what is asked and shown; leave out {option}, or --track.")
 

@@ -168,6 +168,11 @@ model_options = _together(
         metavar="MODE",
         help="Activation map: paper or exact; view raster needs it, view positions shows no map without it.",
     ),
+    click.option(
+        "--hide-species",
+        is_flag=True,
+        help="With two species of scatterers, show the view positions without the species of each.",
+    ),
     limit_option,
     click.option(
         "--batch-size",

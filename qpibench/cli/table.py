@@ -94,6 +94,7 @@ def standings_table(table: Table, standings: Sequence[Standing]) -> str:
 
     images = f"{table.n_images:,} of {table.n_whole:,} images"
     maps = "no maps" if table.map_mode is None else f"{table.map_mode} maps"
+    maps += ", species hidden" if (table.told_species, table.view) == (False, "positions") else ""
     cell = "" if table.cell is None else f"{shortened(table.cell.label)}: "
     head = f"{cell}{shortened(table.release_names, 2 * NAME_WIDTH)}, {table.task}, view {table.view}, {maps}, {images}"
     others = on_board(name for standing in standings for name in standing.cell.metrics if name != table.primary)

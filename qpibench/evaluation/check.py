@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,8 @@ def _findings(model: IsolatedModel, spec: ReleaseSpec, wanted: Grid) -> Iterable
         ("predicts the same kernel for the same image twice", _deterministic),
         ("predicts the same kernel for an image whatever else is in the batch", _independent),
     ]
+    if model.declaration.takes_species:
+        demands.append(("predicts the kernel of each of two species, told or hidden", _two_species))
     if model.declaration.has_autoencoder:  # the last, as it is given true kernels
         demands.append(("auto-encodes kernels to finite kernels of the same shape", _autoencodes))
     if model.declaration.has_fit:
@@ -134,10 +137,16 @@ class _SmallSet:
         self.kernels = central_pixels(kernels.image, kernel_grid.shape)
         self.kernel_index = self._columns["kernel"]
 
-    def batch(self, rows: NDArray[np.integer] | list[int]) -> Batch:
+    def batch(self, rows: NDArray[np.integer] | list[int], *, told_species: bool = True) -> Batch:
         chosen = Observations.of_columns({name: values[np.asarray(rows)] for name, values in self._columns.items()})
         mode = None if self._view == "image" else "paper"
-        return view_batch(chosen, self.grid, self.kernel_grid, view=self._view, map_mode=mode)
+        return view_batch(
+            chosen, self.grid, self.kernel_grid, view=self._view, map_mode=mode, told_species=told_species
+        )
+
+    def with_two_species(self) -> _SmallSet:
+        """As many images with two species of scatterers."""
+        return _SmallSet(load_spec("mini_species", overrides=_OVERRIDES), self.kernel_grid, view=self._view)
 
 
 def _learns(model: IsolatedModel, images: _SmallSet) -> None:
@@ -157,7 +166,17 @@ def _shapes(model: IsolatedModel, images: _SmallSet) -> None:
 
 
 def _finite(model: IsolatedModel, images: _SmallSet) -> str | None:
-    for name, array in model.predict(images.batch([1, 5, 9])).items():
+    return _not_finite(model.predict(images.batch([1, 5, 9])))
+
+
+def _two_species(model: IsolatedModel, images: _SmallSet) -> str | None:
+    pairs = images.with_two_species()
+    problems = (_not_finite(model.predict(pairs.batch([1, 5, 9], told_species=told))) for told in (True, False))
+    return next((problem for problem in problems if problem), None)
+
+
+def _not_finite(prediction: Mapping[str, NDArray[Any]]) -> str | None:
+    for name, array in prediction.items():
         wrong = array.size - int(np.isfinite(array).sum())
         if wrong:
             return f"{wrong} of {array.size} values of the {name} are NaN or infinite"

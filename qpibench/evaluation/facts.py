@@ -95,11 +95,14 @@ def applicable(metrics: Iterable[Metric], predictions: Predictions, release: Rel
 
     A metric of stated standard deviations needs an entry that states them, one of the bound a release that has it, and
     one of the symmetry a kernel of known fold. Metrics of the wavevector need none from the formula: without it they
-    compare with that of the true kernel.
+    compare with that of the true kernel. With two species of scatterers a metric that compares one kernel with the
+    observation has no meaning.
     """
     rows = slice(0, 1)
-    optional = {"std": predictions.std, "kernel_full": predictions.kernel_full}
+    optional = {"std": predictions.std, "kernel_full": predictions.kernel_full, "species": predictions.species}
     lacking = {name for name, read in optional.items() if read(task, rows) is None}
+    if predictions.n_species > 1:
+        lacking |= {"observation", "position_nm"}
     if not has_bound(release):
         lacking.add("bound")
     if (facts_of(release).fold < 0).all():

@@ -54,9 +54,11 @@ def measure_floor(
     InvalidDataError
         If the auto-encoded kernel of an image is not finite.
     """
-    shown, place = np.unique(images.kernel, return_inverse=True)
+    of_images = release.observation_kernel[images.index].reshape(len(images), -1)  # two kernels with two species
+    shown, place = np.unique(of_images, return_inverse=True)
+    place = place.reshape(of_images.shape)
     decoded = predictions.autoencoded(shown)
-    chosen = [metric for metric in metrics if all({"truth"}.issuperset(column.uses) for column in metric.columns)]
+    chosen = [metric for metric in metrics if metric.always_applies]
     if decoded is None or not chosen:
         return None
     wrong = shown[~np.isfinite(decoded).all(axis=(1, 2))]
@@ -65,11 +67,9 @@ def measure_floor(
             f"Predictions file '{predictions.path}': 'kernels/autoencoded' has NaN or infinity in row {wrong[0]}, a"
             " kernel whose images it predicts; write finite kernels or leave the array out."
         )
-    # The value of an image is that of its kernel, so each kernel is measured once.
-    columns = {
-        name: values[place]
-        for name, values in _measured(decoded, release, predictions.kernel_grid, shown, chosen).items()
-    }
+    # The value of an image is that of its kernels, so each kernel is measured once.
+    measured = _measured(decoded, release, predictions.kernel_grid, shown, chosen)
+    columns = {name: values[place].mean(axis=1) for name, values in measured.items()}
     order = np.argsort(images.index)
     floors, differences = {}, {}
     for metric in chosen:

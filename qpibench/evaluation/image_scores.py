@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.facts import Facts, bound_of, facts_of, has_bound
+from qpibench.evaluation.matching import best_order, in_order, renamed
 from qpibench.evaluation.metrics import Case, Metric, PerImage
 from qpibench.evaluation.predictions import Predictions
 from qpibench.grid import central_pixels
+from qpibench.tasks.species import first_kernel, told_species_fields
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -33,7 +35,7 @@ class ImageScores:
     index
         (n,) int32: row of the release.
     kernel
-        (n,) int32: its kernel.
+        (n,) int32: its kernel, with two species the first of its pair.
     stratum
         (n,) int32: that of the kernel.
     stratum_labels
@@ -43,9 +45,9 @@ class ImageScores:
     failed
         (n,) bool: whether the prediction is not finite.
     columns
-        (n,) float64 under the name of each column. A failed image has the worse of the value of predicting zeros and
-        that of the entry's worst image of the task (that of zeros if all failed). In the first column of a ratio it has
-        0 where the second one is 0.
+        (n,) float64 under the name of each column; with two species the mean over both kernels. A failed image has the
+        worse of the value of predicting zeros and that of the entry's worst image of the task (that of zeros if all
+        failed). In the first column of a ratio it has 0 where the second one is 0.
     """
 
     index: NDArray[np.int32]
@@ -90,23 +92,25 @@ def score_images(
         :meth:`~qpibench.release.Release.check`.
     """
     index = predictions.index(task)
-    kernel = release.observation_kernel[index]
+    kernel = first_kernel(release)[index]
     measures = {column.name: column for metric in metrics for column in metric.columns}
     uses = {name for column in measures.values() for name in column.uses}
     fields: dict[str, tuple[str, ...]] = {"observation": ("image",), "position_nm": (release.told_field,)}
+    fields["told_species"] = told_species_fields(release)
     if has_bound(release):
         fields["bound"] = (release.told_field, "noise_sigma")
     release.check(*(field for used in fields if used in uses for field in fields[used]))
-    if "truth" in uses:
-        _check_truth(central_pixels(release.kernels.image, predictions.kernel_grid.shape), np.unique(kernel), release)
+    if "truth" in uses or predictions.n_species > 1:
+        shown = np.unique(release.observation_kernel[index])
+        _check_truth(central_pixels(release.kernels.image, predictions.kernel_grid.shape), shown, release)
     failed = np.zeros(len(index), dtype=np.bool_)
     columns = {name: np.empty(len(index)) for name in measures}
     facts = facts_of(release)
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        case, failed[rows] = read_case(predictions, release, task, rows, uses=uses, facts=facts)
+        cases, failed[rows] = read_cases(predictions, release, task, rows, uses=uses, facts=facts)
         for name, column in measures.items():
-            columns[name][rows] = column.measure(case)
+            columns[name][rows] = np.mean([column.measure(case) for case in cases], axis=0)
         if progress is not None:
             progress(min(start + _BLOCK, len(index)), len(index))
     if failed.any() and not failed.all():
@@ -127,10 +131,10 @@ def score_images(
     )
 
 
-def read_case(
+def read_cases(
     predictions: Predictions, release: Release, task: str, rows: slice, *, uses: Collection[str], facts: Facts
-) -> tuple[Case, NDArray[np.bool_]]:
-    """Return a case of some images of a task, and which of them have no finite prediction.
+) -> tuple[tuple[Case, ...], NDArray[np.bool_]]:
+    """Return some images of a task as a case for each species, and which of them have no finite prediction.
 
     Parameters
     ----------
@@ -145,38 +149,80 @@ def read_case(
 
     Returns
     -------
-    Case
-        The images; predictions that are missing or not finite are replaced by zeros.
+    tuple of Case
+        The images, with the kernels of one species each; predictions that are missing or not finite are replaced by
+        zeros. With two species, the predicted kernels are in the order of :mod:`qpibench.evaluation.matching`.
     (n,) bool
         Whether the prediction is missing or not finite.
     """
     index = predictions.index(task)[rows]
-    kernel = release.observation_kernel[index]
-    predicted = predictions.kernel(task, rows).astype(np.float64)
-    failed = np.asarray(~np.isfinite(predicted).all(axis=(1, 2)))
+    kernels = release.observation_kernel[index].reshape(len(index), -1)
+    predicted = _of_species(predictions.kernel(task, rows), kernels)
+    failed = np.asarray(~np.isfinite(predicted).all(axis=(1, 2, 3)))
     predicted[failed] = 0
     grid, pixels = predictions.kernel_grid, release.grid.offsets.shape
+    truth, order = None, np.broadcast_to(np.arange(kernels.shape[1]), kernels.shape)
+    if "truth" in uses or predictions.order_is_free:
+        truth = central_pixels(release.kernels.image[kernels], grid.shape)
+    if truth is not None and predictions.order_is_free:
+        order = best_order(predicted, truth)
 
     def stated(values: NDArray[np.float32] | None, shape: tuple[int, int]) -> NDArray[np.float64]:
         if values is None:
-            return np.zeros((len(index), *shape))
-        kept = values.astype(np.float64)
-        kept[failed | ~np.isfinite(kept).all(axis=(1, 2))] = 0
-        return kept
+            return np.zeros((*kernels.shape, *shape))
+        kept = _of_species(values, kernels)
+        kept[failed | ~np.isfinite(kept).all(axis=(1, 2, 3))] = 0
+        return in_order(kept, order)
 
-    case = Case(
-        grid=grid,
-        image_grid=release.grid,
-        prediction=predicted,
-        truth=central_pixels(release.kernels.image[kernel], grid.shape) if "truth" in uses else None,
-        observation=release.image(index) if "observation" in uses else None,
-        position_nm=release.told_position_nm(index) if "position_nm" in uses else None,
-        std=stated(predictions.std(task, rows), grid.shape) if "std" in uses else None,
-        kernel_full=stated(predictions.kernel_full(task, rows), pixels) if "kernel_full" in uses else None,
-        bound=bound_of(release, index, grid) if "bound" in uses else None,
-        **facts.of(kernel, uses),
+    predicted = in_order(predicted, order)
+    std = stated(predictions.std(task, rows), grid.shape) if "std" in uses else None
+    full = stated(predictions.kernel_full(task, rows), pixels) if "kernel_full" in uses else None
+    shared = {
+        "image_grid": release.grid,
+        "observation": release.image(index) if "observation" in uses else None,
+        "position_nm": release.told_position_nm(index) if "position_nm" in uses else None,
+        "bound": bound_of(release, index, grid) if "bound" in uses else None,
+        **_species(predictions, release, task, rows, order=order, failed=failed, uses=uses),
+    }
+    cases = tuple(
+        Case(
+            grid=grid,
+            prediction=predicted[:, species],
+            truth=None if truth is None else truth[:, species],
+            std=None if std is None else std[:, species],
+            kernel_full=None if full is None else full[:, species],
+            **shared,
+            **facts.of(kernels[:, species], uses),
+        )
+        for species in range(kernels.shape[1])
     )
-    return case, failed
+    return cases, failed
+
+
+def _of_species(values: NDArray[np.float32], kernels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return values of kernels as (n, species, y, x) float64, also where there is one species."""
+    return values.reshape(*kernels.shape, *values.shape[-2:]).astype(np.float64)
+
+
+def _species(
+    predictions: Predictions,
+    release: Release,
+    task: str,
+    rows: slice,
+    *,
+    order: NDArray[np.intp],
+    failed: NDArray[np.bool_],
+    uses: Collection[str],
+) -> dict[str, Any]:
+    """Return the fields of a case with the species of scatterers, predicted (by the number of the true) and true."""
+    if "species" not in uses:
+        return {}
+    told = np.empty((len(order), 0), np.int32)  # with one species there is nothing to tell
+    for field in told_species_fields(release):
+        told = release.take(field, predictions.index(task)[rows])
+    predicted = predictions.species(task, rows)
+    named = np.full(told.shape, -1) if predicted is None else renamed(predicted, order)
+    return {"species": np.where(failed[:, None], -1, named), "told_species": told}
 
 
 def _worse(column: PerImage, of_zeros: NDArray[np.float64], finite: NDArray[np.float64]) -> NDArray[np.float64]:

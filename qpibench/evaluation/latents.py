@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.tasks.species import first_kernel
+
 if TYPE_CHECKING:
     from qpibench.evaluation.predictions import Predictions
     from qpibench.release import Release
@@ -34,7 +36,7 @@ class Latents:
     points
         (n, d) float64, all finite.
     kernel
-        (n,) index of the kernel that the point, or the point's image, shows.
+        (n,) index of the kernel that the point, or the point's image, shows; with two species that of the first.
     is_kernel
         (n,) bool: whether the point is a kernel's own latent; otherwise it is an image's.
     """
@@ -54,7 +56,7 @@ def read_latents(predictions: Predictions, release: Release) -> Latents | None:
         rows = _spread(len(predictions.index(task)), MAX_IMAGES)
         latent = predictions.latent(task, rows)
         if latent is not None:
-            parts.append((latent, release.observation_kernel[predictions.index(task)[rows]], False))
+            parts.append((latent, first_kernel(release)[predictions.index(task)[rows]], False))
     of_kernels = predictions.kernel_latent()
     if of_kernels is not None:
         chosen = _spread(len(of_kernels), MAX_KERNELS)

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from qpibench.evaluation.matching import first_of
 from qpibench.evaluation.picks import MEDIAN, pick_by_rank
 from qpibench.grid import central_pixels
+from qpibench.tasks.species import first_kernel
 
 if TYPE_CHECKING:
     from qpibench.evaluation.predictions import Predictions
@@ -39,7 +41,8 @@ class MedianImage(BaseModel):
     pixels: Annotated[str, Field(max_length=30_000)] = Field(
         description="Three pictures of ny by nx bytes, y up: the observation, from its least value (0) to its largest"
         " (255), and the true and the predicted kernel, both from the least to the largest value of the truth;"
-        " compressed by zlib, in Base64. Kernels smaller than the observation are enlarged to its size."
+        " compressed by zlib, in Base64. Kernels smaller than the observation are enlarged to its size. With two"
+        " species the kernels are those of the first."
     )
 
     @model_validator(mode="after")
@@ -91,8 +94,8 @@ def median_image(
         return None
     release.check("image")
     observation = int(predictions.index(task)[row])
-    kernel = predictions.kernel(task, slice(row, row + 1))[0]
-    truth = central_pixels(release.kernels.image[release.observation_kernel[observation]], kernel.shape)
+    kernel = first_of(predictions.kernel(task, slice(row, row + 1)), predictions, release, task, row)
+    truth = central_pixels(release.kernels.image[first_kernel(release)[observation]], kernel.shape)
     limits = float(truth.min()), float(truth.max())
     seen = _shrunk(release.image(np.array([observation]))[0])
     known, predicted = (_enlarged(_shrunk(image), seen.shape) for image in (truth, kernel))

@@ -22,6 +22,10 @@ knows = []
 # What the model was trained on, if it was.
 # trained_on = "my own images"
 
+# Whether it can predict the kernels of two species of scatterers, when batch.species_count is 2: then batch.species has
+# the species of each scatterer, if the species are not hidden, and a kernel is (n, species, y, x).
+# takes_species = True
+
 # Added to the map's power spectrum, in units of its mean, so that no frequency is divided by nearly nothing.
 REGULARISATION = 0.3
 

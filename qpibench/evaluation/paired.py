@@ -33,6 +33,7 @@ from scipy.special import stdtrit
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.facts import applicable
 from qpibench.evaluation.image_scores import ImageScores, score_images
 from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, on_board
 from qpibench.evaluation.predictions import Predictions, open_predictions
@@ -150,8 +151,8 @@ def compare(
     Raises
     ------
     UsageError
-        If a file does not exist, a side names the same predictions twice, a file lacks a task, or a metric is unknown
-        or no mean over images.
+        If a file does not exist, a side names the same predictions twice, a file lacks a task, or a metric is unknown,
+        no mean over images, or does not apply to the files or the release.
     InvalidDataError
         If a file is no predictions file of this release, or the files contain different images, or kernels of
         different pixels.
@@ -162,10 +163,10 @@ def compare(
         for side, start, stop in (("A", 0, len(a)), ("B", len(a), len(files))):
             _check_side(side, files[start:stop], compared[start:stop])
         _check_pixels(files)
-        chosen = _means(metrics or _of_cell(files))
         asked = _common_tasks(files, tasks)
         for task in asked:
             _check_images(files, task)
+        chosen = _measurable(_means(metrics or _of_cell(files)), files, release, asked, required=metrics or ())
         total = sum(len(file.index(task)) for file in files for task in asked)
         results, done = {}, 0
         for task in asked:
@@ -269,6 +270,28 @@ def _means(names: Sequence[str]) -> tuple[Metric, ...]:
             means = ", ".join(name for name, each in all_metrics().items() if each.is_mean)
             raise UsageError(f"Metric '{metric.name}' is no mean over images and cannot be paired; choose of {means}.")
     return chosen
+
+
+def _measurable(
+    metrics: Sequence[Metric],
+    files: Sequence[Predictions],
+    release: Release,
+    tasks: Sequence[str],
+    *,
+    required: Sequence[str],
+) -> tuple[Metric, ...]:
+    """Return the metrics that apply to all files and tasks; UsageError if a required one does not."""
+    names = {metric.name for metric in metrics}
+    for file in files:
+        for task in tasks:
+            names &= {metric.name for metric in applicable(metrics, file, release, task)}
+    for name in required:
+        if name not in names:
+            raise UsageError(
+                f"Metric '{name}' cannot be compared: a file lacks an array that it uses, or it has no meaning for this"
+                " release; choose another."
+            )
+    return tuple(metric for metric in metrics if metric.name in names) or find_metrics(METRICS)
 
 
 def _paired_task(

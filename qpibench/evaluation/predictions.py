@@ -52,7 +52,7 @@ from qpibench.specs.load import explain
 from qpibench.tasks import subset
 from qpibench.tasks.batch import MAX_LATENT
 from qpibench.tasks.patch import kernel_grid
-from qpibench.tasks.species import count_of_species, require_one_species
+from qpibench.tasks.species import count_of_species
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -125,6 +125,11 @@ class Predictions:
     def std(self, task: str, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
         """Return the stated standard deviations of the pixels, (image, ky, kx) float32; None if there are none."""
         return self._read(task, "std", rows) if "std" in self._file[task] else None
+
+    @property
+    def order_is_free(self) -> bool:
+        """Whether the predicted kernels of an image may be in any order, as the model was not told the species."""
+        return self.n_species > 1 and not (self.record is not None and self.record.told_species)
 
     def species(self, task: str, rows: Rows = slice(None)) -> NDArray[np.int32] | None:
         """Return the species of the scatterers at told positions, (image, scatterer) int32; None if there are none.
@@ -234,7 +239,6 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     path = Path(path)
     if not os.path.isfile(path):
         raise UsageError(f"There is no predictions file '{path}'.")
-    require_one_species(release, what="Scoring")
     try:
         file = open_hdf5(path)
     except InvalidDataError:

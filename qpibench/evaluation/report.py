@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qpibench.evaluation import report_figures as figures
 from qpibench.evaluation import report_plots as charts
 from qpibench.evaluation.facts import facts_of
-from qpibench.evaluation.image_scores import read_case, score_images
+from qpibench.evaluation.image_scores import read_cases, score_images
 from qpibench.evaluation.latents import (
     MAX_IMAGES,
     MIN_NEIGHBOURS,
@@ -21,7 +21,8 @@ from qpibench.evaluation.latents import (
     principal_components,
     read_latents,
 )
-from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, in_order, on_board
+from qpibench.evaluation.matching import first_of
+from qpibench.evaluation.metrics import Case, Metric, all_metrics, find_metrics, in_order, on_board
 from qpibench.evaluation.picks import Pick, pick_by_rank
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
 from qpibench.files import check_file, write_whole
@@ -116,8 +117,10 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
 
 def _view_text(cell: CellResult) -> str:
     if cell.view == "positions" and cell.map_mode is None:
-        return "the observation and the scatterers' coordinates"
-    return _VIEWS.get(cell.view, cell.view)
+        text = "the observation and the scatterers' coordinates"
+    else:
+        text = _VIEWS.get(cell.view, cell.view)
+    return text + " and species" if cell.parts[0].told_species else text
 
 
 def _values(predictions: Predictions, release: Release, task: str, primary: Metric) -> NDArray[np.float64]:
@@ -156,39 +159,45 @@ def _cell(
 def _case(cell: CellResult, predictions: Predictions, release: Release, pick: Pick, observation: int) -> dict[str, Any]:
     """Return one image of the gallery: its heading and its panels."""
     row = slice(pick.row, pick.row + 1)
-    prediction = predictions.kernel(cell.task, row)
+    place = (predictions, release, cell.task, pick.row)
+    prediction = first_of(predictions.kernel(cell.task, row), *place)
     shown = release.observations([observation])
-    kernel, scatterers = int(shown.kernel[0]), int(shown.n_scatterers[0])
+    kernel, scatterers = int(shown.kernel.flat[0]), int(shown.n_scatterers[0])
     kernels = release.kernels
-    truth = central_pixels(kernels.image[kernel : kernel + 1], predictions.kernel_grid.shape)
+    truth = central_pixels(kernels.image[kernel], predictions.kernel_grid.shape)
     measured = _captioned(cell)
     uses = {name for metric in measured for name in metric.columns[0].uses}
-    case, _ = read_case(predictions, release, cell.task, row, uses=uses, facts=facts_of(release))
+    cases, _ = read_cases(predictions, release, cell.task, row, uses=uses, facts=facts_of(release))
     told = int((~np.isnan(shown.told[0, :, 0])).sum())
     facts = [
         f"image {observation}",
-        f"kernel {kernel}",
+        f"kernel {kernel}" if len(cases) == 1 else f"kernels {kernel}, which is shown, and {kernel + 1}",
         f"{scatterers} scatterer" + "s" * (scatterers != 1) + (f", {told} told" if told != scatterers else ""),
         *release.family.describe({name: values[kernel] for name, values in kernels.parameters.items()}),
-        *(f"{m.columns[0].label or m.label} {number(m.columns[0].measure(case)[0])}" for m in measured),
+        *(f"{m.columns[0].label or m.label} {number(_mean(m, cases))}" for m in measured),
     ]
     q = float(release.family.wavevector(kernels.parameters)[kernel])
     panels = _panels(
         (release.grid, predictions.kernel_grid),
         observation=shown.image[0],
         activation=activation_map(release.grid, shown.told, mode=cell.map_mode or "exact")[0],
-        truth=truth[0],
-        prediction=prediction[0],
+        truth=truth,
+        prediction=prediction,
         ring_q=q if np.isfinite(q) else None,
     )
     std = predictions.std(cell.task, row)
-    of_std = [] if std is None else _std_panels(std[0], prediction[0] - truth[0].astype(np.float64))
+    of_std = [] if std is None else _std_panels(first_of(std, *place), np.subtract(prediction, truth, dtype=np.float64))
     return {
         "label": pick.label,
         "facts": facts,
         "panels": [*_drawn(panels[:2], release.grid), *_drawn(panels[2:], predictions.kernel_grid)],
         "std_panels": _drawn(of_std, predictions.kernel_grid),
     }
+
+
+def _mean(metric: Metric, cases: Sequence[Case]) -> float:
+    """Return the value of a metric's first column for the only image of a case, mean over the cases of its species."""
+    return float(np.mean([metric.columns[0].measure(case)[0] for case in cases]))
 
 
 def _captioned(cell: CellResult) -> tuple[Metric, ...]:

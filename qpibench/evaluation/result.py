@@ -217,6 +217,9 @@ class PartResult(_Closed):
     task: Text = Field(description="How the release was split: id or ood; its test role was asked.")
     view: Text = Field(description="What the entry was shown: image, raster or positions.")
     map_mode: Text | None = Field(description="How activation maps were rasterised: paper or exact; null without any.")
+    told_species: bool | None = Field(
+        default=None, description="Whether the species of scatterers were shown; null with one species, or unknown."
+    )
     n_images: Positive = Field(description="Images that were scored, failed ones included.")
     n_available: Positive = Field(description="Images in the task's test role.")
     subset: bool = Field(description="Whether fewer images were scored than the test role has.")

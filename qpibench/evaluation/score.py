@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench import __version__
+from qpibench.errors import InvalidDataError
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.facts import applicable
 from qpibench.evaluation.floor import measure_floor
@@ -105,6 +106,11 @@ def score(
         done = 0
         for task in opened.tasks:
             measured = applicable(chosen, opened, release, task)
+            if primary not in {metric.name for metric in measured}:
+                raise InvalidDataError(
+                    f"Predictions file '{path}', task '{task}': the metric '{primary}' ranks, and cannot be measured,"
+                    " as the file lacks an array that it uses, or it has no meaning for this release."
+                )
             images = score_images(opened, release, task, metrics=measured, progress=_shifted(progress, done, total))
             done += len(images)
             parts[task] = PartResult(
@@ -113,6 +119,7 @@ def score(
                 task=task,
                 view=record.view,
                 map_mode=record.map_mode,
+                told_species=record.told_species,
                 failure=_failure(record),
                 floor=measure_floor(opened, release, images, measured),
                 median_image=_median_image(opened, release, task, images, measured, primary),

@@ -142,6 +142,7 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pict
                 "task": table.task,
                 "view": table.view,
                 "map_mode": table.map_mode,
+                **({} if table.told_species is None else {"told_species": table.told_species}),
                 "primary_metric": table.primary,
                 "is_open": table.is_open,
                 "n_available": table.n_available,

@@ -150,7 +150,7 @@ def _track_contradictions(result: CellResult) -> Iterator[str]:
     for part in result.parts:
         if record.size is not None and part.n_images > record.size:
             yield f"the cell {record.label} has {record.size} images of a release, but {part.n_images} were scored."
-    if missing := [name for name in record.metrics if name not in result.metrics]:
+    if missing := _missing(result, record.metrics):
         yield f"the cell {record.label} scores {', '.join(missing)} too."
     if record.track not in track_names():
         return
@@ -165,14 +165,25 @@ def _track_contradictions(result: CellResult) -> Iterator[str]:
     expected = CellRecord.of(track, record.cell)
     if record.model_copy(update={"metrics": record.metrics or expected.metrics}) != expected:
         yield f"the cell {record.label} has the primary metric {cell.primary} and the size {cell.size}."
-    if missing := [name for name in expected.metrics if name not in result.metrics]:
+    if missing := _missing(result, expected.metrics):
         yield f"the cell {record.label} scores {', '.join(missing)} too."
     if (result.view, result.map_mode) != (cell.view, cell.map):
         yield f"the cell {record.label} has view {cell.view} and map {cell.map}."
+    told = cell.told_species and allows(cell.view, "positions")
+    if any(part.told_species not in (None, told) for part in result.parts):
+        yield f"the cell {record.label} {'shows' if told else 'does not show'} the species of scatterers."
     if result.task != cell.task:
         yield f"the cell {record.label} has the task {cell.task}."
     if {part.release.spec_sha256 for part in result.parts} != {spec.sha256 for spec in cell.specs}:
         yield f"the cell {record.label} is on other releases: {', '.join(spec.name for spec in cell.specs)}."
+
+
+def _missing(result: CellResult, metrics: Sequence[str]) -> list[str]:
+    """Return which metrics a cell lacks, without those that may not apply to its predictions or releases."""
+    known = all_metrics()
+    return [
+        name for name in metrics if name not in result.metrics and (name not in known or known[name].always_applies)
+    ]
 
 
 def _part_contradictions(part: PartResult, primary: str) -> Iterator[str]:

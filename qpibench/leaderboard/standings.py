@@ -50,6 +50,8 @@ class Table:
         The task, which names the split of the releases.
     view, map_mode
         The inputs that the entry was shown, and how activation maps were rasterised.
+    told_species
+        Whether the entry was shown the species of scatterers; None where all are of one.
     primary
         The metric that ranks.
     is_open
@@ -61,6 +63,7 @@ class Table:
     task: str
     view: str
     map_mode: str | None
+    told_species: bool | None
     primary: str
     is_open: bool = False
 
@@ -73,7 +76,7 @@ class Table:
     def order(self) -> tuple[object, ...]:
         """Sort key: tracks first, alphabetical order, larger subsets first."""
         cell = () if self.cell is None else _natural(self.cell.cell)
-        shown = (self.task, self.view, self.map_mode or "", cell, self.is_open)
+        shown = (self.task, self.view, self.map_mode or "", cell, self.told_species is False, self.is_open)
         return *self.heading, *shown, self.releases, tuple(-part.n_images for part in self.parts)
 
     @property
@@ -303,6 +306,7 @@ def _table(cell: CellResult, model: ModelRecord) -> Table:
         task=cell.task,
         view=cell.view,
         map_mode=cell.map_mode,
+        told_species=cell.parts[0].told_species,
         primary=cell.primary if record is None else record.primary,
         is_open=knows_families(model, cell.families),
     )

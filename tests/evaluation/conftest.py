@@ -20,6 +20,23 @@ from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Kernels, Observations
 
+WITNESS = """
+    import numpy as np
+    from qpibench.tasks import Prediction
+
+    takes_species = True
+
+    def predict(batch):
+        kernel = np.zeros((len(batch), batch.species_count, *batch.kernel_grid.shape), np.float32)
+        kernel[:, 1] = 1
+        if batch.species is None:
+            return kernel
+        assert batch.species.dtype == np.int32
+        assert ((batch.species >= 0) == np.isfinite(batch.position_nm[..., 0])).all()
+        kernel[:, 0, 0, 0] = (batch.species == 1).sum(1)
+        return Prediction(kernel=kernel, std=kernel, species=batch.species)
+"""
+
 
 class MemoryRelease:
     """Six kernels, ten images of each; the last two kernels are unseen in training."""
@@ -90,6 +107,28 @@ def mini_release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     write_release(load_spec("mini"), path, backend=get_backend("cpu")[0])
     with open_release(path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """A release with two species: ten pairs of kernels, five images for the ID test and thirty for the OOD test."""
+    overrides = [
+        "name=pairs",
+        "observations_per_kernel=6",
+        "grid={ny=12, nx=10, size_y_nm=3.2, size_x_nm=2.6}",
+        "scatterers.max=12",
+        "corruptions.spurious_scatterers.share=0.2",
+    ]
+    path = tmp_path_factory.mktemp("pairs") / "pairs.h5"
+    write_release(load_spec("mini_species", overrides=overrides), path, backend=get_backend("cpu")[0])
+    with open_release(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def witness() -> str:
+    """A model of two species that says in the first pixels of both kernels what it was shown."""
+    return WITNESS
 
 
 @pytest.fixture

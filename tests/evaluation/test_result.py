@@ -48,6 +48,7 @@ def content():
         "task": "ood",
         "view": "positions",
         "map_mode": "paper",
+        "told_species": None,
         "n_images": 20,
         "n_available": 100,
         "subset": True,

@@ -98,11 +98,7 @@ def noisy(truth, rows, sigma=0.3):
     return truth + sigma * noise * (0.5 + rows[:, None, None] % 7)
 
 
-METRICS = {
-    name: metric
-    for name, metric in all_metrics().items()
-    if all(column.uses == ("truth",) for column in metric.columns)
-}
+METRICS = {name: metric for name, metric in all_metrics().items() if metric.always_applies}
 """Those that any predictions of any release have."""
 
 COLUMNS = {column.name: column for metric in METRICS.values() for column in metric.columns}

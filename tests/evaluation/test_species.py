@@ -9,44 +9,6 @@ import pytest
 from qpibench.errors import UsageError
 from qpibench.evaluation.execution import Execution
 from qpibench.evaluation.predict import Request, UnmetNeedError, predict
-from qpibench.release import open_release, write_release
-from qpibench.specs import load_spec
-from qpibench.synthesis import get_backend
-
-OVERRIDES = [
-    "name=pairs",
-    "observations_per_kernel=6",
-    "grid={ny=12, nx=10, size_y_nm=3.2, size_x_nm=2.6}",
-    "scatterers.max=12",
-    "corruptions.spurious_scatterers.share=0.2",
-]
-
-# Says in the first pixels of both kernels what it was shown.
-WITNESS = """
-    import numpy as np
-    from qpibench.tasks import Prediction
-
-    takes_species = True
-
-    def predict(batch):
-        kernel = np.zeros((len(batch), batch.species_count, *batch.kernel_grid.shape), np.float32)
-        kernel[:, 1] = 1
-        if batch.species is None:
-            return kernel
-        assert batch.species.dtype == np.int32
-        assert ((batch.species >= 0) == np.isfinite(batch.position_nm[..., 0])).all()
-        kernel[:, 0, 0, 0] = (batch.species == 1).sum(1)
-        return Prediction(kernel=kernel, std=kernel, species=batch.species)
-"""
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """Ten pairs of kernels; five images are the ID test and thirty the OOD test."""
-    path = tmp_path_factory.mktemp("pairs") / "pairs.h5"
-    write_release(load_spec("mini_species", overrides=OVERRIDES), path, backend=get_backend("cpu")[0])
-    with open_release(path) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -54,8 +16,8 @@ def out(tmp_path):
     return tmp_path / "predictions.h5"
 
 
-def test_a_model_is_told_the_species_at_the_told_positions(pairs, write_model, out):
-    outcome = predict(write_model(WITNESS), pairs, out)
+def test_a_model_is_told_the_species_at_the_told_positions(pairs, write_model, witness, out):
+    outcome = predict(write_model(witness), pairs, out)
     assert (outcome.record.failure, outcome.warnings, outcome.record.told_species) == (None, (), True)
     with h5py.File(out) as file:
         index = file["ood/index"][:]
@@ -69,8 +31,8 @@ def test_a_model_is_told_the_species_at_the_told_positions(pairs, write_model, o
 @pytest.mark.parametrize(
     "request_", [Request(told_species=False), Request(view="raster", map_mode="exact"), Request(view="image")]
 )
-def test_hidden_species_and_other_views_show_none(pairs, write_model, out, request_):
-    assert predict(write_model(WITNESS), pairs, out, request_).record.told_species is False
+def test_hidden_species_and_other_views_show_none(pairs, write_model, witness, out, request_):
+    assert predict(write_model(witness), pairs, out, request_).record.told_species is False
     with h5py.File(out) as file:
         assert not file["ood/kernel"][:, 0].any()
         assert "species" not in file["ood"]
@@ -108,8 +70,8 @@ def test_another_shape_or_species_is_refused_in_one_sentence(pairs, write_model,
         raise AssertionError(failure.message)
 
 
-def test_images_without_a_prediction_have_no_species(pairs, write_model, out):
-    model = write_model(WITNESS.replace("batch.species.dtype == np.int32", "len(batch) > 2"))
+def test_images_without_a_prediction_have_no_species(pairs, write_model, witness, out):
+    model = write_model(witness.replace("batch.species.dtype == np.int32", "len(batch) > 2"))
     outcome = predict(model, pairs, out, Request(tasks=["id"]), Execution(batch_size=3))
     assert (outcome.exit_code, outcome.n_predicted) == (1, 3)
     with h5py.File(out) as file:
@@ -117,8 +79,8 @@ def test_images_without_a_prediction_have_no_species(pairs, write_model, out):
         assert (file["id/species"][3:] == -1).all()
 
 
-def test_a_model_cannot_learn_from_two_species_but_from_one(pairs, mini_release, write_model, out):
-    learner = write_model(WITNESS + "\n    def fit(train):\n        train.kernels\n")
+def test_a_model_cannot_learn_from_two_species_but_from_one(pairs, mini_release, write_model, witness, out):
+    learner = write_model(witness + "\n    def fit(train):\n        train.kernels\n")
     with pytest.raises(UnmetNeedError, match="learning from release 'pairs' with two species of scatterers is not"):
         predict(learner, pairs, out)
     assert predict(learner, pairs, out, Request(training=mini_release)).exit_code == 0
@@ -129,9 +91,9 @@ def test_one_species_cannot_be_hidden(memory_release, out):
         predict("zeros", memory_release, out, Request(told_species=False))
 
 
-def test_a_declaration_that_is_no_truth_value_is_refused(pairs, write_model, out):
+def test_a_declaration_that_is_no_truth_value_is_refused(pairs, write_model, witness, out):
     with pytest.raises(Exception, match="takes_species = 'yes' must be True or False"):
-        predict(write_model(WITNESS.replace("takes_species = True", "takes_species = 'yes'")), pairs, out)
+        predict(write_model(witness.replace("takes_species = True", "takes_species = 'yes'")), pairs, out)
 
 
 def test_the_record_of_one_species_says_nothing_of_species(memory_release, out):

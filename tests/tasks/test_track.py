@@ -149,3 +149,28 @@ def test_a_track_that_is_not_toml_is_refused(toy):
     toy.write_text(TOY.replace("[every_cell]", "[every_cell"))
     with pytest.raises(InvalidDataError, match=r"toy\.toml' cannot be read: it is not valid TOML"):
         load_track(toy)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"), [("image", "the view 'image' shows no species"), ("positions", "'mini' has one species")]
+)
+def test_species_are_hidden_only_where_they_would_be_told(toy, view, words):
+    toy.write_text(TOY.replace('view = "image"', f'view = "{view}"\ntold_species = false'))
+    with pytest.raises(UsageError, match=words):
+        load_track(toy)
+
+
+def test_the_hash_tells_hidden_species_from_told_ones(toy):
+    text = TOY.replace('view = "image"', 'view = "positions"\nspecs = ["mini_species"]')
+    hashes = set()
+    for told in ("", "told_species = true\n", "told_species = false\n"):
+        toy.write_text(text.replace("[cells.10dB]", told + "\n[cells.10dB]"))
+        hashes.add(load_track(toy).sha256)
+    assert len(hashes) == 2
+
+
+def test_both_cells_of_two_species_show_the_same_images():
+    cells = load_track("species").cells
+    assert cells["labelled"].specs == cells["hidden"].specs
+    assert [cell.told_species for cell in cells.values()] == [True, False, True]
+    assert {spec.observation_count for cell in cells.values() for spec in cell.specs} == {150}

@@ -26,7 +26,18 @@ Images = NDArray[np.float64]
 Values = NDArray[np.float64]
 """One value per image, (n,)."""
 
-Used = Literal["truth", "observation", "position_nm", "std", "kernel_full", "wavevector", "fold", "bound"]
+Used = Literal[
+    "truth",
+    "observation",
+    "position_nm",
+    "std",
+    "kernel_full",
+    "wavevector",
+    "fold",
+    "bound",
+    "species",
+    "told_species",
+]
 """Arrays of a case that a metric may use besides the prediction."""
 
 
@@ -63,8 +74,11 @@ class Case:
     bound
         (n,) the Cramer-Rao bound: the least variance of an unbiased estimate of a pixel of the kernel whose formula is
         known, mean over the pixels; NaN where it is not known, infinite where the image is ill-conditioned.
+    species, told_species
+        (n, scatterer) int: predicted and true species of the scatterer at each told position, 0 or 1, otherwise -1; in
+        images with two species, of whose kernels the other arrays are one.
 
-    All arrays become float64. A property whose array is None raises ValueError.
+    All arrays except fold and species become float64. A property whose array is None raises ValueError.
     """
 
     grid: Grid
@@ -79,6 +93,8 @@ class Case:
     fold: NDArray[np.integer] | None = None
     bound: NDArray[np.float64] | None = None
     image_grid: Grid | None = None
+    species: NDArray[np.integer] | None = None
+    told_species: NDArray[np.integer] | None = None
 
     def __post_init__(self) -> None:
         arrays = ("prediction", "truth", "observation", "position_nm", "std", "kernel_full", "wavevector", "bound")
@@ -206,6 +222,11 @@ class Metric:
     def is_mean(self) -> bool:
         """Whether the metric is a mean over images; only then do groups add up and images form pairs."""
         return self.aggregation in ("mean", "share")
+
+    @property
+    def always_applies(self) -> bool:
+        """Whether any predictions of any release can be measured: no column uses more than the true kernel."""
+        return all({"truth"}.issuperset(column.uses) for column in self.columns)
 
     @property
     def best(self) -> float:

@@ -50,6 +50,9 @@ def case(noise=0.0, *, seed=0, rows=slice(None), uses=USED):
     # Of the first images, the finder has the wavevectors of the formula; of the others it is not known.
     q = np.where(np.arange(N) < 3, ring_wavevector(GRID, truth), np.where(np.arange(N) < 5, 1.0, np.nan))
     given |= {"wavevector": q, "fold": np.array([0, 2, 3, 4, 6, -1, 2, 0])}
+    told = rng.integers(0, 2, (N, 3))
+    told[::2, 2] = -1
+    given |= {"told_species": told, "species": np.where(rng.random((N, 3)) < 0.2, 1 - told, told)}
     given |= {"std": rng.random(truth.shape), "kernel_full": rng.random((N, 2 * GRID.ny - 1, 2 * GRID.nx - 1))}
     given["bound"] = np.array([0.1, np.inf, 1.0, 0.3, 0.2, np.nan, 0.3, 0.1])
     return Case(
@@ -267,9 +270,10 @@ def test_score_report_compare_board_and_check_know_a_toy(mini_release, tmp_path)
 
 def test_a_toy_is_scored_outside_of_tracks_and_stands_in_the_schemas(mini_release, write):
     for cell in score(write("near", 0.9), mini_release).cells.values():
-        # Some need optional predictions, or images with a Cramer-Rao bound.
-        left_out = {name for name in NAMES if {"std", "kernel_full", "bound"} & uses(*find_metrics([name]))}
-        assert {"covered", "full_error", "excess"} <= left_out
+        # Some need optional predictions, two species, or images with a Cramer-Rao bound.
+        lacking = {"std", "kernel_full", "bound", "species"}
+        left_out = {name for name in NAMES if lacking & uses(*find_metrics([name]))}
+        assert {"covered", "full_error", "excess", "assignment_accuracy"} <= left_out
         assert set(cell.metrics) == set(NAMES) - left_out
     for what, model in (("result", "PartResult"), ("comparison", "PairedTask")):
         with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as ending:
