@@ -107,8 +107,8 @@ The contrast of a pair is ‖A − B‖ / √(‖A‖² + ‖B‖²) over the pi
 kernels, 1 for orthogonal ones. A pair with a contrast below `min_contrast` is drawn again; a spec is refused if 1000
 draws of a pair fail. Of the draws of `square_64` a tenth reaches 0.3. Of the scatterers of an image a share from
 `share` is of the second species, rounded to whole scatterers, and each species has at least `min_each`. Scatterers that
-corruptions add have a species too, as have told positions without a scatterer. A model cannot be scored on such a
-release yet, and `export-csv` refuses it.
+corruptions add have a species too, as have told positions without a scatterer. [Scores](scores.md#two-species)
+says how models are scored on such a release. `export-csv` refuses it, and training on it is not defined yet.
 """
 
 COMMON = {f"kernels.{name}" for name in KernelSpec.model_fields}

@@ -19,6 +19,7 @@ from qpibench.evaluation.result_file import load_result
 from qpibench.pages.notation import interval, whole
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.schema import spec_keys
+from qpibench.specs.species import species_count
 from qpibench.tasks.suite import Suite, load_suite, suite_names
 from qpibench.tasks.track import Cell, Track, load_track, track_names
 
@@ -168,6 +169,7 @@ def _cell_name(track: Track, cell: str) -> str:
 def _cell_columns(cell: Cell) -> dict[str, str]:
     families = dict.fromkeys(spec.kernels.family for spec in cell.specs)
     counts = [sum(spec.kernels.count for spec in cell.specs if spec.kernels.family == family) for family in families]
+    pairs = any(species_count(spec) > 1 for spec in cell.specs)
     size = "the whole test role" if cell.size is None else whole(cell.size)
     is_test_only = all(spec.splits.ood_kernels == 1 for spec in cell.specs)
     if cell.size is None and is_test_only:
@@ -175,7 +177,10 @@ def _cell_columns(cell: Cell) -> dict[str, str]:
     training = cell.training or (None if is_test_only else cell.specs[0])
     columns = {
         "images": size,
-        "kernels": ", ".join(f"{count} of `{family}`" for count, family in zip(counts, families, strict=True)),
+        "kernels": ", ".join(
+            f"{count}{' pairs' * pairs} of `{family}`" for count, family in zip(counts, families, strict=True)
+        ),
+        "species": ("told" if cell.told_species else "hidden") if pairs else "",
         "predicted": "" if cell.kernel_px is None else f"the central {cell.kernel_px} x {cell.kernel_px} pixels",
         "pixels": _distinct(f"{spec.grid.ny} x {spec.grid.nx}" for spec in cell.specs),
         "field (nm)": _distinct(f"{spec.grid.size_y_nm:g} x {spec.grid.size_x_nm:g}" for spec in cell.specs),
@@ -305,7 +310,6 @@ def _panels(cell: Cell, spec: ReleaseSpec) -> Iterator[tuple[Any, Any]]:
     from qpibench.gallery.gallery import told_marks, true_marks
     from qpibench.gallery.panels import Marks
     from qpibench.grid import central_pixels
-    from qpibench.specs.species import species_count
     from qpibench.synthesis.cpu import CpuBackend, draw
     from qpibench.tasks.patch import kernel_grid
 
