@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.columns import FOLD
+from qpibench.corruptions import position_error
 from qpibench.evaluation.metrics import Metric
 from qpibench.evaluation.metrics.bound import CONDITION_LIMIT
 from qpibench.grid import Grid
-from qpibench.specs import ReleaseSpec
+from qpibench.specs import ImportedSpec, ReleaseSpec
 
 if TYPE_CHECKING:
     from qpibench.evaluation.predictions import Predictions
@@ -30,6 +31,8 @@ class Facts:
     ----------
     core_nm
         Radius of the core of all kernels; 0 without one.
+    shift_nm
+        Two standard deviations of the told positions along each axis; 0 if they are exact.
     wavevector
         (kernel,) rad/nm; NaN where not known.
     fold
@@ -37,13 +40,15 @@ class Facts:
     """
 
     core_nm: float
+    shift_nm: float
     wavevector: NDArray[np.float64]
     fold: NDArray[np.int32]
 
     def of(self, kernel: NDArray[np.integer], uses: Collection[str]) -> dict[str, Any]:
         """Return the fields of a case for the kernel of each image, (n,); arrays that no metric uses are left out."""
         arrays: dict[str, NDArray[Any]] = {"wavevector": self.wavevector, "fold": self.fold}
-        return {"core_nm": self.core_nm} | {name: values[kernel] for name, values in arrays.items() if name in uses}
+        numbers = {"core_nm": self.core_nm, "shift_nm": self.shift_nm}
+        return numbers | {name: values[kernel] for name, values in arrays.items() if name in uses}
 
 
 def facts_of(release: Release) -> Facts:
@@ -53,6 +58,7 @@ def facts_of(release: Release) -> Facts:
     is_known = isinstance(spec, ReleaseSpec)
     return Facts(
         core_nm=family.core_radius_nm(spec.kernels) if isinstance(spec, ReleaseSpec) else 0.0,
+        shift_nm=2 * _position_error_nm(spec),
         wavevector=family.wavevector(parameters) if is_known else np.full(count, np.nan),
         fold=parameters.get(FOLD.name, np.full(count, -1, np.int32)) if is_known else np.full(count, -1, np.int32),
     )
@@ -88,6 +94,13 @@ def bound_of(release: Release, index: NDArray[np.integer], grid: Grid) -> NDArra
         condition_limit=CONDITION_LIMIT,
         kernel_grid=grid,
     )
+
+
+def _position_error_nm(spec: ReleaseSpec | ImportedSpec) -> float:
+    """Standard deviation of the told positions."""
+    table = (spec.corruptions if isinstance(spec, ReleaseSpec) else None) or {}
+    settings = table.get("position_error")
+    return settings.sigma_nm if isinstance(settings, position_error.Settings) else 0.0
 
 
 def applicable(metrics: Iterable[Metric], predictions: Predictions, release: Release, task: str) -> tuple[Metric, ...]:

@@ -95,11 +95,12 @@ def _measured(
     """Return the columns of the metrics, (kernel,) each, of decoded kernels on ``grid``."""
     measures = {column.name: column.measure for metric in metrics for column in metric.columns}
     columns = {name: np.empty(len(shown)) for name in measures}
-    core_nm = facts_of(release).core_nm
+    facts = facts_of(release)
     for start in range(0, len(shown), _BLOCK):
         rows = slice(start, start + _BLOCK)
         truth = central_pixels(release.kernels.image[shown[rows]], grid.shape)
-        case = Case(grid=grid, prediction=decoded[rows], truth=truth, core_nm=core_nm)
+        given = facts.of(shown[rows], ("truth",))
+        case = Case(grid=grid, prediction=decoded[rows], truth=truth, **given)
         for name, measure in measures.items():
             columns[name][rows] = measure(case)
     return columns

@@ -43,6 +43,12 @@ def ssim_from_the_formula(truth, prediction, window=7):
     return float((numerator / denominator).mean())
 
 
+def rescaled_by_hand(t, p):
+    scale = max(0.0, loop_mean(p * t, float) / loop_mean(p * p, float)) if p.any() else 0.0
+    least = math.sqrt(loop_mean(scale * p - t, lambda d: d * d) / loop_mean(t, lambda d: d * d))
+    return min(least, INDEPENDENT["rel_l2"](t, p))
+
+
 INDEPENDENT = {
     "mae": lambda t, p: loop_mean(p - t, abs),
     "mse": lambda t, p: loop_mean(p - t, lambda d: d * d),
@@ -58,14 +64,16 @@ INDEPENDENT = {
     "rel_l2_outside": lambda t, p: float(  # without a core
         torch.linalg.vector_norm(torch.tensor(p - t)) / torch.linalg.vector_norm(torch.tensor(t))
     ),
+    "rel_l2_rescaled": rescaled_by_hand,  # without errors of positions
     "ssim": ssim_from_the_formula,
     "psnr": lambda t, p: 20 * math.log10(t.max() - t.min()) - 10 * math.log10(loop_mean(p - t, lambda d: d * d)),
 }
 
-ELSEWHERE = {  # columns that need more than truth and prediction, and the file that compares them
+ELSEWHERE = {  # columns without a short formula of truth and prediction, and the file that compares them
     **dict.fromkeys(("least_variance", "bounded_error", "ill_conditioned", "with_bound"), "test_bound_metric.py"),
     **dict.fromkeys(("q_error", "q_failed", "q_scored"), "test_q_metrics.py"),
     **dict.fromkeys(("symmetry_error", "fold_known"), "test_symmetry_metric.py"),
+    "rel_l2_invariant": "test_aligned_l2.py",
 }
 
 

@@ -156,6 +156,9 @@ def test_metrics_are_means_and_quantiles_over_images(release, write_predictions)
         }
         # eq. 7 has no core
         expected |= {f"rel_l2_outside_{name}": expected[f"rel_l2_{name}"] for name in ("capped", "median")}
+        for name in ("rel_l2_invariant", "rel_l2_rescaled"):
+            least = measured(name, truth, predicted)
+            expected |= {f"{name}_capped": np.mean(least), f"{name}_median": np.median(least)}
         assert values(cell) == pytest.approx(expected, rel=1e-12)
         assert cell.metrics["mae"].low < cell.metrics["mae"].value < cell.metrics["mae"].high
 

@@ -66,6 +66,8 @@ class Case:
         (n, 2y-1, 2x-1) the predicted kernels on ``image_grid.offsets``. Zeros as in ``std``.
     core_nm
         Radius of the core around the scatterer, which some metrics leave out; 0 for kernels without one.
+    shift_nm
+        Two standard deviations of the told positions about the true ones, along each axis; 0 if they are exact.
     wavevector
         (n,) length of the wavevector q of the true kernel's ripples by its formula, rad/nm, 2 pi included; NaN where
         the formula gives none.
@@ -89,6 +91,7 @@ class Case:
     std: NDArray[np.floating] | None = None
     kernel_full: NDArray[np.floating] | None = None
     core_nm: float = 0.0
+    shift_nm: float = 0.0
     wavevector: NDArray[np.float64] | None = None
     fold: NDArray[np.integer] | None = None
     bound: NDArray[np.float64] | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qpibench.evaluation.metrics import Case, Images, Metric, PerImage, Values
 
@@ -23,9 +24,14 @@ def relative_l2(case: Case) -> Values:
 
 def relative_l2_outside(case: Case) -> Values:
     """Relative L2 error over the pixels whose distance from the scatterer is at least the radius of the core."""
-    x, y = case.grid.x_nm, case.grid.y_nm[:, None]
-    outside = x * x + y * y >= case.core_nm**2
+    outside = outside_core(case)
     return relative_l2(replace(case, prediction=case.prediction * outside, truth=case.known * outside))
+
+
+def outside_core(case: Case) -> NDArray[np.bool_]:
+    """Return which pixels, (y, x), are at least as far from the scatterer as the radius of the core."""
+    x, y = case.grid.x_nm, case.grid.y_nm[:, None]
+    return np.asarray(x * x + y * y >= case.core_nm**2)
 
 
 def _sum_of_squares(images: Images) -> Values:
