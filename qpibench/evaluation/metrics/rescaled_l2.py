@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from qpibench.evaluation.alignment import least_errors
 from qpibench.evaluation.metrics import Case, Metric, PerImage, Values
 from qpibench.evaluation.metrics.relative_l2 import relative_l2_outside
 
 
 def relative_l2_rescaled(case: Case) -> Values:
     """Relative L2 error outside the core after the best positive scale and small shift; that of zeros is 1."""
+    from qpibench.evaluation.alignment import least_errors  # its import loads SciPy
+
     limit_nm = min(case.shift_nm, case.grid.size_y_nm), min(case.shift_nm, case.grid.size_x_nm)
     return least_errors(case, relative_l2_outside(case), limit_nm=limit_nm, either_sign=False)
 
