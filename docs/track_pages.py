@@ -86,7 +86,7 @@ def track_page(track: Track) -> str:
     content = (FILES / f"{track.name}.toml").read_text(encoding="utf-8")
     examples = "".join(f"\n`{cell}`\n\n![{track.name}/{cell}]({_picture(track.name, cell)})\n" for cell in track.cells)
     return (
-        f"# Track `{track.name}`\n\n{track.summary[:1].upper()}{track.summary[1:]}.\n\n{_comment(content)}\n"
+        f"# Track `{track.name}`\n\n{_sentence(track.summary)}\n\n{_comment(content)}\n"
         f"\n## Cells\n\n{_cell_table(track)}"
         "\nImages, kernels and predictions are float32 arrays (image, y, x) in native units; positions are float64"
         " arrays (image, scatterer, xy) in nm, padded with NaN. [scores.md](../scores.md#metrics) explains the metrics:"
@@ -143,6 +143,10 @@ def _labels(suite: Suite) -> Iterator[str]:
         cells = [f"{track.name}/{cell}" for cell in track.cells]
         inside = [label for label in cells if label in listed]
         yield from [track.name] if inside == cells else inside
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
 
 
 def _cell_table(track: Track) -> str:
