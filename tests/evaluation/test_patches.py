@@ -6,7 +6,7 @@ import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.facts import Facts
-from qpibench.evaluation.image_scores import read_case
+from qpibench.evaluation.image_scores import read_cases
 from qpibench.evaluation.paired import compare
 from qpibench.evaluation.predict import Request, predict
 from qpibench.evaluation.predictions import open_predictions
@@ -80,7 +80,7 @@ def test_a_model_learns_predicts_and_decodes_the_central_pixels(memory_release, 
 def test_a_metric_gets_both_grids_and_the_central_pixels_of_the_truth(memory_release, predicted):
     with open_predictions(predicted(memory_release), memory_release) as predictions:
         uses = {"truth", "observation", "std", "kernel_full"}
-        case, failed = read_case(predictions, memory_release, "ood", slice(None), uses=uses, facts=NO_FACTS)
+        (case,), failed = read_cases(predictions, memory_release, "ood", slice(None), uses=uses, facts=NO_FACTS)
         kernel = memory_release.observation_kernel[predictions.index("ood")]
     assert not failed.any()
     assert (case.grid, case.image_grid) == (memory_release.grid.central(4), memory_release.grid)
