@@ -30,7 +30,7 @@ LEAST_Q = 1.5
 """Smallest wavevector that is looked for, in bins of 2 pi / L: smaller ones are those of offset and envelope."""
 
 _RAYS = 48  # four for each direction: two in either half of the circle
-_STEPS = 4  # wavevectors per bin 2 pi / L
+_STEPS = 2  # wavevectors per bin 2 pi / L
 _ENVELOPES = (0.2, 0.26, 0.34, 0.45, 0.6, 0.8, 1.1, 9.0)  # radii at which they are 1/e, over the length of a ray
 _LEAST_HEIGHT = 1e-4  # of a peak, over the energy that the fit with its wavevector explains: rounding is not a peak
 _ROUNDED = 1e-6  # of the distance of wavevectors: sums that round otherwise on another machine give the same peak
@@ -70,8 +70,8 @@ def ring_wavevector(grid: Grid, kernel: NDArray[np.floating], *, core_nm: float 
     Returns
     -------
     ndarray
-        (kernel,) rad/nm, 2 pi included; NaN without a ring, as for a constant. It is between 1.5 bins of 2 pi / L, with
-        the smaller side L of the field, and the highest wavevector that the pixels resolve.
+        (kernel,) rad/nm, 2 pi included; NaN without a ring, as for zeros. It is from about 1.5 bins of 2 pi / L, with
+        the smaller side L of the field, to the highest wavevector that the pixels resolve.
 
     Raises
     ------
