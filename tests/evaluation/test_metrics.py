@@ -74,6 +74,8 @@ ELSEWHERE = {  # columns without a short formula of truth and prediction, and th
     **dict.fromkeys(("q_error", "q_failed", "q_scored"), "test_q_metrics.py"),
     **dict.fromkeys(("symmetry_error", "fold_known"), "test_symmetry_metric.py"),
     "rel_l2_invariant": "test_aligned_l2.py",
+    **dict.fromkeys(("covered_68", "covered_95", "energy_pixels", "nll"), "test_uncertainty.py"),
+    "assignment_accuracy": "test_species_scores.py",
 }
 
 
