@@ -17,6 +17,7 @@ def test_the_cells_differ_in_the_number_of_scatterers_only():
     assert of_cells[0] == of_cells[1] == of_cells[2]
     for cell in CELLS.values():
         assert (cell.view, cell.task, cell.kernel_px) == ("image", "ood", 22)
+        assert cell.primary == "rel_l2_invariant_capped"
         assert sum(spec.observation_count for spec in cell.specs) == 60
 
 
