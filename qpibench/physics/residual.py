@@ -12,14 +12,19 @@ _PIXELS_AT_ONCE = 1 << 21
 
 
 def forward_residual(
-    grid: Grid, kernel: NDArray[np.floating], image: NDArray[np.floating], position_nm: NDArray[np.float64]
+    grid: Grid,
+    kernel: NDArray[np.floating],
+    image: NDArray[np.floating],
+    position_nm: NDArray[np.float64],
+    *,
+    kernel_grid: Grid | None = None,
 ) -> NDArray[np.float64]:
     r"""Compare images with the superposition of one kernel at the stated positions.
 
     The residual of an image Y with scatterers at r_s is :math:`\|Y - \sum_s A(r - r_s)\| / \|Y\|`, with Euclidean norms
     over the pixels. The kernel A is the cubic B-spline through its pixels. It falls to zero beyond its window,
     where a tabulated kernel is not known; a kernel of long range therefore leaves a residual of 0.05 to 0.3 in images
-    without noise. A kernel of zeros gives exactly 1.
+    without noise. On the lattice of offsets no part is missing. A kernel of zeros gives exactly 1.
 
     The superposition is linear. Images of ``scatterers.superposition = "multiple"`` differ from it by
     multiple scattering, so that even the true kernel leaves a residual in them, which is no error of the kernel: 0.2 to
@@ -28,13 +33,16 @@ def forward_residual(
     Parameters
     ----------
     grid
-        Pixels of the images and of the kernel.
+        Pixels of the images.
     kernel
         (y, x): the image of a single scatterer at the origin.
     image
         (image, y, x).
     position_nm
         (image, scatterer, 2): x and y of every scatterer in nm, padded with NaN.
+    kernel_grid
+        Pixels of the kernel, with the pitch of the images, such as :attr:`~qpibench.grid.Grid.offsets`; those of the
+        images if None.
 
     Returns
     -------
@@ -46,14 +54,15 @@ def forward_residual(
     UsageError
         If an array has another shape.
     """
-    check_shape("kernel", kernel, *grid.shape)
+    window = grid if kernel_grid is None else kernel_grid
+    check_shape("kernel", kernel, *window.shape)
     check_shape("image", image, "image", *grid.shape)
     check_shape("position_nm", position_nm, len(image), "scatterer", 2)
     residual = np.empty(len(image))
     step = max(1, _PIXELS_AT_ONCE // (grid.ny * grid.nx))
     for start in range(0, len(image), step):
         chunk = np.asarray(image[start : start + step], dtype=np.float64)
-        model = _superpose(grid, kernel, position_nm[start : start + step])
+        model = _superpose(grid, window, kernel, position_nm[start : start + step])
         difference = np.sqrt(((chunk - model) ** 2).sum(axis=(1, 2)))
         norm = np.sqrt((chunk**2).sum(axis=(1, 2)))
         nothing = np.where(difference == 0, 0.0, np.inf)
@@ -61,7 +70,9 @@ def forward_residual(
     return residual
 
 
-def _superpose(grid: Grid, kernel: NDArray[np.floating], position_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+def _superpose(
+    grid: Grid, window: Grid, kernel: NDArray[np.floating], position_nm: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Sum of a tabulated kernel at the positions, (image, y, x).
 
     The kernel is sum_i c_i b(t - i) with B-splines b, so the superposition is the convolution of c with the image of
@@ -71,7 +82,7 @@ def _superpose(grid: Grid, kernel: NDArray[np.floating], position_nm: NDArray[np
 
     # Mirrored once on every side: the spline takes the kernel's values up to the edge of the window.
     coefficients = np.pad(ndimage.spline_filter(kernel.astype(np.float64), mode="mirror"), 1, mode="reflect")
-    scatterers, lowest = _spread(grid, position_nm)
+    scatterers, lowest = _spread(grid, window, position_nm)
     first = tuple(1 - number for number in lowest)
     shape = tuple(
         # The ends of a circular convolution are wrong where they overlap; only the pixels of the image must not be.
@@ -84,18 +95,20 @@ def _superpose(grid: Grid, kernel: NDArray[np.floating], position_nm: NDArray[np
     return np.asarray(summed[:, first[0] : first[0] + grid.ny, first[1] : first[1] + grid.nx])
 
 
-def _spread(grid: Grid, position_nm: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+def _spread(grid: Grid, window: Grid, position_nm: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """Cubic B-splines at the scatterers on a lattice, (image, m, n), and the numbers of its first row and column.
 
-    The lattice has the pitch of the pixels, and the centre of the field is its row 0 and column 0. Pixel j of an image
-    is the sum over i of c_i times point j - i of the lattice.
+    The lattice has the pitch of the pixels. Pixel j of an image is the sum over i of c_i times point j - i of the
+    lattice. Its row 0 and column 0 are therefore the centre of the field if kernel and image have equally many pixels,
+    and otherwise half the difference away from it.
     """
-    half = np.array([grid.size_x_nm, grid.size_y_nm]) / 2
+    reach = np.array([grid.size_x_nm + window.size_x_nm, grid.size_y_nm + window.size_y_nm]) / 2
+    shift = np.array([window.nx - grid.nx, window.ny - grid.ny]) / 2
     pitch = np.array([grid.pitch_x_nm, grid.pitch_y_nm])
     # A kernel that lies further away than its window reaches no pixel.
-    used = (np.abs(position_nm) <= 2 * half).all(axis=2)
+    used = (np.abs(position_nm) <= reach).all(axis=2)
     observation = np.nonzero(used)[0]
-    place = position_nm[used] / pitch
+    place = position_nm[used] / pitch - shift
     pixel = np.floor(place).astype(np.intp)
     x, y = (_weights(place[:, axis] - pixel[:, axis]) for axis in (0, 1))
     lowest, highest = pixel.min(axis=0, initial=0), pixel.max(axis=0, initial=0)

@@ -46,6 +46,25 @@ def test_scatterers_far_outside_the_field_count_as_far_as_the_kernel_reaches(ker
     assert forward_residual(GRID, kernel, image[:1], position_nm).tolist() == [1.0]
 
 
+@pytest.mark.parametrize("odd", [0, 1])
+def test_the_lattice_of_offsets_has_the_part_of_a_long_kernel_that_its_window_lacks(odd):
+    long, grid = SHORT | {"C": 0.02}, Grid(ny=40 + odd, nx=48 + odd, size_y_nm=10, size_x_nm=12)
+    position_nm = np.array([[[-5.5, 4.0], [1.3, -4.7], [np.nan, np.nan]], [[7.0, 0.1], [-0.2, 5.5], [2.0, 2.1]]])
+    image = np.array([superpose(grid, eq7, xy, **long) for xy in position_nm])
+    window, whole = (
+        forward_residual(grid, kernel_image(each, eq7, **long), image, position_nm, kernel_grid=each)
+        for each in (grid, grid.offsets)
+    )
+    assert whole.max() < 0.02
+    assert window.min() > 0.1
+
+
+def test_a_kernel_may_be_known_on_the_central_pixels(kernel):
+    patch, (image, position_nm) = GRID.central(36), images(1, 4, 30)
+    found = forward_residual(GRID, kernel[2:-2, 6:-6], image, position_nm, kernel_grid=patch)
+    assert found.max() < 0.02
+
+
 def test_images_of_zeros_have_a_residual(kernel):
     position_nm = np.array([[[0.0, 0.0]], [[np.nan, np.nan]]])
     assert forward_residual(GRID, kernel, np.zeros((2, *GRID.shape)), position_nm).tolist() == [np.inf, 0]

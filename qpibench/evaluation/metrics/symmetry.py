@@ -76,5 +76,6 @@ METRICS = (
         ),
         aggregation="ratio",
         on_board=False,
+        ranks=False,
     ),
 )
