@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.evaluation.facts import Facts
+from qpibench.evaluation.facts import facts_of
 from qpibench.evaluation.image_scores import read_cases
 from qpibench.evaluation.paired import compare
 from qpibench.evaluation.predict import Request, predict
@@ -13,8 +13,6 @@ from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.report import report
 from qpibench.evaluation.score import score
 from qpibench.grid import Grid, central_pixels
-
-NO_FACTS = Facts(core_nm=0.0, wavevector=np.full(6, np.nan), fold=np.full(6, -1, np.int32))
 
 MODEL = """
 import numpy as np
@@ -77,15 +75,17 @@ def test_a_model_learns_predicts_and_decodes_the_central_pixels(memory_release, 
         np.testing.assert_allclose(predictions.kernel("ood")[0], learned, rtol=1e-6)
 
 
-def test_a_metric_gets_both_grids_and_the_central_pixels_of_the_truth(memory_release, predicted):
-    with open_predictions(predicted(memory_release), memory_release) as predictions:
+def test_a_metric_gets_both_grids_and_the_central_pixels_of_the_truth(mini_release, predicted):
+    with open_predictions(predicted(mini_release), mini_release) as predictions:
         uses = {"truth", "observation", "std", "kernel_full"}
-        (case,), failed = read_cases(predictions, memory_release, "ood", slice(None), uses=uses, facts=NO_FACTS)
-        kernel = memory_release.observation_kernel[predictions.index("ood")]
+        (case,), failed = read_cases(
+            predictions, mini_release, "ood", slice(None), uses=uses, facts=facts_of(mini_release)
+        )
+        kernel = mini_release.observation_kernel[predictions.index("ood")]
     assert not failed.any()
-    assert (case.grid, case.image_grid) == (memory_release.grid.central(4), memory_release.grid)
-    np.testing.assert_array_equal(case.truth, memory_release.kernels.image[kernel, 4:8, 3:7])
-    assert (case.observation.shape, case.kernel_full.shape) == ((4, 12, 10), (4, 23, 19))
+    assert (case.grid, case.image_grid) == (mini_release.grid.central(4), mini_release.grid)
+    np.testing.assert_array_equal(case.truth, mini_release.kernels.image[kernel, 30:34, 30:34])
+    assert (case.observation.shape, case.kernel_full.shape) == ((4, 64, 64), (4, 127, 127))
 
 
 def test_score_median_image_floor_and_report_are_those_of_the_central_pixels(mini_release, predicted, tmp_path):
