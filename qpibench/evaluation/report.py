@@ -201,12 +201,16 @@ def _mean(metric: Metric, cases: Sequence[Case]) -> float:
 
 
 def _captioned(cell: CellResult) -> tuple[Metric, ...]:
-    """Return the ranking metric and the next metrics with a value per image, no two of the same column."""
+    """Return the ranking metric and further metrics with a value per image, no two of the same column.
+
+    Metrics that may rank are shown, those first that are means of the values themselves, not of capped ones.
+    """
     known = all_metrics()
     chosen = {known[cell.primary].columns[0].name: known[cell.primary]}
-    for name in on_board(cell.metrics):
-        if known[name].is_mean and len(chosen) <= _CAPTIONED:
-            chosen.setdefault(known[name].columns[0].name, known[name])
+    means = (known[name] for name in on_board(cell.metrics) if known[name].is_mean and known[name].ranks)
+    for metric in sorted(means, key=lambda metric: metric.of is not None):
+        if len(chosen) <= _CAPTIONED:
+            chosen.setdefault(metric.columns[0].name, metric)
     return tuple(chosen.values())
 
 
