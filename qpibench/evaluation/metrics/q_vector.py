@@ -11,6 +11,7 @@ pi/(2 L) of q of the formula, or some direction has a clear peak. Even an exact 
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.evaluation.metrics import Case, Metric, PerImage, Used, Values
+from qpibench.grid import Grid
 from qpibench.physics.q_vector import direction_wavevectors, ring_wavevector
 
 
@@ -85,7 +87,9 @@ def _limited(difference: NDArray[np.float64], limit: float) -> tuple[NDArray[np.
 
 
 def _rings(case: Case, kernels: NDArray[np.floating]) -> Values:
-    return _once(kernels, lambda each: ring_wavevector(case.grid, each, core_nm=case.core_nm)[:, None])[:, 0]
+    return _once(case, "ring", kernels, lambda each: ring_wavevector(case.grid, each, core_nm=case.core_nm)[:, None])[
+        :, 0
+    ]
 
 
 def _directions(case: Case, kernels: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -93,18 +97,30 @@ def _directions(case: Case, kernels: NDArray[np.floating]) -> tuple[NDArray[np.f
         peaks = direction_wavevectors(case.grid, each, core_nm=case.core_nm)
         return np.concatenate([peaks.wavevector, peaks.clear], axis=1)
 
-    wavevector, clear = np.split(_once(kernels, found), 2, axis=1)
+    wavevector, clear = np.split(_once(case, "directions", kernels, found), 2, axis=1)
     return wavevector, clear == 1
 
 
+_MOST_REMEMBERED = 50_000
+_remembered: dict[tuple[str, Grid, float, bytes], NDArray[np.float64]] = {}
+
+
 def _once(
-    kernels: NDArray[np.floating], measure: Callable[[NDArray[np.floating]], NDArray[np.float64]]
+    case: Case,
+    kind: str,
+    kernels: NDArray[np.floating],
+    measure: Callable[[NDArray[np.floating]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """Measure equal kernels once: the images of a kernel share the truth, and those of a constant entry all."""
-    place: dict[bytes, int] = {}
-    rows = [place.setdefault(kernel.tobytes(), len(place)) for kernel in kernels]
-    first = [rows.index(number) for number in range(len(place))]
-    return measure(kernels[first])[rows]
+    """Measure equal kernels once: images of a kernel and the cells of a track share truths, a constant entry has one."""
+    keys = [(kind, case.grid, case.core_nm, hashlib.sha256(kernel.tobytes()).digest()) for kernel in kernels]
+    known = {key: _remembered[key] for key in keys if key in _remembered}
+    new = {key: row for row, key in enumerate(keys) if key not in known}
+    measured = measure(kernels[list(new.values())])
+    known.update(zip(new, measured, strict=True))
+    if len(_remembered) + len(new) > _MOST_REMEMBERED:
+        _remembered.clear()
+    _remembered.update(known)
+    return np.array([known[key] for key in keys]).reshape(len(keys), measured.shape[1])
 
 
 _USES: tuple[Used, ...] = ("truth", "wavevector")
