@@ -111,7 +111,7 @@ def _once(
     kernels: NDArray[np.floating],
     measure: Callable[[NDArray[np.floating]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """Measure equal kernels once: images of a kernel and the cells of a track share truths, a constant entry has one."""
+    """Measure equal kernels once: images of a kernel, and cells, share truths; a constant entry has one."""
     keys = [(kind, case.grid, case.core_nm, hashlib.sha256(kernel.tobytes()).digest()) for kernel in kernels]
     known = {key: _remembered[key] for key in keys if key in _remembered}
     new = {key: row for row, key in enumerate(keys) if key not in known}
