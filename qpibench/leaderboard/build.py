@@ -165,7 +165,10 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pict
 def _overview(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, Any]:
     """Entries by tracks for programs; see :mod:`qpibench.leaderboard.overview`."""
     found = overview(tables)
-    tracks = [{"track": each.track, "view": each.view, "cells": list(each.cells)} for each in found.columns]
+    tracks = [
+        {"track": each.track, "view": each.view, "is_open": each.is_open, "cells": list(each.cells)}
+        for each in found.columns
+    ]
     rows = [
         {"entry": name, "scores": [place.score for place in places], "reasons": [place.reason for place in places]}
         for name, places in found.rows.items()

@@ -45,18 +45,19 @@ def board_figures(tables: Mapping[Table, Sequence[Standing]]) -> tuple[BoardFigu
     for track, cells in of_tracks.items():
         levels = {float(found[1]): name for name in cells if (found := _DECIBEL.fullmatch(name))}
         if len(levels) > 1:
-            lines = _lines({level: cells[name][1] for level, name in sorted(levels.items())})
             primary = cells[next(iter(levels.values()))][0].primary
+            lines = _lines({level: cells[name][1] for level, name in sorted(levels.items())}, primary)
             drawn.append(_severity(track, primary, lines, sorted(levels)))
         for seen in (name for name in cells if re.fullmatch(r"id(-.*)?", name)):
             unseen = "ood" + seen[2:]
             if unseen in cells:
-                lines = _lines({0.0: cells[seen][1], 1.0: cells[unseen][1]})
-                drawn.append(_gap(track, seen, unseen, cells[seen][0].primary, lines))
+                primary = cells[seen][0].primary
+                lines = _lines({0.0: cells[seen][1], 1.0: cells[unseen][1]}, primary)
+                drawn.append(_gap(track, seen, unseen, primary, lines))
     return tuple(figure for figure in drawn if figure is not None)
 
 
-def _lines(members: Mapping[float, Sequence[Standing]]) -> _Lines:
+def _lines(members: Mapping[float, Sequence[Standing]], primary: str) -> _Lines:
     """Return the scores of the entries that have one at every place, the best first."""
     lines: _Lines = {}
     for place, standings in members.items():
@@ -64,7 +65,8 @@ def _lines(members: Mapping[float, Sequence[Standing]]) -> _Lines:
             if "oracle" not in standing.marks and "failed" not in standing.marks:
                 lines.setdefault(standing.result.model.name, {}).setdefault(place, standing.primary)
     whole = {name: scores for name, scores in lines.items() if len(scores) == len(members)}
-    best = sorted(whole, key=lambda name: (sum(score.value for score in whole[name].values()), name))
+    sign = -1 if all_metrics()[primary].better == "higher" else 1
+    best = sorted(whole, key=lambda name: (sign * sum(score.value for score in whole[name].values()), name))
     return {name: whole[name] for name in best[:MOST_ENTRIES]}
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from qpibench.evaluation.metrics import all_metrics
 from qpibench.leaderboard.standings import Standing, Table
 
 
@@ -39,6 +40,8 @@ class Column:
     ----------
     track, view
         Name of the track, and what its cells show.
+    is_open
+        Whether the entries know the families of the kernels; such entries have a column of their own.
     primary
         The metric that ranks its cells.
     cells
@@ -49,6 +52,7 @@ class Column:
 
     track: str
     view: str
+    is_open: bool
     primary: str
     cells: tuple[str, ...]
     tables: tuple[int, ...]
@@ -64,7 +68,7 @@ class Overview:
         The tracks.
     rows
         The places of each entry by its name, one for each column; the entry with the most scores first, then by the
-        mean of its scores.
+        mean of its scores, taken as negative where more is better.
     """
 
     columns: tuple[Column, ...]
@@ -74,22 +78,24 @@ class Overview:
 def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
     """Return entries by tracks; results outside of tracks have no place in it.
 
-    A cell counts with the largest of its subsets, because scores of other images cannot be compared.
+    A cell counts with the largest of its subsets, because scores of other images cannot be compared. For the same
+    reason entries that know the families of the kernels are in other columns than those that do not.
     """
-    chosen: dict[tuple[str, str, str], dict[str, tuple[int, Sequence[Standing]]]] = {}
+    chosen: dict[tuple[str, str, bool, str], dict[str, tuple[int, Sequence[Standing]]]] = {}
     for number, (table, members) in enumerate(tables.items(), 1):
         if table.cell is not None:
-            cells = chosen.setdefault((table.cell.track, table.view, table.primary), {})
+            cells = chosen.setdefault((table.cell.track, table.view, table.is_open, table.primary), {})
             cells.setdefault(table.cell.cell, (number, members))  # larger subsets come first
     columns = tuple(
         Column(
             track=track,
             view=view,
+            is_open=is_open,
             primary=primary,
             cells=tuple(cells),
             tables=tuple(number for number, _ in cells.values()),
         )
-        for (track, view, primary), cells in chosen.items()
+        for (track, view, is_open, primary), cells in chosen.items()
     )
     of_column = [[members for _, members in cells.values()] for cells in chosen.values()]
     reasons = {
@@ -98,6 +104,13 @@ def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
         for standing in members
         for cell, reason in standing.result.not_applicable.items()
     }
+    # Of the same cell there are tables of other images, and of entries that know its kernels.
+    reasons |= {
+        (standing.result.model.name, table.cell.label): f"{table.cell.label} was evaluated, in another table"
+        for table, members in tables.items()
+        if table.cell is not None
+        for standing in members
+    }
     names = dict.fromkeys(
         standing.result.model.name for members in (m for cells in of_column for m in cells) for standing in members
     )
@@ -105,7 +118,8 @@ def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
         name: tuple(_place(name, column, cells, reasons) for column, cells in zip(columns, of_column, strict=True))
         for name in names
     }
-    return Overview(columns=columns, rows=dict(sorted(rows.items(), key=_order)))
+    signs = [-1 if all_metrics()[column.primary].better == "higher" else 1 for column in columns]
+    return Overview(columns=columns, rows=dict(sorted(rows.items(), key=lambda row: _order(row, signs))))
 
 
 def _place(
@@ -126,6 +140,6 @@ def _place(
     )
 
 
-def _order(row: tuple[str, tuple[Place, ...]]) -> tuple[int, float, str]:
-    scores = [place.score for place in row[1] if place.score is not None]
+def _order(row: tuple[str, tuple[Place, ...]], signs: Sequence[int]) -> tuple[int, float, str]:
+    scores = [sign * place.score for sign, place in zip(signs, row[1], strict=True) if place.score is not None]
     return -len(scores), math.fsum(scores) / max(1, len(scores)), row[0]

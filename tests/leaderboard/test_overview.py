@@ -92,3 +92,9 @@ def test_an_entry_that_knows_the_family_is_not_ranked_with_those_that_never_met_
     ]
     assert [each["standings"][0]["rank"] for each in listing["tables"]] == [1, 1]
     assert "stuff/clean, open entries" in page
+    assert [each["is_open"] for each in listing["overview"]["tracks"]] == [False, True]
+    assert {row["entry"]: row["scores"] for row in listing["overview"]["rows"]} == {
+        "knowing": [None, 0.1],
+        "zero_shot": [0.3, None],
+    }
+    assert listing["overview"]["rows"][0]["reasons"] == ["stuff/clean was evaluated, in another table", ""]
