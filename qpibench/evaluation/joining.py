@@ -91,7 +91,8 @@ def join(
             continue
         if former.record != cell.record:
             raise InvalidDataError(f"Results cannot be joined: their tracks define the cell '{name}' differently.")
-        parts = (*former.parts, *cell.parts)
+        # Pages show the median image of the first part; those of all parts would make up most of the file.
+        parts = (*former.parts, *(part.model_copy(update={"median_image": None}) for part in cell.parts))
         if cell.record is None or len({part.release.content_sha256 for part in parts}) < len(parts):
             raise InvalidDataError(f"Results cannot be joined: cell '{name}' occurs twice.")
         cells[name] = CellResult(

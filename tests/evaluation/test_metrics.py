@@ -76,6 +76,7 @@ ELSEWHERE = {  # columns without a short formula of truth and prediction, and th
     "rel_l2_invariant": "test_aligned_l2.py",
     **dict.fromkeys(("covered_68", "covered_95", "energy_pixels", "nll"), "test_uncertainty.py"),
     "assignment_accuracy": "test_species_scores.py",
+    **dict.fromkeys(("forward_residual", "truth_residual"), "test_forward_residual.py"),
 }
 
 
