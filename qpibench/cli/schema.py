@@ -19,7 +19,7 @@ def command(*, what: str) -> Response:
     qpibench schema spec > spec.schema.json
     """
     from qpibench.evaluation.paired import comparison_schema
-    from qpibench.evaluation.result import result_schema
+    from qpibench.evaluation.result_schema import result_schema
     from qpibench.evaluation.run_record import run_schema
     from qpibench.specs.schema import spec_schema
 

@@ -47,8 +47,8 @@ from qpibench.evaluation.result import (
     ReleaseRecord,
     Sha256,
     Text,
-    with_metrics,
 )
+from qpibench.evaluation.result_schema import with_metrics
 from qpibench.evaluation.score import release_record
 from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals, statistic_of
 

@@ -7,7 +7,7 @@ A result is a function of predictions files and their releases. What differs bet
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -383,19 +383,3 @@ class Result(_Closed):
         if self.not_applicable and self.suite is None:
             raise ValueError("without a suite there is no cell that is not applicable")
         return self
-
-
-def result_schema() -> dict[str, Any]:
-    """JSON Schema of a result file, with every metric there is."""
-    return with_metrics(Result.model_json_schema(), "Interval")
-
-
-def with_metrics(schema: dict[str, Any], value: str) -> dict[str, Any]:
-    """Return a JSON Schema whose mappings ``metrics`` describe each metric; their values have the type ``value``."""
-    properties = {
-        name: {"$ref": f"#/$defs/{value}", "description": metric.sentence} for name, metric in all_metrics().items()
-    }
-    for model in schema["$defs"].values():
-        if model.get("properties", {}).get("metrics", {}).get("type") == "object":
-            model["properties"]["metrics"]["properties"] = properties
-    return schema

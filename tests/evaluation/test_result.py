@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import all_metrics
-from qpibench.evaluation.result import PRIMARY_METRIC, CellRecord, Result, result_schema
+from qpibench.evaluation.result import PRIMARY_METRIC, CellRecord, Result
 from qpibench.evaluation.result_differences import compare_results
 from qpibench.evaluation.result_file import load_result, save_result
+from qpibench.evaluation.result_schema import result_schema
 from qpibench.tasks.track import load_track
 
 METRICS = ["mae", "rel_l2_capped", "ssim", "psnr"]
