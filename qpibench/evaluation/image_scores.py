@@ -109,8 +109,10 @@ def score_images(
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
         cases, failed[rows] = read_cases(predictions, release, task, rows, uses=uses, facts=facts)
-        for name, column in measures.items():
-            columns[name][rows] = np.mean([column.measure(case) for case in cases], axis=0)
+        # Case by case, because columns of a metric share what they compute of the latest one.
+        measured = [{name: column.measure(case) for name, column in measures.items()} for case in cases]
+        for name in measures:
+            columns[name][rows] = np.mean([each[name] for each in measured], axis=0)
         if progress is not None:
             progress(min(start + _BLOCK, len(index)), len(index))
     if failed.any() and not failed.all():

@@ -39,8 +39,8 @@ class Cell(_Frozen):
     Attributes
     ----------
     specs
-        Specs of the releases whose images the entry gets. With several specs, the score of the cell is the mean of
-        their scores.
+        Specs of the releases whose images the entry gets, all with the same number of species. With several specs, the
+        score of the cell is the mean over their families of kernels of the mean over the specs of each.
     task
         The split of the releases; the images are those of its test role.
     view
@@ -87,6 +87,8 @@ class Cell(_Frozen):
         names = [spec.name for spec in self.specs]
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise ValueError(f"two specs have the name '{twice[0]}'; add name=... to the set of one of them")
+        if len({species_count(spec) for spec in self.specs}) > 1:
+            raise ValueError("some specs have one species of scatterers and some two; make two cells of them")
         if not self.told_species:
             self._check_hidden_species()
         if self.training is not None:

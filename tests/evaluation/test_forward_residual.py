@@ -60,3 +60,14 @@ def test_kernels_of_the_central_pixels_are_compared_with_whole_images():
     )
     assert residual > 1
     assert of_truth < 0.05  # the spline rings a little at the edge of the patch
+
+
+def test_a_kernel_in_an_image_of_zeros_has_a_residual_of_1():
+    grid = Grid(ny=8, nx=8, size_y_nm=4.0, size_x_nm=4.0)
+    ones, places = np.ones((2, 8, 8)), np.array([[[0.0, 0.0]], [[np.nan, np.nan]]])
+    full = np.ones((2, *grid.offsets.shape))
+    case = Case(
+        grid=grid, prediction=ones, truth=ones, kernel_full=full, observation=np.zeros_like(ones), position_nm=places
+    )
+    for metric in find_metrics(["forward_residual", "truth_residual"]):
+        assert metric.columns[0].measure(case).tolist() == [1, 0]

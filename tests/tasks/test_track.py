@@ -124,6 +124,11 @@ def test_an_unknown_track_or_cell_is_refused(text, words):
         ('specs = ["mini"]', 'specs = ["mini", "mini"]', "a spec is named twice"),
         (
             'specs = ["mini"]',
+            'specs = ["mini", "mini_species"]',
+            r"cells\.plain.*one species .* and some two; make two",
+        ),
+        (
+            'specs = ["mini"]',
             'specs = ["min"]',
             "cell 'plain': There is no spec and no file 'min'; did you mean 'mini'",
         ),

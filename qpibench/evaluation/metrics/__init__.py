@@ -191,7 +191,8 @@ class Metric:
     on_board
         Whether tables of standings show the metric.
     ranks
-        Whether it may be the primary metric of a cell, which ranks entries.
+        Whether it may be the primary metric of a cell, which ranks entries. False for a ratio over a part of the
+        images: it has no value for a group of images without that part.
     at_most, square_at_most
         Names of metrics that bound this metric, or its square, from above on any set of images.
     counts_failures

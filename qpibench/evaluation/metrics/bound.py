@@ -41,6 +41,7 @@ METRICS = (
         better="lower",
         columns=(PerImage(name="bounded_error", measure=bounded_error, uses=("truth", "bound")), LEAST),
         aggregation="root_ratio",
+        ranks=False,
     ),
     Metric(
         name="ill_conditioned_share",

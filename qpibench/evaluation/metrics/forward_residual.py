@@ -44,7 +44,9 @@ def _residual(case: Case, kernel: Images, kernel_grid: Grid) -> Values:
         residual.forward_residual(grid, kernel[row][0], image[row], position_nm[row], kernel_grid=kernel_grid)
         for row in rows
     ]
-    return np.concatenate([np.empty(0), *found])
+    residuals = np.concatenate([np.empty(0), *found])
+    # An image of zeros has no norm; a kernel that does not leave it zero explains as little of it as no kernel.
+    return np.where(np.isinf(residuals), 1.0, residuals)
 
 
 METRICS = (
@@ -67,8 +69,8 @@ METRICS = (
         name="truth_residual",
         label="forward residual of the truth",
         description=(
-            "The same of the true kernel, which is zero outside of its window: the residual that noise, corruptions and"
-            " the window leave."
+            "Forward residual of the true kernel, which is zero outside of its window: what noise, corruptions and the"
+            " window leave; mean over images."
         ),
         better="lower",
         columns=(

@@ -140,6 +140,7 @@ METRICS = (
         better="lower",
         columns=(_ERROR, _SCORED),
         aggregation="ratio",
+        ranks=False,
     ),
     Metric(
         name="q_failure_rate",
@@ -152,6 +153,7 @@ METRICS = (
         bounds=(0.0, 1.0),
         columns=(_FAILED, _SCORED),
         aggregation="coverage",
+        ranks=False,
     ),
     Metric(
         name="q_scored_share",
@@ -165,5 +167,6 @@ METRICS = (
         columns=(_SCORED,),
         aggregation="share",
         on_board=False,
+        ranks=False,
     ),
 )
