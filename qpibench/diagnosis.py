@@ -18,7 +18,7 @@ from qpibench.errors import QpibenchError
 from qpibench.processors import machine_processors, processors
 
 PACKAGES = ("numpy", "numba", "h5py", "scipy", "scikit-image", "matplotlib", "pydantic", "psutil", "click", "jinja2")
-ROOM = 2**30
+NEEDED_BYTES = 2**30
 """Bytes of disk space that the release `paper` and its predictions need."""
 
 
@@ -135,7 +135,7 @@ def _disk_space(folder: Path) -> Finding:
     return Finding(
         what="disk space here",
         found=f"{free / 1e9:.1f} GB free in {folder}",
-        advice="free some space: the release 'paper' takes 0.9 GB" if free < ROOM else "",
+        advice="free some space: the release 'paper' takes 0.9 GB" if free < NEEDED_BYTES else "",
     )
 
 

@@ -70,6 +70,11 @@ def _lines(members: Mapping[float, Sequence[Standing]], primary: str) -> _Lines:
     return {name: whole[name] for name in best[:MOST_ENTRIES]}
 
 
+def _scale(primary: str) -> str:
+    """Return the scale of an axis of scores: logarithmic for errors; other scores may be negative."""
+    return "log" if all_metrics()[primary].bounds[0] == 0 else "linear"
+
+
 def _severity(track: str, primary: str, lines: _Lines, levels: Sequence[float]) -> BoardFigure | None:
     if not lines:
         return None
@@ -87,7 +92,7 @@ def _severity(track: str, primary: str, lines: _Lines, levels: Sequence[float]) 
             above = [score.high - score.value for score in values]
             axes.errorbar(levels, [s.value for s in values], yerr=[below, above], marker="o", capsize=2, label=name)
         axes.invert_xaxis()
-        axes.set_yscale("log")
+        axes.set_yscale(_scale(primary))
         axes.set_xticks(list(levels))
         axes.set_xlabel("signal-to-noise ratio (dB)")
         axes.set_ylabel(all_metrics()[primary].head)
@@ -115,7 +120,7 @@ def _gap(track: str, seen: str, unseen: str, primary: str, lines: _Lines) -> Boa
             axes.scatter(values, range(len(lines)), marker=marker, label=name, zorder=2)
         axes.set_yticks(range(len(lines)), list(lines))
         axes.invert_yaxis()
-        axes.set_xscale("log")
+        axes.set_xscale(_scale(primary))
         axes.set_xlabel(all_metrics()[primary].head)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, ncols=2)
         content = file_content(figure, "png", dpi=160)

@@ -89,6 +89,11 @@ class Cell(_Frozen):
             raise ValueError(f"two specs have the name '{twice[0]}'; add name=... to the set of one of them")
         if len({species_count(spec) for spec in self.specs}) > 1:
             raise ValueError("some specs have one species of scatterers and some two; make two cells of them")
+        if self.training is None and len({spec.splits.ood_kernels == 1 for spec in self.specs}) > 1:
+            raise ValueError(
+                "some specs have images for training and some keep all kernels for the OOD test; state training, or"
+                " make two cells of them"
+            )
         if not self.told_species:
             self._check_hidden_species()
         if self.training is not None:

@@ -8,6 +8,8 @@ from qpibench.evaluation.joining import join
 from qpibench.evaluation.result import CellRecord, SuiteRecord
 from qpibench.evaluation.result_file import save_result
 from qpibench.leaderboard.build import build_leaderboard
+from qpibench.leaderboard.overview import overview
+from qpibench.leaderboard.standings import standings
 
 
 @pytest.fixture
@@ -98,3 +100,14 @@ def test_an_entry_that_knows_the_family_is_not_ranked_with_those_that_never_met_
         "zero_shot": [0.3, None],
     }
     assert listing["overview"]["rows"][0]["reasons"] == ["stuff/clean was evaluated, in another table", ""]
+
+
+def test_the_best_entry_is_first_also_where_more_is_better(suite_result):
+    results = {}
+    for name, value in {"worse": 0.2, "better": 0.4}.items():
+        result = suite_result(name, {"task/ood": value})
+        (cell,) = result.cells.values()
+        ranked = {"primary": "ssim", "metrics": {"ssim": cell.metrics["rel_l2_capped"]}}
+        cell = cell.model_copy(update=ranked | {"record": cell.record.model_copy(update={"primary": "ssim"})})
+        results[f"{name}.json"] = result.model_copy(update={"cells": {"task/ood": cell}})
+    assert list(overview(standings(results)).rows) == ["better", "worse"]

@@ -22,7 +22,7 @@ from qpibench.synthesis.contract import Kernels, Observations
 
 FIELD = Grid(ny=12, nx=12, size_y_nm=10.0, size_x_nm=10.0)
 TWOFOLD = {"fold": 2, "phi1": 0.7, "B": 1.5, "phi2": 0.4, "C": 0.2}
-ROOM = 4
+MOST = 4
 FIRST_COORDINATE = 12 * 12
 
 
@@ -36,11 +36,11 @@ def table(*, axis_order="x_first", grid=FIELD, parameters=TWOFOLD, counts=(2, 4,
 
     def row(image, position_nm):
         pixels = (image.T if axis_order == "x_first" else image).ravel()
-        coordinates = np.full((ROOM, 2), 1000.0)
+        coordinates = np.full((MOST, 2), 1000.0)
         coordinates[: len(position_nm)] = 10 * position_nm
         return [str(value) for value in pixels] + [f"{value:.6g}" for value in coordinates.ravel()]
 
-    rows = [[str(grid.nx), str(ROOM)], [f"{10 * x:.6g}" for x in grid.x_nm], row(kernel, np.zeros((1, 2)))]
+    rows = [[str(grid.nx), str(MOST)], [f"{10 * x:.6g}" for x in grid.x_nm], row(kernel, np.zeros((1, 2)))]
     return rows + [row(*pair) for pair in zip(images, positions, strict=True)], kernel, images, positions
 
 
@@ -54,9 +54,9 @@ def write_release(path, *, grid=FIELD, position_nm=None, observation_kernel=(0, 
     rng = np.random.default_rng(1)
     count = len(observation_kernel)
     if position_nm is None:
-        position_nm = rng.uniform(-5, 5, (count, ROOM, 2)) * rng.choice([1, 1, 1e-9], (count, ROOM, 2))
-    n_scatterers = np.arange(count, dtype=np.int32) % ROOM + 1
-    position_nm = np.where(np.arange(ROOM)[:, None] < n_scatterers[:, None, None], position_nm, np.nan)
+        position_nm = rng.uniform(-5, 5, (count, MOST, 2)) * rng.choice([1, 1, 1e-9], (count, MOST, 2))
+    n_scatterers = np.arange(count, dtype=np.int32) % MOST + 1
+    position_nm = np.where(np.arange(MOST)[:, None] < n_scatterers[:, None, None], position_nm, np.nan)
     unknown = np.full(2, np.nan)
     kernels = Kernels(
         image=np.array([kernel_image(grid, eq7, **TWOFOLD)] * 2, dtype=np.float32),
@@ -114,20 +114,20 @@ def test_several_files_make_one_release_with_a_kernel_each(tmp_path):
         np.testing.assert_array_equal(release.kernels.image, maps.kernel_image)
 
 
-@pytest.mark.parametrize(("size_nm", "room"), [(40.0, 20), (10.0, 100)], ids=["400 A, 20", "100 A, 100"])
-def test_both_published_layouts_are_read(tmp_path, size_nm, room):
+@pytest.mark.parametrize(("size_nm", "most"), [(40.0, 20), (10.0, 100)], ids=["400 A, 20", "100 A, 100"])
+def test_both_published_layouts_are_read(tmp_path, size_nm, most):
     grid = Grid(ny=64, nx=64, size_y_nm=size_nm, size_x_nm=size_nm)
-    scatterers = ["12.5", "-30", *["1000"] * (2 * room - 2)]
+    scatterers = ["12.5", "-30", *["1000"] * (2 * most - 2)]
     rows = [
-        ["64", str(room)],
+        ["64", str(most)],
         [f"{10 * x:.4f}" for x in grid.x_nm],
-        ["0.5"] * 4096 + ["1000"] * (2 * room),
+        ["0.5"] * 4096 + ["1000"] * (2 * most),
         ["0.25"] * 4096 + scatterers,
     ]
     file = write(tmp_path / "kernel.csv", rows)
     spec, _kernels, observations, _maps = import_arrays([file], max_residual=np.inf)
     assert spec.grid == grid
-    assert observations.position_nm.shape == (1, room, 2)
+    assert observations.position_nm.shape == (1, most, 2)
     assert observations.position_nm[0, 0].tolist() == [1.25, -3.0]
 
 
@@ -351,7 +351,7 @@ def test_an_export_never_harms_an_existing_file(tmp_path):
     [
         ({"grid": Grid(ny=8, nx=12, size_y_nm=10, size_x_nm=10)}, "square images only"),
         ({"grid": Grid(ny=12, nx=12, size_y_nm=200, size_x_nm=200)}, "marks an unused scatterer"),
-        ({"position_nm": np.full((5, ROOM, 2), 5.1)}, r"Observation 0 has a scatterer at \(5.1, 5.1\) nm"),
+        ({"position_nm": np.full((5, MOST, 2), 5.1)}, r"Observation 0 has a scatterer at \(5.1, 5.1\) nm"),
     ],
     ids=["oblong", "too wide", "scatterers outside"],
 )

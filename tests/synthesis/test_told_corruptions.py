@@ -82,10 +82,10 @@ def test_the_stated_share_of_the_scatterers_is_missing_and_one_is_always_told(sh
     np.testing.assert_array_equal(missing, expected)
     assert n.min() < 3
     np.testing.assert_array_equal(observations.extra["is_missing"].sum(axis=1), missing)
-    for told, true, gone in zip(
+    for told, true, is_missing in zip(
         rows(observations.told), observations.position_nm, observations.extra["is_missing"], strict=True
     ):
-        np.testing.assert_array_equal(told, true[~np.isnan(true[:, 0]) & (gone == 0)])
+        np.testing.assert_array_equal(told, true[~np.isnan(true[:, 0]) & (is_missing == 0)])
 
 
 def test_every_scatterer_is_equally_likely_to_be_missing():
@@ -158,10 +158,12 @@ def test_scatterers_outside_the_raster_are_not_told():
 
 
 def test_the_same_scatterers_are_missing_and_the_same_are_spurious_whatever_else_is_done():
-    clean, gone, spurious, both = made(), made(MISSING), made(SPURIOUS), made(SPURIOUS, MISSING)
-    np.testing.assert_array_equal(both.extra["is_missing"][:, :100], gone.extra["is_missing"])
+    clean, is_missing, spurious, both = made(), made(MISSING), made(SPURIOUS), made(SPURIOUS, MISSING)
+    np.testing.assert_array_equal(both.extra["is_missing"][:, :100], is_missing.extra["is_missing"])
     np.testing.assert_array_equal(both.extra["n_spurious"], spurious.extra["n_spurious"])
-    kept, invented, true, told = (map(as_set, rows(each)) for each in (gone.told, spurious.told, clean.told, both.told))
+    kept, invented, true, told = (
+        map(as_set, rows(each)) for each in (is_missing.told, spurious.told, clean.told, both.told)
+    )
     for row in zip(kept, invented, true, told, strict=True):
         assert row[3] == row[0] | (row[1] - row[2])
 

@@ -129,6 +129,11 @@ def test_an_unknown_track_or_cell_is_refused(text, words):
         ),
         (
             'specs = ["mini"]',
+            'specs = ["mini", {spec = "mini", set = ["splits.ood_kernels=1"]}]',
+            r"cells\.plain.*some keep all kernels for the OOD test; state training",
+        ),
+        (
+            'specs = ["mini"]',
             'specs = ["min"]',
             "cell 'plain': There is no spec and no file 'min'; did you mean 'mini'",
         ),

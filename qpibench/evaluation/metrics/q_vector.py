@@ -87,9 +87,10 @@ def _limited(difference: NDArray[np.float64], limit: float) -> tuple[NDArray[np.
 
 
 def _rings(case: Case, kernels: NDArray[np.floating]) -> Values:
-    return _once(case, "ring", kernels, lambda each: ring_wavevector(case.grid, each, core_nm=case.core_nm)[:, None])[
-        :, 0
-    ]
+    def found(each: NDArray[np.floating]) -> NDArray[np.float64]:
+        return ring_wavevector(case.grid, each, core_nm=case.core_nm)[:, None]
+
+    return _once(case, "ring", kernels, found)[:, 0]
 
 
 def _directions(case: Case, kernels: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -101,7 +102,7 @@ def _directions(case: Case, kernels: NDArray[np.floating]) -> tuple[NDArray[np.f
     return wavevector, clear == 1
 
 
-_MOST_REMEMBERED = 50_000
+_MOST_REMEMBERED = 50_000  # about 30 MB; a suite has fewer kernels, and an entry fewer predictions of it
 _remembered: dict[tuple[str, Grid, float, bytes], NDArray[np.float64]] = {}
 
 
