@@ -280,8 +280,9 @@ def knows_families(model: ModelRecord, families: Iterable[str]) -> bool:
 
     On kernels of these families such an entry is compared with its like, and not with entries that never met them.
     """
-    declared = " ".join((*model.knows, *model.trained_on)).replace(" ", "_")
-    return any(family in declared for family in families if family != PUBLISHED_FAMILY)
+    declared = " ".join((*model.knows, *model.trained_on)).lower().replace(" ", "_")
+    outside = (family for family in families if family != PUBLISHED_FAMILY)
+    return any(re.search(rf"(?<![a-z]){family}", declared) for family in outside)  # a profile is no file
 
 
 def _natural(name: str) -> tuple[object, ...]:

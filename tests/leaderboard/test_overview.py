@@ -102,6 +102,19 @@ def test_an_entry_that_knows_the_family_is_not_ranked_with_those_that_never_met_
     assert listing["overview"]["rows"][0]["reasons"] == ["stuff/clean was evaluated, in another table", ""]
 
 
+@pytest.mark.parametrize(
+    ("family", "knows", "is_open"),
+    [
+        ("file", "radial profiles", False),
+        ("file", "the file of kernels", True),
+        ("surface_state", "Surface states", True),
+    ],
+)
+def test_an_entry_knows_a_family_that_a_word_of_what_it_declares_begins_with(suite_result, family, knows, is_open):
+    result = suite_result("mine", {"stuff/clean": 0.3}, family=family, knows=(knows,))
+    assert [table.is_open for table in standings({"mine.json": result})] == [is_open]
+
+
 def test_the_best_entry_is_first_also_where_more_is_better(suite_result):
     results = {}
     for name, value in {"worse": 0.2, "better": 0.4}.items():
