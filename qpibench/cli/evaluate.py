@@ -23,8 +23,8 @@ from qpibench.cli.models import (
     write_report,
 )
 from qpibench.cli.options import (
+    FOLDER,
     OUTPUT_FILE,
-    OUTPUT_FOLDER,
     keep_apart,
     model_options,
     output_option,
@@ -50,7 +50,7 @@ DATA = Path("qpibench-data")
 @click.option("--suite", "suite_name", metavar="SUITE", help="Evaluate on a suite, a name or a TOML file.")
 @click.option(
     "--data",
-    type=OUTPUT_FOLDER,
+    type=FOLDER,
     metavar="DIR",
     help=f"Folder of the releases of a suite or a track; missing ones are generated.  [default with --suite: {DATA}]",
 )

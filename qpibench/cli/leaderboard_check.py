@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.options import FILE, FOLDER, subcommand
 from qpibench.cli.response import Response
 
 
@@ -20,7 +20,7 @@ from qpibench.cli.response import Response
     help="Score these again, and compare; given once for every part of the result.",
 )
 @click.option("--release", "releases", type=FILE, multiple=True, metavar="RELEASE", help="A release that they are for.")
-@click.option("--data", type=FILE, metavar="DIR", help="Folder of releases, as that of evaluate --data.")
+@click.option("--data", type=FOLDER, metavar="DIR", help="Folder of releases, as that of evaluate --data.")
 def command(
     *, result_path: Path, predictions: tuple[Path, ...], releases: tuple[Path, ...], data: Path | None
 ) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from qpibench.release import Release
     from qpibench.tasks.suite import SuiteCell
 
+
+_LISTED = 6
+"""Largest number of cells that a message lists."""
 
 _FLOOR = "floor: error of the entry's own decoding of the encoded true kernels; floor + added = score"
 
@@ -116,6 +120,11 @@ class Asked:
     suffix: str = ""
 
     @property
+    def label(self) -> str:
+        """``TRACK/CELL``; empty outside of tracks."""
+        return "" if self.request.cell is None else self.request.cell.label
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The release, and the one for training if it is another."""
         training = self.request.training
@@ -153,28 +162,46 @@ def run_cells(
 
     if len(asked) == 1 and not_applicable is None:
         return run(asked[0])
-    responses: list[Response] = []
+    ran: list[tuple[Asked, Response]] = []
     unmet: dict[str, str] = {} if not_applicable is None else not_applicable
     for each in asked:
         try:
-            responses.append(run(each))
+            ran.append((each, run(each)))
         except UnmetNeedError as error:
-            unmet.setdefault(each.request.cell.label if each.request.cell else "", str(error))
-    if not responses:
+            unmet.setdefault(each.label, str(error))
+    if not ran:
         raise UsageError(f"No cell can be predicted: {next(iter(unmet.values()))}")
-    failed = [response for response in responses if response.error is not None]
+    responses = [response for _, response in ran]
+    errors = [(each, response.error) for each, response in ran if response.error is not None]
     left_out = [f"Cell '{cell}' is left out: {reason}" for cell, reason in unmet.items()]
     return Response(
         text="\n\n".join(response.text for response in responses),
         fields={"cells": [dict(response.fields) for response in responses]},
         warnings=[
             *(left_out if not_applicable is None else []),
-            *(warning for response in responses for warning in response.warnings),
+            *_by_cell([(each, warning) for each, response in ran for warning in response.warnings], asked),
         ],
-        error=" ".join(response.error or "" for response in failed) or None,
-        traceback="".join(response.traceback for response in failed),
+        error=" ".join(_by_cell(errors, asked)) or None,
+        traceback="".join(response.traceback for response in responses if response.error is not None),
         exit_code=max(response.exit_code for response in responses),
     )
+
+
+def _by_cell(messages: Sequence[tuple[Asked, str]], asked: Sequence[Asked]) -> list[str]:
+    """Return each message once, after the cells that it is about; of a part of a cell, the releases are named too."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for each, message in messages:
+        found.setdefault(message, {}).setdefault(each.label, []).append(f"'{each.release.name}'")
+    parts = Counter(each.label for each in asked)
+    told = []
+    for message, cells in found.items():
+        names = [
+            f"'{cell}'" if len(releases) == parts[cell] else f"'{cell}' on {' and '.join(releases)}"
+            for cell, releases in cells.items()
+        ]
+        more = [f"{len(names) - _LISTED} more"] if len(names) > _LISTED else []
+        told.append(f"{'Cell' if len(names) == 1 else 'Cells'} {', '.join([*names[:_LISTED], *more])}: {message}")
+    return told
 
 
 def score_file(predictions: Path, release: Release, *, name: str | None = None, view: str | None = None) -> Result:

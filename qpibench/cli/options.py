@@ -48,6 +48,10 @@ FILE = click.Path(path_type=Path)
 """Type of a path argument; the code that opens the file reports what is wrong with it."""
 
 
+FOLDER = click.Path(path_type=Path)
+"""Type of a folder; the code that reads from it, and perhaps writes into it, reports what is wrong with it."""
+
+
 class Output(click.Path):
     """Type of a path that a command writes; a place where that is not possible is refused before the work begins.
 

@@ -14,7 +14,8 @@ NAME_WIDTH = 40
 _SHOWN = 300
 """Largest number of characters of a name or a path in a sentence."""
 
-_LONG = re.compile(rf"(?<=')[^'\n]{{{_SHOWN + 1},}}(?=')|[^\s']{{{_SHOWN + 1},}}")
+# A quotation mark after a letter ends a name: the text from there to the next name is the sentence's own.
+_LONG = re.compile(rf"(?<=')(?<![^\s(]')[^'\n]{{{_SHOWN + 1},}}(?=')|[^\s']{{{_SHOWN + 1},}}")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x80-\x9f]")
 

@@ -339,7 +339,9 @@ def _model_record(entry: Entry, isolated: IsolatedModel, hashes: tuple[str, str]
 
 def _warnings(record: Record) -> tuple[str, ...]:
     return tuple(
-        f"{count} images of task '{task}' have predictions with NaN or infinity and count as failed."
+        f"{count:,} images of task '{task}' have predictions with NaN or infinity and count as failed."
+        if count > 1
+        else f"An image of task '{task}' has a prediction with NaN or infinity and counts as failed."
         for task, count in record.non_finite.items()
         if count
     )

@@ -68,13 +68,15 @@ def releases_in(folder: str | Path, result_path: str | Path, predictions: Sequen
     Raises
     ------
     UsageError
-        If there is no such result or predictions file.
+        If there is no such folder, result or predictions file.
     InvalidDataError
         If the result is not valid.
     """
     from qpibench.evaluation.predictions import release_sha256_of
     from qpibench.release.store import stored_under
 
+    if not Path(folder).is_dir():
+        raise UsageError(f"There is no folder '{folder}'; name the folder of the releases.")
     wanted = {release_sha256_of(Path(path)) for path in predictions}
     parts = [part for cell in load_result(result_path).cells.values() for part in cell.parts]
     found = {
@@ -190,7 +192,8 @@ def _verified(path: Path) -> str:
 
 
 def _named(digests: Iterable[str]) -> str:
-    return ", ".join(sorted(set(digests)))
+    found = sorted(set(digests))
+    return ", ".join(found) if len(found) <= _SHOWN else f"of {len(found)} others"
 
 
 def _listed(problems: Sequence[str]) -> str:

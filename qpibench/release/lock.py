@@ -34,6 +34,10 @@ class BusyError(QpibenchError):
     """Another process holds the lock."""
 
 
+class LockedError(BusyError):
+    """Another process holds a lock of the operating system, which ends with that process."""
+
+
 def locked_by_another(fd: int) -> bool:
     """Return whether a program holds an exclusive lock on an open file, as HDF5 does while it writes.
 
@@ -127,7 +131,7 @@ def _flock(fd: int) -> bool:
     except ImportError:  # Windows
         return False
     except BlockingIOError:
-        raise BusyError("another process holds the lock") from None
+        raise LockedError("another process holds the lock") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -41,7 +41,7 @@ class Partial:
     ------
     UsageError
         As :func:`qpibench.files.check_file`, or if the folder cannot be written to.
-    QpibenchError
+    BusyError
         If another process is writing the same target.
     """
 
@@ -57,7 +57,7 @@ class Partial:
         try:
             self._lock = FileLock(self.path)
         except BusyError as busy:
-            raise QpibenchError(
+            raise type(busy)(
                 f"Another process is writing '{target}' ({busy}); wait for it or choose another file."
             ) from None
         except OSError as error:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import make_folder
+from qpibench.notices import note
 from qpibench.release.blocks import Progress
 from qpibench.release.identity import BLOCK_ROWS
+from qpibench.release.lock import LockedError
 from qpibench.release.parallel import as_completed
 from qpibench.release.reader import Release, open_release
 from qpibench.release.writer import write_release
@@ -19,6 +21,7 @@ from qpibench.synthesis.contract import Backend
 
 _NAME_LENGTH = 80  # of the file's name, without the hash: file systems take 255 bytes
 _HASH_LENGTH = 8
+_PATIENCE_S = 0.5  # between two attempts to write a release that another process is writing
 
 
 def place_of(spec: ReleaseSpec, folder: str | Path) -> Path:
@@ -42,7 +45,8 @@ def stored_releases(
 ) -> dict[str, Release]:
     """Open the releases of specs in a folder; generate those that it lacks.
 
-    Several processes may do so at the same time. An interrupted generation is completed by the next call.
+    Several processes may do so at the same time: each waits for releases that another one is writing. An interrupted
+    generation is completed by the next call.
 
     Parameters
     ----------
@@ -67,11 +71,15 @@ def stored_releases(
     InvalidDataError
         If a file in the folder is damaged or has another spec.
     QpibenchError
-        If the disk is full or fails, or another process is writing the same release.
+        If the disk is full or fails, or if another process is writing the same release on a file system without locks.
     """
     missing = [spec for spec in specs if not place_of(spec, folder).exists()]
     if missing:
-        make_folder(Path(folder))
+        try:
+            make_folder(Path(folder))
+        except UsageError as error:
+            file = place_of(missing[0], folder).name
+            raise UsageError(f"Release '{file}' is missing and cannot be generated: {error}") from None
     _generate(missing, Path(folder), backend=backend, threads=threads, progress=progress or (lambda done, total: None))
     releases = {}
     for spec in specs:
@@ -92,15 +100,31 @@ def _generate(
     A release of a single block has no work for a second thread.
     """
     done, total = 0, sum(spec.observation_count for spec in specs)
-    write = partial(write_release, backend=backend, resume=True)
+    locked: list[ReleaseSpec] = []
+
+    def write(spec: ReleaseSpec, *, threads: int | None, progress: Progress | None = None) -> None:
+        try:
+            write_release(
+                spec, place_of(spec, folder), backend=backend, resume=True, threads=threads, progress=progress
+            )
+        except LockedError:
+            locked.append(spec)
+
     small = [spec for spec in specs if spec.observation_count <= BLOCK_ROWS]
     for spec in (spec for spec in specs if spec.observation_count > BLOCK_ROWS):
 
         def tell(count: int, _: int, start: int = done) -> None:
             progress(start + count, total)
 
-        write(spec, place_of(spec, folder), threads=threads, progress=tell)
+        write(spec, threads=threads, progress=tell)
         done += spec.observation_count
-    for spec, _ in as_completed(lambda spec: write(spec, place_of(spec, folder), threads=1), small, threads=threads):
+    for spec, _ in as_completed(lambda spec: write(spec, threads=1), small, threads=threads):
         done += spec.observation_count
         progress(done, total)
+    while locked:
+        waiting, locked = locked, []
+        for spec in waiting:
+            write(spec, threads=threads)
+        if locked:
+            note(f"Waiting for another process that writes '{place_of(locked[0], folder)}'.")
+            time.sleep(_PATIENCE_S)

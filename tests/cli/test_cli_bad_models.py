@@ -131,7 +131,7 @@ def test_numbers_that_are_not_finite_are_warned_of_and_counted(qpibench, mini, w
     model = write_model(_predicting(f"kernel = np.zeros({SHAPE})", f"kernel[0, 5, 5] = {value}", "return kernel"))
     outcome = qpibench("evaluate", model, "--release", mini, "--limit", 4, "-o", tmp_path / "result.json", "--json")
     assert outcome.exit_code == 0, outcome.stderr
-    assert "Warning: 1 images of task 'id' have predictions with NaN or infinity" in outcome.stderr
+    assert "Warning: An image of task 'id' has a prediction with NaN or infinity" in outcome.stderr
     # It spoils the first image of each batch, so there are warnings of predictions that depend on the others.
     assert sum("NaN or infinity" in warning for warning in outcome.json["warnings"]) == 2
     assert [cell["parts"][0]["n_failed"] for cell in outcome.json["cells"].values()] == [1, 1]

@@ -1,6 +1,8 @@
 """A suite: one command generates what is missing, runs every cell, and writes one result."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,38 @@ def test_releases_are_generated_once_and_the_result_can_be_derived_again(qpibenc
     check = qpibench("leaderboard", "check", folder / "result.json", *files, "--data", folder / "data")
     assert check.exit_code == 0, check.stderr
     assert "is what its predictions give" in check.stdout
+
+
+def test_messages_of_a_model_say_in_which_cells_it_failed(qpibench, folder, write_model):
+    model = write_model("""
+        import numpy as np
+        def predict(batch):
+            if batch.position_nm is None or batch.grid.size_x_nm < 9:
+                raise ValueError("none")
+            return np.full(batch.image.shape, np.nan, np.float32)
+    """)
+    outcome = evaluate(qpibench, folder, model, "--limit", 1)
+    outcome.fails(1, "Cells 'toy/families' on 'toy-families-square_64', 'toy/image': The model failed")
+    some = "'toy-families-mini' and 'toy-families-four'"
+    assert outcome.stderr.count(f"Warning: Cells 'toy/families' on {some}, 'toy/learned': An image") == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_read(qpibench, folder, tmp_path, monkeypatch):
+    read_only = [folder / "data", tmp_path / "empty"]
+    read_only[1].mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK or Path(path) not in read_only)
+    suite = ("--suite", folder / "all.toml", "--limit", 1, "-o", tmp_path / "r.json", "--data")
+    assert qpibench("evaluate", "zeros", *suite, read_only[0]).exit_code == 0
+    qpibench("evaluate", "zeros", *suite, read_only[1]).fails(
+        2, "is missing and cannot be generated", str(read_only[1])
+    )
+
+
+def test_a_check_against_other_predictions_tells_the_hashes_of_all_parts(qpibench, folder, mini, predictions):
+    assert evaluate(qpibench, folder, "zeros", "--limit", 1).exit_code == 0
+    check = ("leaderboard", "check", folder / "result.json", "--predictions", predictions)
+    qpibench(*check, "--release", mini).fails(3, "' was measured on another release: it names", " of '")
+    qpibench(*check, "--data", folder / "none").fails(2, "There is no folder", "none'")
 
 
 @pytest.mark.parametrize(
