@@ -95,10 +95,11 @@ def command(
     suite = _suite(suite_name, release_paths, data, given)
     if suite is not None:
         given = replace(given, limit=min((n for n in (suite.limit, given.limit) if n is not None), default=None))
+    entry = find_entry(model)  # before releases are generated
     with ExitStack() as stack:
         asked = _asked(suite, release_paths, data, given, stack)
         files = [path for each in asked for path in each.files]
-        read = [*files, *find_entry(model).files]
+        read = [*files, *entry.files]
         keep_apart([output, report, predictions], read)
         # Also while scores are computed: a model may leave processes behind.
         stack.enter_context(closed_parent(files))

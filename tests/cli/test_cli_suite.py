@@ -108,6 +108,12 @@ def test_messages_of_a_model_say_in_which_cells_it_failed(qpibench, folder, writ
     assert outcome.stderr.count(f"Warning: Cells 'toy/families' on {some}, 'toy/learned': An image") == 1
 
 
+def test_a_model_that_does_not_exist_is_told_before_releases_are_generated(qpibench, folder, tmp_path, unchanged):
+    suite = ("--suite", folder / "all.toml", "--data", tmp_path / "data", "-o", tmp_path / "r.json")
+    with unchanged():
+        qpibench("evaluate", tmp_path / "none.py", *suite).fails(2, "There is no model file")
+
+
 def test_a_folder_that_cannot_be_written_to_is_read(qpibench, folder, tmp_path, monkeypatch):
     read_only = [folder / "data", tmp_path / "empty"]
     read_only[1].mkdir()
