@@ -39,6 +39,16 @@ page with its cells, settings, examples and the scores of trivial entries. `qpib
 ## Suites
 
 {suites}
+A suite of one's own is a TOML file (`--suite my.toml`) with its tracks or cells:
+
+    summary = "a line for lists"
+    cells = ["materials64", "noise/10dB", "my_track.toml/raster"]    # TRACK or TRACK/CELL; files beside this one
+    limit = 20                                                       # images of each release; without it, all
+
+`evaluate` reads the releases in the folder of `--data`, and generates those that it lacks. A folder that has all may be
+read-only, and several evaluations may use one folder at the same time. The result is written after each cell; if the
+run is interrupted, it has the cells that were finished.
+
 ## Errors in a frozen suite
 
 A suite is frozen when the classical entries have been run on it. From then on its cells and their order stay, and so

@@ -109,6 +109,8 @@ def command(
         results: list[Result] = []
         record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)
         not_applicable: dict[str, str] = {}
+        last = {each.label: each for each in asked}
+        saved: list[str] = []
 
         def joined() -> Result:
             return join(results, suite=record, not_applicable=not_applicable)
@@ -118,8 +120,10 @@ def command(
             written = folder / "predictions.h5" if predictions is None else each.place(predictions)
             outcome = run_model(model, each, written, given)
             results.append(score_file(written, each.release))
-            # Written after every cell, so that an interrupted run keeps the cells it has finished.
-            save_result(joined(), output)
+            # Written after the last part of every cell, so that an interrupted run keeps the cells it has finished.
+            if each is last[each.label]:
+                save_result(joined(), output)
+                saved.append(each.label)
             write_report(results[-1], written, each.release, report_path)
             return model_response(
                 outcome,
@@ -127,10 +131,13 @@ def command(
                 fields=result_fields(results[-1], output, report_path),
             )
 
-        response = run_cells(asked, run, not_applicable=None if suite is None else not_applicable)
-        if suite is not None:
-            save_result(joined(), output)
+        try:
+            response = run_cells(asked, run, not_applicable=None if suite is None else not_applicable)
+        except KeyboardInterrupt:
+            told = f"Interrupted; '{output}' has {len(saved)} of {len(last)} cells." if saved else ""
+            raise KeyboardInterrupt(told) from None
         if len(results) > 1 or suite is not None:
+            save_result(joined(), output)
             response = replace(
                 response,
                 text=result_text(joined(), output, None),

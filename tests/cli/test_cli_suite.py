@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qpibench.cli.models import score_file
+
 TRACK = """
 summary = "cells of one and of two families"
 
@@ -112,6 +114,24 @@ def test_a_model_that_does_not_exist_is_told_before_releases_are_generated(qpibe
     suite = ("--suite", folder / "all.toml", "--data", tmp_path / "data", "-o", tmp_path / "r.json")
     with unchanged():
         qpibench("evaluate", tmp_path / "none.py", *suite).fails(2, "There is no model file")
+
+
+def test_an_interrupted_run_keeps_the_cells_that_it_finished(qpibench, folder, tmp_path, monkeypatch):
+    (folder / "some.toml").write_text("summary = 'some'\ncells = ['toy.toml/learned', 'toy.toml/families']\n")
+    scored = iter([score_file, score_file])
+
+    def interrupted(*arguments):
+        return next(scored, _interrupt)(*arguments)
+
+    monkeypatch.setattr("qpibench.cli.evaluate.score_file", interrupted)
+    result = tmp_path / "r.json"
+    suite = ("--suite", folder / "some.toml", "--data", folder / "data", "--limit", 1, "-o", result)
+    qpibench("evaluate", "zeros", *suite).fails(130, "Interrupted", "1 of 2 cells")
+    assert list(json.loads(result.read_text())["cells"]) == ["toy/learned"]
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_folder_that_cannot_be_written_to_is_read(qpibench, folder, tmp_path, monkeypatch):
