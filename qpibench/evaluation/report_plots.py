@@ -48,7 +48,7 @@ def draw_distributions(values: Mapping[str, NDArray[np.float64]], *, label: str)
         if _spans_decades(together):
             _set_log(axes, "x")
         elif not (together < 0).any():
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, _beyond(together))
         return svg_text(figure, f"Cumulative distribution of the {label}")
 
 
@@ -94,8 +94,13 @@ def draw_breakdown(
         if _spans_decades(np.array(ends)):
             _set_log(axes, "y")
         elif at_0:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, _beyond(np.array(ends)))
         return svg_text(figure, f"Error by {label}")
+
+
+def _beyond(values: NDArray[np.float64]) -> float | None:
+    """End of an axis from 0 that shows the largest value whole, however near the values are to each other."""
+    return 1.04 * float(values.max(initial=0)) or None
 
 
 def draw_latents(

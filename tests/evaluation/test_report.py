@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from qpibench.errors import UsageError
 from qpibench.evaluation import report_figures as figures
+from qpibench.evaluation import report_plots
 from qpibench.evaluation.picks import pick_by_rank
 from qpibench.evaluation.prediction_record import FailureRecord, Record
 from qpibench.evaluation.predictions import open_predictions
@@ -438,3 +439,13 @@ def test_the_circle_of_a_spectrum_has_a_dark_outline():
     image = np.random.default_rng(0).random(GRID.shape)
     panel = figures.Panel("Circled", image, "inferno", (0, 1), "native units", (-4, 0), 5.0)
     assert re.search(r"stroke-dasharray[^>]*stroke: #000000", figures.draw_panel(panel, GRID))
+
+
+def test_equal_values_are_within_the_axes_of_a_plot(monkeypatch):
+    ends = []
+    monkeypatch.setattr(report_plots, "svg_text", lambda figure, _: ends.append(figure.axes[0].axis()))
+    score = {"id": {"1-2": Interval(value=0.97, low=0.97, high=0.97)}}
+    report_plots.draw_breakdown(score, groups=["1-2"], label="scatterers", score="error", at_0=True)
+    report_plots.draw_distributions({"id": np.full(3, 0.97)}, label="error")
+    (_, _, *breakdown), (*distribution, _, _) = ends
+    assert breakdown == distribution == pytest.approx([0, 1.01], abs=0.01)
