@@ -1,7 +1,7 @@
 """Write docs/tracks/ from the files of tracks and suites: ``python docs/track_pages.py``.
 
 A track's page has the comment at the top of its file, its cells, and the settings of its releases. Scores come from the
-result files of suites in docs/tracks/results/. ``--pictures NAME...`` draws the examples of some tracks again, or of
+results of suites on the board, docs/board/results/. ``--pictures NAME...`` draws the examples of some tracks again, or of
 all.
 """
 
@@ -24,6 +24,7 @@ from qpibench.tasks.suite import Suite, load_suite, suite_names
 from qpibench.tasks.track import Cell, Track, load_track, track_names
 
 FOLDER = Path(__file__).parent / "tracks"
+RESULTS = FOLDER.parent / "board" / "results"
 FILES = Path(__file__).parents[1] / "qpibench" / "tasks" / "tracks"
 
 README = """# Tracks and suites
@@ -65,7 +66,7 @@ New cells make a new suite too.
 This page and those of the tracks are made by `python docs/track_pages.py`.
 """
 
-TRIVIAL = ("zeros", "median_kernel")
+TRIVIAL = ("zeros", "median_kernel", "tikhonov")
 """Entries whose scores a page shows."""
 
 WITHDRAWN: dict[str, str] = {}
@@ -266,7 +267,8 @@ def _code(names: Iterable[str]) -> str:
 
 
 def _scores(track: Track) -> str:
-    results = [load_result(path) for path in sorted((FOLDER / "results").glob("*.json"))]
+    paths = (RESULTS / f"{name}.json" for name in TRIVIAL)
+    results = [load_result(path) for path in paths if path.exists()]
     shown = {name: _scores_of(results, track, name) for name in TRIVIAL}
     if not any(shown.values()):
         return "Not measured yet.\n"

@@ -89,17 +89,16 @@ def test_a_picture_of_a_cell_is_the_same_when_it_is_drawn_again():
 
 def test_the_score_of_a_trivial_entry_is_on_the_page_of_the_track_as_it_was_scored(tmp_path, monkeypatch):
     script, track = _script("track_pages"), load_track("exact")
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "zeros.json").touch()
+    (tmp_path / "zeros.json").touch()
     record = SimpleNamespace(cell="clean", track_sha256=track.sha256)
     cell = SimpleNamespace(record=record, primary="mae", metrics={"mae": Interval(value=0.5, low=0.4, high=0.6)})
     result = SimpleNamespace(
         model=SimpleNamespace(name="zeros"), suite=SimpleNamespace(limit=None), cells={"exact/clean": cell}
     )
-    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
     monkeypatch.setattr(script, "load_result", lambda _: result)
     result.not_applicable = {}
-    assert "| `clean` | 0.500 [0.400, 0.600] |  |" in script.track_page(track)
+    assert "| `clean` | 0.500 [0.400, 0.600] |  |  |" in script.track_page(track)
     record.track_sha256 = "another"
     assert "Not measured yet" in script.track_page(track)
 

@@ -44,7 +44,8 @@ def test_a_new_result_without_a_cell_stands_on_no_track(tmp_path):
 def test_results_that_are_older_than_tracks_stand_in_the_cells_that_show_the_same():
     cells = {}
     for table, members in standings(RESULTS).items():
-        cells.setdefault(table.cell and table.cell.label, []).append((table.task, table.view, table.map_mode))
+        if table.cell is None or table.cell.track == "paper":
+            cells.setdefault(table.cell and table.cell.label, []).append((table.task, table.view, table.map_mode))
         assert members
     assert cells == {
         "paper/id": [("id", "raster", "paper")],
@@ -100,7 +101,7 @@ def test_a_row_of_the_board_is_derived_again(paper, tmp_path, result):
     (asked,) = cell_requests("paper/id", [paper])
     predict(DERIVED[result], paper, tmp_path / "predictions.h5", asked.request)
     found = score(tmp_path / "predictions.h5", paper)
-    ours, theirs = found.cells["id"], expected.cells["id"]
+    ours, theirs = found.cells["id"], expected.cells["id" if expected.suite is None else "paper/id"]
     # Another processor's convolutions and transforms may round in another order; seen: 1e-6.
     environments = [part.prediction_run.environment for part in (*ours.parts, *theirs.parts)]
     tolerance = 1e-9 if environments[0] == environments[1] else 1e-4
