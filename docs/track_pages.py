@@ -1,8 +1,8 @@
 """Write docs/tracks/ from the files of tracks and suites: ``python docs/track_pages.py``.
 
 A track's page has the comment at the top of its file, its cells, and the settings of its releases. Scores come from the
-results of suites on the board, docs/board/results/. ``--pictures NAME...`` draws the examples of some tracks again, or of
-all.
+results of suites on the board, docs/board/results/. ``--pictures NAME...`` draws the examples of some tracks again, or
+of all.
 """
 
 from __future__ import annotations
