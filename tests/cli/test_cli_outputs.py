@@ -52,8 +52,8 @@ FOLDERS = {
 
 SHARD = "generate mini --shard 1/1 --overwrite -o {out}"
 
-INPUTS = {"a", "b", "directory", "file", "files", "first_path", "folder", "history_dir", "path", "predictions"} | {
-    *("release_path", "release_paths", "releases", "result_path", "results_dir", "second_path")
+INPUTS = {"a", "b", "data", "directory", "file", "files", "first_path", "folder", "history_dir", "path"} | {
+    *("predictions", "release_path", "release_paths", "releases", "result_path", "results_dir", "second_path")
 }
 
 FILE_COMMANDS = [pytest.param(text, id=name) for name, text in COMMANDS.items() if name not in FOLDERS]

@@ -25,8 +25,8 @@ def refused(qpibench, tmp_path, unchanged):
 @pytest.mark.parametrize(
     ("spec", "overrides", "words"),
     [
-        ("cu111_64", ["kernels.energy_mev=[-500, 0]"], ["energy_mev starts at -500", "at least -439"]),
-        ("square_64", ["kernels.energy_mev=[-500, 0]"], ["energy_mev", "from -130 to 670 meV", "found -500 to 0"]),
+        ("cu111_64", ["kernels.energy_mev=[-500, 0]"], ["energy_mev must be at least -439", "found -500 to 0"]),
+        ("square_64", ["kernels.energy_mev=[-500, 0]"], ["energy_mev", "from -130 to 670", "found -500 to 0"]),
         ("cu111_64", ["kernels.linewidth_mev=[-1, 3]"], ["kernels.linewidth_mev.0", "equal to 0", "found -1"]),
         ("square_64", ["kernels.broadening_mev=-1"], ["kernels.broadening_mev", "greater than 0", "found -1"]),
         ("mini", ["kernels.wavelength_nm=[0.1, 3]"], ["kernels", "period of 0.1 nm would alias", "0.3175 nm"]),

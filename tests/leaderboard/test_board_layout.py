@@ -16,11 +16,13 @@ FLAGS = (
 )
 
 MEASURE = """<script>
-const table = document.querySelector(".wide"), cells = table.querySelector("tbody tr").cells;
-table.scrollLeft = SCROLL;
+const table = document.querySelector("table.standings").closest(".wide"), cells = table.querySelector("tbody tr").cells;
+const overview = document.querySelector("table.overview").closest(".wide");
+table.scrollLeft = overview.scrollLeft = SCROLL;
 const left = cell => Math.round(cell.getBoundingClientRect().left), right = cell => left(cell) + cell.offsetWidth;
 parent.postMessage({
   page: document.documentElement.scrollWidth, table: [table.scrollWidth, table.clientWidth],
+  overview: [overview.scrollWidth, overview.clientWidth, left(overview.querySelector("tbody th"))],
   rank: left(cells[0]), entry: left(cells[1]), entry_end: right(cells[1]), score: [left(cells[2]), right(cells[2])],
 }, "*");
 </script></body>"""
@@ -30,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="ther
 
 @pytest.fixture
 def laid_out(tmp_path):
-    """Places in CSS pixels on the board in a window of some width, its first table scrolled to the right."""
+    """Places in CSS pixels on the board in a window of some width, its first tables scrolled to the right."""
 
     def measure(width, *, scroll=0):
         page = BOARD.read_text().replace("</body>", MEASURE.replace("SCROLL", str(scroll)))
@@ -50,9 +52,10 @@ def laid_out(tmp_path):
     return measure
 
 
-def test_the_first_table_has_no_scrollbar_in_a_window_of_1400_pixels(laid_out):
+def test_the_first_tables_have_no_scrollbar_in_a_window_of_1400_pixels(laid_out):
     found = laid_out(1400)
     assert found["table"][0] <= found["table"][1]
+    assert found["overview"][0] <= found["overview"][1]
     assert found["page"] <= 1400
 
 
@@ -63,6 +66,7 @@ def test_rank_entry_and_score_are_in_view_on_a_telephone_and_only_the_table_scro
 
 
 def test_rank_and_entry_stay_in_view_when_the_table_of_a_telephone_is_scrolled(laid_out):
-    before, after = laid_out(390), laid_out(390, scroll=200)
+    before, after = laid_out(390), laid_out(390, scroll=100)
     assert (after["rank"], after["entry"]) == (before["rank"], before["entry"])
-    assert after["score"][0] == before["score"][0] - 200
+    assert after["overview"][2] == before["overview"][2]
+    assert after["score"][0] == before["score"][0] - 100
