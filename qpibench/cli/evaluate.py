@@ -189,8 +189,9 @@ def _releases(cells: Sequence[SuiteCell], given: Sequence[Release], data: Path, 
     """
     from qpibench.release.store import stored_releases
     from qpibench.synthesis import get_backend
+    from qpibench.tasks.suite import specs_of
 
-    specs = {spec.sha256: spec for each in cells for spec in each.cell.all_specs}
+    specs = specs_of(cells)
     releases = {release.spec.sha256: release for release in given}
     for digest, release in releases.items():
         if digest not in specs:

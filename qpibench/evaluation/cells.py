@@ -11,7 +11,7 @@ from qpibench.errors import UsageError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.predict import Request
 from qpibench.evaluation.result import CellRecord
-from qpibench.tasks.suite import SuiteCell
+from qpibench.tasks.suite import SuiteCell, specs_of
 from qpibench.tasks.track import find_cells
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def cell_requests(text: str, releases: Sequence[Release], *, limit: int | None =
     cells = tuple(SuiteCell(track, name) for name in names)
     by_spec = {release.spec.sha256: release for release in releases}
     requests = tuple(request for each in cells for request in requests_of(each, by_spec, limit=limit))
-    used = {spec.sha256: spec for each in cells for spec in each.cell.all_specs}
+    used = specs_of(cells)
     for release in releases:
         if release.spec.sha256 not in used:
             specs = ", ".join(spec.name for spec in used.values())

@@ -8,19 +8,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-from importlib import resources
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qpibench.errors import UsageError
-from qpibench.parsing import parse_toml
-from qpibench.paths import text_of_path
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.load import explain
-from qpibench.tasks.track import Cell, Name, Text, Track, find_cells, hint, load_track
+from qpibench.tasks import named
+from qpibench.tasks.track import Cell, Name, Text, Track, find_cells, load_track
 
 CONTENT = "A suite has a summary, a list 'cells' of TRACK or TRACK/CELL, and maybe a limit of images per release."
 
@@ -77,8 +75,12 @@ class Suite(BaseModel):
     @property
     def specs(self) -> tuple[ReleaseSpec, ...]:
         """The specs of all releases that an evaluation reads, each once, in the order of the cells."""
-        found = {spec.sha256: spec for each in self.cells for spec in each.cell.all_specs}
-        return tuple(found.values())
+        return tuple(specs_of(self.cells).values())
+
+
+def specs_of(cells: Iterable[SuiteCell]) -> dict[str, ReleaseSpec]:
+    """Return the specs of all releases that an evaluation of cells reads, by their hash, in the order of the cells."""
+    return {spec.sha256: spec for each in cells for spec in each.cell.all_specs}
 
 
 class _File(BaseModel):
@@ -91,8 +93,7 @@ class _File(BaseModel):
 
 def suite_names() -> tuple[str, ...]:
     """Names of the suites that come with the package."""
-    folder = resources.files("qpibench.tasks") / "suites"
-    return tuple(sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml")))
+    return named.names("suite")
 
 
 def load_suite(source: str | Path) -> Suite:
@@ -112,8 +113,7 @@ def load_suite(source: str | Path) -> Suite:
         If the file is not TOML.
     """
     source = str(source)
-    name, folder, text = _read(source)
-    content = parse_toml(text, f"Suite '{source}' cannot be read: it")
+    name, folder, content = named.read("suite", source)
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
@@ -130,16 +130,3 @@ def load_suite(source: str | Path) -> Suite:
             if cells.setdefault(cell.label, cell) is not cell:
                 raise UsageError(f"Suite '{source}' lists the cell '{cell.label}' twice.")
     return Suite(name=name, summary=file.summary, limit=file.limit, cells=tuple(cells.values()))
-
-
-def _read(source: str) -> tuple[str, Path, bytes]:
-    """Read a suite's file; return its name, its folder and its content."""
-    try:
-        if source in suite_names():
-            return source, Path(), (resources.files("qpibench.tasks") / "suites" / f"{source}.toml").read_bytes()
-        path = Path(source)
-        if not os.path.isfile(path):
-            raise UsageError(f"There is no suite and no file '{source}'; {hint(source, suite_names())}")
-        return text_of_path(path.stem), path.parent, path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"Suite '{source}' cannot be read: {error.strerror}.") from None

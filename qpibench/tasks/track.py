@@ -5,24 +5,21 @@ Tracks that come with the package are in the folder ``tracks``; a user may write
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qpibench.errors import UsageError
-from qpibench.parsing import parse_toml
 from qpibench.paths import path_of_text, text_of_path
 from qpibench.physics.activation import MapMode
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.specs.load import explain
 from qpibench.specs.species import species_count
+from qpibench.tasks import named
 from qpibench.tasks.views import View
 
 Text = Annotated[str, Field(min_length=1)]
@@ -170,7 +167,7 @@ class Track(_Frozen):
             If the track has no such cell.
         """
         if name not in self.cells:
-            raise UsageError(f"Track '{self.name}' has no cell '{name}'; {hint(name, tuple(self.cells))}")
+            raise UsageError(f"Track '{self.name}' has no cell '{name}'; {named.hint(name, tuple(self.cells))}")
         return self.cells[name]
 
 
@@ -190,8 +187,7 @@ class _File(_Frozen):
 
 def track_names() -> tuple[str, ...]:
     """Names of the tracks that come with the package."""
-    folder = resources.files("qpibench.tasks") / "tracks"
-    return tuple(sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml")))
+    return named.names("track")
 
 
 def load_track(source: str | Path) -> Track:
@@ -210,7 +206,7 @@ def load_track(source: str | Path) -> Track:
     InvalidDataError
         If the file is not TOML.
     """
-    name, folder, content = _read(str(source))
+    name, folder, content = named.read("track", str(source))
     try:
         file = _File.model_validate(content)
         cells = {
@@ -241,21 +237,6 @@ def find_cells(text: str, *, load: Callable[[str], Track] = load_track) -> tuple
         return track, tuple(track.cells)
     track.cell(cell)
     return track, (cell,)
-
-
-def _read(source: str) -> tuple[str, Path, dict[str, Any]]:
-    """Read a track's file; return its name, its folder and its content."""
-    try:
-        if source in track_names():
-            file = resources.files("qpibench.tasks") / "tracks" / f"{source}.toml"
-            return source, Path(), parse_toml(file.read_bytes(), f"Track '{source}'")
-        path = Path(source)
-        if not os.path.isfile(path):
-            raise UsageError(f"There is no track and no file '{source}'; {hint(source, track_names())}")
-        text = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"Track '{source}' cannot be read: {error.strerror}.") from None
-    return text_of_path(path.stem), path.parent, parse_toml(text, f"Track '{source}' cannot be read: it")
 
 
 def _with_specs(fields: Mapping[str, Any], folder: Path, release: str, where: str) -> dict[str, Any]:
@@ -293,9 +274,3 @@ def _spec(named: Any, folder: Path, release: str, shared: Sequence[str] = ()) ->
             return load_spec(path, overrides=[*overrides, f"name={release}-{name.removesuffix('.toml')}"])
         case _:
             raise UsageError(f"a spec is a name, a file or {{spec = ..., set = [...]}}, found {named!r}.")
-
-
-def hint(name: str, known: tuple[str, ...]) -> str:
-    """Return the end of a message about an unknown name: the known name nearest to it, or all."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(known)}."
