@@ -21,8 +21,7 @@ def macro_average(parts: Sequence[PartResult]) -> dict[str, Interval]:
 
 def family_scores(parts: Sequence[PartResult]) -> dict[str, dict[str, Interval]]:
     """Return the scores of each family of kernels, by its name: the mean over its parts of every metric they have."""
-    families = dict.fromkeys(part.family or "" for part in parts)
-    return {family: _means([part.metrics for part in parts if (part.family or "") == family]) for family in families}
+    return _of_families(parts, [part.metrics for part in parts])
 
 
 def mean_floor(parts: Sequence[PartResult]) -> Floor | None:
@@ -36,10 +35,17 @@ def mean_floor(parts: Sequence[PartResult]) -> Floor | None:
 
 def _means_of_families(parts: Sequence[PartResult], values: Sequence[Mapping[str, Interval]]) -> dict[str, Interval]:
     """Return the mean over families of the mean of the values of each family's parts."""
-    of_families: dict[str, list[Mapping[str, Interval]]] = {}
+    return _means(list(_of_families(parts, values).values()))
+
+
+def _of_families(
+    parts: Sequence[PartResult], values: Sequence[Mapping[str, Interval]]
+) -> dict[str, dict[str, Interval]]:
+    """Return the mean of the values of each family's parts, by the family's name."""
+    members: dict[str, list[Mapping[str, Interval]]] = {}
     for part, each in zip(parts, values, strict=True):
-        of_families.setdefault(part.family or "", []).append(each)
-    return _means([_means(members) for members in of_families.values()])
+        members.setdefault(part.family or "", []).append(each)
+    return {family: _means(of_parts) for family, of_parts in members.items()}
 
 
 def _means(parts: Sequence[Mapping[str, Interval]]) -> dict[str, Interval]:
