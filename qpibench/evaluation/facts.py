@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from qpibench.evaluation.predictions import Predictions
     from qpibench.release import Release
 
-_PREDICTED = ("std", "kernel_full")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
