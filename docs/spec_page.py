@@ -52,8 +52,8 @@ forms have the same hash; so have `scatterers.superposition = "linear"` and no v
 
 With `scatterers.superposition = "multiple"` a wave that one scatterer sends out is scattered by the others
 ([surface_state](families.md), [tight_binding](families.md)). There may then be at most 100 scatterers, those that
-corruptions add included; surface states need `scatterers.min_separation_nm`; only the CPU makes the images, in 5 ms for
-10 scatterers and 50 ms for 50 with 64 x 64 pixels of a surface state on one core, and 0.5 and 1.4 ms on a lattice.
+corruptions add included; surface states need `scatterers.min_separation_nm`; only the CPU makes the images,
+27 times as slowly as linear ones for 1 to 20 scatterers of `ag111_64_multiple` ([measured](performance.md)).
 `scatterers.min_separation_nm` goes with any family. It is refused if an image might have no place for its scatterers:
 the discs of this radius around all but one may cover half of the area, or on a lattice all sites but one.
 
