@@ -80,7 +80,9 @@ class KernelExtractor:
         except ValidationError as error:
             what = f"'{RunFolder(folder).record}' does not describe a training of {entry}"
             raise InvalidDataError(f"{what}: in its config, {explain(error, _Config)}.") from None
-        self._grid, self._map_mode, self.samples = config.grid, config.recipe.map_mode, config.recipe.samples
+        self._map_mode, self.samples = config.recipe.map_mode, config.recipe.samples
+        # The network sees pixels on the scale 0..1, whatever their size in nm.
+        self.takes_pixels = config.grid.shape
         kind = "training role of the release" if record.source.kind == "release" else "stream of the spec"
         self.trained_on = f"{kind} {record.source.name}"
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,11 +97,8 @@ class KernelExtractor:
         Raises
         ------
         ValueError
-            If the view has no scatterers, or a grid is not that of the training.
+            If the view has no scatterers.
         """
-        for name, grid in (("images", batch.grid), ("kernels", batch.kernel_grid)):
-            if grid != self._grid:
-                raise ValueError(f"this network was trained for {name} of {_size(self._grid)}, found {_size(grid)}")
         maps = batch.activation_map
         if batch.position_nm is not None:
             maps = activation_map(batch.grid, batch.position_nm, mode=self._map_mode)
@@ -155,7 +154,3 @@ def _array(parts: list[Tensor]) -> NDArray[np.float32]:
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
     return None if tensor is None else tuple(tensor.shape)
-
-
-def _size(grid: Grid) -> str:
-    return f"{grid.ny} x {grid.nx} pixels on {grid.size_y_nm:g} x {grid.size_x_nm:g} nm"

@@ -106,29 +106,31 @@ def command(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-")))
         for each in asked:
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
-        results: list[Result] = []
+        results: list[tuple[Asked, Result]] = []
         record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)
         not_applicable: dict[str, str] = {}
         last = {each.label: each for each in asked}
         saved: list[str] = []
 
         def joined() -> Result:
-            return join(results, suite=record, not_applicable=not_applicable)
+            whole = [result for each, result in results if each.label not in not_applicable]
+            return join(whole, suite=record, not_applicable=not_applicable)
 
         def run(each: Asked) -> Response:
             report_path = None if report is None else each.place(report)
             written = folder / "predictions.h5" if predictions is None else each.place(predictions)
             outcome = run_model(model, each, written, given)
-            results.append(score_file(written, each.release))
+            result = score_file(written, each.release)
+            results.append((each, result))
             # Written after the last part of every cell, so that an interrupted run keeps the cells it has finished.
             if each is last[each.label]:
                 save_result(joined(), output)
                 saved.append(each.label)
-            write_report(results[-1], written, each.release, report_path)
+            write_report(result, written, each.release, report_path)
             return model_response(
                 outcome,
-                text=result_text(results[-1], output, report_path),
-                fields=result_fields(results[-1], output, report_path),
+                text=result_text(result, output, report_path),
+                fields=result_fields(result, output, report_path),
             )
 
         try:

@@ -165,10 +165,13 @@ def run_cells(
     ran: list[tuple[Asked, Response]] = []
     unmet: dict[str, str] = {} if not_applicable is None else not_applicable
     for each in asked:
+        if each.label in unmet:  # another part of the cell cannot be taken
+            continue
         try:
             ran.append((each, run(each)))
         except UnmetNeedError as error:
             unmet.setdefault(each.label, str(error))
+    ran = [(each, response) for each, response in ran if each.label not in unmet]
     if not ran:
         raise UsageError(f"No cell can be predicted: {next(iter(unmet.values()))}")
     responses = [response for _, response in ran]

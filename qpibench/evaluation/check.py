@@ -13,9 +13,9 @@ from qpibench.errors import QpibenchError
 from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
-from qpibench.grid import Grid, central_pixels
-from qpibench.specs import ReleaseSpec, load_spec
+from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel, Limits, TrainingRows
+from qpibench.grid import central_pixels
+from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 from qpibench.synthesis.contract import Observations
 from qpibench.tasks import Batch, view_batch
@@ -77,8 +77,7 @@ def check(
         If there is no such model, or no patch of ``kernel_px`` pixels.
     """
     entry = find_entry(model)
-    spec = load_spec("mini", overrides=_OVERRIDES)
-    wanted = kernel_grid(spec.grid, kernel_px)
+    kernel_grid(load_spec("mini").grid, kernel_px)  # before the model is started
     limits = Limits(batch_s=time_limit_s, fit_s=time_limit_s, memory_gib=memory_limit_gib)
     findings: list[Finding] = []
     isolated = IsolatedModel(entry, limits=limits, threads=threads)
@@ -86,14 +85,14 @@ def check(
     try:
         with isolated:
             findings.append(Finding(demand=loads))
-            findings.extend(_findings(isolated, spec, wanted))
+            findings.extend(_findings(isolated, kernel_px))
     except (ModelFailure, QpibenchError) as error:  # only loading lets an error through
         findings.append(Finding(demand=loads, problem=f"{error}", traceback=getattr(error, "traceback", "")))
     return findings
 
 
-def _findings(model: IsolatedModel, spec: ReleaseSpec, wanted: Grid) -> Iterable[Finding]:
-    images = _SmallSet(spec, wanted, view=model.declaration.needs or "positions")
+def _findings(model: IsolatedModel, kernel_px: int | None) -> Iterable[Finding]:
+    images = _SmallSet("mini", kernel_px, model.declaration)
     demands: list[tuple[str, Callable[[IsolatedModel, _SmallSet], str | None]]] = [
         ("predicts floating-point kernels of the right shape for one image and for three", _shapes),
         ("predicts finite numbers", _finite),
@@ -123,18 +122,19 @@ def _advised(failure: ModelFailure) -> str:
 
 
 class _SmallSet:
-    """Twenty images of a few kernels, which are wanted on ``kernel_grid``; image 0 has a single scatterer."""
+    """Twenty images of a few kernels, which are wanted on their central pixels; image 0 has a single scatterer."""
 
-    def __init__(self, spec: ReleaseSpec, kernel_grid: Grid, *, view: str) -> None:
+    def __init__(self, name: str, kernel_px: int | None, declaration: Declaration) -> None:
+        spec = load_spec(name, overrides=(*_OVERRIDES, *_of_pixels(declaration.takes_pixels)))
         backend, _ = get_backend("cpu")
         kernels = backend.kernels(spec)
         drawn = backend.observations(spec, kernels, 0, spec.observation_count).columns()
         alone = int(np.argmin(drawn["n_scatterers"]))
         order = np.roll(np.arange(spec.observation_count), -alone)
         self._columns = {name: values[order] for name, values in drawn.items()}
-        self._view = view
-        self.grid, self.kernel_grid = spec.grid, kernel_grid
-        self.kernels = central_pixels(kernels.image, kernel_grid.shape)
+        self._kernel_px, self._declaration, self._view = kernel_px, declaration, declaration.needs or "positions"
+        self.grid, self.kernel_grid = spec.grid, kernel_grid(spec.grid, kernel_px)
+        self.kernels = central_pixels(kernels.image, self.kernel_grid.shape)
         self.kernel_index = self._columns["kernel"]
 
     def batch(self, rows: NDArray[np.integer] | list[int], *, told_species: bool = True) -> Batch:
@@ -146,7 +146,16 @@ class _SmallSet:
 
     def with_two_species(self) -> _SmallSet:
         """As many images with two species of scatterers."""
-        return _SmallSet(load_spec("mini_species", overrides=_OVERRIDES), self.kernel_grid, view=self._view)
+        return _SmallSet("mini_species", self._kernel_px, self._declaration)
+
+
+def _of_pixels(pixels: tuple[int, int] | None) -> tuple[str, ...]:
+    """Overrides of a spec that change the pixels of its images, not their pitch."""
+    if pixels is None:
+        return ()
+    pitch = load_spec("mini").grid.pitch_x_nm
+    sides = ((axis, n, (n - 1) * pitch) for axis, n in zip("yx", pixels, strict=True))
+    return tuple(text for axis, n, nm in sides for text in (f"grid.n{axis}={n}", f"grid.size_{axis}_nm={nm}"))
 
 
 def _learns(model: IsolatedModel, images: _SmallSet) -> None:

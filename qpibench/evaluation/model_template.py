@@ -26,6 +26,9 @@ knows = []
 # the species of each scatterer, if the species are not hidden, and a kernel is (n, species, y, x).
 # takes_species = True
 
+# The only rows and columns that its images and kernels may have, if it cannot take any size.
+# takes_pixels = (64, 64)
+
 # Added to the map's power spectrum, in units of its mean, so that no frequency is divided by nearly nothing.
 REGULARISATION = 0.3
 

@@ -110,6 +110,17 @@ def test_messages_of_a_model_say_in_which_cells_it_failed(qpibench, folder, writ
     assert outcome.stderr.count(f"Warning: Cells 'toy/families' on {some}, 'toy/learned': An image") == 1
 
 
+def test_a_cell_of_which_a_model_takes_one_part_only_is_not_applicable(qpibench, folder, tmp_path, write_model):
+    sizes = TRACK.replace('{spec = "square_64", set = ["kernels.count=3"]}', '{spec = "mini", set = ["grid.nx=48"]}')
+    (tmp_path / "sizes.toml").write_text(sizes)
+    (tmp_path / "some.toml").write_text("summary = 'some'\ncells = ['sizes.toml/families', 'sizes.toml/image']\n")
+    model = write_model("takes_pixels = (64, 64)\ndef predict(batch): return batch.image")
+    given = ("--suite", tmp_path / "some.toml", "--data", tmp_path / "data", "-o", tmp_path / "r.json", "--limit", 1)
+    result = qpibench("evaluate", model, *given, "--json").json
+    assert list(result["cells"]) == ["sizes/image"]
+    assert "64 x 64 pixels only, and the images have 64 x 48" in result["not_applicable"]["sizes/families"]
+
+
 def test_a_model_that_does_not_exist_is_told_before_releases_are_generated(qpibench, folder, tmp_path, unchanged):
     suite = ("--suite", folder / "all.toml", "--data", tmp_path / "data", "-o", tmp_path / "r.json")
     with unchanged():

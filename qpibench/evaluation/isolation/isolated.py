@@ -81,7 +81,8 @@ class Limits:
 class Declaration:
     """Declarations of a model; ``weights`` holds the SHA-256 of each file, by name.
 
-    ``takes_species`` says whether it can predict the kernels of two species of scatterers.
+    ``takes_species`` says whether it can predict the kernels of two species of scatterers, and ``takes_pixels`` is the
+    only (ny, nx) that its images and kernels may have, None for any.
     """
 
     needs: str | None
@@ -89,6 +90,7 @@ class Declaration:
     trained_on: tuple[str, ...]
     weights: dict[str, str]
     takes_species: bool
+    takes_pixels: tuple[int, int] | None
     has_fit: bool
     has_latents: bool
     has_autoencoder: bool
@@ -361,12 +363,16 @@ def _declaration(fields: dict[str, Any], entry: Entry, trained: dict[str, str]) 
     needs = fields.get("needs")
     if needs is not None and needs not in VIEWS:
         raise ProtocolError(f"{needs!r} is not a view")
+    pixels = fields.get("takes_pixels")
+    if pixels is not None and not (isinstance(pixels, list) and [type(n) for n in pixels] == [int, int]):
+        raise ProtocolError(f"{pixels!r} is not a number of rows and one of columns")
     return Declaration(
         needs=needs,
         knows=tuple(texts["knows"] or ()),
         trained_on=tuple(texts["trained_on"] or ()),
         weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | trained,
         takes_species=fields.get("takes_species") is True,
+        takes_pixels=None if pixels is None else (pixels[0], pixels[1]),
         has_fit=bool(fields.get("has_fit")),
         has_latents=bool(fields.get("has_latents")),
         has_autoencoder=bool(fields.get("has_autoencoder")),

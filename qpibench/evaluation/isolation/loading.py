@@ -44,7 +44,8 @@ class Model:
     place
         File and line of predict, such as ``my_model.py:12``.
     declared
-        Declarations ``needs``, ``knows``, ``trained_on``, ``weights`` and ``takes_species``; see :func:`load_model`.
+        Declarations ``needs``, ``knows``, ``trained_on``, ``weights``, ``takes_species`` and ``takes_pixels``; see
+        :func:`load_model`.
     """
 
     predict: Callable[[Any], object]
@@ -67,7 +68,8 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
     - ``knows``: a list of texts, the prior knowledge built into the model;
     - ``trained_on``: a text or a list of texts;
     - ``weights``: names of the files beside it that it reads;
-    - ``takes_species``: True if it can predict the kernels of two species of scatterers.
+    - ``takes_species``: True if it can predict the kernels of two species of scatterers;
+    - ``takes_pixels``: the only (ny, nx) that its images and kernels may have, by default any.
 
     Raises
     ------
@@ -215,7 +217,16 @@ def _declarations(found: Any, module: ModuleType) -> dict[str, Any]:
     takes_species = declared("takes_species")
     if takes_species not in (None, False, True):
         raise InterfaceError(f"takes_species = {takes_species!r} must be True or False")
-    return {"needs": needs, **texts, "takes_species": bool(takes_species)}
+    pixels = declared("takes_pixels")
+    return {"needs": needs, **texts, "takes_species": bool(takes_species), "takes_pixels": _pixels(pixels)}
+
+
+def _pixels(value: Any) -> list[int] | None:
+    if value is None:
+        return None
+    if not (isinstance(value, (list, tuple)) and len(value) == 2 and all(type(n) is int and n > 0 for n in value)):
+        raise InterfaceError(f"takes_pixels = {value!r} must be two positive integers, rows and columns")
+    return list(value)
 
 
 def _texts(name: str, value: Any) -> list[str]:

@@ -144,10 +144,13 @@ def test_a_network_of_exact_maps_makes_them_from_the_coordinates(tmp_path, train
     assert not np.array_equal(model.predict(batch_of(2)).latent, of_exact.latent)
 
 
-def test_another_grid_than_that_of_training_is_refused(trained):
-    other = Grid(ny=32, nx=32, size_y_nm=5.0, size_x_nm=5.0)
-    with pytest.raises(ValueError, match="trained for kernels of 64 x 64 pixels on 10 x 10 nm, found 32 x 32"):
-        TwoStep(trained).predict(batch_of(1, kernel_grid=other))
+def test_a_network_takes_the_pixels_of_its_training_whatever_their_size_in_nm(trained):
+    model = TwoStep(trained)
+    assert model.takes_pixels == (64, 64)
+    batch = batch_of(2)
+    wide = Grid(ny=64, nx=64, size_y_nm=30.0, size_x_nm=30.0)
+    other = replace(batch, grid=wide, kernel_grid=wide)
+    assert np.array_equal(model.predict(other).kernel, model.predict(batch).kernel)
 
 
 def test_a_run_of_another_entry_is_refused(trained):
