@@ -111,7 +111,9 @@ def test_messages_of_a_model_say_in_which_cells_it_failed(qpibench, folder, writ
 
 
 def test_a_cell_of_which_a_model_takes_one_part_only_is_not_applicable(qpibench, folder, tmp_path, write_model):
-    sizes = TRACK.replace('{spec = "square_64", set = ["kernels.count=3"]}', '{spec = "mini", set = ["grid.nx=48"]}')
+    sizes = TRACK.replace(
+        '{spec = "square_64", set = ["kernels.count=3"]}', '{spec = "mini", set = ["grid.nx=48", "name=wide"]}'
+    )
     (tmp_path / "sizes.toml").write_text(sizes)
     (tmp_path / "some.toml").write_text("summary = 'some'\ncells = ['sizes.toml/families', 'sizes.toml/image']\n")
     model = write_model("takes_pixels = (64, 64)\ndef predict(batch): return batch.image")
