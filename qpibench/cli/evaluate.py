@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qpibench.cli.asked import DATA, asked_on, check_place
 from qpibench.cli.models import (
     Asked,
     ModelOptions,
@@ -23,8 +24,8 @@ from qpibench.cli.models import (
     write_report,
 )
 from qpibench.cli.options import (
-    FOLDER,
     OUTPUT_FILE,
+    data_option,
     keep_apart,
     model_options,
     output_option,
@@ -32,31 +33,24 @@ from qpibench.cli.options import (
     report_option,
     subcommand,
 )
-from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
-from qpibench.errors import UsageError
+from qpibench.errors import QpibenchError, UsageError
 
 if TYPE_CHECKING:
-    from qpibench.release import Release
-    from qpibench.tasks.suite import Suite, SuiteCell
-
-DATA = Path("qpibench-data")
-"""Default folder of the releases of a suite."""
+    from qpibench.evaluation.entries import Entry
+    from qpibench.evaluation.result import CellResult, Result, SuiteRecord
+    from qpibench.tasks.suite import Suite
 
 
 @subcommand("evaluate")
 @click.argument("model")
 @releases_option(required=False)
 @click.option("--suite", "suite_name", metavar="SUITE", help="Evaluate on a suite, a name or a TOML file.")
-@click.option(
-    "--data",
-    type=FOLDER,
-    metavar="DIR",
-    help=f"Folder of the releases of a suite or a track; missing ones are generated.  [default with --suite: {DATA}]",
-)
+@data_option("a suite or a track", f"  [default with --suite: {DATA}]")
 @output_option("RESULT.json", "The result to write; an existing one is replaced.")
 @report_option
 @click.option("--predictions", type=OUTPUT_FILE, metavar="FILE", help="Also write the predictions.")
+@click.option("--resume", is_flag=True, help="Keep the cells that RESULT.json has; without it, start afresh.")
 @model_options
 def command(
     *,
@@ -67,6 +61,7 @@ def command(
     output: Path,
     report: Path | None,
     predictions: Path | None,
+    resume: bool,
     **options: Any,
 ) -> Response:
     """Predict the kernels of test images with MODEL and score them: predict and score in one command.
@@ -84,20 +79,27 @@ def command(
     The result has a score for every cell, or the reason why the model cannot take it. With --track the result holds
     the cells of a track. Reports and predictions have one file per cell, such as tikhonov-id.html, and one per release
     where a cell has several.
+
+    The result is written after each cell. --resume continues an interrupted run: it evaluates the cells that the result
+    lacks, those in which the model failed, and those without the files that --report and --predictions ask for. Files
+    of the other cells stay as they are. A result of another model, suite or subset is refused. Give the same --seed and
+    limits as before, which a result does not have.
     """
     from qpibench.evaluation.entries import find_entry
     from qpibench.evaluation.isolation.parent import closed_parent
     from qpibench.evaluation.joining import join
-    from qpibench.evaluation.result import Result, SuiteRecord
+    from qpibench.evaluation.result import SuiteRecord
     from qpibench.evaluation.result_file import save_result
 
     given = ModelOptions(**options)
     suite = _suite(suite_name, release_paths, data, given)
     if suite is not None:
         given = replace(given, limit=min((n for n in (suite.limit, given.limit) if n is not None), default=None))
+    if resume and suite is None and given.track is None:
+        raise UsageError("--resume continues with the cells of a suite or a track; add --suite or --track.")
     entry = find_entry(model)  # before releases are generated
     with ExitStack() as stack:
-        asked = _asked(suite, release_paths, data, given, stack)
+        asked = asked_on(suite, release_paths, data, given, stack)
         files = [path for each in asked for path in each.files]
         read = [*files, *entry.files]
         keep_apart([output, report, predictions], read)
@@ -106,22 +108,28 @@ def command(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-")))
         for each in asked:
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
-        results: list[tuple[Asked, Result]] = []
         record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)
+        former = _kept(output, entry, asked, record, given, report, predictions) if resume else None
+        kept = [] if former is None else [cell.record.label for cell in former.cells.values() if cell.record]
+        results = [] if former is None else [("", former)]
         not_applicable: dict[str, str] = {}
         last = {each.label: each for each in asked}
-        saved: list[str] = []
+        saved = [*kept]
 
         def joined() -> Result:
-            whole = [result for each, result in results if each.label not in not_applicable]
-            return join(whole, suite=record, not_applicable=not_applicable)
+            whole = [result for label, result in results if label not in not_applicable]
+            result = join(whole, suite=record, not_applicable=not_applicable)
+            if not kept:
+                return result
+            of_label = {cell.record.label: (name, cell) for name, cell in result.cells.items() if cell.record}
+            return result.model_copy(update={"cells": dict(of_label[label] for label in last if label in of_label)})
 
         def run(each: Asked) -> Response:
             report_path = None if report is None else each.place(report)
             written = folder / "predictions.h5" if predictions is None else each.place(predictions)
             outcome = run_model(model, each, written, given)
             result = score_file(written, each.release)
-            results.append((each, result))
+            results.append((each.label, result))
             # Written after the last part of every cell, so that an interrupted run keeps the cells it has finished.
             if each is last[each.label]:
                 save_result(joined(), output)
@@ -134,11 +142,16 @@ def command(
             )
 
         try:
-            response = run_cells(asked, run, not_applicable=None if suite is None else not_applicable)
+            response = run_cells(
+                [each for each in asked if each.label not in kept],
+                run,
+                not_applicable=None if suite is None else not_applicable,
+                required=not kept,
+            )
         except KeyboardInterrupt:
-            told = f"Interrupted; '{output}' has {len(saved)} of {len(last)} cells." if saved else ""
-            raise KeyboardInterrupt(told) from None
-        if len(results) > 1 or suite is not None:
+            told = f"Interrupted; '{output}' has {len(saved)} of {len(last)} cells; --resume evaluates the others."
+            raise KeyboardInterrupt(told if saved else "") from None
+        if len(results) > 1 or suite is not None or kept:
             save_result(joined(), output)
             response = replace(
                 response,
@@ -148,59 +161,53 @@ def command(
         return response
 
 
+def _kept(
+    output: Path,
+    entry: Entry,
+    asked: Sequence[Asked],
+    suite: SuiteRecord | None,
+    options: ModelOptions,
+    report: Path | None,
+    predictions: Path | None,
+) -> Result | None:
+    """Return the result so far, with the cells that are not evaluated again; None if there is none."""
+    from qpibench.evaluation.resumed import finished
+
+    if not output.exists():
+        return None
+    pairs = [(each.request, each.release) for each in asked]
+    result = finished(output, entry, pairs, suite=suite, threads=options.threads)
+    of_label = {cell.record.label: cell for cell in result.cells.values() if cell.record is not None}
+    for each in asked:
+        if each.label in of_label and not _has_files(each, of_label[each.label], report, predictions):
+            del of_label[each.label]
+    kept = {name: cell for name, cell in result.cells.items() if cell.record and cell.record.label in of_label}
+    return result.model_copy(update={"cells": kept}) if kept else None
+
+
+def _has_files(each: Asked, cell: CellResult, report: Path | None, predictions: Path | None) -> bool:
+    """Whether the wanted files of a request exist, and its predictions are those of the result."""
+    from qpibench.evaluation.predictions import open_predictions
+
+    if report is not None and not each.place(report).exists():
+        return False
+    if predictions is None:
+        return True
+    try:
+        with open_predictions(each.place(predictions), each.release) as opened:
+            return opened.sha256() in {part.predictions_sha256 for part in cell.parts}
+    except QpibenchError:
+        return False
+
+
 def _suite(name: str | None, release_paths: Sequence[Path], data: Path | None, options: ModelOptions) -> Suite | None:
     """Load the suite, if one is asked; refuse options that contradict each other."""
     from qpibench.tasks.suite import load_suite
 
     if name is None:
-        if not release_paths and data is None:
-            raise UsageError("Say what to evaluate on: --suite SUITE, --release RELEASE, or --track TRACK --data DIR.")
-        if data is not None and options.track is None:
-            raise UsageError("--data is the folder of the releases of a suite or a track; add --suite or --track.")
+        check_place(release_paths, data, options, also="--suite SUITE, ")
         return None
     for option, value in {"--track": options.track, **options.requests}.items():
         if value:
             raise UsageError(f"A suite says what is asked and shown; leave out {option}, or --suite.")
     return load_suite(name)
-
-
-def _asked(
-    suite: Suite | None, release_paths: Sequence[Path], data: Path | None, options: ModelOptions, stack: ExitStack
-) -> tuple[Asked, ...]:
-    """Return the requests to the model, with their releases open until the stack ends."""
-    from qpibench.release import open_release
-    from qpibench.tasks.suite import SuiteCell
-    from qpibench.tasks.track import find_cells
-
-    given = [stack.enter_context(open_release(path)) for path in release_paths]
-    if suite is None and data is None:
-        return options.asked(given)
-    if suite is not None:
-        cells: Sequence[SuiteCell] = suite.cells
-    else:
-        options.refuse_requests()
-        track, names = find_cells(options.track or "")
-        cells = [SuiteCell(track, name) for name in names]
-    return options.asked_by_cells(cells, _releases(cells, given, data or DATA, stack))
-
-
-def _releases(cells: Sequence[SuiteCell], given: Sequence[Release], data: Path, stack: ExitStack) -> dict[str, Release]:
-    """Return the releases of cells by the hash of their spec: those given, and the others of the folder.
-
-    Those that the folder lacks are generated.
-    """
-    from qpibench.release.store import stored_releases
-    from qpibench.synthesis import get_backend
-    from qpibench.tasks.suite import specs_of
-
-    specs = specs_of(cells)
-    releases = {release.spec.sha256: release for release in given}
-    for digest, release in releases.items():
-        if digest not in specs:
-            raise UsageError(f"'{release.path}' is a release of the spec '{release.name}', which no cell names.")
-    others = tuple(spec for digest, spec in specs.items() if digest not in releases)
-    with progress("Generating") as report:
-        stored = stored_releases(others, data, backend=get_backend("cpu")[0], progress=report)
-    for release in stored.values():
-        stack.enter_context(release)
-    return releases | stored

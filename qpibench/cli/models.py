@@ -152,15 +152,20 @@ def run_model(model: str, asked: Asked, path: Path, options: ModelOptions) -> Pr
 
 
 def run_cells(
-    asked: Sequence[Asked], run: Callable[[Asked], Response], *, not_applicable: dict[str, str] | None = None
+    asked: Sequence[Asked],
+    run: Callable[[Asked], Response],
+    *,
+    not_applicable: dict[str, str] | None = None,
+    required: bool = True,
 ) -> Response:
     """Run a command for every cell of a track or a suite; skip cells that the model cannot take.
 
-    The reasons are put into ``not_applicable`` by TRACK/CELL, if it is given, and else are warnings.
+    The reasons are put into ``not_applicable`` by TRACK/CELL, if it is given, and else are warnings. If ``required``, a
+    model that can take no cell is refused.
     """
     from qpibench.evaluation.predict import UnmetNeedError
 
-    if len(asked) == 1 and not_applicable is None:
+    if len(asked) == 1 and not_applicable is None and required:
         return run(asked[0])
     ran: list[tuple[Asked, Response]] = []
     unmet: dict[str, str] = {} if not_applicable is None else not_applicable
@@ -172,7 +177,7 @@ def run_cells(
         except UnmetNeedError as error:
             unmet.setdefault(each.label, str(error))
     ran = [(each, response) for each, response in ran if each.label not in unmet]
-    if not ran:
+    if not ran and required:
         raise UsageError(f"No cell can be predicted: {next(iter(unmet.values()))}")
     responses = [response for _, response in ran]
     errors = [(each, response.error) for each, response in ran if response.error is not None]
@@ -186,7 +191,7 @@ def run_cells(
         ],
         error=" ".join(_by_cell(errors, asked)) or None,
         traceback="".join(response.traceback for response in responses if response.error is not None),
-        exit_code=max(response.exit_code for response in responses),
+        exit_code=max((response.exit_code for response in responses), default=0),
     )
 
 

@@ -109,6 +109,16 @@ def releases_option(*, required: bool) -> Callable[[Decorated], Decorated]:
     )
 
 
+def data_option(cells: str, default: str = "") -> Callable[[Decorated], Decorated]:
+    """Return the option ``--data``; ``cells`` says whose releases are meant."""
+    return click.option(
+        "--data",
+        type=FOLDER,
+        metavar="DIR",
+        help=f"Folder of the releases of {cells}; missing ones are generated.{default}",
+    )
+
+
 report_option = click.option(
     "--report", type=OUTPUT_FILE, metavar="REPORT.html", help="Also write a report, one HTML file."
 )

@@ -8,18 +8,22 @@ from typing import Any
 
 import click
 
+from qpibench.cli.asked import asked_on, check_place
 from qpibench.cli.models import Asked, ModelOptions, model_response, run_cells, run_model
-from qpibench.cli.options import keep_apart, model_options, output_option, releases_option, subcommand
+from qpibench.cli.options import data_option, keep_apart, model_options, output_option, releases_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.cli.terminal import NAME_WIDTH, shortened
 
 
 @subcommand("predict")
 @click.argument("model")
-@releases_option(required=True)
+@releases_option(required=False)
+@data_option("a track")
 @output_option("PREDICTIONS", "The predictions file to write; an existing one is replaced.")
 @model_options
-def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **options: Any) -> Response:
+def command(
+    *, model: str, release_paths: tuple[Path, ...], data: Path | None, output: Path, **options: Any
+) -> Response:
     """Predict the kernels of a release's test images with MODEL, which runs in its own process.
 
     MODEL is a file, FILE.py:NAME, the name of an entry such as tikhonov, or a run folder of train. With --track every
@@ -27,15 +31,17 @@ def command(*, model: str, release_paths: tuple[Path, ...], output: Path, **opti
 
       qpibench predict my_model.py --release mini.h5 -o predictions.h5
       qpibench predict tikhonov --release mini.h5 --map exact --task ood --limit 10 -o predictions.h5
+      qpibench predict tikhonov --track noise --data releases -o predictions.h5
     """
     from qpibench.evaluation.entries import find_entry
-    from qpibench.release import open_release
 
     given = ModelOptions(**options)
-    read = [*release_paths, *find_entry(model).files]
-    keep_apart([output], read)
+    check_place(release_paths, data, given)
+    entry = find_entry(model)  # before releases are generated
     with ExitStack() as stack:
-        asked = given.asked([stack.enter_context(open_release(path)) for path in release_paths])
+        asked = asked_on(None, release_paths, data, given, stack)
+        read = [*(path for each in asked for path in each.files), *entry.files]
+        keep_apart([output], read)
         for each in asked:
             keep_apart([each.place(output)], read)
 

@@ -20,6 +20,7 @@ from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.specs.load import explain
 from qpibench.specs.species import species_count
 from qpibench.tasks import named
+from qpibench.tasks.patch import kernel_grid
 from qpibench.tasks.views import View
 
 Text = Annotated[str, Field(min_length=1)]
@@ -95,11 +96,11 @@ class Cell(_Frozen):
             self._check_hidden_species()
         if self.training is not None:
             self._check_training(self.training)
-        for spec in self.specs if self.kernel_px is not None else ():
+        for spec in self.specs:
             try:
-                spec.grid.central(self.kernel_px or 0)
-            except ValueError as error:
-                raise ValueError(f"kernel_px = {self.kernel_px} does not fit spec '{spec.name}': {error}") from None
+                kernel_grid(spec.grid, self.kernel_px)
+            except UsageError as error:
+                raise ValueError(f"spec '{spec.name}': {str(error).rstrip('.')}") from None
         return self
 
     def _check_hidden_species(self) -> None:

@@ -129,18 +129,74 @@ def test_a_model_that_does_not_exist_is_told_before_releases_are_generated(qpibe
         qpibench("evaluate", tmp_path / "none.py", *suite).fails(2, "There is no model file")
 
 
-def test_an_interrupted_run_keeps_the_cells_that_it_finished(qpibench, folder, tmp_path, monkeypatch):
-    (folder / "some.toml").write_text("summary = 'some'\ncells = ['toy.toml/learned', 'toy.toml/families']\n")
-    scored = iter([score_file, score_file])
+@pytest.fixture
+def resume(qpibench, folder, tmp_path, monkeypatch):
+    """Evaluate again, after a run that was interrupted when the first of two cells was complete."""
+    (folder / "some.toml").write_text("summary = 'some'\ncells = ['toy.toml/families', 'toy.toml/learned']\n")
 
-    def interrupted(*arguments):
-        return next(scored, _interrupt)(*arguments)
+    def run(*more, model="zeros", suite="some.toml", limit=1):
+        where = ("--suite", folder / suite, "--data", folder / "data", "--limit", limit, "-o", tmp_path / "r.json")
+        return qpibench("evaluate", model, *where, "--predictions", tmp_path / "p.h5", *more)
 
-    monkeypatch.setattr("qpibench.cli.evaluate.score_file", interrupted)
-    result = tmp_path / "r.json"
-    suite = ("--suite", folder / "some.toml", "--data", folder / "data", "--limit", 1, "-o", result)
-    qpibench("evaluate", "zeros", *suite).fails(130, "Interrupted", "1 of 2 cells")
-    assert list(json.loads(result.read_text())["cells"]) == ["toy/learned"]
+    with monkeypatch.context() as patch:
+        scored = iter([score_file] * 3)
+        patch.setattr("qpibench.cli.evaluate.score_file", lambda *arguments: next(scored, _interrupt)(*arguments))
+        run().fails(130, "Interrupted", "1 of 2 cells; --resume evaluates the others")
+    return lambda *more, **others: run("--resume", "--json", *more, **others)
+
+
+FAMILY = "p-families.toy-families-four.h5"
+
+
+def test_an_interrupted_run_keeps_the_cells_that_it_finished(resume, tmp_path):
+    assert list(json.loads((tmp_path / "r.json").read_text())["cells"]) == ["toy/families"]
+
+
+def test_a_resumed_run_evaluates_the_missing_cells_only(resume, tmp_path):
+    former = json.loads((tmp_path / "r.json").read_text())["cells"]["toy/families"]
+    written = (tmp_path / FAMILY).stat().st_mtime_ns
+    for _ in range(2):  # the second time nothing is missing
+        outcome = resume()
+        assert outcome.exit_code == 0, outcome.stderr
+        assert list(outcome.json["cells"]) == ["toy/families", "toy/learned"]
+        assert json.loads((tmp_path / "r.json").read_text())["cells"]["toy/families"] == former
+        assert (tmp_path / FAMILY).stat().st_mtime_ns == written
+
+
+def test_a_cell_without_the_wanted_files_is_evaluated_again(resume, tmp_path):
+    (tmp_path / FAMILY).unlink()
+    assert list(resume().json["cells"]) == ["toy/families", "toy/learned"]
+    assert (tmp_path / FAMILY).exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "change", "words"),
+    [
+        ([], {"model": "tikhonov"}, "it is of the entry 'zeros', and 'tikhonov' is asked"),
+        ([], {"limit": 2}, "it is of the suite 'some' ("),
+        ([], {"suite": "all.toml"}, "it is of the suite 'some' ("),
+        (["--threads", 2], {}, "it was made with --threads 1, and 2 are asked"),
+    ],
+)
+def test_a_result_of_another_evaluation_is_not_resumed(resume, unchanged, more, change, words):
+    with unchanged():
+        resume(*more, **change).fails(2, "cannot be resumed", words)
+
+
+def test_a_cell_in_which_the_model_failed_is_evaluated_again(qpibench, folder, tmp_path, write_model):
+    model = write_model("""
+        from pathlib import Path
+        def predict(batch):
+            if not (Path(__file__).parent / "works").exists():
+                raise ValueError("not yet")
+            return batch.image
+    """)
+    command = ("evaluate", model, "--track", folder / "toy.toml/image", "--data", folder / "data", "--resume")
+    qpibench(*command, "-o", tmp_path / "r.json").fails(1, "not yet")
+    (model.parent / "works").touch()
+    assert qpibench(*command, "-o", tmp_path / "r.json").exit_code == 0
+    model.write_text(model.read_text() + "\n")
+    qpibench(*command, "-o", tmp_path / "r.json").fails(2, "the code of 'my_model' has changed since")
 
 
 def _interrupt(*_):
@@ -173,6 +229,7 @@ def test_a_check_against_other_predictions_tells_the_hashes_of_all_parts(qpibenc
         (["--data", "{folder}"], "add --suite or --track"),
         ([], "--suite SUITE, --release RELEASE"),
         (["--release", "{mini}", "--data", "{folder}"], "add --suite or --track"),
+        (["--release", "{mini}", "--resume"], "--resume continues with the cells of a suite or a track"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(qpibench, mini, tmp_path, options, words):

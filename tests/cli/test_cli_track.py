@@ -202,3 +202,13 @@ def test_an_entry_that_no_cell_shows_enough_is_not_told_an_option_that_a_track_r
     outcome = qpibench("evaluate", model, *asked, "-o", tmp_path / "r.json")
     outcome.fails(2, "No cell can be predicted: Entry 'my_model' needs the view 'positions', but the cell")
     assert "--view" not in outcome.error
+
+
+def test_predictions_of_a_track_find_and_make_their_releases(qpibench, tmp_path):
+    (tmp_path / "one.toml").write_text(TOY.replace('primary = "mae"\nspecs = ["mini", {spec', "specs = [{spec"))
+    track = ("predict", "zeros", "--track", tmp_path / "one.toml/image", "-o", tmp_path / "p.h5")
+    outcome = qpibench(*track, "--data", tmp_path / "data")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert len(list((tmp_path / "data").glob("*.h5"))) == 1
+    qpibench(*track).fails(2, "--release RELEASE, or --track TRACK --data DIR")
+    qpibench(*track[:2], *track[4:], "--data", tmp_path / "data").fails(2, "a track; add --track")

@@ -143,7 +143,7 @@ def test_an_unknown_track_or_cell_is_refused(text, words):
         (
             "size = 3",
             "kernel_px = 9",
-            "cells\\.plain.*kernel_px = 9 does not fit spec .mini.: .*from 2 to 63 that is even",
+            "cells\\.plain.*spec .mini.: kernel_px = 9 does not fit: .*from 2 to 63 that is even",
         ),
         ("[every_cell]", "[every]", "unknown field 'every'.*every_cell"),
         ("[every_cell]", "every_cell = 3\n[cells.shared]", "every_cell.*valid dictionary"),
