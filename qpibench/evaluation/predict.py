@@ -239,7 +239,7 @@ def predict(
                 raise kind(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
             course.failed(failure)
         record = Record(
-            model=_model_record(entry, isolated, hashes),
+            model=_model_record(entry, isolated, hashes, request),
             view=request.view,
             map_mode=request.map_mode,
             told_species=told_species,
@@ -333,8 +333,9 @@ def _check_training(entry: Entry, release: Release, request: Request) -> None:
     raise UsageError(f"{learns}; make the release with more images, or with splits.ood_kernels below 1.")
 
 
-def _model_record(entry: Entry, isolated: IsolatedModel, hashes: tuple[str, str]) -> ModelRecord:
+def _model_record(entry: Entry, isolated: IsolatedModel, hashes: tuple[str, str], request: Request) -> ModelRecord:
     declaration = isolated.declaration
+    learns = (f"the training role of the {'release' if request.cell is None else 'track'}",)
     return ModelRecord(
         name=entry.name,
         file_sha256=hashes[0],
@@ -342,7 +343,7 @@ def _model_record(entry: Entry, isolated: IsolatedModel, hashes: tuple[str, str]
         weights=declaration.weights,
         knows=declaration.knows,
         needs=() if declaration.needs is None else (declaration.needs,),
-        trained_on=declaration.trained_on,
+        trained_on=declaration.trained_on or (learns if declaration.has_fit else ()),
         training=None if entry.run is None else training_record(entry.run),
     )
 

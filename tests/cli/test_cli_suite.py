@@ -73,6 +73,15 @@ def test_a_result_has_every_cell_or_the_reason_why_not(qpibench, folder, tmp_pat
     assert json.loads((folder / "result.json").read_text())["not_applicable"] == result["not_applicable"]
 
 
+def test_a_model_with_fit_that_does_not_say_so_is_trained_on_the_training_role(qpibench, folder, mini, tmp_path):
+    model = tmp_path / "learns.py"
+    model.write_text(FIT)
+    track = ("--track", folder / "toy.toml/learned", "--data", folder / "data")
+    for asked, of in ((track, "the track"), (("--release", mini), "the release")):
+        result = qpibench("evaluate", model, *asked, "--limit", 1, "-o", tmp_path / "r.json", "--json").json
+        assert result["model"]["trained_on"] == [f"the training role of {of}"]
+
+
 def test_a_table_has_a_row_for_every_cell_and_shows_families_apart(qpibench, folder):
     lines = evaluate(qpibench, folder, "zeros").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["toy/families", "toy/learned", "toy/image"]
