@@ -48,8 +48,8 @@ A suite of one's own is a TOML file (`--suite my.toml`) with its tracks or cells
 
 `evaluate` reads the releases in the folder of `--data`, and generates those that it lacks. A folder that has all may be
 read-only, and several evaluations may use one folder at the same time. The result is written after each cell. The
-same command with `--resume` continues an interrupted run: it keeps the finished cells with their files and evaluates the
-others, and it refuses a result of another model, suite or subset.
+same command with `--resume` continues an interrupted run: it keeps the finished cells with their files, evaluates the
+others, and refuses a result of another model, suite or subset.
 
 ## Errors in a frozen suite
 

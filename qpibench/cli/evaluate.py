@@ -116,9 +116,9 @@ def command(
         last = {each.label: each for each in asked}
         saved = [*kept]
 
-        def joined() -> Result:
+        def joined(*, finished: bool = True) -> Result:
             whole = [result for label, result in results if label not in not_applicable]
-            result = join(whole, suite=record, not_applicable=not_applicable)
+            result = join(whole, suite=record, not_applicable=not_applicable, finished=finished)
             if not kept:
                 return result
             of_label = {cell.record.label: (name, cell) for name, cell in result.cells.items() if cell.record}
@@ -132,7 +132,7 @@ def command(
             results.append((each.label, result))
             # Written after the last part of every cell, so that an interrupted run keeps the cells it has finished.
             if each is last[each.label]:
-                save_result(joined(), output)
+                save_result(joined(finished=len(last) == 1), output)
                 saved.append(each.label)
             write_report(result, written, each.release, report_path)
             return model_response(
@@ -151,7 +151,7 @@ def command(
         except KeyboardInterrupt:
             told = f"Interrupted; '{output}' has {len(saved)} of {len(last)} cells; --resume evaluates the others."
             raise KeyboardInterrupt(told if saved else "") from None
-        if len(results) > 1 or suite is not None or kept:
+        if len(asked) > 1 or suite is not None:
             save_result(joined(), output)
             response = replace(
                 response,

@@ -62,7 +62,11 @@ def _mean(scores: Sequence[Interval]) -> Interval:
 
 
 def join(
-    results: Sequence[Result], *, suite: SuiteRecord | None = None, not_applicable: Mapping[str, str] | None = None
+    results: Sequence[Result],
+    *,
+    suite: SuiteRecord | None = None,
+    not_applicable: Mapping[str, str] | None = None,
+    finished: bool = True,
 ) -> Result:
     """Join the results of one entry for the cells of a track or a suite, each made from one predictions file.
 
@@ -74,6 +78,8 @@ def join(
         The suite that the cells belong to; they are then named TRACK/CELL.
     not_applicable
         Cells of the suite that the entry cannot take, by TRACK/CELL, with the reason.
+    finished
+        Whether no cell is still to be evaluated.
 
     Raises
     ------
@@ -82,7 +88,7 @@ def join(
         requests.
     """
     first = results[0]
-    if len(results) == 1 and suite is None:
+    if len(results) == 1 and suite is None and finished:
         return first
     for other in results[1:]:
         for field in ("model", "evaluator_version", "intervals", "visibility"):
@@ -111,9 +117,10 @@ def join(
     seconds = [result.scoring_run.seconds for result in results]
     memory = [result.scoring_run.peak_memory_bytes for result in results]
     known = [each for each in seconds if each is not None]
+    failed = any(cell.failed for cell in cells.values())
     return first.model_copy(
         update={
-            "status": "failed" if any(cell.failed for cell in cells.values()) else "complete",
+            "status": "unfinished" if not finished else "failed" if failed else "complete",
             "suite": suite,
             "cells": cells,
             "not_applicable": dict(not_applicable or {}),

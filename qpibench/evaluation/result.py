@@ -349,8 +349,9 @@ class Result(_Closed):
 
     schema_version: Literal[2] = Field(description="Version of this schema.")
     evaluator_version: Text = Field(description="Version of qpibench that scored.")
-    status: Literal["complete", "failed"] = Field(
-        description="failed: the entry stopped, see failure of the parts; all are scored."
+    status: Literal["complete", "failed", "unfinished"] = Field(
+        description="failed: the entry stopped, see failure of the parts; all are scored. unfinished: the evaluation"
+        " was interrupted, and cells of its suite or track are missing."
     )
     visibility: Literal["public"] = Field(description="public: anyone can draw the test data from their known seed.")
     model: ModelRecord = Field(description="The entry.")
@@ -368,7 +369,8 @@ class Result(_Closed):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.status == "failed") != any(cell.failed for cell in self.cells.values()):
+        failed = any(cell.failed for cell in self.cells.values())
+        if self.status not in ("unfinished", "failed" if failed else "complete"):
             raise ValueError(f"status '{self.status}' does not fit the failure of the parts")
         for name, cell in self.cells.items():
             record = cell.record

@@ -22,7 +22,7 @@ from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
 from qpibench.paths import path_of_text, text_of_path
 
-SITE_SCHEMA_VERSION = 7
+SITE_SCHEMA_VERSION = 8
 """Version of the layout of leaderboard.json."""
 
 
@@ -170,7 +170,12 @@ def _overview(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, Any]:
         for each in found.columns
     ]
     rows = [
-        {"entry": name, "scores": [place.score for place in places], "reasons": [place.reason for place in places]}
+        {
+            "entry": name,
+            "unfinished": name in found.unfinished,
+            "scores": [place.score for place in places],
+            "reasons": [place.reason for place in places],
+        }
         for name, places in found.rows.items()
     ]
     return {"tracks": tracks, "rows": rows}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import Interval
-from qpibench.leaderboard.standings import Standing, Table
+from qpibench.leaderboard.standings import Standing, Table, track_titles
 
 MOST_ENTRIES = 12
 """Largest number of entries in a figure: the best ones, by their mean score."""
@@ -37,10 +37,11 @@ def board_figures(tables: Mapping[Table, Sequence[Standing]]) -> tuple[BoardFigu
     The cells of a severity curve are named after a signal-to-noise ratio, such as ``10dB``; those of a gap ``id`` and
     ``ood``, or ``id-positions`` and ``ood-positions``. Only whole cells are drawn, and no oracles.
     """
+    titles = track_titles(tables)
     of_tracks: dict[str, dict[str, tuple[Table, Sequence[Standing]]]] = {}
     for table, members in tables.items():
         if table.cell is not None and not table.subset and not table.is_open:
-            of_tracks.setdefault(table.cell.track, {})[table.cell.cell] = (table, members)
+            of_tracks.setdefault(titles[table.heading], {})[table.cell.cell] = (table, members)
     drawn = []
     for track, cells in of_tracks.items():
         levels = {float(found[1]): name for name in cells if (found := _DECIBEL.fullmatch(name))}

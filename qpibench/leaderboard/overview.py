@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qpibench.evaluation.metrics import all_metrics
-from qpibench.leaderboard.standings import Standing, Table
+from qpibench.leaderboard.standings import Standing, Table, track_titles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Place:
     cells
         Number of cells of the track that the entry has scores for.
     marks
-        Marks of the scores, such as ``partial``; see :attr:`qpibench.leaderboard.standings.Standing.marks`.
+        Marks of the scores, such as ``partial``; see :attr:`qpibench.leaderboard.standings.Standing.marks`. Without
+        ``unfinished``, which is said of the entry.
     reason
         Why there is no score.
     """
@@ -39,7 +40,7 @@ class Column:
     Attributes
     ----------
     track, view
-        Name of the track, and what its cells show.
+        Name of the track, and what its cells show. Of several tracks with one name each has its hash behind the name.
     is_open
         Whether the entries know the families of the kernels; such entries have a column of their own.
     primary
@@ -69,10 +70,13 @@ class Overview:
     rows
         The places of each entry by its name, one for each column; the entry with the most scores first, then by the
         mean of its scores, taken as negative where more is better.
+    unfinished
+        Names of the entries with a result whose evaluation was interrupted.
     """
 
     columns: tuple[Column, ...]
     rows: Mapping[str, tuple[Place, ...]]
+    unfinished: frozenset[str]
 
 
 def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
@@ -81,10 +85,11 @@ def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
     A cell counts with the largest of its subsets, because scores of other images cannot be compared. For the same
     reason entries that know the families of the kernels are in other columns than those that do not.
     """
+    titles = track_titles(tables)
     chosen: dict[tuple[str, str, bool, str], dict[str, tuple[int, Sequence[Standing]]]] = {}
     for number, (table, members) in enumerate(tables.items(), 1):
         if table.cell is not None:
-            cells = chosen.setdefault((table.cell.track, table.view, table.is_open, table.primary), {})
+            cells = chosen.setdefault((titles[table.heading], table.view, table.is_open, table.primary), {})
             cells.setdefault(table.cell.cell, (number, members))  # larger subsets come first
     columns = tuple(
         Column(
@@ -119,7 +124,12 @@ def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
         for name in names
     }
     signs = [-1 if all_metrics()[column.primary].better == "higher" else 1 for column in columns]
-    return Overview(columns=columns, rows=dict(sorted(rows.items(), key=lambda row: _order(row, signs))))
+    unfinished = {s.result.model.name for members in tables.values() for s in members if "unfinished" in s.marks}
+    return Overview(
+        columns=columns,
+        rows=dict(sorted(rows.items(), key=lambda row: _order(row, signs))),
+        unfinished=frozenset(unfinished),
+    )
 
 
 def _place(
@@ -135,7 +145,7 @@ def _place(
     return Place(
         score=None if missing else math.fsum(each.primary.value for each in scored) / len(scored),
         cells=len(scored),
-        marks=tuple(dict.fromkeys(mark for each in scored for mark in each.marks)),
+        marks=tuple(dict.fromkeys(mark for each in scored for mark in each.marks if mark != "unfinished")),
         reason=reason,
     )
 

@@ -14,7 +14,7 @@ from qpibench.leaderboard.figures import BoardFigure
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.leaderboard.overview import overview
 from qpibench.leaderboard.pictures import median_of, picture_name
-from qpibench.leaderboard.standings import Standing, Table
+from qpibench.leaderboard.standings import Standing, Table, track_titles
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import decade, interval, number, whole
 
@@ -26,6 +26,7 @@ MEANINGS = {
     "partial": "The entry was trained for this share of the steps that its recipe states. It takes no rank, because the"
     " score is that of the run and not of the method. It is left out of a table that has a run of its method trained"
     " to the end.",
+    "unfinished": "The evaluation was interrupted, so cells of its suite or track are missing; --resume completes it.",
     "oracle": "It was shown the truth, to set a scale. It takes no rank, and stands in every table of its images,"
     " whatever their view.",
 }
@@ -44,6 +45,7 @@ def render_page(tables: Mapping[Table, Sequence[Standing]], figures: Sequence[Bo
             (table, members, _scale(table, members), _columns(table, members)) for table, members in tables.items()
         ],
         overview=overview(tables),
+        titles=track_titles(tables),
         figures=figures,
         levels=_levels,
         meanings=MEANINGS,

@@ -153,7 +153,8 @@ class Standing:
 
         ``oracle``: the entry uses the true kernels. ``subset``: fewer images than the cell has were scored. ``failed``:
         the entry stopped. ``missing``: some images have no finite prediction. ``partial``: the training did only a
-        part of the steps that the recipe states, see :attr:`trained_percent`.
+        part of the steps that the recipe states, see :attr:`trained_percent`. ``unfinished``: the evaluation was
+        interrupted, and other cells of its suite or track are missing.
         """
         failed = self.cell.failed
         marks = {
@@ -162,6 +163,7 @@ class Standing:
             "failed": failed,
             "missing": not failed and self.cell.n_failed > 0,
             "partial": _is_partial(self.result),
+            "unfinished": self.result.status == "unfinished",
         }
         return tuple(mark for mark, applies in marks.items() if applies)
 
@@ -220,6 +222,16 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
                 tables.setdefault(table, []).append((file, result, cell))
     ordered = sorted(tables, key=lambda table: table.order)
     return {table: _ranked(table, _without_superseded(tables[table])) for table in ordered}
+
+
+def track_titles(tables: Iterable[Table]) -> dict[tuple[object, ...], str]:
+    """Return the name of each track by the heading of its tables; ``NAME@HASH`` where tracks of one name differ."""
+    headings = {table.heading: table.cell for table in tables if table.cell is not None}
+    names = [cell.track for cell in headings.values()]
+    return {
+        heading: cell.track if names.count(cell.track) == 1 else f"{cell.track}@{cell.track_sha256[:8]}"
+        for heading, cell in headings.items()
+    }
 
 
 def _without_superseded(members: Sequence[_Member]) -> list[_Member]:

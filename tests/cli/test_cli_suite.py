@@ -158,7 +158,8 @@ FAMILY = "p-families.toy-families-four.h5"
 
 
 def test_an_interrupted_run_keeps_the_cells_that_it_finished(resume, tmp_path):
-    assert list(json.loads((tmp_path / "r.json").read_text())["cells"]) == ["toy/families"]
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert (list(result["cells"]), result["status"]) == (["toy/families"], "unfinished")
 
 
 def test_a_resumed_run_evaluates_the_missing_cells_only(resume, tmp_path):
@@ -167,7 +168,7 @@ def test_a_resumed_run_evaluates_the_missing_cells_only(resume, tmp_path):
     for _ in range(2):  # the second time nothing is missing
         outcome = resume()
         assert outcome.exit_code == 0, outcome.stderr
-        assert list(outcome.json["cells"]) == ["toy/families", "toy/learned"]
+        assert (list(outcome.json["cells"]), outcome.json["status"]) == (["toy/families", "toy/learned"], "complete")
         assert json.loads((tmp_path / "r.json").read_text())["cells"]["toy/families"] == former
         assert (tmp_path / FAMILY).stat().st_mtime_ns == written
 

@@ -16,7 +16,7 @@ from qpibench.leaderboard.standings import standings
 def suite_result(make_result):
     """Make a result of a suite from the scores of its cells, TRACK/CELL."""
 
-    def make(name, scores, *, family="eq7", knows=(), not_applicable=None):
+    def make(name, scores, *, family="eq7", knows=(), not_applicable=None, version="d", finished=True):
         results = []
         for label, value in scores.items():
             track, cell = label.split("/")
@@ -24,13 +24,13 @@ def suite_result(make_result):
             result = make_result(
                 name=name, capped=(value, 0.9 * value, 1.1 * value), content_sha256=digest, knows=knows
             )
-            record = CellRecord(track=track, track_sha256="d" * 64, cell=cell, primary="rel_l2_capped", size=200)
+            record = CellRecord(track=track, track_sha256=version * 64, cell=cell, primary="rel_l2_capped", size=200)
             (former,) = result.cells.values()
             parts = tuple(part.model_copy(update={"family": family}) for part in former.parts)
             own = former.model_copy(update={"record": record, "parts": parts})
             results.append(result.model_copy(update={"cells": {cell: own}}))
         suite = SuiteRecord(name="toy", sha256="e" * 64, limit=None)
-        return join(results, suite=suite, not_applicable=not_applicable)
+        return join(results, suite=suite, not_applicable=not_applicable, finished=finished)
 
     return make
 
@@ -72,6 +72,23 @@ def test_the_overview_has_the_mean_of_a_tracks_cells_or_the_reason_why_not(suite
     assert rows["half"]["reasons"] == ["levels/5dB was not evaluated", "task/ood was not evaluated"]
     assert 'title="It needs no noise."' in page
     assert "1 of 2 cells" in page
+
+
+def test_an_entry_whose_evaluation_was_interrupted_is_marked_as_unfinished(suite_result, site):
+    part = suite_result("part", {"task/ood": 0.5}, finished=False)
+    listing, page = site(fine=suite_result("fine", NOISE | {"task/ood": 0.6}), part=part)
+    assert {row["entry"]: row["unfinished"] for row in listing["overview"]["rows"]} == {"fine": False, "part": True}
+    assert page.count('<span class="mark unfinished"') == 2 + 1  # the overview, the table, and the legend
+
+
+def test_two_versions_of_a_track_are_not_merged(suite_result, site):
+    new = suite_result("new", dict.fromkeys(NOISE, 0.1), version="a")
+    listing, page = site(old=suite_result("old", NOISE), new=new)
+    names = ["levels@aaaaaaaa", "levels@dddddddd"]
+    assert [each["track"] for each in listing["overview"]["tracks"]] == names
+    assert {row["entry"]: row["scores"].count(None) for row in listing["overview"]["rows"]} == {"old": 1, "new": 1}
+    assert [f"<h2>Track {name}</h2>" in page for name in names] == [True, True]
+    assert {f"severity-{name}.png" for name in names} <= set(listing["picture_files"])
 
 
 def test_noise_gives_a_curve_and_unseen_kernels_a_gap(suite_result, site, tmp_path):
