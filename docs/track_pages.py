@@ -100,7 +100,7 @@ def track_page(track: Track) -> str:
     return (
         f"# Track `{track.name}`\n\n{_sentence(track.summary)}\n\n{_comment(content)}\n"
         f"\n## Cells\n\n{_cell_table(track)}"
-        "\nImages, kernels and predictions are float32 arrays (image, y, x) in native units; positions are float64"
+        f"\n{_arrays(track)} in native units; positions are float64"
         " arrays (image, scatterer, xy) in nm, padded with NaN. [scores.md](../scores.md#metrics) explains the metrics:"
         f" {_code(_metrics(track))}.\n"
         f"\n## Settings\n\n{_setting_table(track, tomllib.loads(content))}"
@@ -157,6 +157,12 @@ def _labels(suite: Suite) -> Iterator[str]:
         yield from [track.name] if inside == cells else inside
 
 
+def _arrays(track: Track) -> str:
+    if all(species_count(spec) == 1 for cell in track.cells.values() for spec in cell.specs):
+        return "Images, kernels and predictions are float32 arrays (image, y, x)"
+    return "Images are float32 arrays (image, y, x), kernels and predictions (image, species, y, x)"
+
+
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
 
@@ -186,13 +192,10 @@ def _cell_columns(cell: Cell) -> dict[str, str]:
     families = dict.fromkeys(spec.kernels.family for spec in cell.specs)
     counts = [sum(spec.kernels.count for spec in cell.specs if spec.kernels.family == family) for family in families]
     pairs = any(species_count(spec) > 1 for spec in cell.specs)
-    size = "the whole test role" if cell.size is None else whole(cell.size)
     is_test_only = all(spec.splits.ood_kernels == 1 for spec in cell.specs)
-    if cell.size is None and is_test_only:
-        size = whole(sum(spec.observation_count for spec in cell.specs))
     training = cell.training or (None if is_test_only else cell.specs[0])
     columns = {
-        "images": size,
+        "images": "the whole test role" if cell.image_count is None else whole(cell.image_count),
         "kernels": ", ".join(
             f"{count}{' pairs' * pairs} of `{family}`" for count, family in zip(counts, families, strict=True)
         ),

@@ -31,7 +31,10 @@ def command(*, names: tuple[str, ...]) -> Response:
     texts = []
     for track in tracks:
         rows = [["", "specs", "task", "view", "map", "ranked by", "images"]]
-        rows += [[shortened(f"{track.name}/{name}"), *_row(cell)] for name, cell in track.cells.items()]
+        rows += [
+            [shortened(f"{track.name}/{name}"), *_row(cell, f"{track.name}-{name}-")]
+            for name, cell in track.cells.items()
+        ]
         texts.append(f"{shortened(track.name)}: {shortened(track.summary, 4 * NAME_WIDTH)}\n{aligned(rows)}")
     suites = [] if names else [load_suite(name) for name in suite_names()]
     if suites:
@@ -69,15 +72,16 @@ def _suite_row(suite: Suite) -> list[str]:
     return [shortened(suite.name), f"{len(suite.cells)}", images, suite.sha256[:8], shortened(suite.summary, 80)]
 
 
-def _row(cell: Cell) -> list[str]:
-    specs = ", ".join(shortened(spec.name) for spec in cell.specs)
+def _row(cell: Cell, release: str) -> list[str]:
+    # The names of a cell's own releases begin with those of track and cell, which the row has already.
+    specs = ", ".join(shortened(spec.name.removeprefix(release)) for spec in cell.specs)
     return [
         specs,
         cell.task,
         cell.view,
         cell.map or "-",
         shortened(cell.primary),
-        "all" if cell.size is None else f"{cell.size:,}",
+        "all" if cell.image_count is None else f"{cell.image_count:,}",
     ]
 
 

@@ -121,6 +121,14 @@ class Cell(_Frozen):
             raise ValueError(f"the training spec '{training.name}' keeps all kernels for the OOD test")
 
     @property
+    def image_count(self) -> int | None:
+        """Number of images, if the specs tell it; None for the whole test role of releases that are split."""
+        if self.size is not None:
+            return self.size * len(self.specs)
+        whole = all(spec.splits.ood_kernels == 1 for spec in self.specs)
+        return sum(spec.observation_count for spec in self.specs) if whole else None
+
+    @property
     def all_specs(self) -> tuple[ReleaseSpec, ...]:
         """The specs of all releases that an evaluation of the cell reads: ``specs``, then ``training``."""
         return self.specs if self.training is None or self.training in self.specs else (*self.specs, self.training)

@@ -77,7 +77,10 @@ def test_evaluate_is_predict_and_score(qpibench, mini, predictions, result, tmp_
 
 
 def test_the_tracks_are_listed_with_what_their_cells_ask(qpibench, tmp_path):
-    assert "paper/ood-positions" in qpibench("tracks").stdout
+    listed = {line.split()[0]: line.split()[1:] for line in qpibench("tracks").stdout.splitlines() if "/" in line}
+    assert listed["paper/ood-positions"][0] == "paper"
+    materials = ["ag111_128,", "cu111_128,", "square_128,", "hexagonal_128,", "nematic_128"]
+    assert (listed["materials/20dB"][:5], listed["materials/20dB"][-1]) == (materials, "300")
     own = tmp_path / "own.toml"
     own.write_text(
         'summary = "one cell"\n[cells.all]\nspecs = ["mini"]\ntask = "id"\nview = "image"\n'
