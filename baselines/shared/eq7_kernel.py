@@ -1,0 +1,160 @@
+"""A kernel of eq. 7 and its fit to an image whose scatterers are known exactly: :class:`Eq7`, :func:`fit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.grid import Grid
+from shared.eq7_start import Search, search_of, starts
+from shared.eq7_sums import add_eq7, descend_eq7
+from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
+from shared.polar import ORIGIN, Points, pixels_of
+from shared.radial import spline_count
+
+Values = NDArray[np.float64]
+
+ROUNDING = 6e-8
+"""Rounding of images and kernels in float32, over their size."""
+
+FIRST_PIXELS = 1200
+"""Pixels of an image of 64 x 64 from which the starts are found; the descent's end counts all."""
+
+STARTS = 8
+FIRST_STEPS = 3
+"""Steps from every start."""
+
+CONTINUED = 2
+"""Starts, the best after these steps, from which the descent goes on."""
+
+
+@dataclass(frozen=True)
+class Eq7:
+    """A kernel of eq. 7: its fold, and phi1 (rad), B (rad/nm), phi2 (rad) and C (1/nm^2) in an array (4,)."""
+
+    fold: int
+    parameters: Values
+
+    @property
+    def free(self) -> slice:
+        """The parameters that are not known: all, but phi1 of total symmetry."""
+        return slice(0 if self.fold else 1, 4)
+
+    def named(self) -> dict[str, float]:
+        """Fold and parameters by name, both phases in [0, pi)."""
+        phi1, B, phi2, C = (float(one) for one in self.parameters)
+        return {"fold": self.fold, "phi1": phi1 % np.pi, "B": B, "phi2": phi2 % np.pi, "C": C}
+
+    def superposed(self, pixels: Points, scatterers: Points) -> tuple[Values, Values]:
+        """The sum (pixel,) of the kernels at all scatterers, and its derivatives (4, pixel) by the parameters."""
+        value, by_parameter = np.zeros(pixels.size), np.zeros((4, pixels.size))
+        add_eq7(pixels.x, pixels.y, scatterers, self.fold, self.parameters, value, by_parameter)
+        return value, by_parameter
+
+    def image(self, grid: Grid) -> Values:
+        """The kernel on a grid, (y, x)."""
+        return self.superposed(pixels_of(grid), ORIGIN)[0].reshape(grid.shape)
+
+    def std(self, grid: Grid, covariance: Values) -> Values:
+        """Standard deviation (y, x) of the kernel, from the covariance (free, free) of the free parameters."""
+        slopes = self.superposed(pixels_of(grid), ORIGIN)[1][self.free]
+        variance = np.einsum("ap,ab,bp->p", slopes, covariance, slopes, optimize=True)
+        std: Values = np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
+        return std
+
+    def harmonic(self, reach_nm: float, spacing_nm: float) -> HarmonicKernel:
+        """The kernel in splines of this knot distance, up to a reach."""
+        phi1, B, phi2, C = self.parameters
+        r = sites(spline_count(reach_nm, spacing_nm), spacing_nm)
+        profile = interpolated(np.sin(B * r + phi2) ** 2 * np.exp(-C * r**2), spacing_nm)
+        if not self.fold:
+            return HarmonicKernel(spacing_nm, (0,), profile[None])
+        weights = 0.5 * np.array([1.0, -np.cos(2 * phi1), np.sin(2 * phi1)])
+        return HarmonicKernel(spacing_nm, (0, self.fold), weights[:, None] * profile)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What a grid can show of eq. 7: the largest B and C of a fit, and the pairs from which it starts."""
+
+    search: Search
+    limits: Values
+
+    @property
+    def prior_precision(self) -> Values:
+        """Precision (4,) of the parameters before an image is seen; it keeps unseen ones from being without bound."""
+        precision: Values = 1 / np.array([1.0, self.limits[0], 1.0, self.limits[1]]) ** 2
+        return precision
+
+
+def ranges_of(grid: Grid) -> Ranges:
+    """Return the ranges of B and C for a grid."""
+    pitch = float(np.sqrt(grid.pitch_x_nm * grid.pitch_y_nm))
+    size = max(grid.size_x_nm, grid.size_y_nm, 4 * pitch)
+    search = search_of(pitch, size, float(np.hypot(grid.size_x_nm, grid.size_y_nm)))
+    return Ranges(search, np.array([1.5 * search.pairs[:, 0].max(), 4 * search.pairs[:, 1].max()]))
+
+
+@dataclass(frozen=True)
+class Eq7Fit:
+    """The kernel that explains an image best.
+
+    Attributes
+    ----------
+    kernel
+        The kernel.
+    squares
+        Sum of the squared residuals.
+    fisher
+        (4, 4): products of the derivatives of the image by the parameters.
+    """
+
+    kernel: Eq7
+    squares: float
+    fisher: Values
+
+    def noise(self, image: Values) -> float:
+        """Variance of the noise, of which rounding is the least part."""
+        variance = self.squares / max(len(image) - 4, 1)
+        return max(variance, ROUNDING**2 * float((image**2).mean()), float(np.finfo(np.float32).tiny))
+
+    def covariance(self, noise: float, ranges: Ranges) -> Values:
+        """Covariance (free, free) of the free parameters for a variance of the noise."""
+        free = self.kernel.free
+        precision = self.fisher[free, free] / noise + np.diag(ranges.prior_precision[free])
+        scale = 1 / np.sqrt(np.diagonal(precision))
+        covariance: Values = np.linalg.inv(precision * scale * scale[:, None]) * scale * scale[:, None]
+        return covariance
+
+
+def fit(image: Values, pixels: Points, scatterers: Points, ranges: Ranges) -> Eq7Fit:
+    """Find the kernel that explains the values (pixel,) of an image best, for all folds."""
+    part = _part(pixels.size)
+    first = Points(*(values[part] for values in pixels))
+    seen = image[part]
+    tried = []
+    for start in starts(seen, first, scatterers, ranges.search, most=STARTS):
+        tried.append(_descend(seen, first, scatterers, Eq7(start.fold, start.parameters), ranges, FIRST_STEPS, 1e-3))
+    tried.sort(key=lambda one: one.squares)
+    further = [_descend(seen, first, scatterers, one.kernel, ranges, 12, 1e-3) for one in tried[:CONTINUED]]
+    best = min(further, key=lambda one: one.squares)
+    return _descend(image, pixels, scatterers, best.kernel, ranges, 30, 1e-9)
+
+
+def _descend(
+    image: Values, pixels: Points, scatterers: Points, start: Eq7, ranges: Ranges, steps: int, tolerance: float
+) -> Eq7Fit:
+    parameters, squares, fisher = descend_eq7(
+        pixels.x, pixels.y, image, scatterers, start.fold, start.parameters, ranges.limits, steps, tolerance
+    )
+    return Eq7Fit(Eq7(start.fold, parameters), float(squares), fisher)
+
+
+def _part(pixels: int) -> NDArray[np.int64]:
+    """Pixels of the first look: in no lattice, so that no wave escapes them."""
+    wanted = int(FIRST_PIXELS * max(1.0, np.sqrt(pixels / 4096)))
+    if wanted >= pixels:
+        return np.arange(pixels)
+    return np.sort(np.random.default_rng(0).permutation(pixels)[:wanted])
