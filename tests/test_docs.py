@@ -4,11 +4,14 @@ import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from qpibench.corruptions import corruption_names, get_corruption
 from qpibench.evaluation.result import Interval
-from qpibench.families import family_names, get_family
+from qpibench.families import eq7, family_names, get_family
+from qpibench.grid import central_pixels
+from qpibench.physics.superposition import kernel_image
 from qpibench.specs import load_spec
 from qpibench.tasks.track import load_track
 
@@ -33,6 +36,17 @@ def test_the_example_on_the_page_of_the_spec_is_a_spec(tmp_path):
     lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
     (tmp_path / "mine.toml").write_text("\n".join(lines))
     assert load_spec(tmp_path / "mine.toml").scatterers.max == 20
+
+
+@pytest.mark.skipif(not (DOCS.parent / "baselines" / "polar.py").exists(), reason="needs the entry polar")
+def test_the_example_of_an_extraction_gives_the_kernel(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    page = (DOCS / "extraction.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    wanted = {"fold": 4, "phi1": 0.3, "B": 2.5, "phi2": 0.0, "C": 0.15}
+    truth = 1e-12 * central_pixels(kernel_image(names["grid"].offsets, eq7, **wanted), (41, 41))
+    assert np.linalg.norm(names["kernel"] - truth) < 0.2 * np.linalg.norm(truth)
 
 
 def test_the_table_of_columns_is_what_families_and_corruptions_declare():

@@ -1,4 +1,4 @@
-"""Imports a user's file and finds its model. Only the worker uses this module."""
+"""Imports a user's file and finds its model. ``load_model`` and ``import_file`` are for the worker only."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
     module = import_file(path)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
-    found = _find(module, path.name, target)
+    found = found_in(module, path.name, target)
     if run_folder is not None or isinstance(found, type):
         found = _made(found, path.name, run_folder)
-    declared = _declarations(found, module)
-    predict = _predictor(found, path.name, declared["needs"])
+    declared = declarations_of(found, module)
+    predict = predictor_of(found, path.name, declared["needs"])
     owner = module if inspect.isfunction(found) else found
 
     def method(name: str) -> Callable[[Any], object] | None:
@@ -132,7 +132,14 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def _find(module: ModuleType, file: str, target: str | None) -> Any:
+def found_in(module: ModuleType, file: str, target: str | None) -> Any:
+    """Return the function, class or object of a file that is the model; see :func:`load_model`.
+
+    Raises
+    ------
+    InterfaceError
+        If there is none.
+    """
     names = ("predict", "Model") if target is None else (target,)
     for name in names:
         if hasattr(module, name):
@@ -176,7 +183,16 @@ def _made(found: Any, file: str, run_folder: Path | None) -> Any:
     return found(*given)
 
 
-def _predictor(found: Any, file: str, needs: str | None) -> Callable[[Any], object]:
+def predictor_of(found: Any, file: str, needs: str | None) -> Callable[[Any], object]:
+    """Return the function from a batch to kernels of a model, which has a method predict or is itself such a function.
+
+    A ``torch.nn.Module`` is wrapped.
+
+    Raises
+    ------
+    InterfaceError
+        If the model cannot predict.
+    """
     predict = getattr(found, "predict", None)
     if callable(predict):
         return predict  # type: ignore[no-any-return]
@@ -206,7 +222,15 @@ def _check_forward(module: Any, file: str, *, with_map: bool) -> None:
         ) from None
 
 
-def _declarations(found: Any, module: ModuleType) -> dict[str, Any]:
+def declarations_of(found: Any, module: ModuleType) -> dict[str, Any]:
+    """Return the declarations of a model or, where it has none, of its file; see :func:`load_model`.
+
+    Raises
+    ------
+    InterfaceError
+        If one is not valid.
+    """
+
     def declared(name: str) -> Any:
         return getattr(found, name, getattr(module, name, None))
 

@@ -1,0 +1,213 @@
+"""Extracts the kernel from one image with an entry, in this process."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.evaluation.entries import Entry, find_entry
+from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
+from qpibench.extraction.measured import Measured, measured
+from qpibench.extraction.modules import modules_of
+from qpibench.physics.activation import activation_map
+from qpibench.tasks.batch import Batch, Prediction
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from qpibench.extraction.measured import Origin
+
+
+class Extraction(NamedTuple):
+    """The kernel of an image. It can be unpacked: ``kernel, kernel_full, std, diagnostics = extract(...)``.
+
+    Attributes
+    ----------
+    kernel
+        (y, x) float64, with the scatterer at the centre of the array, in the units of the image.
+    kernel_full
+        (2y-1, 2x-1) float64: the kernel at every offset between two pixels of the image, element [y-1, x-1] at the
+        scatterer; None if the entry does not give it.
+    std
+        (y, x) float64: standard deviation of every pixel of ``kernel``; None if the entry does not give it.
+    diagnostics
+        Other findings of the entry, such as the noise of the image, by name.
+    """
+
+    kernel: NDArray[np.float64]
+    kernel_full: NDArray[np.float64] | None
+    std: NDArray[np.float64] | None
+    diagnostics: Mapping[str, object]
+
+
+def extract(
+    image: ArrayLike,
+    positions_nm: ArrayLike,
+    size_nm: float | Sequence[float],
+    method: str | os.PathLike[str] = "polar",
+    *,
+    kernel_shape: int | Sequence[int] | None = None,
+    origin: Origin = "centre",
+    beyond_edge: bool = False,
+    **options: object,
+) -> Extraction:
+    """Extract the kernel that all scatterers of an image share.
+
+    The image is taken as the sum of one kernel, shifted to each of the scatterers.
+
+    Parameters
+    ----------
+    image
+        (y, x) real numbers in any unit; pixels that are not to be used are NaN. Row 0 has the lowest y.
+    positions_nm
+        (scatterer, 2): x and y of the scatterers, measured as ``origin`` says.
+    size_nm
+        Distance in nm from the centre of the first pixel to that of the last: (n - 1) times the pitch. A number, or
+        (size_y, size_x).
+    method
+        Name of an entry, a Python file with one, or a run folder. The entry must not need training images.
+    kernel_shape
+        Rows and columns of the kernel, or one number for both, with the pitch of the image; the image's shape if None.
+        With odd numbers the scatterer is at a pixel, with even ones between pixels.
+    origin
+        ``centre``: positions are in nm from the centre of the field. ``corner``: in nm from the centre of the pixel
+        ``image[0, 0]``. ``pixel``: they are column and row, in pixels from that pixel.
+    beyond_edge
+        Whether positions outside the image are scatterers as well. Without it, they are refused.
+    **options
+        Options of the entry, the arguments of its class ``Model``.
+
+    Returns
+    -------
+    Extraction
+        Kernel, full kernel, standard deviation and diagnostics.
+
+    Raises
+    ------
+    UsageError
+        If an array has the wrong shape or values, a scatterer lies outside the image, or there is no such entry or
+        option.
+    InvalidDataError
+        If the entry cannot extract a kernel from this image, or its file is no entry.
+
+    Examples
+    --------
+    >>> kernel, kernel_full, std, diagnostics = extract(image, positions_nm, 10.0)  # doctest: +SKIP
+    """
+    given = measured(image, positions_nm, size_nm, kernel_shape=kernel_shape, origin=origin, beyond_edge=beyond_edge)
+    entry = find_entry(os.fspath(method))
+    modules = modules_of(entry.path.parent)
+    with modules.present():
+        module = modules.load(entry.path)
+        try:
+            model = _model(entry, found_in(module, entry.path.name, entry.target), options)
+            declared = declarations_of(model, module)
+            _check_taken(entry, model, module, given, declared["takes_pixels"])
+            found = _run(entry, model, given, declared["needs"])
+        except InterfaceError as error:
+            raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
+    return _checked(entry, found, given)
+
+
+def _model(entry: Entry, found: Any, options: Mapping[str, object]) -> Any:
+    """Return an instance of the entry's class with the options, or the entry's function."""
+    if not isinstance(found, type):
+        known: list[str] = []
+        is_open = False
+    else:
+        parameters = inspect.signature(found).parameters
+        known = [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY]
+        is_open = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    unknown = [name for name in options if name not in known]
+    if unknown and not is_open:
+        takes = f"its options are {', '.join(known)}" if known else "it has no options"
+        raise UsageError(f"Entry '{entry.name}' has no option '{unknown[0]}'; {takes}.")
+    if not isinstance(found, type):
+        return found
+    folder = () if entry.folder is None else (entry.folder.path,)
+    try:
+        return found(*folder, **options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Entry '{entry.name}' cannot be made with these options: {error}") from error
+
+
+def _check_taken(entry: Entry, model: Any, module: ModuleType, given: Measured, pixels: Sequence[int] | None) -> None:
+    """Refuse entries that learn from a release, or that take other numbers of pixels."""
+    owner = module if inspect.isfunction(model) else model
+    if callable(getattr(owner, "fit", None)):
+        raise UsageError(f"Entry '{entry.name}' learns from training images, which one image does not have.")
+    for name, shape in (("image", given.grid.shape), ("kernel", given.kernel_grid.shape)):
+        if pixels is not None and shape != tuple(pixels):
+            raise UsageError(
+                f"Entry '{entry.name}' takes {pixels[0]} x {pixels[1]} pixels only, and the {name} has"
+                f" {shape[0]} x {shape[1]}."
+            )
+
+
+def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
+    """Return the entry's extraction, or its prediction for a batch of one image."""
+    map_mode = (entry.run.map_mode if entry.run is not None else None) or "exact"
+    batch = Batch(
+        image=given.image[None].astype(np.float32),
+        activation_map=activation_map(given.grid, given.position_nm[None], mode=map_mode),
+        position_nm=given.position_nm[None].copy(),
+        grid=given.grid,
+        kernel_grid=given.kernel_grid,
+    )
+    # Only there while an entry is imported that is an Extractor.
+    shared = sys.modules.get("shared.extractor")
+    try:
+        if shared is not None and isinstance(model, shared.Extractor):
+            return model.extract(
+                shared.Observation(
+                    image=given.image,
+                    grid=given.grid,
+                    scatterers=shared.scatterers_of(batch, 0),
+                    kernel_grid=given.kernel_grid,
+                )
+            )
+        if np.isnan(given.image).any():
+            raise UsageError(f"Entry '{entry.name}' uses every pixel, so none may be NaN; choose another method.")
+        return predictor_of(model, entry.path.name, needs)(batch)
+    except ValueError as error:
+        raise InvalidDataError(f"Entry '{entry.name}' cannot extract the kernel: {str(error).rstrip('.')}.") from error
+
+
+def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
+    """Return an entry's extraction as arrays of the right shape, all finite."""
+    is_batch = isinstance(found, (np.ndarray, Prediction))
+    shapes = {
+        "kernel": given.kernel_grid.shape,
+        "kernel_full": given.grid.offsets.shape,
+        "std": given.kernel_grid.shape,
+    }
+    parts = (
+        {"kernel": found} if isinstance(found, np.ndarray) else {name: getattr(found, name, None) for name in shapes}
+    )
+    arrays: dict[str, NDArray[np.float64] | None] = {}
+    for name, part in parts.items():
+        array = None if part is None else np.asarray(part[0] if is_batch else part, dtype=np.float64)
+        shape = shapes[name]
+        if array is not None and array.shape != shape:
+            raise InvalidDataError(f"Entry '{entry.name}' gave {name} in the shape {array.shape}, expected {shape}.")
+        if array is not None and not np.isfinite(array).all():
+            raise InvalidDataError(
+                f"Entry '{entry.name}' found no kernel in this image: {(~np.isfinite(array)).sum():,} pixels of its"
+                f" {name} are not finite."
+            )
+        arrays[name] = array
+    if arrays["kernel"] is None:
+        raise InvalidDataError(f"Entry '{entry.name}' gave no kernel.")
+    return Extraction(
+        kernel=arrays["kernel"],
+        kernel_full=arrays.get("kernel_full"),
+        std=arrays.get("std"),
+        diagnostics=dict(getattr(found, "diagnostics", {})),
+    )

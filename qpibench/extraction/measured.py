@@ -1,0 +1,198 @@
+"""A measured image with its scatterers: arrays of the caller, checked and brought to the package's conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qpibench.errors import UsageError
+from qpibench.grid import Grid
+
+Origin = Literal["centre", "corner", "pixel"]
+"""How positions are given; see :func:`qpibench.extraction.extract`."""
+
+_CONVENTION = "positions are x, y in nm from the centre of the field, with y along ascending rows"
+_LEAST_PIXELS = 4
+_METRES = 1e-6  # positions within this share of the field are not in nm
+_ROUNDING = 1e-12  # share of the field by which a computed position may be off
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An image with its scatterers.
+
+    Attributes
+    ----------
+    image
+        (y, x) float64; NaN where a pixel is masked.
+    position_nm
+        (scatterer, 2) float64: x and y in nm from the centre of the field.
+    grid, kernel_grid
+        Grids of the image and of the wanted kernel, of the same pitch.
+    """
+
+    image: NDArray[np.float64]
+    position_nm: NDArray[np.float64]
+    grid: Grid
+    kernel_grid: Grid
+
+
+def measured(
+    image: ArrayLike,
+    positions: ArrayLike,
+    size_nm: float | Sequence[float],
+    *,
+    kernel_shape: int | Sequence[int] | None,
+    origin: str,
+    beyond_edge: bool,
+) -> Measured:
+    """Check the arguments of :func:`qpibench.extraction.extract`.
+
+    Raises
+    ------
+    UsageError
+        If one of them cannot be used.
+    """
+    pixels = _image(image)
+    grid = _grid(pixels.shape, size_nm)
+    return Measured(
+        image=pixels,
+        position_nm=_positions(positions, grid, origin, beyond_edge=beyond_edge),
+        grid=grid,
+        kernel_grid=_kernel_grid(grid, kernel_shape),
+    )
+
+
+def _real(name: str, values: Any) -> NDArray[np.float64]:
+    """Return a float64 copy of numbers, in which masked values are NaN."""
+    try:
+        array = np.ma.asarray(values) if np.ma.isMaskedArray(values) else np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise UsageError(f"{name} is no array of numbers: {error}") from None
+    if array.dtype.kind == "c":
+        raise UsageError(f"{name} is complex; give its real part, its imaginary part or its amplitude.")
+    if array.dtype.kind not in "iuf":
+        raise UsageError(f"{name} must be an array of real numbers, found the type {array.dtype}.")
+    return np.array(np.ma.filled(array.astype(np.float64), np.nan))
+
+
+def _image(values: Any) -> NDArray[np.float64]:
+    image = _real("image", values)
+    if image.ndim != 2:
+        first = "image[0]" if image.ndim == 3 else "one image"
+        raise UsageError(f"image must be one image (y, x), found the shape {image.shape}; give {first}.")
+    if min(image.shape) < _LEAST_PIXELS:
+        raise UsageError(f"image has {image.shape} pixels; at least {_LEAST_PIXELS} x {_LEAST_PIXELS} are needed.")
+    if infinite := int(np.isinf(image).sum()):
+        raise UsageError(f"image has {infinite:,} infinite pixels; set pixels that are not to be used to NaN.")
+    seen = image[~np.isnan(image)]
+    if not len(seen):
+        raise UsageError("All pixels of image are NaN, which marks pixels that are not to be used.")
+    if seen.min() == seen.max():
+        raise UsageError(f"All {len(seen):,} pixels of image that are not NaN are {seen[0]:g}: it shows no kernel.")
+    return image
+
+
+def _grid(shape: tuple[int, ...], size_nm: Any) -> Grid:
+    size = _real("size_nm", size_nm)
+    if size.shape not in ((), (2,)):
+        raise UsageError(f"size_nm must be a number or (size_y, size_x), found the shape {size.shape}.")
+    if not np.isfinite(size).all() or size.min() <= 0:
+        raise UsageError(f"size_nm must be positive, found {size.tolist()}.")
+    least, most = 1e-3, 1e6
+    if size.min() < least or size.max() > most:
+        metres = "; it looks like metres: multiply by 1e9" if size.max() < least else ""
+        raise UsageError(f"size_nm is in nm, from {least:g} to {most:g}, found {size.tolist()}{metres}.")
+    if max(shape) > 4096:
+        raise UsageError(f"image has {shape} pixels; at most 4096 x 4096 are taken.")
+    size_y_nm, size_x_nm = np.broadcast_to(size, 2).tolist()
+    return Grid(ny=shape[0], nx=shape[1], size_y_nm=size_y_nm, size_x_nm=size_x_nm)
+
+
+def _kernel_grid(grid: Grid, kernel_shape: Any) -> Grid:
+    if kernel_shape is None:
+        return grid
+    shape = np.asarray(kernel_shape)
+    if shape.shape not in ((), (2,)) or shape.dtype.kind not in "iu":
+        raise UsageError(f"kernel_shape must be a whole number or (ny, nx), found {kernel_shape!r}.")
+    ny, nx = np.broadcast_to(shape, 2).tolist()
+    offsets = grid.offsets
+    if min(ny, nx) < 2 or ny > offsets.ny or nx > offsets.nx:
+        raise UsageError(
+            f"kernel_shape must be from 2 x 2 to {offsets.ny} x {offsets.nx} pixels, the largest offsets between two"
+            f" pixels of the image; found {ny} x {nx}."
+        )
+    return Grid(ny=ny, nx=nx, size_y_nm=(ny - 1) * grid.pitch_y_nm, size_x_nm=(nx - 1) * grid.pitch_x_nm)
+
+
+def _positions(values: Any, grid: Grid, origin: str, *, beyond_edge: bool) -> NDArray[np.float64]:
+    if origin not in get_args(Origin):
+        raise UsageError(f"There is no origin {origin!r}; choose one of {', '.join(get_args(Origin))}.")
+    given = _real("positions_nm", values)
+    if given.size == 0:
+        raise UsageError("positions_nm has no scatterer; a kernel is extracted from an image with known scatterers.")
+    if given.ndim != 2 or given.shape[1] != 2:
+        advice = "; give positions_nm.T" if given.ndim == 2 and given.shape[0] == 2 else ""
+        raise UsageError(f"positions_nm must have the shape (scatterer, 2), x and y, found {given.shape}{advice}.")
+    given = given[~np.isnan(given).all(axis=1)]  # releases pad their positions with such rows
+    if not len(given):
+        raise UsageError("All positions_nm are NaN, so there is no scatterer.")
+    if bad := int((~np.isfinite(given)).any(axis=1).sum()):
+        raise UsageError(f"{bad:,} of {len(given):,} positions_nm are not finite; leave these scatterers out.")
+    found = _from_centre(given, grid, origin)
+    farthest = np.abs(found / _size(grid)).max()
+    if _ROUNDING < farthest < _METRES:
+        raise UsageError(
+            f"All positions_nm lie within {np.abs(found).max():.2g} nm of the centre of a field of"
+            f" {grid.size_x_nm:g} x {grid.size_y_nm:g} nm; if they are in metres, multiply them by 1e9."
+        )
+    outside = ~_inside(found, grid)
+    if outside.all() or (outside.any() and not beyond_edge):
+        raise UsageError(_outside(given, found, outside, grid, origin))
+    return found
+
+
+def _from_centre(given: NDArray[np.float64], grid: Grid, origin: str) -> NDArray[np.float64]:
+    if origin == "pixel":
+        given = given * [grid.pitch_x_nm, grid.pitch_y_nm]
+    return given if origin == "centre" else given - _size(grid) / 2
+
+
+def _size(grid: Grid) -> NDArray[np.float64]:
+    return np.array([grid.size_x_nm, grid.size_y_nm])
+
+
+def _inside(position_nm: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
+    within = np.abs(position_nm) <= _size(grid) / 2 * (1 + _ROUNDING)
+    return np.asarray(within.all(axis=1))
+
+
+def _outside(
+    given: NDArray[np.float64], found: NDArray[np.float64], outside: NDArray[np.bool_], grid: Grid, origin: str
+) -> str:
+    """Return a sentence on positions outside the field, with the likely reason."""
+    x, y = found[np.flatnonzero(outside)[0]]
+    share = (
+        "No scatterer lies inside" if outside.all() else f"{outside.sum():,} of {len(found):,} scatterers lie outside"
+    )
+    fact = (
+        f"{share} the field, which has x from {-grid.size_x_nm / 2:g} to {grid.size_x_nm / 2:g} nm and y from"
+        f" {-grid.size_y_nm / 2:g} to {grid.size_y_nm / 2:g} nm; the first outside has x = {x:.4g}, y = {y:.4g} nm."
+    )
+    if origin != "centre":
+        return f"{fact} They were taken as origin='{origin}'; without it, {_CONVENTION}."
+    likely = {other: bool(_inside(_from_centre(given, grid, other), grid).all()) for other in ("corner", "pixel")}
+    if likely["pixel"] and np.equal(given, np.round(given)).all():
+        return f"{fact} They look like pixels (column, row): give origin='pixel'."
+    if any(likely.values()):
+        meant = {"corner": "distances from the first pixel (origin='corner')", "pixel": "pixels (origin='pixel')"}
+        return f"{fact} They look like {' or '.join(meant[name] for name, fits in likely.items() if fits)}."
+    if _inside(given[:, ::-1], grid).all():
+        return f"{fact} They look like (y, x): give positions_nm[:, ::-1]."
+    if not outside.all():
+        return f"{fact} Leave them out or, if they are scatterers beyond the edge, give beyond_edge=True."
+    return f"{fact} By convention {_CONVENTION}."

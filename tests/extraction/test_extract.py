@@ -1,0 +1,198 @@
+"""`extract` gives the kernel of an array from a notebook, or says in one sentence why it cannot."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.extraction import extract
+from qpibench.families import eq7
+from qpibench.grid import Grid
+from qpibench.locator import locate
+from qpibench.physics.superposition import kernel_image, superpose
+
+GRID = Grid(ny=24, nx=30, size_y_nm=9.0, size_x_nm=10.0)
+KERNEL = {"fold": 3, "phi1": 0.4, "B": 1.8, "phi2": 0.0, "C": 0.12}
+POSITION_NM = np.random.default_rng(0).uniform(-4.5, 4.5, (12, 2))
+IMAGE = superpose(GRID, eq7, POSITION_NM, **KERNEL)
+SIZE_NM, HALF_NM = (9.0, 10.0), np.array([5.0, 4.5])
+
+TOY = """
+from shared.extractor import Extraction, Extractor
+class Model(Extractor):
+    def __init__(self, *, gain=1.0, fault=""):
+        if gain <= 0:
+            raise ValueError(f"gain must be positive, found {gain}")
+        self.gain, self.fault = gain, fault
+    def extract(self, observation):
+        if self.fault == "raises":
+            raise ValueError("the image shows no kernel")
+        kernel = observation.kernel_grid.y_nm[:, None] + 0 * observation.kernel_grid.x_nm
+        if self.fault == "nan":
+            kernel[0, 0] = float("nan")
+        found = {"seen": int(observation.seen.sum()), "row": observation.scatterers.row}
+        return Extraction(kernel=self.gain * kernel, std=0 * kernel + 1, diagnostics=found)
+"""
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """An entry that shows what it was given, beside the shared modules."""
+    (tmp_path / "shared").symlink_to(locate("baselines") / "shared")
+    (tmp_path / "toy.py").write_text(TOY)
+    return tmp_path / "toy.py"
+
+
+def linear(image=IMAGE, positions=POSITION_NM, size=SIZE_NM, **more):
+    return extract(image, positions, size, "tikhonov", **more)
+
+
+def test_the_kernel_has_the_units_of_the_image():
+    kernel, kernel_full, _, _ = linear()
+    assert (kernel.shape, kernel_full.shape) == (IMAGE.shape, (47, 59))
+    truth = kernel_image(GRID, eq7, **KERNEL)
+    assert np.linalg.norm(kernel - truth) < 0.3 * np.linalg.norm(truth)
+    np.testing.assert_allclose(linear(3e-10 * IMAGE).kernel, 3e-10 * kernel, rtol=1e-3, atol=1e-13)
+
+
+@pytest.mark.parametrize("origin", ["corner", "pixel"])
+def test_positions_may_begin_at_the_first_pixel(origin):
+    positions = POSITION_NM + HALF_NM
+    if origin == "pixel":
+        positions = positions / [GRID.pitch_x_nm, GRID.pitch_y_nm]
+    np.testing.assert_allclose(linear(positions=positions, origin=origin).kernel, linear().kernel, atol=1e-6)
+
+
+def test_a_kernel_of_odd_shape_has_the_scatterer_at_its_central_pixel():
+    kernel, kernel_full, _, _ = linear(kernel_shape=(9, 11))
+    np.testing.assert_allclose(kernel, kernel_full[19:28, 24:35], atol=1e-6)
+    assert linear(kernel_shape=8).kernel.shape == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "image", [IMAGE.astype(np.float32), np.rint(100 * IMAGE).astype(int), IMAGE.tolist(), np.ma.asarray(IMAGE)]
+)
+def test_any_array_of_real_numbers_is_an_image(image):
+    assert np.isfinite(linear(image).kernel).all()
+
+
+def test_an_entry_gets_masked_pixels_and_its_options(toy):
+    image = np.ma.masked_less(IMAGE, np.quantile(IMAGE, 0.1))
+    kernel, kernel_full, std, diagnostics = extract(image, [[0, 0]], SIZE_NM, toy, gain=2.0)
+    assert (diagnostics["seen"], diagnostics["row"].tolist()) == (image.count(), [11.5])
+    np.testing.assert_array_equal(kernel[:, 0], 2 * GRID.y_nm)
+    assert kernel_full is None
+    assert (std == 1).all()
+
+
+def test_the_callers_arrays_are_not_changed(toy):
+    image, positions = IMAGE.copy(), POSITION_NM.copy()
+    extract(image, positions, SIZE_NM, toy)
+    linear(image, positions)
+    np.testing.assert_array_equal(image, IMAGE)
+    np.testing.assert_array_equal(positions, POSITION_NM)
+
+
+def test_positions_of_a_release_may_be_padded_and_scatterers_beyond_the_edge_are_taken_on_request(toy):
+    padded = [[1.0, 1.0], [np.nan, np.nan]]
+    assert extract(IMAGE, padded, SIZE_NM, toy).diagnostics["row"].shape == (1,)
+    beyond = [[1.0, 1.0], [7.0, 1.0]]
+    assert extract(IMAGE, beyond, SIZE_NM, toy, beyond_edge=True).diagnostics["row"].shape == (2,)
+
+
+NAN, INFINITE = np.full((24, 30), np.nan), np.where(IMAGE > 2, np.inf, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"image": IMAGE[None]}, r"found the shape \(1, 24, 30\); give image\[0\]"),
+        ({"image": IMAGE[:2]}, "at least 4 x 4 are needed"),
+        ({"image": IMAGE + 1j}, "image is complex; give its real part"),
+        ({"image": IMAGE.astype(str)}, "image must be an array of real numbers"),
+        ({"image": [[1.0, 2.0], [3.0]]}, "image is no array of numbers"),
+        ({"image": NAN}, "All pixels of image are NaN"),
+        ({"image": INFINITE}, "infinite pixels; set pixels that are not to be used to NaN"),
+        ({"image": np.full((24, 30), 3)}, "All 720 pixels of image that are not NaN are 3"),
+        ({"size": -1}, "size_nm must be positive"),
+        ({"size": (1, 2, 3)}, r"size_nm must be a number or \(size_y, size_x\)"),
+        ({"size": 1e-8}, "it looks like metres: multiply by 1e9"),
+        ({"positions": []}, "positions_nm has no scatterer"),
+        ({"positions": [[np.nan, np.nan]]}, "All positions_nm are NaN"),
+        ({"positions": POSITION_NM.T}, r"found \(2, 12\); give positions_nm.T"),
+        ({"positions": [1.0, 2.0]}, r"must have the shape \(scatterer, 2\)"),
+        ({"positions": [[0.0, np.nan], [1.0, 1.0]]}, "1 of 2 positions_nm are not finite"),
+        ({"positions": 1e-9 * POSITION_NM}, "if they are in metres, multiply them by 1e9"),
+        ({"positions": POSITION_NM + HALF_NM}, "They look like .*origin='corner'"),
+        ({"positions": [[29, 23], [3, 4]]}, r"They look like pixels \(column, row\): give origin='pixel'"),
+        ({"positions": [[4.4, 4.9], [-4.4, -4.8]]}, r"They look like \(y, x\): give positions_nm\[:, ::-1\]"),
+        ({"positions": [[0, 0], [-7, 0]]}, "1 of 2 scatterers lie outside .* give beyond_edge=True"),
+        ({"positions": [[-70, 0]], "beyond_edge": True}, "No scatterer lies inside the field"),
+        ({"origin": "pixel"}, "They were taken as origin='pixel'"),
+        ({"origin": "left"}, "There is no origin 'left'; choose one of centre, corner, pixel"),
+        ({"kernel_shape": 60}, "kernel_shape must be from 2 x 2 to 47 x 59 pixels"),
+        ({"kernel_shape": 7.5}, "kernel_shape must be a whole number"),
+    ],
+)
+def test_an_argument_that_cannot_be_used_is_told_with_the_likely_reason(arguments, words):
+    with pytest.raises(UsageError, match=words):
+        linear(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"smooth": 1}, UsageError, "Entry 'toy' has no option 'smooth'; its options are gain, fault"),
+        ({"gain": -1}, UsageError, "Entry 'toy' cannot be made with these options: gain must be positive"),
+        ({"fault": "raises"}, InvalidDataError, "Entry 'toy' cannot extract the kernel: the image shows no kernel"),
+        ({"fault": "nan"}, InvalidDataError, "found no kernel in this image: 1 pixels of its kernel are not finite"),
+    ],
+)
+def test_a_fault_of_an_entry_is_told(toy, options, error, words):
+    with pytest.raises(error, match=words):
+        extract(IMAGE, POSITION_NM, SIZE_NM, toy, **options)
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "words"),
+    [
+        ("tikhonof", UsageError, "Did you mean 'tikhonov'"),
+        ("median_kernel", UsageError, "learns from training images, which one image does not have"),
+        (Path(__file__), InvalidDataError, "defines neither a function 'predict' nor a class 'Model'"),
+    ],
+)
+def test_an_entry_that_cannot_serve_is_told(method, error, words):
+    with pytest.raises(error, match=words):
+        extract(IMAGE, POSITION_NM, SIZE_NM, method)
+
+
+def test_an_entry_for_one_size_of_images_and_one_without_masks_say_so(tmp_path):
+    (tmp_path / "net.py").write_text("takes_pixels = (64, 64)\ndef predict(batch): return batch.image")
+    with pytest.raises(UsageError, match="takes 64 x 64 pixels only, and the image has 24 x 30"):
+        extract(IMAGE, POSITION_NM, SIZE_NM, tmp_path / "net.py")
+    (tmp_path / "any.py").write_text("def predict(batch): return batch.image")
+    np.testing.assert_allclose(extract(IMAGE, POSITION_NM, SIZE_NM, tmp_path / "any.py").kernel, IMAGE, rtol=1e-6)
+    with pytest.raises(UsageError, match="uses every pixel, so none may be NaN"):
+        extract(np.where(IMAGE > 1, np.nan, IMAGE), POSITION_NM, SIZE_NM, tmp_path / "any.py")
+
+
+def test_the_modules_of_entries_do_not_meet_those_of_the_caller(tmp_path):
+    (tmp_path / "shared.py").write_text("mine = True")
+    (tmp_path / "scatterers.py").write_text("mine = True")
+    code = """
+import sys
+import numpy as np, shared
+from qpibench.extraction import extract
+image = np.random.default_rng(0).normal(size=(9, 9))
+path, names = list(sys.path), {name for name in sys.modules}
+for _ in range(2):
+    extract(image, [[0, 0]], 5.0, "tikhonov")
+assert shared.mine and sys.modules["shared"] is shared and sys.path == path
+assert not {"tikhonov", "shared.scatterers"} & set(sys.modules)
+import scatterers
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
