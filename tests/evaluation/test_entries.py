@@ -41,7 +41,7 @@ def test_every_shipped_entry_is_found_by_its_name():
     [
         ("zeroes", "There is no entry and no file 'zeroes'. Did you mean 'zeros'?"),
         ("tikonov.py", "There is no model file 'tikonov.py'. Did you mean 'tikhonov'?"),
-        ("some/where/x.py", "There is no model file 'some/where/x.py'. Shipped entries: median_kernel, "),
+        ("some/where/x.py", "There is no model file 'some/where/x.py'. Shipped entries: "),
         ("x.py:Model", "There is no model file 'x.py'."),
         ("", "No model is named"),
         (".", "'.' is a folder; give the model's Python file inside it, or a run folder"),
