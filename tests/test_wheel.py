@@ -97,3 +97,17 @@ def test_the_installed_package_does_the_main_job_from_another_folder(installed, 
     qpibench("leaderboard", "build", "results", "-o", "site")
     assert "tikhonov" in (tmp_path / "site" / "index.html").read_text()
     assert "data:image/" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_installed_package_extracts_a_kernel_from_an_array(installed, tmp_path):
+    code = """
+import numpy as np, qpibench
+from qpibench.extraction import extract
+image = np.random.default_rng(0).normal(size=(9, 9))
+print(qpibench.__file__, extract(image, [[0, 0]], 5.0, "tikhonov").kernel.shape)
+"""
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    command = [sys.executable, "-c", code]
+    child = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert child.stdout == f"{installed / 'qpibench' / '__init__.py'} (9, 9)\n", child.stderr
