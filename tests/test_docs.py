@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qpibench.corruptions import corruption_names, get_corruption
+from qpibench.evaluation.entries import shipped_entries
 from qpibench.evaluation.result import Interval
 from qpibench.families import eq7, family_names, get_family
 from qpibench.grid import central_pixels
@@ -36,6 +37,11 @@ def test_the_example_on_the_page_of_the_spec_is_a_spec(tmp_path):
     lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
     (tmp_path / "mine.toml").write_text("\n".join(lines))
     assert load_spec(tmp_path / "mine.toml").scatterers.max == 20
+
+
+def test_the_page_on_choosing_has_every_entry():
+    page = (DOCS / "choosing.md").read_text(encoding="utf-8")
+    assert not [name for name in shipped_entries() if f"`{name}`" not in page]
 
 
 @pytest.mark.skipif(not (DOCS.parent / "baselines" / "polar.py").exists(), reason="needs the entry polar")

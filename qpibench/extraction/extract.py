@@ -38,7 +38,7 @@ class Extraction(NamedTuple):
     std
         (y, x) float64: standard deviation of every pixel of ``kernel``; None if the entry does not give it.
     diagnostics
-        Other findings of the entry, such as the noise of the image, by name.
+        Other findings of the entry by name, such as the noise of the image: numbers, texts and arrays.
     """
 
     kernel: NDArray[np.float64]
@@ -209,5 +209,12 @@ def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
         kernel=arrays["kernel"],
         kernel_full=arrays.get("kernel_full"),
         std=arrays.get("std"),
-        diagnostics=dict(getattr(found, "diagnostics", {})),
+        diagnostics={name: each for name, each in getattr(found, "diagnostics", {}).items() if _is_plain(each)},
     )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value can be used without the modules of the entry: a number, a text, an array, or several of them."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float, np.generic, np.ndarray))

@@ -33,7 +33,7 @@ class Model(Extractor):
         kernel = observation.kernel_grid.y_nm[:, None] + 0 * observation.kernel_grid.x_nm
         if self.fault == "nan":
             kernel[0, 0] = float("nan")
-        found = {"seen": int(observation.seen.sum()), "row": observation.scatterers.row}
+        found = {"seen": int(observation.seen.sum()), "row": observation.scatterers.row, "own": self}
         return Extraction(kernel=self.gain * kernel, std=0 * kernel + 1, diagnostics=found)
 """
 
@@ -84,7 +84,7 @@ def test_an_entry_gets_masked_pixels_and_its_options(toy):
     kernel, kernel_full, std, diagnostics = extract(image, [[0, 0]], SIZE_NM, toy, gain=2.0)
     assert (diagnostics["seen"], diagnostics["row"].tolist()) == (image.count(), [11.5])
     np.testing.assert_array_equal(kernel[:, 0], 2 * GRID.y_nm)
-    assert kernel_full is None
+    assert (kernel_full, set(diagnostics)) == (None, {"seen", "row"})  # the entry's own objects are left out
     assert (std == 1).all()
 
 
