@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from threading import RLock
 from types import ModuleType
@@ -63,6 +63,8 @@ class EntryModules:
         InvalidDataError
             If the file, or a module beside it, has the name of a library.
         """
+        if path.stem in self._own:
+            return self._own[path.stem]
         try:
             check_names(path)
         except ShadowingError as error:
@@ -71,9 +73,13 @@ class EntryModules:
 
     def _take_out(self) -> dict[str, ModuleType]:
         """Remove the modules with the names of the folder's modules from those that are imported."""
+        return {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in self._names}
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Names of the modules and packages in the folder; those of libraries keep their meaning."""
         files = (*self._folder.glob("*.py"), *(path.parent for path in self._folder.glob("*/__init__.py")))
-        names = {name for path in files if not is_library(name := path.stem)}
-        return {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in names}
+        return frozenset(name for path in files if not is_library(name := path.stem))
 
 
 def modules_of(folder: Path) -> EntryModules:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,13 @@ def test_an_entry_for_one_size_of_images_and_one_without_masks_say_so(tmp_path):
     np.testing.assert_allclose(extract(IMAGE, POSITION_NM, SIZE_NM, tmp_path / "any.py").kernel, IMAGE, rtol=1e-6)
     with pytest.raises(UsageError, match="uses every pixel, so none may be NaN"):
         extract(np.where(IMAGE > 1, np.nan, IMAGE), POSITION_NM, SIZE_NM, tmp_path / "any.py")
+
+
+def test_several_threads_extract_at_the_same_time():
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda gain: linear(gain * IMAGE).kernel / gain, [1.0, 2.0, 4.0, 8.0] * 3))
+    for kernel in found:
+        np.testing.assert_allclose(kernel, found[0], atol=1e-6)
 
 
 def test_the_modules_of_entries_do_not_meet_those_of_the_caller(tmp_path):
