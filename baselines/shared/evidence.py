@@ -1,0 +1,248 @@
+r"""Bayesian linear models of an image: posterior, evidence, and the hyper-parameters of greatest evidence.
+
+The model is y = Phi c + noise, with white noise of variance v and c ~ N(0, C). With the Gram matrix G = Phi^T Phi, the
+vector b = Phi^T y and C = L L^T,
+
+.. math::
+
+    \log p(y) = \tfrac12 \big( |K^{-1} L^T b / v|^2 - y^T y / v \big) - \log \det K - \tfrac n2 \log v,
+    \qquad K K^T = 1 + L^T G L / v,
+
+up to a constant. Nothing of the size of the image is needed but G, b and y^T y, which are computed once.
+
+Source: C. E. Rasmussen and C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press 2006, chapters 2, 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, block_diag, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+from shared.radial_prior import NAMES, RadialPrior, bounds
+
+Values = NDArray[np.float64]
+
+LEAST_NOISE = 1e-11
+"""Smallest variance of the noise, over the mean square of the image: rounding and splines leave about as much."""
+
+_JITTER = 1e-9  # of the prior's own variances; keeps covariances of smooth functions positive definite
+_REJECTED = 1e12  # cost of hyper-parameters whose matrices are not positive definite
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Sums of a linear model of an image.
+
+    Attributes
+    ----------
+    gram
+        (column, column): G.
+    linear
+        (column,): b.
+    energy
+        y^T y.
+    pixels
+        Number of pixels n.
+    """
+
+    gram: Values
+    linear: Values
+    energy: float
+    pixels: int
+
+    def misfit(self, coefficient: Values) -> float:
+        """Squared distance of the image from a model with coefficients (column,)."""
+        return max(float(self.energy - 2 * self.linear @ coefficient + coefficient @ self.gram @ coefficient), 0.0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a linear model belong to one radial function, and how far its prior reaches.
+
+    Attributes
+    ----------
+    r_nm
+        (spline,): places of the splines of a radial function.
+    splines
+        One array for every radial function: the splines that the model has of it; columns follow each other in this
+        order.
+    tapers
+        One array for every radial function: factor of the prior's standard deviation at each of these splines.
+    """
+
+    r_nm: Values
+    splines: tuple[NDArray[np.intp], ...]
+    tapers: tuple[Values, ...]
+
+    @staticmethod
+    def whole(r_nm: Values, functions: int) -> Layout:
+        """Several radial functions with all splines and the same prior."""
+        every = np.arange(len(r_nm))
+        return Layout(r_nm, (every,) * functions, (np.ones(len(r_nm)),) * functions)
+
+    def covariance(self, radial: Values) -> Values:
+        """C (column, column) for the covariance (spline, spline) of a radial function."""
+        return block_diag(
+            *(radial[np.ix_(i, i)] * np.outer(w, w) for i, w in zip(self.splines, self.tapers, strict=True))
+        )
+
+    def gathered(self, matrix: Values) -> Values:
+        """The adjoint of :meth:`covariance`: sum (spline, spline) of the blocks of a matrix (column, column)."""
+        total, start = np.zeros((len(self.r_nm), len(self.r_nm))), 0
+        for i, w in zip(self.splines, self.tapers, strict=True):
+            stop = start + len(i)
+            total[np.ix_(i, i)] += matrix[start:stop, start:stop] * np.outer(w, w)
+            start = stop
+        return total
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What an image says about the coefficients of its linear model.
+
+    Attributes
+    ----------
+    evidence
+        log p(y), up to a constant that is the same for all models of an image.
+    mean
+        (column,).
+    root
+        (column, column): the covariance is ``root.T @ root``.
+    """
+
+    evidence: float
+    mean: Values
+    root: Values
+
+    @property
+    def covariance(self) -> Values:
+        """(column, column)."""
+        return self.root.T @ self.root
+
+
+def posterior(model: LinearModel, covariance: Values, noise: float) -> Posterior:
+    """Return the posterior of the coefficients for a prior covariance C and a variance of the noise.
+
+    Raises
+    ------
+    LinAlgError
+        If the prior is not positive definite.
+    """
+    size = len(covariance)
+    lower = cholesky(covariance + np.diag(_JITTER * np.diagonal(covariance) + 1e-300), lower=True, check_finite=False)
+    whitened = lower.T @ model.gram @ lower / noise
+    whitened[np.diag_indices(size)] += 1
+    factor = cholesky(whitened, lower=True, check_finite=False, overwrite_a=True)
+    half = solve_triangular(factor, lower.T @ model.linear / noise, lower=True, check_finite=False)
+    root = solve_triangular(factor, lower.T, lower=True, check_finite=False)
+    evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
+    return Posterior(float(evidence - 0.5 * model.pixels * math.log(noise)), root.T @ half, root)
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The prior of the radial functions and the variance of the noise."""
+
+    prior: RadialPrior
+    log_noise: float
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise."""
+        return math.exp(self.log_noise)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Hyper-parameters and the posterior for them."""
+
+    hyperparameters: Hyperparameters
+    posterior: Posterior
+
+    @property
+    def evidence(self) -> float:
+        """Log p(y), up to a constant."""
+        return self.posterior.evidence
+
+
+def fit(model: LinearModel, layout: Layout, at: Hyperparameters) -> Fit:
+    """Return the posterior for given hyper-parameters."""
+    radial = at.prior.covariance(layout.r_nm)
+    return Fit(at, posterior(model, layout.covariance(radial), at.noise))
+
+
+def maximise(
+    model: LinearModel,
+    layout: Layout,
+    start: Hyperparameters,
+    *,
+    steps: int,
+    free: Sequence[str] = (*NAMES, "log_noise"),
+) -> Fit:
+    """Climb to hyper-parameters of greater evidence, by L-BFGS with analytic gradients.
+
+    Parameters
+    ----------
+    model, layout
+        The linear model of an image whose pixels have a mean square near 1.
+    start
+        Where to start; moved into the bounds.
+    steps
+        Largest number of iterations.
+    free
+        Names of the hyper-parameters that change.
+    """
+    limits = dict(bounds(layout.r_nm[-1], layout.r_nm[2] - layout.r_nm[1]))
+    level = math.log(max(model.energy / model.pixels, np.finfo(np.float64).tiny))
+    limits["log_noise"] = (level + math.log(LEAST_NOISE), level + math.log(2.0))
+    names = (*NAMES, "log_noise")
+    whole = np.clip([*start.prior.vector, start.log_noise], *np.array([limits[name] for name in names]).T)
+    moving = [names.index(name) for name in free]
+
+    def at(values: Values) -> Hyperparameters:
+        full = whole.copy()
+        full[moving] = values
+        return Hyperparameters(start.prior.with_vector(full[:-1]), float(full[-1]))
+
+    def cost(values: Values) -> tuple[float, Values]:
+        here = at(values)
+        try:
+            evidence, gradients = _evidence_and_gradients(model, layout, here)
+        except LinAlgError:
+            return _REJECTED, np.zeros(len(values))
+        return -evidence, -np.array([gradients[name] for name in free])
+
+    found = minimize(
+        cost,
+        whole[moving],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[limits[name] for name in free],
+        options={"maxiter": steps, "maxls": 12, "ftol": 1e-9},
+    )
+    return fit(model, layout, at(found.x))
+
+
+def _evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparameters) -> tuple[float, dict[str, float]]:
+    radial, of_radial = at.prior.covariance_and_gradients(layout.r_nm)
+    found = posterior(model, layout.covariance(radial), at.noise)
+    information = model.gram / at.noise
+    pull = (model.linear - model.gram @ found.mean) / at.noise
+    seen = found.root @ information
+    by_covariance = layout.gathered(0.5 * (np.outer(pull, pull) - information + seen.T @ seen))
+    gradients = {name: float((by_covariance * one).sum()) for name, one in of_radial.items()}
+    determined = float((found.root * seen).sum())  # number of coefficients that the image determines
+    left = model.misfit(found.mean)
+    gradients["log_noise"] = 0.5 * (left / at.noise - model.pixels + determined)
+    return found.evidence, gradients
+
+
+def with_noise(at: Hyperparameters, log_noise: float) -> Hyperparameters:
+    """The same prior with another variance of the noise."""
+    return replace(at, log_noise=log_noise)

@@ -1,0 +1,251 @@
+"""Bases of kernels in polar coordinates, and the sums that the linear model of an image needs of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.ndimage import map_coordinates
+
+from qpibench.grid import Grid
+from shared.evidence import Layout, LinearModel
+from shared.harmonic_kernel import HarmonicKernel, spline_columns
+from shared.polar import Points, pixels_of
+from shared.radial import spline_count, spline_values
+
+Values = NDArray[np.float64]
+
+CHUNK = 1024
+"""Pixels whose columns are held at once."""
+
+ANGLES = 24
+"""Angles of a sector of the kernel at which its standard deviation is computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolarBasis:
+    """Angular harmonics times radial splines: cos m (theta - axis), and sin m (theta - axis) unless mirrored.
+
+    Attributes
+    ----------
+    orders
+        Orders m, ascending from 0.
+    spacing_nm, splines
+        Knot distance and number of the cubic B-splines.
+    axis
+        Angle of the mirror line in rad.
+    mirrored
+        Whether kernels are their own mirror images, so that they have no sines.
+    finest
+        Largest wavenumber of kernels in rad/nm: a harmonic of order m is small closer than m / finest to the scatterer,
+        and has no splines there. Infinite for kernels that are not smooth at the scatterer.
+    """
+
+    orders: tuple[int, ...]
+    spacing_nm: float
+    splines: int
+    axis: float = 0.0
+    mirrored: bool = False
+    finest: float = math.inf
+
+    @staticmethod
+    def reaching(reach_nm: float, spacing_nm: float, orders: tuple[int, ...]) -> PolarBasis:
+        """A basis that covers the distances from 0 to a reach."""
+        return PolarBasis(orders=orders, spacing_nm=spacing_nm, splines=spline_count(reach_nm, spacing_nm))
+
+    @property
+    def functions(self) -> tuple[int, ...]:
+        """Order of every radial function: 0, then m for the cosine and m for the sine, unless mirrored."""
+        return (0, *(m for m in self.orders[1:] for _ in range(1 if self.mirrored else 2)))
+
+    @property
+    def knots_nm(self) -> Values:
+        """(spline,): distance of every spline's peak from the scatterer."""
+        knots: Values = np.maximum(np.arange(self.splines) - 1.0, 0.0) * self.spacing_nm
+        return knots
+
+    @property
+    def layout(self) -> Layout:
+        """The columns of the linear model."""
+        knots = self.knots_nm
+        begins = [m / self.finest for m in self.functions]
+        splines = tuple(np.flatnonzero(knots >= begin - 2 * self.spacing_nm) for begin in begins)
+        tapers = tuple(_taper(knots[i], begin, self.spacing_nm) for i, begin in zip(splines, begins, strict=True))
+        return Layout(knots, splines, tapers)
+
+    def columns(self, pixels: Points, scatterers: Points) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Columns of the linear model, (pixel, column), for one slice of the pixels after another."""
+        layout = self.layout
+        harmonics = [2 * k - 1 for k in range(1, len(self.orders))] if self.mirrored else range(1, len(self.functions))
+        at = [(h, i) for h, i in zip((0, *harmonics), layout.splines, strict=True)]
+        seen, centres = _turned(pixels, -self.axis), _turned(scatterers, -self.axis)
+        for start in range(0, pixels.size, CHUNK):
+            rows = slice(start, start + CHUNK)
+            some = Points(*(part[rows] for part in seen))
+            every = spline_columns(some, centres, self.orders, self.spacing_nm, self.splines)
+            yield rows, np.concatenate([every[:, i, h] for h, i in at], axis=1)
+
+    def spread(self, coefficient: Values) -> Values:
+        """Coefficients (..., function, spline) of columns (..., column), 0 where a function has no spline."""
+        full, start = np.zeros((*coefficient.shape[:-1], len(self.functions), self.splines)), 0
+        for f, i in enumerate(self.layout.splines):
+            full[..., f, i] = coefficient[..., start : start + len(i)]
+            start += len(i)
+        return full
+
+    def kernel(self, coefficient: Values) -> HarmonicKernel:
+        """The kernel with coefficients (column,)."""
+        full = self.spread(coefficient)
+        table = np.zeros((2 * len(self.orders) - 1, self.splines))
+        table[0] = full[0]
+        for k, m in enumerate(self.orders[1:], start=1):
+            c, s = math.cos(m * self.axis), math.sin(m * self.axis)
+            even = full[k if self.mirrored else 2 * k - 1]
+            odd = np.zeros(self.splines) if self.mirrored else full[2 * k]
+            table[2 * k - 1], table[2 * k] = c * even - s * odd, s * even + c * odd
+        return HarmonicKernel(self.spacing_nm, self.orders, table)
+
+    def std(self, root: Values, grid: Grid) -> Values:
+        """Standard deviation (y, x) on a grid of the kernel whose coefficients have the covariance root^T root.
+
+        It is computed on a polar grid, which is as symmetric as the kernels, and interpolated linearly.
+        """
+        fold = math.gcd(*self.orders) or 1
+        theta = np.arange(ANGLES) * 2 * np.pi / (fold * ANGLES)
+        angular = self._angular(theta)
+        r_nm = np.arange(self.splines) * self.spacing_nm
+        values = spline_values(r_nm, self.spacing_nm, self.splines)
+        spread = self.spread(root).transpose(2, 0, 1).reshape(self.splines, -1)
+        polar = np.empty((len(r_nm), ANGLES))
+        for row, weights in zip(polar, values, strict=True):
+            some = np.flatnonzero(weights)
+            of_functions = (weights[some] @ spread[some]).reshape(len(root), -1)
+            row[:] = ((of_functions @ angular) ** 2).sum(axis=0)
+        pixels = pixels_of(grid)
+        place = np.hypot(pixels.x, pixels.y) / self.spacing_nm
+        turn = np.mod(np.arctan2(pixels.y, pixels.x) * fold / (2 * np.pi), 1.0) * ANGLES
+        around = np.concatenate([polar, polar[:, :1]], axis=1)
+        variance = map_coordinates(around, [place, turn], order=1, mode="nearest")
+        std: Values = np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
+        return std
+
+    def _angular(self, theta: Values) -> Values:
+        """Values (function, angle) of the harmonics."""
+        waves = [np.ones_like(theta)]
+        for m in self.orders[1:]:
+            waves.append(np.cos(m * (theta - self.axis)))
+            if not self.mirrored:
+                waves.append(np.sin(m * (theta - self.axis)))
+        return np.array(waves)
+
+
+def _turned(points: Points, angle: float) -> Points:
+    if not angle:
+        return points
+    c, s = math.cos(angle), math.sin(angle)
+    return Points(c * points.x - s * points.y, s * points.x + c * points.y, points.strength)
+
+
+def _taper(knots_nm: Values, begin_nm: float, spacing_nm: float) -> Values:
+    """Rise from 0 to 1 within a few splines around the distance at which a harmonic begins."""
+    if begin_nm == 0:
+        return np.ones(len(knots_nm))
+    taper: Values = 1 / (1 + np.exp(np.clip((begin_nm - knots_nm) / spacing_nm, -40, 40)))
+    return taper
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """Sums of the columns of a basis and of nuisance columns over the pixels of an image.
+
+    Attributes
+    ----------
+    model
+        The linear model without nuisance.
+    crossed
+        (column, nuisance): products with the nuisance columns.
+    nuisance
+        (nuisance, nuisance): products of the nuisance columns.
+    shown
+        (nuisance,): products of the nuisance columns with the image.
+    """
+
+    model: LinearModel
+    crossed: Values
+    nuisance: Values
+    shown: Values
+
+    def without(self, some: NDArray[np.intp], variance: Values, noise: float) -> tuple[LinearModel, float]:
+        """Marginalise over some nuisance columns with normal amplitudes.
+
+        Parameters
+        ----------
+        some
+            Numbers of the columns.
+        variance
+            (nuisance,) variances of the amplitudes of all columns.
+        noise
+            Variance of the noise of a pixel.
+
+        Returns
+        -------
+        LinearModel
+            What they leave of the sums.
+        float
+            What they add to the logarithm of the evidence: their Occam factor.
+        """
+        if not len(some):
+            return self.model, 0.0
+        products = self.nuisance[np.ix_(some, some)]
+        factor = cho_factor(products + np.diag(noise / variance[some]), lower=True)
+        crossed, shown = self.crossed[:, some], self.shown[some]
+        of_columns, of_image = cho_solve(factor, crossed.T), cho_solve(factor, shown)
+        left = LinearModel(
+            self.model.gram - crossed @ of_columns,
+            self.model.linear - crossed @ of_image,
+            max(float(self.model.energy - shown @ of_image), 0.0),
+            self.model.pixels,
+        )
+        occam = np.log(np.diagonal(factor[0])).sum() + 0.5 * np.log(variance[some] / noise).sum()
+        return left, -float(occam)
+
+
+def sums(
+    image: Values,
+    pixels: Points,
+    scatterers: Points,
+    basis: PolarBasis,
+    nuisance: Values,
+    *,
+    dtype: type[np.floating] = np.float32,
+) -> Sums:
+    """Compute the sums of an image.
+
+    Parameters
+    ----------
+    image, pixels, scatterers
+        Values (pixel,) and places.
+    basis
+        Basis of the kernel.
+    nuisance
+        (pixel, nuisance) other columns.
+    dtype
+        Precision of the products. Those of float32 are good to 1e-7 of the image's energy.
+    """
+    size = sum(map(len, basis.layout.splines))
+    gram, linear, crossed = np.zeros((size, size)), np.zeros(size), np.zeros((size, nuisance.shape[1]))
+    for rows, columns in basis.columns(pixels, scatterers):
+        held = columns.astype(dtype, copy=False)
+        gram += held.T @ held
+        linear += held.T @ image[rows].astype(dtype)
+        crossed += held.T @ nuisance[rows].astype(dtype)
+    return Sums(
+        model=LinearModel(gram, linear, float(image @ image), len(image)),
+        crossed=crossed,
+        nuisance=nuisance.T @ nuisance,
+        shown=nuisance.T @ image,
+    )
