@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, block_diag, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from shared.cholesky import lower_factor
 from shared.radial_prior import NAMES, RadialPrior, bounds
 
 Values = NDArray[np.float64]
 
-LEAST_NOISE = 1e-11
-"""Smallest variance of the noise, over the mean square of the image: rounding and splines leave about as much."""
 
 _JITTER = 1e-9  # of the prior's own variances; keeps covariances of smooth functions positive definite
 _REJECTED = 1e12  # cost of hyper-parameters whose matrices are not positive definite
@@ -49,12 +48,15 @@ class LinearModel:
         y^T y.
     pixels
         Number of pixels n.
+    rounding
+        Variance of a pixel, over the image's mean square, below which the sums cannot tell a residual from 0.
     """
 
     gram: Values
     linear: Values
     energy: float
     pixels: int
+    rounding: float = 1e-12
 
     def misfit(self, coefficient: Values) -> float:
         """Squared distance of the image from a model with coefficients (column,)."""
@@ -131,14 +133,14 @@ def posterior(model: LinearModel, covariance: Values, noise: float) -> Posterior
 
     Raises
     ------
-    LinAlgError
-        If the prior is not positive definite.
+    LinAlgError, ValueError
+        If the prior, or the sums, are not positive definite by more than rounding.
     """
     size = len(covariance)
     lower = cholesky(covariance + np.diag(_JITTER * np.diagonal(covariance) + 1e-300), lower=True, check_finite=False)
     whitened = lower.T @ model.gram @ lower / noise
     whitened[np.diag_indices(size)] += 1
-    factor = cholesky(whitened, lower=True, check_finite=False, overwrite_a=True)
+    factor = lower_factor(whitened)
     half = solve_triangular(factor, lower.T @ model.linear / noise, lower=True, check_finite=False)
     root = solve_triangular(factor, lower.T, lower=True, check_finite=False)
     evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
@@ -200,7 +202,7 @@ def maximise(
     """
     limits = dict(bounds(layout.r_nm[-1], layout.r_nm[2] - layout.r_nm[1]))
     level = math.log(max(model.energy / model.pixels, np.finfo(np.float64).tiny))
-    limits["log_noise"] = (level + math.log(LEAST_NOISE), level + math.log(2.0))
+    limits["log_noise"] = (level + math.log(model.rounding), level + math.log(2.0))
     names = (*NAMES, "log_noise")
     whole = np.clip([*start.prior.vector, start.log_noise], *np.array([limits[name] for name in names]).T)
     moving = [names.index(name) for name in free]
@@ -214,7 +216,7 @@ def maximise(
         here = at(values)
         try:
             evidence, gradients = _evidence_and_gradients(model, layout, here)
-        except LinAlgError:
+        except (LinAlgError, ValueError):
             return _REJECTED, np.zeros(len(values))
         return -evidence, -np.array([gradients[name] for name in free])
 

@@ -22,6 +22,9 @@ Values = NDArray[np.float64]
 CHUNK = 1024
 """Pixels whose columns are held at once."""
 
+ROUNDING = {np.float32: 1e-7, np.float64: 1e-12}
+"""Variance of a pixel, over that of the image, which sums of either precision lose."""
+
 ANGLES = 24
 """Angles of a sector of the kernel at which its standard deviation is computed."""
 
@@ -209,6 +212,7 @@ class Sums:
             self.model.linear - crossed @ of_image,
             max(float(self.model.energy - shown @ of_image), 0.0),
             self.model.pixels,
+            self.model.rounding,
         )
         occam = np.log(np.diagonal(factor[0])).sum() + 0.5 * np.log(variance[some] / noise).sum()
         return left, -float(occam)
@@ -244,7 +248,7 @@ def sums(
         linear += held.T @ image[rows].astype(dtype)
         crossed += held.T @ nuisance[rows].astype(dtype)
     return Sums(
-        model=LinearModel(gram, linear, float(image @ image), len(image)),
+        model=LinearModel(gram, linear, float(image @ image), len(image), ROUNDING[dtype]),
         crossed=crossed,
         nuisance=nuisance.T @ nuisance,
         shown=nuisance.T @ image,

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
-from shared.evidence import Fit, Hyperparameters, Layout, LinearModel, fit, maximise
+from shared.evidence import Hyperparameters, Layout, LinearModel, fit, maximise
 from shared.harmonic_kernel import HarmonicKernel
-from shared.nuisance import Nuisance, of_instrument
+from shared.nuisance import of_instrument
 from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
-from shared.radial_prior import RadialPrior
-from shared.separable import Separable, separable
+from shared.radial_prior import NAMES, RadialPrior
+from shared.separable import separable
 
 Values = NDArray[np.float64]
 
@@ -26,10 +26,16 @@ FOLDS = (1, 2, 3, 4, 5, 6, 8)
 SCREENING_SPLINES, SPLINES = 64, 110
 """Radial splines of the screening and of a kernel; fewer if neighbours would be closer than pixels."""
 
+WAVES, NOISES = (3, 5, 8, 12), (0.3, 0.03, 0.001)
+"""Waves in the field, and variances of the noise over that of the image, of the screening."""
+
+PRIOR_SHARE = 1e-4
+"""Variance of a function, over the largest, below which the screening leaves it out."""
+
 SCREENING_PIXELS = 2048
 """Pixels of the screening; more are thinned out."""
 
-NEARLY_CLEAN = 1e-5
+NEARLY_CLEAN = 3e-4
 """Variance of the noise, over that of the image, below which finer splines lower the error."""
 
 FINE_SPACING = 0.65
@@ -39,8 +45,10 @@ FINEST = 0.7
 """Largest wavenumber of a kernel with many harmonics, over the Nyquist wavenumber of the pixels."""
 
 MOST_COLUMNS = 1500
-BORDER = 0.15
-"""Width of the border over the side of the field, and excess of the residual there that calls for a model of it."""
+"""Columns of the linear model, at most."""
+
+HIGHEST, ASKED = 24, 1.5
+"""Orders of harmonics in which a residual is searched, and its power over that of white noise that asks for one."""
 
 
 @dataclass(frozen=True)
@@ -109,19 +117,15 @@ def find(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Found
     scale = float(np.std(image))
     if not scale > 1e-12 * float(np.abs(image).max(initial=0.0)):
         return None
-    search = _Search(image / scale, pixels, scatterers, grid)
-    found = search.find()
-    if found is None:
-        return None
+    found = _Search(image / scale, pixels, scatterers, grid).find()
     return replace(found, coefficient=scale * found.coefficient, root=scale * found.root, noise=scale * found.noise)
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A basis, its linear model with nuisance marginalised, and a kernel for it."""
+    """A kernel in a basis, with nuisance marginalised."""
 
     basis: PolarBasis
-    fold: int
     kind: str
     hyperparameters: Hyperparameters
     coefficient: Values
@@ -129,12 +133,13 @@ class _Candidate:
     evidence: float
 
     def found(self, nuisance: str) -> Found:
+        orders = self.basis.orders
         return Found(
             basis=self.basis,
             coefficient=self.coefficient,
             root=self.root,
             noise=math.sqrt(self.hyperparameters.noise),
-            fold=self.fold,
+            fold=orders[1] if len(orders) > 1 else 0,
             kind=self.kind,
             prior=self.hyperparameters.prior,
             nuisance=nuisance,
@@ -152,26 +157,28 @@ class _Search:
         self.reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
         self.instrument = of_instrument(pixels)
 
-    def find(self) -> Found | None:
+    def find(self) -> Found:
         fold, start = self.screen()
-        basis = self.basis((0, fold) if fold else (0,), SPLINES)
-        every = self.sums(basis, self.instrument)
-        choice, start = self.choose_nuisance(basis, every, start)
-        some = self.instrument.sets[choice]
-        nuisance = Nuisance(self.instrument.columns[:, some], self.instrument.variance[some], {})
-        best = self.separable(basis, nuisance, fold, start, every.without(some, self.instrument.variance, start.noise))
-        best = self.harmonics(best, nuisance)
-        if best.kind != "harmonics" and best.hyperparameters.noise < NEARLY_CLEAN:
-            fine = PolarBasis.reaching(self.reach, FINE_SPACING * self.pitch, basis.orders)
-            best = self.separable(fine, nuisance, fold, best.hyperparameters, dtype=np.float64)
-        return self.open_edge(best, nuisance).found(choice)
+        best, choice = self.separable_with_nuisance(fold, start)
+        if best.hyperparameters.noise < NEARLY_CLEAN:
+            fine = PolarBasis.reaching(self.reach, FINE_SPACING * self.pitch, best.basis.orders)
+            best = self.separable(self.sums(fine, choice, dtype=np.float64), fine, choice, best.hyperparameters)
+        if best.hyperparameters.noise > NEARLY_CLEAN:
+            best = self.harmonics(best, choice)
+        return best.found(choice)
 
     def basis(self, orders: Sequence[int], most: int) -> PolarBasis:
         """A basis with at most a number of splines, no closer than pixels."""
         return PolarBasis.reaching(self.reach, max(self.pitch, self.reach / most), tuple(orders))
 
-    def sums(self, basis: PolarBasis, nuisance: Nuisance, *, dtype: type[np.floating] = np.float32) -> Sums:
-        return sums(self.image, self.pixels, self.scatterers, basis, nuisance.columns, dtype=dtype)
+    def sums(self, basis: PolarBasis, nuisance: str, *, dtype: type[np.floating] = np.float32) -> Sums:
+        """Sums with the columns of one set of nuisance."""
+        columns = self.instrument.columns[:, self.instrument.sets[nuisance]]
+        return sums(self.image, self.pixels, self.scatterers, basis, columns, dtype=dtype)
+
+    def without(self, every: Sums, nuisance: str, noise: float) -> tuple[LinearModel, float]:
+        """The linear model after marginalising over one set of nuisance, and its Occam factor."""
+        return every.without(self.instrument.sets[nuisance], self.instrument.variance, noise)
 
     def screen(self) -> tuple[int, Hyperparameters]:
         """Choose the fold with coarse splines on some of the pixels, with a prior of few alternatives."""
@@ -181,29 +188,34 @@ class _Search:
         some = self.instrument.sets["offset and tilt"]
         shown = sums(self.image[thin], pixels, self.scatterers, basis, self.instrument.columns[np.ix_(thin, some)])
         model, _ = shown.without(some, self.instrument.variance, 0.01)
-        splines = basis.splines
-        gram = model.gram.reshape(len(basis.functions), splines, len(basis.functions), splines)
-        linear = model.linear.reshape(-1, splines)
-
-        def of_fold(fold: int) -> LinearModel:
-            rows = [0] if not fold else [0, 2 * FOLDS.index(fold) + 1, 2 * FOLDS.index(fold) + 2]
-            part = gram[np.ix_(rows, range(splines), rows, range(splines))]
-            size = len(rows) * splines
-            return LinearModel(part.reshape(size, size), linear[rows].ravel(), model.energy, model.pixels)
-
-        total = of_fold(0)
-        starts = [self.start(total, basis, waves, noise) for waves in (3, 5, 8, 12) for noise in (0.1, 0.001)]
+        harmonics, splines = len(basis.functions), basis.splines
+        gram, linear = model.gram.reshape(harmonics, splines, harmonics, splines), model.linear.reshape(-1, splines)
         best: tuple[float, int, Hyperparameters] | None = None
-        for fold in (0, *FOLDS):
-            own, layout = of_fold(fold), Layout.whole(basis.knots_nm, 3 if fold else 1)
-            for start in starts:
-                found = fit(own, layout, start)
-                if best is None or found.evidence > best[0]:
-                    best = found.evidence, fold, start
+        for waves in WAVES:
+            start = self.start(replace(model, gram=gram[0, :, 0]), basis, waves)
+            # The prior has few independent functions, the same for every harmonic and every noise.
+            values, vectors = np.linalg.eigh(start.prior.covariance(basis.knots_nm))
+            kept = values > PRIOR_SHARE * values[-1]
+            functions = vectors[:, kept] * np.sqrt(values[kept])
+            inner = np.einsum("aibj,ik,jl->akbl", gram, functions, functions, optimize=True)
+            outer = linear @ functions
+            for fold in (0, *FOLDS):
+                rows = [0] if not fold else [0, 2 * FOLDS.index(fold) + 1, 2 * FOLDS.index(fold) + 2]
+                size = len(rows) * functions.shape[1]
+                own = inner[rows][:, :, rows].reshape(size, size)
+                values_, vectors_ = np.linalg.eigh(own)
+                shown_ = vectors_.T @ outer[rows].ravel()
+                for share in NOISES:
+                    noise = share * model.energy / model.pixels
+                    raised = np.maximum(values_, 0) + noise
+                    evidence = 0.5 * ((shown_**2 / raised).sum() - model.energy) / noise
+                    evidence -= 0.5 * (np.log(raised / noise).sum() + model.pixels * math.log(noise))
+                    if best is None or evidence > best[0]:
+                        best = evidence, fold, replace(start, log_noise=math.log(noise))
         assert best is not None
         return best[1], best[2]
 
-    def start(self, model: LinearModel, basis: PolarBasis, waves: float, noise: float) -> Hyperparameters:
+    def start(self, model: LinearModel, basis: PolarBasis, waves: float) -> Hyperparameters:
         """Hyper-parameters of a kernel with a number of waves in the field, as bright as the image."""
         prior = RadialPrior(
             log_scale=0.0,
@@ -218,76 +230,65 @@ class _Search:
         )
         bright = float((model.gram * prior.covariance(basis.knots_nm)).sum())
         log_scale = 0.5 * math.log(max(model.energy, 1e-300) / max(bright, 1e-300))
-        return Hyperparameters(
-            replace(prior, log_scale=log_scale), math.log(noise * model.energy / model.pixels + 1e-300)
-        )
+        return Hyperparameters(replace(prior, log_scale=log_scale), 0.0)
 
-    def choose_nuisance(self, basis: PolarBasis, every: Sums, start: Hyperparameters) -> tuple[str, Hyperparameters]:
-        """Choose what else the image shows."""
-        layout = Layout.whole(basis.knots_nm, len(basis.functions))
-        best: tuple[float, str, Hyperparameters] | None = None
-        for name, some in self.instrument.sets.items():
-            noise = start.noise
-            for _ in range(2):
-                model, occam = every.without(some, self.instrument.variance, noise)
-                found = maximise(model, layout, start, steps=4, free=("log_scale", "log_noise"))
-                noise = found.hyperparameters.noise
-            if best is None or found.evidence + occam > best[0]:
-                best = found.evidence + occam, name, found.hyperparameters
-        assert best is not None
-        return best[1], best[2]
+    def separable_with_nuisance(self, fold: int, start: Hyperparameters) -> tuple[_Candidate, str]:
+        """Fit a separable kernel and choose what else the image shows."""
+        basis = self.basis((0, fold) if fold else (0,), SPLINES)
+        everything = list(self.instrument.sets)[-1]
+        every = self.sums(basis, everything)
+        widest = self.separable(every, basis, everything, start)
+        best, choice = widest, everything
+        for name in self.instrument.sets:
+            if name == everything:
+                break
+            tried = self.separable(every, basis, name, widest.hyperparameters, widest)
+            if tried.evidence > best.evidence:
+                best, choice = tried, name
+            elif choice != everything:
+                break  # a larger set is worse, so one still larger is not tried
+        return best, choice
 
     def separable(
         self,
+        every: Sums,
         basis: PolarBasis,
-        nuisance: Nuisance,
-        fold: int,
+        nuisance: str,
         start: Hyperparameters,
-        prepared: tuple[LinearModel, float] | None = None,
-        *,
-        dtype: type[np.floating] = np.float32,
+        first: _Candidate | None = None,
     ) -> _Candidate:
-        """Fit a separable kernel, or one of total symmetry."""
-        if prepared is None:
-            every = self.sums(basis, nuisance, dtype=dtype)
-            prepared = every.without(np.arange(len(nuisance.variance)), nuisance.variance, start.noise)
-        model, occam = prepared
+        """Fit a separable kernel, or one of total symmetry; start from another one if there is one."""
+        model, occam = self.without(every, nuisance, start.noise)
         layout = Layout.whole(basis.knots_nm, len(basis.functions))
-        first = fit(model, layout, start).posterior.mean.reshape(-1, basis.splines)
-        found: Separable = separable(model, basis.knots_nm, start, first)
+        coefficient = fit(model, layout, start).posterior.mean if first is None else first.coefficient
+        found = separable(model, basis.knots_nm, start, coefficient.reshape(-1, basis.splines))
+        model, occam = self.without(every, nuisance, found.fit.hyperparameters.noise)
+        found = found.again(model, basis.knots_nm)
         return _Candidate(
             basis=basis,
-            fold=fold,
-            kind="separable" if fold else "total",
+            kind="separable" if len(basis.orders) > 1 else "total",
             hyperparameters=found.fit.hyperparameters,
             coefficient=found.coefficient,
             root=found.root(),
             evidence=found.evidence + occam,
         )
 
-    def harmonics(self, best: _Candidate, nuisance: Nuisance) -> _Candidate:
-        """Add harmonics of the fold as long as the evidence grows."""
-        fold = best.fold
-        if not fold:
+    def harmonics(self, best: _Candidate, nuisance: str) -> _Candidate:
+        """Add harmonics as long as the evidence grows."""
+        asked = self.asked_orders(best)
+        fold = math.gcd(*best.basis.orders, *asked)
+        if not asked or fold in (0, 1):
             return best
-        axis = self.axis(best)
         spacing = max(self.pitch, self.reach / (2 * SPLINES))
-        finest = FINEST * math.pi / self.pitch
-        first: _Candidate | None = None
-        for mirrored in (True, False):
-            basis = replace(
-                PolarBasis.reaching(self.reach, spacing, tuple(range(0, 4 * fold + 1, fold))),
-                axis=axis,
-                mirrored=mirrored,
-                finest=finest,
-            )
-            tried = self.fitted(basis, nuisance, fold, best.hyperparameters, steps=0)
-            if first is None or tried.evidence > first.evidence:
-                first = tried
-        assert first is not None
+        orders = tuple(range(0, 4 * fold + 1, fold))
+        basis = replace(PolarBasis.reaching(self.reach, spacing, orders), finest=FINEST * math.pi / self.pitch)
+        free = self.fitted(basis, nuisance, best.hyperparameters, steps=6)
+        axis = _axis(free)
+        mirrored = self.fitted(replace(basis, axis=axis, mirrored=True), nuisance, free.hyperparameters, steps=6)
+        first = max(free, mirrored, key=lambda one: one.evidence)
         if first.evidence <= best.evidence:
             return best
-        best = self.fitted(first.basis, nuisance, fold, first.hyperparameters, steps=20)
+        best = self.fitted(first.basis, nuisance, first.hyperparameters, steps=20)
         while True:
             most = best.basis.orders[-1]
             wider = replace(best.basis, orders=tuple(range(0, 2 * most + 1, fold)))
@@ -295,35 +296,40 @@ class _Search:
                 wider = replace(wider, orders=wider.orders[:-1])
             if wider.orders[-1] <= most:
                 return best
-            tried = self.fitted(wider, nuisance, fold, best.hyperparameters, steps=3)
+            tried = self.fitted(wider, nuisance, best.hyperparameters, steps=3)
             if tried.evidence <= best.evidence:
                 return best
             best = tried
 
-    def axis(self, best: _Candidate) -> float:
-        """A mirror line of a separable kernel: there its angular pattern has an extremum."""
-        kernel = best.basis.kernel(best.coefficient)
-        cosine, sine = kernel.coefficient[1], kernel.coefficient[2]
-        weight = int(np.argmax(np.hypot(cosine, sine)))
-        return math.atan2(sine[weight], cosine[weight]) / best.fold
+    def asked_orders(self, best: _Candidate) -> tuple[int, ...]:
+        """Orders of harmonics of which the residual shows more than white noise has."""
+        fold = best.basis.orders[-1]
+        orders = tuple(m for m in range(0, HIGHEST + 1, fold or 1) if m not in best.basis.orders[1:])
+        basis = self.basis(orders, SCREENING_SPLINES)
+        residual = self.image - best.basis.kernel(best.coefficient).superposed(self.pixels, self.scatterers)
+        thin = np.arange(0, len(self.image), max(1, round(len(self.image) / SCREENING_PIXELS)) | 1)
+        pixels, left = Points(*(part[thin] for part in self.pixels)), residual[thin] - residual.mean()
+        size = len(basis.functions) * basis.splines
+        shown, norms = np.zeros(size), np.zeros(size)
+        for rows, columns in basis.columns(pixels, self.scatterers):
+            shown += left[rows].astype(np.float32) @ columns
+            norms += np.einsum("pc,pc->c", columns, columns)
+        seen = norms > 1e-3 * norms.max()
+        power = np.where(seen, shown**2 / np.where(seen, norms, 1), 0).reshape(-1, basis.splines) / left.var()
+        counts = seen.reshape(-1, basis.splines)
+        return tuple(
+            m
+            for k, m in enumerate(orders[1:], start=1)
+            if power[2 * k - 1 : 2 * k + 1].sum() > ASKED * counts[2 * k - 1 : 2 * k + 1].sum()
+        )
 
-    def fitted(
-        self, basis: PolarBasis, nuisance: Nuisance, fold: int, start: Hyperparameters, *, steps: int
-    ) -> _Candidate:
-        """Fit a kernel of several harmonics."""
-        every = self.sums(basis, nuisance)
-        model, occam = every.without(np.arange(len(nuisance.variance)), nuisance.variance, start.noise)
-        free = ("log_scale", "log_background", "log_noise") if steps < 10 else None
-        found: Fit
-        if steps == 0:
-            found = fit(model, basis.layout, start)
-        elif free is None:
-            found = maximise(model, basis.layout, start, steps=steps)
-        else:
-            found = maximise(model, basis.layout, start, steps=steps, free=free)
+    def fitted(self, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int) -> _Candidate:
+        """Fit a kernel of several harmonics; few steps move the scales only."""
+        model, occam = self.without(self.sums(basis, nuisance), nuisance, start.noise)
+        free = NAMES if steps > 10 else ("log_scale", "log_background", "log_roughness")
+        found = maximise(model, basis.layout, start, steps=steps, free=(*free, "log_noise"))
         return _Candidate(
             basis=basis,
-            fold=fold,
             kind="harmonics",
             hyperparameters=found.hyperparameters,
             coefficient=found.posterior.mean,
@@ -331,5 +337,12 @@ class _Search:
             evidence=found.evidence + occam,
         )
 
-    def open_edge(self, best: _Candidate, nuisance: Nuisance) -> _Candidate:
-        return best
+
+def _axis(found: _Candidate) -> float:
+    """The mirror line of a kernel of several harmonics: its radial functions have one phase each along it."""
+    kernel, fold = found.basis.kernel(found.coefficient), found.basis.orders[1]
+    weight = kernel.coefficient[1::2] + 1j * kernel.coefficient[2::2]
+    turns = np.arange(180) * np.pi / (180 * fold)
+    orders = np.array(found.basis.orders[1:])
+    odd = [np.abs((weight * np.exp(-1j * orders * turn)[:, None]).imag).__pow__(2).sum() for turn in turns]
+    return float(turns[int(np.argmin(odd))])

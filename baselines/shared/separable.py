@@ -9,7 +9,7 @@ Source of expectation maximisation: A. P. Dempster, N. M. Laird, D. B. Rubin, J.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ class Separable:
     blocks: LinearModel
     pattern: Values
     fit: Fit
+
+    def again(self, blocks: LinearModel, r_nm: Values) -> Separable:
+        """The same pattern and hyper-parameters for other sums."""
+        model = _Blocks(blocks, len(r_nm)).of_pattern(self.pattern)
+        return Separable(blocks, self.pattern, fit(model, Layout.whole(r_nm, 1), self.fit.hyperparameters))
 
     @property
     def evidence(self) -> float:
@@ -114,7 +119,7 @@ class _Blocks:
     def of_pattern(self, pattern: Values) -> LinearModel:
         """The linear model of the radial function."""
         gram = np.tensordot(np.outer(pattern, pattern), self.gram)
-        return LinearModel(gram, pattern @ self.linear, self.model.energy, self.model.pixels)
+        return replace(self.model, gram=gram, linear=pattern @ self.linear)
 
     def leading_pattern(self, coefficient: Values) -> Values:
         """The pattern of the separable kernel next to another one, in the metric of the image."""
