@@ -18,10 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, block_diag, cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
 from shared.cholesky import lower_factor
@@ -88,20 +90,43 @@ class Layout:
         every = np.arange(len(r_nm))
         return Layout(r_nm, (every,) * functions, (np.ones(len(r_nm)),) * functions)
 
-    def covariance(self, radial: Values) -> Values:
-        """C (column, column) for the covariance (spline, spline) of a radial function."""
-        return block_diag(
-            *(radial[np.ix_(i, i)] * np.outer(w, w) for i, w in zip(self.splines, self.tapers, strict=True))
-        )
-
-    def gathered(self, matrix: Values) -> Values:
-        """The adjoint of :meth:`covariance`: sum (spline, spline) of the blocks of a matrix (column, column)."""
-        total, start = np.zeros((len(self.r_nm), len(self.r_nm))), 0
+    def factors(self, radial: Values) -> Factors:
+        """Lower Cholesky factors of the blocks of C, for the covariance (spline, spline) of a radial function."""
+        jitter = radial + np.diag(_JITTER * np.diagonal(radial) + np.finfo(np.float64).tiny)
+        blocks = []
         for i, w in zip(self.splines, self.tapers, strict=True):
-            stop = start + len(i)
-            total[np.ix_(i, i)] += matrix[start:stop, start:stop] * np.outer(w, w)
-            start = stop
+            lower = cholesky(jitter[np.ix_(i, i)], lower=True, check_finite=False)
+            blocks.append(w[:, None] * lower)
+        return Factors(tuple(blocks))
+
+    def gathered(self, blocks: Sequence[Values]) -> Values:
+        """The sum (spline, spline) of one matrix for every radial function, with its tapers."""
+        total = np.zeros((len(self.r_nm), len(self.r_nm)))
+        for i, w, block in zip(self.splines, self.tapers, blocks, strict=True):
+            total[np.ix_(i, i)] += block * np.outer(w, w)
         return total
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The block-diagonal lower factor L of a prior covariance."""
+
+    blocks: tuple[Values, ...]
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """Columns of every block."""
+        ends = np.cumsum([0, *map(len, self.blocks)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    def applied(self, matrix: Values) -> Values:
+        """L^T times a matrix or vector."""
+        return np.concatenate([lower.T @ matrix[rows] for lower, rows in zip(self.blocks, self.slices, strict=True)])
+
+    def whitened(self, gram: Values) -> Values:
+        """L^T G L."""
+        half = self.applied(gram)
+        return np.concatenate([half[:, rows] @ low for low, rows in zip(self.blocks, self.slices, strict=True)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -114,13 +139,23 @@ class Posterior:
         log p(y), up to a constant that is the same for all models of an image.
     mean
         (column,).
-    root
-        (column, column): the covariance is ``root.T @ root``.
+    prior
+        L.
+    factor
+        (column, column): K.
     """
 
     evidence: float
     mean: Values
-    root: Values
+    prior: Factors
+    factor: Values
+
+    @cached_property
+    def root(self) -> Values:
+        """(column, column): the covariance of the coefficients is ``root.T @ root``."""
+        parts = zip(self.prior.blocks, self.prior.slices, strict=True)
+        placed = [_placed(lower.T, rows, len(self.factor)) for lower, rows in parts]
+        return solve_triangular(self.factor, np.concatenate(placed, axis=1), lower=True, check_finite=False)
 
     @property
     def covariance(self) -> Values:
@@ -128,23 +163,30 @@ class Posterior:
         return self.root.T @ self.root
 
 
-def posterior(model: LinearModel, covariance: Values, noise: float) -> Posterior:
-    """Return the posterior of the coefficients for a prior covariance C and a variance of the noise.
+def posterior(model: LinearModel, prior: Factors, noise: float) -> Posterior:
+    """Return the posterior of the coefficients for a prior and a variance of the noise.
 
     Raises
     ------
-    LinAlgError, ValueError
-        If the prior, or the sums, are not positive definite by more than rounding.
+    ValueError
+        If the sums are not positive definite by more than rounding.
     """
-    size = len(covariance)
-    lower = cholesky(covariance + np.diag(_JITTER * np.diagonal(covariance) + 1e-300), lower=True, check_finite=False)
-    whitened = lower.T @ model.gram @ lower / noise
-    whitened[np.diag_indices(size)] += 1
+    whitened = prior.whitened(model.gram)
+    whitened /= noise
+    whitened[np.diag_indices(len(whitened))] += 1
     factor = lower_factor(whitened)
-    half = solve_triangular(factor, lower.T @ model.linear / noise, lower=True, check_finite=False)
-    root = solve_triangular(factor, lower.T, lower=True, check_finite=False)
+    half = solve_triangular(factor, prior.applied(model.linear) / noise, lower=True, check_finite=False)
     evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
-    return Posterior(float(evidence - 0.5 * model.pixels * math.log(noise)), root.T @ half, root)
+    inner = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
+    mean = np.concatenate([lower @ inner[rows] for lower, rows in zip(prior.blocks, prior.slices, strict=True)])
+    return Posterior(float(evidence - 0.5 * model.pixels * math.log(noise)), mean, prior, factor)
+
+
+def _placed(block: Values, rows: slice, size: int) -> Values:
+    """A block among rows of zeros."""
+    placed = np.zeros((size, block.shape[1]))
+    placed[rows] = block
+    return placed
 
 
 @dataclass(frozen=True)
@@ -175,8 +217,7 @@ class Fit:
 
 def fit(model: LinearModel, layout: Layout, at: Hyperparameters) -> Fit:
     """Return the posterior for given hyper-parameters."""
-    radial = at.prior.covariance(layout.r_nm)
-    return Fit(at, posterior(model, layout.covariance(radial), at.noise))
+    return Fit(at, posterior(model, layout.factors(at.prior.covariance(layout.r_nm)), at.noise))
 
 
 def maximise(
@@ -233,16 +274,30 @@ def maximise(
 
 def _evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparameters) -> tuple[float, dict[str, float]]:
     radial, of_radial = at.prior.covariance_and_gradients(layout.r_nm)
-    found = posterior(model, layout.covariance(radial), at.noise)
-    information = model.gram / at.noise
-    pull = (model.linear - model.gram @ found.mean) / at.noise
-    seen = found.root @ information
-    by_covariance = layout.gathered(0.5 * (np.outer(pull, pull) - information + seen.T @ seen))
+    prior = layout.factors(radial)
+    found = posterior(model, prior, at.noise)
+    inverse = _inverse(found.factor)
+    # With M = L^T G L / v the derivative by C is the block-diagonal part of L^-T (1 - (1 + M)^-1) L^-1 / 2, but for
+    # the pull of the residual, which is L^-T times the whitened mean.
+    blocks = []
+    for lower, rows in zip(prior.blocks, prior.slices, strict=True):
+        pull = (model.linear[rows] - model.gram[rows] @ found.mean) / at.noise
+        known = np.eye(len(lower)) - inverse[rows, rows]
+        left = solve_triangular(lower, known, lower=True, trans="T", check_finite=False)
+        known = solve_triangular(lower, left.T, lower=True, trans="T", check_finite=False)
+        blocks.append(0.5 * (np.outer(pull, pull) - known))
+    by_covariance = layout.gathered(blocks)
     gradients = {name: float((by_covariance * one).sum()) for name, one in of_radial.items()}
-    determined = float((found.root * seen).sum())  # number of coefficients that the image determines
-    left = model.misfit(found.mean)
-    gradients["log_noise"] = 0.5 * (left / at.noise - model.pixels + determined)
+    determined = len(inverse) - float(np.trace(inverse))  # number of coefficients that the image determines
+    left_over = model.misfit(found.mean)
+    gradients["log_noise"] = 0.5 * (left_over / at.noise - model.pixels + determined)
     return found.evidence, gradients
+
+
+def _inverse(factor: Values) -> Values:
+    """Inverse of K K^T."""
+    inverse, _ = lapack.dpotri(factor, lower=1)
+    return np.tril(inverse) + np.tril(inverse, -1).T
 
 
 def with_noise(at: Hyperparameters, log_noise: float) -> Hyperparameters:
