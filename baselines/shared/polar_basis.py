@@ -15,7 +15,7 @@ from qpibench.grid import Grid
 from shared.evidence import Layout, LinearModel
 from shared.harmonic_kernel import HarmonicKernel, spline_columns
 from shared.polar import Points, pixels_of
-from shared.radial import spline_count, spline_values
+from shared.radial import DEGREE, spline_count, spline_values
 
 Values = NDArray[np.float64]
 
@@ -59,6 +59,11 @@ class PolarBasis:
     def reaching(reach_nm: float, spacing_nm: float, orders: tuple[int, ...]) -> PolarBasis:
         """A basis that covers the distances from 0 to a reach."""
         return PolarBasis(orders=orders, spacing_nm=spacing_nm, splines=spline_count(reach_nm, spacing_nm))
+
+    @property
+    def reach_nm(self) -> float:
+        """Distance from which on every kernel is 0."""
+        return (self.splines - DEGREE) * self.spacing_nm
 
     @property
     def functions(self) -> tuple[int, ...]:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
-from shared.evidence import Hyperparameters, Layout, LinearModel, fit, maximise
-from shared.harmonic_kernel import HarmonicKernel
+from shared.evidence import Hyperparameters, Layout, LinearModel, Posterior, fit, maximise
+from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.nuisance import of_instrument
 from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
+from shared.radial import spline_values
 from shared.radial_prior import NAMES, RadialPrior
-from shared.separable import separable
+from shared.separable import Separable, separable
 
 Values = NDArray[np.float64]
 
@@ -34,6 +35,12 @@ PRIOR_SHARE = 1e-4
 
 SCREENING_PIXELS = 2048
 """Pixels of the screening; more are thinned out."""
+
+FIRST_STEPS, LATER_STEPS = 25, 10
+"""Steps of the hyper-parameters of a separable kernel, in the screening and on all pixels."""
+
+FAINT = 1e-3
+"""Envelope of a kernel beyond which it is taken to be 0."""
 
 NEARLY_CLEAN = 3e-4
 """Variance of the noise, over that of the image, below which finer splines lower the error."""
@@ -129,15 +136,21 @@ class _Candidate:
     kind: str
     hyperparameters: Hyperparameters
     coefficient: Values
-    root: Values
+    source: Separable | Posterior
     evidence: float
+
+    def on(self, basis: PolarBasis) -> _Candidate:
+        """The same kernel, interpolated in a basis of the same harmonics with other splines."""
+        r_nm = sites(basis.splines, basis.spacing_nm)
+        values = self.basis.spread(self.coefficient) @ spline_values(r_nm, self.basis.spacing_nm, self.basis.splines).T
+        return replace(self, basis=basis, coefficient=interpolated(values, basis.spacing_nm).ravel())
 
     def found(self, nuisance: str) -> Found:
         orders = self.basis.orders
         return Found(
             basis=self.basis,
             coefficient=self.coefficient,
-            root=self.root,
+            root=self.source.root,
             noise=math.sqrt(self.hyperparameters.noise),
             fold=orders[1] if len(orders) > 1 else 0,
             kind=self.kind,
@@ -158,11 +171,10 @@ class _Search:
         self.instrument = of_instrument(pixels)
 
     def find(self) -> Found:
-        fold, start = self.screen()
-        best, choice = self.separable_with_nuisance(fold, start)
+        best, choice = self.full(self.screen())
         if best.hyperparameters.noise < NEARLY_CLEAN:
-            fine = PolarBasis.reaching(self.reach, FINE_SPACING * self.pitch, best.basis.orders)
-            best = self.separable(self.sums(fine, choice, dtype=np.float64), fine, choice, best.hyperparameters)
+            fine = PolarBasis.reaching(best.basis.reach_nm, FINE_SPACING * self.pitch, best.basis.orders)
+            best = self.separable(self.sums(fine, choice, dtype=np.float64), fine, choice, best.on(fine))
         if best.hyperparameters.noise > NEARLY_CLEAN:
             best = self.harmonics(best, choice)
         return best.found(choice)
@@ -180,40 +192,46 @@ class _Search:
         """The linear model after marginalising over one set of nuisance, and its Occam factor."""
         return every.without(self.instrument.sets[nuisance], self.instrument.variance, noise)
 
-    def screen(self) -> tuple[int, Hyperparameters]:
-        """Choose the fold with coarse splines on some of the pixels, with a prior of few alternatives."""
+    def screen(self) -> _Candidate:
+        """Choose the fold with coarse splines on some of the pixels, and fit a first separable kernel."""
         basis = self.basis((0, *FOLDS), SCREENING_SPLINES)
         thin = np.arange(0, len(self.image), max(1, round(len(self.image) / SCREENING_PIXELS)) | 1)
         pixels = Points(*(part[thin] for part in self.pixels))
         some = self.instrument.sets["offset and tilt"]
         shown = sums(self.image[thin], pixels, self.scatterers, basis, self.instrument.columns[np.ix_(thin, some)])
-        model, _ = shown.without(some, self.instrument.variance, 0.01)
+        model, _ = shown.without(some, self.instrument.variance, NOISES[0])
         harmonics, splines = len(basis.functions), basis.splines
-        gram, linear = model.gram.reshape(harmonics, splines, harmonics, splines), model.linear.reshape(-1, splines)
         best: tuple[float, int, Hyperparameters] | None = None
         for waves in WAVES:
-            start = self.start(replace(model, gram=gram[0, :, 0]), basis, waves)
+            start = self.start(replace(model, gram=model.gram[:splines, :splines]), basis, waves)
             # The prior has few independent functions, the same for every harmonic and every noise.
             values, vectors = np.linalg.eigh(start.prior.covariance(basis.knots_nm))
             kept = values > PRIOR_SHARE * values[-1]
             functions = vectors[:, kept] * np.sqrt(values[kept])
-            inner = np.einsum("aibj,ik,jl->akbl", gram, functions, functions, optimize=True)
-            outer = linear @ functions
+            inner = (model.gram.reshape(-1, splines) @ functions).reshape(harmonics, splines, harmonics, -1)
+            inner = (functions.T @ inner.reshape(harmonics, splines, -1)).reshape(harmonics, -1, *inner.shape[2:])
+            outer = model.linear.reshape(harmonics, splines) @ functions
             for fold in (0, *FOLDS):
-                rows = [0] if not fold else [0, 2 * FOLDS.index(fold) + 1, 2 * FOLDS.index(fold) + 2]
+                rows = _rows(fold)
                 size = len(rows) * functions.shape[1]
-                own = inner[rows][:, :, rows].reshape(size, size)
-                values_, vectors_ = np.linalg.eigh(own)
-                shown_ = vectors_.T @ outer[rows].ravel()
+                powers, axes = np.linalg.eigh(inner[rows][:, :, rows].reshape(size, size))
+                along = axes.T @ outer[rows].ravel()
                 for share in NOISES:
                     noise = share * model.energy / model.pixels
-                    raised = np.maximum(values_, 0) + noise
-                    evidence = 0.5 * ((shown_**2 / raised).sum() - model.energy) / noise
+                    raised = np.maximum(powers, 0) + noise
+                    evidence = 0.5 * ((along**2 / raised).sum() - model.energy) / noise
                     evidence -= 0.5 * (np.log(raised / noise).sum() + model.pixels * math.log(noise))
                     if best is None or evidence > best[0]:
                         best = evidence, fold, replace(start, log_noise=math.log(noise))
         assert best is not None
-        return best[1], best[2]
+        _, fold, start = best
+        columns = np.concatenate([np.arange(splines) + splines * row for row in _rows(fold)])
+        own = replace(model, gram=model.gram[np.ix_(columns, columns)], linear=model.linear[columns])
+        coarse = replace(basis, orders=(0, fold) if fold else (0,))
+        first = fit(own, Layout.whole(basis.knots_nm, len(coarse.functions)), start).posterior.mean
+        return self.candidate(
+            separable(own, basis.knots_nm, start, first.reshape(-1, splines), steps=FIRST_STEPS), coarse
+        )
 
     def start(self, model: LinearModel, basis: PolarBasis, waves: float) -> Hyperparameters:
         """Hyper-parameters of a kernel with a number of waves in the field, as bright as the image."""
@@ -232,44 +250,40 @@ class _Search:
         log_scale = 0.5 * math.log(max(model.energy, 1e-300) / max(bright, 1e-300))
         return Hyperparameters(replace(prior, log_scale=log_scale), 0.0)
 
-    def separable_with_nuisance(self, fold: int, start: Hyperparameters) -> tuple[_Candidate, str]:
-        """Fit a separable kernel and choose what else the image shows."""
-        basis = self.basis((0, fold) if fold else (0,), SPLINES)
-        everything = list(self.instrument.sets)[-1]
-        every = self.sums(basis, everything)
-        widest = self.separable(every, basis, everything, start)
-        best, choice = widest, everything
-        for name in self.instrument.sets:
-            if name == everything:
-                break
-            tried = self.separable(every, basis, name, widest.hyperparameters, widest)
-            if tried.evidence > best.evidence:
-                best, choice = tried, name
-            elif choice != everything:
-                break  # a larger set is worse, so one still larger is not tried
+    def full(self, coarse: _Candidate) -> tuple[_Candidate, str]:
+        """Fit a separable kernel to all pixels, as far as its envelope reaches; choose what else the image shows."""
+        r_nm = coarse.basis.knots_nm
+        seen = coarse.hyperparameters.prior.envelope(r_nm) > FAINT
+        reach = min(self.reach, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.pitch)
+        basis = PolarBasis.reaching(reach, max(self.pitch, reach / SPLINES), coarse.basis.orders)
+        first = coarse.on(basis)
+        none, *others = self.instrument.sets
+        every = self.sums(basis, others[-1])
+        best, choice = self.separable(every, basis, none, first), none
+        widest = self.separable(every, basis, others[-1], first)
+        if widest.evidence > best.evidence:
+            best, choice = widest, others[-1]
+            for name in others[:-1]:
+                tried = self.separable(every, basis, name, widest)
+                if tried.evidence > best.evidence:
+                    best, choice = tried, name
         return best, choice
 
-    def separable(
-        self,
-        every: Sums,
-        basis: PolarBasis,
-        nuisance: str,
-        start: Hyperparameters,
-        first: _Candidate | None = None,
-    ) -> _Candidate:
-        """Fit a separable kernel, or one of total symmetry; start from another one if there is one."""
-        model, occam = self.without(every, nuisance, start.noise)
-        layout = Layout.whole(basis.knots_nm, len(basis.functions))
-        coefficient = fit(model, layout, start).posterior.mean if first is None else first.coefficient
-        found = separable(model, basis.knots_nm, start, coefficient.reshape(-1, basis.splines))
+    def separable(self, every: Sums, basis: PolarBasis, nuisance: str, first: _Candidate) -> _Candidate:
+        """Fit a separable kernel, or one of total symmetry, starting from another one in the same basis."""
+        model, _ = self.without(every, nuisance, first.hyperparameters.noise)
+        start = first.coefficient.reshape(-1, basis.splines)
+        found = separable(model, basis.knots_nm, first.hyperparameters, start, steps=LATER_STEPS)
         model, occam = self.without(every, nuisance, found.fit.hyperparameters.noise)
-        found = found.again(model, basis.knots_nm)
+        return self.candidate(found.again(model, basis.knots_nm), basis, occam)
+
+    def candidate(self, found: Separable, basis: PolarBasis, occam: float = 0.0) -> _Candidate:
         return _Candidate(
             basis=basis,
             kind="separable" if len(basis.orders) > 1 else "total",
             hyperparameters=found.fit.hyperparameters,
             coefficient=found.coefficient,
-            root=found.root(),
+            source=found,
             evidence=found.evidence + occam,
         )
 
@@ -333,9 +347,14 @@ class _Search:
             kind="harmonics",
             hyperparameters=found.hyperparameters,
             coefficient=found.posterior.mean,
-            root=found.posterior.root,
+            source=found.posterior,
             evidence=found.evidence + occam,
         )
+
+
+def _rows(fold: int) -> list[int]:
+    """Numbers of the harmonics of a fold among 1, cos and sin of all folds."""
+    return [0, 2 * FOLDS.index(fold) + 1, 2 * FOLDS.index(fold) + 2] if fold else [0]
 
 
 def _axis(found: _Candidate) -> float:

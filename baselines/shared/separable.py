@@ -19,9 +19,9 @@ from shared.evidence import Fit, Hyperparameters, Layout, LinearModel, fit, maxi
 
 Values = NDArray[np.float64]
 
-ROUNDS = 4
+ROUNDS = 3
 PATTERN_STEPS = 5
-FIRST_STEPS, LATER_STEPS = 25, 8
+LATER_STEPS = 5
 SETTLED = 1e-5
 """Change of the pattern, of unit length, below which it has settled."""
 
@@ -59,6 +59,7 @@ class Separable:
         """(column,): coefficients of the kernel in harmonics times splines."""
         return np.outer(self.pattern, self.fit.posterior.mean).ravel()
 
+    @property
     def root(self) -> Values:
         """Root of the covariance of these coefficients, in which the pattern is uncertain too."""
         profile, noise = self.fit.posterior, self.fit.hyperparameters.noise
@@ -76,7 +77,9 @@ class Separable:
         return np.concatenate([profile.root @ by_profile.T, (along @ lower).T])
 
 
-def separable(model: LinearModel, r_nm: Values, start: Hyperparameters, coefficient: Values) -> Separable:
+def separable(
+    model: LinearModel, r_nm: Values, start: Hyperparameters, coefficient: Values, *, steps: int
+) -> Separable:
     """Find the pattern and the radial function.
 
     Parameters
@@ -89,11 +92,13 @@ def separable(model: LinearModel, r_nm: Values, start: Hyperparameters, coeffici
         Hyper-parameters to start from.
     coefficient
         (harmonic, spline): a first kernel, which need not be separable.
+    steps
+        Steps of the hyper-parameters before the pattern changes.
     """
     layout = Layout.whole(r_nm, 1)
     blocks = _Blocks(model, len(r_nm))
     pattern = blocks.leading_pattern(coefficient)
-    found = maximise(blocks.of_pattern(pattern), layout, start, steps=FIRST_STEPS)
+    found = maximise(blocks.of_pattern(pattern), layout, start, steps=steps)
     for _ in range(ROUNDS if len(pattern) > 1 else 0):
         former = pattern
         for _ in range(PATTERN_STEPS):
@@ -102,7 +107,7 @@ def separable(model: LinearModel, r_nm: Values, start: Hyperparameters, coeffici
             if np.abs(pattern - last).max() < SETTLED:
                 break
         found = maximise(blocks.of_pattern(pattern), layout, found.hyperparameters, steps=LATER_STEPS)
-        if np.abs(pattern - former).max() < SETTLED:
+        if np.abs(pattern - former).max() < 100 * SETTLED:
             break
     return Separable(model, pattern, found)
 
