@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -33,6 +33,8 @@ Values = NDArray[np.float64]
 
 
 _JITTER = 1e-9  # of the prior's own variances; keeps covariances of smooth functions positive definite
+_STEP = 1e-4  # of finite differences by hyper-parameters
+_WIDEST = 1.0  # standard deviation of a hyper-parameter that the image does not determine
 _REJECTED = 1e12  # cost of hyper-parameters whose matrices are not positive definite
 
 
@@ -272,6 +274,34 @@ def maximise(
     return fit(model, layout, at(found.x))
 
 
+def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) -> Values:
+    """What the uncertainty of the hyper-parameters adds to that of the coefficients.
+
+    To first order the mean moves by its derivatives by the hyper-parameters, whose covariance is the inverse of the
+    negative second derivatives of the evidence (Laplace's approximation) and of a wide prior.
+
+    Returns
+    -------
+    ndarray
+        (row, column): the additional covariance is ``rows.T @ rows``.
+    """
+    here = found.hyperparameters
+    vector, names = np.array([*here.prior.vector, here.log_noise]), (*NAMES, "log_noise")
+    _, at_rest = _evidence_and_gradients(model, layout, here)
+    slopes, moves = np.zeros((len(names), len(names))), []
+    for k in range(len(names)):
+        moved = vector.copy()
+        moved[k] += _STEP
+        there = Hyperparameters(here.prior.with_vector(moved[:-1]), float(moved[-1]))
+        _, gradients = _evidence_and_gradients(model, layout, there)
+        slopes[k] = [(gradients[name] - at_rest[name]) / _STEP for name in names]
+        moves.append((fit(model, layout, there).posterior.mean - found.posterior.mean) / _STEP)
+    curvature, axes = np.linalg.eigh(-0.5 * (slopes + slopes.T))
+    widths = 1 / np.sqrt(np.maximum(curvature, 0) + _WIDEST**-2)
+    rows: Values = (axes * widths).T @ np.array(moves)
+    return rows
+
+
 def _evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparameters) -> tuple[float, dict[str, float]]:
     radial, of_radial = at.prior.covariance_and_gradients(layout.r_nm)
     prior = layout.factors(radial)
@@ -298,8 +328,3 @@ def _inverse(factor: Values) -> Values:
     """Inverse of K K^T."""
     inverse, _ = lapack.dpotri(factor, lower=1)
     return np.tril(inverse) + np.tril(inverse, -1).T
-
-
-def with_noise(at: Hyperparameters, log_noise: float) -> Hyperparameters:
-    """The same prior with another variance of the noise."""
-    return replace(at, log_noise=log_noise)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, null_space
 
-from shared.evidence import Fit, Hyperparameters, Layout, LinearModel, fit, maximise
+from shared.evidence import Fit, Hyperparameters, Layout, LinearModel, fit, maximise, spread_by_hyperparameters
 
 Values = NDArray[np.float64]
 
@@ -38,8 +38,11 @@ class Separable:
         (harmonic,) w, of unit length.
     fit
         The radial function for this pattern.
+    r_nm
+        (spline,) places of the splines.
     """
 
+    r_nm: Values
     blocks: LinearModel
     pattern: Values
     fit: Fit
@@ -47,7 +50,7 @@ class Separable:
     def again(self, blocks: LinearModel, r_nm: Values) -> Separable:
         """The same pattern and hyper-parameters for other sums."""
         model = _Blocks(blocks, len(r_nm)).of_pattern(self.pattern)
-        return Separable(blocks, self.pattern, fit(model, Layout.whole(r_nm, 1), self.fit.hyperparameters))
+        return Separable(r_nm, blocks, self.pattern, fit(model, Layout.whole(r_nm, 1), self.fit.hyperparameters))
 
     @property
     def evidence(self) -> float:
@@ -74,7 +77,11 @@ class Separable:
         of_pattern = np.linalg.inv(own - crossed.T @ response + np.diag(np.diagonal(own) * 1e-9 + tiny))
         along = by_pattern - by_profile @ response
         lower = np.linalg.cholesky(of_pattern + np.eye(len(of_pattern)) * tiny)
-        return np.concatenate([profile.root @ by_profile.T, (along @ lower).T])
+        layout = Layout.whole(self.r_nm, 1)
+        of_hyperparameters = spread_by_hyperparameters(
+            _Blocks(self.blocks, len(self.r_nm)).of_pattern(self.pattern), layout, self.fit
+        )
+        return np.concatenate([profile.root @ by_profile.T, (along @ lower).T, of_hyperparameters @ by_profile.T])
 
 
 def separable(
@@ -109,7 +116,7 @@ def separable(
         found = maximise(blocks.of_pattern(pattern), layout, found.hyperparameters, steps=LATER_STEPS)
         if np.abs(pattern - former).max() < 100 * SETTLED:
             break
-    return Separable(model, pattern, found)
+    return Separable(r_nm, model, pattern, found)
 
 
 class _Blocks:
