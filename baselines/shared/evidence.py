@@ -157,7 +157,9 @@ class Posterior:
         """(column, column): the covariance of the coefficients is ``root.T @ root``."""
         parts = zip(self.prior.blocks, self.prior.slices, strict=True)
         placed = [_placed(lower.T, rows, len(self.factor)) for lower, rows in parts]
-        return solve_triangular(self.factor, np.concatenate(placed, axis=1), lower=True, check_finite=False)
+        whole = np.concatenate(placed, axis=1)
+        root: Values = solve_triangular(self.factor, whole, lower=True, check_finite=False)
+        return root
 
     @property
     def covariance(self) -> Values:
@@ -327,4 +329,5 @@ def _evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparamet
 def _inverse(factor: Values) -> Values:
     """Inverse of K K^T."""
     inverse, _ = lapack.dpotri(factor, lower=1)
-    return np.tril(inverse) + np.tril(inverse, -1).T
+    whole: Values = np.tril(inverse) + np.tril(inverse, -1).T
+    return whole

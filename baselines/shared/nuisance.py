@@ -52,7 +52,8 @@ def of_instrument(pixels: Points) -> Nuisance:
 
 def _standard(values: Values) -> Values:
     centred = values - values.mean()
-    return centred / max(float(centred.std()), np.finfo(np.float64).tiny)
+    standard: Values = centred / max(float(centred.std()), np.finfo(np.float64).tiny)
+    return standard
 
 
 def waves_from_outside(kernel: HarmonicKernel, pixels: Points, density: float, reach_nm: float) -> Nuisance:
@@ -80,7 +81,7 @@ def waves_from_outside(kernel: HarmonicKernel, pixels: Points, density: float, r
     places = np.array([each.ravel() for each in np.meshgrid(x, y)])
     inside = (places[0] >= left) & (places[0] <= right) & (places[1] >= low) & (places[1] <= high)
     places = places[:, ~inside]
-    images = kernel.pairs(pixels, Points(*places, np.ones(places.shape[1]))).single
+    images = kernel.pairs(pixels, Points(places[0], places[1], np.ones(places.shape[1]))).single
     products = (images.T @ images).astype(np.float64) * density * step**2
     values, vectors = np.linalg.eigh(products)
     total = np.cumsum(values[::-1]) / max(values.sum(), np.finfo(np.float64).tiny)

@@ -125,7 +125,7 @@ class PolarBasis:
         fold = math.gcd(*self.orders) or 1
         theta = np.arange(ANGLES) * 2 * np.pi / (fold * ANGLES)
         angular = self._angular(theta)
-        r_nm = np.arange(self.splines) * self.spacing_nm
+        r_nm = np.arange(self.splines, dtype=np.float64) * self.spacing_nm
         values = spline_values(r_nm, self.spacing_nm, self.splines)
         spread = self.spread(root).transpose(2, 0, 1).reshape(self.splines, -1)
         polar = np.empty((len(r_nm), ANGLES))
