@@ -77,28 +77,28 @@ def register(monkeypatch, tmp_path):
     """Register an entry of a package whose every file must not be imported."""
     package = tmp_path / "third_party" / "models"
     package.mkdir(parents=True)
-    for file in (package.parent / "__init__.py", package / "__init__.py", package / "polar.py"):
+    for file in (package.parent / "__init__.py", package / "__init__.py", package / "wavelet.py"):
         file.write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
 
     def register(value):
-        point = EntryPoint(name="polar", value=value, group=entries.GROUP)
+        point = EntryPoint(name="wavelet", value=value, group=entries.GROUP)
         monkeypatch.setattr(entries, "entry_points", lambda group: [point] if group == entries.GROUP else [])
-        return package / "polar.py"
+        return package / "wavelet.py"
 
     return register
 
 
 @pytest.mark.parametrize(("attribute", "target"), [("", None), (":Polar", "Polar")])
 def test_a_registered_entry_is_found_without_importing_its_package(register, attribute, target):
-    path = register(f"third_party.models.polar{attribute}")
-    entry = find_entry("polar")
-    assert (entry.name, entry.path, entry.target) == ("polar", path, target)
+    path = register(f"third_party.models.wavelet{attribute}")
+    entry = find_entry("wavelet")
+    assert (entry.name, entry.path, entry.target) == ("wavelet", path, target)
     assert "third_party" not in sys.modules
 
 
-@pytest.mark.parametrize("module", ["third_party.models.missing", "absent_package.polar"])
+@pytest.mark.parametrize("module", ["third_party.models.missing", "absent_package.wavelet"])
 def test_a_registered_entry_without_a_file_is_told_apart(register, module):
     register(module)
-    with pytest.raises(InvalidDataError, match="registered entry 'polar' points at"):
-        find_entry("polar")
+    with pytest.raises(InvalidDataError, match="registered entry 'wavelet' points at"):
+        find_entry("wavelet")
