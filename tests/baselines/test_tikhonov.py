@@ -24,7 +24,7 @@ def tikhonov():
     description = importlib.util.spec_from_file_location("tikhonov", locate("baselines") / "tikhonov.py")
     module = importlib.util.module_from_spec(description)
     description.loader.exec_module(module)
-    return module
+    return module.Model()
 
 
 def make_batch(grid, kernels, *, count=60, margin=0.0, view="positions", map_mode="exact", kernel_grid=None, seed=3):

@@ -1,0 +1,71 @@
+"""Noise level of an image, estimated from the image alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIFFERENCES = (np.array([1.0, -4.0, 6.0, -4.0, 1.0]), np.array([1.0, -2.0, 1.0]), np.array([1.0, -1.0]))
+"""Finite differences of the orders 4, 2 and 1."""
+
+ENOUGH = 50
+"""Least number of differences for an estimate."""
+
+
+def noise_level(image: NDArray[np.floating]) -> float:
+    """Standard deviation of white noise in an image, from mixed differences along both axes.
+
+    A difference of high order along y and along x passes little but the corners of the Fourier plane, where waves
+    resolved by the pixels have no power: ripples of the shortest resolved wavelength lie on the circle inside these
+    corners. White noise of the standard deviation sigma has the same power everywhere, and so
+
+        sigma^2 = mean of (h h^T * image)^2 / sum of (h h^T)^2
+
+    with the differences h. The order is 4; pixels that cannot be used leave out every difference that needs them, and
+    where fewer than 50 differences are left, the order is lowered to 2 and then to 1. A lower order passes more of the
+    image and overestimates. The idea with second differences is that of J. Immerkaer, Fast noise variance estimation,
+    Computer Vision and Image Understanding 64, 300 (1996), https://doi.org/10.1006/cviu.1996.0060.
+
+    Parameters
+    ----------
+    image
+        (y, x) observation; pixels that cannot be used are not finite.
+
+    Returns
+    -------
+    float
+        Standard deviation in the units of the image. If no order leaves enough differences, the standard deviation of
+        the pixels, which is an upper bound; 0 without pixels.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    for difference in DIFFERENCES:
+        if min(values.shape) < len(difference):
+            continue
+        mixed = _along_rows(_along_rows(values, difference).T, difference)
+        squares = mixed[np.isfinite(mixed)] ** 2
+        if squares.size >= ENOUGH:
+            return float(np.sqrt(squares.mean()) / (difference @ difference))
+    used = values[np.isfinite(values)]
+    return float(used.std()) if used.size else 0.0
+
+
+def _along_rows(values: NDArray[np.float64], difference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences (y, x - order); not finite where one of their values is not."""
+    width = values.shape[1] - len(difference) + 1
+    with np.errstate(invalid="ignore"):  # infinite pixels
+        parts = [weight * values[:, i : i + width] for i, weight in enumerate(difference)]
+        total: NDArray[np.float64] = np.sum(parts, axis=0)
+    return total
+
+
+def noise_to_signal(image: NDArray[np.floating]) -> float:
+    """Variance of the noise over the variance of the signal in an image, from 0 to infinity.
+
+    The variance of the signal is that of the pixels less that of the noise; a constant image has a ratio of 0.
+    """
+    used = np.asarray(image, dtype=np.float64)
+    used = used[np.isfinite(used)]
+    noise, total = noise_level(image) ** 2, float(used.var()) if used.size else 0.0
+    if noise <= np.finfo(np.float32).eps ** 2 * total or total == 0:
+        return 0.0
+    return noise / (total - noise) if noise < total else np.inf
