@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
+from shared.deconvolution import spline_response
 from shared.extractor import Extraction, Extractor, Observation
 from shared.splines import periodic_splines
 
@@ -93,9 +94,8 @@ class Model(Extractor):
         field = observation.grid.shape
         lattice = _lattice(field, kernels.shape[1:])
         if self._transforms is None or self._transforms[0] != lattice:
-            splines = ndimage.spline_filter1d(kernels, order=3, axis=1, mode="mirror", output=np.float32)
-            splines = ndimage.spline_filter1d(splines, order=3, axis=2, mode="mirror", output=np.float32)
-            self._transforms = lattice, fft.rfft2(splines, s=lattice)
+            response = spline_response(*lattice).astype(np.float32)
+            self._transforms = lattice, fft.rfft2(kernels, s=lattice) / response
         return _cut(_transfer(observation, kernels.shape[1:], lattice) * self._transforms[1], field, lattice)
 
     def _weights(self, observation: Observation, window: tuple[int, ...]) -> NDArray[np.float32]:

@@ -26,8 +26,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from scipy import fft, ndimage
-from shared.deconvolution import extraction, interpolated, superposition
+from scipy import fft
+from shared.deconvolution import extraction, spline_response, superposition
 from shared.extractor import Extraction, Extractor, Observation
 
 
@@ -49,6 +49,7 @@ class Model(Extractor):
         model = superposition(observation, all_pixels=True)
         background = (1 - 1 / model.strength) * observation.image[observation.seen].mean()
         image = np.where(observation.seen, observation.image - background, 0)
-        splines = ndimage.spline_filter(image, order=3, mode="mirror")
-        mean = fft.irfft2(model.back_projected(splines), s=model.lattice) / model.strength
-        return extraction(interpolated(mean), observation)
+        # One factor turns the pixels into coefficients of their spline, the other one the means.
+        response = spline_response(*model.lattice)
+        mean = fft.irfft2(model.back_projected(image) / response**2, s=model.lattice) / model.strength
+        return extraction(mean.astype(np.float32), observation)

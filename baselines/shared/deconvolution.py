@@ -338,12 +338,15 @@ class LeastSquares:
         return coefficient
 
 
-def interpolated(values: NDArray[np.floating]) -> Lattice:
-    """Coefficients of the cubic spline through values on the periodic lattice."""
-    own = [(2 + np.cos(2 * np.pi * fft.fftfreq(n))) / 3 for n in values.shape]
-    transformed = fft.rfft2(values) / (own[0][:, None] * own[1][: values.shape[1] // 2 + 1])
-    coefficient: Lattice = fft.irfft2(transformed, s=values.shape).astype(np.float32)
-    return coefficient
+def spline_response(rows: int, columns: int) -> NDArray[np.float64]:
+    """Values on a periodic lattice over the coefficients of the spline through them, by Fourier coefficient.
+
+    The array has the form of ``rfft2`` and lies between 1/9 and 1.
+    """
+    response: NDArray[np.float64] = np.multiply.outer(
+        (2 + np.cos(2 * np.pi * fft.fftfreq(rows))) / 3, (2 + np.cos(2 * np.pi * fft.rfftfreq(columns))) / 3
+    )
+    return response
 
 
 def extraction(coefficient: Lattice, observation: Observation, **diagnostics: object) -> Extraction:

@@ -8,8 +8,8 @@ from shared.deconvolution import (
     envelope_penalty,
     evaluated,
     extraction,
-    interpolated,
     penalty,
+    spline_response,
     superposition,
 )
 from shared.extractor import Observation
@@ -144,7 +144,8 @@ def test_an_envelope_confines_to_the_mean_square_around_the_distance():
 
 def test_a_spline_through_values_takes_these_values():
     values = np.random.default_rng(4).normal(size=(8, 11))
-    found = evaluated(interpolated(values), np.arange(-3.0, 4), np.arange(-5.0, 6))
+    coefficient = np.fft.irfft2(np.fft.rfft2(values) / spline_response(8, 11), s=(8, 11))
+    found = evaluated(coefficient, np.arange(-3.0, 4), np.arange(-5.0, 6))
     np.testing.assert_allclose(found, np.roll(values, (3, 5), axis=(0, 1))[:7], atol=1e-5)
 
 

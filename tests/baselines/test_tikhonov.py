@@ -1,14 +1,15 @@
 """Tikhonov deconvolution recovers kernels without knowing their family."""
 
-import importlib.util
-
 import numpy as np
 import pytest
+from shared.extractor import Observation
+from shared.scatterers import scatterers_of
+from shared.smoothing import Smoothing
+from tikhonov import Model
 
 from qpibench import Batch
 from qpibench.families import eq7
 from qpibench.grid import Grid
-from qpibench.locator import locate
 from qpibench.physics.activation import activation_map
 from qpibench.physics.superposition import kernel_image, superpose
 
@@ -19,12 +20,12 @@ THREEFOLD = {"fold": 3, "phi1": 0.4, "B": 1.8, "phi2": 0.0, "C": 0.12}
 TWOFOLD = {"fold": 2, "phi1": 1.1, "B": 2.5, "phi2": 0.0, "C": 0.2}
 
 
-@pytest.fixture(scope="module")
+WITHOUT_NOISE = Smoothing(smoothness_by_noise=0.0, confinement_by_noise=0.0)
+
+
+@pytest.fixture
 def tikhonov():
-    description = importlib.util.spec_from_file_location("tikhonov", locate("baselines") / "tikhonov.py")
-    module = importlib.util.module_from_spec(description)
-    description.loader.exec_module(module)
-    return module.Model()
+    return Model()
 
 
 def make_batch(grid, kernels, *, count=60, margin=0.0, view="positions", map_mode="exact", kernel_grid=None, seed=3):
@@ -116,3 +117,21 @@ def test_an_image_ten_times_as_bright_has_a_kernel_ten_times_as_bright(tikhonov)
 def test_an_image_without_scatterers_gives_a_kernel_of_zeros(tikhonov):
     batch = make_batch(SQUARE, [TWOFOLD], count=0)
     assert not tikhonov.predict(batch).kernel.any()
+
+
+def test_a_noisy_image_gets_more_smoothing_than_a_clean_one(tikhonov):
+    batch = make_batch(SQUARE, [THREEFOLD])
+    clean = batch.image[0]
+    noisy = clean + clean.std() * np.random.default_rng(5).normal(size=clean.shape).astype(np.float32)
+    observation = Observation(
+        image=noisy.astype(np.float64), grid=SQUARE, scatterers=scatterers_of(batch, 0), kernel_grid=SQUARE
+    )
+    found, light = tikhonov.extract(observation), Model(smoothing=WITHOUT_NOISE).extract(observation)
+    truth = kernel_image(SQUARE, eq7, **THREEFOLD)
+    assert found.diagnostics["noise"] == pytest.approx(clean.std(), rel=0.1)
+    assert relative_error(found.kernel, truth) < 0.5
+    assert roughness(found.kernel) < 0.85 * roughness(light.kernel)
+
+
+def roughness(kernel):
+    return np.linalg.norm(np.diff(kernel)) / np.linalg.norm(kernel)
