@@ -26,8 +26,10 @@ class Model(Extractor):
 
     Parameters
     ----------
-    smoothing
-        Constants of the weights.
+    smoothness, confinement
+        Factors of the weights that follow from the noise.
+    noise
+        Standard deviation of the noise in the units of the image; estimated from the image without it.
     first_iterations, first_tolerance
         Of the first solution, which has no constraint: see ``tikhonov.py``.
     iterations
@@ -41,27 +43,30 @@ class Model(Extractor):
     def __init__(
         self,
         *,
-        smoothing: Smoothing | None = None,
+        smoothness: float = 1.0,
+        confinement: float = 1.0,
+        noise: float | None = None,
         first_iterations: int = 60,
         first_tolerance: float = 1e-3,
         iterations: int = 100,
         tolerance: float = 1e-4,
     ) -> None:
-        self.smoothing = smoothing or Smoothing()
+        self.smoothing = Smoothing(smoothness_factor=smoothness, confinement_factor=confinement)
+        self.noise = noise
         self.first_iterations = first_iterations
         self.first_tolerance = first_tolerance
         self.iterations = iterations
         self.tolerance = tolerance
 
     def extract(self, observation: Observation) -> Extraction:
-        """Extract the kernel of one observation; ``noise`` in the diagnostics is the estimated noise level.
+        """Extract the kernel of one observation; ``noise`` in the diagnostics is the noise level.
 
         Raises
         ------
         ValueError
             If no pixel can be used, or no scatterer lies in the field or near it.
         """
-        found = deconvolved(observation, self.smoothing, self._first, self._final)
+        found = deconvolved(observation, self.smoothing, self._first, self._final, noise=self.noise)
         return extraction(found.coefficient, observation, noise=found.noise)
 
     def _first(self, problem: LeastSquares, start: Lattice) -> Lattice:

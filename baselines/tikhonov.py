@@ -34,8 +34,10 @@ class Model(Extractor):
 
     Parameters
     ----------
-    smoothing
-        Constants of the weights.
+    smoothness, confinement
+        Factors of the weights that follow from the noise.
+    noise
+        Standard deviation of the noise in the units of the image; estimated from the image without it.
     iterations
         Largest number of iterations of each of the two solutions.
     tolerance
@@ -44,20 +46,29 @@ class Model(Extractor):
 
     knows: ClassVar[list[str]] = []
 
-    def __init__(self, *, smoothing: Smoothing | None = None, iterations: int = 60, tolerance: float = 1e-3) -> None:
-        self.smoothing = smoothing or Smoothing()
+    def __init__(
+        self,
+        *,
+        smoothness: float = 1.0,
+        confinement: float = 1.0,
+        noise: float | None = None,
+        iterations: int = 60,
+        tolerance: float = 1e-3,
+    ) -> None:
+        self.smoothing = Smoothing(smoothness_factor=smoothness, confinement_factor=confinement)
+        self.noise = noise
         self.iterations = iterations
         self.tolerance = tolerance
 
     def extract(self, observation: Observation) -> Extraction:
-        """Extract the kernel of one observation; ``noise`` in the diagnostics is the estimated noise level.
+        """Extract the kernel of one observation; ``noise`` in the diagnostics is the noise level.
 
         Raises
         ------
         ValueError
             If no pixel can be used, or no scatterer lies in the field or near it.
         """
-        found = deconvolved(observation, self.smoothing, self._solve, self._solve)
+        found = deconvolved(observation, self.smoothing, self._solve, self._solve, noise=self.noise)
         return extraction(found.coefficient, observation, noise=found.noise)
 
     def _solve(self, problem: LeastSquares, start: Lattice) -> Lattice:

@@ -43,15 +43,18 @@ class Model(Extractor):
     ----------
     edge_error
         Power of the error by the edges of the field, over the power of the signal.
+    noise
+        Standard deviation of the noise in the units of the image; estimated from the image without it.
     """
 
     knows: ClassVar[list[str]] = []
 
-    def __init__(self, *, edge_error: float = 0.15) -> None:
+    def __init__(self, *, edge_error: float = 0.15, noise: float | None = None) -> None:
         self.edge_error = edge_error
+        self.noise = noise
 
     def extract(self, observation: Observation) -> Extraction:
-        """Extract the kernel of one observation; ``noise`` in the diagnostics is the estimated noise level.
+        """Extract the kernel of one observation; ``noise`` in the diagnostics is the noise level.
 
         Pixels that cannot be used are set to the mean of the others.
 
@@ -61,7 +64,7 @@ class Model(Extractor):
             If no pixel can be used, or no scatterer lies in the field or near it.
         """
         model = superposition(observation, all_pixels=True)
-        noise = noise_level(observation.image)
+        noise = noise_level(observation.image) if self.noise is None else self.noise
         used = observation.image[observation.seen]
         scale = float(np.abs(used).max()) or 1.0
         image = np.where(observation.seen, observation.image, used.mean()) / scale

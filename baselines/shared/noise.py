@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 DIFFERENCES = (np.array([1.0, -4.0, 6.0, -4.0, 1.0]), np.array([1.0, -2.0, 1.0]), np.array([1.0, -1.0]))
 """Finite differences of the orders 4, 2 and 1."""
 
+ROUNDING = float(np.finfo(np.float32).eps)
+"""Noise that is less than this share of the signal is the rounding of an image in float32."""
+
 ENOUGH = 50
 """Least number of differences for an estimate."""
 
@@ -58,14 +61,21 @@ def _along_rows(values: NDArray[np.float64], difference: NDArray[np.float64]) ->
     return total
 
 
-def noise_to_signal(image: NDArray[np.floating]) -> float:
+def noise_to_signal(image: NDArray[np.floating], noise: float) -> float:
     """Variance of the noise over the variance of the signal in an image, from 0 to infinity.
 
     The variance of the signal is that of the pixels less that of the noise; a constant image has a ratio of 0.
+
+    Parameters
+    ----------
+    image
+        (y, x) observation; pixels that cannot be used are not finite.
+    noise
+        Standard deviation of the noise.
     """
     used = np.asarray(image, dtype=np.float64)
     used = used[np.isfinite(used)]
-    noise, total = noise_level(image) ** 2, float(used.var()) if used.size else 0.0
-    if noise <= np.finfo(np.float32).eps ** 2 * total or total == 0:
+    variance, total = noise**2, float(used.var()) if used.size else 0.0
+    if total == 0 or variance <= ROUNDING**2 * total:
         return 0.0
-    return noise / (total - noise) if noise < total else np.inf
+    return variance / (total - variance) if variance < total else np.inf

@@ -39,6 +39,8 @@ class Smoothing:
         Of the second solution, in place of ``smoothness``.
     smoothness_by_noise, confinement_by_noise
         Their increase with q.
+    smoothness_factor, confinement_factor
+        Factors of both weights in both solutions.
     model_error
         Variance that the model leaves of a pixel even without noise, over the variance of the image.
     """
@@ -49,17 +51,27 @@ class Smoothing:
     smoothness_by_noise: float = 0.3
     confinement_by_noise: float = 0.1
     model_error: float = 1e-3
+    smoothness_factor: float = 1.0
+    confinement_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("smoothness_factor", "confinement_factor"):
+            if not 0 < getattr(self, name) < np.inf:
+                option = name.removesuffix("_factor")
+                raise ValueError(f"the option {option} is a factor above 0, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deconvolved:
-    """Coefficients of the kernel in the units of the image, and the noise level that was estimated."""
+    """Coefficients of the kernel in the units of the image, and the noise level that was taken."""
 
     coefficient: Lattice
     noise: float
 
 
-def deconvolved(observation: Observation, smoothing: Smoothing, first: Solver, final: Solver) -> Deconvolved:
+def deconvolved(
+    observation: Observation, smoothing: Smoothing, first: Solver, final: Solver, *, noise: float | None = None
+) -> Deconvolved:
     """Solve twice: confined by the distance, then confined by the envelope of the first solution.
 
     Parameters
@@ -70,6 +82,8 @@ def deconvolved(observation: Observation, smoothing: Smoothing, first: Solver, f
         Constants of the weights.
     first, final
         Minimise in the first and in the second solution.
+    noise
+        Standard deviation of the noise in the units of the image; estimated from the image without it.
 
     Raises
     ------
@@ -83,34 +97,36 @@ def deconvolved(observation: Observation, smoothing: Smoothing, first: Solver, f
     if scale == 0:
         return Deconvolved(coefficient=nothing, noise=0.0)
     image = np.where(observation.seen, observation.image, np.nan) / scale
-    noise, ratio = noise_level(image), min(noise_to_signal(image), MOST_NOISE)
-    rough = model.scale * smoothing.smoothness_by_noise * ratio
+    sigma = noise_level(image) if noise is None else noise / scale
+    ratio = min(noise_to_signal(image, sigma), MOST_NOISE)
     shown = np.nan_to_num(image).astype(np.float32)
 
     def problem(weights: Penalty) -> LeastSquares:
         return LeastSquares(model=model, image=shown, penalty=weights)
 
     grid = observation.grid
+    smoothness = [
+        smoothing.smoothness_factor * model.scale * (least + smoothing.smoothness_by_noise * ratio)
+        for least in (smoothing.smoothness, smoothing.final_smoothness)
+    ]
+    confinement = smoothing.confinement + smoothing.confinement_by_noise * ratio
     weights = penalty(
         grid,
         model.lattice,
-        smoothness=model.scale * smoothing.smoothness + rough,
-        confinement=model.scale * (smoothing.confinement + smoothing.confinement_by_noise * ratio),
+        smoothness=smoothness[0],
+        confinement=smoothing.confinement_factor * model.scale * confinement,
     )
     start = first(problem(weights), nothing)
     if not start.any():
-        return Deconvolved(coefficient=nothing, noise=scale * noise)
+        return Deconvolved(coefficient=nothing, noise=scale * sigma)
     # A constant image has no variance, but the model does not explain it without an error.
     variance = max(float(np.var(used / scale)), LEAST_VARIANCE)
-    raster = raster_variance(image, observation.scatterers.cell, noise)
-    unexplained = noise**2 + raster + smoothing.model_error * variance
+    raster = raster_variance(image, observation.scatterers.cell, sigma)
+    unexplained = sigma**2 + raster + smoothing.model_error * variance
     weights = envelope_penalty(
-        grid,
-        start,
-        smoothness=model.scale * smoothing.final_smoothness + rough,
-        unexplained=unexplained,
+        grid, start, smoothness=smoothness[1], unexplained=smoothing.confinement_factor * unexplained
     )
-    return Deconvolved(coefficient=np.float32(scale) * final(problem(weights), start), noise=scale * noise)
+    return Deconvolved(coefficient=np.float32(scale) * final(problem(weights), start), noise=scale * sigma)
 
 
 def raster_variance(image: NDArray[np.floating], cell: tuple[float, float], noise: float) -> float:

@@ -39,8 +39,9 @@ def test_an_image_without_pixels_has_no_noise():
 
 
 def test_the_ratio_to_the_signal_is_that_of_the_variances():
-    assert noise_to_signal(RIPPLES + noise(0.3)) == pytest.approx(0.09 / RIPPLES.var(), rel=0.25)
-    assert noise_to_signal(np.full((32, 32), 7.0)) == 0
+    assert noise_to_signal(RIPPLES + noise(0.3), 0.3) == pytest.approx(0.09 / RIPPLES.var(), rel=0.1)
+    assert noise_to_signal(RIPPLES, 1e-9) == noise_to_signal(np.full((32, 32), 7.0), 0.1) == 0
+    assert noise_to_signal(RIPPLES, 10.0) == np.inf
 
 
 def test_the_variance_by_a_raster_is_that_of_displaced_scatterers():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from shared.extractor import Observation
 from shared.scatterers import scatterers_of
-from shared.smoothing import Smoothing
 from tikhonov import Model
 
 from qpibench import Batch
@@ -18,9 +17,6 @@ OBLONG = Grid(ny=40, nx=56, size_y_nm=10.0, size_x_nm=9.0)
 # With phi2 = 0 the kernel has no jump of the angular factor at its centre.
 THREEFOLD = {"fold": 3, "phi1": 0.4, "B": 1.8, "phi2": 0.0, "C": 0.12}
 TWOFOLD = {"fold": 2, "phi1": 1.1, "B": 2.5, "phi2": 0.0, "C": 0.2}
-
-
-WITHOUT_NOISE = Smoothing(smoothness_by_noise=0.0, confinement_by_noise=0.0)
 
 
 @pytest.fixture
@@ -126,11 +122,17 @@ def test_a_noisy_image_gets_more_smoothing_than_a_clean_one(tikhonov):
     observation = Observation(
         image=noisy.astype(np.float64), grid=SQUARE, scatterers=scatterers_of(batch, 0), kernel_grid=SQUARE
     )
-    found, light = tikhonov.extract(observation), Model(smoothing=WITHOUT_NOISE).extract(observation)
+    found, light = tikhonov.extract(observation), Model(noise=0.0).extract(observation)
     truth = kernel_image(SQUARE, eq7, **THREEFOLD)
     assert found.diagnostics["noise"] == pytest.approx(clean.std(), rel=0.1)
     assert relative_error(found.kernel, truth) < 0.5
     assert roughness(found.kernel) < 0.85 * roughness(light.kernel)
+
+
+@pytest.mark.parametrize("option", ["smoothness", "confinement"])
+def test_a_weight_of_zero_is_refused(option):
+    with pytest.raises(ValueError, match=f"the option {option} is a factor above 0, found 0"):
+        Model(**{option: 0.0})
 
 
 def roughness(kernel):
