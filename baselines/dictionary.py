@@ -24,9 +24,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
-from shared.deconvolution import spline_response
+from shared.deconvolution import spline_response, spread_of
 from shared.extractor import Extraction, Extractor, Observation
-from shared.splines import periodic_splines
 
 from qpibench.grid import Grid
 
@@ -125,9 +124,7 @@ def _transfer(
     )
     near = (row > -window[0] - 1) & (row < field[0] + 1) & (column > -window[1] - 1) & (column < field[1] + 1)
     weight = np.ones(near.sum()) if unit else scatterers.weight[near]
-    across = weight[:, None] * periodic_splines(column[near], lattice[1])
-    spread = periodic_splines(row[near], lattice[0]).T @ across
-    transfer: NDArray[np.complex64] = fft.rfft2(spread.astype(np.float32))
+    transfer: NDArray[np.complex64] = fft.rfft2(spread_of(row[near], column[near], weight, lattice))
     return transfer
 
 

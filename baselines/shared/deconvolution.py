@@ -118,11 +118,34 @@ def superposition(observation: Observation, *, all_pixels: bool = False) -> Supe
     if all_pixels:
         seen = np.ones_like(seen)
     lattice = _size(near.row, ny), _size(near.column, nx)
-    across = near.weight[:, None] * periodic_splines(near.column, lattice[1])
-    spread = (periodic_splines(near.row, lattice[0]).T @ across).astype(np.float32)
+    spread = spread_of(near.row, near.column, near.weight, lattice)
     return Superposition(
         seen=seen, spread=spread, transfer=fft.rfft2(spread), strength=max(float(near.weight.sum()), 1.0)
     )
+
+
+def spread_of(
+    row: NDArray[np.float64], column: NDArray[np.float64], weight: NDArray[np.float64], lattice: tuple[int, int]
+) -> Lattice:
+    """Spread b of points (point,) over a periodic lattice: the sum of their weights times the B-splines at them."""
+    (rows, by_row), (columns, by_column) = (
+        _four_splines(place, size) for place, size in zip((row, column), lattice, strict=True)
+    )
+    spread = np.zeros(lattice)
+    np.add.at(
+        spread,
+        (rows[:, :, None], columns[:, None, :]),
+        by_row[:, :, None] * (weight[:, None] * by_column)[:, None, :],
+    )
+    return spread.astype(np.float32)
+
+
+def _four_splines(place: NDArray[np.float64], size: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Lattice points (point, 4) whose cubic B-splines are not 0 at a place, and the values there."""
+    below = np.floor(place)
+    t = (place - below)[:, None]
+    values = np.concatenate([(1 - t) ** 3, (3 * t - 6) * t**2 + 4, ((3 - 3 * t) * t + 3) * t + 1, t**3], axis=1) / 6
+    return (below.astype(np.intp)[:, None] + np.arange(-1, 3)) % size, values
 
 
 def nearby(scatterers: Scatterers, ny: int, nx: int) -> Scatterers:
