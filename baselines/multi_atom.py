@@ -9,11 +9,11 @@ which is in real space the mean of the image moved by -r_s, with 0 beyond the fi
 Every scatterer adds its own kernel in phase. The kernels of the others are added at random distances. They average out
 as 1/sqrt(N), but there are N of them: the sum does not undo the overlap, and more scatterers do not make it better.
 
-The phase sum is that of the article, which reads the phase of K(q) from it. Division and b are added here, to make it an
-estimate in the units of the image. Divided by N, the scatterer's own kernel has the weight 1 (N(u)/N at an offset u that only N(u) scatterers
-show inside the field). For independent positions, the other scatterers add a constant on average, the share 1 - 1/N of
-the mean of the image, and this is b. With one scatterer b is 0, and the estimate is the image around it. With strengths
-w, N is the sum of w and each term has the factor w.
+The phase sum is that of the article, which reads the phase of K(q) from it. Division and b are added here, to make it
+an estimate in the units of the image. Divided by N, the scatterer's own kernel has the weight 1, or N(u)/N at an offset
+u that only N(u) scatterers show inside the field. For independent positions, the other scatterers add a constant on
+average, the share 1 - 1/N of the mean of the image, and this is b. With one scatterer b is 0, and the estimate is the
+image around it. With strengths w, N is the sum of w and each term has the factor w.
 
 Between pixels the image is a cubic spline, and so is the estimate. Source: R. Sharma, A. Kreisel, M. A. Sulangi,
 J. Böker, A. Kostin, M. P. Allan, H. Eisaki, A. E. Böhmer, P. C. Canfield, I. Eremin, J. C. Séamus Davis,
