@@ -1,4 +1,4 @@
-"""A kernel of eq. 7 and its fit to an image whose scatterers are known exactly: :class:`Eq7`, :func:`fit`."""
+"""A kernel of eq. 7 and its fit to an image whose scatterers are known: :class:`Eq7`, :func:`fits`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qpibench.grid import Grid
 from shared.eq7_start import Search, search_of, starts
-from shared.eq7_sums import add_eq7, descend_eq7
+from shared.eq7_sums import add_eq7, descend_eq7, fill_eq7_pairs
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.polar import ORIGIN, Points, pixels_of
 from shared.radial import spline_count
@@ -26,8 +26,11 @@ STARTS = 8
 FIRST_STEPS = 3
 """Steps from every start."""
 
-CONTINUED = 2
+CONTINUED = 4
 """Starts, the best after these steps, from which the descent goes on."""
+
+LEAST_ODDS = 20.0
+"""Natural logarithm of the odds from which on a worse fit is given up."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,16 @@ class Eq7Fit:
         variance = self.squares / max(len(image) - 4, 1)
         return max(variance, ROUNDING**2 * float((image**2).mean()), float(np.finfo(np.float32).tiny))
 
+    def same_as(self, other: Eq7Fit) -> bool:
+        """Whether two descents have ended, or will end, in the same place."""
+        return self.kernel.fold == other.kernel.fold and bool(
+            np.abs(np.sqrt(self.kernel.parameters[[1, 3]]) - np.sqrt(other.kernel.parameters[[1, 3]])).max() < 0.03
+        )
+
+    def rivals(self, other: Eq7Fit, pixels: int) -> bool:
+        """Whether the odds against a worse fit are small, by the likelihood of white noise in so many pixels."""
+        return bool(other.squares <= self.squares * np.exp(2 * LEAST_ODDS / pixels))
+
     def covariance(self, noise: float, ranges: Ranges) -> Values:
         """Covariance (free, free) of the free parameters for a variance of the noise."""
         free = self.kernel.free
@@ -129,8 +142,12 @@ class Eq7Fit:
         return covariance
 
 
-def fit(image: Values, pixels: Points, scatterers: Points, ranges: Ranges) -> Eq7Fit:
-    """Find the kernel that explains the values (pixel,) of an image best, for all folds."""
+def fits(image: Values, pixels: Points, scatterers: Points, ranges: Ranges) -> list[Eq7Fit]:
+    """Find the kernels that explain the values (pixel,) of an image best, over all folds.
+
+    The first explains it best. The others are local optima that noise, or errors of the positions, could have made
+    worse by their odds; most images have none.
+    """
     part = _part(pixels.size)
     first = Points(*(values[part] for values in pixels))
     seen = image[part]
@@ -139,8 +156,14 @@ def fit(image: Values, pixels: Points, scatterers: Points, ranges: Ranges) -> Eq
         tried.append(_descend(seen, first, scatterers, Eq7(start.fold, start.parameters), ranges, FIRST_STEPS, 1e-3))
     tried.sort(key=lambda one: one.squares)
     further = [_descend(seen, first, scatterers, one.kernel, ranges, 12, 1e-3) for one in tried[:CONTINUED]]
-    best = min(further, key=lambda one: one.squares)
-    return _descend(image, pixels, scatterers, best.kernel, ranges, 30, 1e-9)
+    further.sort(key=lambda one: one.squares)
+    rivals: list[Eq7Fit] = []
+    for one in further:
+        if not any(one.same_as(other) for other in rivals) and further[0].rivals(one, len(seen)):
+            rivals.append(one)
+    found = [_descend(image, pixels, scatterers, one.kernel, ranges, 30, 1e-9) for one in rivals]
+    found.sort(key=lambda one: one.squares)
+    return [one for k, one in enumerate(found) if not any(one.same_as(other) for other in found[:k])]
 
 
 def _descend(
@@ -158,3 +181,52 @@ def _part(pixels: int) -> NDArray[np.int64]:
     if wanted >= pixels:
         return np.arange(pixels)
     return np.sort(np.random.default_rng(0).permutation(pixels)[:wanted])
+
+
+@dataclass(frozen=True)
+class FreeEq7:
+    """A kernel of eq. 7 whose free parameters are the variables of a fit; a :class:`shared.joint_fit.KernelModel`."""
+
+    kernel: Eq7
+    ranges: Ranges
+    rounding: float = ROUNDING
+    prior_cost: float = 0.0
+
+    @property
+    def prior_precision(self) -> Values:
+        """See :class:`shared.joint_fit.KernelModel`."""
+        return np.diag(self.ranges.prior_precision[self.kernel.free])
+
+    @property
+    def pull(self) -> Values:
+        """See :class:`shared.joint_fit.KernelModel`."""
+        return np.zeros(len(self.kernel.parameters[self.kernel.free]))
+
+    def superposed(self, pixels: Points, scatterers: Points) -> tuple[Values, Values]:
+        """See :class:`shared.joint_fit.KernelModel`."""
+        value, by_parameter = self.kernel.superposed(pixels, scatterers)
+        return value, by_parameter[self.kernel.free]
+
+    def fill_pairs(
+        self,
+        pixels: Points,
+        scatterers: Points,
+        nearest_nm: float,
+        single: NDArray[np.float32],
+        by_x: NDArray[np.float32],
+        by_y: NDArray[np.float32],
+    ) -> None:
+        """See :class:`shared.joint_fit.KernelModel`."""
+        own = self.kernel
+        fill_eq7_pairs(pixels.x, pixels.y, scatterers, own.fold, own.parameters, nearest_nm, single, by_x, by_y)
+
+    def image(self, grid: Grid) -> Values:
+        """See :class:`shared.joint_fit.KernelModel`."""
+        return self.kernel.image(grid)
+
+    def moved(self, step: Values) -> FreeEq7:
+        """See :class:`shared.joint_fit.KernelModel`."""
+        parameters = self.kernel.parameters.copy()
+        parameters[self.kernel.free] += step
+        parameters[[1, 3]] = np.clip(parameters[[1, 3]], 0, self.ranges.limits)
+        return FreeEq7(Eq7(self.kernel.fold, parameters), self.ranges)

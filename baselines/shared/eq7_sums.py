@@ -129,3 +129,35 @@ def descend_eq7(
             if damping > 1e8:
                 break
     return at, squares, matrix
+
+
+@compiled(nogil=True, error_model="numpy")
+def fill_eq7_pairs(
+    x: Any, y: Any, scatterers: Any, fold: Any, parameters: Any, nearest_nm: Any, single: Any, by_x: Any, by_y: Any
+) -> None:
+    """Fill the transposed arrays (scatterer, pixel) of :class:`shared.harmonic_kernel.Pairs` for eq. 7."""
+    phi1, B, phi2, C = parameters
+    mean = 1.0 if fold == 0 else 0.5
+    is_2, is_3 = np.float64(fold == 2), np.float64(fold == 3)
+    is_4, is_6 = np.float64(fold == 4), np.float64(fold == 6)
+    sin_phi, cos_phi = sincospi_f64(2.0 * phi1 / np.pi)
+    frequency, phase, decay = 2.0 * B / np.pi, 2.0 * phi2 / np.pi, -C * _LOG2_E
+    for k in range(len(scatterers.x)):
+        x0, y0, strength = scatterers.x[k], scatterers.y[k], scatterers.strength[k]
+        for p in range(len(x)):
+            dx, dy = x[p] - x0, y[p] - y0
+            r2 = dx * dx + dy * dy
+            r = sqrt(r2)
+            inverse = 1.0 / r if r > 0.0 else 0.0
+            ux, uy = dx * inverse, dy * inverse
+            cos_n, sin_n = _power(ux, uy, is_2, is_3, is_4, is_6)
+            angular = mean - 0.5 * (cos_n * cos_phi - sin_n * sin_phi)
+            swinging, cos_r = sincospi_f64(frequency * r + phase)
+            radial = 0.5 - 0.5 * cos_r
+            envelope = exp2_f64(decay * r2)
+            along = strength * angular * envelope * (B * swinging - 2.0 * C * r * radial)
+            turning = 0.5 * fold * (sin_n * cos_phi + cos_n * sin_phi)
+            across = strength * turning * radial * envelope / max(r, nearest_nm)
+            single[k, p] = np.float32(angular * radial * envelope)
+            by_x[k, p] = np.float32(across * uy - along * ux)
+            by_y[k, p] = np.float32(-across * ux - along * uy)

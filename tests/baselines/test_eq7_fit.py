@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from eq7_fit import Model
-from shared.eq7_kernel import Eq7, fit, ranges_of
+from shared.eq7_kernel import Eq7, fits, ranges_of
 from shared.extractor import Observation
 from shared.polar import ORIGIN, Points, pixels_of
 from shared.scatterers import Scatterers
@@ -104,5 +104,5 @@ def test_an_image_without_pixels_is_refused():
 def test_scatterers_far_outside_leave_the_kernel_unknown():
     far = Points(np.array([1e4]), np.zeros(1), np.ones(1))
     pixels, ranges = pixels_of(GRID), ranges_of(GRID)
-    found = fit(np.zeros(pixels.size), pixels, far, ranges)
+    found = fits(np.zeros(pixels.size), pixels, far, ranges)[0]
     assert found.kernel.std(GRID, found.covariance(1e-3, ranges)).max() > 0.3

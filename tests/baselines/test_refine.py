@@ -1,0 +1,148 @@
+"""Kernels and scatterers together: derivatives against differences, and wrong scatterers that must be put right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from eq7_fit import Model as Fit
+from refine_eq7 import Model as Refined
+from shared.eq7_kernel import Eq7, FreeEq7, ranges_of
+from shared.extractor import Observation
+from shared.joint_fit import JointFit, Priors, settled
+from shared.observed import scatterer_points
+from shared.polar import Points, pixels_of
+from shared.scatterers import Scatterers
+
+from qpibench.grid import Grid
+
+GRID = Grid(ny=40, nx=44, size_y_nm=6.0, size_x_nm=7.0)
+TRUTH = Eq7(3, np.array([0.4, 2.6, 1.3, 0.3]))
+CELL = (39 / 40, 43 / 44)
+
+
+def places(count=12, *, seed=0):
+    row, column = np.random.default_rng(seed).uniform(0, np.array(GRID.shape)[:, None] - 1, (2, count))
+    return Scatterers(row, column, np.ones(count))
+
+
+def observed(true, told=None, *, noise=0.1, seed=0):
+    """An image of some scatterers, of which others are told."""
+    value = TRUTH.superposed(pixels_of(GRID), scatterer_points(true, GRID))[0].reshape(GRID.shape)
+    image = value + noise * value.std() * np.random.default_rng(seed).normal(size=GRID.shape)
+    return Observation(image=image, grid=GRID, scatterers=told or true, kernel_grid=GRID)
+
+
+def error(model, observation):
+    return np.abs(model().extract(observation).kernel - TRUTH.image(GRID)).mean()
+
+
+def rasterised(true):
+    marks = np.unique(np.floor(np.column_stack([true.row, true.column]) / CELL), axis=0)
+    row, column = ((marks + 0.5) * CELL).T
+    return Scatterers(row, column, np.ones(len(marks)), CELL)
+
+
+def moved(true, sigma, *, seed=1):
+    off = np.random.default_rng(seed).normal(0, sigma, (2, len(true.row)))
+    return replace(true, row=true.row + off[0], column=true.column + off[1])
+
+
+def without(true, count):
+    return Scatterers(true.row[count:], true.column[count:], true.weight[count:])
+
+
+def with_one(true, *, row, column):
+    return Scatterers(np.append(true.row, row), np.append(true.column, column), np.append(true.weight, 1.0))
+
+
+def joint_fit(*, sigma=0.1, strength=0.3):
+    true = scatterer_points(places(4, seed=2), GRID)
+    off = Points(true.x + 0.03, true.y - 0.05, true.strength * 1.1)
+    priors = replace(Priors.same(true, (sigma, sigma)), sigma_strength=np.full(4, strength))
+    pixels = pixels_of(GRID)
+    image = TRUTH.superposed(pixels, true)[0]
+    start = FreeEq7(Eq7(3, np.array([0.5, 2.5, 1.3, 0.31])), ranges_of(GRID))
+    return JointFit(image, pixels, start, off, priors)
+
+
+def test_the_gradient_is_that_of_the_cost():
+    fit = replace(joint_fit(), nearest=1e-3)
+    downhill = fit.normal_equations()[1]
+    for k in range(len(downhill)):
+        step = 1e-5 * np.eye(len(downhill))[k]
+        slope = (fit.moved(-step).cost - fit.moved(step).cost) / 2e-5
+        assert slope == pytest.approx(downhill[k], rel=1e-3, abs=1e-2)
+
+
+def test_the_descent_finds_kernel_places_and_strengths():
+    found = settled(joint_fit())
+    assert found.kernel.image(GRID) == pytest.approx(TRUTH.image(GRID), abs=1e-4)
+    assert found.scatterers.x == pytest.approx(scatterer_points(places(4, seed=2), GRID).x, abs=1e-4)
+
+
+def test_known_places_and_strengths_do_not_move():
+    fit = joint_fit(sigma=0.0, strength=0.0)
+    found = settled(replace(fit, scatterers=fit.priors.marks))
+    assert np.array_equal(found.scatterers, fit.priors.marks)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_scatterers_that_are_right_stay(noise):
+    seen = observed(places(), noise=noise)
+    found = Refined().extract(seen)
+    assert found.diagnostics["inserted"] == found.diagnostics["position_error_nm"] == 0
+    assert len(found.diagnostics["strengths"]) == 12
+    assert found.kernel == pytest.approx(Fit().extract(seen).kernel, abs=1e-5)
+
+
+def test_marks_of_a_raster_move_inside_their_cells():
+    true = places()
+    seen = observed(true, rasterised(true), noise=0.0)
+    assert error(Fit, seen) < 1e-5
+    exact = Observation(image=seen.image, grid=GRID, scatterers=replace(seen.scatterers, cell=(0, 0)), kernel_grid=GRID)
+    assert error(Fit, exact) > 1e-4
+
+
+def test_a_mark_that_stands_for_two_is_split():
+    true = places()
+    true.row[1], true.column[1] = true.row[0] + 0.05, true.column[0] - 0.2
+    told = rasterised(true)
+    assert len(told.row) == 11
+    seen = observed(true, told, noise=0.0)
+    assert error(Refined, seen) < 1e-4 < error(Fit, seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("moved", lambda true: moved(true, 0.6)),
+        ("missing", lambda true: without(true, 2)),
+        ("spurious", lambda true: with_one(true, row=20.3, column=11.8)),
+    ],
+)
+def test_wrong_scatterers_are_put_right(name, told):
+    true = places()
+    seen = observed(true, told(true))
+    assert error(Refined, seen) < 0.3 * error(Fit, seen)
+    assert len(Refined().extract(seen).diagnostics["strengths"]) == 12
+
+
+def test_the_error_of_the_places_is_estimated():
+    true = places(20)
+    seen = observed(true, moved(true, 0.6))
+    told_nm = 0.6 * GRID.pitch_x_nm
+    assert Refined().extract(seen).diagnostics["position_error_nm"] == pytest.approx(told_nm, rel=0.4)
+
+
+def test_scatterers_of_different_strengths_are_found_out():
+    true = places(20)
+    strong = replace(true, weight=np.random.default_rng(3).uniform(0.5, 1.5, 20))
+    found = Refined().extract(observed(strong, true))
+    assert found.diagnostics["strength_spread"] == pytest.approx(0.3, rel=0.4)
+    assert found.kernel == pytest.approx(TRUTH.image(GRID), abs=0.05)
+
+
+def test_a_single_scatterer_is_not_removed():
+    seen = observed(places(1))
+    blank = Observation(image=np.zeros(GRID.shape), grid=GRID, scatterers=seen.scatterers, kernel_grid=GRID)
+    assert np.isfinite(Refined().extract(blank).kernel).all()
