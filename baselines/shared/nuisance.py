@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from shared.harmonic_kernel import HarmonicKernel
 from shared.polar import Points
@@ -25,29 +26,64 @@ class Nuisance:
 
     Attributes
     ----------
-    columns
-        (pixel, column).
+    smooth
+        (pixel, column): columns that differ from 0 everywhere.
+    line
+        (pixel,): number of the scan line of every pixel. The line columns, which follow the smooth ones, are 1 on one
+        line each. None if there are none.
     variance
         (column,), in units of the image's mean square.
-    sets
-        Names of sets of columns, each with the numbers of its columns, from the least to the most.
     """
 
-    columns: Values
+    smooth: Values
+    line: NDArray[np.intp] | None
     variance: Values
-    sets: dict[str, NDArray[np.intp]]
+
+    @property
+    def size(self) -> int:
+        """Number of columns."""
+        return len(self.variance)
+
+    def leading(self, count: int) -> Nuisance:
+        """The first columns, without the line columns."""
+        return Nuisance(self.smooth[:, :count], None, self.variance[:count])
+
+    def of_pixels(self, some: slice | NDArray[np.intp]) -> Nuisance:
+        """The same columns on some of the pixels."""
+        return Nuisance(self.smooth[some], None if self.line is None else self.line[some], self.variance)
+
+    def products(self, values: NDArray[np.floating]) -> Values:
+        """Products (column, k) of the columns with values (pixel, k)."""
+        smooth = self.smooth.astype(values.dtype, copy=False).T @ values
+        if self.line is None:
+            return smooth.astype(np.float64)
+        lines = csr_array(
+            (np.ones(len(self.line), values.dtype), (self.line, np.arange(len(self.line)))),
+            shape=(self.size - self.smooth.shape[1], len(self.line)),
+        )
+        return np.concatenate([smooth, lines @ values]).astype(np.float64)
+
+    @property
+    def own_products(self) -> Values:
+        """Products (column, column) of the columns with each other."""
+        if self.line is None:
+            return self.products(self.smooth)
+        of_smooth = self.products(self.smooth)
+        count = self.size - self.smooth.shape[1]
+        of_lines = np.diag(np.bincount(self.line, minlength=count).astype(np.float64))
+        return np.block([[of_smooth[: -count or None], of_smooth[-count:].T], [of_smooth[-count:], of_lines]])
 
 
-def of_instrument(pixels: Points) -> Nuisance:
-    """Offset, tilt, and an offset of every scan line, along x."""
-    _, line = np.unique(pixels.y, return_inverse=True)
-    lines = np.zeros((pixels.size, int(line.max()) + 1))
-    lines[np.arange(pixels.size), line] = 1.0
+SETS = ("none", "offset", "offset and tilt", "offset, tilt and lines")
+"""Names of the sets of an instrument's columns, from the least to the most."""
+
+
+def of_instrument(pixels: Points, nuisance: str) -> Nuisance:
+    """Offset, tilt, and an offset of every scan line along x, as far as a set has them."""
     tilt = np.column_stack([_standard(pixels.x), _standard(pixels.y)])
-    columns = np.column_stack([np.ones(pixels.size), tilt, lines])
-    count = columns.shape[1]
-    sets = {"none": 0, "offset": 1, "offset and tilt": 3, "offset, tilt and lines": count}
-    return Nuisance(columns, np.ones(count), {name: np.arange(n) for name, n in sets.items()})
+    smooth = np.column_stack([np.ones(pixels.size), tilt])[:, : (0, 1, 3, 3)[SETS.index(nuisance)]]
+    line = np.unique(pixels.y, return_inverse=True)[1] if nuisance == SETS[-1] else None
+    return Nuisance(smooth, line, np.ones(smooth.shape[1] + (0 if line is None else int(line.max()) + 1)))
 
 
 def _standard(values: Values) -> Values:
@@ -90,4 +126,4 @@ def waves_from_outside(kernel: HarmonicKernel, pixels: Points, density: float, r
     # Columns of unit mean square, so that a variance is that of the waves in a pixel.
     columns = images @ (vectors * np.sqrt(density * step**2 / np.maximum(values, 1e-300)))
     size = np.sqrt(len(pixels.x))
-    return Nuisance(columns.astype(np.float64) * size, values / size**2, {"outside": np.arange(count)})
+    return Nuisance(columns.astype(np.float64) * size, None, values / size**2)

@@ -14,6 +14,7 @@ from scipy.ndimage import map_coordinates
 from qpibench.grid import Grid
 from shared.evidence import Layout, LinearModel
 from shared.harmonic_kernel import HarmonicKernel, spline_columns
+from shared.nuisance import Nuisance
 from shared.polar import Points, pixels_of
 from shared.radial import DEGREE, spline_count, spline_values
 
@@ -180,22 +181,23 @@ class Sums:
         (nuisance, nuisance): products of the nuisance columns.
     shown
         (nuisance,): products of the nuisance columns with the image.
+    variance
+        (nuisance,): prior variances of their amplitudes.
     """
 
     model: LinearModel
     crossed: Values
     nuisance: Values
     shown: Values
+    variance: Values
 
-    def without(self, some: NDArray[np.intp], variance: Values, noise: float) -> tuple[LinearModel, float]:
-        """Marginalise over some nuisance columns with normal amplitudes.
+    def without(self, count: int, noise: float) -> tuple[LinearModel, float]:
+        """Marginalise over the first nuisance columns, whose amplitudes are normal.
 
         Parameters
         ----------
-        some
-            Numbers of the columns.
-        variance
-            (nuisance,) variances of the amplitudes of all columns.
+        count
+            How many of the columns.
         noise
             Variance of the noise of a pixel.
 
@@ -206,11 +208,11 @@ class Sums:
         float
             What they add to the logarithm of the evidence: their Occam factor.
         """
-        if not len(some):
+        if not count:
             return self.model, 0.0
-        products = self.nuisance[np.ix_(some, some)]
-        factor = cho_factor(products + np.diag(noise / variance[some]), lower=True)
-        crossed, shown = self.crossed[:, some], self.shown[some]
+        variance = self.variance[:count]
+        factor = cho_factor(self.nuisance[:count, :count] + np.diag(noise / variance), lower=True)
+        crossed, shown = self.crossed[:, :count], self.shown[:count]
         of_columns, of_image = cho_solve(factor, crossed.T), cho_solve(factor, shown)
         left = LinearModel(
             self.model.gram - crossed @ of_columns,
@@ -219,7 +221,7 @@ class Sums:
             self.model.pixels,
             self.model.rounding,
         )
-        occam = np.log(np.diagonal(factor[0])).sum() + 0.5 * np.log(variance[some] / noise).sum()
+        occam = np.log(np.diagonal(factor[0])).sum() + 0.5 * np.log(variance / noise).sum()
         return left, -float(occam)
 
 
@@ -228,7 +230,7 @@ def sums(
     pixels: Points,
     scatterers: Points,
     basis: PolarBasis,
-    nuisance: Values,
+    nuisance: Nuisance,
     *,
     dtype: type[np.floating] = np.float32,
 ) -> Sums:
@@ -241,20 +243,21 @@ def sums(
     basis
         Basis of the kernel.
     nuisance
-        (pixel, nuisance) other columns.
+        Other columns.
     dtype
         Precision of the products. Those of float32 are good to 1e-7 of the image's energy.
     """
     size = sum(map(len, basis.layout.splines))
-    gram, linear, crossed = np.zeros((size, size)), np.zeros(size), np.zeros((size, nuisance.shape[1]))
+    gram, linear, crossed = np.zeros((size, size)), np.zeros(size), np.zeros((size, nuisance.size))
     for rows, columns in basis.columns(pixels, scatterers):
         held = columns.astype(dtype, copy=False)
         gram += held.T @ held
         linear += held.T @ image[rows].astype(dtype)
-        crossed += held.T @ nuisance[rows].astype(dtype)
+        crossed += nuisance.of_pixels(rows).products(held).T
     return Sums(
         model=LinearModel(gram, linear, float(image @ image), len(image), ROUNDING[dtype]),
         crossed=crossed,
-        nuisance=nuisance.T @ nuisance,
-        shown=nuisance.T @ image,
+        nuisance=nuisance.own_products,
+        shown=nuisance.products(image[:, None])[:, 0],
+        variance=nuisance.variance,
     )

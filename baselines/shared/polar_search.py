@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from qpibench.grid import Grid
 from shared.evidence import Hyperparameters, Layout, LinearModel, Posterior, fit, maximise
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
-from shared.nuisance import of_instrument
+from shared.nuisance import SETS, Nuisance, of_instrument
 from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.radial import spline_values
@@ -168,7 +169,6 @@ class _Search:
         self.pitch = max(grid.pitch_x_nm, grid.pitch_y_nm)
         self.side = min(grid.size_x_nm, grid.size_y_nm)
         self.reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
-        self.instrument = of_instrument(pixels)
 
     def find(self) -> Found:
         best, choice = self.full(self.screen())
@@ -185,21 +185,24 @@ class _Search:
 
     def sums(self, basis: PolarBasis, nuisance: str, *, dtype: type[np.floating] = np.float32) -> Sums:
         """Sums with the columns of one set of nuisance."""
-        columns = self.instrument.columns[:, self.instrument.sets[nuisance]]
-        return sums(self.image, self.pixels, self.scatterers, basis, columns, dtype=dtype)
+        return sums(self.image, self.pixels, self.scatterers, basis, self.nuisance(nuisance), dtype=dtype)
+
+    @functools.cache  # noqa: B019  (the search lives as long as its image)
+    def nuisance(self, name: str) -> Nuisance:
+        return of_instrument(self.pixels, name)
 
     def without(self, every: Sums, nuisance: str, noise: float) -> tuple[LinearModel, float]:
         """The linear model after marginalising over one set of nuisance, and its Occam factor."""
-        return every.without(self.instrument.sets[nuisance], self.instrument.variance, noise)
+        return every.without(self.nuisance(nuisance).size, noise)
 
     def screen(self) -> _Candidate:
         """Choose the fold with coarse splines on some of the pixels, and fit a first separable kernel."""
         basis = self.basis((0, *FOLDS), SCREENING_SPLINES)
         thin = np.arange(0, len(self.image), max(1, round(len(self.image) / SCREENING_PIXELS)) | 1)
         pixels = Points(*(part[thin] for part in self.pixels))
-        some = self.instrument.sets["offset and tilt"]
-        shown = sums(self.image[thin], pixels, self.scatterers, basis, self.instrument.columns[np.ix_(thin, some)])
-        model, _ = shown.without(some, self.instrument.variance, NOISES[0])
+        nuisance = of_instrument(pixels, "offset and tilt")
+        shown = sums(self.image[thin], pixels, self.scatterers, basis, nuisance)
+        model, _ = shown.without(nuisance.size, NOISES[0])
         harmonics, splines = len(basis.functions), basis.splines
         best: tuple[float, int, Hyperparameters] | None = None
         for waves in WAVES:
@@ -257,7 +260,7 @@ class _Search:
         reach = min(self.reach, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.pitch)
         basis = PolarBasis.reaching(reach, max(self.pitch, reach / SPLINES), coarse.basis.orders)
         first = coarse.on(basis)
-        none, *others = self.instrument.sets
+        none, *others = SETS
         every = self.sums(basis, others[-1])
         best, choice = self.separable(every, basis, none, first), none
         widest = self.separable(every, basis, others[-1], first)
