@@ -276,6 +276,13 @@ def maximise(
     return fit(model, layout, at(found.x))
 
 
+def expected_noise(model: LinearModel, layout: Layout, at: Hyperparameters) -> float:
+    """Variance of the noise after one step of expectation maximisation: the expected mean square of the residual."""
+    found = fit(model, layout, at).posterior
+    determined = len(found.factor) - float(np.trace(_inverse(found.factor)))
+    return max((model.misfit(found.mean) + at.noise * determined) / model.pixels, model.rounding * at.noise)
+
+
 def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) -> Values:
     """What the uncertainty of the hyper-parameters adds to that of the coefficients.
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
-from shared.evidence import Hyperparameters, Layout, LinearModel, Posterior, fit, maximise
+from shared.evidence import Hyperparameters, Layout, LinearModel, Posterior, expected_noise, fit, maximise
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.nuisance import SETS, Nuisance, of_instrument
 from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.radial import spline_values
-from shared.radial_prior import NAMES, RadialPrior
+from shared.radial_prior import RadialPrior
 from shared.separable import Separable, separable
 
 Values = NDArray[np.float64]
@@ -55,8 +55,14 @@ FINEST = 0.7
 MOST_COLUMNS = 1500
 """Columns of the linear model, at most."""
 
-HIGHEST, ASKED = 24, 1.5
-"""Orders of harmonics in which a residual is searched, and its power over that of white noise that asks for one."""
+HIGHEST = 24
+"""Largest order of the harmonics of which traces are searched in a residual."""
+
+GROUPS = (2, 3, 4, 6)
+"""Folds of lattices, which are tried where a separable kernel has total symmetry or none."""
+
+SHARE_STD, LEAST_EXCESS = 0.22, 4.0
+"""Standard deviation of a harmonic's share of a white residual, and the mean excess in units of its own that asks."""
 
 
 @dataclass(frozen=True)
@@ -292,37 +298,47 @@ class _Search:
 
     def harmonics(self, best: _Candidate, nuisance: str) -> _Candidate:
         """Add harmonics as long as the evidence grows."""
-        asked = self.asked_orders(best)
-        fold = math.gcd(*best.basis.orders, *asked)
-        if not asked or fold in (0, 1):
+        fold = self.asked_fold(best)
+        if not fold:
             return best
         spacing = max(self.pitch, self.reach / (2 * SPLINES))
         orders = tuple(range(0, 4 * fold + 1, fold))
         basis = replace(PolarBasis.reaching(self.reach, spacing, orders), finest=FINEST * math.pi / self.pitch)
-        free = self.fitted(basis, nuisance, best.hyperparameters, steps=6)
-        axis = _axis(free)
-        mirrored = self.fitted(replace(basis, axis=axis, mirrored=True), nuisance, free.hyperparameters, steps=6)
-        first = max(free, mirrored, key=lambda one: one.evidence)
-        if first.evidence <= best.evidence:
+        of_free = self.sums(basis, nuisance)
+        axis = _axis(self.fitted(of_free, basis, nuisance, best.hyperparameters))
+        mirrored = replace(basis, axis=axis, mirrored=True)
+        found = self.fitted(self.sums(mirrored, nuisance), mirrored, nuisance, best.hyperparameters, steps=20)
+        free = self.fitted(of_free, basis, nuisance, found.hyperparameters)
+        if free.evidence > found.evidence:
+            found = self.fitted(of_free, basis, nuisance, found.hyperparameters, steps=6)
+        if found.evidence <= best.evidence:
             return best
-        best = self.fitted(first.basis, nuisance, first.hyperparameters, steps=20)
         while True:
-            most = best.basis.orders[-1]
-            wider = replace(best.basis, orders=tuple(range(0, 2 * most + 1, fold)))
-            while sum(map(len, wider.layout.splines)) > MOST_COLUMNS and wider.orders[-1] > most:
-                wider = replace(wider, orders=wider.orders[:-1])
-            if wider.orders[-1] <= most:
-                return best
-            tried = self.fitted(wider, nuisance, best.hyperparameters, steps=3)
-            if tried.evidence <= best.evidence:
-                return best
-            best = tried
+            wider = self.wider(found.basis, fold)
+            if wider == found.basis:
+                return found
+            tried = self.fitted(self.sums(wider, nuisance), wider, nuisance, found.hyperparameters)
+            if tried.evidence <= found.evidence:
+                return found
+            found = tried
 
-    def asked_orders(self, best: _Candidate) -> tuple[int, ...]:
-        """Orders of harmonics of which the residual shows more than white noise has."""
+    def wider(self, basis: PolarBasis, fold: int) -> PolarBasis:
+        """A basis with twice the harmonics, or as many as columns allow."""
+        most = basis.orders[-1]
+        wider = replace(basis, orders=tuple(range(0, 2 * most + 1, fold)))
+        while sum(map(len, wider.layout.splines)) > MOST_COLUMNS and wider.orders[-1] > most:
+            wider = replace(wider, orders=wider.orders[:-1])
+        return wider
+
+    def asked_fold(self, best: _Candidate) -> int:
+        """The fold of whose harmonics the residual shows more than of others and of white noise; 0 if there is none.
+
+        The power of a harmonic is the sum over radial splines of the squared product of residual and column, over the
+        variance of the residual and the square of the column: near 1 for each spline in white noise.
+        """
         fold = best.basis.orders[-1]
         orders = tuple(m for m in range(0, HIGHEST + 1, fold or 1) if m not in best.basis.orders[1:])
-        basis = self.basis(orders, SCREENING_SPLINES)
+        basis = PolarBasis.reaching(self.side / 2, max(self.pitch, self.side / (2 * SCREENING_SPLINES)), orders)
         residual = self.image - best.basis.kernel(best.coefficient).superposed(self.pixels, self.scatterers)
         thin = np.arange(0, len(self.image), max(1, round(len(self.image) / SCREENING_PIXELS)) | 1)
         pixels, left = Points(*(part[thin] for part in self.pixels)), residual[thin] - residual.mean()
@@ -334,17 +350,29 @@ class _Search:
         seen = norms > 1e-3 * norms.max()
         power = np.where(seen, shown**2 / np.where(seen, norms, 1), 0).reshape(-1, basis.splines) / left.var()
         counts = seen.reshape(-1, basis.splines)
-        return tuple(
-            m
-            for k, m in enumerate(orders[1:], start=1)
-            if power[2 * k - 1 : 2 * k + 1].sum() > ASKED * counts[2 * k - 1 : 2 * k + 1].sum()
-        )
+        pairs = (len(orders) - 1, 2 * basis.splines)
+        shares = power[1:].reshape(pairs).sum(axis=1) / np.maximum(counts[1:].reshape(pairs).sum(axis=1), 1)
+        of_order = np.array(orders[1:])
+        best_excess, asked = LEAST_EXCESS, 0
+        for tried in (fold,) if fold > 1 else GROUPS:
+            own = of_order % tried == 0
+            rest = float(shares[~own].mean()) if not own.all() else 1.0
+            excess = (float(shares[own].mean()) - rest) * math.sqrt(own.sum()) / SHARE_STD
+            if excess > best_excess:
+                best_excess, asked = excess, tried
+        return asked
 
-    def fitted(self, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int) -> _Candidate:
-        """Fit a kernel of several harmonics; few steps move the scales only."""
-        model, occam = self.without(self.sums(basis, nuisance), nuisance, start.noise)
-        free = NAMES if steps > 10 else ("log_scale", "log_background", "log_roughness")
-        found = maximise(model, basis.layout, start, steps=steps, free=(*free, "log_noise"))
+    def fitted(
+        self, every: Sums, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int = 0
+    ) -> _Candidate:
+        """Fit a kernel of several harmonics; without steps only the noise is estimated again."""
+        model, occam = self.without(every, nuisance, start.noise)
+        if steps:
+            found = maximise(model, basis.layout, start, steps=steps)
+        else:
+            found = fit(
+                model, basis.layout, replace(start, log_noise=math.log(expected_noise(model, basis.layout, start)))
+            )
         return _Candidate(
             basis=basis,
             kind="harmonics",
