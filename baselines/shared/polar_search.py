@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from qpibench.grid import Grid
 from shared.evidence import Hyperparameters, Layout, LinearModel, Posterior, expected_noise, fit, maximise
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
+from shared.noise import noise_level
 from shared.nuisance import SETS, Nuisance, of_instrument
-from shared.polar import Points
+from shared.polar import Points, pixels_of
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.radial import spline_values
 from shared.radial_prior import RadialPrior
@@ -85,6 +86,8 @@ class Found:
         ``separable``, ``total`` or ``harmonics``.
     prior
         Hyper-parameters of the radial functions, for an image of mean square 1.
+    missing
+        Factor of :func:`missing_variance` that explains what the basis leaves of the image and the noise does not.
     nuisance
         What else the image shows.
     evidence
@@ -98,6 +101,7 @@ class Found:
     fold: int
     kind: str
     prior: RadialPrior
+    missing: float
     nuisance: str
     evidence: float
 
@@ -108,7 +112,20 @@ class Found:
 
     def std(self, grid: Grid) -> Values:
         """Standard deviation of the kernel on a grid, (y, x)."""
-        return self.basis.std(self.root, grid)
+        std = self.basis.std(self.root, grid)
+        if self.kind != "harmonics":
+            return std
+        pixels = pixels_of(grid)
+        variance = self.missing * missing_variance(self.basis, self.prior, np.hypot(pixels.x, pixels.y))
+        return np.sqrt(std**2 + variance.reshape(grid.shape))
+
+
+def missing_variance(basis: PolarBasis, prior: RadialPrior, r_nm: Values) -> Values:
+    """Prior variance (distance,), up to a factor, of the harmonics of higher orders than a basis has."""
+    step = basis.orders[1]
+    highest = np.minimum(basis.finest, math.pi / basis.spacing_nm) * r_nm
+    orders: Values = np.maximum(np.floor(highest / step) - basis.orders[-1] // step, 0.0)
+    return orders * prior.envelope(r_nm) ** 2
 
 
 def find(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Found | None:
@@ -132,7 +149,13 @@ def find(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Found
     if not scale > 1e-12 * float(np.abs(image).max(initial=0.0)):
         return None
     found = _Search(image / scale, pixels, scatterers, grid).find()
-    return replace(found, coefficient=scale * found.coefficient, root=scale * found.root, noise=scale * found.noise)
+    return replace(
+        found,
+        coefficient=scale * found.coefficient,
+        root=scale * found.root,
+        missing=scale**2 * found.missing,
+        noise=scale * found.noise,
+    )
 
 
 @dataclass(frozen=True)
@@ -152,7 +175,7 @@ class _Candidate:
         values = self.basis.spread(self.coefficient) @ spline_values(r_nm, self.basis.spacing_nm, self.basis.splines).T
         return replace(self, basis=basis, coefficient=interpolated(values, basis.spacing_nm).ravel())
 
-    def found(self, nuisance: str) -> Found:
+    def found(self, nuisance: str, missing: float) -> Found:
         orders = self.basis.orders
         return Found(
             basis=self.basis,
@@ -162,6 +185,7 @@ class _Candidate:
             fold=orders[1] if len(orders) > 1 else 0,
             kind=self.kind,
             prior=self.hyperparameters.prior,
+            missing=missing,
             nuisance=nuisance,
             evidence=self.evidence,
         )
@@ -172,6 +196,7 @@ class _Search:
 
     def __init__(self, image: Values, pixels: Points, scatterers: Points, grid: Grid) -> None:
         self.image, self.pixels, self.scatterers, self.grid = image, pixels, scatterers, grid
+        self.white_noise = _noise_level(image, pixels, grid) ** 2
         self.pitch = max(grid.pitch_x_nm, grid.pitch_y_nm)
         self.side = min(grid.size_x_nm, grid.size_y_nm)
         self.reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
@@ -183,7 +208,7 @@ class _Search:
             best = self.separable(self.sums(fine, choice, dtype=np.float64), fine, choice, best.on(fine))
         if best.hyperparameters.noise > NEARLY_CLEAN:
             best = self.harmonics(best, choice)
-        return best.found(choice)
+        return best.found(choice, self.missing(best))
 
     def basis(self, orders: Sequence[int], most: int) -> PolarBasis:
         """A basis with at most a number of splines, no closer than pixels."""
@@ -322,6 +347,17 @@ class _Search:
                 return found
             found = tried
 
+    def missing(self, best: _Candidate) -> float:
+        """Factor of :func:`missing_variance` of a kernel of several harmonics."""
+        if best.kind != "harmonics":
+            return 0.0
+        basis, prior = best.basis, best.hyperparameters.prior
+        r_nm = sites(basis.splines, basis.spacing_nm)
+        profile = interpolated(missing_variance(basis, prior, r_nm), basis.spacing_nm)
+        each = HarmonicKernel(basis.spacing_nm, (0,), profile[None]).superposed(self.pixels, self.scatterers)
+        unexplained = max(best.hyperparameters.noise - self.white_noise, 0.0)
+        return unexplained / max(float(each.mean()), np.finfo(np.float64).tiny)
+
     def wider(self, basis: PolarBasis, fold: int) -> PolarBasis:
         """A basis with twice the harmonics, or as many as columns allow."""
         most = basis.orders[-1]
@@ -381,6 +417,15 @@ class _Search:
             source=found.posterior,
             evidence=found.evidence + occam,
         )
+
+
+def _noise_level(image: Values, pixels: Points, grid: Grid) -> float:
+    """Standard deviation of the white noise, from differences of neighbouring pixels."""
+    whole = np.full(grid.shape, np.nan)
+    row = np.rint((pixels.y - grid.y_nm[0]) / grid.pitch_y_nm).astype(int)
+    column = np.rint((pixels.x - grid.x_nm[0]) / grid.pitch_x_nm).astype(int)
+    whole[row, column] = image
+    return noise_level(whole)
 
 
 def _rows(fold: int) -> list[int]:
