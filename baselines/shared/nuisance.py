@@ -61,7 +61,8 @@ class Nuisance:
             (np.ones(len(self.line), values.dtype), (self.line, np.arange(len(self.line)))),
             shape=(self.size - self.smooth.shape[1], len(self.line)),
         )
-        return np.concatenate([smooth, lines @ values]).astype(np.float64)
+        products: Values = np.concatenate([smooth, lines @ values]).astype(np.float64)
+        return products
 
     @property
     def own_products(self) -> Values:
