@@ -54,14 +54,14 @@ class Nuisance:
 
     def products(self, values: NDArray[np.floating]) -> Values:
         """Products (column, k) of the columns with values (pixel, k)."""
-        smooth = self.smooth.astype(values.dtype, copy=False).T @ values
+        smooth: Values = (self.smooth.astype(values.dtype, copy=False).T @ values).astype(np.float64)
         if self.line is None:
-            return smooth.astype(np.float64)
+            return smooth
         lines = csr_array(
             (np.ones(len(self.line), values.dtype), (self.line, np.arange(len(self.line)))),
             shape=(self.size - self.smooth.shape[1], len(self.line)),
         )
-        products: Values = np.concatenate([smooth, lines @ values]).astype(np.float64)
+        products: Values = np.concatenate([smooth, (lines @ values).astype(np.float64)])
         return products
 
     @property
