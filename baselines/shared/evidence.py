@@ -62,6 +62,11 @@ class LinearModel:
     pixels: int
     rounding: float = 1e-12
 
+    @property
+    def least_noise(self) -> float:
+        """Least variance of the noise that the sums can tell from 0."""
+        return max(self.rounding * self.energy / self.pixels, float(np.finfo(np.float64).tiny))
+
     def misfit(self, coefficient: Values) -> float:
         """Squared distance of the image from a model with coefficients (column,)."""
         return max(float(self.energy - 2 * self.linear @ coefficient + coefficient @ self.gram @ coefficient), 0.0)
@@ -260,7 +265,7 @@ def maximise(
     def cost(values: Values) -> tuple[float, Values]:
         here = at(values)
         try:
-            evidence, gradients = _evidence_and_gradients(model, layout, here)
+            evidence, gradients = evidence_and_gradients(model, layout, here)
         except (LinAlgError, ValueError):
             return _REJECTED, np.zeros(len(values))
         return -evidence, -np.array([gradients[name] for name in free])
@@ -280,7 +285,7 @@ def expected_noise(model: LinearModel, layout: Layout, at: Hyperparameters) -> f
     """Variance of the noise after one step of expectation maximisation: the expected mean square of the residual."""
     found = fit(model, layout, at).posterior
     determined = len(found.factor) - float(np.trace(_inverse(found.factor)))
-    return max((model.misfit(found.mean) + at.noise * determined) / model.pixels, model.rounding * at.noise)
+    return max((model.misfit(found.mean) + at.noise * determined) / model.pixels, model.least_noise)
 
 
 def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) -> Values:
@@ -296,13 +301,13 @@ def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) ->
     """
     here = found.hyperparameters
     vector, names = np.array([*here.prior.vector, here.log_noise]), (*NAMES, "log_noise")
-    _, at_rest = _evidence_and_gradients(model, layout, here)
+    _, at_rest = evidence_and_gradients(model, layout, here)
     slopes, moves = np.zeros((len(names), len(names))), []
     for k in range(len(names)):
         moved = vector.copy()
         moved[k] += _STEP
         there = Hyperparameters(here.prior.with_vector(moved[:-1]), float(moved[-1]))
-        _, gradients = _evidence_and_gradients(model, layout, there)
+        _, gradients = evidence_and_gradients(model, layout, there)
         slopes[k] = [(gradients[name] - at_rest[name]) / _STEP for name in names]
         moves.append((fit(model, layout, there).posterior.mean - found.posterior.mean) / _STEP)
     curvature, axes = np.linalg.eigh(-0.5 * (slopes + slopes.T))
@@ -311,7 +316,8 @@ def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) ->
     return rows
 
 
-def _evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparameters) -> tuple[float, dict[str, float]]:
+def evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparameters) -> tuple[float, dict[str, float]]:
+    """Return the evidence and its derivative by every hyper-parameter, by name."""
     radial, of_radial = at.prior.covariance_and_gradients(layout.r_nm)
     prior = layout.factors(radial)
     found = posterior(model, prior, at.noise)

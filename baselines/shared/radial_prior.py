@@ -144,5 +144,5 @@ def bounds(reach_nm: float, spacing_nm: float) -> Mapping[str, tuple[float, floa
         "log_wavenumber": (log(4 / reach_nm), log(2 / spacing_nm)),
         "log_coherence": (log(spacing_nm), log(20 * reach_nm)),
         "log_background": (log(1e-3), log(10.0)),
-        "log_roughness": (log(0.8 * spacing_nm), log(reach_nm / 8)),
+        "log_roughness": (log(0.8 * spacing_nm), log(max(reach_nm / 8, 1.6 * spacing_nm))),
     }
