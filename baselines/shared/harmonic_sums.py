@@ -145,3 +145,53 @@ def add_splines(pixels: Any, scatterers: Any, orders: Any, spacing_nm: Any, colu
                 columns[p, i + 1, h] += v1 * f
                 columns[p, i + 2, h] += v2 * f
                 columns[p, i + 3, h] += v3 * f
+
+
+@compiled(nogil=True, error_model="numpy")
+def add_separable(
+    pixels: Any, scatterers: Any, fold: Any, spacing_nm: Any, profile: Any, pattern: Any, splines: Any, by_harmonic: Any
+) -> None:
+    """Add the derivatives of a separable kernel's image by its radial coefficients and by its pattern.
+
+    The kernel is the radial function ``profile`` (spline,) times ``pattern`` (harmonic,), of the harmonics 1 and, if
+    the fold is not 0, its cosine and sine. ``splines`` is (pixel, spline) and ``by_harmonic`` (pixel, harmonic).
+    """
+    intervals = len(profile) - 3
+    for p in range(len(pixels.x)):
+        total = 0.0
+        of_cos = 0.0
+        of_sin = 0.0
+        for s in range(len(scatterers.x)):
+            dx = pixels.x[p] - scatterers.x[s]
+            dy = pixels.y[p] - scatterers.y[s]
+            r = math.sqrt(dx * dx + dy * dy)
+            place = r / spacing_nm
+            if not place < intervals:
+                continue
+            inverse = 1.0 / r if r > 0.0 else 0.0
+            ux = dx * inverse
+            uy = dy * inverse
+            c = 0.0
+            d = 0.0
+            angular = pattern[0]
+            if fold > 0:
+                c = 1.0
+                for _ in range(fold):
+                    c, d = c * ux - d * uy, c * uy + d * ux
+                angular += pattern[1] * c + pattern[2] * d
+            i = int(place)
+            w0, w1, w2, w3 = spline_weights(place - i)
+            strength = scatterers.strength[s]
+            radial = strength * (w0 * profile[i] + w1 * profile[i + 1] + w2 * profile[i + 2] + w3 * profile[i + 3])
+            total += radial
+            of_cos += radial * c
+            of_sin += radial * d
+            factor = strength * angular
+            splines[p, i] += np.float32(w0 * factor)
+            splines[p, i + 1] += np.float32(w1 * factor)
+            splines[p, i + 2] += np.float32(w2 * factor)
+            splines[p, i + 3] += np.float32(w3 * factor)
+        by_harmonic[p, 0] += total
+        if fold > 0:
+            by_harmonic[p, 1] += of_cos
+            by_harmonic[p, 2] += of_sin

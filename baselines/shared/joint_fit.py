@@ -267,6 +267,19 @@ class JointFit:
         scatterers = Points(self.scatterers.x + x, self.scatterers.y + y, self.scatterers.strength + strength)
         return replace(self, kernel=self.kernel.moved(step[: self.size]), scatterers=scatterers)
 
+    @property
+    def occam(self) -> float:
+        """Logarithm of what it costs the evidence that places and strengths are free (Laplace's approximation)."""
+        of_kernel = np.linalg.slogdet(self.precision[: self.size, : self.size])[1]
+        volume = 0.5 * (np.linalg.slogdet(self.precision)[1] - of_kernel)
+        return float(volume + np.log(self._sigma[self._free]).sum() + 0.5 * (self._moves**2).sum())
+
+    @property
+    def known_covariance(self) -> Values:
+        """Covariance (d, d) of the kernel's variables, were the scatterers known."""
+        known: Values = cho_solve((lower_factor(self.precision[: self.size, : self.size]), True), np.eye(self.size))
+        return known
+
     def kernel_covariance(self) -> Values:
         """Posterior covariance (d, d) of the kernel's variables; errors of the scatterers are included."""
         covariance: Values = cho_solve((lower_factor(self.precision), True), np.eye(len(self.precision), self.size))[

@@ -159,6 +159,46 @@ def find(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Found
 
 
 @dataclass(frozen=True)
+class FirstLook:
+    """A separable kernel, in units of the image.
+
+    Attributes
+    ----------
+    kernel
+        The kernel.
+    covariance
+        (spline, spline): prior covariance of the radial function's coefficients.
+    nuisance
+        Name of what else the image shows; see :func:`shared.nuisance.of_instrument`.
+    noise
+        Standard deviation of the noise, errors of the scatterers included.
+    """
+
+    kernel: HarmonicKernel
+    covariance: Values
+    nuisance: str
+    noise: float
+
+
+def first_look(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> FirstLook | None:
+    """Find a separable kernel of an image whose scatterers may be wrong, which would ask :func:`find` for harmonics.
+
+    Parameters and None are those of :func:`find`.
+    """
+    scale = float(np.std(image))
+    if not scale > 1e-12 * float(np.abs(image).max(initial=0.0)):
+        return None
+    search = _Search(image / scale, pixels, scatterers, grid)
+    best, nuisance = search.full(search.screen())
+    return FirstLook(
+        kernel=best.basis.kernel(scale * best.coefficient),
+        covariance=scale**2 * best.hyperparameters.prior.covariance(best.basis.knots_nm),
+        nuisance=nuisance,
+        noise=scale * math.sqrt(best.hyperparameters.noise),
+    )
+
+
+@dataclass(frozen=True)
 class _Candidate:
     """A kernel in a basis, with nuisance marginalised."""
 

@@ -34,7 +34,8 @@ def refined(
     """Fit kernel and scatterers to an image.
 
     Places that are known up to a cell of a raster get its standard deviation. For exact ones the image decides whether
-    there is a spread of places or strengths. Scatterers are inserted and removed where the image asks for it.
+    there is a spread of places or strengths. Scatterers are inserted and removed where the image asks for it. Nothing
+    is refined if places and strengths are more numbers than the pixels are.
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ def refined(
     kept = used[observation.seen]
     image, pixels = image[kept], chosen(pixels, kept)
     fit = JointFit(image, pixels, kernel, marks, Priors.same(marks, tuple(cell * pitch / np.sqrt(12))))
+    if 3 * marks.size > len(image):
+        return fit
     if not whole:
         return settled(fit)
     fit = descend(fit, steps=STEPS, tolerance=TOLERANCE)

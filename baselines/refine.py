@@ -1,0 +1,116 @@
+r"""``polar`` together with the places, strengths and number of the scatterers.
+
+A separable kernel in polar coordinates that explains the image with the told scatterers best is the start, with the
+Gaussian-process prior of ``polar``. ``shared/refined.py`` then fits kernel and scatterers together, as far as the image
+shows that the told ones are wrong:
+
+- Marks of a raster move inside normal distributions as wide as their cells. Exact places and strengths get a normal
+  spread if the evidence of the image, of a linearised Bayesian model, is greater with it; the evidence gives its size.
+- The residual shows scatterers that are not told, told ones that are not there, and marks that stand for two: strengths
+  that it would change by one, with all other variables following. A change stays if it makes the image more likely by
+  enough.
+
+``polar`` extracts the kernel with the scatterers that were found, or with the told ones if these are not wrong, so that
+places that are right give what ``polar`` gives. The standard deviation includes what is left open of the scatterers, to
+first order. Diagnostics have the scatterers. Of images with more than 16 million pairs of a pixel and a scatterer a
+random part of the pixels is used to refine.
+
+Sources: those of ``polar``. Evidence of the spread: MacKay, Neural Computation 4, 415 (1992). The search for scatterers
+is our own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41, 3397, 1993) with score tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from polar import Model as Polar
+from shared.extractor import Extraction, Extractor, Observation
+from shared.free_polar import FreePolar, RadialFunctions
+from shared.joint_fit import JointFit
+from shared.observed import scatterer_points, seen_points
+from shared.polar import ORIGIN, Points, pixels_of
+from shared.polar_search import first_look
+from shared.refined import refined, scatterers_found
+from shared.scatterer_search import INSERTION_GAIN
+from shared.scatterers import Scatterers
+
+from qpibench.grid import Grid
+
+needs = "raster"
+knows: list[str] = []
+
+CERTAIN = 0.5
+"""Variance of the residual, over that with told scatterers, below which these are wrong for certain."""
+
+LEAST_ODDS = 3.0
+"""Natural logarithm of the odds of refined scatterers against told ones, of which ``polar`` gives the evidence."""
+
+
+class Model(Extractor):
+    """Extracts with ``polar`` from refined scatterers."""
+
+    def extract(self, observation: Observation) -> Extraction:
+        """See :class:`shared.extractor.Extractor`."""
+        image, pixels = seen_points(observation)
+        told = scatterer_points(observation.scatterers, observation.grid)
+        first = first_look(image, pixels, told, observation.grid)
+        if first is None:
+            return Polar().extract(observation)
+        functions = RadialFunctions.of_covariance(first.kernel.spacing_nm, first.covariance)
+        fit = refined(image, pixels, observation, FreePolar.of_kernel(first.kernel, functions))
+        if _unchanged(fit, told):
+            return _with_scatterers(Polar().extract(observation), fit, observation)
+        found = _with_scatterers(_extracted(observation, fit), fit, observation)
+        if any(observation.scatterers.cell) or fit.noise < CERTAIN * first.noise**2:
+            return found
+        # The residual may be that of a kernel which is not separable: its harmonics would explain as much.
+        base = Polar().extract(observation)
+        odds = _evidence(found) - _evidence(base) - fit.occam - INSERTION_GAIN * abs(fit.scatterers.size - told.size)
+        return found if odds > LEAST_ODDS else base
+
+
+def _unchanged(fit: JointFit, told: Points) -> bool:
+    return fit.scatterers.size == told.size and all(
+        np.array_equal(one, other) for one, other in zip(fit.scatterers, told, strict=True)
+    )
+
+
+def _extracted(observation: Observation, fit: JointFit) -> Extraction:
+    """The extraction by ``polar`` from the scatterers of a fit, or by the fit itself if rounding stops ``polar``."""
+    grid = observation.grid
+    row = fit.scatterers.y / grid.pitch_y_nm + (grid.ny - 1) / 2
+    column = fit.scatterers.x / grid.pitch_x_nm + (grid.nx - 1) / 2
+    scatterers = Scatterers(row, column, fit.scatterers.strength)
+    try:
+        return Polar().extract(replace(observation, scatterers=scatterers))
+    except ValueError:
+        return Extraction(
+            kernel=fit.kernel.image(observation.kernel_grid),
+            kernel_full=fit.kernel.image(grid.offsets),
+            std=np.sqrt(_variance(fit, observation.kernel_grid, fit.known_covariance)),
+            diagnostics={"noise": float(np.sqrt(fit.noise))},
+        )
+
+
+def _with_scatterers(found: Extraction, fit: JointFit, observation: Observation) -> Extraction:
+    """An extraction with the scatterers among its diagnostics, and with what they leave open in its deviations."""
+    std = found.std
+    if std is not None:
+        left_open = fit.kernel_covariance() - fit.known_covariance
+        std = np.sqrt(std**2 + _variance(fit, observation.kernel_grid, left_open))
+    return replace(found, std=std, diagnostics={**found.diagnostics, **scatterers_found(fit)})
+
+
+def _variance(fit: JointFit, grid: Grid, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variance (y, x) of the kernel for a covariance of its variables, to first order."""
+    slopes = fit.kernel.superposed(pixels_of(grid), ORIGIN)[1]
+    variance: NDArray[np.float64] = np.einsum("ap,ab,bp->p", slopes, covariance, slopes, optimize=True)
+    return np.maximum(variance, 0).reshape(grid.shape)
+
+
+def _evidence(found: Extraction) -> float:
+    """Logarithm of the evidence that an extraction states, minus infinity if none."""
+    evidence = found.diagnostics.get("evidence")
+    return evidence if isinstance(evidence, float) else -np.inf
