@@ -36,12 +36,21 @@ class Cell:
         Whether the images have white noise of :data:`SNR_DB`.
     kernel
         Kind of the kernels: ``eq7``, or a name in :data:`benchmarks.foreign_kernels.KERNELS`.
+    changes
+        Settings of the spec.
     """
 
     what: str
     view: str = "positions"
     noise: bool = False
     kernel: str = "eq7"
+    changes: tuple[str, ...] = ()
+
+
+def _told_wrongly(what: str, setting: str) -> Cell:
+    """A cell like those of the track ``robust``: 20 dB, and at least 10 scatterers."""
+    changes = ("scatterers.min=10", "corruptions.white_noise.snr_db=20", setting)
+    return Cell(what=f"eq. 7, positions, 20 dB, {what}", changes=changes)
 
 
 CELLS = {
@@ -50,8 +59,12 @@ CELLS = {
     "raster": Cell(what="eq. 7, raster, clean", view="raster"),
     "hankel": Cell(what="electron gas (Hankel), positions, clean", kernel="hankel"),
     "mixed": Cell(what="two harmonics (mixed), positions, clean", kernel="mixed"),
+    "position": _told_wrongly("errors of 0.1 nm", "corruptions.position_error.sigma_nm=0.1"),
+    "missing": _told_wrongly("a tenth missing", "corruptions.missing_scatterers.share=0.1"),
+    "spurious": _told_wrongly("a tenth spurious", "corruptions.spurious_scatterers.share=0.1"),
+    "strengths": _told_wrongly("strengths spread by 0.3", "corruptions.amplitude_spread.relative_std=0.3"),
 }
-"""Cells by name. Image i has the same scatterers in all of them, and the same kernel in the first three."""
+"""Cells by name. Image i has the same scatterers in the first five, and the same kernel in all of eq. 7."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +95,9 @@ class Draws:
 def spec_of(cell: Cell, images: int) -> ReleaseSpec:
     """Return the spec of the draws: that of `paper` with another seed and one image of every kernel."""
     changes = [f"seed={SEED}", f"kernels.count={images}", "observations_per_kernel=1", "name='extraction'"]
-    return load_spec("paper", overrides=[*changes, *([f"corruptions.white_noise.snr_db={SNR_DB}"] * cell.noise)])
+    return load_spec(
+        "paper", overrides=[*changes, *([f"corruptions.white_noise.snr_db={SNR_DB}"] * cell.noise), *cell.changes]
+    )
 
 
 def draw(cell: Cell, images: int) -> Draws:

@@ -5,12 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from eq7_fit import Model as Fit
+from polar import Model as Polar
+from refine import Model as RefinedPolar
 from refine_eq7 import Model as Refined
 from shared.eq7_kernel import Eq7, FreeEq7, ranges_of
 from shared.extractor import Observation
+from shared.free_polar import FreePolar, RadialFunctions
 from shared.joint_fit import JointFit, Priors, settled
 from shared.observed import scatterer_points
 from shared.polar import Points, pixels_of
+from shared.radial import spline_count
 from shared.scatterers import Scatterers
 
 from qpibench.grid import Grid
@@ -74,6 +78,31 @@ def test_the_gradient_is_that_of_the_cost():
         assert slope == pytest.approx(downhill[k], rel=1e-3, abs=1e-2)
 
 
+def free_polar(orders, *, seed=4):
+    """A random separable kernel, and its variables."""
+    rng = np.random.default_rng(seed)
+    functions = RadialFunctions(0.3, rng.normal(size=(spline_count(5.0, 0.3), 5)))
+    pattern = rng.normal(size=2 * len(orders) - 1)
+    return FreePolar(functions, orders, rng.normal(size=5), pattern / np.linalg.norm(pattern))
+
+
+@pytest.mark.parametrize("orders", [(0,), (0, 3)])
+def test_slopes_of_a_separable_kernel_are_difference_quotients(orders):
+    kernel, scatterers, pixels = free_polar(orders), scatterer_points(places(4), GRID), pixels_of(GRID)
+    value, slopes = kernel.superposed(pixels, scatterers)
+    assert value == pytest.approx(kernel.kernel.superposed(pixels, scatterers), abs=1e-9)
+    for k, slope in enumerate(slopes):
+        step = 1e-6 * np.eye(len(slopes))[k]
+        more, less = (kernel.moved(sign * step).superposed(pixels, scatterers)[0] for sign in (1, -1))
+        assert slope == pytest.approx((more - less) / 2e-6, abs=1e-3)
+
+
+def test_a_separable_kernel_is_its_own_nearest_one():
+    kernel = free_polar((0, 4))
+    again = FreePolar.of_kernel(kernel.kernel, kernel.functions)
+    assert again.kernel.coefficient == pytest.approx(kernel.kernel.coefficient, abs=1e-9)
+
+
 def test_the_descent_finds_kernel_places_and_strengths():
     found = settled(joint_fit())
     assert found.kernel.image(GRID) == pytest.approx(TRUTH.image(GRID), abs=1e-4)
@@ -112,19 +141,32 @@ def test_a_mark_that_stands_for_two_is_split():
     assert error(Refined, seen) < 1e-4 < error(Fit, seen)
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("moved", lambda true: moved(true, 0.6)),
-        ("missing", lambda true: without(true, 2)),
-        ("spurious", lambda true: with_one(true, row=20.3, column=11.8)),
-    ],
-)
-def test_wrong_scatterers_are_put_right(name, told):
+WRONG = {
+    "moved": lambda true: moved(true, 0.6),
+    "missing": lambda true: without(true, 2),
+    "spurious": lambda true: with_one(true, row=20.3, column=11.8),
+}
+
+
+@pytest.mark.parametrize(("model", "base"), [(Refined, Fit), (RefinedPolar, Polar)])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_scatterers_are_put_right(wrong, model, base):
     true = places()
-    seen = observed(true, told(true))
-    assert error(Refined, seen) < 0.3 * error(Fit, seen)
-    assert len(Refined().extract(seen).diagnostics["strengths"]) == 12
+    seen = observed(true, WRONG[wrong](true))
+    found = model().extract(seen)
+    assert np.abs(found.kernel - TRUTH.image(GRID)).mean() < 0.4 * error(base, seen)
+    assert len(found.diagnostics["strengths"]) == 12
+
+
+def test_scatterers_that_are_right_leave_the_kernel_to_polar():
+    seen = observed(places())
+    assert RefinedPolar().extract(seen).kernel == pytest.approx(Polar().extract(seen).kernel, abs=1e-9)
+
+
+def test_a_constant_image_gives_the_result_of_polar():
+    seen = observed(places())
+    constant = Observation(image=np.ones(GRID.shape), grid=GRID, scatterers=seen.scatterers, kernel_grid=GRID)
+    assert not RefinedPolar().extract(constant).kernel.any()
 
 
 def test_the_error_of_the_places_is_estimated():
