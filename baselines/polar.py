@@ -62,6 +62,7 @@ class Model(Extractor):
                 "decay_nm": float(np.exp(found.prior.log_decay)),
                 "noise": found.noise,
                 "nuisance": found.nuisance,
+                "open_edge": found.open_edge,
                 "evidence": found.evidence,
             },
         )

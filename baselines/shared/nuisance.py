@@ -44,9 +44,10 @@ class Nuisance:
         """Number of columns."""
         return len(self.variance)
 
-    def leading(self, count: int) -> Nuisance:
-        """The first columns, without the line columns."""
-        return Nuisance(self.smooth[:, :count], None, self.variance[:count])
+    def after(self, first: Nuisance) -> Nuisance:
+        """These columns, and before them the smooth ones of another nuisance."""
+        smooth = np.concatenate([first.smooth, self.smooth], axis=1)
+        return Nuisance(smooth, self.line, np.concatenate([first.variance, self.variance]))
 
     def of_pixels(self, some: slice | NDArray[np.intp]) -> Nuisance:
         """The same columns on some of the pixels."""
@@ -96,9 +97,10 @@ def _standard(values: Values) -> Values:
 def waves_from_outside(kernel: HarmonicKernel, pixels: Points, density: float, reach_nm: float) -> Nuisance:
     """Waves of scatterers beyond the edges of the field, which nobody has told.
 
-    Their sum is a Gaussian process whose covariance is the density of scatterers times the integral of
-    K(p - s) K(p' - s) over the places s outside. Its leading eigenfunctions are the columns, its eigenvalues the
-    variances.
+    Their sum has the mean of the density of scatterers times the integral of K(p - s) over the places s outside, and
+    varies about it like a Gaussian process whose covariance is the density times the integral of K(p - s) K(p' - s). Its
+    leading eigenfunctions are the columns, its eigenvalues the variances; the mean is a column with its square as
+    variance.
 
     Parameters
     ----------
@@ -112,19 +114,20 @@ def waves_from_outside(kernel: HarmonicKernel, pixels: Points, density: float, r
         Distance from the field up to which scatterers are assumed.
     """
     left, right, low, high = pixels.x.min(), pixels.x.max(), pixels.y.min(), pixels.y.max()
-    area = (right - left + 2 * reach_nm) * (high - low + 2 * reach_nm)
-    step = np.sqrt(max(area - (right - left) * (high - low), 1e-9) / OUTSIDE)
+    outside = (right - left + 2 * reach_nm) * (high - low + 2 * reach_nm) - (right - left) * (high - low)
+    step = float(np.sqrt(outside / OUTSIDE))
     x, y = (np.arange(a - reach_nm + step / 2, b + reach_nm, step) for a, b in ((left, right), (low, high)))
     places = np.array([each.ravel() for each in np.meshgrid(x, y)])
     inside = (places[0] >= left) & (places[0] <= right) & (places[1] >= low) & (places[1] <= high)
     places = places[:, ~inside]
     images = kernel.pairs(pixels, Points(places[0], places[1], np.ones(places.shape[1]))).single
-    products = (images.T @ images).astype(np.float64) * density * step**2
-    values, vectors = np.linalg.eigh(products)
-    total = np.cumsum(values[::-1]) / max(values.sum(), np.finfo(np.float64).tiny)
-    count = int(np.searchsorted(total, KEPT)) + 1
-    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    # Columns of unit mean square, so that a variance is that of the waves in a pixel.
-    columns = images @ (vectors * np.sqrt(density * step**2 / np.maximum(values, 1e-300)))
-    size = np.sqrt(len(pixels.x))
-    return Nuisance(columns.astype(np.float64) * size, None, values / size**2)
+    expected = density * step**2  # scatterers at a place
+    values, vectors = np.linalg.eigh(expected * (images.T @ images).astype(np.float64))
+    share = np.cumsum(values[::-1]) / max(float(values.sum()), np.finfo(np.float64).tiny)
+    leading = slice(None, -int(np.searchsorted(share, KEPT)) - 2, -1)
+    values, vectors = np.maximum(values[leading], np.finfo(np.float64).tiny), vectors[:, leading]
+    waves = images.astype(np.float64) @ (vectors * np.sqrt(expected / values))
+    mean = expected * images.sum(axis=1, dtype=np.float64)
+    size = float(np.sqrt(mean @ mean))
+    columns = np.column_stack([mean / max(size, np.finfo(np.float64).tiny), waves])
+    return Nuisance(columns, None, np.maximum(np.concatenate([[size**2], values]), np.finfo(np.float64).tiny))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from qpibench.grid import Grid
 from shared.evidence import Hyperparameters, Layout, LinearModel, Posterior, expected_noise, fit, maximise
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.noise import noise_level
-from shared.nuisance import SETS, Nuisance, of_instrument
+from shared.nuisance import SETS, Nuisance, of_instrument, waves_from_outside
 from shared.polar import Points, pixels_of
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.radial import spline_values
@@ -59,6 +58,10 @@ MOST_COLUMNS = 1500
 HIGHEST = 24
 """Largest order of the harmonics of which traces are searched in a residual."""
 
+BORDER, EDGE_EXCESS, EDGE_ROUNDS = 0.1, 1.15, 4
+"""Width of the border over the field's side, excess of the residual there that calls for waves from outside, and rounds
+in which these follow the kernel."""
+
 GROUPS = (2, 3, 4, 6)
 """Folds of lattices, which are tried where a separable kernel has total symmetry or none."""
 
@@ -90,6 +93,8 @@ class Found:
         Factor of :func:`missing_variance` that explains what the basis leaves of the image and the noise does not.
     nuisance
         What else the image shows.
+    open_edge
+        Whether scatterers outside the field are assumed.
     evidence
         Logarithm of the probability of the image, up to a constant.
     """
@@ -103,6 +108,7 @@ class Found:
     prior: RadialPrior
     missing: float
     nuisance: str
+    open_edge: bool
     evidence: float
 
     @property
@@ -215,7 +221,7 @@ class _Candidate:
         values = self.basis.spread(self.coefficient) @ spline_values(r_nm, self.basis.spacing_nm, self.basis.splines).T
         return replace(self, basis=basis, coefficient=interpolated(values, basis.spacing_nm).ravel())
 
-    def found(self, nuisance: str, missing: float) -> Found:
+    def found(self, nuisance: str, missing: float, *, open_edge: bool) -> Found:
         orders = self.basis.orders
         return Found(
             basis=self.basis,
@@ -227,6 +233,7 @@ class _Candidate:
             prior=self.hyperparameters.prior,
             missing=missing,
             nuisance=nuisance,
+            open_edge=open_edge,
             evidence=self.evidence,
         )
 
@@ -236,19 +243,54 @@ class _Search:
 
     def __init__(self, image: Values, pixels: Points, scatterers: Points, grid: Grid) -> None:
         self.image, self.pixels, self.scatterers, self.grid = image, pixels, scatterers, grid
+        self.outside: Nuisance | None = None
         self.white_noise = _noise_level(image, pixels, grid) ** 2
         self.pitch = max(grid.pitch_x_nm, grid.pitch_y_nm)
         self.side = min(grid.size_x_nm, grid.size_y_nm)
         self.reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
 
     def find(self) -> Found:
+        best, choice = self.closed()
+        for _ in range(EDGE_ROUNDS if self.edge_shows(best) else 0):
+            former, self.outside = self.outside, self.waves_from_outside(best)
+            tried, name = self.closed()
+            if tried.evidence <= best.evidence:
+                self.outside = former
+                break
+            best, choice = tried, name
+        return best.found(choice, self.missing(best), open_edge=self.outside is not None)
+
+    def closed(self) -> tuple[_Candidate, str]:
+        """Find the kernel for the waves from outside that are known so far, and what else the image shows."""
         best, choice = self.full(self.screen())
         if best.hyperparameters.noise < NEARLY_CLEAN:
             fine = PolarBasis.reaching(best.basis.reach_nm, FINE_SPACING * self.pitch, best.basis.orders)
             best = self.separable(self.sums(fine, choice, dtype=np.float64), fine, choice, best.on(fine))
         if best.hyperparameters.noise > NEARLY_CLEAN:
             best = self.harmonics(best, choice)
-        return best.found(choice, self.missing(best))
+        return best, choice
+
+    def edge_shows(self, best: _Candidate) -> bool:
+        """Whether a border of the field is explained worse than its middle."""
+        residual = self.residual(best)
+        x, y = self.pixels.x, self.pixels.y
+        depth = np.minimum.reduce([x - x.min(), x.max() - x, y - y.min(), y.max() - y])
+        near = depth < BORDER * self.side
+        return bool(near.any() and not near.all() and residual[near].var() > EDGE_EXCESS * residual[~near].var())
+
+    def residual(self, best: _Candidate) -> Values:
+        """The image (pixel,) without the kernels."""
+        return self.image - best.basis.kernel(best.coefficient).superposed(self.pixels, self.scatterers)
+
+    def waves_from_outside(self, best: _Candidate) -> Nuisance:
+        """Columns for scatterers outside, as dense as those inside."""
+        kernel = best.basis.kernel(best.coefficient)
+        profile = np.abs(kernel.coefficient).max(axis=0) ** 2 * best.basis.knots_nm
+        share = np.cumsum(profile) / max(float(profile.sum()), np.finfo(np.float64).tiny)
+        reach = float(best.basis.knots_nm[min(int(np.searchsorted(share, 0.99)), len(share) - 1)])
+        reach = min(max(reach, 2 * self.pitch), self.side)
+        density = float(self.scatterers.strength.sum()) / (self.grid.size_x_nm * self.grid.size_y_nm)
+        return waves_from_outside(kernel, self.pixels, density, reach)
 
     def basis(self, orders: Sequence[int], most: int) -> PolarBasis:
         """A basis with at most a number of splines, no closer than pixels."""
@@ -258,9 +300,10 @@ class _Search:
         """Sums with the columns of one set of nuisance."""
         return sums(self.image, self.pixels, self.scatterers, basis, self.nuisance(nuisance), dtype=dtype)
 
-    @functools.cache  # noqa: B019  (the search lives as long as its image)
     def nuisance(self, name: str) -> Nuisance:
-        return of_instrument(self.pixels, name)
+        """The waves from outside, and what else is in a set."""
+        instrument = of_instrument(self.pixels, name)
+        return instrument if self.outside is None else instrument.after(self.outside)
 
     def without(self, every: Sums, nuisance: str, noise: float) -> tuple[LinearModel, float]:
         """The linear model after marginalising over one set of nuisance, and its Occam factor."""
@@ -271,7 +314,7 @@ class _Search:
         basis = self.basis((0, *FOLDS), SCREENING_SPLINES)
         thin = np.arange(0, len(self.image), max(1, round(len(self.image) / SCREENING_PIXELS)) | 1)
         pixels = Points(*(part[thin] for part in self.pixels))
-        nuisance = of_instrument(pixels, "offset and tilt")
+        nuisance = self.nuisance("offset and tilt").of_pixels(thin)
         shown = sums(self.image[thin], pixels, self.scatterers, basis, nuisance)
         model, _ = shown.without(nuisance.size, NOISES[0])
         harmonics, splines = len(basis.functions), basis.splines
@@ -415,7 +458,7 @@ class _Search:
         fold = best.basis.orders[-1]
         orders = tuple(m for m in range(0, HIGHEST + 1, fold or 1) if m not in best.basis.orders[1:])
         basis = PolarBasis.reaching(self.side / 2, max(self.pitch, self.side / (2 * SCREENING_SPLINES)), orders)
-        residual = self.image - best.basis.kernel(best.coefficient).superposed(self.pixels, self.scatterers)
+        residual = self.residual(best)
         thin = np.arange(0, len(self.image), max(1, round(len(self.image) / SCREENING_PIXELS)) | 1)
         pixels, left = Points(*(part[thin] for part in self.pixels)), residual[thin] - residual.mean()
         size = len(basis.functions) * basis.splines
