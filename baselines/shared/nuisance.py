@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,18 +95,18 @@ def _standard(values: Values) -> Values:
     return standard
 
 
-def waves_from_outside(kernel: HarmonicKernel, pixels: Points, density: float, reach_nm: float) -> Nuisance:
+def waves_from_outside(kernels: Sequence[HarmonicKernel], pixels: Points, density: float, reach_nm: float) -> Nuisance:
     """Waves of scatterers beyond the edges of the field, which nobody has told.
 
-    Their sum has the mean of the density of scatterers times the integral of K(p - s) over the places s outside, and
-    varies about it like a Gaussian process whose covariance is the density times the integral of K(p - s) K(p' - s). Its
-    leading eigenfunctions are the columns, its eigenvalues the variances; the mean is a column with its square as
+    Their sum has the mean of the density of scatterers times the integral of K(p - s) over the places s outside. It
+    varies about it like a Gaussian process with the covariance of the density times the integral of K(p - s) K(p' - s).
+    The leading eigenfunctions are the columns, the eigenvalues the variances; the mean is a column with its square as
     variance.
 
     Parameters
     ----------
-    kernel
-        The kernel, as far as it is known.
+    kernels
+        Estimates of the kernel K, which is their mean.
     pixels
         Places of the pixels; their range is the field.
     density
@@ -120,7 +121,8 @@ def waves_from_outside(kernel: HarmonicKernel, pixels: Points, density: float, r
     places = np.array([each.ravel() for each in np.meshgrid(x, y)])
     inside = (places[0] >= left) & (places[0] <= right) & (places[1] >= low) & (places[1] <= high)
     places = places[:, ~inside]
-    images = kernel.pairs(pixels, Points(places[0], places[1], np.ones(places.shape[1]))).single
+    outer = Points(places[0], places[1], np.ones(places.shape[1]))
+    images = np.mean([kernel.pairs(pixels, outer).single for kernel in kernels], axis=0)
     expected = density * step**2  # scatterers at a place
     values, vectors = np.linalg.eigh(expected * (images.T @ images).astype(np.float64))
     share = np.cumsum(values[::-1]) / max(float(values.sum()), np.finfo(np.float64).tiny)
