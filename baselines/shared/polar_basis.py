@@ -27,7 +27,7 @@ ROUNDING = {np.float32: 1e-7, np.float64: 1e-12}
 """Variance of a pixel, over that of the image, which sums of either precision lose."""
 
 ANGLES = 24
-"""Angles of a sector of the kernel at which its standard deviation is computed."""
+"""Angles at which the standard deviation of the kernel is computed, in a period of its highest harmonic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,21 +124,25 @@ class PolarBasis:
         It is computed on a polar grid, which is as symmetric as the kernels, and interpolated linearly.
         """
         fold = math.gcd(*self.orders) or 1
-        theta = np.arange(ANGLES) * 2 * np.pi / (fold * ANGLES)
-        angular = self._angular(theta)
+        sector = ANGLES * max(self.orders[-1] // fold, 1)
+        angular = self._angular(np.arange(sector) * 2 * np.pi / (fold * sector))
         r_nm = np.arange(self.splines, dtype=np.float64) * self.spacing_nm
         values = spline_values(r_nm, self.spacing_nm, self.splines)
-        spread = self.spread(root).transpose(2, 0, 1).reshape(self.splines, -1)
-        polar = np.empty((len(r_nm), ANGLES))
+        full = self.spread(root)
+        spread = full.transpose(2, 0, 1).reshape(self.splines, -1)
+        polar = np.empty((len(r_nm), sector))
         for row, weights in zip(polar, values, strict=True):
             some = np.flatnonzero(weights)
             of_functions = (weights[some] @ spread[some]).reshape(len(root), -1)
-            row[:] = ((of_functions @ angular) ** 2).sum(axis=0)
+            covariance = of_functions.T @ of_functions
+            row[:] = (angular * (covariance @ angular)).sum(axis=0)
         pixels = pixels_of(grid)
         place = np.hypot(pixels.x, pixels.y) / self.spacing_nm
-        turn = np.mod(np.arctan2(pixels.y, pixels.x) * fold / (2 * np.pi), 1.0) * ANGLES
+        turn = np.mod(np.arctan2(pixels.y, pixels.x) * fold / (2 * np.pi), 1.0) * sector
         around = np.concatenate([polar, polar[:, :1]], axis=1)
         variance = map_coordinates(around, [place, turn], order=1, mode="nearest")
+        # At the scatterer, where the angle is not defined, harmonics other than 1 are 0.
+        variance[place == 0] = ((full[:, 0] @ values[0]) ** 2).sum()
         std: Values = np.sqrt(np.maximum(variance, 0)).reshape(grid.shape)
         return std
 
