@@ -11,9 +11,10 @@ shows that the told ones are wrong:
   enough.
 
 ``polar`` extracts the kernel with the scatterers that were found, or with the told ones if these are not wrong, so that
-places that are right give what ``polar`` gives. The standard deviation includes what is left open of the scatterers, to
-first order. Diagnostics have the scatterers. Of images with more than 16 million pairs of a pixel and a scatterer a
-random part of the pixels is used to refine.
+places that are right give what ``polar`` gives. The separable kernel of the fit is the result where ``polar`` ends with
+more noise than the fit, or where the fit leaves less than a hundredth of the image and ``polar`` says otherwise. The
+standard deviation includes what is left open of the scatterers, to first order. Diagnostics have the scatterers. Of
+images with more than 16 million pairs of a pixel and a scatterer a random part of the pixels is used to refine.
 
 Sources: those of ``polar``. Evidence of the spread: MacKay, Neural Computation 4, 415 (1992). The search for scatterers
 is our own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41, 3397, 1993) with score tests.
@@ -43,6 +44,15 @@ knows: list[str] = []
 
 CERTAIN = 0.5
 """Variance of the residual, over that with told scatterers, below which these are wrong for certain."""
+
+SAME_NOISE = (0.8, 1.25)
+"""Ratio of the noise by ``polar`` to that of the fit between which both have found the same kernel."""
+
+LESS_NOISE = 0.7
+"""The same below which the kernel is not separable and ``polar`` has found its harmonics."""
+
+EXPLAINED = 0.01
+"""Noise of the fit, over the standard deviation of the image, below which a separable kernel explains everything."""
 
 LEAST_ODDS = 3.0
 """Natural logarithm of the odds of refined scatterers against told ones, of which ``polar`` gives the evidence."""
@@ -78,20 +88,31 @@ def _unchanged(fit: JointFit, told: Points) -> bool:
 
 
 def _extracted(observation: Observation, fit: JointFit) -> Extraction:
-    """The extraction by ``polar`` from the scatterers of a fit, or by the fit itself if rounding stops ``polar``."""
+    """The extraction by ``polar`` from the scatterers of a fit, or that of the fit if ``polar`` has lost the kernel."""
     grid = observation.grid
     row = fit.scatterers.y / grid.pitch_y_nm + (grid.ny - 1) / 2
     column = fit.scatterers.x / grid.pitch_x_nm + (grid.nx - 1) / 2
     scatterers = Scatterers(row, column, fit.scatterers.strength)
     try:
-        return Polar().extract(replace(observation, scatterers=scatterers))
-    except ValueError:
-        return Extraction(
-            kernel=fit.kernel.image(observation.kernel_grid),
-            kernel_full=fit.kernel.image(grid.offsets),
-            std=np.sqrt(_variance(fit, observation.kernel_grid, fit.known_covariance)),
-            diagnostics={"noise": float(np.sqrt(fit.noise))},
-        )
+        found = Polar().extract(replace(observation, scatterers=scatterers))
+    except ValueError:  # rounding has stopped it
+        return _of_fit(observation, fit)
+    noise, noise_of_fit = found.diagnostics.get("noise"), np.sqrt(fit.noise)
+    if not isinstance(noise, float):
+        return _of_fit(observation, fit)
+    is_separable = noise_of_fit < EXPLAINED * fit.image.std()
+    is_other = noise < LESS_NOISE * noise_of_fit and not is_separable
+    is_same = SAME_NOISE[0] * noise_of_fit < noise < SAME_NOISE[1] * noise_of_fit
+    return found if is_other or is_same else _of_fit(observation, fit)
+
+
+def _of_fit(observation: Observation, fit: JointFit) -> Extraction:
+    return Extraction(
+        kernel=fit.kernel.image(observation.kernel_grid),
+        kernel_full=fit.kernel.image(observation.grid.offsets),
+        std=np.sqrt(_variance(fit, observation.kernel_grid, fit.known_covariance)),
+        diagnostics={"noise": float(np.sqrt(fit.noise)), "kind": "separable"},
+    )
 
 
 def _with_scatterers(found: Extraction, fit: JointFit, observation: Observation) -> Extraction:

@@ -32,6 +32,9 @@ when the descent has arrived."""
 LARGEST_MOVE = 2.0
 """Longest move of a scatterer in one step, in standard deviations."""
 
+SHARP = 1e-6
+"""Variance of the noise, over the mean square of the image, from which on it hides slopes that are not resolved."""
+
 
 class KernelModel(Protocol):
     """A kernel and the variables on which it depends."""
@@ -320,4 +323,6 @@ class JointFit:
 def settled(fit: JointFit, *, steps: int = 20) -> JointFit:
     """The fit at the end of its descent."""
     fit = descend(fit, steps=steps)
-    return descend(replace(fit, nearest=LAST_NEAREST), steps=steps) if (fit.priors.sigma_nm > 0).any() else fit
+    if not (fit.priors.sigma_nm > 0).any() or fit.noise > SHARP * float(fit.image @ fit.image) / len(fit.image):
+        return fit
+    return descend(replace(fit, nearest=LAST_NEAREST), steps=steps)
