@@ -33,6 +33,7 @@ Values = NDArray[np.float64]
 
 
 _JITTER = 1e-9  # of the prior's own variances; keeps covariances of smooth functions positive definite
+_LOST = 1e-4  # of the largest eigenvalue of a Gram matrix: what sums of float32 can lose
 _STEP = 1e-4  # of finite differences by hyper-parameters
 _WIDEST = 1.0  # standard deviation of a hyper-parameter that the image does not determine
 _REJECTED = 1e12  # cost of hyper-parameters whose matrices are not positive definite
@@ -66,6 +67,21 @@ class LinearModel:
     def least_noise(self) -> float:
         """Least variance of the noise that the sums can tell from 0."""
         return max(self.rounding * self.energy / self.pixels, float(np.finfo(np.float64).tiny))
+
+    @cached_property
+    def positive(self) -> Values:
+        """G without the negative eigenvalues that rounding has left.
+
+        Raises
+        ------
+        ValueError
+            If they are more negative than rounding can be.
+        """
+        powers, axes = np.linalg.eigh(self.gram)
+        if powers[0] < -_LOST * powers[-1]:
+            raise ValueError("the sums of an image are no sums of squares, so no kernel can be estimated from it")
+        whole: Values = (axes * np.maximum(powers, 0)) @ axes.T
+        return whole
 
     def misfit(self, coefficient: Values) -> float:
         """Squared distance of the image from a model with coefficients (column,)."""
@@ -180,15 +196,23 @@ def posterior(model: LinearModel, prior: Factors, noise: float) -> Posterior:
     ValueError
         If the sums are not positive definite by more than rounding.
     """
-    whitened = prior.whitened(model.gram)
-    whitened /= noise
-    whitened[np.diag_indices(len(whitened))] += 1
-    factor = lower_factor(whitened)
+    try:
+        factor = lower_factor(_precision(model.gram, prior, noise))
+    except ValueError:  # a prior of very different variances makes the rounding of the sums greater than 1
+        factor = lower_factor(_precision(model.positive, prior, noise))
     half = solve_triangular(factor, prior.applied(model.linear) / noise, lower=True, check_finite=False)
     evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
     inner = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
     mean = np.concatenate([lower @ inner[rows] for lower, rows in zip(prior.blocks, prior.slices, strict=True)])
     return Posterior(float(evidence - 0.5 * model.pixels * math.log(noise)), mean, prior, factor)
+
+
+def _precision(gram: Values, prior: Factors, noise: float) -> Values:
+    """1 + L^T G L / v."""
+    precision = prior.whitened(gram)
+    precision /= noise
+    precision[np.diag_indices(len(precision))] += 1
+    return precision
 
 
 def _placed(block: Values, rows: slice, size: int) -> Values:

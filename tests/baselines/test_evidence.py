@@ -197,8 +197,21 @@ def test_the_spread_by_hyper_parameters_is_laplaces_approximation():
 def test_sums_that_are_no_sums_of_squares_are_refused():
     columns, _, image = drawn(LAYOUTS["one function"])
     model = model_of(columns, image)
-    with pytest.raises(ValueError, match="the normal equations of an image are not positive definite"):
+    with pytest.raises(ValueError, match="the sums of an image are no sums of squares"):
         fit(replace(model, gram=-model.gram), LAYOUTS["one function"], AT)
+
+
+def test_rounding_of_the_sums_does_not_matter_to_a_prior_of_very_different_variances():
+    layout = LAYOUTS["one function"]
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(4, len(R_NM)))  # leaves three coefficients undetermined
+    exact = model_of(columns, columns @ rng.normal(size=len(R_NM)))
+    lost = rng.normal(size=exact.gram.shape) * 3e-6 * np.abs(exact.gram).max()
+    at = replace(AT, prior=replace(AT.prior, log_scale=9.0, log_core=log(0.4), core_power=4.0), log_noise=log(1e-5))
+    rounded = replace(exact, gram=exact.gram + lost + lost.T)
+    found = maximise(rounded, layout, at, steps=3, free=["log_noise"])
+    assert np.isfinite(spread_by_hyperparameters(rounded, layout, found)).all()
+    assert rounded.misfit(found.posterior.mean) < 1e-2 * exact.energy
 
 
 def test_a_climb_steps_back_from_hyper_parameters_whose_matrices_are_not_positive_definite():

@@ -44,11 +44,12 @@ def test_products_of_parts_of_the_pixels_add_up():
     assert total == pytest.approx(found.products(values))
 
 
-def test_the_leading_columns_are_the_smooth_ones():
-    found = of_instrument(PIXELS, SETS[-1]).leading(1)
-    assert found.size == 1
-    assert found.own_products == pytest.approx(np.array([[PIXELS.size]]))
-    assert found.products(np.ones((PIXELS.size, 1))) == pytest.approx(np.array([[PIXELS.size]]))
+def test_columns_are_put_before_the_smooth_ones_of_the_instrument():
+    first = Nuisance(np.random.default_rng(2).normal(size=(PIXELS.size, 2)), None, np.array([0.1, 0.2]))
+    found = of_instrument(PIXELS, SETS[-1]).after(first)
+    columns = np.column_stack([first.smooth, dense(PIXELS, SETS[-1])])
+    assert found.own_products == pytest.approx(columns.T @ columns, abs=1e-9)
+    assert found.variance == pytest.approx([0.1, 0.2, *np.ones(10)])
 
 
 def test_line_columns_alone_need_no_smooth_ones():
@@ -62,12 +63,15 @@ def test_waves_from_outside_are_those_of_scatterers_all_around_the_field():
     spacing, density, reach = 0.5, 0.3, 1.0
     profile = interpolated(np.exp(-((sites(9, spacing) / 1.2) ** 2)), spacing)
     kernel = HarmonicKernel(spacing, (0, 2), np.array([profile, 0.5 * profile, -0.3 * profile]))
-    found = waves_from_outside(kernel, PIXELS, density, reach)
-    assert (found.smooth**2).mean(axis=0) == pytest.approx(1, abs=1e-4)
+    found = waves_from_outside([kernel, kernel], PIXELS, density, reach)
     assert found.size < 0.7 * PIXELS.size
     step = 0.1
     x, y = (each.ravel() for each in np.meshgrid(np.arange(-3.95, 4, step), np.arange(-2.95, 3, step)))
     outside = (np.abs(x) > GRID.size_x_nm / 2) | (np.abs(y) > GRID.size_y_nm / 2)
     each = kernel.pairs(PIXELS, Points(x[outside], y[outside], np.ones(outside.sum()))).single.astype(float)
-    expected = density * step**2 * each @ each.T
-    assert found.smooth * found.variance @ found.smooth.T == pytest.approx(expected, abs=0.03 * expected.max())
+    mean, covariance = density * step**2 * each.sum(axis=1), density * step**2 * each @ each.T
+    assert np.outer(found.smooth[:, 0], found.smooth[:, 0]) * found.variance[0] == pytest.approx(
+        np.outer(mean, mean), abs=0.03 * (mean**2).max()
+    )
+    waves = found.smooth[:, 1:]
+    assert waves * found.variance[1:] @ waves.T == pytest.approx(covariance, abs=0.03 * covariance.max())
