@@ -257,7 +257,8 @@ def sums(
         held = columns.astype(dtype, copy=False)
         gram += held.T @ held
         linear += held.T @ image[rows].astype(dtype)
-        crossed += nuisance.of_pixels(rows).products(held).T
+        # Nuisance columns can be dependent, as an offset and those of all lines; rounding must not show between them.
+        crossed += nuisance.of_pixels(rows).products(columns.astype(np.float64)).T
     return Sums(
         model=LinearModel(gram, linear, float(image @ image), len(image), ROUNDING[dtype]),
         crossed=crossed,

@@ -170,3 +170,13 @@ def test_a_nuisance_of_no_columns_leaves_the_sums_as_they_are():
     nothing = Nuisance(np.zeros((pixels.size, 0)), None, np.zeros(0))
     found = sums(np.ones(pixels.size), pixels, places(3), FREE, nothing)
     assert found.without(0, 0.1) == (found.model, 0.0)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-9])
+def test_an_offset_and_offsets_of_all_lines_leave_positive_sums(noise):
+    grid = Grid(ny=32, nx=32, size_y_nm=6.5, size_x_nm=6.5)
+    pixels, nuisance = pixels_of(grid), of_instrument(pixels_of(grid), "offset, tilt and lines")
+    every = sums(np.ones(pixels.size), pixels, places(5), PolarBasis.reaching(9.0, 0.2, (0,)), nuisance)
+    left, _ = every.without(nuisance.size, noise)
+    powers = np.linalg.eigvalsh(left.gram)
+    assert powers[0] > -1e-5 * powers[-1]
