@@ -14,7 +14,7 @@ shows that the told ones are wrong:
 places that are right give what ``polar`` gives. The separable kernel of the fit is the result where ``polar`` ends with
 more noise than the fit, or where the fit leaves less than a hundredth of the image and ``polar`` says otherwise. The
 standard deviation includes what is left open of the scatterers, to first order. Diagnostics have the scatterers. Of
-images with more than 16 million pairs of a pixel and a scatterer a random part of the pixels is used to refine.
+images with more than 4 million pairs of a pixel and a scatterer a random part of the pixels is used to refine.
 
 Sources: those of ``polar``. Evidence of the spread: MacKay, Neural Computation 4, 415 (1992). The search for scatterers
 is our own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41, 3397, 1993) with score tests.

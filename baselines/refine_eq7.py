@@ -10,7 +10,7 @@ kernel and scatterers together, as far as the image shows that the told ones are
   enough.
 
 With places that are exact, and a clean image, the result is that of ``eq7_fit``. Diagnostics have the scatterers. Of
-images with more than 16 million pairs of a pixel and a scatterer a random part of the pixels is used.
+images with more than 4 million pairs of a pixel and a scatterer a random part of the pixels is used.
 
 Sources: eq. 7 of arXiv 2506.05325. Evidence: MacKay, Neural Computation 4, 415 (1992). The search for scatterers is our
 own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41, 3397, 1993) with score tests.

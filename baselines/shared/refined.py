@@ -24,7 +24,7 @@ CHANGES_FIRST = 0.5
 
 MOST_ROUNDS = 8
 
-MOST_PAIRS = 16_000_000
+MOST_PAIRS = 4_000_000
 """Pairs of a pixel and a scatterer that are held in memory; of larger images a random part of the pixels is used."""
 
 
