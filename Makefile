@@ -7,7 +7,7 @@ RELEASE := $(QUICKSTART)/paper.h5
 DATA := $(QUICKSTART)/data
 # Images of each release: fewer than the suite has, so that four entries take about two minutes.
 LIMIT := 5
-ENTRIES := zeros median_kernel tikhonov polar_two_step
+ENTRIES := zeros median_kernel tikhonov polar
 
 .PHONY: quickstart test fast-tests test-all lint style types numba-cache bench gpu-check gpu-train train-queue clean
 
@@ -15,8 +15,8 @@ quickstart: .venv/base numba-cache
 	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
-	$(BIN)/qpibench evaluate tikhonov --release $(RELEASE) --track paper/ood-positions --limit 100 \
-	    -o $(QUICKSTART)/tikhonov.json --report $(QUICKSTART)/tikhonov.html
+	$(BIN)/qpibench evaluate polar --release $(RELEASE) --track paper/ood-positions --limit 100 \
+	    -o $(QUICKSTART)/polar.json --report $(QUICKSTART)/polar.html
 	@set -e; for entry in $(ENTRIES); do \
 	    command="$(BIN)/qpibench evaluate $$entry --suite quick --limit $(LIMIT) --release $(RELEASE) --data $(DATA)"; \
 	    command="$$command -o $(QUICKSTART)/results/$$entry.json --predictions $(QUICKSTART)/predictions/$$entry.h5"; \
@@ -28,7 +28,7 @@ quickstart: .venv/base numba-cache
 	echo "$$command"; $$command
 	$(BIN)/qpibench leaderboard build $(QUICKSTART)/results -o $(QUICKSTART)/site
 	@echo
-	@echo "The leaderboard: $(QUICKSTART)/site/index.html. A report, image by image: $(QUICKSTART)/tikhonov.html."
+	@echo "The leaderboard: $(QUICKSTART)/site/index.html. A report, image by image: $(QUICKSTART)/polar.html."
 
 # Two processes; each takes neighbouring tests, which share fixtures, and then half of what is left of the other's.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --benchmark-disable

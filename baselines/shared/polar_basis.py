@@ -218,12 +218,14 @@ class Sums:
         factor = cho_factor(self.nuisance[:count, :count] + np.diag(noise / variance), lower=True)
         crossed, shown = self.crossed[:, :count], self.shown[:count]
         of_columns, of_image = cho_solve(factor, crossed.T), cho_solve(factor, shown)
+        energy = max(float(self.model.energy - shown @ of_image), 0.0)
         left = LinearModel(
             self.model.gram - crossed @ of_columns,
             self.model.linear - crossed @ of_image,
-            max(float(self.model.energy - shown @ of_image), 0.0),
+            energy,
             self.model.pixels,
-            self.model.rounding,
+            # Rounding is that of the whole image, of which less is left.
+            self.model.rounding * self.model.energy / max(energy, self.model.rounding * self.model.energy),
         )
         occam = np.log(np.diagonal(factor[0])).sum() + 0.5 * np.log(variance / noise).sum()
         return left, -float(occam)

@@ -25,7 +25,7 @@ Values = NDArray[np.float64]
 FOLDS = (1, 2, 3, 4, 5, 6, 8)
 """Symmetries that are tried besides total symmetry."""
 
-SCREENING_SPLINES, SPLINES = 64, 110
+SCREENING_SPLINES, SPLINES = 64, 140
 """Radial splines of the screening and of a kernel; fewer if neighbours would be closer than pixels."""
 
 WAVES, NOISES = (3, 5, 8, 12), (0.3, 0.03, 0.001)
@@ -40,8 +40,9 @@ SCREENING_PIXELS = 2048
 FIRST_STEPS, LATER_STEPS = 25, 10
 """Steps of the hyper-parameters of a separable kernel, in the screening and on all pixels."""
 
-FAINT = 1e-3
-"""Envelope of a kernel beyond which it is taken to be 0."""
+FAINT, FAINT_CLEAN = 1e-3, 1e-5
+"""Expected size of a kernel, over its largest coefficient, below which it is taken to be 0; the second one is for noise
+below NEARLY_CLEAN."""
 
 NEARLY_CLEAN = 3e-4
 """Variance of the noise, over that of the image, below which finer splines lower the error."""
@@ -258,23 +259,21 @@ class _Search:
 
     def find(self) -> Found:
         best, choice = self.simplest()
-        if self.edge_shows(best):
+        if best.hyperparameters.noise < NEARLY_CLEAN:
+            pass  # nothing is left to explain
+        elif self.edge_shows(best):
             kernels = [best]
             for _ in range(EDGE_ROUNDS):
                 self.outside = self.waves_from_outside(kernels[-2:])
                 best, choice = self.simplest()
                 kernels.append(best)
-        elif best.hyperparameters.noise > NEARLY_CLEAN:
+        else:
             best = self.harmonics(best, choice)
         return best.found(choice, self.missing(best), open_edge=self.outside is not None)
 
     def simplest(self) -> tuple[_Candidate, str]:
         """Find a separable kernel, for the waves from outside that are known so far, and what else the image shows."""
-        best, choice = self.full(self.screen())
-        if best.hyperparameters.noise < NEARLY_CLEAN:
-            fine = PolarBasis.reaching(best.basis.reach_nm, FINE_SPACING * self.pitch, best.basis.orders)
-            best = self.separable(self.sums(fine, choice, dtype=np.float64), fine, choice, best.on(fine))
-        return best, choice
+        return self.full(self.screen())
 
     def edge_shows(self, best: _Candidate) -> bool:
         """Whether a border of the field is explained worse than its middle."""
@@ -374,14 +373,14 @@ class _Search:
         return Hyperparameters(replace(prior, log_scale=log_scale), 0.0)
 
     def full(self, coarse: _Candidate) -> tuple[_Candidate, str]:
-        """Fit a separable kernel to all pixels, as far as its envelope reaches; choose what else the image shows."""
-        r_nm = coarse.basis.knots_nm
-        seen = coarse.hyperparameters.prior.envelope(r_nm) > FAINT
-        reach = min(self.reach, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.pitch)
-        basis = PolarBasis.reaching(reach, max(self.pitch, reach / SPLINES), coarse.basis.orders)
+        """Fit a separable kernel to all pixels, as far as it reaches; choose what else the image shows."""
+        clean = coarse.hyperparameters.noise < NEARLY_CLEAN
+        pitch = self.pitch * (FINE_SPACING if clean else 1.0)
+        reach = self.reach_of(coarse, FAINT_CLEAN if clean else FAINT)
+        basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), coarse.basis.orders)
         first = coarse.on(basis)
         none, *others = SETS
-        every = self.sums(basis, others[-1])
+        every = self.sums(basis, others[-1], dtype=np.float64 if clean else np.float32)
         best, choice = self.separable(every, basis, none, first), none
         widest = self.separable(every, basis, others[-1], first)
         if widest.evidence > best.evidence:
@@ -391,6 +390,13 @@ class _Search:
                 if tried.evidence > best.evidence:
                     best, choice = tried, name
         return best, choice
+
+    def reach_of(self, coarse: _Candidate, faint: float) -> float:
+        """Distance from which on a kernel is expected to be fainter than a share of its largest coefficient."""
+        r_nm, prior = coarse.basis.knots_nm, coarse.hyperparameters.prior
+        expected = math.exp(prior.log_scale) * prior.envelope(r_nm)
+        seen = expected > faint * float(np.abs(coarse.coefficient).max())
+        return min(self.reach, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.pitch)
 
     def separable(self, every: Sums, basis: PolarBasis, nuisance: str, first: _Candidate) -> _Candidate:
         """Fit a separable kernel, or one of total symmetry, starting from another one in the same basis."""
