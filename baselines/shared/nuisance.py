@@ -66,6 +66,17 @@ class Nuisance:
         products: Values = np.concatenate([smooth, (lines @ values).astype(np.float64)])
         return products
 
+    def removed(self, values: Values, noise: float) -> Values:
+        """Values (pixel,) without the most probable amplitudes of the columns, for white noise of a variance."""
+        if not self.size:
+            return values
+        amplitude = np.linalg.solve(self.own_products + np.diag(noise / self.variance), self.products(values[:, None]))[
+            :, 0
+        ]
+        smooth = self.smooth.shape[1]
+        shown = self.smooth @ amplitude[:smooth]
+        return values - (shown if self.line is None else shown + amplitude[smooth:][self.line])
+
     @property
     def own_products(self) -> Values:
         """Products (column, column) of the columns with each other."""

@@ -261,7 +261,7 @@ class _Search:
         best, choice = self.simplest()
         if best.hyperparameters.noise < NEARLY_CLEAN:
             pass  # nothing is left to explain
-        elif self.edge_shows(best):
+        elif self.edge_shows(best, choice):
             kernels = [best]
             for _ in range(EDGE_ROUNDS):
                 self.outside = self.waves_from_outside(kernels[-2:])
@@ -275,17 +275,18 @@ class _Search:
         """Find a separable kernel, for the waves from outside that are known so far, and what else the image shows."""
         return self.full(self.screen())
 
-    def edge_shows(self, best: _Candidate) -> bool:
+    def edge_shows(self, best: _Candidate, nuisance: str) -> bool:
         """Whether a border of the field is explained worse than its middle."""
-        residual = self.residual(best)
+        residual = self.residual(best, nuisance)
         x, y = self.pixels.x, self.pixels.y
         depth = np.minimum.reduce([x - x.min(), x.max() - x, y - y.min(), y.max() - y])
         near = depth < BORDER * self.side
         return bool(near.any() and not near.all() and residual[near].var() > EDGE_EXCESS * residual[~near].var())
 
-    def residual(self, best: _Candidate) -> Values:
-        """The image (pixel,) without the kernels."""
-        return self.image - best.basis.kernel(best.coefficient).superposed(self.pixels, self.scatterers)
+    def residual(self, best: _Candidate, nuisance: str) -> Values:
+        """The image (pixel,) without the kernels and without what else it shows."""
+        left = self.image - best.basis.kernel(best.coefficient).superposed(self.pixels, self.scatterers)
+        return self.nuisance(nuisance).removed(left, best.hyperparameters.noise)
 
     def waves_from_outside(self, found: Sequence[_Candidate]) -> Nuisance:
         """Columns for scatterers outside, as dense as those inside, with the mean of kernels found so far."""
@@ -418,7 +419,7 @@ class _Search:
 
     def harmonics(self, best: _Candidate, nuisance: str) -> _Candidate:
         """Add harmonics as long as the evidence grows."""
-        fold = self.asked_fold(best)
+        fold = self.asked_fold(best, nuisance)
         if not fold:
             return best
         spacing = max(self.pitch, self.reach / (2 * SPLINES))
@@ -461,7 +462,7 @@ class _Search:
             wider = replace(wider, orders=wider.orders[:-1])
         return wider
 
-    def asked_fold(self, best: _Candidate) -> int:
+    def asked_fold(self, best: _Candidate, nuisance: str) -> int:
         """The fold of whose harmonics the residual shows more than of others and of white noise; 0 if there is none.
 
         The power of a harmonic is the sum over radial splines of the squared product of residual and column, over the
@@ -470,7 +471,7 @@ class _Search:
         fold = best.basis.orders[-1]
         orders = tuple(m for m in range(0, HIGHEST + 1, fold or 1) if m not in best.basis.orders[1:])
         basis = PolarBasis.reaching(self.side / 2, max(self.pitch, self.side / (2 * SCREENING_SPLINES)), orders)
-        residual = self.residual(best)
+        residual = self.residual(best, nuisance)
         thin = np.arange(0, len(self.image), max(1, round(len(self.image) / SCREENING_PIXELS)) | 1)
         pixels, left = Points(*(part[thin] for part in self.pixels)), residual[thin] - residual.mean()
         size = len(basis.functions) * basis.splines

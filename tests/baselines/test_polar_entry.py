@@ -109,13 +109,7 @@ SHOWN = {
 }
 
 
-TILT = pytest.param(
-    "offset and tilt",
-    marks=pytest.mark.xfail(strict=True, reason="the residual in which an open edge is looked for still has the tilt"),
-)
-
-
-@pytest.mark.parametrize("name", ["none", "offset", TILT, "offset, tilt and lines"])
+@pytest.mark.parametrize("name", ["none", "offset", "offset and tilt", "offset, tilt and lines"])
 def test_what_else_an_image_shows_is_found_and_removed(name):
     found = extracted("paper", *FOURFOLD, *SHOWN[name])[0]
     assert found.diagnostics["nuisance"] == name
