@@ -144,3 +144,11 @@ def test_a_clean_image_of_a_surface_state_is_extracted_in_spite_of_the_rounding_
 
 def test_a_field_without_scatterers_beyond_its_edges_has_no_open_edge():
     assert not any(one.diagnostics["open_edge"] for one in extracted("paper", *NOISY, count=5))
+
+
+def test_scatterers_beyond_the_edges_are_found_by_their_waves():
+    changes = *SMALL, "kernels.folds=[4]", "corruptions.unseen_scatterers.reach_nm=2.5"
+    found, truth = extracted("paper", *changes)[0], drawn("paper", *changes)[1].image[0]
+    assert found.diagnostics["open_edge"]
+    assert found.diagnostics["fold"] == 4
+    assert error(found.kernel, truth) < 0.25  # 0.34 for a field that ends at its edges
