@@ -142,8 +142,13 @@ def test_a_clean_image_of_a_surface_state_is_extracted_in_spite_of_the_rounding_
         assert error(one.kernel, truth) < 0.01
 
 
-def test_a_field_without_scatterers_beyond_its_edges_has_no_open_edge():
-    assert not any(one.diagnostics["open_edge"] for one in extracted("paper", *NOISY, count=5))
+@pytest.mark.parametrize("changes", [SMALL, NOISY], ids=["clean", "10 dB"])
+def test_a_field_without_scatterers_beyond_its_edges_has_no_open_edge(changes):
+    assert not any(one.diagnostics["open_edge"] for one in extracted("paper", *changes, count=5))
+
+
+def test_noise_is_not_taken_for_offsets_or_tilts():
+    assert {one.diagnostics["nuisance"] for one in extracted("paper", *NOISY, count=5)} == {"none"}
 
 
 def test_scatterers_beyond_the_edges_are_found_by_their_waves():
