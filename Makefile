@@ -6,7 +6,7 @@ QUICKSTART := quickstart
 RELEASE := $(QUICKSTART)/paper.h5
 DATA := $(QUICKSTART)/data
 # Images of each release: fewer than the suite has, so that four entries take about two minutes.
-LIMIT := 5
+LIMIT := 2
 ENTRIES := zeros median_kernel tikhonov polar
 
 .PHONY: quickstart test fast-tests test-all lint style types numba-cache bench gpu-check gpu-train train-queue clean
@@ -15,7 +15,7 @@ quickstart: .venv/base numba-cache
 	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results
 	$(BIN)/qpibench generate paper -o $(RELEASE) --resume
 	$(BIN)/qpibench verify $(RELEASE)
-	$(BIN)/qpibench evaluate polar --release $(RELEASE) --track paper/ood-positions --limit 100 \
+	$(BIN)/qpibench evaluate polar --release $(RELEASE) --track paper/ood-positions --limit 40 \
 	    -o $(QUICKSTART)/polar.json --report $(QUICKSTART)/polar.html
 	@set -e; for entry in $(ENTRIES); do \
 	    command="$(BIN)/qpibench evaluate $$entry --suite quick --limit $(LIMIT) --release $(RELEASE) --data $(DATA)"; \
