@@ -70,6 +70,9 @@ one alone they alternate."""
 KERNEL_SHARE = 0.99
 """Share of the energy of a kernel within the distance up to which scatterers outside are assumed."""
 
+MORE_THAN_ROUNDING = 3.0
+"""Variance of a residual, over what rounded places leave to first order, below which no harmonics are added."""
+
 GROUPS = (2, 3, 4, 6)
 """Folds of lattices, which are tried where a separable kernel has total symmetry or none."""
 
@@ -142,7 +145,14 @@ def missing_variance(basis: PolarBasis, prior: RadialPrior, r_nm: Values) -> Val
     return orders * prior.envelope(r_nm) ** 2
 
 
-def find(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Found | None:
+def find(
+    image: Values,
+    pixels: Points,
+    scatterers: Points,
+    grid: Grid,
+    *,
+    rounding_nm: tuple[float, float] = (0.0, 0.0),
+) -> Found | None:
     """Find the kernel of an image.
 
     Parameters
@@ -153,6 +163,8 @@ def find(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Found
         The scatterers.
     grid
         Grid of the image.
+    rounding_nm
+        Standard deviations of the told x and y, if they are rounded to a raster.
 
     Returns
     -------
@@ -162,7 +174,7 @@ def find(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Found
     scale = float(np.std(image))
     if not scale > 1e-12 * float(np.abs(image).max(initial=0.0)):
         return None
-    found = _Search(image / scale, pixels, scatterers, grid).find()
+    found = _Search(image / scale, pixels, scatterers, grid).find(rounding_nm)
     return replace(
         found,
         coefficient=scale * found.coefficient,
@@ -257,7 +269,7 @@ class _Search:
         self.side = min(grid.size_x_nm, grid.size_y_nm)
         self.reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
 
-    def find(self) -> Found:
+    def find(self, rounding_nm: tuple[float, float]) -> Found:
         best, choice = self.simplest()
         if best.hyperparameters.noise < NEARLY_CLEAN:
             pass  # nothing is left to explain
@@ -267,7 +279,7 @@ class _Search:
                 self.outside = self.waves_from_outside(kernels[-2:])
                 best, choice = self.simplest()
                 kernels.append(best)
-        else:
+        elif best.hyperparameters.noise > MORE_THAN_ROUNDING * self.rounding_left(best, rounding_nm):
             best = self.harmonics(best, choice)
         return best.found(choice, self.missing(best), open_edge=self.outside is not None)
 
@@ -282,6 +294,14 @@ class _Search:
         depth = np.minimum.reduce([x - x.min(), x.max() - x, y - y.min(), y.max() - y])
         near = depth < BORDER * self.side
         return bool(near.any() and not near.all() and residual[near].var() > EDGE_EXCESS * residual[~near].var())
+
+    def rounding_left(self, best: _Candidate, rounding_nm: tuple[float, float]) -> float:
+        """Mean square of what rounded places leave of the image, to first order."""
+        if not any(rounding_nm):
+            return 0.0
+        pairs = best.basis.kernel(best.coefficient).pairs(self.pixels, self.scatterers, nearest_nm=self.pitch / 2)
+        left = sum(std**2 * float((by**2).sum()) for std, by in zip(rounding_nm, pairs[1:], strict=True))
+        return left / len(self.image)
 
     def residual(self, best: _Candidate, nuisance: str) -> Values:
         """The image (pixel,) without the kernels and without what else it shows."""

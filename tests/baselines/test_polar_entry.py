@@ -67,6 +67,16 @@ def test_kernels_of_eq_7_have_their_fold_and_small_errors(changes, largest):
         assert error(one.kernel, truth) < largest
 
 
+def test_what_rounded_places_leave_is_not_taken_for_harmonics():
+    _, kernels, observations = drawn("paper", *SMALL, "kernels.folds=[2]", count=3)
+    grid = load_spec("paper", overrides=SMALL).grid
+    model = Noting()
+    model.predict(view_batch(observations, grid, view="raster", map_mode="paper"))
+    assert [one.diagnostics["kind"] for one in model.found] == ["separable"] * 3
+    for one, truth in zip(model.found, kernels.image, strict=True):
+        assert error(one.kernel, truth) < 0.2
+
+
 def test_the_noise_level_is_found():
     sigma = drawn("paper", *NOISY, count=5)[2].extra["noise_sigma"]
     assert [one.diagnostics["noise"] for one in extracted("paper", *NOISY, count=5)] == pytest.approx(sigma, rel=0.1)
