@@ -22,6 +22,9 @@ CELLS = {each.label: each.cell for each in load_suite("v1").cells}
 KINDS = ("paper/id", "exact/clean", "robust/spurious-10", "robust/open-edge", "species/hidden", "blind/sparse")
 """A cell of each kind: of the views, the maps, told positions that are wrong, two species, and patches."""
 
+THOROUGH = ("polar", "refine", "refine_eq7")
+"""Entries that take seconds for the images of a cell; one cell stands for all in the fast tests."""
+
 SLOW = ("one_step", "two_step", "shift_vae", "polar_two_step")  # and all entries on all cells
 N_IMAGES = 2
 
@@ -125,7 +128,7 @@ def training_role(cell, spec):
 
 
 def asked(name, label):
-    slow = name in SLOW or label not in KINDS
+    slow = name in SLOW or label not in KINDS or (name in THOROUGH and label != "paper/id")
     return pytest.param(name, label, id=f"{name} {label}", marks=pytest.mark.slow if slow else ())
 
 
