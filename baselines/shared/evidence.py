@@ -325,15 +325,15 @@ def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) ->
     """
     here = found.hyperparameters
     vector, names = np.array([*here.prior.vector, here.log_noise]), (*NAMES, "log_noise")
-    _, at_rest = evidence_and_gradients(model, layout, here)
+    _, at_rest = _posterior_and_gradients(model, layout, here)
     slopes, moves = np.zeros((len(names), len(names))), []
     for k in range(len(names)):
         moved = vector.copy()
         moved[k] += _STEP
         there = Hyperparameters(here.prior.with_vector(moved[:-1]), float(moved[-1]))
-        _, gradients = evidence_and_gradients(model, layout, there)
+        moved_posterior, gradients = _posterior_and_gradients(model, layout, there)
         slopes[k] = [(gradients[name] - at_rest[name]) / _STEP for name in names]
-        moves.append((fit(model, layout, there).posterior.mean - found.posterior.mean) / _STEP)
+        moves.append((moved_posterior.mean - found.posterior.mean) / _STEP)
     curvature, axes = np.linalg.eigh(-0.5 * (slopes + slopes.T))
     widths = 1 / np.sqrt(np.maximum(curvature, 0) + _WIDEST**-2)
     rows: Values = (axes * widths).T @ np.array(moves)
@@ -342,6 +342,13 @@ def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) ->
 
 def evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparameters) -> tuple[float, dict[str, float]]:
     """Return the evidence and its derivative by every hyper-parameter, by name."""
+    found, gradients = _posterior_and_gradients(model, layout, at)
+    return found.evidence, gradients
+
+
+def _posterior_and_gradients(
+    model: LinearModel, layout: Layout, at: Hyperparameters
+) -> tuple[Posterior, dict[str, float]]:
     radial, of_radial = at.prior.covariance_and_gradients(layout.r_nm)
     prior = layout.factors(radial)
     found = posterior(model, prior, at.noise)
@@ -360,7 +367,7 @@ def evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparamete
     determined = len(inverse) - float(np.trace(inverse))  # number of coefficients that the image determines
     left_over = model.misfit(found.mean)
     gradients["log_noise"] = 0.5 * (left_over / at.noise - model.pixels + determined)
-    return found.evidence, gradients
+    return found, gradients
 
 
 def _inverse(factor: Values) -> Values:
