@@ -69,7 +69,8 @@ class Model(Extractor):
         if first is None:
             return Polar().extract(observation)
         functions = RadialFunctions.of_covariance(first.kernel.spacing_nm, first.covariance)
-        fit = refined(image, pixels, observation, FreePolar.of_kernel(first.kernel, functions))
+        start = FreePolar.of_kernel(first.kernel, functions)
+        fit = refined(image, pixels, observation, start, nuisance=first.nuisance)
         if _unchanged(fit, told):
             return _with_scatterers(Polar().extract(observation), fit, observation)
         found = _with_scatterers(_extracted(observation, fit), fit, observation)
@@ -100,7 +101,7 @@ def _extracted(observation: Observation, fit: JointFit) -> Extraction:
     noise, noise_of_fit = found.diagnostics.get("noise"), np.sqrt(fit.noise)
     if not isinstance(noise, float):
         return _of_fit(observation, fit)
-    is_separable = noise_of_fit < EXPLAINED * fit.image.std()
+    is_separable = noise_of_fit < EXPLAINED * fit.background.removed(fit.image).std()
     is_other = noise < LESS_NOISE * noise_of_fit and not is_separable
     is_same = SAME_NOISE[0] * noise_of_fit < noise < SAME_NOISE[1] * noise_of_fit
     return found if is_other or is_same else _of_fit(observation, fit)

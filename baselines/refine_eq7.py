@@ -18,11 +18,9 @@ own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41,
 
 from __future__ import annotations
 
+from shared.eq7_choice import Look
 from shared.eq7_extraction import extraction_of
-from shared.eq7_kernel import FreeEq7, fits, ranges_of
 from shared.extractor import Extraction, Extractor, Observation
-from shared.observed import scatterer_points, seen_points
-from shared.refined import refined
 
 needs = "raster"
 knows = ["eq. 7"]
@@ -32,12 +30,19 @@ MOST_STARTS = 3
 
 
 class Model(Extractor):
-    """Fits eq. 7 and the scatterers."""
+    """Fits eq. 7 and the scatterers.
+
+    Parameters
+    ----------
+    amplitude
+        Factor of eq. 7 in units of the image, if it is known. If None it is 1 unless the image asks for another one, as
+        in ``eq7_fit``.
+    """
+
+    def __init__(self, *, amplitude: float | None = None) -> None:
+        self.amplitude = amplitude
 
     def extract(self, observation: Observation) -> Extraction:
         """See :class:`shared.extractor.Extractor`."""
-        image, pixels = seen_points(observation)
-        ranges = ranges_of(observation.grid)
-        starts = fits(image, pixels, scatterer_points(observation.scatterers, observation.grid), ranges)[:MOST_STARTS]
-        joint = [refined(image, pixels, observation, FreeEq7(one.kernel, ranges)) for one in starts]
-        return extraction_of(observation, min(joint, key=lambda one: one.cost))
+        look = Look.at(observation, self.amplitude)
+        return extraction_of(*look.with_scatterers(whole=True, most=MOST_STARTS))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
+from shared.background import Background
 from shared.eq7_start import Search, search_of, starts
 from shared.eq7_sums import add_eq7, descend_eq7, fill_eq7_pairs
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
@@ -29,32 +31,64 @@ FIRST_STEPS = 3
 CONTINUED = 4
 """Starts, the best after these steps, from which the descent goes on."""
 
+MOST_AMPLITUDE = 10.0
+"""Standard deviation of an unknown amplitude, for images of about unit size."""
+
 LEAST_ODDS = 20.0
 """Natural logarithm of the odds from which on a worse fit is given up."""
 
 
 @dataclass(frozen=True)
 class Eq7:
-    """A kernel of eq. 7: its fold, and phi1 (rad), B (rad/nm), phi2 (rad) and C (1/nm^2) in an array (4,)."""
+    """A kernel of eq. 7 times an amplitude.
+
+    Attributes
+    ----------
+    fold
+        Rotational symmetry n, 0 for total.
+    parameters
+        (5,): phi1 (rad), B (rad/nm), phi2 (rad), C (1/nm^2), and the amplitude.
+    amplitude_known
+        Whether the amplitude is no free parameter.
+    """
 
     fold: int
     parameters: Values
+    amplitude_known: bool = True
 
     @property
     def free(self) -> slice:
-        """The parameters that are not known: all, but phi1 of total symmetry."""
-        return slice(0 if self.fold else 1, 4)
+        """The parameters that are not known: all, but phi1 of total symmetry and an amplitude that is known."""
+        return slice(0 if self.fold else 1, 4 if self.amplitude_known else 5)
+
+    @property
+    def amplitude(self) -> float:
+        """Factor of eq. 7."""
+        return float(self.parameters[4])
+
+    def with_amplitude(self, amplitude: float, *, known: bool) -> Eq7:
+        """The kernel with another amplitude."""
+        return Eq7(self.fold, np.append(self.parameters[:4], amplitude), known)
 
     def named(self) -> dict[str, float]:
         """Fold and parameters by name, both phases in [0, pi)."""
-        phi1, B, phi2, C = (float(one) for one in self.parameters)
-        return {"fold": self.fold, "phi1": phi1 % np.pi, "B": B, "phi2": phi2 % np.pi, "C": C}
+        phi1, B, phi2, C, amplitude = (float(one) for one in self.parameters)
+        return {
+            "fold": self.fold,
+            "phi1": phi1 % np.pi,
+            "B": B,
+            "phi2": phi2 % np.pi,
+            "C": C,
+            "amplitude": amplitude,
+        }
 
     def superposed(self, pixels: Points, scatterers: Points) -> tuple[Values, Values]:
-        """The sum (pixel,) of the kernels at all scatterers, and its derivatives (4, pixel) by the parameters."""
-        value, by_parameter = np.zeros(pixels.size), np.zeros((4, pixels.size))
+        """The sum (pixel,) of the kernels at all scatterers, and its derivatives (5, pixel) by the parameters."""
+        value, by_parameter = np.zeros(pixels.size), np.zeros((5, pixels.size))
         add_eq7(pixels.x, pixels.y, scatterers, self.fold, self.parameters, value, by_parameter)
-        return value, by_parameter
+        by_parameter[:4] *= self.amplitude
+        by_parameter[4] = value
+        return self.amplitude * value, by_parameter
 
     def image(self, grid: Grid) -> Values:
         """The kernel on a grid, (y, x)."""
@@ -69,9 +103,9 @@ class Eq7:
 
     def harmonic(self, reach_nm: float, spacing_nm: float) -> HarmonicKernel:
         """The kernel in splines of this knot distance, up to a reach."""
-        phi1, B, phi2, C = self.parameters
+        phi1, B, phi2, C, amplitude = self.parameters
         r = sites(spline_count(reach_nm, spacing_nm), spacing_nm)
-        profile = interpolated(np.sin(B * r + phi2) ** 2 * np.exp(-C * r**2), spacing_nm)
+        profile = interpolated(amplitude * np.sin(B * r + phi2) ** 2 * np.exp(-C * r**2), spacing_nm)
         if not self.fold:
             return HarmonicKernel(spacing_nm, (0,), profile[None])
         weights = 0.5 * np.array([1.0, -np.cos(2 * phi1), np.sin(2 * phi1)])
@@ -87,8 +121,11 @@ class Ranges:
 
     @property
     def prior_precision(self) -> Values:
-        """Precision (4,) of the parameters before an image is seen; it keeps unseen ones from being without bound."""
-        precision: Values = 1 / np.array([1.0, self.limits[0], 1.0, self.limits[1]]) ** 2
+        """Precision (5,) of the parameters before an image of about unit size is seen.
+
+        It keeps unseen parameters from being without bound.
+        """
+        precision: Values = 1 / np.array([1.0, self.limits[0], 1.0, self.limits[1], MOST_AMPLITUDE]) ** 2
         return precision
 
 
@@ -111,7 +148,7 @@ class Eq7Fit:
     squares
         Sum of the squared residuals.
     fisher
-        (4, 4): products of the derivatives of the image by the parameters.
+        (5, 5): products of the derivatives of the image by the parameters.
     """
 
     kernel: Eq7
@@ -142,37 +179,99 @@ class Eq7Fit:
         return covariance
 
 
-def fits(image: Values, pixels: Points, scatterers: Points, ranges: Ranges) -> list[Eq7Fit]:
+def fits(
+    image: Values,
+    pixels: Points,
+    scatterers: Points,
+    ranges: Ranges,
+    *,
+    amplitude: float | None = 1.0,
+    nuisance: str = "none",
+) -> list[Eq7Fit]:
     """Find the kernels that explain the values (pixel,) of an image best, over all folds.
 
     The first explains it best. The others are local optima that noise, or errors of the positions, could have made
     worse by their odds; most images have none.
+
+    Parameters
+    ----------
+    image, pixels
+        Values (pixel,) and places of the pixels.
+    scatterers
+        The scatterers.
+    ranges
+        Ranges of the parameters.
+    amplitude
+        The amplitude, if it is known.
+    nuisance
+        What else the image shows; see :func:`shared.nuisance.of_instrument`.
     """
-    part = _part(pixels.size)
-    first = Points(*(values[part] for values in pixels))
-    seen = image[part]
+    some = _part(pixels.size)
+    part = _View.of(image[some], Points(*(values[some] for values in pixels)), scatterers, ranges, nuisance)
     tried = []
-    for start in starts(seen, first, scatterers, ranges.search, most=STARTS):
-        tried.append(_descend(seen, first, scatterers, Eq7(start.fold, start.parameters), ranges, FIRST_STEPS, 1e-3))
+    for start in starts(part.image, part.pixels, scatterers, ranges.search, most=STARTS, background=part.background):
+        known = 1.0 if amplitude is None else amplitude
+        kernel = Eq7(start.fold, np.append(start.parameters, known), amplitude is not None)
+        tried.append(part.descended(part.matched(kernel), FIRST_STEPS, 1e-3))
     tried.sort(key=lambda one: one.squares)
-    further = [_descend(seen, first, scatterers, one.kernel, ranges, 12, 1e-3) for one in tried[:CONTINUED]]
+    further = [part.descended(one.kernel, 12, 1e-3) for one in tried[:CONTINUED]]
     further.sort(key=lambda one: one.squares)
     rivals: list[Eq7Fit] = []
     for one in further:
-        if not any(one.same_as(other) for other in rivals) and further[0].rivals(one, len(seen)):
+        if not any(one.same_as(other) for other in rivals) and further[0].rivals(one, len(some)):
             rivals.append(one)
-    found = [_descend(image, pixels, scatterers, one.kernel, ranges, 30, 1e-9) for one in rivals]
+    return descended([one.kernel for one in rivals], image, pixels, scatterers, ranges, nuisance=nuisance)
+
+
+def descended(
+    kernels: Sequence[Eq7], image: Values, pixels: Points, scatterers: Points, ranges: Ranges, *, nuisance: str
+) -> list[Eq7Fit]:
+    """The different fits at the ends of descents from kernels, the best first; parameters are those of :func:`fits`."""
+    whole = _View.of(image, pixels, scatterers, ranges, nuisance)
+    found = [whole.descended(one, 30, 1e-9) for one in kernels]
     found.sort(key=lambda one: one.squares)
     return [one for k, one in enumerate(found) if not any(one.same_as(other) for other in found[:k])]
 
 
-def _descend(
-    image: Values, pixels: Points, scatterers: Points, start: Eq7, ranges: Ranges, steps: int, tolerance: float
-) -> Eq7Fit:
-    parameters, squares, fisher = descend_eq7(
-        pixels.x, pixels.y, image, scatterers, start.fold, start.parameters, ranges.limits, steps, tolerance
-    )
-    return Eq7Fit(Eq7(start.fold, parameters), float(squares), fisher)
+@dataclass(frozen=True)
+class _View:
+    """Some pixels with their background, against which kernels are held."""
+
+    image: Values
+    pixels: Points
+    scatterers: Points
+    background: Background
+    ranges: Ranges
+
+    @staticmethod
+    def of(image: Values, pixels: Points, scatterers: Points, ranges: Ranges, nuisance: str) -> _View:
+        background = Background.of(pixels, nuisance)
+        return _View(background.removed(image), pixels, scatterers, background, ranges)
+
+    def descended(self, start: Eq7, steps: int, tolerance: float) -> Eq7Fit:
+        parameters, squares, fisher = descend_eq7(
+            self.pixels.x,
+            self.pixels.y,
+            self.image,
+            self.scatterers,
+            self.background,
+            start.fold,
+            start.parameters,
+            (start.free.start, start.free.stop),
+            self.ranges.limits,
+            steps,
+            tolerance,
+        )
+        return Eq7Fit(replace(start, parameters=parameters), float(squares), fisher)
+
+    def matched(self, kernel: Eq7) -> Eq7:
+        """The kernel with the amplitude that fits best, unless it is known."""
+        if kernel.amplitude_known:
+            return kernel
+        value = self.background.removed(kernel.superposed(self.pixels, self.scatterers)[0])
+        energy = float(value @ value)
+        amplitude = kernel.amplitude * float(value @ self.image) / energy if energy else 0.0
+        return kernel.with_amplitude(amplitude or 1.0, known=False)
 
 
 def _part(pixels: int) -> NDArray[np.int64]:
@@ -229,4 +328,4 @@ class FreeEq7:
         parameters = self.kernel.parameters.copy()
         parameters[self.kernel.free] += step
         parameters[[1, 3]] = np.clip(parameters[[1, 3]], 0, self.ranges.limits)
-        return FreeEq7(Eq7(self.kernel.fold, parameters), self.ranges)
+        return FreeEq7(replace(self.kernel, parameters=parameters), self.ranges)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.arithmetic.compiled import compiled
+from shared.background import Background
 from shared.harmonic_kernel import interpolated, sites, spline_columns
 from shared.polar import Points
 from shared.radial import spline_count
@@ -94,24 +95,32 @@ class Start:
     parameters: Values
 
 
-def starts(image: Values, pixels: Points, scatterers: Points, search: Search, *, most: int) -> list[Start]:
+def starts(
+    image: Values, pixels: Points, scatterers: Points, search: Search, *, most: int, background: Background
+) -> list[Start]:
     """Return the most promising starts: the best of every fold, and others that are not close to each other.
 
     Parameters
     ----------
     image
-        (pixel,) values.
+        (pixel,) values, without the background.
     pixels, scatterers
         Places.
     search
         Pairs of B and C.
     most
         Number of starts.
+    background
+        What else the image shows.
     """
     scale = max(float(np.abs(image).max()), np.finfo(np.float64).tiny)
     scaled = (image / scale).astype(np.float32)
     columns = spline_columns(pixels, scatterers, FOLDS, search.spacing_nm, search.functions.shape[1])
     of_harmonic = np.ascontiguousarray(columns.transpose(2, 0, 1))
+    if background.size:
+        turned = np.ascontiguousarray(of_harmonic.transpose(0, 2, 1))
+        background.remove(turned.reshape(-1, pixels.size))
+        of_harmonic = np.ascontiguousarray(turned.transpose(0, 2, 1))
     linear = (of_harmonic.transpose(0, 2, 1) @ scaled) @ search.functions.T
     with_mean = search.functions @ (of_harmonic[0].T @ of_harmonic[0])
     squares = np.empty((len(FOLDS), len(search.pairs)))

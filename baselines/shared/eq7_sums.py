@@ -15,6 +15,7 @@ import numpy as np
 from qpibench.arithmetic.compiled import compiled
 from qpibench.arithmetic.elementary import exp2_f64, sincospi_f64
 from qpibench.arithmetic.ieee import sqrt
+from shared.background import remove
 
 _LOG2_E = 1.0 / np.log(2.0)
 
@@ -33,9 +34,9 @@ def _power(c, s, is_2, is_3, is_4, is_6):  # type: ignore[no-untyped-def]
 def add_eq7(x: Any, y: Any, scatterers: Any, fold: Any, parameters: Any, value: Any, by_parameter: Any) -> None:
     """Add eq. 7 at all scatterers to ``value`` (pixel,) and its derivatives to ``by_parameter`` (4, pixel).
 
-    ``parameters`` are phi1, B, phi2 and C.
+    ``parameters`` begin with phi1, B, phi2 and C.
     """
-    phi1, B, phi2, C = parameters
+    phi1, B, phi2, C = parameters[0], parameters[1], parameters[2], parameters[3]
     mean = 1.0 if fold == 0 else 0.5
     is_2, is_3 = np.float64(fold == 2), np.float64(fold == 3)
     is_4, is_6 = np.float64(fold == 4), np.float64(fold == 6)
@@ -64,22 +65,36 @@ def add_eq7(x: Any, y: Any, scatterers: Any, fold: Any, parameters: Any, value: 
 
 @compiled(nogil=True, error_model="numpy")
 def fill_normal_equations(
-    x: Any, y: Any, image: Any, scatterers: Any, fold: Any, parameters: Any, work: Any, matrix: Any, downhill: Any
+    x: Any,
+    y: Any,
+    image: Any,
+    scatterers: Any,
+    background: Any,
+    fold: Any,
+    parameters: Any,
+    work: Any,
+    matrix: Any,
+    downhill: Any,
 ) -> float:
-    """Fill J^T J (4, 4) and J^T (image - model) (4,), and return the sum of squared residuals.
+    """Fill J^T J (5, 5) and J^T (image - model) (5,), and return the sum of squared residuals.
 
-    ``work`` (5, pixel) is overwritten with the residual and the derivatives J.
+    ``work`` (6, pixel) is overwritten with the residual and the derivatives J, without the background.
     """
     work[:] = 0.0
-    add_eq7(x, y, scatterers, fold, parameters, work[0], work[1:])
+    add_eq7(x, y, scatterers, fold, parameters, work[5], work[1:5])
+    amplitude = parameters[4]
     squares = 0.0
     matrix[:] = 0.0
     downhill[:] = 0.0
     for p in range(len(x)):
-        residual = image[p] - work[0, p]
-        work[0, p] = residual
-        squares += residual * residual
-    for a in range(4):
+        work[0, p] = image[p] - amplitude * work[5, p]
+    for a in range(1, 5):
+        for p in range(len(x)):
+            work[a, p] *= amplitude
+    remove(work, background.smooth, background.first)
+    for p in range(len(x)):
+        squares += work[0, p] * work[0, p]
+    for a in range(5):
         downhill[a] = np.dot(work[1 + a], work[0])
         for b in range(a + 1):
             matrix[a, b] = np.dot(work[1 + a], work[1 + b])
@@ -89,33 +104,46 @@ def fill_normal_equations(
 
 @compiled(nogil=True, error_model="numpy")
 def descend_eq7(
-    x: Any, y: Any, image: Any, scatterers: Any, fold: Any, start: Any, limits: Any, steps: Any, tolerance: Any
+    x: Any,
+    y: Any,
+    image: Any,
+    scatterers: Any,
+    background: Any,
+    fold: Any,
+    start: Any,
+    free: Any,
+    limits: Any,
+    steps: Any,
+    tolerance: Any,
 ) -> Any:
-    """Lower the sum of squared residuals by Levenberg-Marquardt steps from ``start`` (4,).
+    """Lower the sum of squared residuals by Levenberg-Marquardt steps from ``start`` (5,).
 
-    ``limits`` are the largest B and C. The descent ends where a step promises less than ``tolerance`` of the sum, or
-    lowers it by less. Returns the parameters, the sum, and the matrix J^T J (4, 4) there.
+    ``free`` are the first parameter that is not known and the end of these; ``limits`` are the largest B and C. The
+    descent ends where a step promises less than ``tolerance`` of the sum, or lowers it by less. Returns the parameters,
+    the sum, and the matrix J^T J (5, 5) there.
     """
-    work = np.empty((5, len(x)))
+    work = np.empty((6, len(x)))
     at = start.copy()
-    matrix, downhill = np.empty((4, 4)), np.empty(4)
-    tried_matrix, tried_downhill = np.empty((4, 4)), np.empty(4)
-    squares = fill_normal_equations(x, y, image, scatterers, fold, at, work, matrix, downhill)
+    matrix, downhill = np.empty((5, 5)), np.empty(5)
+    tried_matrix, tried_downhill = np.empty((5, 5)), np.empty(5)
+    squares = fill_normal_equations(x, y, image, scatterers, background, fold, at, work, matrix, downhill)
     damping = 1e-3
-    free = 1 if fold == 0 else 0  # the phase phi1 of total symmetry is known
+    begin, end = free
     for _ in range(steps):
-        damped = matrix[free:, free:].copy()
-        for a in range(4 - free):
+        damped = matrix[begin:end, begin:end].copy()
+        for a in range(end - begin):
             damped[a, a] = damped[a, a] * (1.0 + damping) + 1e-300
-        step = np.linalg.solve(damped, downhill[free:].copy())
-        promised = np.dot(step, downhill[free:])
+        step = np.linalg.solve(damped, downhill[begin:end].copy())
+        promised = np.dot(step, downhill[begin:end])
         if not promised > tolerance * squares:
             break
         tried = at.copy()
-        tried[free:] += step
+        tried[begin:end] += step
         tried[1] = min(max(tried[1], 0.0), limits[0])
         tried[3] = min(max(tried[3], 0.0), limits[1])
-        lower = fill_normal_equations(x, y, image, scatterers, fold, tried, work, tried_matrix, tried_downhill)
+        lower = fill_normal_equations(
+            x, y, image, scatterers, background, fold, tried, work, tried_matrix, tried_downhill
+        )
         if lower < squares:
             is_last = squares - lower < tolerance * squares
             at, squares = tried, lower
@@ -136,7 +164,7 @@ def fill_eq7_pairs(
     x: Any, y: Any, scatterers: Any, fold: Any, parameters: Any, nearest_nm: Any, single: Any, by_x: Any, by_y: Any
 ) -> None:
     """Fill the transposed arrays (scatterer, pixel) of :class:`shared.harmonic_kernel.Pairs` for eq. 7."""
-    phi1, B, phi2, C = parameters
+    phi1, B, phi2, C, amplitude = parameters
     mean = 1.0 if fold == 0 else 0.5
     is_2, is_3 = np.float64(fold == 2), np.float64(fold == 3)
     is_4, is_6 = np.float64(fold == 4), np.float64(fold == 6)
@@ -154,7 +182,7 @@ def fill_eq7_pairs(
             angular = mean - 0.5 * (cos_n * cos_phi - sin_n * sin_phi)
             swinging, cos_r = sincospi_f64(frequency * r + phase)
             radial = 0.5 - 0.5 * cos_r
-            envelope = exp2_f64(decay * r2)
+            envelope = amplitude * exp2_f64(decay * r2)
             along = strength * angular * envelope * (B * swinging - 2.0 * C * r * radial)
             turning = 0.5 * fold * (sin_n * cos_phi + cos_n * sin_phi)
             across = strength * turning * radial * envelope / max(r, nearest_nm)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 
 from qpibench.grid import Grid
+from shared.background import Background
 from shared.cholesky import lower_factor
 from shared.descent import descend, misfit
 from shared.polar import Points
@@ -137,6 +138,8 @@ class JointFit:
         Where they are.
     priors
         Where they are expected.
+    background
+        What else the image shows; nothing is known of it before the image is seen.
     nearest
         Distance from a scatterer, in standard deviations of its place, within which slopes are not resolved.
     """
@@ -146,16 +149,24 @@ class JointFit:
     kernel: KernelModel
     scatterers: Points
     priors: Priors
+    background: Background
     nearest: float = NEAREST
 
     @cached_property
     def _superposed(self) -> tuple[Values, NDArray[np.floating]]:
-        return self.kernel.superposed(self.pixels, self.scatterers)
+        value, slopes = self.kernel.superposed(self.pixels, self.scatterers)
+        self.background.remove(slopes)
+        return value, slopes
 
     @cached_property
     def residual(self) -> Values:
-        """The image less the model, (pixel,)."""
-        return self.image - self._superposed[0]
+        """The image less the model and the background, (pixel,)."""
+        return self.background.removed(self.image - self._superposed[0])
+
+    @property
+    def shown(self) -> int:
+        """Number of pixels less that of the background's columns."""
+        return len(self.image) - self.background.size
 
     @cached_property
     def least_noise(self) -> float:
@@ -167,7 +178,7 @@ class JointFit:
 
     @cached_property
     def _misfit(self) -> tuple[float, float]:
-        return misfit(float(self.residual @ self.residual), len(self.residual), self.least_noise)
+        return misfit(float(self.residual @ self.residual), self.shown, self.least_noise)
 
     @property
     def noise(self) -> float:
@@ -207,11 +218,12 @@ class JointFit:
         sigma = self.priors.sigma_nm[self.priors.sigma_nm > 0]
         nearest_nm = self.nearest * float(sigma.min()) if len(sigma) else 0.0
         self.kernel.fill_pairs(self.pixels, self.scatterers, nearest_nm, pairs[2], pairs[0], pairs[1])
+        self.background.remove(pairs.reshape(-1, self.pixels.size))
         return pairs
 
     @property
     def single(self) -> Columns:
-        """The kernel at every scatterer, (scatterer, pixel)."""
+        """The kernel at every scatterer without the background, (scatterer, pixel)."""
         single: Columns = self._pairs[2]
         return single
 
@@ -278,6 +290,11 @@ class JointFit:
         return float(volume + np.log(self._sigma[self._free]).sum() + 0.5 * (self._moves**2).sum())
 
     @property
+    def marginal_cost(self) -> float:
+        """Negative logarithm of the evidence after integration over places and strengths (Laplace's approximation)."""
+        return float(self._misfit[1] + self.kernel.prior_cost + self.occam)
+
+    @property
     def known_covariance(self) -> Values:
         """Covariance (d, d) of the kernel's variables, were the scatterers known."""
         known: Values = cho_solve((lower_factor(self.precision[: self.size, : self.size]), True), np.eye(self.size))
@@ -312,11 +329,12 @@ class JointFit:
         return slope, curvature
 
     def single_at(self, places: Values) -> Columns:
-        """The kernel (place, pixel) at places (place, xy)."""
+        """The kernel (place, pixel) at places (place, xy), without the background."""
         x, y = np.ascontiguousarray(places.T)
         at = Points(x, y, np.ones(len(places)))
         single, by_x, by_y = np.empty((3, len(places), self.pixels.size), np.float32)
         self.kernel.fill_pairs(self.pixels, at, 0.0, single, by_x, by_y)
+        self.background.remove(single)
         return single
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.background import Background
 from shared.descent import descend
 from shared.extractor import Observation
 from shared.joint_fit import JointFit, KernelModel, Priors, chosen, settled
@@ -29,7 +30,13 @@ MOST_PAIRS = 4_000_000
 
 
 def refined(
-    image: NDArray[np.float64], pixels: Points, observation: Observation, kernel: KernelModel, *, whole: bool = True
+    image: NDArray[np.float64],
+    pixels: Points,
+    observation: Observation,
+    kernel: KernelModel,
+    *,
+    nuisance: str = "none",
+    whole: bool = True,
 ) -> JointFit:
     """Fit kernel and scatterers to an image.
 
@@ -45,6 +52,8 @@ def refined(
         The observation.
     kernel
         First estimate of the kernel.
+    nuisance
+        What else the image shows; see :func:`shared.nuisance.of_instrument`.
     whole
         Whether the number of scatterers, and known places, may be wrong.
     """
@@ -55,7 +64,8 @@ def refined(
     used = _thinned(observation.seen, marks.size)
     kept = used[observation.seen]
     image, pixels = image[kept], chosen(pixels, kept)
-    fit = JointFit(image, pixels, kernel, marks, Priors.same(marks, tuple(cell * pitch / np.sqrt(12))))
+    priors = Priors.same(marks, tuple(cell * pitch / np.sqrt(12)))
+    fit = JointFit(image, pixels, kernel, marks, priors, Background.of(pixels, nuisance))
     if 3 * marks.size > len(image):
         return fit
     if not whole:
@@ -94,7 +104,7 @@ def _odds(fit: JointFit, changes: Changes) -> float:
     """Logarithm of the odds of changes against none, with the noise that they leave."""
     squares = float(fit.residual @ fit.residual)
     left = max(squares - changes.explained, fit.noise)
-    return 0.5 * len(fit.image) * float(np.log(max(squares, left) / left))
+    return 0.5 * fit.shown * float(np.log(max(squares, left) / left))
 
 
 def _settled(before: Priors, after: Priors) -> bool:

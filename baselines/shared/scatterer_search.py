@@ -179,6 +179,7 @@ def _half_distance(fit: JointFit, k: int) -> Values:
     )
     around = np.empty((3, len(shifts), fit.pixels.size), np.float32)
     fit.kernel.fill_pairs(fit.pixels, at, float(step.min()), around[2], around[0], around[1])
+    fit.background.remove(around[2])
     K = around[2].reshape(3, 3, -1).astype(np.float64)
     curvature = np.stack(
         [

@@ -155,7 +155,7 @@ def _linear(fit: JointFit) -> _Linear:
         gram=(columns @ columns.T).astype(np.float64),
         slope=(columns @ residual.astype(np.float32)).astype(np.float64),
         energy=float(residual @ residual),
-        pixels=len(fit.image),
+        pixels=fit.shown,
         kernel_precision=fit.kernel.prior_precision,
         least_noise=fit.least_noise,
         places=2 * int(told.sum()),

@@ -42,9 +42,9 @@ def observed(fold=4, *, count=12, noise=0.0, grid=GRID, kernel_grid=GRID, seed=0
 def test_superpositions_and_their_derivatives_are_those_of_the_formula(fold):
     at = parameters(fold)
     names, pixels = ("phi1", "B", "phi2", "C"), pixels_of(Grid(ny=5, nx=5, size_y_nm=2.0, size_x_nm=3.0))
-    value, slopes = Eq7(fold, np.array([at[name] for name in names])).superposed(pixels, ORIGIN)
+    value, slopes = Eq7(fold, np.array([*(at[name] for name in names), 1.0])).superposed(pixels, ORIGIN)
     assert value == pytest.approx(reference(pixels.x, pixels.y, **at), abs=1e-12)
-    for name, slope in zip(names, slopes, strict=True):
+    for name, slope in zip(names, slopes[:4], strict=True):
         if fold or name != "phi1":
             more, less = (reference(pixels.x, pixels.y, **{**at, name: at[name] + step}) for step in (1e-6, -1e-6))
             assert slope == pytest.approx((more - less) / 2e-6, abs=1e-8)
@@ -55,6 +55,49 @@ def test_a_clean_image_gives_its_fold_and_its_kernel_to_rounding(fold):
     found = Model().extract(observed(fold))
     assert found.diagnostics["fold"] == fold
     assert found.kernel == pytest.approx(kernel_of(fold), abs=1e-6)
+
+
+def seen_as(image, like):
+    return Observation(image=image, grid=like.grid, scatterers=like.scatterers, kernel_grid=like.kernel_grid)
+
+
+@pytest.mark.parametrize("factor", [3.7, 0.2, 1e-12, -0.6])
+def test_an_image_in_other_units_gives_a_kernel_in_these_units(factor):
+    seen = observed(noise=0.1)
+    found = Model().extract(seen_as(factor * seen.image, seen))
+    assert found.kernel / factor == pytest.approx(kernel_of(4), abs=0.03)
+    assert found.diagnostics["amplitude"] == pytest.approx(factor, rel=0.05)
+    assert np.abs((found.kernel - factor * kernel_of(4)) / found.std).mean() < 2
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_an_amplitude_of_1_is_taken_as_known(noise):
+    assert Model().extract(observed(noise=noise)).diagnostics["amplitude"] == 1
+
+
+def test_a_stated_amplitude_is_kept():
+    seen = observed(noise=0.1)
+    found = Model(amplitude=2.5).extract(seen_as(2.6 * seen.image, seen))
+    assert found.diagnostics["amplitude"] == 2.5
+
+
+@pytest.mark.parametrize("amplitude", [0.0, np.nan, np.inf])
+def test_an_amplitude_that_is_no_factor_is_refused(amplitude):
+    with pytest.raises(ValueError, match="amplitude is a finite number other than 0"):
+        Model(amplitude=amplitude).extract(observed())
+
+
+def backgrounds():
+    lines = np.random.default_rng(5).normal(size=(GRID.ny, 1)) * np.ones(GRID.nx)
+    return {"offset": np.ones(GRID.shape), "offset and tilt": 1 + GRID.x_nm - GRID.y_nm[:, None], "lines": lines}
+
+
+@pytest.mark.parametrize("what", backgrounds())
+@pytest.mark.parametrize("factor", [1, 3.7])
+def test_what_an_instrument_adds_does_not_change_the_kernel(what, factor):
+    seen = observed(noise=0.1)
+    image = factor * (seen.image + 0.7 * seen.image.std() * backgrounds()[what])
+    assert Model().extract(seen_as(image, seen)).kernel / factor == pytest.approx(kernel_of(4), abs=0.03)
 
 
 def test_pixels_that_are_nan_are_left_out():
@@ -82,7 +125,7 @@ def test_the_noise_is_estimated():
 
 
 def test_a_kernel_in_splines_is_the_formula():
-    kernel = Eq7(6, np.array([0.3, 2.4, 1.3, 0.2]))
+    kernel = Eq7(6, np.array([0.3, 2.4, 1.3, 0.2, 1.0]))
     assert kernel.harmonic(8.0, 0.05).image(GRID) == pytest.approx(kernel.image(GRID), abs=1e-4)
 
 

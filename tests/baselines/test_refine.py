@@ -8,6 +8,7 @@ from eq7_fit import Model as Fit
 from polar import Model as Polar
 from refine import Model as RefinedPolar
 from refine_eq7 import Model as Refined
+from shared.background import Background
 from shared.eq7_kernel import Eq7, FreeEq7, ranges_of
 from shared.extractor import Observation
 from shared.free_polar import FreePolar, RadialFunctions
@@ -20,7 +21,7 @@ from shared.scatterers import Scatterers
 from qpibench.grid import Grid
 
 GRID = Grid(ny=40, nx=44, size_y_nm=6.0, size_x_nm=7.0)
-TRUTH = Eq7(3, np.array([0.4, 2.6, 1.3, 0.3]))
+TRUTH = Eq7(3, np.array([0.4, 2.6, 1.3, 0.3, 1.0]))
 CELL = (39 / 40, 43 / 44)
 
 
@@ -65,8 +66,8 @@ def joint_fit(*, sigma=0.1, strength=0.3):
     priors = replace(Priors.same(true, (sigma, sigma)), sigma_strength=np.full(4, strength))
     pixels = pixels_of(GRID)
     image = TRUTH.superposed(pixels, true)[0]
-    start = FreeEq7(Eq7(3, np.array([0.5, 2.5, 1.3, 0.31])), ranges_of(GRID))
-    return JointFit(image, pixels, start, off, priors)
+    start = FreeEq7(Eq7(3, np.array([0.5, 2.5, 1.3, 0.31, 1.0])), ranges_of(GRID))
+    return JointFit(image, pixels, start, off, priors, Background.of(pixels, "none"))
 
 
 def test_the_gradient_is_that_of_the_cost():
@@ -188,3 +189,15 @@ def test_a_single_scatterer_is_not_removed():
     seen = observed(places(1))
     blank = Observation(image=np.zeros(GRID.shape), grid=GRID, scatterers=seen.scatterers, kernel_grid=GRID)
     assert np.isfinite(Refined().extract(blank).kernel).all()
+
+
+@pytest.mark.parametrize("model", [Refined, RefinedPolar])
+def test_wrong_scatterers_are_put_right_in_other_units_on_a_tilted_and_striped_background(model):
+    true = places()
+    seen = observed(true, WRONG["missing"](moved(true, 0.3)))
+    stripes = np.random.default_rng(4).normal(size=(GRID.ny, 1)) + GRID.x_nm
+    shown = replace(seen, image=1e-9 * (3 * seen.image + 2 * seen.image.std() * stripes))
+    found = model().extract(shown)
+    clean = model().extract(seen)
+    assert np.abs(found.kernel / 3e-9 - TRUTH.image(GRID)).mean() < 0.02
+    assert len(found.diagnostics["strengths"]) == len(clean.diagnostics["strengths"]) == 12
