@@ -68,11 +68,11 @@ class Model(Extractor):
         used = observation.image[observation.seen]
         scale = float(np.abs(used).max()) or 1.0
         image = np.where(observation.seen, observation.image, used.mean()) / scale
-        shown, power = fft.rfft2(image.astype(np.float32), s=model.lattice), np.abs(model.transfer) ** 2
-        ring = _rings(model.lattice)
-        count, scattered = np.bincount(ring), np.bincount(ring, power.ravel())
+        shown, power = model.transformed(image), _squared(model.transfer)
+        ring, count = _rings(model.lattice)
+        scattered = np.bincount(ring, power.ravel())
         noise_power = image.size * (noise / scale) ** 2
-        signal = np.bincount(ring, np.abs(shown).ravel() ** 2) - noise_power * count
+        signal = np.bincount(ring, _squared(shown).ravel()) - noise_power * count
         spectrum = signal / np.maximum(scattered, np.finfo(np.float32).tiny)
         added = self.edge_error * scattered / np.maximum(count, 1)
         if spectrum.max() > 0:
@@ -83,8 +83,14 @@ class Model(Extractor):
 
 
 @functools.lru_cache(maxsize=4)
-def _rings(lattice: tuple[int, int]) -> NDArray[np.intp]:
-    """Ring (coefficient,) of every Fourier coefficient, row by row."""
+def _rings(lattice: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Ring (coefficient,) of every Fourier coefficient, row by row, and the number of coefficients in each ring."""
     frequency = np.hypot(fft.fftfreq(lattice[0])[:, None], fft.rfftfreq(lattice[1]))
-    ring: NDArray[np.intp] = (RINGS_PER_CYCLE * frequency.ravel()).astype(np.intp)
-    return ring
+    ring = (RINGS_PER_CYCLE * frequency.ravel()).astype(np.intp)
+    return ring, np.bincount(ring)
+
+
+def _squared(transformed: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Squared absolute values."""
+    squared: NDArray[np.float32] = transformed.real**2 + transformed.imag**2
+    return squared

@@ -78,12 +78,16 @@ class Superposition:
         image: NDArray[np.float32] = self.seen * fft.irfft(columns, n=self.lattice[1], axis=1)[:, :nx]
         return image
 
-    def back_projected(self, image: NDArray[np.floating]) -> NDArray[np.complex64]:
-        """Fourier transform of the transpose of the superposition, applied to an image (y, x)."""
+    def transformed(self, image: NDArray[np.floating]) -> NDArray[np.complex64]:
+        """Fourier transform over the lattice of the pixels of an image (y, x) that can be used."""
         padded = np.zeros((self.seen.shape[0], self.lattice[1]), dtype=np.float32)
         padded[:, : self.seen.shape[1]] = self.seen * image
-        rows = fft.rfft(padded, axis=1)
-        projected: NDArray[np.complex64] = self.transfer.conj() * fft.fft(rows, n=self.lattice[0], axis=0)
+        transformed: NDArray[np.complex64] = fft.fft(fft.rfft(padded, axis=1), n=self.lattice[0], axis=0)
+        return transformed
+
+    def back_projected(self, image: NDArray[np.floating]) -> NDArray[np.complex64]:
+        """Fourier transform of the transpose of the superposition, applied to an image (y, x)."""
+        projected: NDArray[np.complex64] = self.transfer.conj() * self.transformed(image)
         return projected
 
     @property

@@ -81,30 +81,35 @@ class Extractor(ABC):
         """
 
     def predict(self, batch: Batch) -> Prediction:
-        """Extract the kernel of every image of a batch; where no scatterer is told, the kernel is zero."""
+        """Extract the kernel of every image of a batch; where no scatterer is told, the kernel is zero.
+
+        A batch in which no image has scatterers has neither ``kernel_full`` nor ``std``.
+        """
         found = [self._one(batch, i) for i in range(len(batch))]
         return Prediction(
-            kernel=_stack([one.kernel for one in found], batch.kernel_grid),
-            kernel_full=_optional([one.kernel_full for one in found], batch.grid.offsets),
-            std=_optional([one.std for one in found], batch.kernel_grid),
+            kernel=_stacked(found, "kernel", batch.kernel_grid),
+            kernel_full=_known(found, "kernel_full", batch.grid.offsets),
+            std=_known(found, "std", batch.kernel_grid),
         )
 
-    def _one(self, batch: Batch, i: int) -> Extraction:
+    def _one(self, batch: Batch, i: int) -> Extraction | None:
         scatterers = scatterers_of(batch, i)
         if not len(scatterers.row):
-            nothing = np.zeros(batch.kernel_grid.shape)
-            return Extraction(kernel=nothing, kernel_full=np.zeros(batch.grid.offsets.shape), std=nothing)
+            return None
         image = batch.image[i].astype(np.float64)
         return self.extract(
             Observation(image=image, grid=batch.grid, scatterers=scatterers, kernel_grid=batch.kernel_grid)
         )
 
 
-def _stack(images: list[Values], grid: Grid) -> NDArray[np.float32]:
-    return np.array(images, dtype=np.float32).reshape(len(images), *grid.shape)
+def _stacked(found: list[Extraction | None], name: str, grid: Grid) -> NDArray[np.float32]:
+    """Stack an array of every extraction; where there is none, it is zero."""
+    nothing = np.zeros(grid.shape)
+    arrays = [nothing if one is None else getattr(one, name) for one in found]
+    return np.array(arrays, dtype=np.float32).reshape(len(arrays), *grid.shape)
 
 
-def _optional(images: list[Values | None], grid: Grid) -> NDArray[np.float32] | None:
-    """Stack the images if every image of the batch has one."""
-    known = [image for image in images if image is not None]
-    return _stack(known, grid) if known and len(known) == len(images) else None
+def _known(found: list[Extraction | None], name: str, grid: Grid) -> NDArray[np.float32] | None:
+    """Stack an array of every extraction if there are extractions and all have it."""
+    known = [getattr(one, name) for one in found if one is not None]
+    return None if not known or any(array is None for array in known) else _stacked(found, name, grid)

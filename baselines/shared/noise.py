@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-DIFFERENCES = (np.array([1.0, -4.0, 6.0, -4.0, 1.0]), np.array([1.0, -2.0, 1.0]), np.array([1.0, -1.0]))
-"""Finite differences of the orders 4, 2 and 1."""
+ORDERS = (4, 2, 1)
+"""Orders of the finite differences, the best first."""
 
 ROUNDING = float(np.finfo(np.float32).eps)
 """Noise that is less than this share of the signal is the rounding of an image in float32."""
@@ -41,24 +43,15 @@ def noise_level(image: NDArray[np.floating]) -> float:
         the pixels, which is an upper bound; 0 without pixels.
     """
     values = np.asarray(image, dtype=np.float64)
-    for difference in DIFFERENCES:
-        if min(values.shape) < len(difference):
-            continue
-        mixed = _along_rows(_along_rows(values, difference).T, difference)
-        squares = mixed[np.isfinite(mixed)] ** 2
-        if squares.size >= ENOUGH:
-            return float(np.sqrt(squares.mean()) / (difference @ difference))
+    for order in ORDERS:
+        with np.errstate(invalid="ignore"):  # infinite pixels
+            mixed = np.diff(np.diff(values, order, axis=0), order, axis=1)
+        usable = mixed[np.isfinite(mixed)]
+        if usable.size >= ENOUGH:
+            # The sum of the squares of the binomial coefficients of an order.
+            return float(np.sqrt(usable @ usable / usable.size) / math.comb(2 * order, order))
     used = values[np.isfinite(values)]
     return float(used.std()) if used.size else 0.0
-
-
-def _along_rows(values: NDArray[np.float64], difference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Differences (y, x - order); not finite where one of their values is not."""
-    width = values.shape[1] - len(difference) + 1
-    with np.errstate(invalid="ignore"):  # infinite pixels
-        parts = [weight * values[:, i : i + width] for i, weight in enumerate(difference)]
-        total: NDArray[np.float64] = np.sum(parts, axis=0)
-    return total
 
 
 def noise_to_signal(image: NDArray[np.floating], noise: float) -> float:

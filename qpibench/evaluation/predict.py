@@ -21,6 +21,7 @@ from qpibench.evaluation.execution import DEFAULT_EXECUTION, Execution, default_
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel
 from qpibench.evaluation.isolation.parent import closed_parent
+from qpibench.evaluation.pixels import refusal
 from qpibench.evaluation.prediction_record import Record
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
@@ -228,7 +229,8 @@ def predict(
                         f"Entry '{entry.name}' does not take two species of scatterers, which release '{release.name}'"
                         " has; an entry that predicts the kernel of each declares takes_species = True."
                     )
-                _check_pixels(entry, isolated.declaration.takes_pixels, release.grid, wanted)
+                if refused := refusal(entry, isolated.declaration.takes_pixels, release.grid, wanted):
+                    raise UnmetNeedError(refused)
                 if isolated.declaration.has_fit:
                     _check_training(entry, training, request)
                 course.run(isolated, writer)
@@ -289,15 +291,6 @@ def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:
     if needs == "raster" and request.map_mode is None:
         remedy = ", which the cell does not show" if in_track else f"; {ASK_MAP_MODE}"
         raise UnmetNeedError(f"Entry '{entry.name}' needs an activation map{remedy}.")
-
-
-def _check_pixels(entry: Entry, pixels: tuple[int, int] | None, grid: Grid, kernel_grid: Grid) -> None:
-    for name, shape in (("images", grid.shape), ("kernels", kernel_grid.shape)):
-        if pixels is not None and shape != pixels:
-            raise UnmetNeedError(
-                f"Entry '{entry.name}' takes images and kernels of {pixels[0]} x {pixels[1]} pixels only, and the"
-                f" {name} have {shape[0]} x {shape[1]}."
-            )
 
 
 def _check_tasks(release: Release) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
+from qpibench.evaluation.pixels import refusal
 from qpibench.extraction.measured import Measured, measured
 from qpibench.extraction.modules import modules_of
 from qpibench.physics.activation import activation_map
@@ -143,12 +144,8 @@ def _check_taken(entry: Entry, model: Any, module: ModuleType, given: Measured, 
     owner = module if inspect.isfunction(model) else model
     if callable(getattr(owner, "fit", None)):
         raise UsageError(f"Entry '{entry.name}' learns from training images, which one image does not have.")
-    for name, shape in (("image", given.grid.shape), ("kernel", given.kernel_grid.shape)):
-        if pixels is not None and shape != tuple(pixels):
-            raise UsageError(
-                f"Entry '{entry.name}' takes {pixels[0]} x {pixels[1]} pixels only, and the {name} has"
-                f" {shape[0]} x {shape[1]}."
-            )
+    if refused := refusal(entry, pixels, given.grid, given.kernel_grid):
+        raise UsageError(refused)
 
 
 def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:

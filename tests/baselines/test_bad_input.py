@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from shared.extractor import Extractor
+from shared.extractor import Extraction, Extractor
 
 from qpibench import Batch
 from qpibench.families import eq7
@@ -14,7 +14,8 @@ from qpibench.grid import Grid
 from qpibench.locator import locate
 from qpibench.physics.superposition import superpose
 
-FILES = [path for path in sorted(locate("baselines").glob("*.py")) if "shared.extractor" in path.read_text()]
+BASES = re.compile(r"shared\.(extractor|deconvolver) import")
+FILES = [path for path in sorted(locate("baselines").glob("*.py")) if BASES.search(path.read_text())]
 KERNEL = {"fold": 3, "phi1": 0.4, "B": 1.8, "phi2": 0.0, "C": 0.12}
 SMALL, WIDE = (
     Grid(ny=ny, nx=nx, size_y_nm=0.4 * (ny - 1), size_x_nm=0.4 * (nx - 1)) for ny, nx in ((20, 20), (18, 30))
@@ -104,6 +105,40 @@ def test_images_need_not_be_square(model, grid):
 def test_an_image_without_a_scatterer_has_a_kernel_of_zeros(model):
     image = observed(SMALL, positions(SMALL, 8))
     assert not predicted(model, image, [[np.nan, np.nan]], SMALL).any()
+
+
+@pytest.mark.parametrize("name", ["std", "kernel_full"])
+def test_what_an_entry_does_not_know_is_not_stated_for_images_without_scatterers_either(name):
+    class Plain(Extractor):
+        def extract(self, observation):
+            return Extraction(kernel=np.ones(observation.kernel_grid.shape))
+
+    nowhere = np.full((2, 1, 2), np.nan)
+    batch = Batch(
+        image=np.ones((2, *SMALL.shape), np.float32),
+        activation_map=None,
+        position_nm=nowhere,
+        grid=SMALL,
+        kernel_grid=SMALL,
+    )
+    assert getattr(Plain().predict(batch), name) is None
+
+
+def test_an_entry_with_a_std_states_it_for_every_image_of_a_batch():
+    class Sure(Extractor):
+        def extract(self, observation):
+            ones = np.ones(observation.kernel_grid.shape)
+            return Extraction(kernel=ones, std=ones)
+
+    position_nm = np.array([[[np.nan, np.nan]], [[0.0, 0.0]]])
+    batch = Batch(
+        image=np.ones((2, *SMALL.shape), np.float32),
+        activation_map=None,
+        position_nm=position_nm,
+        grid=SMALL,
+        kernel_grid=SMALL,
+    )
+    np.testing.assert_array_equal(Sure().predict(batch).std.mean(axis=(1, 2)), [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Tikhonov deconvolution recovers kernels without knowing their family."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from shared.extractor import Observation
@@ -119,14 +121,40 @@ def test_a_noisy_image_gets_more_smoothing_than_a_clean_one(tikhonov):
     batch = make_batch(SQUARE, [THREEFOLD])
     clean = batch.image[0]
     noisy = clean + clean.std() * np.random.default_rng(5).normal(size=clean.shape).astype(np.float32)
-    observation = Observation(
-        image=noisy.astype(np.float64), grid=SQUARE, scatterers=scatterers_of(batch, 0), kernel_grid=SQUARE
-    )
-    found, light = tikhonov.extract(observation), Model(noise=0.0).extract(observation)
+    observation = observed(noisy, batch)
+    found, light = tikhonov.extract(observation), Model(noise=0.0, model_error=0.001).extract(observation)
     truth = kernel_image(SQUARE, eq7, **THREEFOLD)
     assert found.diagnostics["noise"] == pytest.approx(clean.std(), rel=0.1)
     assert relative_error(found.kernel, truth) < 0.5
     assert roughness(found.kernel) < 0.85 * roughness(light.kernel)
+
+
+def observed(image, batch):
+    return Observation(
+        image=image.astype(np.float64), grid=SQUARE, scatterers=scatterers_of(batch, 0), kernel_grid=SQUARE
+    )
+
+
+def test_positions_that_are_wrong_get_more_smoothing_than_right_ones(tikhonov):
+    batch = make_batch(SQUARE, [THREEFOLD], count=20)
+    displaced = batch.position_nm + np.random.default_rng(7).normal(0, 0.15, batch.position_nm.shape)
+    right = tikhonov.extract(observed(batch.image[0], batch))
+    wrong = observed(batch.image[0], replace(batch, position_nm=displaced))
+    found, light = tikhonov.extract(wrong), Model(model_error=0.001).extract(wrong)
+    truth = kernel_image(SQUARE, eq7, **THREEFOLD)
+    assert found.diagnostics["model_error"] > 10 * right.diagnostics["model_error"]
+    assert relative_error(found.kernel, truth) < 0.8 * relative_error(light.kernel, truth)
+
+
+def test_a_model_error_that_is_stated_is_taken(tikhonov):
+    batch = make_batch(SQUARE, [THREEFOLD])
+    assert Model(model_error=0.2).extract(observed(batch.image[0], batch)).diagnostics["model_error"] == 0.2
+
+
+@pytest.mark.parametrize(("option", "value"), [("noise", -1.0), ("model_error", np.nan), ("model_error", -0.1)])
+def test_a_negative_variance_is_refused(option, value):
+    with pytest.raises(ValueError, match=f"the option {option} is a number from 0, found {value}"):
+        Model(**{option: value})
 
 
 @pytest.mark.parametrize("option", ["smoothness", "confinement"])

@@ -172,7 +172,9 @@ def test_an_entry_that_cannot_serve_is_told(method, error, words):
 
 def test_an_entry_for_one_size_of_images_and_one_without_masks_say_so(tmp_path):
     (tmp_path / "net.py").write_text("takes_pixels = (64, 64)\ndef predict(batch): return batch.image")
-    with pytest.raises(UsageError, match="takes 64 x 64 pixels only, and the image has 24 x 30"):
+    with pytest.raises(
+        UsageError, match="takes images and kernels of 64 x 64 pixels only, and the images have 24 x 30"
+    ):
         extract(IMAGE, POSITION_NM, SIZE_NM, tmp_path / "net.py")
     (tmp_path / "any.py").write_text("def predict(batch): return batch.image")
     np.testing.assert_allclose(extract(IMAGE, POSITION_NM, SIZE_NM, tmp_path / "any.py").kernel, IMAGE, rtol=1e-6)
