@@ -11,10 +11,12 @@ shows that the told ones are wrong:
   enough.
 
 ``polar`` extracts the kernel with the scatterers that were found, or with the told ones if these are not wrong, so that
-places that are right give what ``polar`` gives. The separable kernel of the fit is the result where ``polar`` ends with
-more noise than the fit, or where the fit leaves less than a hundredth of the image and ``polar`` says otherwise. The
-standard deviation includes what is left open of the scatterers, to first order. Diagnostics have the scatterers. Of
-images with more than 4 million pairs of a pixel and a scatterer a random part of the pixels is used to refine.
+places that are right give what ``polar`` gives. If it finds another symmetry than the fit, the refinement begins again
+with this symmetry, and the better fit counts. The separable kernel of the fit is the result where ``polar`` ends with
+more noise than the fit, or with much less noise and another kernel though the fit leaves less than a hundredth of the
+image. The standard deviation includes what is left open of the scatterers, to first order. Diagnostics have the
+scatterers. Of images with more than 4 million pairs of a pixel and a scatterer a random part of the pixels is used to
+refine.
 
 Sources: those of ``polar``. Evidence of the spread: MacKay, Neural Computation 4, 415 (1992). The search for scatterers
 is our own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41, 3397, 1993) with score tests.
@@ -32,7 +34,7 @@ from shared.free_polar import FreePolar, RadialFunctions
 from shared.joint_fit import JointFit
 from shared.observed import scatterer_points, seen_points
 from shared.polar import ORIGIN, Points, pixels_of
-from shared.polar_search import first_look
+from shared.polar_search import FirstLook, first_look
 from shared.refined import refined, scatterers_found
 from shared.scatterer_search import INSERTION_GAIN
 from shared.scatterers import Scatterers
@@ -45,11 +47,14 @@ knows: list[str] = []
 CERTAIN = 0.5
 """Variance of the residual, over that with told scatterers, below which these are wrong for certain."""
 
-SAME_NOISE = (0.8, 1.25)
+SAME_NOISE = (0.8, 1.05)
 """Ratio of the noise by ``polar`` to that of the fit between which both have found the same kernel."""
 
+SAME_KERNEL = 0.1
+"""Relative L2 distance of both kernels below which they are the same, and the less noise tells the better one."""
+
 LESS_NOISE = 0.7
-"""The same below which the kernel is not separable and ``polar`` has found its harmonics."""
+"""Ratio of the noises below which the kernel is not separable and ``polar`` has found its harmonics."""
 
 EXPLAINED = 0.01
 """Noise of the fit, over the standard deviation of the image, below which a separable kernel explains everything."""
@@ -68,18 +73,39 @@ class Model(Extractor):
         first = first_look(image, pixels, told, observation.grid)
         if first is None:
             return Polar().extract(observation)
-        functions = RadialFunctions.of_covariance(first.kernel.spacing_nm, first.covariance)
-        start = FreePolar.of_kernel(first.kernel, functions)
-        fit = refined(image, pixels, observation, start, nuisance=first.nuisance)
+        fit = refined(image, pixels, observation, _free(first), nuisance=first.nuisance)
         if _unchanged(fit, told):
             return _with_scatterers(Polar().extract(observation), fit, observation)
-        found = _with_scatterers(_extracted(observation, fit), fit, observation)
+        found = _extracted(observation, fit)
+        if not _agree(found, fit):
+            # Wrong scatterers have hidden the symmetry at first, and a wrong symmetry moves them to wrong places.
+            second = first_look(image, pixels, fit.scatterers, observation.grid)
+            if second is not None:
+                again = refined(image, pixels, observation, _free(second), nuisance=second.nuisance)
+                if _cost(again) < _cost(fit):
+                    fit, found = again, _extracted(observation, again)
+        found = _with_scatterers(found, fit, observation)
         if any(observation.scatterers.cell) or fit.noise < CERTAIN * first.noise**2:
             return found
         # The residual may be that of a kernel which is not separable: its harmonics would explain as much.
         base = Polar().extract(observation)
         odds = _evidence(found) - _evidence(base) - fit.occam - INSERTION_GAIN * abs(fit.scatterers.size - told.size)
         return found if odds > LEAST_ODDS else base
+
+
+def _free(look: FirstLook) -> FreePolar:
+    return FreePolar.of_kernel(look.kernel, RadialFunctions.of_covariance(look.kernel.spacing_nm, look.covariance))
+
+
+def _agree(found: Extraction, fit: JointFit) -> bool:
+    """Whether ``polar``, with the scatterers of a fit, finds its symmetry."""
+    assert isinstance(fit.kernel, FreePolar)
+    return bool(found.diagnostics.get("fold") == fit.kernel.orders[-1])
+
+
+def _cost(fit: JointFit) -> float:
+    """Negative logarithm of the evidence of a joint fit."""
+    return fit.marginal_cost + INSERTION_GAIN * float((~fit.priors.told).sum())
 
 
 def _unchanged(fit: JointFit, told: Points) -> bool:
@@ -103,8 +129,14 @@ def _extracted(observation: Observation, fit: JointFit) -> Extraction:
         return _of_fit(observation, fit)
     is_separable = noise_of_fit < EXPLAINED * fit.background.removed(fit.image).std()
     is_other = noise < LESS_NOISE * noise_of_fit and not is_separable
-    is_same = SAME_NOISE[0] * noise_of_fit < noise < SAME_NOISE[1] * noise_of_fit
+    distance = _distance(found.kernel, fit.kernel.image(observation.kernel_grid))
+    is_not_worse = noise < SAME_NOISE[1] * noise_of_fit
+    is_same = is_not_worse and (noise > SAME_NOISE[0] * noise_of_fit or distance < SAME_KERNEL)
     return found if is_other or is_same else _of_fit(observation, fit)
+
+
+def _distance(kernel: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(kernel - other) / max(float(np.linalg.norm(other)), np.finfo(np.float64).tiny))
 
 
 def _of_fit(observation: Observation, fit: JointFit) -> Extraction:

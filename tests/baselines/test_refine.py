@@ -19,6 +19,9 @@ from shared.radial import spline_count
 from shared.scatterers import Scatterers
 
 from qpibench.grid import Grid
+from qpibench.specs import load_spec
+from qpibench.synthesis import get_backend
+from qpibench.tasks import view_batch
 
 GRID = Grid(ny=40, nx=44, size_y_nm=6.0, size_x_nm=7.0)
 TRUTH = Eq7(3, np.array([0.4, 2.6, 1.3, 0.3, 1.0]))
@@ -201,3 +204,23 @@ def test_wrong_scatterers_are_put_right_in_other_units_on_a_tilted_and_striped_b
     clean = model().extract(seen)
     assert np.abs(found.kernel / 3e-9 - TRUTH.image(GRID)).mean() < 0.02
     assert len(found.diagnostics["strengths"]) == len(clean.diagnostics["strengths"]) == 12
+
+
+def test_a_clean_raster_has_the_kernel_of_polar_at_the_refined_places():
+    true = places()
+    found = RefinedPolar().extract(observed(true, rasterised(true), noise=0.0))
+    assert "orders" in found.diagnostics
+    assert np.abs(found.kernel - TRUTH.image(GRID)).mean() < 1e-4
+
+
+@pytest.mark.slow
+def test_a_symmetry_that_missing_scatterers_and_stripes_hide_is_found_once_they_are_found():
+    wrong = ["missing_scatterers.share=0.1", "line_offsets.strength=0.5", "plane_tilt.strength=2.0"]
+    changes = ["seed=4711", "kernels.count=6", "observations_per_kernel=1", "scatterers.min=10"]
+    corruptions = [f"corruptions.{one}" for one in ["white_noise.snr_db=20", *wrong]]
+    spec = load_spec("paper", overrides=[*changes, *corruptions])
+    backend, _ = get_backend("cpu")
+    kernels = backend.kernels(spec)
+    batch = view_batch(backend.observations(spec, kernels, 5, 6), spec.grid, view="positions", map_mode="exact")
+    truth = kernels.image[5]
+    assert np.linalg.norm(RefinedPolar().predict(batch).kernel[0] - truth) < 0.02 * np.linalg.norm(truth)
