@@ -47,7 +47,7 @@ knows: list[str] = []
 CERTAIN = 0.5
 """Variance of the residual, over that with told scatterers, below which these are wrong for certain."""
 
-SAME_NOISE = (0.8, 1.05)
+SAME_NOISE = (0.8, 1.12)
 """Ratio of the noise by ``polar`` to that of the fit between which both have found the same kernel."""
 
 SAME_KERNEL = 0.1
