@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 from qpibench.grid import Grid
+from shared.cholesky import lower_factor
 from shared.evidence import Hyperparameters, Layout, LinearModel, fit
 from shared.nuisance import Nuisance
 from shared.polar import Points
@@ -19,8 +21,8 @@ from shared.separable import separable
 
 Values = NDArray[np.float64]
 
-FOLDS = (1, 2, 3, 4, 5, 6, 8)
-"""Symmetries that are tried besides total symmetry."""
+FOLDS = (0, 1, 2, 3, 4, 5, 6, 8)
+"""Symmetries that are tried; 0 is the total one."""
 
 SPLINES = 64
 """Radial splines; fewer if neighbours would be closer than pixels."""
@@ -55,48 +57,62 @@ def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance
     grid
         Grid of the image.
     """
-    reach, pitch = math.hypot(grid.size_x_nm, grid.size_y_nm), max(grid.pitch_x_nm, grid.pitch_y_nm)
-    side = min(grid.size_x_nm, grid.size_y_nm)
-    basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), (0, *FOLDS))
+    side, pitch = min(grid.size_x_nm, grid.size_y_nm), max(grid.pitch_x_nm, grid.pitch_y_nm)
+    basis = PolarBasis.reaching(side, max(pitch, side / SPLINES), (0,))
     some = thinned(len(image))
     thin, nuisance = Points(*(part[some] for part in pixels)), nuisance.of_pixels(some)
-    shown = sums(image[some], thin, scatterers, basis, nuisance)
-    model, _ = shown.without(nuisance.size, NOISES[0])
-    harmonics, splines = len(basis.functions), basis.splines
+    models: list[LinearModel] = []
+    functions: list[tuple[Hyperparameters, Values]] = []
     best: tuple[float, int, Hyperparameters] | None = None
-    for waves in WAVES:
-        start = _start(replace(model, gram=model.gram[:splines, :splines]), basis, side, waves)
-        # The prior has few independent functions, the same for every harmonic and every noise.
-        values, vectors = np.linalg.eigh(start.prior.covariance(basis.knots_nm))
-        kept = values > PRIOR_SHARE * values[-1]
-        functions = vectors[:, kept] * np.sqrt(values[kept])
-        inner = (model.gram.reshape(-1, splines) @ functions).reshape(harmonics, splines, harmonics, -1)
-        inner = (functions.T @ inner.reshape(harmonics, splines, -1)).reshape(harmonics, -1, *inner.shape[2:])
-        outer = model.linear.reshape(harmonics, splines) @ functions
-        for fold in (0, *FOLDS):
-            rows = _rows(fold)
-            size = len(rows) * functions.shape[1]
-            powers, axes = np.linalg.eigh(inner[rows][:, :, rows].reshape(size, size))
-            along = axes.T @ outer[rows].ravel()
+    for fold in FOLDS:
+        shown = sums(image[some], thin, scatterers, replace(basis, orders=orders_of(fold)), nuisance)
+        model, _ = shown.without(nuisance.size, NOISES[0])
+        if not models:  # the harmonic 1, of which the size of the prior follows
+            functions = [_start(model, basis, side, waves) for waves in WAVES]
+        models.append(model)
+        for start, independent in functions:
+            reduced = _reduced(model, independent)
             for share in NOISES:
                 noise = share * model.energy / model.pixels
-                raised = np.maximum(powers, 0) + noise
-                evidence = 0.5 * ((along**2 / raised).sum() - model.energy) / noise
-                evidence -= 0.5 * (np.log(raised / noise).sum() + model.pixels * math.log(noise))
+                evidence = _evidence(reduced, noise)
                 if best is None or evidence > best[0]:
                     best = evidence, fold, replace(start, log_noise=math.log(noise))
     assert best is not None
     _, fold, start = best
-    columns = np.concatenate([np.arange(splines) + splines * row for row in _rows(fold)])
-    own = replace(model, gram=model.gram[np.ix_(columns, columns)], linear=model.linear[columns])
-    coarse = replace(basis, orders=(0, fold) if fold else (0,))
-    first = fit(own, Layout.whole(basis.knots_nm, len(coarse.functions)), start).posterior.mean
-    found = separable(own, basis.knots_nm, start, first.reshape(-1, splines), steps=STEPS)
+    model, coarse = models[FOLDS.index(fold)], replace(basis, orders=orders_of(fold))
+    first = fit(model, Layout.whole(basis.knots_nm, len(coarse.functions)), start).posterior.mean
+    found = separable(model, basis.knots_nm, start, first.reshape(-1, basis.splines), steps=STEPS)
     return Candidate.of_separable(found, coarse)
 
 
-def _start(model: LinearModel, basis: PolarBasis, side_nm: float, waves: float) -> Hyperparameters:
-    """Hyper-parameters of a kernel with a number of waves in the field, as bright as the image."""
+def orders_of(fold: int) -> tuple[int, ...]:
+    """Orders of a separable kernel of a fold."""
+    return (0, fold) if fold else (0,)
+
+
+def _reduced(model: LinearModel, functions: Values) -> LinearModel:
+    """The linear model of the amplitudes of functions (spline, function), which all harmonics have."""
+    splines, size = functions.shape
+    harmonics = len(model.linear) // splines
+    half = (model.gram.reshape(-1, splines) @ functions).reshape(harmonics, splines, -1)
+    gram = (functions.T @ half).reshape(harmonics * size, harmonics * size)
+    linear = model.linear.reshape(harmonics, splines) @ functions
+    return replace(model, gram=gram, linear=linear.ravel())
+
+
+def _evidence(model: LinearModel, noise: float) -> float:
+    """Log p(y) for amplitudes of unit variance, up to a constant."""
+    factor = lower_factor(model.gram / noise + np.eye(len(model.gram)))
+    half = solve_triangular(factor, model.linear / noise, lower=True, check_finite=False)
+    evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
+    return float(evidence - 0.5 * model.pixels * math.log(noise))
+
+
+def _start(model: LinearModel, basis: PolarBasis, side_nm: float, waves: float) -> tuple[Hyperparameters, Values]:
+    """Hyper-parameters of a kernel with a number of waves in the field, as bright as the image.
+
+    With them come the prior's independent functions (spline, function), of unit variance each.
+    """
     prior = RadialPrior(
         log_scale=0.0,
         log_decay=math.log(side_nm / 2),
@@ -108,11 +124,9 @@ def _start(model: LinearModel, basis: PolarBasis, side_nm: float, waves: float) 
         log_background=math.log(0.3),
         log_roughness=math.log(2 * basis.spacing_nm),
     )
-    bright = float((model.gram * prior.covariance(basis.knots_nm)).sum())
+    covariance = prior.covariance(basis.knots_nm)
+    bright = float((model.gram * covariance).sum())
     log_scale = 0.5 * math.log(max(model.energy, 1e-300) / max(bright, 1e-300))
-    return Hyperparameters(replace(prior, log_scale=log_scale), 0.0)
-
-
-def _rows(fold: int) -> list[int]:
-    """Numbers of the harmonics of a fold among 1, cos and sin of all folds."""
-    return [0, 2 * FOLDS.index(fold) + 1, 2 * FOLDS.index(fold) + 2] if fold else [0]
+    values, vectors = np.linalg.eigh(math.exp(2 * log_scale) * covariance)
+    kept = values > PRIOR_SHARE * values[-1]
+    return Hyperparameters(replace(prior, log_scale=log_scale), 0.0), vectors[:, kept] * np.sqrt(values[kept])

@@ -18,7 +18,7 @@ from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.polar_found import Candidate, Found, missing_variance
 from shared.polar_screening import screen, thinned
-from shared.separable import separable
+from shared.separable import held, separable
 
 Values = NDArray[np.float64]
 
@@ -229,17 +229,15 @@ class _Search:
         reach = self.reach_of(coarse, FAINT_CLEAN if clean else FAINT)
         basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), coarse.basis.orders)
         first = coarse.on(basis)
-        none, *others = SETS
-        every = self.sums(basis, others[-1], dtype=np.float64 if clean else np.float32)
-        best, choice = self.separable(every, basis, none, first), none
-        widest = self.separable(every, basis, others[-1], first)
-        if widest.evidence > best.evidence:
-            best, choice = widest, others[-1]
-            for name in others[:-1]:
-                tried = self.separable(every, basis, name, widest)
-                if tried.evidence > best.evidence:
-                    best, choice = tried, name
-        return best, choice
+        every = self.sums(basis, SETS[-1], dtype=np.float64 if clean else np.float32)
+        none = SETS[0]
+        best = self.separable(every, basis, none, first)
+        seen = {name: self.seen(every, basis, name, best) for name in SETS}
+        choice = max(seen, key=lambda name: seen[name].evidence)
+        if choice == none:
+            return best, none
+        best, other = (self.separable(every, basis, name, seen[name]) for name in (none, choice))
+        return (other, choice) if other.evidence > best.evidence else (best, none)
 
     def reach_of(self, coarse: Candidate, faint: float) -> float:
         """Distance from which on a kernel is expected to be fainter than a share of its largest coefficient."""
@@ -247,6 +245,12 @@ class _Search:
         expected = math.exp(prior.log_scale) * prior.envelope(r_nm)
         seen = expected > faint * float(np.abs(coarse.coefficient).max())
         return min(self.reach, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.pitch)
+
+    def seen(self, every: Sums, basis: PolarBasis, nuisance: str, first: Candidate) -> Candidate:
+        """The same pattern and length scales with one set of nuisance, and the noise that this leaves."""
+        model, occam = self.without(every, nuisance, first.hyperparameters.noise)
+        found = held(model, basis.knots_nm, first.hyperparameters, first.coefficient.reshape(-1, basis.splines))
+        return Candidate.of_separable(found, basis, occam)
 
     def separable(self, every: Sums, basis: PolarBasis, nuisance: str, first: Candidate) -> Candidate:
         """Fit a separable kernel, or one of total symmetry, starting from another one in the same basis."""

@@ -9,13 +9,23 @@ Source of expectation maximisation: A. P. Dempster, N. M. Laird, D. B. Rubin, J.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, null_space
 
-from shared.evidence import Fit, Hyperparameters, Layout, LinearModel, fit, maximise, spread_by_hyperparameters
+from shared.evidence import (
+    Fit,
+    Hyperparameters,
+    Layout,
+    LinearModel,
+    expected_noise,
+    fit,
+    maximise,
+    spread_by_hyperparameters,
+)
 
 Values = NDArray[np.float64]
 
@@ -117,6 +127,18 @@ def separable(
         if np.abs(pattern - former).max() < 100 * SETTLED:
             break
     return Separable(r_nm, model, pattern, found)
+
+
+def held(model: LinearModel, r_nm: Values, at: Hyperparameters, coefficient: Values) -> Separable:
+    """The pattern and the prior of another kernel held against an image, with the noise that is left.
+
+    Parameters are those of :func:`separable`.
+    """
+    layout, blocks = Layout.whole(r_nm, 1), _Blocks(model, len(r_nm))
+    pattern = blocks.leading_pattern(coefficient)
+    radial = blocks.of_pattern(pattern)
+    noise = expected_noise(radial, layout, at)
+    return Separable(r_nm, model, pattern, fit(radial, layout, replace(at, log_noise=math.log(noise))))
 
 
 class _Blocks:
