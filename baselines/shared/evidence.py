@@ -27,7 +27,7 @@ from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
 from shared.cholesky import lower_factor
-from shared.radial_prior import NAMES, RadialPrior, bounds
+from shared.radial_prior import NAMES, RadialPrior, Separations, bounds
 
 Values = NDArray[np.float64]
 
@@ -106,6 +106,11 @@ class Layout:
     r_nm: Values
     splines: tuple[NDArray[np.intp], ...]
     tapers: tuple[Values, ...]
+
+    @cached_property
+    def separations(self) -> Separations:
+        """The distances of the splines from each other."""
+        return Separations.of(self.r_nm)
 
     @staticmethod
     def whole(r_nm: Values, functions: int) -> Layout:
@@ -250,7 +255,7 @@ class Fit:
 
 def fit(model: LinearModel, layout: Layout, at: Hyperparameters) -> Fit:
     """Return the posterior for given hyper-parameters."""
-    return Fit(at, posterior(model, layout.factors(at.prior.covariance(layout.r_nm)), at.noise))
+    return Fit(at, posterior(model, layout.factors(at.prior.at(layout.separations).covariance), at.noise))
 
 
 def maximise(
@@ -349,8 +354,8 @@ def evidence_and_gradients(model: LinearModel, layout: Layout, at: Hyperparamete
 def _posterior_and_gradients(
     model: LinearModel, layout: Layout, at: Hyperparameters
 ) -> tuple[Posterior, dict[str, float]]:
-    radial, of_radial = at.prior.covariance_and_gradients(layout.r_nm)
-    prior = layout.factors(radial)
+    radial = at.prior.at(layout.separations)
+    prior = layout.factors(radial.covariance)
     found = posterior(model, prior, at.noise)
     inverse = _inverse(found.factor)
     # With M = L^T G L / v the derivative by C is the block-diagonal part of L^-T (1 - (1 + M)^-1) L^-1 / 2, but for
@@ -363,7 +368,7 @@ def _posterior_and_gradients(
         known = solve_triangular(lower, left.T, lower=True, trans="T", check_finite=False)
         blocks.append(0.5 * (np.outer(pull, pull) - known))
     by_covariance = layout.gathered(blocks)
-    gradients = {name: float((by_covariance * one).sum()) for name, one in of_radial.items()}
+    gradients = dict(radial.gradients(by_covariance))
     determined = len(inverse) - float(np.trace(inverse))  # number of coefficients that the image determines
     left_over = model.misfit(found.mean)
     gradients["log_noise"] = 0.5 * (left_over / at.noise - model.pixels + determined)

@@ -76,57 +76,114 @@ class RadialPrior:
 
     def covariance(self, r_nm: Values) -> Values:
         """C, (distance, distance)."""
-        parts = self._parts(r_nm)
-        return parts.ripples + parts.background
+        return self.at(Separations.of(r_nm)).covariance
 
-    def covariance_and_gradients(self, r_nm: Values) -> tuple[Values, Mapping[str, Values]]:
-        """C and its derivative by every hyper-parameter, (distance, distance) each."""
-        parts = self._parts(r_nm)
-        covariance = parts.ripples + parts.background
-        relative = r_nm / math.exp(self.log_decay)
-        tail = relative**self.power
-        core = 1 + (r_nm / math.exp(self.log_core)) ** 2
-        of_envelope = {
-            "log_decay": self.power * tail,
-            "power": -tail * np.log(np.maximum(relative, np.finfo(np.float64).tiny)),
-            "log_core": self.core_power * (core - 1) / core,
-            "core_power": -0.5 * np.log(core),
-        }
-        gradients = {
-            "log_scale": 2 * covariance,
-            "log_wavenumber": -0.5 * parts.smooth * np.sin(parts.phase) * parts.phase,
-            "log_coherence": parts.ripples * (parts.apart / math.exp(self.log_coherence)) ** 2,
-            "log_background": 2 * parts.background,
-            "log_roughness": parts.background * (parts.apart / math.exp(self.log_roughness)) ** 2,
-        }
-        gradients |= {name: covariance * (one[:, None] + one) for name, one in of_envelope.items()}
-        return covariance, gradients
-
-    def _parts(self, r_nm: Values) -> _Parts:
-        apart = r_nm[:, None] - r_nm
-        envelope = math.exp(self.log_scale) * self.envelope(r_nm)
+    def at(self, separations: Separations) -> Covariance:
+        """C and what its derivatives need."""
+        apart, place = separations.apart, separations.place
+        envelope = math.exp(self.log_scale) * self.envelope(separations.r_nm)
         scale = np.outer(envelope, envelope)
         phase = math.exp(self.log_wavenumber) * apart
-        smooth = scale * np.exp(-0.5 * (apart / math.exp(self.log_coherence)) ** 2)
-        rough = scale * np.exp(-0.5 * (apart / math.exp(self.log_roughness)) ** 2)
-        return _Parts(
-            apart=apart,
-            phase=phase,
-            smooth=smooth,
-            ripples=smooth * (0.5 + 0.5 * np.cos(phase)),
-            background=math.exp(2 * self.log_background) * rough,
+        smooth = np.exp(-0.5 * (apart / math.exp(self.log_coherence)) ** 2)
+        rough = np.exp(2 * self.log_background - 0.5 * (apart / math.exp(self.log_roughness)) ** 2)
+        ripples = smooth * (0.5 + 0.5 * np.cos(phase))
+        return Covariance(
+            prior=self,
+            separations=separations,
+            covariance=scale * (ripples + rough)[place],
+            scale=scale,
+            of_wavenumber=-0.5 * smooth * np.sin(phase) * phase,
+            ripples=ripples,
+            rough=rough,
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Parts:
-    """r - r', q (r - r'), the ripples without and with their waves, and the background; (distance, distance) each."""
+@dataclass(frozen=True)
+class Separations:
+    """Distances r from the scatterer, and how far they are from each other.
 
+    The covariance is computed once for every separation that occurs: those of evenly spaced distances are few.
+
+    Attributes
+    ----------
+    r_nm
+        (distance,).
+    apart
+        (separation,): the separations |r - r'| that occur.
+    place
+        (distance, distance): number of the separation of every pair.
+    """
+
+    r_nm: Values
     apart: Values
-    phase: Values
-    smooth: Values
+    place: NDArray[np.intp]
+
+    @staticmethod
+    def of(r_nm: Values) -> Separations:
+        """The separations of distances (distance,); those that differ by rounding only are one."""
+        apart = np.abs(r_nm[:, None] - r_nm)
+        rounded = np.round(apart / max(float(apart.max()), np.finfo(np.float64).tiny), 12)
+        _, first, place = np.unique(rounded, return_index=True, return_inverse=True)
+        return Separations(r_nm, apart.ravel()[first], place.reshape(apart.shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covariance:
+    """The covariance of a prior at some distances.
+
+    Attributes
+    ----------
+    prior, separations
+        The prior and the distances.
+    covariance
+        C, (distance, distance).
+    scale
+        tau^2 e(r) e(r'), (distance, distance).
+    ripples, rough
+        The two terms of the bracket, (separation,).
+    of_wavenumber
+        Derivative of the bracket by the logarithm of q, (separation,).
+    """
+
+    prior: RadialPrior
+    separations: Separations
+    covariance: Values
+    scale: Values
     ripples: Values
-    background: Values
+    rough: Values
+    of_wavenumber: Values
+
+    def gradients(self, by_covariance: Values) -> Mapping[str, float]:
+        """Derivative by every hyper-parameter of a function of C.
+
+        Parameters
+        ----------
+        by_covariance
+            Its derivative by C, symmetric (distance, distance).
+        """
+        prior, apart = self.prior, self.separations.apart
+        weighted = by_covariance * self.scale
+        of_bracket = np.bincount(self.separations.place.ravel(), weighted.ravel(), len(apart))
+        of_envelope = 2 * (by_covariance * self.covariance).sum(axis=1)  # by the logarithm of e(r)
+        relative = self.separations.r_nm / math.exp(prior.log_decay)
+        tail = relative**prior.power
+        core = 1 + (self.separations.r_nm / math.exp(prior.log_core)) ** 2
+        changes = {
+            "log_decay": prior.power * tail,
+            "power": -tail * np.log(np.maximum(relative, np.finfo(np.float64).tiny)),
+            "log_core": prior.core_power * (core - 1) / core,
+            "core_power": -0.5 * np.log(core),
+            "log_scale": np.ones(len(tail)),
+        }
+        brackets = {
+            "log_wavenumber": self.of_wavenumber,
+            "log_coherence": self.ripples * (apart / math.exp(prior.log_coherence)) ** 2,
+            "log_background": 2 * self.rough,
+            "log_roughness": self.rough * (apart / math.exp(prior.log_roughness)) ** 2,
+        }
+        return {name: float(of_envelope @ change) for name, change in changes.items()} | {
+            name: float(of_bracket @ bracket) for name, bracket in brackets.items()
+        }
 
 
 NAMES = tuple(field.name for field in fields(RadialPrior))

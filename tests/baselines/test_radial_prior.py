@@ -4,7 +4,7 @@ from math import cos, exp, log
 
 import numpy as np
 import pytest
-from shared.radial_prior import NAMES, RadialPrior, bounds
+from shared.radial_prior import NAMES, RadialPrior, Separations, bounds
 
 R_NM = np.array([0.0, 0.1, 0.7, 1.5, 4.0])
 
@@ -40,7 +40,6 @@ def covariance_of(one, r, other):
 def test_the_covariance_is_that_of_the_formula(one):
     expected = np.array([[covariance_of(one, r, other) for other in R_NM] for r in R_NM])
     assert one.covariance(R_NM) == pytest.approx(expected, rel=1e-12)
-    assert one.covariance_and_gradients(R_NM)[0] == pytest.approx(expected, rel=1e-12)
     assert np.diagonal(expected) == pytest.approx(exp(2 * one.log_scale) * one.envelope(R_NM) ** 2 * 1.09)
 
 
@@ -48,9 +47,14 @@ def test_the_covariance_is_that_of_the_formula(one):
 def test_gradients_are_difference_quotients(name):
     one, step = prior(), 1e-5
     more, less = (prior(**{name: getattr(one, name) + change}).covariance(R_NM) for change in (step, -step))
-    found = one.covariance_and_gradients(R_NM)[1][name]
-    assert np.abs(found).max() > 1e-3
-    assert found == pytest.approx((more - less) / (2 * step), abs=1e-8)
+    weight = np.random.default_rng(0).normal(size=more.shape)
+    found = one.at(Separations.of(R_NM)).gradients(weight + weight.T)[name]
+    assert abs(found) > 1e-3
+    assert found == pytest.approx(((weight + weight.T) * (more - less)).sum() / (2 * step), abs=1e-7)
+
+
+def test_evenly_spaced_distances_have_few_separations():
+    assert len(Separations.of(np.arange(40) * 0.1).apart) == 40
 
 
 def test_a_vector_of_hyper_parameters_makes_the_same_prior():
@@ -67,9 +71,10 @@ def test_within_the_bounds_covariances_are_finite_and_positive(reach_nm, spacing
     r_nm = np.arange(0, reach_nm, spacing_nm)
     for ends in np.random.default_rng(0).integers(0, 2, (40, len(NAMES))):
         one = RadialPrior(**{name: limits[name][end] for name, end in zip(NAMES, ends, strict=True)})
-        covariance, gradients = one.covariance_and_gradients(r_nm)
+        found = one.at(Separations.of(r_nm))
+        covariance, gradients = found.covariance, found.gradients(np.ones_like(found.covariance))
         assert np.linalg.eigvalsh(covariance).min() > -1e-12 * covariance.max()
-        assert all(np.isfinite(one).all() for one in gradients.values())
+        assert np.isfinite(list(gradients.values())).all()
 
 
 def test_ripples_between_the_shortest_and_the_longest_wave_are_within_the_bounds():
