@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -137,15 +137,43 @@ class Layout:
 
 @dataclass(frozen=True)
 class Factors:
-    """The block-diagonal lower factor L of a prior covariance."""
+    """The block-diagonal factor L of a prior covariance C = L L^T.
+
+    Its columns are functions whose amplitudes are independent and have unit variance. It is square and lower
+    triangular, or has fewer columns than rows if functions are left out.
+    """
 
     blocks: tuple[Values, ...]
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Columns of every block."""
-        ends = np.cumsum([0, *map(len, self.blocks)])
-        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+        """Coefficients of every block."""
+        return _consecutive([len(block) for block in self.blocks])
+
+    @cached_property
+    def amplitudes(self) -> tuple[slice, ...]:
+        """Amplitudes of every block."""
+        return _consecutive([block.shape[1] for block in self.blocks])
+
+    def whitening(self, model: LinearModel) -> LinearModel:
+        """The linear model of the amplitudes, for that of the coefficients."""
+        return replace(model, gram=self.whitened(model.gram), linear=self.applied(model.linear))
+
+    def seen(self, shown: Values, *, least: float) -> Factors:
+        """The factors without the functions of which an image says nothing.
+
+        Parameters
+        ----------
+        shown
+            (column,): expected squares of the columns, over the variance of the noise.
+        least
+            Least variance of a function in this metric.
+        """
+        blocks = []
+        for lower, rows in zip(self.blocks, self.slices, strict=True):
+            variance, turn = np.linalg.eigh((lower.T * shown[rows]) @ lower)
+            blocks.append(lower @ turn[:, variance > least])
+        return Factors(tuple(blocks))
 
     def applied(self, matrix: Values) -> Values:
         """L^T times a matrix or vector."""
@@ -167,22 +195,25 @@ class Posterior:
         log p(y), up to a constant that is the same for all models of an image.
     mean
         (column,).
+    left
+        Squared distance of the image from the mean's.
     prior
         L.
     factor
-        (column, column): K.
+        (amplitude, amplitude): K.
     """
 
     evidence: float
     mean: Values
+    left: float
     prior: Factors
     factor: Values
 
     @cached_property
     def root(self) -> Values:
-        """(column, column): the covariance of the coefficients is ``root.T @ root``."""
-        parts = zip(self.prior.blocks, self.prior.slices, strict=True)
-        placed = [_placed(lower.T, rows, len(self.factor)) for lower, rows in parts]
+        """(amplitude, column): the covariance of the coefficients is ``root.T @ root``."""
+        parts = zip(self.prior.blocks, self.prior.amplitudes, strict=True)
+        placed = [_placed(block.T, rows, len(self.factor)) for block, rows in parts]
         whole = np.concatenate(placed, axis=1)
         root: Values = solve_triangular(self.factor, whole, lower=True, check_finite=False)
         return root
@@ -191,6 +222,18 @@ class Posterior:
     def covariance(self) -> Values:
         """(column, column)."""
         return self.root.T @ self.root
+
+    @cached_property
+    def inverse(self) -> Values:
+        """(amplitude, amplitude): covariance of the amplitudes, (K K^T)^-1."""
+        inverse, _ = lapack.dpotri(self.factor, lower=1)
+        whole: Values = np.tril(inverse) + np.tril(inverse, -1).T
+        return whole
+
+    @property
+    def determined(self) -> float:
+        """Number of amplitudes that the image determines."""
+        return len(self.factor) - float(np.trace(self.inverse))
 
 
 def posterior(model: LinearModel, prior: Factors, noise: float) -> Posterior:
@@ -202,22 +245,31 @@ def posterior(model: LinearModel, prior: Factors, noise: float) -> Posterior:
         If the sums are not positive definite by more than rounding.
     """
     try:
-        factor = lower_factor(_precision(model.gram, prior, noise))
+        return posterior_of_amplitudes(prior.whitening(model), prior, noise)
     except ValueError:  # a prior of very different variances makes the rounding of the sums greater than 1
-        factor = lower_factor(_precision(model.positive, prior, noise))
-    half = solve_triangular(factor, prior.applied(model.linear) / noise, lower=True, check_finite=False)
-    evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
-    inner = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
-    mean = np.concatenate([lower @ inner[rows] for lower, rows in zip(prior.blocks, prior.slices, strict=True)])
-    return Posterior(float(evidence - 0.5 * model.pixels * math.log(noise)), mean, prior, factor)
+        return posterior_of_amplitudes(prior.whitening(replace(model, gram=model.positive)), prior, noise)
 
 
-def _precision(gram: Values, prior: Factors, noise: float) -> Values:
-    """1 + L^T G L / v."""
-    precision = prior.whitened(gram)
-    precision /= noise
+def posterior_of_amplitudes(model: LinearModel, prior: Factors, noise: float) -> Posterior:
+    """As :func:`posterior`, for the linear model of the prior's amplitudes."""
+    precision = model.gram / noise
     precision[np.diag_indices(len(precision))] += 1
-    return precision
+    factor = lower_factor(precision)
+    half = solve_triangular(factor, model.linear / noise, lower=True, check_finite=False)
+    evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
+    amplitude = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
+    return Posterior(
+        evidence=float(evidence - 0.5 * model.pixels * math.log(noise)),
+        mean=np.concatenate([block @ amplitude[i] for block, i in zip(prior.blocks, prior.amplitudes, strict=True)]),
+        left=model.misfit(amplitude),
+        prior=prior,
+        factor=factor,
+    )
+
+
+def _consecutive(sizes: Sequence[int]) -> tuple[slice, ...]:
+    """Slices of sizes that follow each other."""
+    return tuple(slice(int(a), int(b)) for a, b in pairwise(np.cumsum([0, *sizes])))
 
 
 def _placed(block: Values, rows: slice, size: int) -> Values:
@@ -310,11 +362,9 @@ def maximise(
     return fit(model, layout, at(found.x))
 
 
-def expected_noise(model: LinearModel, layout: Layout, at: Hyperparameters) -> float:
+def expected_noise(model: LinearModel, found: Posterior, noise: float) -> float:
     """Variance of the noise after one step of expectation maximisation: the expected mean square of the residual."""
-    found = fit(model, layout, at).posterior
-    determined = len(found.factor) - float(np.trace(_inverse(found.factor)))
-    return max((model.misfit(found.mean) + at.noise * determined) / model.pixels, model.least_noise)
+    return max((found.left + noise * found.determined) / model.pixels, model.least_noise)
 
 
 def spread_by_hyperparameters(model: LinearModel, layout: Layout, found: Fit) -> Values:
@@ -357,26 +407,16 @@ def _posterior_and_gradients(
     radial = at.prior.at(layout.separations)
     prior = layout.factors(radial.covariance)
     found = posterior(model, prior, at.noise)
-    inverse = _inverse(found.factor)
     # With M = L^T G L / v the derivative by C is the block-diagonal part of L^-T (1 - (1 + M)^-1) L^-1 / 2, but for
     # the pull of the residual, which is L^-T times the whitened mean.
     blocks = []
     for lower, rows in zip(prior.blocks, prior.slices, strict=True):
         pull = (model.linear[rows] - model.gram[rows] @ found.mean) / at.noise
-        known = np.eye(len(lower)) - inverse[rows, rows]
+        known = np.eye(len(lower)) - found.inverse[rows, rows]
         left = solve_triangular(lower, known, lower=True, trans="T", check_finite=False)
         known = solve_triangular(lower, left.T, lower=True, trans="T", check_finite=False)
         blocks.append(0.5 * (np.outer(pull, pull) - known))
     by_covariance = layout.gathered(blocks)
     gradients = dict(radial.gradients(by_covariance))
-    determined = len(inverse) - float(np.trace(inverse))  # number of coefficients that the image determines
-    left_over = model.misfit(found.mean)
-    gradients["log_noise"] = 0.5 * (left_over / at.noise - model.pixels + determined)
+    gradients["log_noise"] = 0.5 * (found.left / at.noise - model.pixels + found.determined)
     return found, gradients
-
-
-def _inverse(factor: Values) -> Values:
-    """Inverse of K K^T."""
-    inverse, _ = lapack.dpotri(factor, lower=1)
-    whole: Values = np.tril(inverse) + np.tril(inverse, -1).T
-    return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,8 +86,13 @@ class PolarBasis:
         tapers = tuple(_taper(knots[i], begin, self.spacing_nm) for i, begin in zip(splines, begins, strict=True))
         return Layout(knots, splines, tapers)
 
-    def columns(self, pixels: Points, scatterers: Points) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Columns of the linear model, (pixel, column), for one slice of the pixels after another."""
+    def columns(
+        self, pixels: Points, scatterers: Points, functions: Sequence[Values] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Columns of the linear model, (pixel, column), for one slice of the pixels after another.
+
+        With matrices (spline, function) for every radial function, the columns are those of these functions.
+        """
         layout = self.layout
         harmonics = [2 * k - 1 for k in range(1, len(self.orders))] if self.mirrored else range(1, len(self.functions))
         at = [(h, i) for h, i in zip((0, *harmonics), layout.splines, strict=True)]
@@ -96,7 +101,10 @@ class PolarBasis:
             rows = slice(start, start + CHUNK)
             some = Points(*(part[rows] for part in seen))
             every = spline_columns(some, centres, self.orders, self.spacing_nm, self.splines)
-            yield rows, np.concatenate([every[:, i, h] for h, i in at], axis=1)
+            parts = [every[:, i, h] for h, i in at]
+            if functions is not None:
+                parts = [part @ own.astype(np.float32) for part, own in zip(parts, functions, strict=True)]
+            yield rows, np.concatenate(parts, axis=1)
 
     def spread(self, coefficient: Values) -> Values:
         """Coefficients (..., function, spline) of columns (..., column), 0 where a function has no spline."""
@@ -238,6 +246,7 @@ def sums(
     basis: PolarBasis,
     nuisance: Nuisance,
     *,
+    functions: Sequence[Values] | None = None,
     dtype: type[np.floating] = np.float32,
 ) -> Sums:
     """Compute the sums of an image.
@@ -250,12 +259,15 @@ def sums(
         Basis of the kernel.
     nuisance
         Other columns.
+    functions
+        Matrices (spline, function) for every radial function of the basis, whose amplitudes are wanted in place of
+        coefficients of splines.
     dtype
         Precision of the products. Those of float32 are good to 1e-7 of the image's energy.
     """
-    size = sum(map(len, basis.layout.splines))
+    size = sum(map(len, basis.layout.splines) if functions is None else (own.shape[1] for own in functions))
     gram, linear, crossed = np.zeros((size, size)), np.zeros(size), np.zeros((size, nuisance.size))
-    for rows, columns in basis.columns(pixels, scatterers):
+    for rows, columns in basis.columns(pixels, scatterers, functions):
         held = columns.astype(dtype, copy=False)
         gram += held.T @ held
         linear += held.T @ image[rows].astype(dtype)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
-from shared.evidence import Hyperparameters, Posterior
+from shared.evidence import Fit, Hyperparameters, Posterior
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.polar import pixels_of
 from shared.polar_basis import PolarBasis
@@ -105,6 +105,18 @@ class Candidate:
             hyperparameters=found.fit.hyperparameters,
             coefficient=found.coefficient,
             source=found,
+            evidence=found.evidence + occam,
+        )
+
+    @staticmethod
+    def of_harmonics(basis: PolarBasis, found: Fit, occam: float) -> Candidate:
+        """A kernel of several harmonics; ``occam`` is the Occam factor of what was marginalised."""
+        return Candidate(
+            basis=basis,
+            kind="harmonics",
+            hyperparameters=found.hyperparameters,
+            coefficient=found.posterior.mean,
+            source=found.posterior,
             evidence=found.evidence + occam,
         )
 

@@ -40,9 +40,9 @@ STEPS = 25
 """Steps of the hyper-parameters."""
 
 
-def thinned(count: int) -> NDArray[np.intp]:
-    """Numbers of some of the pixels, an odd number apart so that they are not all in the same columns."""
-    return np.arange(0, count, max(1, round(count / PIXELS)) | 1)
+def thinned(count: int, most: int = PIXELS) -> NDArray[np.intp]:
+    """Numbers of about so many pixels, an odd number apart so that they are not all in the same columns."""
+    return np.arange(0, count, max(1, round(count / most)) | 1)
 
 
 def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance, grid: Grid) -> Candidate:

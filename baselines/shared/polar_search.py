@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
-from shared.evidence import Hyperparameters, LinearModel, expected_noise, fit, maximise
+from shared.evidence import (
+    Factors,
+    Fit,
+    Hyperparameters,
+    LinearModel,
+    expected_noise,
+    fit,
+    maximise,
+    posterior_of_amplitudes,
+)
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.noise import noise_level
 from shared.nuisance import SETS, Nuisance, of_instrument, waves_from_outside
@@ -40,6 +50,19 @@ FINE_SPACING = 0.65
 
 FINEST = 0.7
 """Largest wavenumber of a kernel with many harmonics, over the Nyquist wavenumber of the pixels."""
+
+FIRST = 2
+"""Multiples of the fold that a kernel of several harmonics has at first."""
+
+
+FIRST_STEPS = 15
+"""Steps of the hyper-parameters with these harmonics."""
+
+LEAST_SEEN = 0.2
+"""Variance of a function of the prior, over that with which the image determines it, below which it is left out."""
+
+SYMMETRY_PIXELS = 4096
+"""Pixels of which the mirror line follows; more are thinned out."""
 
 MOST_COLUMNS = 1500
 """Columns of the linear model, at most."""
@@ -265,26 +288,71 @@ class _Search:
         fold = self.asked_fold(best, nuisance)
         if not fold:
             return best
+        some = self.on(thinned(len(self.image), SYMMETRY_PIXELS))
         spacing = max(self.pitch, self.reach / (2 * SPLINES))
-        orders = tuple(range(0, 4 * fold + 1, fold))
-        basis = replace(PolarBasis.reaching(self.reach, spacing, orders), finest=FINEST * math.pi / self.pitch)
-        of_free = self.sums(basis, nuisance)
-        axis = _axis(self.fitted(of_free, basis, nuisance, best.hyperparameters))
-        mirrored = replace(basis, axis=axis, mirrored=True)
-        found = self.fitted(self.sums(mirrored, nuisance), mirrored, nuisance, best.hyperparameters, steps=20)
-        free = self.fitted(of_free, basis, nuisance, found.hyperparameters)
-        if free.evidence > found.evidence:
-            found = self.fitted(of_free, basis, nuisance, found.hyperparameters, steps=6)
+        basis = PolarBasis.reaching(self.reach, spacing, tuple(range(0, FIRST * fold + 1, fold)))
+        basis = replace(basis, finest=FINEST * math.pi / self.pitch)
+        first = some.fitted(basis, nuisance, best.hyperparameters)
+        first = some.fitted(_mirrored(first), nuisance, first.hyperparameters, steps=FIRST_STEPS)
+        basis = replace(basis, orders=tuple(range(0, 2 * FIRST * fold + 1, fold)))
+        free = some.fitted_where_seen(basis, nuisance, first.hyperparameters)
+        mirrored = some.fitted_where_seen(_mirrored(free), nuisance, first.hyperparameters)
+        like = mirrored if mirrored.evidence > free.evidence else free
+        found = self.fitted_where_seen(like.basis, nuisance, like.hyperparameters)
         if found.evidence <= best.evidence:
             return best
-        while True:
-            wider = self.wider(found.basis, fold)
-            if wider == found.basis:
+        more = True
+        while more:
+            basis = replace(found.basis, orders=tuple(range(0, 2 * found.basis.orders[-1] + 1, fold)))
+            wider = self.fitted_where_seen(basis, nuisance, found.hyperparameters)
+            if wider.evidence <= found.evidence:
                 return found
-            tried = self.fitted(self.sums(wider, nuisance), wider, nuisance, found.hyperparameters)
-            if tried.evidence <= found.evidence:
-                return found
-            found = tried
+            more, found = wider.basis.orders[-1] > found.basis.orders[-1], wider
+        return found
+
+    def on(self, some: NDArray[np.intp]) -> _Search:
+        """The search on some of the pixels."""
+        thin = copy(self)
+        thin.image, thin.pixels = self.image[some], Points(*(part[some] for part in self.pixels))
+        thin.nuisance = {name: each.of_pixels(some) for name, each in self.nuisance.items()}
+        return thin
+
+    def fitted(self, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int = 0) -> Candidate:
+        """Fit a kernel of several harmonics; without steps only the noise is estimated again."""
+        model, occam = self.without(self.sums(basis, nuisance), nuisance, start.noise)
+        layout = basis.layout
+        if steps:
+            found = maximise(model, layout, start, steps=steps)
+        else:
+            noise = expected_noise(model, fit(model, layout, start).posterior, start.noise)
+            found = fit(model, layout, replace(start, log_noise=math.log(noise)))
+        return Candidate.of_harmonics(basis, found, occam)
+
+    def fitted_where_seen(self, basis: PolarBasis, nuisance: str, start: Hyperparameters) -> Candidate:
+        """As :meth:`fitted` without steps, in functions of which the image says something.
+
+        If these are too many, the highest harmonics are left out.
+        """
+        prior = self.seen_functions(basis, start)
+        sizes = np.cumsum([block.shape[1] for block in prior.blocks])
+        kept = {m for m, size in zip(basis.functions, sizes, strict=True) if size <= MOST_COLUMNS}
+        basis = replace(basis, orders=tuple(sorted(kept)))
+        prior = Factors(prior.blocks[: len(basis.functions)])
+        shown = sums(self.image, self.pixels, self.scatterers, basis, self.nuisance[nuisance], functions=prior.blocks)
+        model, occam = self.without(shown, nuisance, start.noise)
+        noise = expected_noise(model, posterior_of_amplitudes(model, prior, start.noise), start.noise)
+        found = Fit(replace(start, log_noise=math.log(noise)), posterior_of_amplitudes(model, prior, noise))
+        return Candidate.of_harmonics(basis, found, occam)
+
+    def seen_functions(self, basis: PolarBasis, at: Hyperparameters) -> Factors:
+        """The prior of a basis without the functions of which the image says nothing."""
+        some = thinned(len(self.image))
+        thin, layout = Points(*(part[some] for part in self.pixels)), basis.layout
+        norms = sum(np.einsum("pc,pc->c", columns, columns) for _, columns in basis.columns(thin, self.scatterers))
+        shown = norms * (len(self.image) / len(some) / at.noise)  # variance of the image over that of the noise
+        # Distances that the image does not show keep their functions, for what they say of the standard deviation.
+        shown = np.maximum(shown, 1e-3 * shown.max())
+        return layout.factors(at.prior.at(layout.separations).covariance).seen(shown, least=LEAST_SEEN)
 
     def missing(self, best: Candidate) -> float:
         """Factor of :func:`missing_variance` of a kernel of several harmonics."""
@@ -296,14 +364,6 @@ class _Search:
         each = HarmonicKernel(basis.spacing_nm, (0,), profile[None]).superposed(self.pixels, self.scatterers)
         unexplained = max(best.hyperparameters.noise - _noise_level(self.image, self.pixels, self.grid) ** 2, 0.0)
         return unexplained / max(float(each.mean()), np.finfo(np.float64).tiny)
-
-    def wider(self, basis: PolarBasis, fold: int) -> PolarBasis:
-        """A basis with twice the harmonics, or as many as columns allow."""
-        most = basis.orders[-1]
-        wider = replace(basis, orders=tuple(range(0, 2 * most + 1, fold)))
-        while sum(map(len, wider.layout.splines)) > MOST_COLUMNS and wider.orders[-1] > most:
-            wider = replace(wider, orders=wider.orders[:-1])
-        return wider
 
     def asked_fold(self, best: Candidate, nuisance: str) -> int:
         """The fold of whose harmonics the residual shows more than of others and of white noise; 0 if there is none.
@@ -337,26 +397,6 @@ class _Search:
                 best_excess, asked = excess, tried
         return asked
 
-    def fitted(
-        self, every: Sums, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int = 0
-    ) -> Candidate:
-        """Fit a kernel of several harmonics; without steps only the noise is estimated again."""
-        model, occam = self.without(every, nuisance, start.noise)
-        if steps:
-            found = maximise(model, basis.layout, start, steps=steps)
-        else:
-            found = fit(
-                model, basis.layout, replace(start, log_noise=math.log(expected_noise(model, basis.layout, start)))
-            )
-        return Candidate(
-            basis=basis,
-            kind="harmonics",
-            hyperparameters=found.hyperparameters,
-            coefficient=found.posterior.mean,
-            source=found.posterior,
-            evidence=found.evidence + occam,
-        )
-
 
 def _scale(image: Values) -> float:
     """Standard deviation of an image, 0 if it is constant but for rounding."""
@@ -373,11 +413,11 @@ def _noise_level(image: Values, pixels: Points, grid: Grid) -> float:
     return noise_level(whole)
 
 
-def _axis(found: Candidate) -> float:
-    """The mirror line of a kernel of several harmonics: its radial functions have one phase each along it."""
+def _mirrored(found: Candidate) -> PolarBasis:
+    """The basis without sines about a mirror line: along it the radial functions of harmonics have one phase each."""
     kernel, fold = found.kernel, found.basis.orders[1]
     weight = kernel.coefficient[1::2] + 1j * kernel.coefficient[2::2]
     turns = np.arange(180) * np.pi / (180 * fold)
     orders = np.array(found.basis.orders[1:])
     odd = [((weight * np.exp(-1j * orders * turn)[:, None]).imag ** 2).sum() for turn in turns]
-    return float(turns[int(np.argmin(odd))])
+    return replace(found.basis, axis=float(turns[int(np.argmin(odd))]), mirrored=True)

@@ -137,7 +137,7 @@ def held(model: LinearModel, r_nm: Values, at: Hyperparameters, coefficient: Val
     layout, blocks = Layout.whole(r_nm, 1), _Blocks(model, len(r_nm))
     pattern = blocks.leading_pattern(coefficient)
     radial = blocks.of_pattern(pattern)
-    noise = expected_noise(radial, layout, at)
+    noise = expected_noise(radial, fit(radial, layout, at).posterior, at.noise)
     return Separable(r_nm, model, pattern, fit(radial, layout, replace(at, log_noise=math.log(noise))))
 
 
