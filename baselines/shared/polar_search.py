@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
-from shared.evidence import (
-    Factors,
-    Fit,
-    Hyperparameters,
-    LinearModel,
-    expected_noise,
-    fit,
-    maximise,
-    posterior_of_amplitudes,
-)
+from shared.evidence import LinearModel
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.noise import noise_level
 from shared.nuisance import SETS, Nuisance, of_instrument, waves_from_outside
 from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.polar_found import Candidate, Found, missing_variance
-from shared.polar_screening import screen, thinned
+from shared.polar_harmonics import Shown, asked_fold, harmonics
+from shared.polar_screening import screen
 from shared.separable import held, separable
 
 Values = NDArray[np.float64]
@@ -48,28 +39,6 @@ NEARLY_CLEAN = 3e-4
 FINE_SPACING = 0.65
 """Distance of the finer splines in pixels."""
 
-FINEST = 0.7
-"""Largest wavenumber of a kernel with many harmonics, over the Nyquist wavenumber of the pixels."""
-
-FIRST = 2
-"""Multiples of the fold that a kernel of several harmonics has at first."""
-
-
-FIRST_STEPS = 15
-"""Steps of the hyper-parameters with these harmonics."""
-
-LEAST_SEEN = 0.2
-"""Variance of a function of the prior, over that with which the image determines it, below which it is left out."""
-
-SYMMETRY_PIXELS = 4096
-"""Pixels of which the mirror line follows; more are thinned out."""
-
-MOST_COLUMNS = 1500
-"""Columns of the linear model, at most."""
-
-HIGHEST, TRACE_SPLINES = 24, 64
-"""Largest order of the harmonics of which traces are searched in a residual, and number of their splines."""
-
 BORDER, EDGE_EXCESS = 0.1, 1.15
 """Width of the border over the field's side, and excess of the residual there that shows waves from outside. Without
 these, the residual of a separable kernel is at most 1.07 times as large in the border as in the middle."""
@@ -83,12 +52,6 @@ KERNEL_SHARE = 0.99
 
 MORE_THAN_ROUNDING = 3.0
 """Variance of a residual, over what rounded places leave to first order, below which no harmonics are added."""
-
-GROUPS = (2, 3, 4, 6)
-"""Folds of lattices, which are tried where a separable kernel has total symmetry or none."""
-
-SHARE_STD, LEAST_EXCESS = 0.22, 4.0
-"""Standard deviation of a harmonic's share of a white residual, and the mean excess in units of its own that asks."""
 
 
 def find(
@@ -187,7 +150,7 @@ class _Search:
             if self.edge_shows(best, choice):
                 best, choice = self.with_open_edge(best)
             elif best.hyperparameters.noise > MORE_THAN_ROUNDING * self.rounding_left(best, rounding_nm):
-                best = self.harmonics(best, choice)
+                best = self.more_harmonics(best, choice)
         return best.found(choice, self.missing(best), open_edge=self.open_edge)
 
     def simplest(self) -> tuple[Candidate, str]:
@@ -283,76 +246,12 @@ class _Search:
         model, occam = self.without(every, nuisance, found.fit.hyperparameters.noise)
         return Candidate.of_separable(found.again(model, basis.knots_nm), basis, occam)
 
-    def harmonics(self, best: Candidate, nuisance: str) -> Candidate:
-        """Add harmonics as long as the evidence grows."""
-        fold = self.asked_fold(best, nuisance)
-        if not fold:
-            return best
-        some = self.on(thinned(len(self.image), SYMMETRY_PIXELS))
-        spacing = max(self.pitch, self.reach / (2 * SPLINES))
-        basis = PolarBasis.reaching(self.reach, spacing, tuple(range(0, FIRST * fold + 1, fold)))
-        basis = replace(basis, finest=FINEST * math.pi / self.pitch)
-        first = some.fitted(basis, nuisance, best.hyperparameters)
-        first = some.fitted(_mirrored(first), nuisance, first.hyperparameters, steps=FIRST_STEPS)
-        basis = replace(basis, orders=tuple(range(0, 2 * FIRST * fold + 1, fold)))
-        free = some.fitted_where_seen(basis, nuisance, first.hyperparameters)
-        mirrored = some.fitted_where_seen(_mirrored(free), nuisance, first.hyperparameters)
-        like = mirrored if mirrored.evidence > free.evidence else free
-        found = self.fitted_where_seen(like.basis, nuisance, like.hyperparameters)
-        if found.evidence <= best.evidence:
-            return best
-        more = True
-        while more:
-            basis = replace(found.basis, orders=tuple(range(0, 2 * found.basis.orders[-1] + 1, fold)))
-            wider = self.fitted_where_seen(basis, nuisance, found.hyperparameters)
-            if wider.evidence <= found.evidence:
-                return found
-            more, found = wider.basis.orders[-1] > found.basis.orders[-1], wider
-        return found
-
-    def on(self, some: NDArray[np.intp]) -> _Search:
-        """The search on some of the pixels."""
-        thin = copy(self)
-        thin.image, thin.pixels = self.image[some], Points(*(part[some] for part in self.pixels))
-        thin.nuisance = {name: each.of_pixels(some) for name, each in self.nuisance.items()}
-        return thin
-
-    def fitted(self, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int = 0) -> Candidate:
-        """Fit a kernel of several harmonics; without steps only the noise is estimated again."""
-        model, occam = self.without(self.sums(basis, nuisance), nuisance, start.noise)
-        layout = basis.layout
-        if steps:
-            found = maximise(model, layout, start, steps=steps)
-        else:
-            noise = expected_noise(model, fit(model, layout, start).posterior, start.noise)
-            found = fit(model, layout, replace(start, log_noise=math.log(noise)))
-        return Candidate.of_harmonics(basis, found, occam)
-
-    def fitted_where_seen(self, basis: PolarBasis, nuisance: str, start: Hyperparameters) -> Candidate:
-        """As :meth:`fitted` without steps, in functions of which the image says something.
-
-        If these are too many, the highest harmonics are left out.
-        """
-        prior = self.seen_functions(basis, start)
-        sizes = np.cumsum([block.shape[1] for block in prior.blocks])
-        kept = {m for m, size in zip(basis.functions, sizes, strict=True) if size <= MOST_COLUMNS}
-        basis = replace(basis, orders=tuple(sorted(kept)))
-        prior = Factors(prior.blocks[: len(basis.functions)])
-        shown = sums(self.image, self.pixels, self.scatterers, basis, self.nuisance[nuisance], functions=prior.blocks)
-        model, occam = self.without(shown, nuisance, start.noise)
-        noise = expected_noise(model, posterior_of_amplitudes(model, prior, start.noise), start.noise)
-        found = Fit(replace(start, log_noise=math.log(noise)), posterior_of_amplitudes(model, prior, noise))
-        return Candidate.of_harmonics(basis, found, occam)
-
-    def seen_functions(self, basis: PolarBasis, at: Hyperparameters) -> Factors:
-        """The prior of a basis without the functions of which the image says nothing."""
-        some = thinned(len(self.image))
-        thin, layout = Points(*(part[some] for part in self.pixels)), basis.layout
-        norms = sum(np.einsum("pc,pc->c", columns, columns) for _, columns in basis.columns(thin, self.scatterers))
-        shown = norms * (len(self.image) / len(some) / at.noise)  # variance of the image over that of the noise
-        # Distances that the image does not show keep their functions, for what they say of the standard deviation.
-        shown = np.maximum(shown, 1e-3 * shown.max())
-        return layout.factors(at.prior.at(layout.separations).covariance).seen(shown, least=LEAST_SEEN)
+    def more_harmonics(self, best: Candidate, nuisance: str) -> Candidate:
+        """Add harmonics if the residual asks for them."""
+        shown = Shown(self.image, self.pixels, self.scatterers, self.nuisance[nuisance])
+        residual = self.residual(best, nuisance)
+        fold = asked_fold(residual, shown, best.basis.orders[-1], side_nm=self.side, pitch_nm=self.pitch)
+        return harmonics(shown, best, fold, reach_nm=self.reach, pitch_nm=self.pitch) if fold else best
 
     def missing(self, best: Candidate) -> float:
         """Factor of :func:`missing_variance` of a kernel of several harmonics."""
@@ -364,38 +263,6 @@ class _Search:
         each = HarmonicKernel(basis.spacing_nm, (0,), profile[None]).superposed(self.pixels, self.scatterers)
         unexplained = max(best.hyperparameters.noise - _noise_level(self.image, self.pixels, self.grid) ** 2, 0.0)
         return unexplained / max(float(each.mean()), np.finfo(np.float64).tiny)
-
-    def asked_fold(self, best: Candidate, nuisance: str) -> int:
-        """The fold of whose harmonics the residual shows more than of others and of white noise; 0 if there is none.
-
-        The power of a harmonic is the sum over radial splines of the squared product of residual and column, over the
-        variance of the residual and the square of the column: near 1 for each spline in white noise.
-        """
-        fold = best.basis.orders[-1]
-        orders = tuple(m for m in range(0, HIGHEST + 1, fold or 1) if m not in best.basis.orders[1:])
-        basis = PolarBasis.reaching(self.side / 2, max(self.pitch, self.side / (2 * TRACE_SPLINES)), orders)
-        residual = self.residual(best, nuisance)
-        thin = thinned(len(self.image))
-        pixels, left = Points(*(part[thin] for part in self.pixels)), residual[thin] - residual.mean()
-        size = len(basis.functions) * basis.splines
-        shown, norms = np.zeros(size), np.zeros(size)
-        for rows, columns in basis.columns(pixels, self.scatterers):
-            shown += left[rows].astype(np.float32) @ columns
-            norms += np.einsum("pc,pc->c", columns, columns)
-        seen = norms > 1e-3 * norms.max()
-        power = np.where(seen, shown**2 / np.where(seen, norms, 1), 0).reshape(-1, basis.splines) / left.var()
-        counts = seen.reshape(-1, basis.splines)
-        pairs = (len(orders) - 1, 2 * basis.splines)
-        shares = power[1:].reshape(pairs).sum(axis=1) / np.maximum(counts[1:].reshape(pairs).sum(axis=1), 1)
-        of_order = np.array(orders[1:])
-        best_excess, asked = LEAST_EXCESS, 0
-        for tried in (fold,) if fold > 1 else GROUPS:
-            own = of_order % tried == 0
-            rest = float(shares[~own].mean()) if not own.all() else 1.0
-            excess = (float(shares[own].mean()) - rest) * math.sqrt(own.sum()) / SHARE_STD
-            if excess > best_excess:
-                best_excess, asked = excess, tried
-        return asked
 
 
 def _scale(image: Values) -> float:
@@ -411,13 +278,3 @@ def _noise_level(image: Values, pixels: Points, grid: Grid) -> float:
     column = np.rint((pixels.x - grid.x_nm[0]) / grid.pitch_x_nm).astype(int)
     whole[row, column] = image
     return noise_level(whole)
-
-
-def _mirrored(found: Candidate) -> PolarBasis:
-    """The basis without sines about a mirror line: along it the radial functions of harmonics have one phase each."""
-    kernel, fold = found.kernel, found.basis.orders[1]
-    weight = kernel.coefficient[1::2] + 1j * kernel.coefficient[2::2]
-    turns = np.arange(180) * np.pi / (180 * fold)
-    orders = np.array(found.basis.orders[1:])
-    odd = [((weight * np.exp(-1j * orders * turn)[:, None]).imag ** 2).sum() for turn in turns]
-    return replace(found.basis, axis=float(turns[int(np.argmin(odd))]), mirrored=True)

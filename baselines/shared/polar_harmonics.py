@@ -1,0 +1,225 @@
+"""Kernels of several harmonics: what the residual of a separable kernel asks for, and what the evidence supports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.evidence import (
+    Factors,
+    Fit,
+    Hyperparameters,
+    LinearModel,
+    expected_noise,
+    fit,
+    maximise,
+    posterior_of_amplitudes,
+)
+from shared.nuisance import Nuisance
+from shared.polar import Points
+from shared.polar_basis import PolarBasis, sums
+from shared.polar_found import Candidate
+from shared.polar_screening import thinned
+
+Values = NDArray[np.float64]
+
+FINEST = 0.7
+"""Largest wavenumber of a kernel with many harmonics, over the Nyquist wavenumber of the pixels."""
+
+SPLINES = 280
+"""Radial splines; fewer if neighbours would be closer than pixels."""
+
+FIRST, FIRST_STEPS = 2, 15
+"""Multiples of the fold for which the length scales are found, and steps of the hyper-parameters."""
+
+SYMMETRY_PIXELS = 4096
+"""Pixels of which length scales and mirror line follow; more are thinned out."""
+
+LEAST_SEEN = 0.2
+"""Variance of a function of the prior, over that with which the image determines it, below which it is left out."""
+
+LEAST_SHOWN = 1e-3
+"""Square of a column, over the largest, which columns have at least in this comparison: distances that the image does
+not show keep their functions, for what they say of the standard deviation."""
+
+MOST_COLUMNS = 1500
+"""Columns of the linear model, at most."""
+
+HIGHEST, TRACE_SPLINES = 24, 64
+"""Largest order of the harmonics of which traces are searched in a residual, and number of their splines."""
+
+GROUPS = (2, 3, 4, 6)
+"""Folds of lattices, which are tried where a separable kernel has total symmetry or none."""
+
+SHARE_STD, LEAST_EXCESS = 0.22, 4.0
+"""Standard deviation of a harmonic's share of a white residual, and the mean excess in units of its own that asks."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image with its scatterers and what else it shows.
+
+    Attributes
+    ----------
+    image, pixels
+        Values (pixel,) of unit variance, and places.
+    scatterers
+        The scatterers.
+    nuisance
+        Columns of what else the image shows.
+    """
+
+    image: Values
+    pixels: Points
+    scatterers: Points
+    nuisance: Nuisance
+
+    def thinned(self, most: int) -> Shown:
+        """About so many of the pixels."""
+        some = thinned(len(self.image), most)
+        pixels = Points(*(part[some] for part in self.pixels))
+        return Shown(self.image[some], pixels, self.scatterers, self.nuisance.of_pixels(some))
+
+
+def harmonics(shown: Shown, separable: Candidate, fold: int, *, reach_nm: float, pitch_nm: float) -> Candidate:
+    """Add harmonics of a fold to a separable kernel as long as the evidence grows.
+
+    Few harmonics are enough for the length scales of the radial functions, twice as many for the mirror line.
+
+    Parameters
+    ----------
+    shown
+        The image.
+    separable
+        The separable kernel, which is returned if it has the greatest evidence.
+    fold
+        Symmetry of the kernel.
+    reach_nm, pitch_nm
+        Largest distance of a pixel from a scatterer, and distance of the pixels.
+    """
+    some = shown.thinned(SYMMETRY_PIXELS)
+    basis = PolarBasis.reaching(reach_nm, max(pitch_nm, reach_nm / SPLINES), _orders(fold, FIRST * fold))
+    basis = replace(basis, finest=FINEST * math.pi / pitch_nm)
+    first = _fitted(some, basis, separable.hyperparameters)
+    scales = _fitted(some, _mirrored(first), first.hyperparameters, steps=FIRST_STEPS).hyperparameters
+    free = _fitted_where_seen(some, replace(basis, orders=_orders(fold, 2 * FIRST * fold)), scales)
+    mirrored = _fitted_where_seen(some, _mirrored(free), scales)
+    like = mirrored if mirrored.evidence > free.evidence else free
+    found = _fitted_where_seen(shown, like.basis, like.hyperparameters)
+    if found.evidence <= separable.evidence:
+        return separable
+    grows = True
+    while grows:
+        basis = replace(found.basis, orders=_orders(fold, 2 * found.basis.orders[-1]))
+        wider = _fitted_where_seen(shown, basis, found.hyperparameters)
+        if wider.evidence <= found.evidence:
+            break
+        grows, found = wider.basis.orders[-1] > found.basis.orders[-1], wider
+    return found
+
+
+def asked_fold(residual: Values, shown: Shown, fold: int, *, side_nm: float, pitch_nm: float) -> int:
+    """The fold of whose harmonics a residual shows more than of others and of white noise; 0 if there is none.
+
+    The power of a harmonic is the sum over radial splines of the squared product of residual and column, over the
+    variance of the residual and the square of the column: near 1 for each spline in white noise.
+
+    Parameters
+    ----------
+    residual
+        What a separable kernel leaves of the image, (pixel,).
+    shown
+        The image.
+    fold
+        Symmetry of the separable kernel, 0 for total.
+    side_nm, pitch_nm
+        Side of the field, and distance of its pixels.
+    """
+    separable = (fold,) if fold else ()
+    orders = tuple(m for m in _orders(fold or 1, HIGHEST) if m not in separable)
+    basis = PolarBasis.reaching(side_nm / 2, max(pitch_nm, side_nm / (2 * TRACE_SPLINES)), orders)
+    some = thinned(len(residual))
+    pixels, left = Points(*(part[some] for part in shown.pixels)), residual[some] - residual.mean()
+    size = len(basis.functions) * basis.splines
+    product, norms = np.zeros(size), np.zeros(size)
+    for rows, columns in basis.columns(pixels, shown.scatterers):
+        product += left[rows].astype(np.float32) @ columns
+        norms += np.einsum("pc,pc->c", columns, columns)
+    seen = norms > 1e-3 * norms.max()
+    power = np.where(seen, product**2 / np.where(seen, norms, 1), 0).reshape(-1, basis.splines) / left.var()
+    counts = seen.reshape(-1, basis.splines)
+    pairs = (len(orders) - 1, 2 * basis.splines)
+    shares = power[1:].reshape(pairs).sum(axis=1) / np.maximum(counts[1:].reshape(pairs).sum(axis=1), 1)
+    of_order = np.array(orders[1:])
+    best_excess, asked = LEAST_EXCESS, 0
+    for tried in (fold,) if fold > 1 else GROUPS:
+        own = of_order % tried == 0
+        rest = float(shares[~own].mean()) if not own.all() else 1.0
+        excess = (float(shares[own].mean()) - rest) * math.sqrt(own.sum()) / SHARE_STD
+        if excess > best_excess:
+            best_excess, asked = excess, tried
+    return asked
+
+
+def _orders(fold: int, highest: int) -> tuple[int, ...]:
+    return tuple(range(0, highest + 1, fold))
+
+
+def _fitted(shown: Shown, basis: PolarBasis, start: Hyperparameters, *, steps: int = 0) -> Candidate:
+    """Fit a kernel of several harmonics; without steps only the noise is estimated again."""
+    model, occam = _model(shown, basis, start)
+    if steps:
+        found = maximise(model, basis.layout, start, steps=steps)
+    else:
+        noise = expected_noise(model, fit(model, basis.layout, start).posterior, start.noise)
+        found = fit(model, basis.layout, replace(start, log_noise=math.log(noise)))
+    return Candidate.of_harmonics(basis, found, occam)
+
+
+def _fitted_where_seen(shown: Shown, basis: PolarBasis, start: Hyperparameters) -> Candidate:
+    """As :func:`_fitted` without steps, in the functions of the prior of which the image says something.
+
+    If these are too many, the highest harmonics are left out.
+    """
+    prior = _seen_functions(shown, basis, start)
+    sizes = np.cumsum([block.shape[1] for block in prior.blocks])
+    kept = {m for m, size in zip(basis.functions, sizes, strict=True) if size <= MOST_COLUMNS}
+    basis = replace(basis, orders=tuple(sorted(kept)))
+    prior = Factors(prior.blocks[: len(basis.functions)])
+    model, occam = _model(shown, basis, start, prior)
+    noise = expected_noise(model, posterior_of_amplitudes(model, prior, start.noise), start.noise)
+    found = Fit(replace(start, log_noise=math.log(noise)), posterior_of_amplitudes(model, prior, noise))
+    return Candidate.of_harmonics(basis, found, occam)
+
+
+def _model(
+    shown: Shown, basis: PolarBasis, at: Hyperparameters, prior: Factors | None = None
+) -> tuple[LinearModel, float]:
+    """The linear model of splines, or of functions of the prior, without nuisance; and its Occam factor."""
+    functions = None if prior is None else prior.blocks
+    every = sums(shown.image, shown.pixels, shown.scatterers, basis, shown.nuisance, functions=functions)
+    return every.without(shown.nuisance.size, at.noise)
+
+
+def _seen_functions(shown: Shown, basis: PolarBasis, at: Hyperparameters) -> Factors:
+    """The prior of a basis without the functions of which the image says nothing."""
+    some = thinned(len(shown.image))
+    pixels = Points(*(part[some] for part in shown.pixels))
+    columns = basis.columns(pixels, shown.scatterers)
+    norms = np.sum([np.einsum("pc,pc->c", part, part) for _, part in columns], axis=0)
+    norms = np.maximum(norms, LEAST_SHOWN * norms.max()) * (len(shown.image) / len(some))
+    layout = basis.layout
+    return layout.factors(at.prior.at(layout.separations).covariance).seen(norms / at.noise, least=LEAST_SEEN)
+
+
+def _mirrored(found: Candidate) -> PolarBasis:
+    """The basis without sines about a mirror line: along it the radial functions of harmonics have one phase each."""
+    kernel, fold = found.kernel, found.basis.orders[1]
+    weight = kernel.coefficient[1::2] + 1j * kernel.coefficient[2::2]
+    turns = np.arange(180) * np.pi / (180 * fold)
+    orders = np.array(found.basis.orders[1:])
+    odd = [((weight * np.exp(-1j * orders * turn)[:, None]).imag ** 2).sum() for turn in turns]
+    return replace(found.basis, axis=float(turns[int(np.argmin(odd))]), mirrored=True)
