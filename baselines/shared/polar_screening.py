@@ -58,7 +58,8 @@ def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance
         Grid of the image.
     """
     side, pitch = min(grid.size_x_nm, grid.size_y_nm), max(grid.pitch_x_nm, grid.pitch_y_nm)
-    basis = PolarBasis.reaching(side, max(pitch, side / SPLINES), (0,))
+    reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
+    basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), (0,))
     some = thinned(len(image))
     thin, nuisance = Points(*(part[some] for part in pixels)), nuisance.of_pixels(some)
     models: list[LinearModel] = []
