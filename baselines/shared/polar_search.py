@@ -39,6 +39,10 @@ NEARLY_CLEAN = 3e-4
 FINE_SPACING = 0.65
 """Distance of the finer splines in pixels."""
 
+NUISANCE_ODDS = 5.0
+"""Logarithm of the prior odds against an instrument's columns: the mean of an image can be that of waves that reach
+far, and the evidence can be the same for both."""
+
 BORDER, EDGE_EXCESS = 0.1, 1.15
 """Width of the border over the field's side, and excess of the residual there that shows waves from outside. Without
 these, the residual of a separable kernel is at most 1.07 times as large in the border as in the middle."""
@@ -219,11 +223,11 @@ class _Search:
         none = SETS[0]
         best = self.separable(every, basis, none, first)
         seen = {name: self.seen(every, basis, name, best) for name in SETS}
-        choice = max(seen, key=lambda name: seen[name].evidence)
-        if choice == none:
+        choice = max(SETS, key=lambda name: seen[name].evidence)
+        if seen[choice].evidence < seen[none].evidence + NUISANCE_ODDS:
             return best, none
         best, other = (self.separable(every, basis, name, seen[name]) for name in (none, choice))
-        return (other, choice) if other.evidence > best.evidence else (best, none)
+        return (best, none) if other.evidence < best.evidence + NUISANCE_ODDS else (other, choice)
 
     def reach_of(self, coarse: Candidate, faint: float) -> float:
         """Distance from which on a kernel is expected to be fainter than a share of its largest coefficient."""
