@@ -128,13 +128,15 @@ def waves_from_outside(kernels: Sequence[HarmonicKernel], pixels: Points, densit
     left, right, low, high = pixels.x.min(), pixels.x.max(), pixels.y.min(), pixels.y.max()
     outside = (right - left + 2 * reach_nm) * (high - low + 2 * reach_nm) - (right - left) * (high - low)
     step = float(np.sqrt(outside / OUTSIDE))
-    x, y = (np.arange(a - reach_nm + step / 2, b + reach_nm, step) for a, b in ((left, right), (low, high)))
+    # Cells of equal size tile the field and what is around it, so that they begin at its edges.
+    x, of_x = _cells(left, right, reach_nm, step)
+    y, of_y = _cells(low, high, reach_nm, step)
     places = np.array([each.ravel() for each in np.meshgrid(x, y)])
-    inside = (places[0] >= left) & (places[0] <= right) & (places[1] >= low) & (places[1] <= high)
+    inside = (places[0] > left) & (places[0] < right) & (places[1] > low) & (places[1] < high)
     places = places[:, ~inside]
     outer = Points(places[0], places[1], np.ones(places.shape[1]))
     images = np.mean([kernel.pairs(pixels, outer).single for kernel in kernels], axis=0)
-    expected = density * step**2  # scatterers at a place
+    expected = density * of_x * of_y  # scatterers in a cell
     values, vectors = np.linalg.eigh(expected * (images.T @ images).astype(np.float64))
     share = np.cumsum(values[::-1]) / max(float(values.sum()), np.finfo(np.float64).tiny)
     leading = slice(None, -int(np.searchsorted(share, KEPT)) - 2, -1)
@@ -144,3 +146,11 @@ def waves_from_outside(kernels: Sequence[HarmonicKernel], pixels: Points, densit
     size = float(np.sqrt(mean @ mean))
     columns = np.column_stack([mean / max(size, np.finfo(np.float64).tiny), waves])
     return Nuisance(columns, None, np.maximum(np.concatenate([[size**2], values]), np.finfo(np.float64).tiny))
+
+
+def _cells(start: float, end: float, reach: float, step: float) -> tuple[Values, float]:
+    """Middles of cells about as wide as a step from a reach before a range to as far behind it, and their width."""
+    count = max(1, round((end - start) / step))
+    width = (end - start) / count
+    around = max(1, round(reach / width))
+    return start + (np.arange(-around, count + around) + 0.5) * width, width

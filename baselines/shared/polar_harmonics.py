@@ -182,12 +182,13 @@ def _fitted(shown: Shown, basis: PolarBasis, start: Hyperparameters, *, steps: i
 def _fitted_where_seen(shown: Shown, basis: PolarBasis, start: Hyperparameters) -> Candidate:
     """As :func:`_fitted` without steps, in the functions of the prior of which the image says something.
 
-    If these are too many, the highest harmonics are left out.
+    The highest harmonics are left out if these are too many, or none of theirs.
     """
     prior = _seen_functions(shown, basis, start)
-    sizes = np.cumsum([block.shape[1] for block in prior.blocks])
-    kept = {m for m, size in zip(basis.functions, sizes, strict=True) if size <= MOST_COLUMNS}
-    basis = replace(basis, orders=tuple(sorted(kept)))
+    sizes = [block.shape[1] for block in prior.blocks]
+    allowed = np.cumsum(sizes) <= MOST_COLUMNS
+    highest = max(m for m, size, may in zip(basis.functions, sizes, allowed, strict=True) if size and may)
+    basis = replace(basis, orders=tuple(m for m in basis.orders if m <= highest))
     prior = Factors(prior.blocks[: len(basis.functions)])
     model, occam = _model(shown, basis, start, prior)
     noise = expected_noise(model, posterior_of_amplitudes(model, prior, start.noise), start.noise)

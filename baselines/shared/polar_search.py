@@ -47,9 +47,9 @@ BORDER, EDGE_EXCESS = 0.1, 1.15
 """Width of the border over the field's side, and excess of the residual there that shows waves from outside. Without
 these, the residual of a separable kernel is at most 1.07 times as large in the border as in the middle."""
 
-EDGE_ROUNDS = 4
-"""Rounds in which the waves from outside follow the kernel. Each takes the mean of the last two kernels: with the last
-one alone they alternate."""
+EDGE_ROUNDS = 6
+"""Rounds in which the waves from outside follow the kernel; that of greatest evidence is taken. Each takes the mean of
+the last two kernels: with the last one alone they alternate."""
 
 KERNEL_SHARE = 0.99
 """Share of the energy of a kernel within the distance up to which scatterers outside are assumed."""
@@ -142,7 +142,8 @@ class _Search:
 
     def __init__(self, image: Values, pixels: Points, scatterers: Points, grid: Grid) -> None:
         self.image, self.pixels, self.scatterers, self.grid = image, pixels, scatterers, grid
-        self.nuisance = {name: of_instrument(pixels, name) for name in SETS}
+        self.instrument = {name: of_instrument(pixels, name) for name in SETS}
+        self.nuisance = self.instrument
         self.open_edge = False
         self.pitch = max(grid.pitch_x_nm, grid.pitch_y_nm)
         self.side = min(grid.size_x_nm, grid.size_y_nm)
@@ -153,9 +154,17 @@ class _Search:
         if best.hyperparameters.noise > NEARLY_CLEAN:  # else nothing is left to explain
             if self.edge_shows(best, choice):
                 best, choice = self.with_open_edge(best)
-            elif best.hyperparameters.noise > MORE_THAN_ROUNDING * self.rounding_left(best, rounding_nm):
-                best = self.more_harmonics(best, choice)
+            best = self.with_harmonics(best, choice, rounding_nm)
+            if not self.open_edge and self.edge_shows(best, choice):  # harmonics had hidden it
+                best, choice = self.with_open_edge(best)
+                best = self.with_harmonics(best, choice, rounding_nm)
         return best.found(choice, self.missing(best), open_edge=self.open_edge)
+
+    def with_harmonics(self, best: Candidate, nuisance: str, rounding_nm: tuple[float, float]) -> Candidate:
+        """Add harmonics if more is left than rounding leaves."""
+        if best.hyperparameters.noise <= MORE_THAN_ROUNDING * self.rounding_left(best, rounding_nm):
+            return best
+        return self.more_harmonics(best, nuisance)
 
     def simplest(self) -> tuple[Candidate, str]:
         """Find a separable kernel and what else the image shows, waves from outside included if they are known."""
@@ -164,13 +173,15 @@ class _Search:
 
     def with_open_edge(self, best: Candidate) -> tuple[Candidate, str]:
         """Find a separable kernel together with the waves of scatterers outside the field."""
-        instrument, kernels = self.nuisance, [best]
-        self.open_edge = True
+        kernels, rounds = [best], []
         for _ in range(EDGE_ROUNDS):
             outside = self.waves_from_outside(kernels[-2:])
-            self.nuisance = {name: each.after(outside) for name, each in instrument.items()}
-            best, choice = self.simplest()
-            kernels.append(best)
+            self.nuisance = {name: each.after(outside) for name, each in self.instrument.items()}
+            found, choice = self.simplest()
+            kernels.append(found)
+            rounds.append((found, choice, self.nuisance))
+        best, choice, self.nuisance = max(rounds, key=lambda one: one[0].evidence)
+        self.open_edge = True
         return best, choice
 
     def edge_shows(self, best: Candidate, nuisance: str) -> bool:
