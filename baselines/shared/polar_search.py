@@ -18,7 +18,7 @@ from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.polar_found import Candidate, Found, missing_variance
 from shared.polar_harmonics import Shown, asked_fold, harmonics
-from shared.polar_screening import screen
+from shared.polar_screening import screen, thinned
 from shared.separable import held, separable
 
 Values = NDArray[np.float64]
@@ -173,16 +173,20 @@ class _Search:
 
     def with_open_edge(self, best: Candidate) -> tuple[Candidate, str]:
         """Find a separable kernel together with the waves of scatterers outside the field."""
+        some = thinned(len(self.image))
+        image, pixels = self.image[some], Points(*(part[some] for part in self.pixels))
+        instrument = self.instrument["offset and tilt"].of_pixels(some)
         kernels, rounds = [best], []
         for _ in range(EDGE_ROUNDS):
-            outside = self.waves_from_outside(kernels[-2:])
-            self.nuisance = {name: each.after(outside) for name, each in self.instrument.items()}
-            found, choice = self.simplest()
-            kernels.append(found)
-            rounds.append((found, choice, self.nuisance))
-        best, choice, self.nuisance = max(rounds, key=lambda one: one[0].evidence)
+            last = kernels[-2:]
+            outside = self.waves_from_outside(last, pixels)
+            kernels.append(screen(image, pixels, self.scatterers, instrument.after(outside), self.grid))
+            rounds.append((kernels[-1].evidence, last))
+        _, last = max(rounds, key=lambda one: one[0])
+        outside = self.waves_from_outside(last, self.pixels)
+        self.nuisance = {name: each.after(outside) for name, each in self.instrument.items()}
         self.open_edge = True
-        return best, choice
+        return self.simplest()
 
     def edge_shows(self, best: Candidate, nuisance: str) -> bool:
         """Whether a border of the field is explained worse than its middle."""
@@ -205,7 +209,7 @@ class _Search:
         left = self.image - best.kernel.superposed(self.pixels, self.scatterers)
         return self.nuisance[nuisance].removed(left, best.hyperparameters.noise)
 
-    def waves_from_outside(self, found: Sequence[Candidate]) -> Nuisance:
+    def waves_from_outside(self, found: Sequence[Candidate], pixels: Points) -> Nuisance:
         """Columns for scatterers outside, as dense as those inside, with the mean of kernels found so far."""
         basis = found[-1].basis
         profile = found[-1].hyperparameters.prior.envelope(basis.knots_nm) ** 2 * basis.knots_nm
@@ -213,7 +217,7 @@ class _Search:
         reach = float(basis.knots_nm[min(int(np.searchsorted(share, KERNEL_SHARE)), len(share) - 1)])
         density = float(self.scatterers.strength.sum()) / (self.grid.size_x_nm * self.grid.size_y_nm)
         kernels = [one.kernel for one in found]
-        return waves_from_outside(kernels, self.pixels, density, min(max(reach, 2 * self.pitch), self.side))
+        return waves_from_outside(kernels, pixels, density, min(max(reach, 2 * self.pitch), self.side))
 
     def sums(self, basis: PolarBasis, nuisance: str, *, dtype: type[np.floating] = np.float32) -> Sums:
         """Sums with the columns of one set of nuisance."""
