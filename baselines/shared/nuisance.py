@@ -125,7 +125,7 @@ def waves_from_outside(kernels: Sequence[HarmonicKernel], pixels: Points, densit
     reach_nm
         Distance from the field up to which scatterers are assumed.
     """
-    left, right, low, high = pixels.x.min(), pixels.x.max(), pixels.y.min(), pixels.y.max()
+    left, right, low, high = (float(end) for axis in pixels[:2] for end in (axis.min(), axis.max()))
     outside = (right - left + 2 * reach_nm) * (high - low + 2 * reach_nm) - (right - left) * (high - low)
     step = float(np.sqrt(outside / OUTSIDE))
     # Cells of equal size tile the field and what is around it, so that they begin at its edges.
@@ -153,4 +153,4 @@ def _cells(start: float, end: float, reach: float, step: float) -> tuple[Values,
     count = max(1, round((end - start) / step))
     width = (end - start) / count
     around = max(1, round(reach / width))
-    return start + (np.arange(-around, count + around) + 0.5) * width, width
+    return start + (np.arange(-around, count + around, dtype=np.float64) + 0.5) * width, width
