@@ -93,6 +93,21 @@ def test_the_pages_of_tracks_are_what_their_files_say():
         assert page == text, f"{name}: run `python docs/track_pages.py`"
 
 
+def test_the_tables_of_results_are_those_of_the_board():
+    script, readme = _script("result_page"), (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert (DOCS / "results.md").read_text(encoding="utf-8") == script.page(), "run `python docs/result_page.py`"
+    assert script.readme(readme) == readme, "run `python docs/result_page.py`"
+
+
+def test_a_result_of_another_suite_or_of_an_older_track_is_not_in_the_tables(monkeypatch):
+    script = _script("result_page")
+    results = script._results()
+    older = SimpleNamespace(record=SimpleNamespace(track_sha256="0" * 64))
+    assert script._cell({"exact/clean": older}, script.load_suite("v1").cells[4]) is None
+    assert {result.suite.name for result in results} == {"v1"}
+    assert all(result.suite.limit is None for result in results)
+
+
 def test_every_cell_of_a_track_has_a_small_picture():
     sizes = [(DOCS / "tracks" / path).stat().st_size for path in _script("track_pages").pictures()]
     assert min(sizes) > 2_000, "run `python docs/track_pages.py --pictures`"

@@ -1,0 +1,187 @@
+"""Write docs/results.md, every entry on every cell of a suite, and README.md's table: ``python docs/result_page.py``.
+
+The numbers are those of the results of the suite on the board, docs/board/results/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from qpibench.evaluation.result import CellResult, Result
+from qpibench.evaluation.result_file import load_result
+from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
+from qpibench.pages.notation import interval, number
+from qpibench.tasks.suite import Suite, SuiteCell, load_suite
+from qpibench.tasks.track import Track
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS / "board" / "results"
+README = DOCS.parent / "README.md"
+SUITE = "v1"
+
+HEAD = """# Every entry on every cell
+
+The entries that have been run on the whole suite `{suite}` ([its cells](tracks/README.md)), each with its primary score
+and the 95 % interval; {metric}. Failed images count as 1. A number in bold is the least of its column. `zeros` and
+`median_kernel` are trivial entries and show what a score is worth; an empty place is a cell that the entry cannot take,
+for the reason that its result file states. {marks}
+
+{times}
+"""
+
+TIMES = """Times are wall-clock ms for each image on one core of a 2-core Xeon that did other work as well, loading of
+images included: of `paper/ood-positions` (64 x 64 pixels), or of `paper/ood` for an entry that takes only the raster. Times
+of an idle machine are in [classical.md](classical.md) and [performance.md](performance.md).
+"""
+
+LITERATURE = """
+The article quotes, for its own images and in its own convention (kernels scaled to 0..1; ours are in [the board's
+tables](board/index.html)), the MAE {quoted} ([{source}]({url})). These numbers are of other data.
+"""
+
+FOOT = """
+This page is made from [the results](board/results) by `python docs/result_page.py`. [The board](board/index.html) has
+the other metrics, the severity curves and the cells of other suites; a result is derived again from its predictions by
+`qpibench leaderboard check`.
+"""
+
+SHOWN = (
+    "paper/id",
+    "paper/ood",
+    "exact/clean",
+    "noise/10dB",
+    "robust/position",
+    "robust/missing-10",
+    "robust/open-edge",
+    "materials/20dB",
+)
+"""Cells of the table in README.md."""
+
+BEGIN, END = "<!-- scores: python docs/result_page.py -->\n", "<!-- end of scores -->\n"
+
+
+def page() -> str:
+    """The text of docs/results.md."""
+    suite, results = load_suite(SUITE), _results()
+    tables = "".join(
+        f"\n## {track.name}\n\n{track.summary[:1].upper()}{track.summary[1:].rstrip('.?')}"
+        f" ([the track](tracks/{track.name}.md)).\n\n{_table_of(cells, results)}"
+        f"{_literature() if track.name == 'paper' else ''}"
+        for track, cells in _by_track(suite)
+    )
+    return (
+        HEAD.format(suite=SUITE, metric=_metrics(suite), marks=_marks(results), times=_times(results)) + tables + FOOT
+    )
+
+
+def readme(text: str) -> str:
+    """README.md with the table made again."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    cells = [each for each in load_suite(SUITE).cells if each.label in SHOWN]
+    head = ("entry", *(f"`{each.label}`" for each in cells))
+    rows = _rows(cells, _results(), lambda cell: number(cell.metrics[cell.primary].value))
+    return before + BEGIN + _table(head, rows) + END + after
+
+
+def _results() -> list[Result]:
+    """The complete results of the suite as it is now, the one of a name, sorted by name."""
+    suite = load_suite(SUITE)
+    found = [load_result(path) for path in sorted(RESULTS.glob("*.json"))]
+    return [
+        result
+        for result in found
+        if result.suite is not None and result.suite.sha256 == suite.sha256 and result.suite.limit is None
+    ]
+
+
+def _by_track(suite: Suite) -> Iterator[tuple[Track, list[SuiteCell]]]:
+    for _, cells in groupby(suite.cells, key=lambda each: each.track.name):
+        listed = list(cells)
+        yield listed[0].track, listed
+
+
+def _metrics(suite: Suite) -> str:
+    names = dict.fromkeys(f"`{each.cell.primary}`" for each in suite.cells)
+    return f"[less is better](scores.md#metrics): {', '.join(names)}"
+
+
+def _marks(results: Iterable[Result]) -> str:
+    partial = [result.model.name for result in results if _fraction(result) < 1]
+    if not partial:
+        return ""
+    return "An asterisk marks entries that were not yet trained to the end of their recipe."
+
+
+def _fraction(result: Result) -> float:
+    training = result.model.training
+    return 1.0 if training is None else training.fraction
+
+
+def _name(result: Result) -> str:
+    training = result.model.training
+    recipe = f" ({training.recipe})" if training is not None and training.recipe else ""
+    base = result.model.name.partition(" (")[0]
+    return f"`{base}`{recipe}{'*' if _fraction(result) < 1 else ''}"
+
+
+def _table_of(cells: list[SuiteCell], results: list[Result]) -> str:
+    rows = _rows(cells, results, lambda cell: " ".join(interval(cell.metrics[cell.primary])))
+    return _table(("entry", *(f"`{each.name}`" for each in cells)), rows)
+
+
+def _rows(cells: list[SuiteCell], results: list[Result], text: Callable[[CellResult], str]) -> list[tuple[str, ...]]:
+    """A row for each entry that has one of the cells, the least first."""
+    taken = [(result, [_cell(result.cells, each) for each in cells]) for result in results]
+    taken = [(result, found) for result, found in taken if any(one is not None for one in found)]
+    value = np.array(
+        [[np.inf if one is None else one.metrics[one.primary].value for one in found] for _, found in taken]
+    )
+    least = value.min(axis=0, initial=np.inf)
+    mean = [np.mean(np.minimum(row, 1.0)) for row in value]
+    return [
+        (
+            _name(taken[i][0]),
+            *(
+                "" if one is None else f"**{text(one)}**" if value[i, k] == least[k] else text(one)
+                for k, one in enumerate(taken[i][1])
+            ),
+        )
+        for i in np.argsort(mean, kind="stable")
+    ]
+
+
+def _cell(found: Mapping[str, CellResult], wanted: SuiteCell) -> CellResult | None:
+    cell = found.get(wanted.label)
+    current = cell is not None and cell.record is not None and cell.record.track_sha256 == wanted.track.sha256
+    return cell if current else None
+
+
+def _times(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        parts = [cell.parts[0] for label in ("paper/ood-positions", "paper/ood") if (cell := result.cells.get(label))]
+        if parts and parts[0].predict_seconds is not None:
+            rows.append((parts[0].predict_seconds / parts[0].n_images, _name(result)))
+    said = "; ".join(f"{name} {number(1e3 * seconds)}" for seconds, name in sorted(rows))
+    return f"{TIMES.rstrip()}\n{said}."
+
+
+def _literature() -> str:
+    quoted = ", ".join(f"{row.mae} ({row.method}, {row.task.upper()})" for row in REPORTED)
+    return LITERATURE.format(quoted=quoted, source=SOURCE, url=SOURCE_URL)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    return re.sub(r" +\|", " |", "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]]) + "\n")
+
+
+if __name__ == "__main__":
+    (DOCS / "results.md").write_text(page(), encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")
