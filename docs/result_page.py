@@ -35,8 +35,8 @@ for the reason that its result file states. {marks}
 """
 
 TIMES = """Times are wall-clock ms for each image on one core of a 2-core Xeon that did other work as well, loading of
-images included: of `paper/ood-positions` (64 x 64 pixels), or of `paper/ood` for entries that take the raster only. Times
-of an idle machine are in [classical.md](classical.md) and [performance.md](performance.md).
+the images included: of `paper/ood-positions` (64 x 64 pixels), or of `paper/ood` for entries that take the raster only.
+Times of an idle machine are in [classical.md](classical.md) and [performance.md](performance.md).
 """
 
 LITERATURE = """
