@@ -14,6 +14,8 @@ from shared.evidence import (
     expected_noise,
     fit,
     maximise,
+    posterior,
+    posterior_of_amplitudes,
     spread_by_hyperparameters,
 )
 from shared.radial_prior import NAMES, RadialPrior, bounds
@@ -112,6 +114,20 @@ def test_the_posterior_is_that_of_the_normal_distribution(layout):
     found = fit(model_of(columns, image), layout, AT).posterior
     assert found.mean == pytest.approx(gain @ image, abs=1e-6)
     assert found.covariance == pytest.approx(prior - gain @ columns @ prior, abs=1e-6)
+
+
+def test_functions_that_an_image_says_nothing_of_change_nothing(layout):
+    columns, _, image = drawn(layout)
+    model, at = model_of(columns, image), moved(AT, "log_noise", 6.0)
+    prior = layout.factors(at.prior.covariance(layout.r_nm))
+    kept = prior.seen((columns**2).sum(axis=0) / at.noise, least=0.01)
+    every, some = posterior(model, prior, at.noise), posterior_of_amplitudes(kept.whitening(model), kept, at.noise)
+    assert 0 < len(some.factor) < len(every.factor)
+    assert some.evidence == pytest.approx(every.evidence, abs=0.03)
+    assert some.mean == pytest.approx(every.mean, abs=0.02 * np.abs(every.mean).max())
+    left_out = np.diagonal(every.covariance) - np.diagonal(some.covariance)
+    assert (left_out > -1e-9).all()
+    assert left_out.max() < 0.3 * np.diagonal(every.covariance).max()
 
 
 @pytest.mark.parametrize("name", [*NAMES, "log_noise"])

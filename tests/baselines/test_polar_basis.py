@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
 from shared.evidence import LinearModel
 from shared.nuisance import Nuisance, of_instrument
@@ -67,6 +68,18 @@ def test_columns_are_harmonics_times_splines_at_all_scatterers(basis):
     expected = columns_of(basis, pixels, scatterers)
     assert np.concatenate([some for _, some in found]) == pytest.approx(expected, abs=1e-5)
     assert expected.shape[1] == sum(map(len, basis.layout.splines))
+
+
+@pytest.mark.usefixtures("chunks")
+def test_columns_of_functions_are_combinations_of_those_of_splines(basis):
+    pixels, scatterers, rng = pixels_of(GRID), places(4), np.random.default_rng(0)
+    functions = [rng.normal(size=(len(splines), 2)) for splines in basis.layout.splines]
+    image, nuisance = rng.normal(size=pixels.size), of_instrument(pixels, "offset and tilt")
+    found = sums(image, pixels, scatterers, basis, nuisance, functions=functions)
+    columns = columns_of(basis, pixels, scatterers) @ block_diag(*functions)
+    assert found.model.gram == pytest.approx(columns.T @ columns, abs=1e-4 * (columns**2).sum(axis=0).max())
+    assert found.model.linear == pytest.approx(columns.T @ image, abs=1e-3)
+    assert found.crossed == pytest.approx(columns.T @ nuisance.smooth, abs=1e-3)
 
 
 def test_a_kernel_is_the_sum_of_the_columns(basis):
