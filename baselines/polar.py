@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 from shared.extractor import Extraction, Extractor, Observation
-from shared.observed import scatterer_points, seen_points
+from shared.observed import rounding_nm, scatterer_points, seen_points
 from shared.polar_search import find
 
 needs = "raster"
@@ -41,9 +41,8 @@ class Model(Extractor):
     def extract(self, observation: Observation) -> Extraction:
         image, pixels = seen_points(observation)
         scatterers = scatterer_points(observation.scatterers, observation.grid)
-        cell_y, cell_x = observation.scatterers.cell
-        rounding_nm = cell_x * observation.grid.pitch_x_nm / 12**0.5, cell_y * observation.grid.pitch_y_nm / 12**0.5
-        found = find(image, pixels, scatterers, observation.grid, rounding_nm=rounding_nm)
+        rounding = rounding_nm(observation.scatterers, observation.grid)
+        found = find(image, pixels, scatterers, observation.grid, rounding_nm=rounding)
         if found is None:
             nothing = np.zeros(observation.kernel_grid.shape)
             return Extraction(

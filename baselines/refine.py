@@ -32,7 +32,7 @@ from polar import Model as Polar
 from shared.extractor import Extraction, Extractor, Observation
 from shared.free_polar import FreePolar, RadialFunctions
 from shared.joint_fit import JointFit
-from shared.observed import scatterer_points, seen_points
+from shared.observed import rounding_nm, scatterer_points, seen_points
 from shared.polar import ORIGIN, Points, pixels_of
 from shared.polar_search import FirstLook, first_look
 from shared.refined import refined, scatterers_found
@@ -70,7 +70,8 @@ class Model(Extractor):
         """See :class:`shared.extractor.Extractor`."""
         image, pixels = seen_points(observation)
         told = scatterer_points(observation.scatterers, observation.grid)
-        first = first_look(image, pixels, told, observation.grid)
+        rounding = rounding_nm(observation.scatterers, observation.grid)
+        first = first_look(image, pixels, told, observation.grid, rounding_nm=rounding)
         if first is None:
             return Polar().extract(observation)
         fit = refined(image, pixels, observation, _free(first), nuisance=first.nuisance)

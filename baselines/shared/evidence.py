@@ -36,6 +36,7 @@ _JITTER = 1e-9  # of the prior's own variances; keeps covariances of smooth func
 _LOST = 1e-4  # of the largest eigenvalue of a Gram matrix: what sums of float32 can lose
 _STEP = 1e-4  # of finite differences by hyper-parameters
 _WIDEST = 1.0  # standard deviation of a hyper-parameter that the image does not determine
+_FIRST_STEP = 3.0  # length of the first change of the hyper-parameters, at most
 _REJECTED = 1e12  # cost of hyper-parameters whose matrices are not positive definite
 
 
@@ -343,13 +344,18 @@ def maximise(
         full[moving] = values
         return Hyperparameters(start.prior.with_vector(full[:-1]), float(full[-1]))
 
+    scale: list[float] = []
+
     def cost(values: Values) -> tuple[float, Values]:
         here = at(values)
         try:
             evidence, gradients = evidence_and_gradients(model, layout, here)
         except (LinAlgError, ValueError):
             return _REJECTED, np.zeros(len(values))
-        return -evidence, -np.array([gradients[name] for name in free])
+        slope = np.array([gradients[name] for name in free])
+        if not scale:  # the first step of L-BFGS within bounds is the gradient, which can be so long that it meets them
+            scale.append(max(1.0, float(np.linalg.norm(slope)) / _FIRST_STEP))
+        return -evidence / scale[0], -slope / scale[0]
 
     found = minimize(
         cost,

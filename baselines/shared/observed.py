@@ -36,3 +36,9 @@ def scatterer_points(scatterers: Scatterers, grid: Grid) -> Points:
     x = (scatterers.column - (grid.nx - 1) / 2) * grid.pitch_x_nm
     y = (scatterers.row - (grid.ny - 1) / 2) * grid.pitch_y_nm
     return Points(x, y, scatterers.weight.astype(np.float64))
+
+
+def rounding_nm(scatterers: Scatterers, grid: Grid) -> tuple[float, float]:
+    """Standard deviations of x and y of scatterers that lie anywhere in their cells of a raster; 0 without cells."""
+    cell_y, cell_x = scatterers.cell
+    return cell_x * grid.pitch_x_nm / 12**0.5, cell_y * grid.pitch_y_nm / 12**0.5

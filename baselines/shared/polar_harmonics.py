@@ -182,12 +182,15 @@ def _fitted(shown: Shown, basis: PolarBasis, start: Hyperparameters, *, steps: i
 def _fitted_where_seen(shown: Shown, basis: PolarBasis, start: Hyperparameters) -> Candidate:
     """As :func:`_fitted` without steps, in the functions of the prior of which the image says something.
 
-    The highest harmonics are left out if these are too many, or none of theirs.
+    The highest harmonics are left out if these are too many, or none of theirs. If the image says nothing of any, it is
+    fitted with all.
     """
     prior = _seen_functions(shown, basis, start)
     sizes = [block.shape[1] for block in prior.blocks]
     allowed = np.cumsum(sizes) <= MOST_COLUMNS
-    highest = max(m for m, size, may in zip(basis.functions, sizes, allowed, strict=True) if size and may)
+    highest = max((m for m, size, may in zip(basis.functions, sizes, allowed, strict=True) if size and may), default=0)
+    if not highest:
+        return _fitted(shown, replace(basis, orders=basis.orders[:2]), start)
     basis = replace(basis, orders=tuple(m for m in basis.orders if m <= highest))
     prior = Factors(prior.blocks[: len(basis.functions)])
     model, occam = _model(shown, basis, start, prior)

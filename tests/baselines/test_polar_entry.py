@@ -67,14 +67,20 @@ def test_kernels_of_eq_7_have_their_fold_and_small_errors(changes, largest):
         assert error(one.kernel, truth) < largest
 
 
-def test_what_rounded_places_leave_is_not_taken_for_harmonics():
-    _, kernels, observations = drawn("paper", *SMALL, "kernels.folds=[2]", count=3)
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [(("kernels.folds=[2]",), 3), (("seed=18", "scatterers.min=2", "scatterers.max=10"), 5)],
+    ids=["usual", "an image that says little of any harmonic"],
+)
+def test_what_rounded_places_leave_is_not_taken_for_harmonics_or_offsets(changes, count):
+    _, kernels, observations = drawn("paper", *SMALL, *changes, count=count)
     grid = load_spec("paper", overrides=SMALL).grid
     model = Noting()
     model.predict(view_batch(observations, grid, view="raster", map_mode="paper"))
-    assert [one.diagnostics["kind"] for one in model.found] == ["separable"] * 3
+    assert {one.diagnostics["nuisance"] for one in model.found} == {"none"}
+    assert {one.diagnostics["kind"] for one in model.found} <= {"separable", "total"}
     for one, truth in zip(model.found, kernels.image, strict=True):
-        assert error(one.kernel, truth) < 0.2
+        assert error(one.kernel, truth) < 0.25
 
 
 def test_the_noise_level_is_found():

@@ -59,7 +59,7 @@ def test_the_pattern_that_is_found_has_the_least_expected_residual():
     moment = profile.covariance + np.outer(profile.mean, profile.mean)
     gram = np.einsum("aibj,ij->ab", model.gram.reshape(3, len(R_NM), 3, len(R_NM)), moment)
     best = np.linalg.solve(gram, model.linear.reshape(3, -1) @ profile.mean)
-    assert found.pattern == pytest.approx(best / np.linalg.norm(best), abs=3e-3)
+    assert found.pattern == pytest.approx(best / np.linalg.norm(best), abs=5e-3)
 
 
 def test_the_covariance_is_the_inverse_of_the_second_derivatives():
