@@ -29,7 +29,8 @@ HEAD = """# Every entry on every cell
 The entries that have been run on the whole suite `{suite}` ([its cells](tracks/README.md)), each with its primary score
 and the 95 % interval; {metric}. Failed images count as 1. A number in bold is the least of its column. `zeros` and
 `median_kernel` are trivial entries and show what a score is worth; an empty place is a cell that the entry cannot take,
-for the reason that its result file states. {marks}
+for the reason that its result file states. Entries follow each other by their mean over the cells of a table, in
+which an empty place counts as 1. {marks}
 
 {times}
 """
@@ -90,13 +91,15 @@ def readme(text: str) -> str:
 
 
 def _results() -> list[Result]:
-    """The complete results of the suite as it is now, the one of a name, sorted by name."""
+    """The complete results of the suite as it is now, of all its images, sorted by the names of their files."""
     suite = load_suite(SUITE)
     found = [load_result(path) for path in sorted(RESULTS.glob("*.json"))]
     return [
         result
         for result in found
-        if result.suite is not None and result.suite.sha256 == suite.sha256 and result.suite.limit is None
+        if result.suite is not None
+        and (result.suite.sha256, result.suite.limit) == (suite.sha256, None)
+        and result.status != "unfinished"
     ]
 
 
@@ -132,6 +135,8 @@ def _name(result: Result) -> str:
 
 def _table_of(cells: list[SuiteCell], results: list[Result]) -> str:
     rows = _rows(cells, results, lambda cell: " ".join(interval(cell.metrics[cell.primary])))
+    if not rows:
+        return f"No entry takes {', '.join(f'`{each.name}`' for each in cells)} yet.\n"
     return _table(("entry", *(f"`{each.name}`" for each in cells)), rows)
 
 

@@ -108,6 +108,14 @@ def test_a_result_of_another_suite_or_of_an_older_track_is_not_in_the_tables(mon
     assert all(result.suite.limit is None for result in results)
 
 
+def test_an_unfinished_result_is_not_in_the_tables_and_a_table_without_entries_says_so(monkeypatch):
+    script = _script("result_page")
+    suite = SimpleNamespace(sha256=script.load_suite("v1").sha256, limit=None)
+    monkeypatch.setattr(script, "load_result", lambda _: SimpleNamespace(suite=suite, status="unfinished"))
+    assert script._results() == []
+    assert script._table_of(list(script.load_suite("v1").cells[:1]), []) == "No entry takes `id` yet.\n"
+
+
 def test_every_cell_of_a_track_has_a_small_picture():
     sizes = [(DOCS / "tracks" / path).stat().st_size for path in _script("track_pages").pictures()]
     assert min(sizes) > 2_000, "run `python docs/track_pages.py --pictures`"

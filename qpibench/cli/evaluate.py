@@ -90,9 +90,12 @@ def command(
     from qpibench.evaluation.joining import join
     from qpibench.evaluation.result import SuiteRecord
     from qpibench.evaluation.result_file import save_result
+    from qpibench.tasks.subset import check_limit
 
     given = ModelOptions(**options)
     suite = _suite(suite_name, release_paths, data, given)
+    if given.limit is not None:
+        check_limit(given.limit)  # before releases are generated
     if suite is not None:
         given = replace(given, limit=min((n for n in (suite.limit, given.limit) if n is not None), default=None))
     if resume and suite is None and given.track is None:

@@ -102,6 +102,8 @@ def extract(
     --------
     >>> kernel, kernel_full, std, diagnostics = extract(image, positions_nm, 10.0)  # doctest: +SKIP
     """
+    if not isinstance(method, (str, os.PathLike)):
+        raise UsageError(f"method must be the name of an entry or a path, found {method!r}.")
     given = measured(image, positions_nm, size_nm, kernel_shape=kernel_shape, origin=origin, beyond_edge=beyond_edge)
     entry = find_entry(os.fspath(method))
     modules = modules_of(entry.path.parent)

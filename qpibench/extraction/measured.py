@@ -17,6 +17,7 @@ Origin = Literal["centre", "corner", "pixel"]
 
 _CONVENTION = "positions are x, y in nm from the centre of the field, with y along ascending rows"
 _LEAST_PIXELS = 4
+_LEAST, _MOST = 1e-30, 1e30  # of the largest pixel; entries compute squares, and some of them in float32
 _METRES = 1e-6  # positions within this share of the field are not in nm
 _ROUNDING = 1e-12  # share of the field by which a computed position may be off
 
@@ -94,6 +95,11 @@ def _image(values: Any) -> NDArray[np.float64]:
         raise UsageError("All pixels of image are NaN, which marks pixels that are not to be used.")
     if seen.min() == seen.max():
         raise UsageError(f"All {len(seen):,} pixels of image that are not NaN are {seen[0]:g}: it shows no kernel.")
+    largest = float(np.abs(seen).max())
+    if not _LEAST <= largest <= _MOST:
+        raise UsageError(
+            f"The largest pixel of image is {largest:g}, expected {_LEAST:g} to {_MOST:g}; multiply it by a factor."
+        )
     return image
 
 

@@ -41,8 +41,7 @@ def subset(release: Release, task: str, limit: int, *, role: str = "test") -> ND
     UsageError
         If the limit is not positive, or the release has no such task or role.
     """
-    if limit < 1:
-        raise UsageError(f"The limit of images per task must be at least 1, found {limit}.")
+    check_limit(limit)
     index = np.sort(release.split(task, role))
     return stratified_order(index, first_kernel(release)[index], f"{release.content_sha256}/{task}/{role}")[:limit]
 
@@ -87,3 +86,15 @@ def stratified_order(index: NDArray[np.int32], kernel: NDArray[np.int32], seed: 
 def _philox(seed: str) -> np.random.Philox:
     # The raw words of Philox never change; the algorithms of shuffle() and choice() may change with NumPy.
     return np.random.Philox(key=int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "big"))
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a number of images that is no limit.
+
+    Raises
+    ------
+    UsageError
+        If the limit is not positive.
+    """
+    if limit < 1:
+        raise UsageError(f"The limit of images per task must be at least 1, found {limit}.")

@@ -125,6 +125,7 @@ def test_a_spec_file_that_is_not_toml(qpibench, tmp_path, unchanged, text):
         ("evaluate tikhonov --release {mini} -o {out}", ["tikhonov", "needs an activation map", "--map"]),
         ("predict zeros --release {mini} -o {out} --limit 0", ["limit", "at least 1"]),
         ("predict zeros --release {mini} -o {out} --limit -5", ["limit", "at least 1"]),
+        ("evaluate zeros --suite quick -o {out} --limit 0", ["limit", "at least 1, found 0"]),
         ("predict zeros --release {mini} -o {out} --batch-size 0", ["batch size"]),
         ("predict zeros --release {mini} -o {out} --time-limit 0", ["time limit"]),
         ("predict zeros --release {mini} -o {out} --memory-limit nan", ["memory limit"]),

@@ -118,6 +118,11 @@ NAN, INFINITE = np.full((24, 30), np.nan), np.where(IMAGE > 2, np.inf, IMAGE)
         ({"image": NAN}, "All pixels of image are NaN"),
         ({"image": INFINITE}, "infinite pixels; set pixels that are not to be used to NaN"),
         ({"image": np.full((24, 30), 3)}, "All 720 pixels of image that are not NaN are 3"),
+        (
+            {"image": 1e200 * IMAGE},
+            r"The largest pixel of image is [\d.]+e\+200, expected 1e-30 to 1e\+30; multiply it by",
+        ),
+        ({"image": 1e-200 * IMAGE}, "e-200, expected 1e-30 to"),
         ({"size": -1}, "size_nm must be positive"),
         ({"size": (1, 2, 3)}, r"size_nm must be a number or \(size_y, size_x\)"),
         ({"size": 1e-8}, "it looks like metres: multiply by 1e9"),
@@ -161,6 +166,7 @@ def test_a_fault_of_an_entry_is_told(toy, options, error, words):
     ("method", "error", "words"),
     [
         ("tikhonof", UsageError, "Did you mean 'tikhonov'"),
+        (None, UsageError, "method must be the name of an entry or a path, found None"),
         ("median_kernel", UsageError, "learns from training images, which one image does not have"),
         (Path(__file__), InvalidDataError, "defines neither a function 'predict' nor a class 'Model'"),
     ],
