@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from qpibench.extraction.measured import Origin
+
+
+_MOST_MEAN = 10.0
+"""Mean of an image over its standard deviation, from which on a warning says that most entries would not find the kernel."""
 
 
 class Extraction(NamedTuple):
@@ -105,6 +110,13 @@ def extract(
     if not isinstance(method, (str, os.PathLike)):
         raise UsageError(f"method must be the name of an entry or a path, found {method!r}.")
     given = measured(image, positions_nm, size_nm, kernel_shape=kernel_shape, origin=origin, beyond_edge=beyond_edge)
+    mean, spread = abs(np.nanmean(given.image)), np.nanstd(given.image)
+    if mean > _MOST_MEAN * spread:
+        warnings.warn(
+            f"The mean of image is {mean / spread:.3g} times its standard deviation, so it is mostly background, which"
+            " most entries take for kernels; subtract the background, or choose 'eq7_fit' where eq. 7 holds.",
+            stacklevel=2,
+        )
     entry = find_entry(os.fspath(method))
     modules = modules_of(entry.path.parent)
     with modules.present():

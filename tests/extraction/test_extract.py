@@ -89,6 +89,11 @@ def test_an_entry_gets_masked_pixels_and_its_options(toy):
     assert (std == 1).all()
 
 
+def test_an_image_that_is_mostly_its_mean_is_extracted_with_a_warning(toy):
+    with pytest.warns(UserWarning, match="mean of image is 100 times its standard deviation.* subtract the background"):
+        extract(IMAGE - IMAGE.mean() + 100 * IMAGE.std(), [[0, 0]], SIZE_NM, toy)
+
+
 def test_the_callers_arrays_are_not_changed(toy):
     image, positions = IMAGE.copy(), POSITION_NM.copy()
     extract(image, positions, SIZE_NM, toy)
