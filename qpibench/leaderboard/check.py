@@ -53,8 +53,7 @@ def check_result(
         If a file is not valid, the files do not belong together, or numbers differ; the message lists them.
     """
     if bool(predictions) != bool(releases):
-        missing = "the release" if predictions else "the predictions file"
-        raise UsageError(f"Re-deriving a result needs its predictions file and the release; {missing} is missing.")
+        raise _missing("the release" if predictions else "the predictions file")
     result = load_result(result_path)
     refuse_contradictions(result, result_path)
     return result, bool(predictions) and _rederive(
@@ -68,7 +67,7 @@ def releases_in(folder: str | Path, result_path: str | Path, predictions: Sequen
     Raises
     ------
     UsageError
-        If there is no such folder, result or predictions file.
+        If there is no such folder, result or predictions file, or no predictions file is given.
     InvalidDataError
         If the result is not valid.
     """
@@ -77,6 +76,9 @@ def releases_in(folder: str | Path, result_path: str | Path, predictions: Sequen
 
     if not Path(folder).is_dir():
         raise UsageError(f"There is no folder '{folder}'; name the folder of the releases.")
+    if not predictions:
+        raise _missing("the predictions file")
+    _check_present(predictions)
     wanted = {release_sha256_of(Path(path)) for path in predictions}
     parts = [part for cell in load_result(result_path).cells.values() for part in cell.parts]
     found = {
@@ -86,6 +88,16 @@ def releases_in(folder: str | Path, result_path: str | Path, predictions: Sequen
         for path in stored_under(part.release.spec_sha256, folder)
     }
     return sorted(found)
+
+
+def _missing(what: str) -> UsageError:
+    return UsageError(f"Re-deriving a result needs its predictions file and the release; {what} is missing.")
+
+
+def _check_present(predictions: Sequence[str | Path]) -> None:
+    for path in predictions:
+        if not os.path.isfile(path):
+            raise UsageError(f"There is no predictions file '{path}'.")
 
 
 def refuse_contradictions(result: Result, path: str | Path) -> None:
@@ -100,9 +112,7 @@ def _rederive(result: Result, result_path: Path, predictions: Sequence[Path], re
     from qpibench.evaluation.predictions import release_of, release_sha256_of
     from qpibench.release import open_release
 
-    for path in predictions:
-        if not os.path.isfile(path):
-            raise UsageError(f"There is no predictions file '{path}'.")
+    _check_present(predictions)
     parts = [part for cell in result.cells.values() for part in cell.parts]
     by_content = {_verified(path): path for path in releases}
     for content, path in by_content.items():

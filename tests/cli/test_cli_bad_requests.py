@@ -144,6 +144,8 @@ def test_a_spec_file_that_is_not_toml(qpibench, tmp_path, unchanged, text):
         ("leaderboard check {tmp}/missing.json", ["missing.json"]),
         ("leaderboard check {result} --release {mini}", ["predictions", "missing"]),
         ("leaderboard check {result} --predictions {tmp}/p.h5 --release {mini}", ["no predictions file"]),
+        ("leaderboard check {result} --predictions {tmp}/p.h5 --data {tmp}", ["no predictions file", "p.h5"]),
+        ("leaderboard check {result} --data {tmp}", ["the predictions file is missing"]),
         ("schema release", ["'release'", "result"]),
     ],
 )
