@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _MOST_MEAN = 10.0
-"""Mean of an image over its standard deviation, from which on a warning says that most entries would not find the kernel."""
+"""Mean of an image over its standard deviation, above which there is a warning: most entries would miss the kernel."""
 
 
 class Extraction(NamedTuple):
