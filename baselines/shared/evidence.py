@@ -245,17 +245,16 @@ def posterior(model: LinearModel, prior: Factors, noise: float) -> Posterior:
     ValueError
         If the sums are not positive definite by more than rounding.
     """
-    try:
-        return posterior_of_amplitudes(prior.whitening(model), prior, noise)
-    except ValueError:  # a prior of very different variances makes the rounding of the sums greater than 1
-        return posterior_of_amplitudes(prior.whitening(replace(model, gram=model.positive)), prior, noise)
+    return posterior_of_amplitudes(prior.whitening(model), prior, noise)
 
 
 def posterior_of_amplitudes(model: LinearModel, prior: Factors, noise: float) -> Posterior:
     """As :func:`posterior`, for the linear model of the prior's amplitudes."""
-    precision = model.gram / noise
-    precision[np.diag_indices(len(precision))] += 1
-    factor = lower_factor(precision)
+    try:
+        factor = lower_factor(_precision(model.gram, noise))
+    except ValueError:  # a prior of very different variances makes the rounding of the sums greater than 1
+        model = replace(model, gram=model.positive)
+        factor = lower_factor(_precision(model.gram, noise))
     half = solve_triangular(factor, model.linear / noise, lower=True, check_finite=False)
     evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
     amplitude = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
@@ -266,6 +265,13 @@ def posterior_of_amplitudes(model: LinearModel, prior: Factors, noise: float) ->
         prior=prior,
         factor=factor,
     )
+
+
+def _precision(gram: Values, noise: float) -> Values:
+    """1 + L^T G L / v."""
+    precision = gram / noise
+    precision[np.diag_indices(len(precision))] += 1
+    return precision
 
 
 def _consecutive(sizes: Sequence[int]) -> tuple[slice, ...]:
