@@ -15,7 +15,7 @@ from shared.polar import Points
 Values = NDArray[np.float64]
 
 OUTSIDE = 600
-"""Places outside the field at which scatterers are assumed, at most."""
+"""About the number of places outside the field at which scatterers are assumed."""
 
 KEPT = 0.999
 """Share of the variance of the waves from outside that their columns keep."""
@@ -92,12 +92,24 @@ SETS = ("none", "offset", "offset and tilt", "offset, tilt and lines")
 """Names of the sets of an instrument's columns, from the least to the most."""
 
 
-def of_instrument(pixels: Points, nuisance: str) -> Nuisance:
-    """Offset, tilt, and an offset of every scan line along x, as far as a set has them."""
+def of_instrument(pixels: Points, nuisance: str, *, offset: float = 1.0) -> Nuisance:
+    """Offset, tilt, and an offset of every scan line along x, as far as a set has them.
+
+    Parameters
+    ----------
+    pixels
+        Places of the pixels.
+    nuisance
+        Name of the set.
+    offset
+        Standard deviation of the offset, over the root mean square of the image's variations; 1 for the others.
+    """
     tilt = np.column_stack([_standard(pixels.x), _standard(pixels.y)])
     smooth = np.column_stack([np.ones(pixels.size), tilt])[:, : (0, 1, 3, 3)[SETS.index(nuisance)]]
     line = np.unique(pixels.y, return_inverse=True)[1] if nuisance == SETS[-1] else None
-    return Nuisance(smooth, line, np.ones(smooth.shape[1] + (0 if line is None else int(line.max()) + 1)))
+    variance = np.ones(smooth.shape[1] + (0 if line is None else int(line.max()) + 1))
+    variance[: min(1, smooth.shape[1])] = offset**2
+    return Nuisance(smooth, line, variance)
 
 
 def _standard(values: Values) -> Values:

@@ -27,6 +27,8 @@ def seen_points(observation: Observation) -> tuple[NDArray[np.float64], Points]:
             f"{seen.sum()} of the image's {len(seen)} pixels are finite numbers, and at least {LEAST_PIXELS} are"
             " needed; NaN marks a pixel that is not to be used"
         )
+    if any(observation.seen.any(axis=axis).sum() < 2 for axis in (0, 1)):
+        raise ValueError("the pixels that can be used lie on one line; at least two lines and two columns are needed")
     pixels = pixels_of(observation.grid)
     return observation.image.ravel()[seen], Points(*(values[seen] for values in pixels))
 

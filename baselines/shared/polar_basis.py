@@ -87,11 +87,16 @@ class PolarBasis:
         return Layout(knots, splines, tapers)
 
     def columns(
-        self, pixels: Points, scatterers: Points, functions: Sequence[Values] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        self,
+        pixels: Points,
+        scatterers: Points,
+        functions: Sequence[Values] | None = None,
+        dtype: type[np.floating] = np.float32,
+    ) -> Iterator[tuple[slice, NDArray[np.floating]]]:
         """Columns of the linear model, (pixel, column), for one slice of the pixels after another.
 
-        With matrices (spline, function) for every radial function, the columns are those of these functions.
+        With matrices (spline, function) for every radial function, the columns are those of these functions, summed in
+        the precision of ``dtype``.
         """
         layout = self.layout
         harmonics = [2 * k - 1 for k in range(1, len(self.orders))] if self.mirrored else range(1, len(self.functions))
@@ -103,7 +108,7 @@ class PolarBasis:
             every = spline_columns(some, centres, self.orders, self.spacing_nm, self.splines)
             parts = [every[:, i, h] for h, i in at]
             if functions is not None:
-                parts = [part @ own.astype(np.float32) for part, own in zip(parts, functions, strict=True)]
+                parts = [part @ own.astype(dtype) for part, own in zip(parts, functions, strict=True)]
             yield rows, np.concatenate(parts, axis=1)
 
     def spread(self, coefficient: Values) -> Values:
@@ -267,7 +272,7 @@ def sums(
     """
     size = sum(map(len, basis.layout.splines) if functions is None else (own.shape[1] for own in functions))
     gram, linear, crossed = np.zeros((size, size)), np.zeros(size), np.zeros((size, nuisance.size))
-    for rows, columns in basis.columns(pixels, scatterers, functions):
+    for rows, columns in basis.columns(pixels, scatterers, functions, dtype):
         held = columns.astype(dtype, copy=False)
         gram += held.T @ held
         linear += held.T @ image[rows].astype(dtype)

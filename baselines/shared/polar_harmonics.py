@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,6 @@ from shared.evidence import (
     Factors,
     Fit,
     Hyperparameters,
-    LinearModel,
     expected_noise,
     fit,
     maximise,
@@ -20,7 +20,7 @@ from shared.evidence import (
 )
 from shared.nuisance import Nuisance
 from shared.polar import Points
-from shared.polar_basis import PolarBasis, sums
+from shared.polar_basis import PolarBasis, Sums, sums
 from shared.polar_found import Candidate
 from shared.polar_screening import thinned
 
@@ -44,6 +44,16 @@ LEAST_SEEN = 0.2
 LEAST_SHOWN = 1e-3
 """Square of a column, over the largest, which columns have at least in this comparison: distances that the image does
 not show keep their functions, for what they say of the standard deviation."""
+
+NOISE_STEPS, NOISE_SETTLED = 4, 0.02
+"""Largest number of steps of the noise, and relative change at which it has settled."""
+
+NUISANCE_ODDS = 5.0
+"""Logarithm of the prior odds against an instrument's columns: the mean of an image can be that of waves that reach
+far, and the evidence can be the same for both."""
+
+PRECISE = 1e-3
+"""Variance of the noise, over that of the image, below which sums have double precision."""
 
 MOST_COLUMNS = 1500
 """Columns of the linear model, at most."""
@@ -69,32 +79,36 @@ class Shown:
     scatterers
         The scatterers.
     nuisance
-        Columns of what else the image shows.
+        Sets of columns of what else the image may show, by name, from the least to the most: each begins with the last.
     """
 
     image: Values
     pixels: Points
     scatterers: Points
-    nuisance: Nuisance
+    nuisance: Mapping[str, Nuisance]
 
     def thinned(self, most: int) -> Shown:
-        """About so many of the pixels."""
+        """The same with some of the pixels."""
         some = thinned(len(self.image), most)
         pixels = Points(*(part[some] for part in self.pixels))
-        return Shown(self.image[some], pixels, self.scatterers, self.nuisance.of_pixels(some))
+        nuisance = {name: each.of_pixels(some) for name, each in self.nuisance.items()}
+        return Shown(self.image[some], pixels, self.scatterers, nuisance)
 
 
-def harmonics(shown: Shown, separable: Candidate, fold: int, *, reach_nm: float, pitch_nm: float) -> Candidate:
+def harmonics(
+    shown: Shown, separable: Candidate, nuisance: str, fold: int, *, reach_nm: float, pitch_nm: float
+) -> tuple[Candidate, str]:
     """Add harmonics of a fold to a separable kernel as long as the evidence grows.
 
-    Few harmonics are enough for the length scales of the radial functions, twice as many for the mirror line.
+    Few harmonics are enough for the length scales of the radial functions, twice as many for the mirror line. What else
+    the image shows is chosen again at the end, because missing harmonics look like it.
 
     Parameters
     ----------
     shown
         The image.
-    separable
-        The separable kernel, which is returned if it has the greatest evidence.
+    separable, nuisance
+        The separable kernel and what else the image shows; both are returned if they have the greatest evidence.
     fold
         Symmetry of the kernel.
     reach_nm, pitch_nm
@@ -103,22 +117,31 @@ def harmonics(shown: Shown, separable: Candidate, fold: int, *, reach_nm: float,
     some = shown.thinned(SYMMETRY_PIXELS)
     basis = PolarBasis.reaching(reach_nm, max(pitch_nm, reach_nm / SPLINES), _orders(fold, FIRST * fold))
     basis = replace(basis, finest=FINEST * math.pi / pitch_nm)
-    first = _fitted(some, basis, separable.hyperparameters)
-    scales = _fitted(some, _mirrored(first), first.hyperparameters, steps=FIRST_STEPS).hyperparameters
-    free = _fitted_where_seen(some, replace(basis, orders=_orders(fold, 2 * FIRST * fold)), scales)
-    mirrored = _fitted_where_seen(some, _mirrored(free), scales)
+    first = _fitted(some, basis, nuisance, separable.hyperparameters)
+    scales = _fitted(some, _mirrored(first), nuisance, first.hyperparameters, steps=FIRST_STEPS).hyperparameters
+    free = _fitted_where_seen(some, replace(basis, orders=_orders(fold, 2 * FIRST * fold)), [nuisance], scales)[0]
+    mirrored = _fitted_where_seen(some, _mirrored(free), [nuisance], scales)[0]
     like = mirrored if mirrored.evidence > free.evidence else free
-    found = _fitted_where_seen(shown, like.basis, like.hyperparameters)
+    found = _fitted_where_seen(shown, like.basis, [nuisance], like.hyperparameters)[0]
     if found.evidence <= separable.evidence:
-        return separable
+        return separable, nuisance
     grows = True
     while grows:
         basis = replace(found.basis, orders=_orders(fold, 2 * found.basis.orders[-1]))
-        wider = _fitted_where_seen(shown, basis, found.hyperparameters)
+        wider = _fitted_where_seen(shown, basis, [nuisance], found.hyperparameters)[0]
         if wider.evidence <= found.evidence:
             break
         grows, found = wider.basis.orders[-1] > found.basis.orders[-1], wider
-    return found
+    again = _fitted_where_seen(shown, found.basis, list(shown.nuisance), found.hyperparameters)
+    by_name = dict(zip(shown.nuisance, again, strict=True))
+    choice = likeliest({name: one.evidence for name, one in by_name.items()})
+    return by_name[choice], choice
+
+
+def likeliest(evidence: Mapping[str, float]) -> str:
+    """The set of nuisance of greatest evidence; the first one, which is the least, unless another is much likelier."""
+    first, best = next(iter(evidence)), max(evidence, key=lambda name: evidence[name])
+    return best if evidence[best] > evidence[first] + NUISANCE_ODDS else first
 
 
 def asked_fold(residual: Values, shown: Shown, fold: int, *, side_nm: float, pitch_nm: float) -> int:
@@ -168,9 +191,10 @@ def _orders(fold: int, highest: int) -> tuple[int, ...]:
     return tuple(range(0, highest + 1, fold))
 
 
-def _fitted(shown: Shown, basis: PolarBasis, start: Hyperparameters, *, steps: int = 0) -> Candidate:
+def _fitted(shown: Shown, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int = 0) -> Candidate:
     """Fit a kernel of several harmonics; without steps only the noise is estimated again."""
-    model, occam = _model(shown, basis, start)
+    every = _sums(shown, basis, start)
+    model, occam = every.without(shown.nuisance[nuisance].size, start.noise)
     if steps:
         found = maximise(model, basis.layout, start, steps=steps)
     else:
@@ -179,33 +203,43 @@ def _fitted(shown: Shown, basis: PolarBasis, start: Hyperparameters, *, steps: i
     return Candidate.of_harmonics(basis, found, occam)
 
 
-def _fitted_where_seen(shown: Shown, basis: PolarBasis, start: Hyperparameters) -> Candidate:
-    """As :func:`_fitted` without steps, in the functions of the prior of which the image says something.
+def _fitted_where_seen(shown: Shown, basis: PolarBasis, sets: Sequence[str], start: Hyperparameters) -> list[Candidate]:
+    """As :func:`_fitted` without steps, for several sets of nuisance, in functions of which the image says something.
 
-    The highest harmonics are left out if these are too many, or none of theirs. If the image says nothing of any, it is
-    fitted with all.
+    The highest harmonics are left out if these functions are too many, or none of them is theirs. If the image says
+    nothing of any, splines are fitted.
     """
     prior = _seen_functions(shown, basis, start)
     sizes = [block.shape[1] for block in prior.blocks]
     allowed = np.cumsum(sizes) <= MOST_COLUMNS
     highest = max((m for m, size, may in zip(basis.functions, sizes, allowed, strict=True) if size and may), default=0)
     if not highest:
-        return _fitted(shown, replace(basis, orders=basis.orders[:2]), start)
+        few = replace(basis, orders=basis.orders[:2])
+        return [_fitted(shown, few, name, start) for name in sets]
     basis = replace(basis, orders=tuple(m for m in basis.orders if m <= highest))
     prior = Factors(prior.blocks[: len(basis.functions)])
-    model, occam = _model(shown, basis, start, prior)
-    noise = expected_noise(model, posterior_of_amplitudes(model, prior, start.noise), start.noise)
-    found = Fit(replace(start, log_noise=math.log(noise)), posterior_of_amplitudes(model, prior, noise))
-    return Candidate.of_harmonics(basis, found, occam)
+    every = _sums(shown, basis, start, prior)
+    return [_with_noise(every, shown.nuisance[name].size, basis, prior, start) for name in sets]
 
 
-def _model(
-    shown: Shown, basis: PolarBasis, at: Hyperparameters, prior: Factors | None = None
-) -> tuple[LinearModel, float]:
-    """The linear model of splines, or of functions of the prior, without nuisance; and its Occam factor."""
+def _with_noise(every: Sums, nuisance: int, basis: PolarBasis, prior: Factors, at: Hyperparameters) -> Candidate:
+    """The kernel with the noise that it leaves, after a number of nuisance columns."""
+    noise = at.noise
+    for _ in range(NOISE_STEPS):
+        model, occam = every.without(nuisance, noise)
+        found = posterior_of_amplitudes(model, prior, noise)
+        last, noise = noise, expected_noise(model, found, noise)
+        if abs(noise / last - 1) < NOISE_SETTLED:
+            break
+    return Candidate.of_harmonics(basis, Fit(replace(at, log_noise=math.log(last)), found), occam)
+
+
+def _sums(shown: Shown, basis: PolarBasis, at: Hyperparameters, prior: Factors | None = None) -> Sums:
+    """The sums of splines, or of functions of the prior, with all columns of nuisance."""
+    widest = list(shown.nuisance.values())[-1]
     functions = None if prior is None else prior.blocks
-    every = sums(shown.image, shown.pixels, shown.scatterers, basis, shown.nuisance, functions=functions)
-    return every.without(shown.nuisance.size, at.noise)
+    dtype = np.float64 if at.noise < PRECISE else np.float32
+    return sums(shown.image, shown.pixels, shown.scatterers, basis, widest, functions=functions, dtype=dtype)
 
 
 def _seen_functions(shown: Shown, basis: PolarBasis, at: Hyperparameters) -> Factors:

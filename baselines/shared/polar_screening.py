@@ -14,7 +14,7 @@ from shared.cholesky import lower_factor
 from shared.evidence import Hyperparameters, Layout, LinearModel, fit
 from shared.nuisance import Nuisance
 from shared.polar import Points
-from shared.polar_basis import PolarBasis, sums
+from shared.polar_basis import PolarBasis, Sums, sums
 from shared.polar_found import Candidate
 from shared.radial_prior import RadialPrior
 from shared.separable import separable
@@ -41,8 +41,10 @@ STEPS = 25
 
 
 def thinned(count: int, most: int = PIXELS) -> NDArray[np.intp]:
-    """Numbers of about so many pixels, an odd number apart so that they are not all in the same columns."""
-    return np.arange(0, count, max(1, round(count / most)) | 1)
+    """Numbers of at most so many pixels, drawn with a fixed seed: a regular choice can miss columns of the image."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance, grid: Grid) -> Candidate:
@@ -62,6 +64,7 @@ def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance
     basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), (0,))
     some = thinned(len(image))
     thin, nuisance = Points(*(part[some] for part in pixels)), nuisance.of_pixels(some)
+    every: list[Sums] = []
     models: list[LinearModel] = []
     functions: list[tuple[Hyperparameters, Values]] = []
     best: tuple[float, int, Hyperparameters] | None = None
@@ -70,6 +73,7 @@ def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance
         model, _ = shown.without(nuisance.size, NOISES[0])
         if not models:  # the harmonic 1, of which the size of the prior follows
             functions = [_start(model, basis, side, waves) for waves in WAVES]
+        every.append(shown)
         models.append(model)
         for start, independent in functions:
             reduced = _reduced(model, independent)
@@ -83,7 +87,8 @@ def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance
     model, coarse = models[FOLDS.index(fold)], replace(basis, orders=orders_of(fold))
     first = fit(model, Layout.whole(basis.knots_nm, len(coarse.functions)), start).posterior.mean
     found = separable(model, basis.knots_nm, start, first.reshape(-1, basis.splines), steps=STEPS)
-    return Candidate.of_separable(found, coarse)
+    model, occam = every[FOLDS.index(fold)].without(nuisance.size, found.fit.hyperparameters.noise)
+    return Candidate.of_separable(found.again(model, basis.knots_nm), coarse, occam)
 
 
 def orders_of(fold: int) -> tuple[int, ...]:

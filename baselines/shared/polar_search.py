@@ -17,7 +17,7 @@ from shared.nuisance import SETS, Nuisance, of_instrument, waves_from_outside
 from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
 from shared.polar_found import Candidate, Found, missing_variance
-from shared.polar_harmonics import Shown, asked_fold, harmonics
+from shared.polar_harmonics import Shown, asked_fold, harmonics, likeliest
 from shared.polar_screening import screen, thinned
 from shared.separable import held, separable
 
@@ -39,9 +39,8 @@ NEARLY_CLEAN = 3e-4
 FINE_SPACING = 0.65
 """Distance of the finer splines in pixels."""
 
-NUISANCE_ODDS = 5.0
-"""Logarithm of the prior odds against an instrument's columns: the mean of an image can be that of waves that reach
-far, and the evidence can be the same for both."""
+EDGE_CHANCE = 3.0
+"""What is added to EDGE_EXCESS, in standard deviations of the ratio of two variances of white noise."""
 
 BORDER, EDGE_EXCESS = 0.1, 1.15
 """Width of the border over the field's side, and excess of the residual there that shows waves from outside. Without
@@ -153,7 +152,8 @@ class _Search:
     ) -> None:
         self.image, self.pixels, self.scatterers, self.grid = image, pixels, scatterers, grid
         self.rounding_nm = rounding_nm
-        self.instrument = {name: of_instrument(pixels, name) for name in SETS}
+        offset = max(1.0, abs(float(image.mean())))
+        self.instrument = {name: of_instrument(pixels, name, offset=offset) for name in SETS}
         self.nuisance = self.instrument
         self.open_edge = False
         self.pitch = max(grid.pitch_x_nm, grid.pitch_y_nm)
@@ -164,10 +164,10 @@ class _Search:
         best, choice = self.simplest()
         if self.edge_shows(best, choice):
             best, choice = self.with_open_edge(best)
-        best = self.with_harmonics(best, choice)
+        best, choice = self.with_harmonics(best, choice)
         if not self.open_edge and self.edge_shows(best, choice):  # harmonics had hidden it
             best, choice = self.with_open_edge(best)
-            best = self.with_harmonics(best, choice)
+            best, choice = self.with_harmonics(best, choice)
         return best.found(choice, self.missing(best), open_edge=self.open_edge)
 
     def explained(self, best: Candidate) -> bool:
@@ -205,7 +205,11 @@ class _Search:
         x, y = self.pixels.x, self.pixels.y
         depth = np.minimum.reduce([x - x.min(), x.max() - x, y - y.min(), y.max() - y])
         near = depth < BORDER * self.side
-        return bool(near.any() and not near.all() and residual[near].var() > EDGE_EXCESS * residual[~near].var())
+        inner, outer = residual[~near], residual[near]
+        if not (len(inner) and len(outer)):
+            return False
+        chance = EDGE_CHANCE * math.sqrt(2 / len(inner) + 2 / len(outer))
+        return bool(outer.var() > (EDGE_EXCESS + chance) * inner.var())
 
     def rounding_left(self, best: Candidate) -> float:
         """Mean square of what rounded places leave of the image, to first order."""
@@ -251,11 +255,12 @@ class _Search:
         if any(self.rounding_nm) and self.explained(best):  # offsets and tilts would explain what rounding leaves
             return best, none
         seen = {name: self.seen(every, basis, name, best) for name in SETS}
-        choice = max(SETS, key=lambda name: seen[name].evidence)
-        if seen[choice].evidence < seen[none].evidence + NUISANCE_ODDS:
+        choice = likeliest({name: seen[name].evidence for name in SETS})
+        if choice == none:
             return best, none
-        best, other = (self.separable(every, basis, name, seen[name]) for name in (none, choice))
-        return (best, none) if other.evidence < best.evidence + NUISANCE_ODDS else (other, choice)
+        fitted = {name: self.separable(every, basis, name, seen[name]) for name in (none, choice)}
+        choice = likeliest({name: one.evidence for name, one in fitted.items()})
+        return fitted[choice], choice
 
     def reach_of(self, coarse: Candidate, faint: float) -> float:
         """Distance from which on a kernel is expected to be fainter than a share of its largest coefficient."""
@@ -278,14 +283,16 @@ class _Search:
         model, occam = self.without(every, nuisance, found.fit.hyperparameters.noise)
         return Candidate.of_separable(found.again(model, basis.knots_nm), basis, occam)
 
-    def with_harmonics(self, best: Candidate, nuisance: str) -> Candidate:
+    def with_harmonics(self, best: Candidate, nuisance: str) -> tuple[Candidate, str]:
         """Add harmonics if the residual asks for them."""
         if self.explained(best):
-            return best
-        shown = Shown(self.image, self.pixels, self.scatterers, self.nuisance[nuisance])
+            return best, nuisance
+        shown = Shown(self.image, self.pixels, self.scatterers, self.nuisance)
         residual = self.residual(best, nuisance)
         fold = asked_fold(residual, shown, best.basis.orders[-1], side_nm=self.side, pitch_nm=self.pitch)
-        return harmonics(shown, best, fold, reach_nm=self.reach, pitch_nm=self.pitch) if fold else best
+        if not fold:
+            return best, nuisance
+        return harmonics(shown, best, nuisance, fold, reach_nm=self.reach, pitch_nm=self.pitch)
 
     def missing(self, best: Candidate) -> float:
         """Factor of :func:`missing_variance` of a kernel of several harmonics."""

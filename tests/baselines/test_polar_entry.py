@@ -6,6 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from polar import Model
+from shared.extractor import Observation
+from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
+from shared.polar import Points, pixels_of
+from shared.scatterers import Scatterers
 
 from qpibench.grid import Grid
 from qpibench.specs import load_spec
@@ -145,6 +149,14 @@ def test_masked_pixels_and_a_smaller_kernel_grid_do_not_matter():
     assert found.std.shape == (1, 16, 16)
 
 
+def test_pixels_on_one_line_are_refused():
+    batch = drawn("paper", *FOURFOLD)[0]
+    image = np.full_like(batch.image, np.nan)
+    image[:, 5] = batch.image[:, 5]
+    with pytest.raises(ValueError, match="lie on one line; at least two lines and two columns are needed"):
+        Model().predict(replace(batch, image=image))
+
+
 def test_a_result_does_not_depend_on_the_other_images_of_its_batch():
     batch, _, _ = drawn("paper", *NOISY, count=5)
     one = replace(batch, image=batch.image[3:4], position_nm=batch.position_nm[3:4])
@@ -161,6 +173,33 @@ def test_a_clean_image_of_a_surface_state_is_extracted_in_spite_of_the_rounding_
 @pytest.mark.parametrize("changes", [SMALL, NOISY], ids=["clean", "10 dB"])
 def test_a_field_without_scatterers_beyond_its_edges_has_no_open_edge(changes):
     assert not any(one.diagnostics["open_edge"] for one in extracted("paper", *changes, count=5))
+
+
+def test_noise_of_few_pixels_is_not_taken_for_an_open_edge():
+    changes = *NOISY, "grid.ny=16", "grid.nx=16"
+    assert not any(one.diagnostics["open_edge"] for one in extracted("paper", *changes, count=10))
+
+
+def test_an_offset_of_many_times_the_signal_is_found_and_removed():
+    batch, kernels, _ = drawn("paper", *FOURFOLD)
+    model = Noting()
+    model.predict(replace(batch, image=batch.image + 30 * batch.image.std()))
+    assert model.found[0].diagnostics["nuisance"] == "offset"
+    assert error(model.found[0].kernel, kernels.image[0]) < 0.06
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_harmonics_of_different_profiles_are_not_taken_for_an_offset_or_a_tilt(seed):
+    rng, grid = np.random.default_rng(seed), Grid(ny=32, nx=32, size_y_nm=5.0, size_x_nm=5.0)
+    r_nm = sites(50, 0.15)
+    even, odd = (np.sin(k * r_nm) ** 2 * np.exp(-(r_nm**2) / 4) for k in (2.5, 3.5))
+    kernel = HarmonicKernel(0.15, (0, 2), interpolated(np.array([even, 0.8 * odd, 0.6 * odd]), 0.15))
+    x, y = rng.uniform(-2.5, 2.5, (2, 15))
+    image = kernel.superposed(pixels_of(grid), Points(x, y, np.ones(15))).reshape(grid.shape)
+    scatterers = Scatterers(y / grid.pitch_y_nm + 15.5, x / grid.pitch_x_nm + 15.5, np.ones(15))
+    found = Model().extract(Observation(image=image, grid=grid, scatterers=scatterers, kernel_grid=grid))
+    assert (found.diagnostics["kind"], found.diagnostics["nuisance"]) == ("harmonics", "none")
+    assert error(found.kernel, kernel.image(grid)) < 0.05
 
 
 def test_noise_is_not_taken_for_offsets_or_tilts():
