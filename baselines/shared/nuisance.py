@@ -50,6 +50,11 @@ class Nuisance:
         smooth = np.concatenate([first.smooth, self.smooth], axis=1)
         return Nuisance(smooth, self.line, np.concatenate([first.variance, self.variance]))
 
+    def first(self, count: int) -> Nuisance:
+        """The first columns: some of the smooth ones, or all."""
+        line = self.line if count > self.smooth.shape[1] else None
+        return Nuisance(self.smooth[:, :count], line, self.variance[:count])
+
     def of_pixels(self, some: slice | NDArray[np.intp]) -> Nuisance:
         """The same columns on some of the pixels."""
         return Nuisance(self.smooth[some], None if self.line is None else self.line[some], self.variance)
@@ -147,14 +152,14 @@ def waves_from_outside(kernels: Sequence[HarmonicKernel], pixels: Points, densit
     inside = (places[0] > left) & (places[0] < right) & (places[1] > low) & (places[1] < high)
     places = places[:, ~inside]
     outer = Points(places[0], places[1], np.ones(places.shape[1]))
-    images = np.mean([kernel.pairs(pixels, outer).single for kernel in kernels], axis=0)
+    images = np.mean([kernel.images(pixels, outer) for kernel in kernels], axis=0)  # (scatterer, pixel)
     expected = density * of_x * of_y  # scatterers in a cell
-    values, vectors = np.linalg.eigh(expected * (images.T @ images).astype(np.float64))
+    values, vectors = np.linalg.eigh(expected * (images @ images.T).astype(np.float64))
     share = np.cumsum(values[::-1]) / max(float(values.sum()), np.finfo(np.float64).tiny)
     leading = slice(None, -int(np.searchsorted(share, KEPT)) - 2, -1)
     values, vectors = np.maximum(values[leading], np.finfo(np.float64).tiny), vectors[:, leading]
-    waves = images.astype(np.float64) @ (vectors * np.sqrt(expected / values))
-    mean = expected * images.sum(axis=1, dtype=np.float64)
+    waves = images.T @ (vectors * np.sqrt(expected / values))
+    mean = expected * images.sum(axis=0, dtype=np.float64)
     size = float(np.sqrt(mean @ mean))
     columns = np.column_stack([mean / max(size, np.finfo(np.float64).tiny), waves])
     return Nuisance(columns, None, np.maximum(np.concatenate([[size**2], values]), np.finfo(np.float64).tiny))

@@ -30,6 +30,11 @@ ANGLES = 24
 """Angles at which the standard deviation of the kernel is computed, in a period of its highest harmonic."""
 
 
+def orders_of(fold: int, highest: int) -> tuple[int, ...]:
+    """Orders of the harmonics of a fold up to the highest: its multiples, or 0 alone for total symmetry."""
+    return tuple(range(0, highest + 1, fold)) if fold else (0,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolarBasis:
     """Angular harmonics times radial splines: cos m (theta - axis), and sin m (theta - axis) unless mirrored.

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.grid import Grid
-from shared.evidence import Fit, Hyperparameters, Posterior
+from shared.evidence import Posterior
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
+from shared.hyperparameters import Fit, Hyperparameters
 from shared.polar import pixels_of
 from shared.polar_basis import PolarBasis
 from shared.radial import spline_values

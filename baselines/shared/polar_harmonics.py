@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.evidence import (
-    Factors,
-    Fit,
-    Hyperparameters,
-    expected_noise,
-    fit,
-    maximise,
-    posterior_of_amplitudes,
-)
-from shared.nuisance import Nuisance
-from shared.polar import Points
-from shared.polar_basis import PolarBasis, Sums, sums
+from shared.evidence import Factors, posterior_of_amplitudes
+from shared.hyperparameters import Fit, Hyperparameters, expected_noise, fit, maximise
+from shared.polar_basis import PolarBasis, Sums, orders_of
 from shared.polar_found import Candidate
-from shared.polar_screening import thinned
+from shared.shown import Shown
 
 Values = NDArray[np.float64]
 
@@ -68,36 +59,7 @@ SHARE_STD, LEAST_EXCESS = 0.22, 4.0
 """Standard deviation of a harmonic's share of a white residual, and the mean excess in units of its own that asks."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """An image with its scatterers and what else it shows.
-
-    Attributes
-    ----------
-    image, pixels
-        Values (pixel,) of unit variance, and places.
-    scatterers
-        The scatterers.
-    nuisance
-        Sets of columns of what else the image may show, by name, from the least to the most: each begins with the last.
-    """
-
-    image: Values
-    pixels: Points
-    scatterers: Points
-    nuisance: Mapping[str, Nuisance]
-
-    def thinned(self, most: int) -> Shown:
-        """The same with some of the pixels."""
-        some = thinned(len(self.image), most)
-        pixels = Points(*(part[some] for part in self.pixels))
-        nuisance = {name: each.of_pixels(some) for name, each in self.nuisance.items()}
-        return Shown(self.image[some], pixels, self.scatterers, nuisance)
-
-
-def harmonics(
-    shown: Shown, separable: Candidate, nuisance: str, fold: int, *, reach_nm: float, pitch_nm: float
-) -> tuple[Candidate, str]:
+def harmonics(shown: Shown, separable: Candidate, nuisance: str, fold: int) -> tuple[Candidate, str]:
     """Add harmonics of a fold to a separable kernel as long as the evidence grows.
 
     Few harmonics are enough for the length scales of the radial functions, twice as many for the mirror line. What else
@@ -111,15 +73,14 @@ def harmonics(
         The separable kernel and what else the image shows; both are returned if they have the greatest evidence.
     fold
         Symmetry of the kernel.
-    reach_nm, pitch_nm
-        Largest distance of a pixel from a scatterer, and distance of the pixels.
     """
+    reach_nm, pitch_nm = shown.reach_nm, shown.pitch_nm
     some = shown.thinned(SYMMETRY_PIXELS)
-    basis = PolarBasis.reaching(reach_nm, max(pitch_nm, reach_nm / SPLINES), _orders(fold, FIRST * fold))
+    basis = PolarBasis.reaching(reach_nm, max(pitch_nm, reach_nm / SPLINES), orders_of(fold, FIRST * fold))
     basis = replace(basis, finest=FINEST * math.pi / pitch_nm)
     first = _fitted(some, basis, nuisance, separable.hyperparameters)
     scales = _fitted(some, _mirrored(first), nuisance, first.hyperparameters, steps=FIRST_STEPS).hyperparameters
-    free = _fitted_where_seen(some, replace(basis, orders=_orders(fold, 2 * FIRST * fold)), [nuisance], scales)[0]
+    free = _fitted_where_seen(some, replace(basis, orders=orders_of(fold, 2 * FIRST * fold)), [nuisance], scales)[0]
     mirrored = _fitted_where_seen(some, _mirrored(free), [nuisance], scales)[0]
     like = mirrored if mirrored.evidence > free.evidence else free
     found = _fitted_where_seen(shown, like.basis, [nuisance], like.hyperparameters)[0]
@@ -127,7 +88,7 @@ def harmonics(
         return separable, nuisance
     grows = True
     while grows:
-        basis = replace(found.basis, orders=_orders(fold, 2 * found.basis.orders[-1]))
+        basis = replace(found.basis, orders=orders_of(fold, 2 * found.basis.orders[-1]))
         wider = _fitted_where_seen(shown, basis, [nuisance], found.hyperparameters)[0]
         if wider.evidence <= found.evidence:
             break
@@ -144,7 +105,7 @@ def likeliest(evidence: Mapping[str, float]) -> str:
     return best if evidence[best] > evidence[first] + NUISANCE_ODDS else first
 
 
-def asked_fold(residual: Values, shown: Shown, fold: int, *, side_nm: float, pitch_nm: float) -> int:
+def asked_fold(shown: Shown, fold: int) -> int:
     """The fold of whose harmonics a residual shows more than of others and of white noise; 0 if there is none.
 
     The power of a harmonic is the sum over radial splines of the squared product of residual and column, over the
@@ -152,23 +113,20 @@ def asked_fold(residual: Values, shown: Shown, fold: int, *, side_nm: float, pit
 
     Parameters
     ----------
-    residual
-        What a separable kernel leaves of the image, (pixel,).
     shown
-        The image.
+        What a separable kernel leaves of an image.
     fold
         Symmetry of the separable kernel, 0 for total.
-    side_nm, pitch_nm
-        Side of the field, and distance of its pixels.
     """
+    side_nm, pitch_nm = shown.side_nm, shown.pitch_nm
     separable = (fold,) if fold else ()
-    orders = tuple(m for m in _orders(fold or 1, HIGHEST) if m not in separable)
+    orders = tuple(m for m in orders_of(fold or 1, HIGHEST) if m not in separable)
     basis = PolarBasis.reaching(side_nm / 2, max(pitch_nm, side_nm / (2 * TRACE_SPLINES)), orders)
-    some = thinned(len(residual))
-    pixels, left = Points(*(part[some] for part in shown.pixels)), residual[some] - residual.mean()
+    some = shown.thinned()
+    left = some.image - shown.image.mean()
     size = len(basis.functions) * basis.splines
     product, norms = np.zeros(size), np.zeros(size)
-    for rows, columns in basis.columns(pixels, shown.scatterers):
+    for rows, columns in some.columns(basis):
         product += left[rows].astype(np.float32) @ columns
         norms += np.einsum("pc,pc->c", columns, columns)
     seen = norms > 1e-3 * norms.max()
@@ -185,10 +143,6 @@ def asked_fold(residual: Values, shown: Shown, fold: int, *, side_nm: float, pit
         if excess > best_excess:
             best_excess, asked = excess, tried
     return asked
-
-
-def _orders(fold: int, highest: int) -> tuple[int, ...]:
-    return tuple(range(0, highest + 1, fold))
 
 
 def _fitted(shown: Shown, basis: PolarBasis, nuisance: str, start: Hyperparameters, *, steps: int = 0) -> Candidate:
@@ -236,19 +190,17 @@ def _with_noise(every: Sums, nuisance: int, basis: PolarBasis, prior: Factors, a
 
 def _sums(shown: Shown, basis: PolarBasis, at: Hyperparameters, prior: Factors | None = None) -> Sums:
     """The sums of splines, or of functions of the prior, with all columns of nuisance."""
-    widest = list(shown.nuisance.values())[-1]
+    widest = list(shown.nuisance)[-1]
     functions = None if prior is None else prior.blocks
     dtype = np.float64 if at.noise < PRECISE else np.float32
-    return sums(shown.image, shown.pixels, shown.scatterers, basis, widest, functions=functions, dtype=dtype)
+    return shown.sums(basis, widest, functions=functions, dtype=dtype)
 
 
 def _seen_functions(shown: Shown, basis: PolarBasis, at: Hyperparameters) -> Factors:
     """The prior of a basis without the functions of which the image says nothing."""
-    some = thinned(len(shown.image))
-    pixels = Points(*(part[some] for part in shown.pixels))
-    columns = basis.columns(pixels, shown.scatterers)
-    norms = np.sum([np.einsum("pc,pc->c", part, part) for _, part in columns], axis=0)
-    norms = np.maximum(norms, LEAST_SHOWN * norms.max()) * (len(shown.image) / len(some))
+    some = shown.thinned()
+    norms = np.sum([np.einsum("pc,pc->c", part, part) for _, part in some.columns(basis)], axis=0)
+    norms = np.maximum(norms, LEAST_SHOWN * norms.max()) * (len(shown.image) / len(some.image))
     layout = basis.layout
     return layout.factors(at.prior.at(layout.separations).covariance).seen(norms / at.noise, least=LEAST_SEEN)
 

@@ -7,17 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
-from qpibench.grid import Grid
-from shared.cholesky import lower_factor
-from shared.evidence import Hyperparameters, Layout, LinearModel, fit
-from shared.nuisance import Nuisance
-from shared.polar import Points
-from shared.polar_basis import PolarBasis, Sums, sums
+from shared.evidence import Layout, LinearModel, evidence_of_amplitudes
+from shared.hyperparameters import Hyperparameters, fit
+from shared.polar_basis import PolarBasis, Sums, orders_of
 from shared.polar_found import Candidate
 from shared.radial_prior import RadialPrior
 from shared.separable import separable
+from shared.shown import Shown
 
 Values = NDArray[np.float64]
 
@@ -33,67 +30,43 @@ WAVES, NOISES = (3, 5, 8, 12), (0.3, 0.03, 0.001)
 PRIOR_SHARE = 1e-4
 """Variance of a function, over the largest, below which it is left out."""
 
-PIXELS = 2048
-"""Number of pixels; more are thinned out."""
-
 STEPS = 25
 """Steps of the hyper-parameters."""
 
-
-def thinned(count: int, most: int = PIXELS) -> NDArray[np.intp]:
-    """Numbers of at most so many pixels, drawn with a fixed seed: a regular choice can miss columns of the image."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+INSTRUMENT = "offset and tilt"
+"""What else the image may show."""
 
 
-def screen(image: Values, pixels: Points, scatterers: Points, nuisance: Nuisance, grid: Grid) -> Candidate:
-    """Choose the fold, and fit a first separable kernel.
-
-    Parameters
-    ----------
-    image, pixels, scatterers
-        Values (pixel,) of an image of unit variance, and places.
-    nuisance
-        What else the image may show.
-    grid
-        Grid of the image.
-    """
-    side, pitch = min(grid.size_x_nm, grid.size_y_nm), max(grid.pitch_x_nm, grid.pitch_y_nm)
-    reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
-    basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), (0,))
-    some = thinned(len(image))
-    thin, nuisance = Points(*(part[some] for part in pixels)), nuisance.of_pixels(some)
+def screen(shown: Shown) -> Candidate:
+    """Choose the fold, and fit a first separable kernel, to some of the pixels of an image."""
+    some, side = shown.thinned(), shown.side_nm
+    basis = PolarBasis.reaching(some.reach_nm, max(some.pitch_nm, some.reach_nm / SPLINES), (0,))
+    nuisance = some.nuisance[INSTRUMENT].size
     every: list[Sums] = []
     models: list[LinearModel] = []
     functions: list[tuple[Hyperparameters, Values]] = []
     best: tuple[float, int, Hyperparameters] | None = None
     for fold in FOLDS:
-        shown = sums(image[some], thin, scatterers, replace(basis, orders=orders_of(fold)), nuisance)
-        model, _ = shown.without(nuisance.size, NOISES[0])
+        of_fold = some.sums(replace(basis, orders=orders_of(fold, fold)), INSTRUMENT)
+        model, _ = of_fold.without(nuisance, NOISES[0])
         if not models:  # the harmonic 1, of which the size of the prior follows
             functions = [_start(model, basis, side, waves) for waves in WAVES]
-        every.append(shown)
+        every.append(of_fold)
         models.append(model)
         for start, independent in functions:
             reduced = _reduced(model, independent)
             for share in NOISES:
                 noise = share * model.energy / model.pixels
-                evidence = _evidence(reduced, noise)
+                evidence = evidence_of_amplitudes(reduced, noise)
                 if best is None or evidence > best[0]:
                     best = evidence, fold, replace(start, log_noise=math.log(noise))
     assert best is not None
     _, fold, start = best
-    model, coarse = models[FOLDS.index(fold)], replace(basis, orders=orders_of(fold))
+    model, coarse = models[FOLDS.index(fold)], replace(basis, orders=orders_of(fold, fold))
     first = fit(model, Layout.whole(basis.knots_nm, len(coarse.functions)), start).posterior.mean
     found = separable(model, basis.knots_nm, start, first.reshape(-1, basis.splines), steps=STEPS)
-    model, occam = every[FOLDS.index(fold)].without(nuisance.size, found.fit.hyperparameters.noise)
+    model, occam = every[FOLDS.index(fold)].without(nuisance, found.fit.hyperparameters.noise)
     return Candidate.of_separable(found.again(model, basis.knots_nm), coarse, occam)
-
-
-def orders_of(fold: int) -> tuple[int, ...]:
-    """Orders of a separable kernel of a fold."""
-    return (0, fold) if fold else (0,)
 
 
 def _reduced(model: LinearModel, functions: Values) -> LinearModel:
@@ -104,14 +77,6 @@ def _reduced(model: LinearModel, functions: Values) -> LinearModel:
     gram = (functions.T @ half).reshape(harmonics * size, harmonics * size)
     linear = model.linear.reshape(harmonics, splines) @ functions
     return replace(model, gram=gram, linear=linear.ravel())
-
-
-def _evidence(model: LinearModel, noise: float) -> float:
-    """Log p(y) for amplitudes of unit variance, up to a constant."""
-    factor = lower_factor(model.gram / noise + np.eye(len(model.gram)))
-    half = solve_triangular(factor, model.linear / noise, lower=True, check_finite=False)
-    evidence = 0.5 * (half @ half - model.energy / noise) - np.log(np.diagonal(factor)).sum()
-    return float(evidence - 0.5 * model.pixels * math.log(noise))
 
 
 def _start(model: LinearModel, basis: PolarBasis, side_nm: float, waves: float) -> tuple[Hyperparameters, Values]:

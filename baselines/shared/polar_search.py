@@ -13,13 +13,14 @@ from qpibench.grid import Grid
 from shared.evidence import LinearModel
 from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.noise import noise_level
-from shared.nuisance import SETS, Nuisance, of_instrument, waves_from_outside
+from shared.nuisance import SETS, Nuisance, waves_from_outside
 from shared.polar import Points
-from shared.polar_basis import PolarBasis, Sums, sums
+from shared.polar_basis import PolarBasis, Sums
 from shared.polar_found import Candidate, Found, missing_variance
-from shared.polar_harmonics import Shown, asked_fold, harmonics, likeliest
-from shared.polar_screening import screen, thinned
+from shared.polar_harmonics import asked_fold, harmonics, likeliest
+from shared.polar_screening import screen
 from shared.separable import held, separable
+from shared.shown import Shown
 
 Values = NDArray[np.float64]
 
@@ -87,7 +88,7 @@ def find(
     scale = _scale(image)
     if not scale:
         return None
-    found = _Search(image / scale, pixels, scatterers, grid, rounding_nm).find()
+    found = _Search(Shown.of(image / scale, pixels, scatterers, grid), rounding_nm).find()
     return replace(
         found,
         coefficient=scale * found.coefficient,
@@ -134,8 +135,7 @@ def first_look(
     scale = _scale(image)
     if not scale:
         return None
-    search = _Search(image / scale, pixels, scatterers, grid, rounding_nm)
-    best, nuisance = search.simplest()
+    best, nuisance = _Search(Shown.of(image / scale, pixels, scatterers, grid), rounding_nm).simplest()
     return FirstLook(
         kernel=best.basis.kernel(scale * best.coefficient),
         covariance=scale**2 * best.hyperparameters.prior.covariance(best.basis.knots_nm),
@@ -144,67 +144,51 @@ def first_look(
     )
 
 
+@dataclass(frozen=True)
 class _Search:
     """The steps of :func:`find` for an image of unit variance."""
 
-    def __init__(
-        self, image: Values, pixels: Points, scatterers: Points, grid: Grid, rounding_nm: tuple[float, float]
-    ) -> None:
-        self.image, self.pixels, self.scatterers, self.grid = image, pixels, scatterers, grid
-        self.rounding_nm = rounding_nm
-        offset = max(1.0, abs(float(image.mean())))
-        self.instrument = {name: of_instrument(pixels, name, offset=offset) for name in SETS}
-        self.nuisance = self.instrument
-        self.open_edge = False
-        self.pitch = max(grid.pitch_x_nm, grid.pitch_y_nm)
-        self.side = min(grid.size_x_nm, grid.size_y_nm)
-        self.reach = math.hypot(grid.size_x_nm, grid.size_y_nm)
+    shown: Shown
+    rounding_nm: tuple[float, float]
+    open_edge: bool = False
 
     def find(self) -> Found:
         best, choice = self.simplest()
         if self.edge_shows(best, choice):
-            best, choice = self.with_open_edge(best)
+            return self.with_open_edge(best).find()
         best, choice = self.with_harmonics(best, choice)
-        if not self.open_edge and self.edge_shows(best, choice):  # harmonics had hidden it
-            best, choice = self.with_open_edge(best)
-            best, choice = self.with_harmonics(best, choice)
+        if self.edge_shows(best, choice):  # harmonics had hidden it
+            return self.with_open_edge(best).find()
         return best.found(choice, self.missing(best), open_edge=self.open_edge)
+
+    def simplest(self) -> tuple[Candidate, str]:
+        """Find a separable kernel and what else the image shows."""
+        return self.full(screen(self.shown))
 
     def explained(self, best: Candidate) -> bool:
         """Whether next to nothing is left of the image, or no more than rounded places leave."""
         noise = best.hyperparameters.noise
         return noise <= NEARLY_CLEAN or noise <= MORE_THAN_ROUNDING * self.rounding_left(best)
 
-    def simplest(self) -> tuple[Candidate, str]:
-        """Find a separable kernel and what else the image shows, waves from outside included if they are known."""
-        first = screen(self.image, self.pixels, self.scatterers, self.nuisance["offset and tilt"], self.grid)
-        return self.full(first)
-
-    def with_open_edge(self, best: Candidate) -> tuple[Candidate, str]:
-        """Find a separable kernel together with the waves of scatterers outside the field."""
-        some = thinned(len(self.image))
-        image, pixels = self.image[some], Points(*(part[some] for part in self.pixels))
-        instrument = self.instrument["offset and tilt"].of_pixels(some)
+    def with_open_edge(self, best: Candidate) -> _Search:
+        """The same image with the waves of scatterers outside the field, found together with a separable kernel."""
+        some = self.shown.thinned()
         kernels, rounds = [best], []
         for _ in range(EDGE_ROUNDS):
             last = kernels[-2:]
-            outside = self.waves_from_outside(last, pixels)
-            kernels.append(screen(image, pixels, self.scatterers, instrument.after(outside), self.grid))
+            kernels.append(screen(some.with_waves(self.waves_from_outside(last, some))))
             rounds.append((kernels[-1].evidence, last))
         _, last = max(rounds, key=lambda one: one[0])
-        outside = self.waves_from_outside(last, self.pixels)
-        self.nuisance = {name: each.after(outside) for name, each in self.instrument.items()}
-        self.open_edge = True
-        return self.simplest()
+        return replace(self, shown=self.shown.with_waves(self.waves_from_outside(last, self.shown)), open_edge=True)
 
     def edge_shows(self, best: Candidate, nuisance: str) -> bool:
         """Whether a border of the field is explained worse than its middle."""
-        if self.explained(best):
+        if self.open_edge or self.explained(best):
             return False
-        residual = self.residual(best, nuisance)
-        x, y = self.pixels.x, self.pixels.y
+        residual = self.left(best, nuisance)
+        x, y = self.shown.pixels.x, self.shown.pixels.y
         depth = np.minimum.reduce([x - x.min(), x.max() - x, y - y.min(), y.max() - y])
-        near = depth < BORDER * self.side
+        near = depth < BORDER * self.shown.side_nm
         inner, outer = residual[~near], residual[near]
         if not (len(inner) and len(outer)):
             return False
@@ -215,41 +199,36 @@ class _Search:
         """Mean square of what rounded places leave of the image, to first order."""
         if not any(self.rounding_nm):
             return 0.0
-        pairs = best.kernel.pairs(self.pixels, self.scatterers, nearest_nm=self.pitch / 2)
+        shown = self.shown
+        pairs = best.kernel.pairs(shown.pixels, shown.scatterers, nearest_nm=shown.pitch_nm / 2)
         left = sum(std**2 * float((by**2).sum()) for std, by in zip(self.rounding_nm, pairs[1:], strict=True))
-        return left / len(self.image)
+        return left / len(shown.image)
 
-    def residual(self, best: Candidate, nuisance: str) -> Values:
-        """The image (pixel,) without the kernels and without what else it shows."""
-        left = self.image - best.kernel.superposed(self.pixels, self.scatterers)
-        return self.nuisance[nuisance].removed(left, best.hyperparameters.noise)
+    def left(self, best: Candidate, nuisance: str) -> Values:
+        """What a kernel and what else the image shows leave of it, (pixel,)."""
+        return self.shown.left(best.kernel, nuisance, best.hyperparameters.noise)
 
-    def waves_from_outside(self, found: Sequence[Candidate], pixels: Points) -> Nuisance:
+    def waves_from_outside(self, found: Sequence[Candidate], shown: Shown) -> Nuisance:
         """Columns for scatterers outside, as dense as those inside, with the mean of kernels found so far."""
         basis = found[-1].basis
         profile = found[-1].hyperparameters.prior.envelope(basis.knots_nm) ** 2 * basis.knots_nm
         share = np.cumsum(profile) / max(float(profile.sum()), np.finfo(np.float64).tiny)
         reach = float(basis.knots_nm[min(int(np.searchsorted(share, KERNEL_SHARE)), len(share) - 1)])
-        density = float(self.scatterers.strength.sum()) / (self.grid.size_x_nm * self.grid.size_y_nm)
-        kernels = [one.kernel for one in found]
-        return waves_from_outside(kernels, pixels, density, min(max(reach, 2 * self.pitch), self.side))
-
-    def sums(self, basis: PolarBasis, nuisance: str, *, dtype: type[np.floating] = np.float32) -> Sums:
-        """Sums with the columns of one set of nuisance."""
-        return sums(self.image, self.pixels, self.scatterers, basis, self.nuisance[nuisance], dtype=dtype)
+        reach = min(max(reach, 2 * shown.pitch_nm), shown.side_nm)
+        return waves_from_outside([one.kernel for one in found], shown.pixels, shown.density, reach)
 
     def without(self, every: Sums, nuisance: str, noise: float) -> tuple[LinearModel, float]:
         """The linear model after marginalising over one set of nuisance, and its Occam factor."""
-        return every.without(self.nuisance[nuisance].size, noise)
+        return every.without(self.shown.nuisance[nuisance].size, noise)
 
     def full(self, coarse: Candidate) -> tuple[Candidate, str]:
         """Fit a separable kernel to all pixels, as far as it reaches; choose what else the image shows."""
         clean = coarse.hyperparameters.noise < NEARLY_CLEAN
-        pitch = self.pitch * (FINE_SPACING if clean else 1.0)
+        pitch = self.shown.pitch_nm * (FINE_SPACING if clean else 1.0)
         reach = self.reach_of(coarse, FAINT_CLEAN if clean else FAINT)
         basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), coarse.basis.orders)
         first = coarse.on(basis)
-        every = self.sums(basis, SETS[-1], dtype=np.float64 if clean else np.float32)
+        every = self.shown.sums(basis, SETS[-1], dtype=np.float64 if clean else np.float32)
         none = SETS[0]
         best = self.separable(every, basis, none, first)
         if any(self.rounding_nm) and self.explained(best):  # offsets and tilts would explain what rounding leaves
@@ -267,7 +246,7 @@ class _Search:
         r_nm, prior = coarse.basis.knots_nm, coarse.hyperparameters.prior
         expected = math.exp(prior.log_scale) * prior.envelope(r_nm)
         seen = expected > faint * float(np.abs(coarse.coefficient).max())
-        return min(self.reach, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.pitch)
+        return min(self.shown.reach_nm, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.shown.pitch_nm)
 
     def seen(self, every: Sums, basis: PolarBasis, nuisance: str, first: Candidate) -> Candidate:
         """The same pattern and length scales with one set of nuisance, and the noise that this leaves."""
@@ -287,22 +266,19 @@ class _Search:
         """Add harmonics if the residual asks for them."""
         if self.explained(best):
             return best, nuisance
-        shown = Shown(self.image, self.pixels, self.scatterers, self.nuisance)
-        residual = self.residual(best, nuisance)
-        fold = asked_fold(residual, shown, best.basis.orders[-1], side_nm=self.side, pitch_nm=self.pitch)
-        if not fold:
-            return best, nuisance
-        return harmonics(shown, best, nuisance, fold, reach_nm=self.reach, pitch_nm=self.pitch)
+        residual = replace(self.shown, image=self.left(best, nuisance))
+        fold = asked_fold(residual, best.basis.orders[-1])
+        return harmonics(self.shown, best, nuisance, fold) if fold else (best, nuisance)
 
     def missing(self, best: Candidate) -> float:
         """Factor of :func:`missing_variance` of a kernel of several harmonics."""
         if best.kind != "harmonics":
             return 0.0
-        basis, prior = best.basis, best.hyperparameters.prior
+        shown, basis, prior = self.shown, best.basis, best.hyperparameters.prior
         r_nm = sites(basis.splines, basis.spacing_nm)
         profile = interpolated(missing_variance(basis, prior, r_nm), basis.spacing_nm)
-        each = HarmonicKernel(basis.spacing_nm, (0,), profile[None]).superposed(self.pixels, self.scatterers)
-        unexplained = max(best.hyperparameters.noise - _noise_level(self.image, self.pixels, self.grid) ** 2, 0.0)
+        each = HarmonicKernel(basis.spacing_nm, (0,), profile[None]).superposed(shown.pixels, shown.scatterers)
+        unexplained = max(best.hyperparameters.noise - _noise_level(shown) ** 2, 0.0)
         return unexplained / max(float(each.mean()), np.finfo(np.float64).tiny)
 
 
@@ -312,10 +288,11 @@ def _scale(image: Values) -> float:
     return scale if scale > 1e-12 * float(np.abs(image).max(initial=0.0)) else 0.0
 
 
-def _noise_level(image: Values, pixels: Points, grid: Grid) -> float:
+def _noise_level(shown: Shown) -> float:
     """Standard deviation of the white noise, from differences of neighbouring pixels."""
+    grid, pixels = shown.grid, shown.pixels
     whole = np.full(grid.shape, np.nan)
     row = np.rint((pixels.y - grid.y_nm[0]) / grid.pitch_y_nm).astype(int)
     column = np.rint((pixels.x - grid.x_nm[0]) / grid.pitch_x_nm).astype(int)
-    whole[row, column] = image
+    whole[row, column] = shown.image
     return noise_level(whole)

@@ -16,16 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, null_space
 
-from shared.evidence import (
-    Fit,
-    Hyperparameters,
-    Layout,
-    LinearModel,
-    expected_noise,
-    fit,
-    maximise,
-    spread_by_hyperparameters,
-)
+from shared.evidence import Layout, LinearModel
+from shared.hyperparameters import Fit, Hyperparameters, expected_noise, fit, maximise, spread_by_hyperparameters
 
 Values = NDArray[np.float64]
 

@@ -6,16 +6,13 @@ from math import log
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
-from shared.evidence import (
+from shared.evidence import Layout, LinearModel, posterior, posterior_of_amplitudes
+from shared.hyperparameters import (
     Hyperparameters,
-    Layout,
-    LinearModel,
     evidence_and_gradients,
     expected_noise,
     fit,
     maximise,
-    posterior,
-    posterior_of_amplitudes,
     spread_by_hyperparameters,
 )
 from shared.radial_prior import NAMES, RadialPrior, bounds

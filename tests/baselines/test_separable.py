@@ -5,7 +5,8 @@ from math import log
 
 import numpy as np
 import pytest
-from shared.evidence import Hyperparameters, Layout, LinearModel, spread_by_hyperparameters
+from shared.evidence import Layout, LinearModel
+from shared.hyperparameters import Hyperparameters, spread_by_hyperparameters
 from shared.radial_prior import RadialPrior
 from shared.separable import separable
 
