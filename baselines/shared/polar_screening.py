@@ -30,8 +30,8 @@ WAVES, NOISES = (3, 5, 8, 12), (0.3, 0.03, 0.001)
 PRIOR_SHARE = 1e-4
 """Variance of a function, over the largest, below which it is left out."""
 
-STEPS = 25
-"""Steps of the hyper-parameters."""
+STEPS, STEPS_AGAIN = 25, 10
+"""Steps of the hyper-parameters, from the first ones and from those of a similar kernel."""
 
 INSTRUMENT = "offset and tilt"
 """What else the image may show."""
@@ -67,6 +67,17 @@ def screen(shown: Shown) -> Candidate:
     found = separable(model, basis.knots_nm, start, first.reshape(-1, basis.splines), steps=STEPS)
     model, occam = every[FOLDS.index(fold)].without(nuisance, found.fit.hyperparameters.noise)
     return Candidate.of_separable(found.again(model, basis.knots_nm), coarse, occam)
+
+
+def fitted_again(shown: Shown, last: Candidate) -> Candidate:
+    """The kernel of :func:`screen` after some more steps, for an image of which something else is known to be shown."""
+    some, basis = shown.thinned(), last.basis
+    sums, nuisance = some.sums(basis, INSTRUMENT), some.nuisance[INSTRUMENT].size
+    model, _ = sums.without(nuisance, last.hyperparameters.noise)
+    start = last.coefficient.reshape(-1, basis.splines)
+    found = separable(model, basis.knots_nm, last.hyperparameters, start, steps=STEPS_AGAIN)
+    model, occam = sums.without(nuisance, found.fit.hyperparameters.noise)
+    return Candidate.of_separable(found.again(model, basis.knots_nm), basis, occam)
 
 
 def _reduced(model: LinearModel, functions: Values) -> LinearModel:

@@ -18,7 +18,7 @@ from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums
 from shared.polar_found import Candidate, Found, missing_variance
 from shared.polar_harmonics import asked_fold, harmonics, likeliest
-from shared.polar_screening import screen
+from shared.polar_screening import fitted_again, screen
 from shared.separable import held, separable
 from shared.shown import Shown
 
@@ -47,7 +47,7 @@ BORDER, EDGE_EXCESS = 0.1, 1.15
 """Width of the border over the field's side, and excess of the residual there that shows waves from outside. Without
 these, the residual of a separable kernel is at most 1.07 times as large in the border as in the middle."""
 
-EDGE_ROUNDS = 6
+EDGE_ROUNDS = 4
 """Rounds in which the waves from outside follow the kernel; that of greatest evidence is taken. Each takes the mean of
 the last two kernels: with the last one alone they alternate."""
 
@@ -173,10 +173,12 @@ class _Search:
     def with_open_edge(self, best: Candidate) -> _Search:
         """The same image with the waves of scatterers outside the field, found together with a separable kernel."""
         some = self.shown.thinned()
-        kernels, rounds = [best], []
+        kernels = [best]
+        rounds: list[tuple[float, list[Candidate]]] = []
         for _ in range(EDGE_ROUNDS):
             last = kernels[-2:]
-            kernels.append(screen(some.with_waves(self.waves_from_outside(last, some))))
+            wavy = some.with_waves(self.waves_from_outside(last, some))
+            kernels.append(fitted_again(wavy, last[-1]) if rounds else screen(wavy))
             rounds.append((kernels[-1].evidence, last))
         _, last = max(rounds, key=lambda one: one[0])
         return replace(self, shown=self.shown.with_waves(self.waves_from_outside(last, self.shown)), open_edge=True)
