@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import reduce
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with the number of images that are predicted and the number of all images."""
 
-_ASKED_ALONE = 3  # images per task
+_ASKED_ALONE = 3  # images per task, but no more than one in ten
 
 _REMEDIES = {
     ("fit", "time limit"): "allow more with --fit-time-limit",
@@ -107,7 +108,7 @@ class Course:
         total = sum(len(rows) for rows in self._index.values())
         for task, rows in self._index.items():
             # Any images will do, as they are shuffled; these are spread over the batches.
-            again = np.linspace(0, len(rows) - 1, _ASKED_ALONE, dtype=int)
+            again = np.linspace(0, len(rows) - 1, min(_ASKED_ALONE, math.ceil(len(rows) / 10)), dtype=int)
             row = 0
             while row < len(rows):
                 self._task, self._row = task, row
