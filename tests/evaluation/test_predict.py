@@ -196,7 +196,7 @@ def test_a_batch_does_not_tell_which_images_show_the_same_kernel(memory_release,
         assert 2 <= (batch == 4).sum() <= 8
     assert outcome.record.failure is None
     assert outcome.exit_code == 0
-    assert len(outcome.warnings) == 3
+    assert len(outcome.warnings) == 2  # one image in ten is asked again
     for warning in outcome.warnings:
         assert re.match(
             r"The prediction for image [45]\d of task 'ood' depends on the other images of its batch", warning
