@@ -9,7 +9,7 @@ import click
 from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
-from qpibench.readers import reader_names
+from qpibench.readers.images import reader_names
 
 
 @subcommand("import")

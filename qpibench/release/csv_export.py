@@ -1,4 +1,4 @@
-"""Writes one kernel and its observations as a scatterer CSV file; :mod:`qpibench.readers.csv` defines the layout."""
+"""Writes a kernel and its observations as a scatterer CSV file; :mod:`qpibench.readers.images.csv` has the layout."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.files import check_file
 from qpibench.grid import Grid
-from qpibench.readers.csv import UNUSED_ANGSTROM, UNUSED_NM
-from qpibench.readers.csv.rows import angstrom
+from qpibench.readers.images.csv import UNUSED_ANGSTROM, UNUSED_NM
+from qpibench.readers.images.csv.rows import angstrom
 from qpibench.release.partial import Partial
 from qpibench.release.reader import Release
 from qpibench.specs import ImportedSpec

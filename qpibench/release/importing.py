@@ -1,4 +1,4 @@
-"""Makes a release from foreign files, which are read by :mod:`qpibench.readers`."""
+"""Makes a release from foreign files, which are read by :mod:`qpibench.readers.images`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.physics.residual import forward_residual
-from qpibench.readers import Maps, Progress, get_reader
+from qpibench.readers.images import Images, Progress, get_reader
 from qpibench.release.writer import write_imported
 from qpibench.specs import ImportedSpec
 from qpibench.specs.columns import kernel_columns
@@ -34,7 +34,7 @@ def import_release(
     overwrite: bool = False,
     max_residual: float = MAX_RESIDUAL,
     progress: Progress | None = None,
-) -> tuple[str, Maps]:
+) -> tuple[str, Images]:
     """Write a release from foreign files that contain kernels and positions.
 
     Parameters
@@ -44,7 +44,7 @@ def import_release(
     path
         The release file to write.
     reader
-        Name of the reader; :func:`qpibench.readers.reader_names` lists them.
+        Name of the reader; :func:`qpibench.readers.images.reader_names` lists them.
     name
         Name of the release; the file name of `path` without its suffix if None.
     overwrite
@@ -59,7 +59,7 @@ def import_release(
     -------
     content_sha256 : str
         Content hash of the release.
-    maps : Maps
+    maps : Images
         The maps that were read; `warnings` and `details` tell how well the images agree with their kernels.
 
     Raises
@@ -82,7 +82,7 @@ def import_arrays(
     name: str = "imported",
     max_residual: float = MAX_RESIDUAL,
     progress: Progress | None = None,
-) -> tuple[ImportedSpec, Kernels, Observations, Maps]:
+) -> tuple[ImportedSpec, Kernels, Observations, Images]:
     """Read foreign files into the arrays of one release; parameters and errors as :func:`import_release`."""
     if not files:
         raise UsageError("There is no file to import; name at least one.")
@@ -117,7 +117,7 @@ def import_arrays(
     return spec, kernels, observations, _compared(maps, kernels, observations, max_residual)
 
 
-def _compared(maps: Maps, kernels: Kernels, observations: Observations, max_residual: float) -> Maps:
+def _compared(maps: Images, kernels: Kernels, observations: Observations, max_residual: float) -> Images:
     """Add the forward residuals of all images to the remarks on the maps.
 
     Raises

@@ -314,8 +314,8 @@ class ImportedSpec(_Identified):
     """A release that was imported from foreign files: it records its sources and cannot be regenerated.
 
     ``source`` is the name of the reader. ``files_sha256`` has one hash per file, of its numbers, see
-    :func:`qpibench.readers.hash_numbers`. ``axis_order`` is the order of the pixels in the files, if the reader had to
-    determine it.
+    :func:`qpibench.readers.images.hash_numbers`. ``axis_order`` is the order of the pixels in the files, if the reader
+    had to determine it.
     """
 
     name: Name

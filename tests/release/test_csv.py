@@ -12,7 +12,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.physics.superposition import kernel_image, superpose
-from qpibench.readers.csv.rows import angstrom, nanometres
+from qpibench.readers.images.csv.rows import angstrom, nanometres
 from qpibench.release.csv_export import export_csv
 from qpibench.release.importing import import_arrays, import_release
 from qpibench.release.reader import open_release

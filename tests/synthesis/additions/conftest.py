@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from qpibench import corruptions, families, readers
+from qpibench import corruptions, families
 from qpibench.corruptions import get_corruption
 from qpibench.families import get_family
+from qpibench.readers import images
 from qpibench.specs import ReleaseSpec
 
 HERE = Path(__file__).parent
@@ -15,7 +16,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module", autouse=True)
 def toy_folders():
     """Every command knows them while these tests run."""
-    packages = (families, corruptions, readers)
+    packages = (families, corruptions, images)
     for package in packages:
         package.__path__.append(str(HERE / package.__name__.rpartition(".")[2]))
     yield

@@ -13,7 +13,7 @@ from qpibench.errors import UnavailableError, UsageError
 from qpibench.families import family_names, get_family, is_tabulated
 from qpibench.locator import locate
 from qpibench.physics.superposition import kernel_image, superpose
-from qpibench.readers.csv import read as read_csv
+from qpibench.readers.images.csv import read as read_csv
 from qpibench.release import open_release, verify_release, write_release
 from qpibench.release.csv_export import export_csv
 from qpibench.specs import spec_from_json

@@ -37,8 +37,8 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import unreadable
 from qpibench.grid import Grid
 from qpibench.physics.residual import forward_residual
-from qpibench.readers import Maps, Progress, hash_numbers
-from qpibench.readers.csv.rows import Row, decompressed, read_rows
+from qpibench.readers.images import Images, Progress, hash_numbers
+from qpibench.readers.images.csv.rows import Row, decompressed, read_rows
 from qpibench.specs import MAX_SCATTERERS
 
 AxisOrder = Literal["x_first", "y_first"]
@@ -88,7 +88,7 @@ class CsvFile:
     rows: tuple[int, ...]
 
 
-def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Maps:
+def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Images:
     """Read scatterer CSV files, one for each kernel; see :class:`qpibench.readers.Reader`.
 
     The files do not say which of x and y runs slowest in the pixels. The reader tries both orders on a few images and
@@ -106,7 +106,7 @@ def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Ma
     positions = [position for part in parts for position in part.position_nm]
     image = np.empty((sum(counts), *parts[0].grid.shape), dtype=np.float32)
     np.concatenate([_images(part.image, axis_order) for part in parts], out=image)
-    return Maps(
+    return Images(
         grid=parts[0].grid,
         image=image,
         files_sha256=tuple(part.sha256 for part in parts),

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from qpibench.grid import Grid
-from qpibench.readers import Maps
+from qpibench.readers.images import Images
 
 
 def read(files, *, progress=None):
     stored = [np.load(path) for path in files]
     ny, nx = stored[0]["image"].shape
-    return Maps(
+    return Images(
         grid=Grid(ny=ny, nx=nx, size_y_nm=10, size_x_nm=10),
         image=np.stack([each["image"] for each in stored]),
         files_sha256=tuple(hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files),
