@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
+from qpibench.errors import UnavailableError
+
 TRAINING = {
     "torch": "torch",
     "diffusers": "diffusers",
@@ -12,6 +17,11 @@ TRAINING = {
 }
 """Packages that ``qpibench[training]`` installs, by the names of their modules."""
 
+MAPS = {"gwyfile": "gwyfile", "netCDF4": "netcdf4", "xarray": "xarray"}
+"""Packages that ``qpibench[maps]`` installs, by the names of their modules."""
+
+_EXTRAS = {"training": TRAINING, "maps": MAPS}
+
 
 def missing_module(error: ImportError) -> str | None:
     """Return the module of :data:`TRAINING` that an import did not find; None if it failed for another reason."""
@@ -20,8 +30,32 @@ def missing_module(error: ImportError) -> str | None:
 
 
 def missing_package(what: str, module: str) -> str:
-    """Return the message that something needs a package of :data:`TRAINING`: one sentence without its full stop."""
+    """Return the message that something needs a package of an extra: one sentence without its full stop."""
+    extra = next(name for name, packages in _EXTRAS.items() if module in packages)
     return (
-        f"{what} needs the package {TRAINING[module]}, which is not installed; install it with:"
-        ' pip install "qpibench[training]"'
+        f"{what} needs the package {_EXTRAS[extra][module]}, which is not installed; install it with:"
+        f' pip install "qpibench[{extra}]"'
     )
+
+
+def optional_module(module: str, what: str) -> Any:
+    """Import a module of an extra when it is needed.
+
+    Parameters
+    ----------
+    module
+        Name of the module, one of :data:`TRAINING` or :data:`MAPS`.
+    what
+        What needs it, the subject of the message, such as ``"Reading a Gwyddion file"``.
+
+    Raises
+    ------
+    UnavailableError
+        If the package is not installed; the message has the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != module:
+            raise
+        raise UnavailableError(f"{missing_package(what, module)}.") from error
