@@ -30,7 +30,8 @@ class Channel:
         and the file's precision, with y pointing up and x to the right whatever the scan direction. Points that were
         not measured are NaN.
     direction
-        Whether the tip moved forward or backward along the scan lines; None if the file does not tell it.
+        Whether the tip moved forward or backward along the scan lines or, where the measurement has an axis, whether
+        the sweep ran forward or backward; None if the file does not tell it.
     """
 
     name: str
