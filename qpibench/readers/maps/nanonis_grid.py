@@ -49,7 +49,7 @@ def read(path: Path, source: Source) -> Maps:
         raise InvalidDataError(f"'{path.name}' has {len(names)} channels of {points} points; a sweep was expected.")
 
     warnings: list[str] = []
-    records = _records(path, offset, grid, parameters + points * len(names), parameters, warnings)
+    records = _records(path, offset, grid, parameters + points * len(names), warnings)
     _mark_unfinished_sweep(records, parameters, len(names), points)
     axis = _axis(header, records[..., :parameters], points, warnings)
     sweeps = records[..., parameters:].reshape(*grid.shape, len(names), points)
@@ -89,9 +89,7 @@ def _names(header: dict[str, str], key: str) -> list[str]:
     return [name.strip() for name in header.get(key, "").split(";") if name.strip()]
 
 
-def _records(
-    path: Path, offset: int, grid: Grid, length: int, parameters: int, warnings: list[str]
-) -> NDArray[np.float32]:
+def _records(path: Path, offset: int, grid: Grid, length: int, warnings: list[str]) -> NDArray[np.float32]:
     """Return the records, (y, x, number), with NaN in those that were not measured."""
     ny, nx = grid.shape
     there, record = path.stat().st_size - offset, 4 * length
@@ -109,11 +107,8 @@ def _records(
     if there > nx * ny * record:
         warnings.append(f"{path.name} has {there - nx * ny * record:,} bytes more than its grid; they are not read.")
     records = read_numbers(path, offset)[: whole * length].reshape(whole, length)
-    # A measured point has a start and an end of its sweep and a position, which are not all zero. Without parameters,
-    # zeros are no evidence except at the end of the grid.
+    # The record of a measured point has the range of its sweep and its position, which are not all zero.
     empty = np.logical_not(records.any(axis=1))
-    if not parameters:
-        empty = _at_the_end(empty)
     if empty.all():
         raise InvalidDataError(f"'{path.name}' has no measured point: all its numbers are zero.")
     if empty.any():
