@@ -1,0 +1,137 @@
+r"""The band of standing waves: its bottom and mass from wavevectors at several energies.
+
+A parabolic band of effective mass :math:`m^*` above :math:`E_0` has standing waves of the wavevector
+
+.. math::
+
+    q = 2 k, \qquad E = E_0 + \frac{\hbar^2 k^2}{2 m^*},
+
+so q squared is a straight line in E. It is fitted with weights by the standard deviations of q. Energies that lie far
+off the line, such as those at which another ring was the strongest, are left out: more than :data:`FAR` standard
+deviations, estimated from the median, in the order of their distance.
+
+The standard deviations of :math:`E_0` and :math:`m^*` are those of the line. They are larger by the square root of chi
+squared over the degrees of freedom if this is above 1, and their intervals are Student's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.families.surface_state.ranges import HBAR2_OVER_2M, electron_wavevector
+
+Values = NDArray[np.float64]
+
+LEAST_ENERGIES = 4
+
+FAR = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A parabolic band.
+
+    Attributes
+    ----------
+    e0_mev, e0_std
+        Bottom of the band in meV, on the scale of the given energies, and its standard deviation.
+    mass, mass_std
+        Effective mass in electron masses, and its standard deviation.
+    e0_interval, mass_interval
+        95 % intervals.
+    used
+        (energy,) bool: the energies that were fitted.
+    chi2
+        Chi squared over the degrees of freedom.
+    """
+
+    e0_mev: float
+    e0_std: float
+    mass: float
+    mass_std: float
+    e0_interval: tuple[float, float]
+    mass_interval: tuple[float, float]
+    used: NDArray[np.bool_]
+    chi2: float
+
+    def wavevector(self, energy_mev: ArrayLike) -> Values:
+        """Wavevector q = 2 k in rad/nm at energies in meV; NaN below the bottom."""
+        above = np.asarray(energy_mev, dtype=np.float64) - self.e0_mev
+        return np.asarray(2 * electron_wavevector(self.mass, np.where(above >= 0, above, np.nan)), dtype=np.float64)
+
+
+def fit_band(energy_mev: ArrayLike, q: ArrayLike, q_std: ArrayLike) -> Band:
+    """Fit a parabolic band.
+
+    Parameters
+    ----------
+    energy_mev, q, q_std
+        (energy,): energies in meV, wavevectors q = 2 k in rad/nm, and their standard deviations. Energies without a
+        finite wavevector are left out.
+
+    Raises
+    ------
+    UsageError
+        If the arrays do not fit together.
+    InvalidDataError
+        If too few energies have a wavevector, or q squared does not grow with the energy.
+    """
+    from scipy.stats import t as student
+
+    energy, wave, spread = (np.asarray(values, dtype=np.float64) for values in (energy_mev, q, q_std))
+    if not energy.shape == wave.shape == spread.shape or energy.ndim != 1:
+        raise UsageError(
+            "Energies, wavevectors and standard deviations must be lists of one length, found the shapes"
+            f" {energy.shape}, {wave.shape} and {spread.shape}."
+        )
+    used = np.isfinite(energy) & np.isfinite(wave) & np.isfinite(spread) & (wave > 0) & (spread > 0)
+    square, weight = wave**2, 1 / np.where(used, 2 * wave * spread, np.inf)
+    while True:
+        _check(energy[used])
+        line, covariance, left = _line(energy[used], square[used], weight[used])
+        typical = 1.4826 * float(np.median(np.abs(left)))
+        worst = int(np.argmax(np.abs(left)))
+        if abs(left[worst]) <= FAR * max(typical, 1.0):
+            break
+        used[np.flatnonzero(used)[worst]] = False
+    freedom = int(used.sum()) - 2
+    chi2 = float(left @ left) / freedom
+    covariance = covariance * max(chi2, 1.0)
+    at_zero, slope = line
+    if slope <= 0:
+        raise InvalidDataError(
+            "The wavevectors do not grow with the energy, so they are not those of a parabolic band of electrons."
+        )
+    e0, mass = -at_zero / slope, slope * HBAR2_OVER_2M / 4
+    by_line = np.array([-1 / slope, at_zero / slope**2])
+    e0_std, mass_std = float(np.sqrt(by_line @ covariance @ by_line)), float(np.sqrt(covariance[1, 1]) * mass / slope)
+    wide = float(student.ppf(0.975, freedom))
+    return Band(
+        e0_mev=float(e0),
+        e0_std=e0_std,
+        mass=float(mass),
+        mass_std=mass_std,
+        e0_interval=(float(e0 - wide * e0_std), float(e0 + wide * e0_std)),
+        mass_interval=(float(mass - wide * mass_std), float(mass + wide * mass_std)),
+        used=used,
+        chi2=chi2,
+    )
+
+
+def _check(energy: Values) -> None:
+    if len(np.unique(energy)) < LEAST_ENERGIES:
+        raise InvalidDataError(
+            f"A band needs standing waves at {LEAST_ENERGIES} or more energies, found {len(np.unique(energy))}."
+        )
+
+
+def _line(x: Values, y: Values, weight: Values) -> tuple[Values, Values, Values]:
+    """Coefficients of a line, their covariance, and the weighted distances of the points from it."""
+    columns = np.column_stack([np.ones(len(x)), x]) * weight[:, None]
+    gram = columns.T @ columns
+    line = np.linalg.solve(gram, columns.T @ (weight * y)).astype(np.float64)
+    return line, np.linalg.inv(gram).astype(np.float64), weight * y - columns @ line
