@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -15,6 +17,7 @@ from qpibench import registry
 from qpibench.errors import UsageError
 from qpibench.files import unreadable
 from qpibench.maps import Maps, Source
+from qpibench.maps.arrays import Arrays, FirstRow, Told
 
 
 class MapsReader(Protocol):
@@ -31,8 +34,8 @@ class MapsReader(Protocol):
     FORMAT: str
     SUFFIXES: tuple[str, ...]
 
-    def read(self, path: Path, source: Source) -> Maps:
-        """Read a file that exists.
+    def read(self, path: Path, source: Source) -> Maps | Arrays:
+        """Read a file that exists: its maps, or its arrays if the format may leave their size or energies untold.
 
         Raises
         ------
@@ -45,13 +48,36 @@ class MapsReader(Protocol):
         """
 
 
-def read_maps(path: str | Path) -> Maps:
+def read_maps(
+    path: str | Path,
+    *,
+    size_nm: float | tuple[float, float] | None = None,
+    energy_mev: Sequence[float] | None = None,
+    channels: Sequence[str] | None = None,
+    first_row: FirstRow | None = None,
+) -> Maps:
     """Read the maps of a microscope's file, in the format that its suffix names.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size_nm
+        Distance from the first to the last pixel in nm, if the file does not tell it: one number for the longer side
+        (the pixels are square), or width and height.
+    energy_mev
+        Energies of the layers of a stack in meV, if the file does not tell them.
+    channels
+        Names of the channels to read; all by default.
+    first_row
+        Whether the first row of the file is at the ``bottom`` or the ``top``, if the file does not tell it; the bottom
+        by default.
 
     Raises
     ------
     UsageError
-        If there is no such file, or no reader of files with this suffix.
+        If there is no such file, no reader of files with this suffix, or no channel of a name; if the size is missing,
+        or something is told that the file tells itself.
     InvalidDataError
         If the file does not have the format, or is truncated; the message names the file.
     UnavailableError
@@ -69,9 +95,18 @@ def read_maps(path: str | Path) -> Maps:
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return known[suffix].read(path, Source(file=path.name, format=known[suffix].FORMAT, sha256=digest))
+        found = known[suffix].read(path, Source(file=path.name, format=known[suffix].FORMAT, sha256=digest))
     except OSError as error:
         raise unreadable(path, error) from error
+    if isinstance(found, Arrays):
+        return found.maps(Told(size_nm=size_nm, energy_mev=energy_mev, channels=channels, first_row=first_row))
+    for value, what in ((size_nm, "size"), (energy_mev, "energies"), (first_row, "place of the first row")):
+        if value is not None:
+            raise UsageError(f"'{path.name}' tells the {what} itself; leave it out.")
+    if channels is None:
+        return found
+    chosen = {channel.label: channel for channel in map(found.channel, channels)}
+    return replace(found, channels=tuple(chosen.values()))
 
 
 def _readers() -> tuple[MapsReader, ...]:
