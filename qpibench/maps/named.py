@@ -1,0 +1,138 @@
+"""Maps among the named arrays of a file of NumPy or MATLAB: which are maps, and which tell sizes and energies.
+
+Names end in their unit: ``size_nm`` (one number, or width and height, from the first pixel to the last), ``pixel_nm``,
+``x_nm`` and ``y_nm``; ``energy_mev`` and the like. Vectors called ``bias``, ``V``, ``midV`` or ``energy_range`` are in
+volts, unless they exceed 10 V. A name may have the structs around it before a dot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.maps.arrays import Array, FirstRow, bias_axis, is_map, size_of
+
+SMALLEST = 4
+"""Fewest pixels along a side of an array that counts as a map; lists of positions have fewer columns."""
+
+LARGEST_BIAS_V = 10.0
+
+_IN_MEV = {"_mev": 1.0, "_mv": 1.0, "_ev": 1e3, "_v": 1e3}
+_QUANTITIES = ("energy", "energies", "bias", "voltage", "e", "v")
+_VOLTS = ("bias", "v", "midv", "voltage", "energy_range")
+_UNTOLD = ("e", "energy", "energies", "en", "omega")
+
+
+def arrays_of(
+    file: str,
+    named: Mapping[str, NDArray[Any]],
+    *,
+    first_row: FirstRow | None = None,
+    size_nm: Mapping[tuple[int, int], tuple[float, float]] | None = None,
+) -> tuple[tuple[Array, ...], tuple[str, ...]]:
+    """Find the maps among named arrays.
+
+    Parameters
+    ----------
+    file
+        Name of the file, for messages.
+    named
+        The arrays; maps are (row, x) or (layer, row, x).
+    first_row
+        Where the first row is, if the format tells it.
+    size_nm
+        Width and height of the fields by rows and columns, if the format tells them.
+
+    Returns
+    -------
+    tuple
+        The maps and warnings.
+
+    Raises
+    ------
+    InvalidDataError
+        If a size or coordinates are impossible.
+    """
+    vectors = {name: values.ravel() for name, values in named.items() if _is_vector(values)}
+    found, warnings = [], []
+    for name, values in named.items():
+        if not is_map(values, smallest=SMALLEST):
+            continue
+        size = (size_nm or {}).get(values.shape[-2:]) or _size(file, vectors, *values.shape[-2:])
+        row = first_row
+        if size is not None:
+            row = "top" if size[1] < 0 else ("bottom" if "y_nm" in _tails(vectors) else first_row)
+            values = values[..., ::-1] if size[0] < 0 else values
+            size = abs(size[0]), abs(size[1])
+        axis = None
+        if values.ndim == 3:
+            energies = _energies(vectors, len(values))
+            axis = None if energies is None else bias_axis(energies)
+            for other, vector in vectors.items():
+                if axis is None and _tail(other) in _UNTOLD and len(vector) == len(values):
+                    warnings.append(f"'{other}' may be the energies of '{name}', but nothing tells its unit.")
+        found.append(Array(name=name, values=values, size_nm=size, axis=axis, first_row=row))
+    return tuple(found), tuple(warnings)
+
+
+def _is_vector(values: NDArray[Any]) -> bool:
+    return values.dtype.kind in "fiu" and 0 < values.size == max(values.shape, default=1)
+
+
+def _tail(name: str) -> str:
+    return name.rpartition(".")[2].lower()
+
+
+def _tails(vectors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {_tail(name): values for name, values in vectors.items()}
+
+
+def _size(file: str, vectors: Mapping[str, NDArray[Any]], ny: int, nx: int) -> tuple[float, float] | None:
+    """Width and height in nm, negative where coordinates descend; None if no array tells them."""
+    by_tail = _tails(vectors)
+    if "x_nm" in by_tail or "y_nm" in by_tail:
+        sizes = []
+        for name, pixels in (("x_nm", nx), ("y_nm", ny)):
+            if name not in by_tail or len(by_tail[name]) != pixels:
+                return None
+            size = size_of(by_tail[name].astype(np.float64))
+            if size is None:
+                raise InvalidDataError(f"'{file}': {name} must be finite and equidistant.")
+            sizes.append(size)
+        return sizes[0], sizes[1]
+    if "size_nm" in by_tail:
+        told = by_tail["size_nm"].astype(np.float64)
+        if told.size == 2:
+            return float(told[0]), float(told[1])
+        if told.size == 1:
+            return _square(float(told[0]) / (max(ny, nx) - 1), ny, nx)
+        raise InvalidDataError(f"'{file}': size_nm must be one number, or width and height, found {told.size} numbers.")
+    if "pixel_nm" in by_tail:
+        if by_tail["pixel_nm"].size != 1:
+            raise InvalidDataError(f"'{file}': pixel_nm must be one number, found {by_tail['pixel_nm'].size}.")
+        return _square(float(by_tail["pixel_nm"][0]), ny, nx)
+    return None
+
+
+def _square(pitch_nm: float, ny: int, nx: int) -> tuple[float, float]:
+    return pitch_nm * (nx - 1), pitch_nm * (ny - 1)
+
+
+def _energies(vectors: Mapping[str, NDArray[Any]], layers: int) -> NDArray[np.float64] | None:
+    return next((values * scale for values, scale in _offered(vectors) if len(values) == layers), None)
+
+
+def _offered(vectors: Mapping[str, NDArray[Any]]) -> Iterator[tuple[NDArray[np.float64], float]]:
+    """Vectors of energies with the meV of their unit, those whose name has the unit first."""
+    numbers = {name: values.astype(np.float64) for name, values in vectors.items()}
+    for name, values in numbers.items():
+        quantity, _, unit = _tail(name).rpartition("_")
+        if quantity in _QUANTITIES and f"_{unit}" in _IN_MEV and np.isfinite(values).all():
+            yield values, _IN_MEV[f"_{unit}"]
+    for name, values in numbers.items():
+        if _tail(name) in _VOLTS and np.isfinite(values).all() and np.abs(values).max() <= LARGEST_BIAS_V:
+            yield values, 1e3

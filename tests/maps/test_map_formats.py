@@ -1,0 +1,281 @@
+"""Every format gives the same maps: the values, y pointing up, units, sizes and energies."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import qpibench.readers.maps as formats
+from qpibench import registry
+from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
+from qpibench.grid import Grid
+from qpibench.maps import Axis, Channel, Maps, Source
+from qpibench.maps.file import write_maps
+from qpibench.readers.maps import read_maps
+
+# No map is equal to its mirror images or its transpose.
+UP = np.arange(30, dtype=np.float64).reshape(5, 6) ** 2 - 7.5
+STACK = np.stack([UP, -UP, UP + 0.25])
+SIZE_NM = (10.0, 6.0)
+GRID = Grid(ny=5, nx=6, size_y_nm=SIZE_NM[1], size_x_nm=SIZE_NM[0])
+RANGE_M = (12e-9, 7.5e-9)  # of all pixels
+ENERGY_MEV = np.array([-20.0, 5.0, 40.0])
+
+
+def netcdf(path, values):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("netCDF4")
+    dims = {
+        "energy": ("energy", ENERGY_MEV / 1e3, {"units": "eV"}),
+        "y": ("y", GRID.y_nm[::-1] * 1e-9, {"units": "m"}),
+        "x": ("x", GRID.x_nm * 10, {"units": "angstrom"}),
+    }
+    used = tuple(dims)[-values.ndim :]
+    array = xarray.Variable(used, values[..., ::-1, :], {"units": "A"}).transpose("x", ...)
+    xarray.Dataset({"Current": array}, {name: dims[name] for name in used}).to_netcdf(path, engine="netcdf4")
+
+
+def own(path, values):
+    axis = Axis(name="Bias", unit="V", values=ENERGY_MEV / 1e3) if values.ndim == 3 else None
+    channel = Channel(name="Current", unit="A", values=values)
+    write_maps(Maps(grid=GRID, channels=(channel,), axis=axis, source=Source(file="a", format="b", sha256="c")), path)
+
+
+def gwyddion(path, values):
+    objects = pytest.importorskip("gwyfile.objects")
+    units = {"si_unit_xy": objects.GwySIUnit(unitstr="m"), "si_unit_z": objects.GwySIUnit(unitstr="A")}
+    field = objects.GwyDataField(values[::-1], xreal=RANGE_M[0], yreal=RANGE_M[1], xoff=1e-9, yoff=2e-9, **units)
+    container = objects.GwyContainer({"/0/data": field, "/0/data/title": "Current"})
+    container.tofile(str(path))
+
+
+def archive(path, values):
+    energies = {"energy_mev": ENERGY_MEV} if values.ndim == 3 else {}
+    np.savez(path, Current=values[..., ::-1, :].astype(">f8"), x_nm=GRID.x_nm, y_nm=GRID.y_nm[::-1], **energies)
+
+
+def bare(path, values):
+    np.save(path, values)
+
+
+def matlab(path, values):
+    savemat = pytest.importorskip("scipy.io").savemat
+    rows_first = np.moveaxis(values, 0, -1) if values.ndim == 3 else values
+    savemat(path, {"grid": {"Current": rows_first, "V": ENERGY_MEV / 1e3, "size_nm": SIZE_NM, "comment": "text"}})
+
+
+def matlab_73(path, values):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w", userblock_size=512) as file:
+        group = file.create_group("grid")
+        group["Current"] = (np.moveaxis(values, 0, -1) if values.ndim == 3 else values).T
+        group["V"], group["size_nm"] = ENERGY_MEV[:, None] / 1e3, np.array(SIZE_NM)[:, None]
+        group["empty"] = np.zeros(2, np.uint64)
+        group["empty"].attrs["MATLAB_empty"] = np.uint8(1)
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")
+
+
+def text(path, values):
+    header = "Channel: Current\nWidth: 12.00 nm\nHeight: 0.0075 \u00b5m\nValue units: A"
+    np.savetxt(path, values[::-1], delimiter="\t", header=header, encoding="utf-8")
+
+
+def plain_text(path, values):
+    lines = [";".join(f"{value!r}".replace(".", ",") for value in row) for row in values.tolist()]
+    path.write_text("\r\n".join(lines), encoding="utf-8")
+
+
+# For each writer: the suffix, whether the format has stacks, and what the file leaves open.
+WRITERS = {
+    "own": (own, ".h5", True, {}),
+    "netcdf": (netcdf, ".nc", True, {}),
+    "gwyddion": (gwyddion, ".gwy", False, {}),
+    "archive": (archive, ".npz", True, {}),
+    "bare": (bare, ".npy", True, {"size_nm": SIZE_NM, "energy_mev": ENERGY_MEV}),
+    "matlab": (matlab, ".mat", True, {}),
+    "matlab 7.3": (matlab_73, ".mat", True, {}),
+    "text": (text, ".txt", False, {}),
+    "plain text": (plain_text, ".dat", False, {"size_nm": SIZE_NM}),
+}
+STACKS = [name for name, (_, _, has_stacks, _) in WRITERS.items() if has_stacks]
+COMPLETE = [name for name, (_, _, _, told) in WRITERS.items() if not told]
+
+
+def written(tmp_path, name, values=UP):
+    writer, suffix, _, told = WRITERS[name]
+    path = tmp_path / f"Current{suffix}"
+    writer(path, values)
+    return path, {key: value for key, value in told.items() if values.ndim == 3 or key != "energy_mev"}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_map_has_its_values_orientation_and_size(tmp_path, name):
+    path, told = written(tmp_path, name)
+    maps = read_maps(path, **told)
+    [channel] = maps.channels
+    np.testing.assert_array_equal(channel.values, UP)
+    assert channel.values.dtype == np.dtype(np.float64)
+    assert channel.name.endswith("Current")
+    assert channel.unit in ("A", "")
+    assert maps.grid.shape == GRID.shape
+    assert (maps.grid.size_x_nm, maps.grid.size_y_nm) == pytest.approx(SIZE_NM)
+    assert len(maps.source.sha256) == 64 or name == "own"
+    assert maps.axis is None
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_has_its_layers_in_order_and_their_energies(tmp_path, name):
+    path, told = written(tmp_path, name, STACK)
+    maps = read_maps(path, **told)
+    np.testing.assert_array_equal(maps.channels[0].values, STACK)
+    np.testing.assert_allclose(maps.axis.energy_mev, ENERGY_MEV)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_was_read_makes_a_round_trip_through_our_file(tmp_path, name):
+    path, told = written(tmp_path, name)
+    maps = read_maps(path, **told)
+    write_maps(maps, tmp_path / "again.h5")
+    again = read_maps(tmp_path / "again.h5")
+    np.testing.assert_array_equal(again.channels[0].values, UP)
+    assert (again.source, again.grid, again.warnings) == (maps.source, maps.grid, maps.warnings)
+
+
+def test_every_registered_format_is_tested_here():
+    suffixes = {suffix for _, suffix, _, _ in WRITERS.values()}
+    for name in registry.names(formats):
+        reader = registry.load(formats, name, "reader")
+        assert name.startswith("nanonis_") or suffixes & set(reader.SUFFIXES), name
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_truncated_file_is_refused_in_one_sentence(tmp_path, name):
+    path, told = written(tmp_path, name)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - (30 if path.suffix in (".txt", ".dat") else len(content) // 3)])
+    with pytest.raises(InvalidDataError) as refused:
+        read_maps(path, **told)
+    assert path.name in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"GWYP and more", b"PK\3\4"], ids=["empty", "0", "gwy", "zip"])
+def test_a_foreign_file_is_refused(tmp_path, name, content):
+    path = tmp_path / f"foreign{WRITERS[name][1]}"
+    path.write_bytes(content)
+    with pytest.raises(InvalidDataError, match=rf"foreign\{path.suffix}'"):
+        read_maps(path, **WRITERS[name][3])
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_without_any_value_is_refused(tmp_path, name):
+    path, told = written(tmp_path, name, np.full_like(UP, np.nan))
+    if name == "own":  # a measurement may become one
+        assert np.isnan(read_maps(path).channels[0].values).all()
+        return
+    with pytest.raises(InvalidDataError, match="no finite value"):
+        read_maps(path, **told)
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_size_is_not_told_twice(tmp_path, name):
+    path, _ = written(tmp_path, name)
+    with pytest.raises(UsageError, match=r"tells (its|the) size itself"):
+        read_maps(path, size_nm=SIZE_NM)
+
+
+@pytest.mark.parametrize("name", ["bare", "plain text"])
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "does not tell how large its field is; give the size in nm"),
+        ({"size_nm": 4e-8}, "4e-08 nm large, .* it looks like metres"),
+        ({"size_nm": (10, np.nan)}, "would be nan nm large"),
+        ({"size_nm": 10, "energy_mev": [1, 2, 3]}, "no stack of layers"),
+    ],
+)
+def test_the_size_must_be_told_and_possible(tmp_path, name, told, said):
+    path, _ = written(tmp_path, name)
+    with pytest.raises(UsageError, match=said):
+        read_maps(path, **told)
+
+
+def test_one_size_is_that_of_the_longer_side(tmp_path):
+    path, _ = written(tmp_path, "bare")
+    grid = read_maps(path, size_nm=10).grid
+    assert (grid.size_x_nm, grid.size_y_nm) == pytest.approx((10, 8))
+
+
+def test_the_first_row_is_the_bottom_unless_told(tmp_path):
+    path, told = written(tmp_path, "bare")
+    assert "first row is taken as the lowest" in read_maps(path, **told).warnings[0]
+    turned = read_maps(path, **told, first_row="top")
+    np.testing.assert_array_equal(turned.channels[0].values, UP[::-1])
+    assert not turned.warnings
+
+
+def test_layers_without_energies_are_numbered(tmp_path):
+    path, _ = written(tmp_path, "bare", STACK)
+    maps = read_maps(path, size_nm=SIZE_NM)
+    assert (maps.axis.name, maps.axis.values.tolist()) == ("Layer", [0, 1, 2])
+    with pytest.raises(InvalidDataError, match="not a bias"):
+        _ = maps.axis.energy_mev
+    with pytest.raises(UsageError, match="has 3 layers"):
+        read_maps(path, size_nm=SIZE_NM, energy_mev=[1, 2])
+
+
+@pytest.mark.parametrize("facts", [{"size_nm": 4e-8}, {"pixel_nm": 1e-11}, {"x_nm": UP[0], "y_nm": UP[:, 0]}])
+def test_impossible_sizes_in_a_file_are_refused(tmp_path, facts):
+    np.savez(tmp_path / "maps.npz", image=UP, **facts)
+    with pytest.raises(InvalidDataError, match=r"it looks like metres|must be finite and equidistant"):
+        read_maps(tmp_path / "maps.npz")
+
+
+def test_arrays_of_different_shapes_are_listed_and_chosen(tmp_path):
+    np.savez(tmp_path / "maps.npz", dIdV=STACK, topo=UP, kernel=UP[:4, :4], pixel_nm=0.5, energy_mev=ENERGY_MEV)
+    with pytest.raises(UsageError, match=r"choose .*: 'dIdV' \(3 x 5 x 6\), 'topo' \(5 x 6\), 'kernel' \(4 x 4\)\."):
+        read_maps(tmp_path / "maps.npz")
+    maps = read_maps(tmp_path / "maps.npz", channels=["TOPO", "dIdV"])
+    assert {channel.name: channel.values.ndim for channel in maps.channels} == {"dIdV": 3, "topo": 2}
+    with pytest.raises(UsageError, match=r"no channel 'dIdU'; its channels are 'dIdV' \(3 x 5 x 6\), "):
+        read_maps(tmp_path / "maps.npz", channels=["dIdU"])
+
+
+@pytest.mark.parametrize("values", [UP[0], UP.astype(complex), np.array([["a"] * 6] * 5), np.zeros((0, 6)), UP[:1]])
+def test_an_array_that_is_no_map_is_refused(tmp_path, values):
+    np.save(tmp_path / "maps.npy", values)
+    with pytest.raises(InvalidDataError, match="must have real numbers"):
+        read_maps(tmp_path / "maps.npy", size_nm=5)
+
+
+def test_arrays_keep_their_precision_and_lose_their_byte_order(tmp_path):
+    np.save(tmp_path / "maps.npy", UP.astype(">f4"))
+    [channel] = read_maps(tmp_path / "maps.npy", size_nm=5).channels
+    assert channel.values.dtype == np.dtype(np.float32)
+    np.testing.assert_array_equal(channel.values, UP.astype(np.float32))
+
+
+def test_infinite_values_are_not_measured(tmp_path):
+    np.save(tmp_path / "maps.npy", np.where(UP.max() == UP, np.inf, UP))
+    maps = read_maps(tmp_path / "maps.npy", size_nm=5, first_row="bottom")
+    assert np.isnan(maps.channels[0].values).sum() == 1
+    assert maps.warnings == (
+        "1 infinite values of the channel 'Current' are taken as not measured.".replace("Current", "maps"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "module"), [("gwyddion", "gwyfile", "gwyfile.objects"), ("netcdf", "xarray", "xarray")]
+)
+def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package, module):
+    path, _ = written(tmp_path, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UnavailableError, match=rf'needs the package {package}, .* pip install "qpibench\[maps\]"'):
+        read_maps(path)
+
+
+def test_refusals_have_the_documented_exit_codes():
+    assert [kind.exit_code for kind in (UsageError, InvalidDataError, UnavailableError)] == [2, 3, 4]
+    assert issubclass(UnavailableError, QpibenchError)
