@@ -180,8 +180,8 @@ def _fitting(name: str, arrays: Sequence[Array], asked: Sequence[str] | None) ->
     chosen = list(arrays)
     if asked is not None:
         wanted = [each.strip().lower() for each in asked]
-        chosen = [array for array in arrays if {array.name.lower(), array.label.lower()} & set(wanted)]
-        found = {text for array in chosen for text in (array.name.lower(), array.label.lower())}
+        chosen = [array for array in arrays if _names(array) & set(wanted)]
+        found = {name for array in chosen for name in _names(array)}
         if missing := [each for each, key in zip(asked, wanted, strict=True) if key not in found]:
             raise UsageError(f"'{name}' has no channel '{missing[0]}'; its channels are {_described(arrays)}.")
         if not chosen:
@@ -192,6 +192,11 @@ def _fitting(name: str, arrays: Sequence[Array], asked: Sequence[str] | None) ->
             f" {_described(chosen)}."
         )
     return chosen
+
+
+def _names(array: Array) -> set[str]:
+    """Small letters of its name, of its label, and of its name without the structs around it."""
+    return {array.name.lower(), array.label.lower(), array.name.lower().rpartition(".")[2]}
 
 
 def _frame(array: Array) -> tuple[object, ...]:

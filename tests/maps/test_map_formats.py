@@ -19,7 +19,7 @@ STACK = np.stack([UP, -UP, UP + 0.25])
 SIZE_NM = (10.0, 6.0)
 GRID = Grid(ny=5, nx=6, size_y_nm=SIZE_NM[1], size_x_nm=SIZE_NM[0])
 RANGE_M = (12e-9, 7.5e-9)  # of all pixels
-ENERGY_MEV = np.array([-20.0, 5.0, 40.0])
+ENERGY_MEV = np.array([-20.0, 10.0, 40.0])
 
 
 def netcdf(path, values):
@@ -86,6 +86,16 @@ def plain_text(path, values):
     path.write_text("\r\n".join(lines), encoding="utf-8")
 
 
+def scan(path, values, nanonis):
+    images = {("Current", "A"): {"forward": values.astype(np.float32)}}
+    path.write_bytes(nanonis.scan_bytes(images, range_m=RANGE_M, scan_direction="down"))
+
+
+def grid(path, values, nanonis):
+    bias = tuple(ENERGY_MEV[[0, -1]] / 1e3)
+    path.write_bytes(nanonis.grid_bytes({"Current (A)": values.astype(np.float32)}, size_m=RANGE_M, sweep=bias))
+
+
 # For each writer: the suffix, whether the format has stacks, and what the file leaves open.
 WRITERS = {
     "own": (own, ".h5", True, {}),
@@ -98,24 +108,33 @@ WRITERS = {
     "text": (text, ".txt", False, {}),
     "plain text": (plain_text, ".dat", False, {"size_nm": SIZE_NM}),
 }
-STACKS = [name for name, (_, _, has_stacks, _) in WRITERS.items() if has_stacks]
-COMPLETE = [name for name, (_, _, _, told) in WRITERS.items() if not told]
+NANONIS = {"scan": (scan, ".sxm", False, {}), "grid": (grid, ".3ds", True, {})}
+FORMATS = WRITERS | NANONIS
+MAPS = [name for name in FORMATS if name != "grid"]
+STACKS = [name for name, (_, _, has_stacks, _) in FORMATS.items() if has_stacks]
+COMPLETE = [name for name, (_, _, _, told) in FORMATS.items() if not told]
 
 
-def written(tmp_path, name, values=UP):
-    writer, suffix, _, told = WRITERS[name]
-    path = tmp_path / f"Current{suffix}"
-    writer(path, values)
-    return path, {key: value for key, value in told.items() if values.ndim == 3 or key != "energy_mev"}
+@pytest.fixture
+def written(tmp_path, nanonis):
+    """Writes a file and returns its path and what it leaves open."""
+
+    def write(name, values=UP):
+        writer, suffix, _, told = FORMATS[name]
+        path = tmp_path / f"Current{suffix}"
+        writer(path, values, *([nanonis] if name in NANONIS else []))
+        return path, {key: value for key, value in told.items() if values.ndim == 3 or key != "energy_mev"}
+
+    return write
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_map_has_its_values_orientation_and_size(tmp_path, name):
-    path, told = written(tmp_path, name)
+@pytest.mark.parametrize("name", MAPS)
+def test_a_map_has_its_values_orientation_and_size(written, name):
+    path, told = written(name)
     maps = read_maps(path, **told)
     [channel] = maps.channels
     np.testing.assert_array_equal(channel.values, UP)
-    assert channel.values.dtype == np.dtype(np.float64)
+    assert channel.values.dtype == np.dtype(np.float32 if name in NANONIS else np.float64)
     assert channel.name.endswith("Current")
     assert channel.unit in ("A", "")
     assert maps.grid.shape == GRID.shape
@@ -125,16 +144,16 @@ def test_a_map_has_its_values_orientation_and_size(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_a_stack_has_its_layers_in_order_and_their_energies(tmp_path, name):
-    path, told = written(tmp_path, name, STACK)
+def test_a_stack_has_its_layers_in_order_and_their_energies(written, name):
+    path, told = written(name, STACK)
     maps = read_maps(path, **told)
     np.testing.assert_array_equal(maps.channels[0].values, STACK)
     np.testing.assert_allclose(maps.axis.energy_mev, ENERGY_MEV)
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_what_was_read_makes_a_round_trip_through_our_file(tmp_path, name):
-    path, told = written(tmp_path, name)
+@pytest.mark.parametrize("name", MAPS)
+def test_what_was_read_makes_a_round_trip_through_our_file(tmp_path, written, name):
+    path, told = written(name)
     maps = read_maps(path, **told)
     write_maps(maps, tmp_path / "again.h5")
     again = read_maps(tmp_path / "again.h5")
@@ -143,15 +162,15 @@ def test_what_was_read_makes_a_round_trip_through_our_file(tmp_path, name):
 
 
 def test_every_registered_format_is_tested_here():
-    suffixes = {suffix for _, suffix, _, _ in WRITERS.values()}
+    suffixes = {suffix for _, suffix, _, _ in FORMATS.values()}
     for name in registry.names(formats):
         reader = registry.load(formats, name, "reader")
-        assert name.startswith("nanonis_") or suffixes & set(reader.SUFFIXES), name
+        assert suffixes & set(reader.SUFFIXES), name
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_truncated_file_is_refused_in_one_sentence(tmp_path, name):
-    path, told = written(tmp_path, name)
+def test_a_truncated_file_is_refused_in_one_sentence(written, name):
+    path, told = written(name)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) - (30 if path.suffix in (".txt", ".dat") else len(content) // 3)])
     with pytest.raises(InvalidDataError) as refused:
@@ -160,18 +179,18 @@ def test_a_truncated_file_is_refused_in_one_sentence(tmp_path, name):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"GWYP and more", b"PK\3\4"], ids=["empty", "0", "gwy", "zip"])
 def test_a_foreign_file_is_refused(tmp_path, name, content):
-    path = tmp_path / f"foreign{WRITERS[name][1]}"
+    path = tmp_path / f"foreign{FORMATS[name][1]}"
     path.write_bytes(content)
     with pytest.raises(InvalidDataError, match=rf"foreign\{path.suffix}'"):
-        read_maps(path, **WRITERS[name][3])
+        read_maps(path, **FORMATS[name][3])
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_without_any_value_is_refused(tmp_path, name):
-    path, told = written(tmp_path, name, np.full_like(UP, np.nan))
+def test_a_file_without_any_value_is_refused(written, name):
+    path, told = written(name, np.full_like(UP, np.nan))
     if name == "own":  # a measurement may become one
         assert np.isnan(read_maps(path).channels[0].values).all()
         return
@@ -180,8 +199,8 @@ def test_a_file_without_any_value_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", COMPLETE)
-def test_a_size_is_not_told_twice(tmp_path, name):
-    path, _ = written(tmp_path, name)
+def test_a_size_is_not_told_twice(written, name):
+    path, _ = written(name, STACK if name == "grid" else UP)
     with pytest.raises(UsageError, match=r"tells (its|the) size itself"):
         read_maps(path, size_nm=SIZE_NM)
 
@@ -196,28 +215,28 @@ def test_a_size_is_not_told_twice(tmp_path, name):
         ({"size_nm": 10, "energy_mev": [1, 2, 3]}, "no stack of layers"),
     ],
 )
-def test_the_size_must_be_told_and_possible(tmp_path, name, told, said):
-    path, _ = written(tmp_path, name)
+def test_the_size_must_be_told_and_possible(written, name, told, said):
+    path, _ = written(name)
     with pytest.raises(UsageError, match=said):
         read_maps(path, **told)
 
 
-def test_one_size_is_that_of_the_longer_side(tmp_path):
-    path, _ = written(tmp_path, "bare")
+def test_one_size_is_that_of_the_longer_side(written):
+    path, _ = written("bare")
     grid = read_maps(path, size_nm=10).grid
     assert (grid.size_x_nm, grid.size_y_nm) == pytest.approx((10, 8))
 
 
-def test_the_first_row_is_the_bottom_unless_told(tmp_path):
-    path, told = written(tmp_path, "bare")
+def test_the_first_row_is_the_bottom_unless_told(written):
+    path, told = written("bare")
     assert "first row is taken as the lowest" in read_maps(path, **told).warnings[0]
     turned = read_maps(path, **told, first_row="top")
     np.testing.assert_array_equal(turned.channels[0].values, UP[::-1])
     assert not turned.warnings
 
 
-def test_layers_without_energies_are_numbered(tmp_path):
-    path, _ = written(tmp_path, "bare", STACK)
+def test_layers_without_energies_are_numbered(written):
+    path, _ = written("bare", STACK)
     maps = read_maps(path, size_nm=SIZE_NM)
     assert (maps.axis.name, maps.axis.values.tolist()) == ("Layer", [0, 1, 2])
     with pytest.raises(InvalidDataError, match="not a bias"):
@@ -267,10 +286,10 @@ def test_infinite_values_are_not_measured(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "package", "module"), [("gwyddion", "gwyfile", "gwyfile.objects"), ("netcdf", "xarray", "xarray")]
+    ("name", "module", "package"), [("gwyddion", "gwyfile", "gwyfile"), ("netcdf", "netCDF4", "netcdf4")]
 )
-def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package, module):
-    path, _ = written(tmp_path, name)
+def test_a_missing_package_is_named(written, monkeypatch, name, module, package):
+    path, _ = written(name)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UnavailableError, match=rf'needs the package {package}, .* pip install "qpibench\[maps\]"'):
         read_maps(path)

@@ -15,10 +15,10 @@ from typing import Any, cast
 import numpy as np
 
 from qpibench.errors import InvalidDataError
+from qpibench.extras import optional_module
 from qpibench.maps import Source
 from qpibench.maps.arrays import Array, Arrays
 from qpibench.maps.measurement import Direction
-from qpibench.maps.packages import optional
 from qpibench.maps.units import in_nm
 
 FORMAT = "Gwyddion"
@@ -58,7 +58,9 @@ def read(path: Path, source: Source) -> Arrays:
 
 
 def _container(path: Path, content: bytes) -> Mapping[str, Any]:
-    gwyfile = optional("gwyfile.objects", "gwyfile", f"'{path.name}'")
+    optional_module("gwyfile", f"Reading '{path.name}'")
+    from gwyfile.objects import GwyObject
+
     begin = content.find(b"\0")
     if not content.startswith(b"GWYP") or content[4:begin] != b"GwyContainer":
         raise InvalidDataError(f"'{path}' is no file of Gwyddion, or its beginning is damaged.")
@@ -68,7 +70,7 @@ def _container(path: Path, content: bytes) -> Mapping[str, Any]:
             f"'{path}' is truncated: it has {len(content)} bytes, {begin + 5 + told} are expected; copy it again."
         )
     try:
-        return cast(Mapping[str, Any], gwyfile.GwyObject.frombuffer(content[4:]))
+        return cast(Mapping[str, Any], GwyObject.frombuffer(content[4:]))
     except Exception as error:  # gwyfile checks nothing, so damage surfaces as errors of many kinds
         raise InvalidDataError(f"'{path}' is damaged: {' '.join(str(error).split())}.") from None
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
+from qpibench.extras import optional_module
 from qpibench.maps import Axis, Maps, Source
 from qpibench.maps.arrays import Array, Arrays, bias_axis, is_map, size_of
 from qpibench.maps.file import is_maps_file
 from qpibench.maps.file import read as read_own
-from qpibench.maps.packages import optional
 from qpibench.maps.units import in_mev, in_nm
 
 FORMAT = "HDF5 or NetCDF"
@@ -37,8 +37,8 @@ def read(path: Path, source: Source) -> Maps | Arrays:
         raise InvalidDataError(f"'{path}' is neither an HDF5 nor a NetCDF file, or its beginning is damaged.")
     if is_maps_file(path):
         return read_own(path)
-    optional("netCDF4", "netcdf4", f"'{path.name}'")
-    xarray = optional("xarray", "xarray", f"'{path.name}'")
+    optional_module("netCDF4", f"Reading '{path.name}'")
+    xarray = optional_module("xarray", f"Reading '{path.name}'")
     try:
         with xarray.open_dataset(path, engine="netcdf4", decode_times=False) as opened:
             arrays = [found for name, each in opened.data_vars.items() if (found := _array(path, name, each))]

@@ -1,0 +1,203 @@
+"""What single formats have besides: structs, masks, headers, separators, dimensions."""
+
+import numpy as np
+import pytest
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.readers.maps import read_maps
+
+UP = np.arange(30, dtype=np.float64).reshape(5, 6) ** 2 - 7.5
+
+
+@pytest.fixture
+def text(tmp_path):
+    """Writes a text and reads its map, 5 nm large unless told otherwise."""
+
+    def read(content, encoding="utf-8", **told):
+        (tmp_path / "map.txt").write_bytes(content.encode(encoding))
+        return read_maps(tmp_path / "map.txt", **({"size_nm": 5} | told))
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("1.5 2\n-3 4e1\n", "1.5\t2\t\n-3\t40", "1,5 2\n-3 40", "1,5;2;\n-3;4e1;\n", "1.5, 2\r\n-3, 40\r\n"),
+        *("1.5,2,\n-3,40,\n", "# note\n\n  1,5\t2  \n% note\n-3\t40", "\ufeff1.5 2\n-3 40"),
+    ],
+)
+def test_text_may_have_any_usual_separator_and_decimal_sign(text, content):
+    np.testing.assert_array_equal(text(content).channels[0].values, [[1.5, 2], [-3, 40]])
+
+
+def test_text_may_be_in_other_encodings(text):
+    assert text("# Kommentar: Prüfung\n1 2\n3 4", "latin-1").metadata == {"kommentar": "Prüfung"}
+    assert text("1 2\n3 4", "utf-16").grid.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("1 2\n3\n", "no matrix of numbers: the number of columns changed from 2 to 1"),
+        ("1 2\n3 x\n", "no matrix of numbers: could not convert string 'x'"),
+        ("1 2 3\n", "two or more rows and columns of numbers, found 1 x 3"),
+        ("# only a comment\n", "has no numbers"),
+        ("Experiment\tbias spectroscopy\t\n\n[DATA]\nBias (V)\tCurrent (A)\n1\t2\n", "Nanonis spectrum of one point"),
+        ("# Width: 5 parsec\n# Height: 5 nm\n1 2\n3 4", "its width is no length with a unit, found '5 parsec'"),
+        ("# Width: 4e-17 m\n# Height: 4e-17 m\n1 2\n3 4", "would be 2e-08 nm large, .* it looks like metres"),
+    ],
+)
+def test_a_text_that_is_no_map_is_refused(text, content, said):
+    with pytest.raises(InvalidDataError, match=said):
+        text(content, size_nm=None)
+
+
+def test_the_header_of_gwyddions_export_is_read(text):
+    header = "# Channel: Z (Forward)\n# Width: 30,0 nm\n# Height: 0.02 \u00b5m\n# Value units: m\n"
+    maps = text(header + "1 2 3\n4 5 6\n", size_nm=None)
+    [channel] = maps.channels
+    assert (channel.name, channel.unit) == ("Z (Forward)", "m")
+    np.testing.assert_array_equal(channel.values, [[4, 5, 6], [1, 2, 3]])
+    assert (maps.grid.size_x_nm, maps.grid.size_y_nm) == pytest.approx((20, 10))
+
+
+@pytest.fixture
+def gwyddion(tmp_path):
+    """Writes data fields and other entries, and reads their maps."""
+    objects = pytest.importorskip("gwyfile.objects")
+
+    def read(fields, lateral="m", **told):
+        units = {"si_unit_xy": objects.GwySIUnit(unitstr=lateral), "si_unit_z": objects.GwySIUnit(unitstr="pA")}
+        container = objects.GwyContainer()
+        for key, value in fields.items():
+            is_field = isinstance(value, np.ndarray)
+            size = {"xreal": 6e-9, "yreal": 5e-9, "xoff": 1e-9, "yoff": -3e-9}
+            container[key] = objects.GwyDataField(value, **size, **units) if is_field else value
+        container["/0/meta"] = objects.GwyContainer({"Bias": "20 mV"})
+        container.tofile(str(tmp_path / "map.gwy"))
+        return read_maps(tmp_path / "map.gwy", **told)
+
+    return read
+
+
+def test_all_fields_of_a_gwyddion_file_are_channels(gwyddion):
+    maps = gwyddion(
+        {
+            "/0/data": UP,
+            "/0/data/title": "Current (Forward)",
+            "/1/data": -UP,
+            "/1/data/title": "Current [Backward]",
+            "/10/data": 2 * UP,
+            "/2/data": 3 * UP,
+            "/2/data/title": "dI/dV",
+        }
+    )
+    assert [channel.label for channel in maps.channels] == [
+        *("Current (forward)", "Current (backward)", "dI/dV", "data 10")
+    ]
+    np.testing.assert_array_equal(maps.channel("data 10").values, 2 * UP[::-1])
+    assert {channel.unit for channel in maps.channels} == {"pA"}
+    assert (maps.grid.size_x_nm, maps.grid.size_y_nm) == pytest.approx((5, 4))
+    assert maps.centre_nm == pytest.approx((4, -0.5))
+    assert maps.metadata == {"Bias": "20 mV"}
+
+
+def test_equal_titles_are_told_apart(gwyddion):
+    titles = {f"/{number}/data/title": "Topo" for number in range(3)}
+    maps = gwyddion(titles | {f"/{number}/data": UP for number in range(3)})
+    assert [channel.name for channel in maps.channels] == ["Topo", "Topo 2", "Topo 3"]
+
+
+def test_a_mask_is_a_channel_because_nothing_tells_what_it_marks(gwyddion):
+    maps = gwyddion({"/0/data": UP, "/0/data/title": "Topo", "/0/mask": (UP > 0).astype(float)})
+    assert [channel.name for channel in maps.channels] == ["Topo", "Topo mask"]
+    assert np.isfinite(maps.channel("Topo").values).all()
+    assert maps.warnings == ("The mask of 'Topo' is a channel; the file does not tell what it marks.",)
+
+
+def test_fields_of_other_units_or_pixels_are_not_mixed(gwyddion):
+    with pytest.raises(UsageError, match=r"different pixels.*'Topo' \(5 x 6\), 'Crop' \(4 x 4\)"):
+        gwyddion({"/0/data": UP, "/0/data/title": "Topo", "/1/data": UP[:4, :4], "/1/data/title": "Crop"})
+    with pytest.raises(InvalidDataError, match="has no map"):
+        gwyddion({"/0/data": UP, "/0/data/title": "FFT"}, lateral="1/m")
+
+
+SBD = {
+    "data_original": np.moveaxis(np.stack([UP, 2 * UP]), (0, 1, 2), (2, 1, 0)),  # (x, y, layer), as MT-SBD-STM has it
+    "Y": np.moveaxis(np.stack([UP, 2 * UP, 3 * UP]), (0, 1, 2), (2, 1, 0))[:4],
+    "energy_range": np.array([[-0.1, 0.0, 0.1]]),
+    "defect_loc": np.ones((12, 2)),
+}
+
+
+def test_a_stack_of_mt_sbd_stm_is_read_point_by_point(tmp_path):
+    pytest.importorskip("scipy.io").savemat(tmp_path / "sbd.mat", SBD)
+    with pytest.raises(UsageError, match=r"'data_original' \(2 x 5 x 6\), 'Y' \(3 x 5 x 4\)\."):
+        read_maps(tmp_path / "sbd.mat", size_nm=5)
+    maps = read_maps(tmp_path / "sbd.mat", channels=["y"], size_nm=(3, 4))
+    np.testing.assert_array_equal(maps.channels[0].values[1], 2 * UP[:, :4])
+    np.testing.assert_allclose(maps.axis.energy_mev, [-100, 0, 100])
+
+
+def test_a_checkpoint_of_mt_sbd_stm_tells_the_size_of_its_grid(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "sbd.mat", "w", userblock_size=512) as file:
+        for name, values in {**SBD, "bias": np.array([[-0.1], [0.1]])}.items():
+            file[f"data/real/{name}"] = values.T
+        file["data/real/header/grid_dim"] = np.array([[6.0], [5.0]])
+        file["data/real/header/grid_settings"] = np.array([[0, 0, 6e-9, 5e-9, 0]])
+    with open(tmp_path / "sbd.mat", "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
+    maps = read_maps(tmp_path / "sbd.mat", channels=["data_original"])
+    assert maps.channels[0].name == "data.real.data_original"
+    np.testing.assert_array_equal(maps.channels[0].values, [UP, 2 * UP])
+    assert (maps.grid.size_x_nm, maps.grid.size_y_nm) == pytest.approx((5, 4))
+    np.testing.assert_allclose(maps.axis.energy_mev, [-100, 100])
+
+
+def test_the_struct_of_a_map_without_units_is_asked_about(tmp_path):
+    struct = {"map": np.moveaxis(np.stack([UP, -UP]), 0, -1), "e": np.array([-5, 5]), "r": np.arange(6), "name": "x"}
+    pytest.importorskip("scipy.io").savemat(tmp_path / "map.mat", {"obj": struct, "topo": UP})
+    maps = read_maps(tmp_path / "map.mat", size_nm=5, energy_mev=[-5, 5])
+    assert {channel.name: channel.values.shape for channel in maps.channels} == {"obj.map": (2, 5, 6), "topo": (5, 6)}
+    assert maps.warnings[0] == "'obj.e' may be the energies of 'obj.map', but nothing tells its unit."
+    np.testing.assert_allclose(maps.axis.energy_mev, [-5, 5])
+
+
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_older_matlab_files_and_compressed_ones_are_read(tmp_path, version):
+    savemat = pytest.importorskip("scipy.io").savemat
+    savemat(tmp_path / "map.mat", {"topo": UP, "pixel_nm": 0.5}, format=version, do_compression=version == "5")
+    maps = read_maps(tmp_path / "map.mat", first_row="top")
+    np.testing.assert_array_equal(maps.channels[0].values, UP[::-1])
+    assert maps.grid.size_x_nm == pytest.approx(2.5)
+
+
+def test_arrays_of_plain_hdf5_need_a_size(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip("netCDF4")
+    with h5py.File(tmp_path / "map.h5", "w") as file:
+        file["topo"], file["count"] = UP.astype(">f4"), np.arange(3)
+    with pytest.raises(UsageError, match="does not tell how large its field is"):
+        read_maps(tmp_path / "map.h5")
+    [channel] = read_maps(tmp_path / "map.h5", size_nm=5).channels
+    assert channel.values.dtype.isnative
+    np.testing.assert_array_equal(channel.values, UP)
+
+
+@pytest.mark.parametrize(
+    ("coordinate", "unit", "said"),
+    [
+        (np.arange(6.0) ** 2, "nm", "the coordinates x are not equidistant"),
+        (np.arange(6.0) * 1e-9, "nm", "would be 5e-09 nm large, .* it looks like metres"),
+        (np.full(6, np.nan), "nm", "the coordinates x are not equidistant"),
+    ],
+)
+def test_impossible_coordinates_are_refused(tmp_path, coordinate, unit, said):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("netCDF4")
+    coords = {"x": ("x", coordinate, {"units": unit}), "y": ("y", np.arange(5.0), {"units": unit})}
+    xarray.Dataset({"topo": (("y", "x"), UP)}, coords).to_netcdf(tmp_path / "map.nc", engine="netcdf4")
+    with pytest.raises(InvalidDataError, match=said):
+        read_maps(tmp_path / "map.nc")
