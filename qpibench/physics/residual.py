@@ -62,7 +62,7 @@ def forward_residual(
     step = max(1, _PIXELS_AT_ONCE // (grid.ny * grid.nx))
     for start in range(0, len(image), step):
         chunk = np.asarray(image[start : start + step], dtype=np.float64)
-        model = _superpose(grid, window, kernel, position_nm[start : start + step])
+        model = forward_images(grid, window, kernel, position_nm[start : start + step])
         difference = np.sqrt(((chunk - model) ** 2).sum(axis=(1, 2)))
         norm = np.sqrt((chunk**2).sum(axis=(1, 2)))
         nothing = np.where(difference == 0, 0.0, np.inf)
@@ -70,14 +70,15 @@ def forward_residual(
     return residual
 
 
-def _superpose(
+def forward_images(
     grid: Grid, window: Grid, kernel: NDArray[np.floating], position_nm: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Sum of a tabulated kernel at the positions, (image, y, x).
+    """Return the images that the superposition of one kernel gives, (image, y, x).
 
-    The kernel is sum_i c_i b(t - i) with B-splines b, so the superposition is the convolution of c with the image of
-    the scatterers that b makes. A sum over pixels and scatterers becomes one FFT per image.
+    Parameters are those of :func:`forward_residual`; ``window`` has the pixels of the kernel.
     """
+    # The kernel is sum_i c_i b(t - i) with B-splines b, so the superposition is the convolution of c with the image of
+    # the scatterers that b makes. A sum over pixels and scatterers becomes one FFT per image.
     from scipy import fft, ndimage
 
     # Mirrored once on every side: the spline takes the kernel's values up to the edge of the window.

@@ -1,0 +1,94 @@
+"""Stacks of images that share their scatterers: layers as single images, in processes, and after an interruption."""
+
+import numpy as np
+import pytest
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.extraction import extract
+from qpibench.extraction.stack import extract_stack
+from qpibench.families import eq7
+from qpibench.grid import Grid
+from qpibench.physics.superposition import kernel_image, superpose
+
+GRID = Grid(ny=32, nx=40, size_y_nm=6.2, size_x_nm=7.8)
+POSITIONS = np.random.default_rng(0).uniform(-3, 3, (12, 2))
+KERNELS = [{"fold": 0, "phi1": 0.3, "B": b, "phi2": 0.0, "C": 0.3} for b in (2.0, 2.5, 3.0)]
+
+
+@pytest.fixture(scope="module")
+def stack():
+    noise = np.random.default_rng(1).normal(0, 0.01, (len(KERNELS), *GRID.shape))
+    return np.array([superpose(GRID, eq7, POSITIONS, **kernel) for kernel in KERNELS]) + noise
+
+
+def test_every_layer_is_extracted_as_one_image_and_fitted(stack):
+    asked = []
+    found = extract_stack(stack, POSITIONS, (6.2, 7.8), workers=1, progress=lambda *numbers: asked.append(numbers))
+    alone = extract(stack[1], POSITIONS, (6.2, 7.8))
+    assert np.array_equal(found.kernel[1], alone.kernel)
+    assert np.array_equal(found.std[1], alone.std)
+    assert found.kernel[2] == pytest.approx(kernel_image(GRID, eq7, **KERNELS[2]), abs=0.05)
+    assert (found.fit - stack).std(axis=(1, 2)) == pytest.approx(0.01, rel=0.3)
+    assert found.diagnostics[0]["fold"] == 0
+    assert asked == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_processes_give_the_same_kernels(stack):
+    one, two = (extract_stack(stack[:2], POSITIONS, (6.2, 7.8), "wiener", workers=workers) for workers in (1, 2))
+    assert np.array_equal(one.kernel, two.kernel)
+    assert np.isnan(one.std).all()
+
+
+def test_an_interrupted_run_goes_on_with_the_layers_it_has(stack, tmp_path):
+    def stopped(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    ask = {"workers": 1, "parts": tmp_path / "parts"}
+    with pytest.raises(KeyboardInterrupt):
+        extract_stack(stack, POSITIONS, (6.2, 7.8), "wiener", progress=stopped, **ask)
+    done = []
+    found = extract_stack(stack, POSITIONS, (6.2, 7.8), "wiener", progress=lambda *numbers: done.append(numbers), **ask)
+    assert done == [(3, 3)]
+    assert np.array_equal(found.kernel, extract_stack(stack, POSITIONS, (6.2, 7.8), "wiener", workers=1).kernel)
+
+
+def test_layers_of_another_request_are_not_taken(stack, tmp_path):
+    extract_stack(stack, POSITIONS, (6.2, 7.8), "wiener", workers=1, parts=tmp_path)
+    (tmp_path / "layer_00001.npz").write_bytes(b"damaged")
+    found = extract_stack(stack, POSITIONS[1:], (6.2, 7.8), "wiener", workers=1, parts=tmp_path)
+    assert np.array_equal(found.kernel, extract_stack(stack, POSITIONS[1:], (6.2, 7.8), "wiener", workers=1).kernel)
+
+
+def test_a_layer_that_shows_nothing_has_no_kernel_and_a_reason(stack):
+    found = extract_stack([stack[0], np.full(GRID.shape, 7.0)], POSITIONS, (6.2, 7.8), "wiener", workers=1)
+    assert np.isnan(found.kernel[1]).all()
+    assert found.failures == ("", "Its pixels are all the same or NaN.")
+
+
+def test_what_cannot_be_used_is_refused_in_one_sentence(stack):
+    with pytest.raises(UsageError, match=r"All .* pixels"):
+        extract_stack(np.full((2, *GRID.shape), np.nan), POSITIONS, (6.2, 7.8), workers=1)
+    with pytest.raises(UsageError, match="lie outside"):
+        extract_stack(stack, POSITIONS + 4, (6.2, 7.8), workers=1)
+    with pytest.raises(UsageError, match="no option 'speed'"):
+        extract_stack(stack, POSITIONS, (6.2, 7.8), workers=1, speed=2)
+    with pytest.raises(UsageError, match="layer, y, x"):
+        extract_stack(stack[None], POSITIONS, (6.2, 7.8), workers=1)
+
+
+def test_layers_without_a_kernel_are_told_and_a_stack_without_any_is_an_error(stack, tmp_path):
+    entry = tmp_path / "picky.py"
+    entry.write_text(
+        "def predict(batch):\n"
+        "    if batch.image.max() > LIMIT:\n"
+        "        raise ValueError('the image is too bright')\n"
+        "    return batch.image\n\n\n"
+        f"LIMIT = {1.1 * stack[1:].max():f}\n"
+    )
+    bright = [10 * stack[0], *stack[1:]]
+    found = extract_stack(bright, POSITIONS, (6.2, 7.8), entry, workers=1)
+    assert [bool(failure) for failure in found.failures] == [True, False, False]
+    assert "too bright" in found.failures[0]
+    with pytest.raises(InvalidDataError, match="too bright"):
+        extract_stack(bright[:1], POSITIONS, (6.2, 7.8), entry, workers=1)
