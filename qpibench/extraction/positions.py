@@ -1,0 +1,133 @@
+"""Scatterers of a measured image in a CSV file: x and y in nm, one scatterer a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.files import unreadable, write_whole
+
+_NM_PER = {"nm": 1.0, "m": 1e9, "um": 1e3, "pm": 1e-3, "angstrom": 0.1, "å": 0.1}
+_PIXELS = {("column", "row"), ("x_px", "y_px"), ("x_pixel", "y_pixel")}
+_MOST_BYTES = 1 << 26
+
+
+def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
+    """Read the positions of scatterers.
+
+    The file is text in UTF-8 with fields separated by commas, semicolons, tabs or blanks. Lines that begin with ``#``
+    and empty lines are left out. A first line with the names of the columns may tell their unit: ``x_nm,y_nm``, another
+    unit of length in place of nm, or ``column,row`` for pixels. Other columns are left out. Without names the first two
+    columns are x and y in nm.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    ndarray
+        (scatterer, 2) float64: x and y in nm, or column and row.
+    bool
+        Whether they are pixels.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    InvalidDataError
+        If the file is no such table; the message names the line.
+    QpibenchError
+        If it cannot be read.
+    """
+    path = Path(path)
+    rows = _rows(path)
+    if not rows:
+        raise InvalidDataError(f"'{path}' has no scatterer; a line has x and y in nm.")
+    number, first = rows[0]
+    places, factor, pixels = (0, 1), 1.0, False
+    if not all(_is_number(field) for field in first):
+        places, factor, pixels = _columns(path, number, first)
+        rows = rows[1:]
+    if not rows:
+        raise InvalidDataError(f"'{path}' has the names of columns, but no scatterer.")
+    positions = np.array([_numbers(path, number, fields, places) for number, fields in rows])
+    return factor * positions, pixels
+
+
+def write_positions(path: str | Path, position_nm: ArrayLike) -> None:
+    """Write positions (scatterer, 2) in nm to a file that :func:`read_positions` reads without loss.
+
+    Raises
+    ------
+    UsageError, QpibenchError
+        As :func:`qpibench.files.write_whole`.
+    """
+    lines = [f"{x!r},{y!r}" for x, y in np.asarray(position_nm, dtype=np.float64).tolist()]
+    write_whole(path, "\n".join(["x_nm,y_nm", *lines, ""]).encode(), what="File of positions")
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines with something in them, by number and fields."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(content) > _MOST_BYTES:
+        raise InvalidDataError(f"'{path}' is larger than {_MOST_BYTES >> 20} MiB, so it is no file of positions.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidDataError(f"'{path}' is no text in UTF-8, so it is no file of positions.") from None
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    kept = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    separator = next((each for each in ("\t", ";", ",") if kept and each in kept[0][1]), None)
+    return [(number, _fields(line, separator)) for number, line in kept]
+
+
+def _fields(line: str, separator: str | None) -> list[str]:
+    if separator is None:
+        return line.split()
+    return [field.strip() for field in next(csv.reader(io.StringIO(line), delimiter=separator))]
+
+
+def _columns(path: Path, number: int, names: Sequence[str]) -> tuple[tuple[int, int], float, bool]:
+    """Places of x and y among the columns, the factor to nm, and whether they are pixels."""
+    found = [name.strip().lower() for name in names]
+    for x, y in _PIXELS:
+        if x in found and y in found:
+            return (found.index(x), found.index(y)), 1.0, True
+    for unit, factor in _NM_PER.items():
+        x, y = f"x_{unit}", f"y_{unit}"
+        if x in found and y in found:
+            return (found.index(x), found.index(y)), factor, False
+    raise InvalidDataError(
+        f"'{path}', line {number}, names the columns {', '.join(names)}; expected x_nm and y_nm, or column and row."
+    )
+
+
+def _numbers(path: Path, number: int, fields: Sequence[str], places: tuple[int, int]) -> tuple[float, float]:
+    try:
+        x, y = (float(fields[place]) for place in places)
+    except (IndexError, ValueError):
+        raise InvalidDataError(f"'{path}', line {number}, has no numbers x and y: {', '.join(fields)}.") from None
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise InvalidDataError(f"'{path}', line {number}, has a position that is not finite: {', '.join(fields)}.")
+    return x, y
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""Files of positions: written and read without loss, in several units, and refused by line."""
+
+import numpy as np
+import pytest
+
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.extraction.positions import read_positions, write_positions
+
+
+def test_positions_are_read_as_they_were_written(tmp_path):
+    positions = np.random.default_rng(0).uniform(-5, 5, (7, 2))
+    write_positions(tmp_path / "p.csv", positions)
+    found, pixels = read_positions(tmp_path / "p.csv")
+    assert np.array_equal(found, positions)
+    assert not pixels
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "in_pixels"),
+    [
+        ("1,2\n3,4\n", [[1, 2], [3, 4]], False),
+        ("# by eye\n\nx_nm\ty_nm\n1\t2\n", [[1, 2]], False),
+        ("y_m;x_m;height\n2e-9;1e-9;7\n", [[1, 2]], False),
+        ("x_angstrom,y_angstrom\n10,20\n", [[1, 2]], False),
+        ("row,column\n2,1\n", [[1, 2]], True),
+        ("\ufeff1 2\r\n", [[1, 2]], False),
+    ],
+)
+def test_columns_are_known_by_name_and_unit(tmp_path, text, expected, in_pixels):
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8", newline="")
+    found, pixels = read_positions(tmp_path / "p.csv")
+    assert found == pytest.approx(np.array(expected, dtype=float))
+    assert pixels is in_pixels
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "has no scatterer"),
+        (b"x_nm,y_nm\n", "but no scatterer"),
+        (b"a,b\n1,2\n", "line 1, names the columns a, b"),
+        (b"1,2\n3\n", "line 2, has no numbers"),
+        (b"1,2\n3,nan\n", "line 2, has a position that is not finite"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
+    ],
+)
+def test_what_is_no_table_of_positions_is_refused_by_line(tmp_path, content, sentence):
+    (tmp_path / "p.csv").write_bytes(content)
+    with pytest.raises(InvalidDataError, match=sentence):
+        read_positions(tmp_path / "p.csv")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"There is no file"):
+        read_positions(tmp_path / "none.csv")
