@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,6 +30,12 @@ def test_zeros_answers_zeros_on_the_grid_that_is_wanted(batch):
     assert kernel.shape == (3, 4, 5)
     assert kernel.dtype == np.float32
     assert not kernel.any()
+
+
+def test_zeros_answers_a_kernel_for_each_of_two_species(batch):
+    module = runpy.run_path(str(find_entry("zeros").path))
+    assert module["takes_species"] is True
+    assert module["predict"](replace(batch, species_count=2)).shape == (3, 2, 4, 5)
 
 
 def test_median_kernel_answers_the_median_of_the_training_kernels(batch):

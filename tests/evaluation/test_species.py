@@ -38,9 +38,10 @@ def test_hidden_species_and_other_views_show_none(pairs, write_model, witness, o
         assert "species" not in file["ood"]
 
 
-def test_an_entry_that_does_not_say_so_takes_no_two_species(pairs, out):
-    with pytest.raises(UnmetNeedError, match=r"'zeros' does not take two species of scatterers, which release 'pairs'"):
-        predict("zeros", pairs, out)
+def test_an_entry_that_does_not_say_so_takes_no_two_species(pairs, write_model, out):
+    model = write_model("def predict(batch): return batch.image")
+    with pytest.raises(UnmetNeedError, match=r"does not take two species of scatterers, which release 'pairs'"):
+        predict(model, pairs, out)
     assert not out.exists()
 
 

@@ -191,14 +191,18 @@ def test_a_suite_says_why_an_entry_cannot_take_a_cell_and_scores_one_that_can(tm
     (tmp_path / "small.toml").write_text(SUITE)
     found = {}
     one = witness.replace("kernel[:, 1] = 1", "if batch.species_count == 1:\n            return kernel[:, 0]")
-    for model in ("zeros", write_model(one)):
+    for model in ("zeros", write_model("def predict(batch): return batch.image", "none.py"), write_model(one)):
         options = ["--suite", tmp_path / "small.toml", "--data", tmp_path / "data", "-o", tmp_path / "a.json"]
         run("evaluate", model, *options)
         found[model] = json.loads((tmp_path / "a.json").read_text())
         run("leaderboard", "check", tmp_path / "a.json")
-    zeros, other = found.values()
-    assert list(zeros["cells"]) == ["toy/one"]
-    assert "does not take two species of scatterers" in zeros["not_applicable"]["toy/hidden"]
+    zeros, none, other = found.values()
+    assert {name: cell["metrics"]["rel_l2_capped"]["value"] for name, cell in zeros["cells"].items()} == {
+        "toy/one": 1,
+        "toy/hidden": 1,
+    }
+    assert list(none["cells"]) == ["toy/one"]
+    assert "does not take two species of scatterers" in none["not_applicable"]["toy/hidden"]
     assert (list(other["cells"]), other["not_applicable"]) == (["toy/one", "toy/hidden"], {})
     assert other["cells"]["toy/hidden"]["metrics"].keys() == {"rel_l2_capped"}
     assert other["cells"]["toy/hidden"]["parts"][0]["told_species"] is False
