@@ -67,15 +67,15 @@ def measure_floor(
             f"Predictions file '{predictions.path}': 'kernels/autoencoded' has NaN or infinity in row {wrong[0]}, a"
             " kernel whose images it predicts; write finite kernels or leave the array out."
         )
-    # The value of an image is that of its kernels, so each kernel is measured once.
+    # Images of the same kernel have the same value, so each kernel is measured once.
     measured = _measured(decoded, release, predictions.kernel_grid, shown, chosen)
-    columns = {name: values[place].mean(axis=1) for name, values in measured.items()}
+    columns = {name: values[place] for name, values in measured.items()}
     order = np.argsort(images.index)
     floors, differences = {}, {}
     for metric in chosen:
         floor, score = (
             statistic_of(metric, {column.name: values[column.name][order] for column in metric.columns})
-            for values in (columns, images.columns)
+            for values in (columns, images.of_kernels)
         )
         floors[metric.name] = floor
         if metric.is_mean:

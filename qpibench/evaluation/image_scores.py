@@ -44,10 +44,10 @@ class ImageScores:
         (n,) int32.
     failed
         (n,) bool: whether the prediction is not finite.
-    columns
-        (n,) float64 under the name of each column; with two species the mean over both kernels. A failed image has the
-        worse of the value of predicting zeros and that of the entry's worst image of the task (that of zeros if all
-        failed). In the first column of a ratio it has 0 where the second one is 0.
+    of_kernels
+        (n, species) float64 under the name of each column: the values of the kernels of each image. A failed image has
+        the worse of the value of predicting zeros and that of the entry's worst image of the task, species by species
+        (that of zeros if all failed). In the first column of a ratio it has 0 where the second one is 0.
     """
 
     index: NDArray[np.int32]
@@ -56,10 +56,15 @@ class ImageScores:
     stratum_labels: Mapping[int, str]
     n_scatterers: NDArray[np.int32]
     failed: NDArray[np.bool_]
-    columns: Mapping[str, NDArray[np.float64]]
+    of_kernels: Mapping[str, NDArray[np.float64]]
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """The mean over the kernels of each image, (n,), under the name of each column."""
+        return {name: values.mean(axis=1) for name, values in self.of_kernels.items()}
 
 
 def score_images(
@@ -104,7 +109,7 @@ def score_images(
         shown = np.unique(release.observation_kernel[index])
         _check_truth(central_pixels(release.kernels.image, predictions.kernel_grid.shape), shown, release)
     failed = np.zeros(len(index), dtype=np.bool_)
-    columns = {name: np.empty(len(index)) for name in measures}
+    columns = {name: np.empty((len(index), predictions.n_species)) for name in measures}
     facts = facts_of(release)
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -112,7 +117,7 @@ def score_images(
         # Case by case, because columns of a metric share what they compute of the latest one.
         measured = [{name: column.measure(case) for name, column in measures.items()} for case in cases]
         for name in measures:
-            columns[name][rows] = np.mean([each[name] for each in measured], axis=0)
+            columns[name][rows] = np.stack([each[name] for each in measured], axis=1)
         if progress is not None:
             progress(min(start + _BLOCK, len(index)), len(index))
     if failed.any() and not failed.all():
@@ -129,7 +134,7 @@ def score_images(
         stratum_labels={int(each): release.family.stratum_label(int(each)) for each in np.unique(stratum)},
         n_scatterers=release.read("observations/n_scatterers")[index],
         failed=failed,
-        columns=columns,
+        of_kernels=columns,
     )
 
 
@@ -229,7 +234,7 @@ def _species(
 
 def _worse(column: PerImage, of_zeros: NDArray[np.float64], finite: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values of failed images, from the values of zeros and those of the images with a prediction."""
-    worse, worst = (np.minimum, finite.min()) if column.worse == "lower" else (np.maximum, finite.max())
+    worse, worst = (np.minimum, finite.min(axis=0)) if column.worse == "lower" else (np.maximum, finite.max(axis=0))
     values: NDArray[np.float64] = worse(of_zeros, worst)
     return values
 
@@ -241,7 +246,7 @@ def _leave_out(
     for metric in metrics:
         if len(metric.columns) == 2:
             value, over = (columns[column.name] for column in metric.columns)
-            value[failed & (over == 0)] = 0
+            value[failed[:, None] & (over == 0)] = 0
 
 
 def _check_truth(truth: NDArray[np.float32], kernels: NDArray[np.int32], release: Release) -> None:

@@ -311,7 +311,9 @@ def _paired_task(
 def _values(metrics: Sequence[Metric], images: Sequence[ImageScores]) -> dict[str, Errors]:
     """Return the values of a side by metric, (file, image), in the order of the images' rows."""
     return {
-        metric.name: np.stack([statistic_of(metric, each.columns).of(np.argsort(each.index)).values for each in images])
+        metric.name: np.stack(
+            [statistic_of(metric, each.of_kernels).of(np.argsort(each.index)).values for each in images]
+        )
         for metric in metrics
     }
 

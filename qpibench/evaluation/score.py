@@ -180,7 +180,7 @@ def aggregate(
     """
     order = np.argsort(images.index)
     kernel, stratum, n_scatterers = images.kernel[order], images.stratum[order], images.n_scatterers[order]
-    columns = {name: values[order] for name, values in images.columns.items()}
+    columns = {name: values[order] for name, values in images.of_kernels.items()}
     # A ratio over no image, such as that of the images with a peak, has no value.
     statistics = {
         metric.name: statistic_of(metric, columns)

@@ -80,13 +80,17 @@ class Statistic:
 
 
 def statistic_of(metric: Metric, columns: Mapping[str, NDArray[np.float64]]) -> Statistic:
-    """The statistic that a metric computes from its columns, (n,) each."""
-    values, *over = (columns[column.name] for column in metric.columns)
+    """The statistic that a metric computes from its columns, (n,) or (n, species) each.
+
+    The value of an image is the mean over its kernels; it counts as a failure only if every kernel does.
+    """
+    values, *over = (np.reshape(columns[column.name], (len(columns[column.name]), -1)) for column in metric.columns)
+    of_kernels = values if metric.of is None else np.asarray(metric.of(values), dtype=np.float64)
     return Statistic(
-        values if metric.of is None else np.asarray(metric.of(values), dtype=np.float64),
+        of_kernels.min(axis=1) if metric.counts_failures else of_kernels.mean(axis=1),
         quantile=metric.quantile,
         share=metric.aggregation in ("share", "coverage"),
-        over=over[0] if over else None,
+        over=over[0].mean(axis=1) if over else None,
         root=metric.aggregation == "root_ratio",
     )
 

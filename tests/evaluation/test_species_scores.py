@@ -69,7 +69,7 @@ def test_hidden_species_may_come_in_any_order_and_told_ones_may_not(scores):
     assert (shown[1] != shown[2]).any()
 
 
-def test_the_order_with_the_least_squared_error_counts(scores):
+def test_each_image_is_scored_in_the_order_of_the_least_error(scores):
     # The first image has its kernels swapped, the second in order.
     def kernel(truth):
         mixed = truth.copy()
@@ -77,6 +77,23 @@ def test_the_order_with_the_least_squared_error_counts(scores):
         return 0.8 * mixed
 
     assert scores(kernel=kernel, told=False)[0]["rel_l2_mean"] == pytest.approx(0.2, rel=1e-5)
+
+
+def test_one_exact_kernel_counts_half_however_far_off_the_other_is(scores):
+    # Squared errors of the weaker kernel, which is replaced, would be less in the other order.
+    def kernel(truth):
+        rows, weaker = np.arange(len(truth)), (truth**2).sum(axis=(2, 3)).argmin(axis=1)
+        predicted = truth.copy()
+        predicted[rows, weaker] = 10 * truth[rows, 1 - weaker] - 9 * truth[rows, weaker]
+        return predicted
+
+    metrics, _ = scores(kernel=kernel, told=False)
+    assert (metrics["rel_l2_capped"], metrics["failure_rate"]) == (0.5, 0)
+
+
+def test_errors_above_one_decide_between_orders_of_equal_scores(scores):
+    swapped = scores(kernel=lambda truth: 3 * truth[:, ::-1], told=False)[0]
+    assert (swapped["rel_l2_capped"], swapped["rel_l2_mean"]) == (1, pytest.approx(2, rel=1e-6))
 
 
 def test_half_the_scatterers_assigned_are_half_the_accuracy(scores):
