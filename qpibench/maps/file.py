@@ -63,7 +63,7 @@ def is_maps_file(path: Path) -> bool:
     try:
         with h5py.File(path, "r", locking=False) as file:
             return _text_of(file, "format") == FORMAT
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
         return False
 
 

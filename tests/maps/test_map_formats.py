@@ -269,6 +269,16 @@ def test_an_array_that_is_no_map_is_refused(tmp_path, values):
         read_maps(tmp_path / "maps.npy", size_nm=5)
 
 
+@pytest.mark.parametrize("changed", [b"{ 'fortran", b"'\x0e'fortr", b"(9999999999, 'f"])
+def test_a_damaged_header_of_an_array_is_refused(tmp_path, changed):
+    np.save(tmp_path / "maps.npy", UP)
+    content = (tmp_path / "maps.npy").read_bytes()
+    start = content.index(b", 'fortran")
+    (tmp_path / "maps.npy").write_bytes(content[:start] + changed + content[start + len(changed) :])
+    with pytest.raises(InvalidDataError, match=r"maps\.npy' is truncated, or has no numbers"):
+        read_maps(tmp_path / "maps.npy", size_nm=5)
+
+
 def test_arrays_keep_their_precision_and_lose_their_byte_order(tmp_path):
     np.save(tmp_path / "maps.npy", UP.astype(">f4"))
     [channel] = read_maps(tmp_path / "maps.npy", size_nm=5).channels

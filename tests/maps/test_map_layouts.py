@@ -1,5 +1,7 @@
 """What single formats have besides: structs, masks, headers, separators, dimensions."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -145,10 +147,14 @@ def test_a_checkpoint_of_mt_sbd_stm_tells_the_size_of_its_grid(tmp_path):
     with h5py.File(tmp_path / "sbd.mat", "w", userblock_size=512) as file:
         for name, values in {**SBD, "bias": np.array([[-0.1], [0.1]])}.items():
             file[f"data/real/{name}"] = values.T
+        file["data/real/text"] = np.full((6, 5), 65, np.uint16)
+        file["data/real/text"].attrs["MATLAB_class"] = np.bytes_(b"char")
         file["data/real/header/grid_dim"] = np.array([[6.0], [5.0]])
         file["data/real/header/grid_settings"] = np.array([[0, 0, 6e-9, 5e-9, 0]])
     with open(tmp_path / "sbd.mat", "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
+    with pytest.raises(UsageError, match="no channel 'text'"):
+        read_maps(tmp_path / "sbd.mat", channels=["text"])
     maps = read_maps(tmp_path / "sbd.mat", channels=["data_original"])
     assert maps.channels[0].name == "data.real.data_original"
     np.testing.assert_array_equal(maps.channels[0].values, [UP, 2 * UP])
@@ -172,6 +178,26 @@ def test_older_matlab_files_and_compressed_ones_are_read(tmp_path, version):
     maps = read_maps(tmp_path / "map.mat", first_row="top")
     np.testing.assert_array_equal(maps.channels[0].values, UP[::-1])
     assert maps.grid.size_x_nm == pytest.approx(2.5)
+
+
+def test_all_kinds_of_variables_may_lie_beside_a_map(tmp_path):
+    scipy = pytest.importorskip("scipy")
+    cell = np.empty((1, 2), object)
+    cell[:] = [["text", UP]]
+    structs = np.array([(1, "a"), (2, "b")], [("n", object), ("t", object)])
+    others = {"cell": cell, "structs": structs, "flag": True, "z": UP * 1j, "sparse": scipy.sparse.eye(4).tocsc()}
+    scipy.io.savemat(tmp_path / "map.mat", {**others, "topo": UP, "empty": np.zeros((0, 3)), "name": "Ag Å"})
+    assert [channel.name for channel in read_maps(tmp_path / "map.mat", size_nm=5).channels] == ["topo"]
+
+
+def test_wrong_lengths_in_a_matlab_file_are_an_error_and_never_a_crash(tmp_path):
+    struct = {"map": UP, "name": "a text", "list": [UP, UP[:4]]}
+    pytest.importorskip("scipy.io").savemat(tmp_path / "map.mat", {"obj": struct})
+    content = (tmp_path / "map.mat").read_bytes()
+    for position in range(128, len(content), 4):
+        (tmp_path / "map.mat").write_bytes(content[:position] + b"\xff\xff\xff\x7f" + content[position + 4 :])
+        with contextlib.suppress(InvalidDataError, UsageError):
+            read_maps(tmp_path / "map.mat", size_nm=5)
 
 
 def test_arrays_of_plain_hdf5_need_a_size(tmp_path):

@@ -1,5 +1,7 @@
 """The package's own file of maps: what is written comes back, and xarray shows it with units."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -110,6 +112,17 @@ def test_a_truncated_file_is_refused(tmp_path, kept):
     (tmp_path / "maps.h5").write_bytes(content[:kept])
     with pytest.raises(InvalidDataError, match=r"maps\.h5' is truncated or damaged: "):
         read(tmp_path / "maps.h5")
+
+
+def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path):
+    maps = measured(metadata={})
+    write_maps(maps, tmp_path / "maps.h5")
+    content = (tmp_path / "maps.h5").read_bytes()
+    for position in range(8, len(content), 97):
+        changed = bytes([content[position] ^ 0x55])
+        (tmp_path / "maps.h5").write_bytes(content[:position] + changed + content[position + 1 :])
+        with contextlib.suppress(InvalidDataError):
+            np.testing.assert_array_equal(read_maps(tmp_path / "maps.h5").channels[1].values, STACK)
 
 
 def test_a_changed_number_is_noticed(tmp_path):

@@ -7,6 +7,7 @@ fills them point by point; if the header of the grid is there too, it tells the 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from qpibench.errors import InvalidDataError
 from qpibench.maps import Source
 from qpibench.maps.arrays import Arrays
 from qpibench.maps.named import arrays_of
+from qpibench.readers import matlab_elements
 
 FORMAT = "MATLAB"
 SUFFIXES = (".mat",)
 
 _MAX_DEPTH = 8
 _HDF5 = b"MATLAB 7.3 MAT-file"
+_CLASSES = (b"double", b"single", b"logical", *(f"{u}int{n}".encode() for u in ("", "u") for n in (8, 16, 32, 64)))
 _MT_SBD = ("data_original", "didv", "lockindidv", "y")
 
 
@@ -52,7 +55,11 @@ def read(path: Path, source: Source) -> Arrays:
 def _of_older(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     from scipy.io import loadmat
 
-    loaded = loadmat(path, appendmat=False, mat_dtype=True)
+    content = path.read_bytes()
+    if matlab_elements.is_version_5(content):
+        matlab_elements.check(content)
+    # SciPy's option for MATLAB's own types drops imaginary parts; without it whole numbers may come as integers.
+    loaded = loadmat(io.BytesIO(content), appendmat=False)
     yield from _inside({name: value for name, value in loaded.items() if not name.startswith("__")})
 
 
@@ -65,17 +72,17 @@ def _inside(members: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Ite
             struct = value.reshape(-1)[0]
             yield from _inside({each: struct[each] for each in value.dtype.names}, f"{prefix}{name}.", depth + 1)
         elif value.dtype.kind in "fiu":
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{name}", value if value.dtype.kind == "f" else value.astype(np.float64)
 
 
 def _of_hdf5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     found: list[tuple[str, NDArray[Any]]] = []
 
     def visit(name: str, item: Any) -> None:
-        # Cells and texts are under '#refs#' or have other classes; the mark of an empty array has its shape as numbers.
-        if not isinstance(item, h5py.Dataset) or name.startswith("#"):
+        # Contents of cells are under '#refs#'; an empty array has its shape as numbers; texts are numbers too.
+        if not isinstance(item, h5py.Dataset) or name.startswith("#") or "MATLAB_empty" in item.attrs:
             return
-        if item.dtype.kind in "fiu" and not {"MATLAB_empty", "MATLAB_int_decode"} & set(item.attrs):
+        if item.dtype.kind in "fiu" and item.attrs.get("MATLAB_class", b"double") in _CLASSES:
             found.append((name.replace("/", "."), item[()].T))  # HDF5 has MATLAB's dimensions in reverse
 
     with h5py.File(path, "r", locking=False) as file:

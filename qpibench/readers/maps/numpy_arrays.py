@@ -5,8 +5,6 @@ Arrays are (y, x) or (layer, y, x). An ``.npy`` file cannot tell its size.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,7 @@ def read(path: Path, source: Source) -> Arrays:
         try:
             loaded = np.load(file, allow_pickle=False)
             named = None if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-        except (ValueError, EOFError, KeyError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # of NumPy, zipfile, zlib and Python's tokenizer, which reads the header
             reason = "its arrays are Python objects" if "allow_pickle" in str(error) else " ".join(str(error).split())
             raise InvalidDataError(f"'{path}' is truncated, or has no numbers: {reason}.") from None
     if named is not None:
