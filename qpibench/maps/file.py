@@ -8,6 +8,7 @@ lists and mappings are JSON.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -153,16 +154,15 @@ def _maps(path: Path, file: h5py.File) -> Maps:
     axis = None
     if axis_name := _text(file, "axis"):
         scale = file[axis_name]
-        axis = Axis(name=_text(scale, "axis"), unit=_text(scale, "units"), values=scale[()].astype(np.float64))
+        axis = Axis(name=_text(scale, "axis"), unit=_text(scale, "units"), values=_checked(file, axis_name))
     channels = []
     for name in _from_json(path, file, "channels"):
         stored = file[name]
-        values = stored[()]
         channels.append(
             Channel(
                 name=_text(stored, "channel"),
                 unit=_text(stored, "units"),
-                values=values.astype(values.dtype.newbyteorder("="), copy=False),
+                values=_checked(file, name),
                 direction=cast(Any, _text(stored, "direction") or None),
             )
         )
@@ -192,19 +192,31 @@ def _energy(axis: Axis) -> NDArray[np.float64] | None:
 def _coordinate(file: h5py.File, name: str, values: NDArray[np.float64], unit: str) -> h5py.Dataset:
     dataset = file.create_dataset(name, data=np.asarray(values, np.float64))
     dataset.make_scale(name)
-    _set(dataset, units=unit)
+    _set(dataset, units=unit, sha256=_digest(dataset[()]))
     return dataset
 
 
 def _variable(
     file: h5py.File, name: str, values: NDArray[Any], dims: Mapping[str, h5py.Dataset], **attributes: str
 ) -> None:
-    # Chunks of one layer have a checksum, so that damage is found when they are read.
-    chunks = (1, *values.shape[1:]) if values.ndim == 3 else values.shape
-    dataset = file.create_dataset(name, data=values, chunks=chunks, fletcher32=True)
+    dataset = file.create_dataset(name, data=values)
     for place, scale in enumerate(dims.values()):
         dataset.dims[place].attach_scale(scale)
-    _set(dataset, **attributes)
+    _set(dataset, **attributes, sha256=_digest(values))
+
+
+def _checked(file: h5py.File, name: str) -> NDArray[Any]:
+    """The values of a dataset, if they have the digest that was stored with them."""
+    dataset = file[name]
+    values: NDArray[Any] = dataset[()]
+    if _digest(values) != _text(dataset, "sha256"):
+        raise ValueError(f"the values of {name} have changed since they were written")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _digest(values: NDArray[Any]) -> str:
+    """SHA-256 of the values in C order, little-endian."""
+    return hashlib.sha256(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data).hexdigest()
 
 
 def _free(file: h5py.File, label: str) -> str:
