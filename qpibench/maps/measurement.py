@@ -88,10 +88,11 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A processing step with its settings, which JSON can hold."""
+    """A processing step with its settings and what it found in the data, both of which JSON can hold."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,86 @@
+r"""Bragg: the waves of the lattice are removed, also where drift bends them.
+
+The corrugation of a lattice is a sum of waves with the wavevectors $\mathbf q$ of its Bragg peaks. Each is measured
+from place to place by a Gaussian mean over the length $\ell = 1 / w$ around each point, and subtracted:
+
+$$A(\mathbf r) = \langle z(\mathbf r')\, e^{-i \mathbf q \mathbf r'} \rangle_\ell, \qquad
+z(\mathbf r) \to z(\mathbf r) - 2\, \mathrm{Re} \left[ A(\mathbf r)\, e^{i \mathbf q \mathbf r} \right].$$
+
+In the Fourier transform this is a notch with a soft edge at $\pm \mathbf q$: at the distance $k$ from it the factor is
+$1 - e^{-k^2 / 2 w^2}$. Unlike a notch, it needs no periodic map and passes over points that were not measured.
+
+The wavevectors are given, or found in each channel as the sharp peaks of |FFT| that are ``above`` times higher than the
+median around them and than the median of all points with the same |q|. The step records them. A peak whose wave has
+fewer than five periods in the field is not looked for.
+
+Source: Fourier filtering of lattices, by the local means of Lawler et al., Nature 466, 347 (2010),
+doi:10.1038/nature09169; the criterion of peaks is our own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from qpibench.grid import Grid
+from qpibench.maps.bragg_peaks import ABOVE, find_peaks, lattice_wave, plane_wave
+from qpibench.maps.measurement import Maps
+from qpibench.maps.preparation import ChannelSettings, Found, chosen_channels, each_layer
+
+_ROUNDS = 4  # the waves of different peaks, and edges, disturb one another's means
+
+
+class Settings(ChannelSettings):
+    """Settings of the removal of Bragg peaks."""
+
+    q_rad_nm: tuple[tuple[float, float], ...] | None = Field(
+        default=None, description="qx and qy of each peak, one of q and -q; found by default"
+    )
+    width_rad_nm: float | None = Field(
+        default=None,
+        gt=0,
+        description="width w of a notch; by default three points of the transform of the shorter side",
+    )
+    above: float = Field(default=ABOVE, gt=1, description="height of a peak that is found, over its background")
+    most: int = Field(default=6, ge=1, le=100, description="number of peaks that are found, at most")
+
+
+def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
+    """Remove the lattice from the chosen channels; see :class:`qpibench.maps.preparation.Preparation`."""
+    grid = maps.grid
+    width = settings.width_rad_nm or 6 * np.pi / min(grid.size_x_nm, grid.size_y_nm)
+    labels = {one.label for one in chosen_channels(maps, settings.channels)}
+    channels, found = [], {}
+    for one in maps.channels:
+        if one.label not in labels:
+            channels.append(one)
+            continue
+        given: Any = settings.q_rad_nm
+        peaks = (
+            find_peaks(one.values, grid, above=settings.above, most=settings.most)
+            if given is None
+            else np.array(given, np.float64).reshape(-1, 2)
+        )
+
+        def without(layer: NDArray[np.float64], peaks: NDArray[np.float64] = peaks) -> NDArray[np.float64]:
+            return _without(layer, grid, peaks, 1 / width)
+
+        channels.append(replace(one, values=each_layer(one.values, without)))
+        found[one.label] = peaks.round(6).tolist()
+    return replace(maps, channels=tuple(channels)), {"q_rad_nm": found, "width_rad_nm": float(width)}
+
+
+def _without(
+    layer: NDArray[np.float64], grid: Grid, peaks: NDArray[np.float64], length_nm: float
+) -> NDArray[np.float64]:
+    mean = np.nanmean(layer)
+    rest = layer - mean
+    for _ in range(_ROUNDS if len(peaks) else 0):
+        for q in peaks:
+            rest = rest - 2 * (lattice_wave(rest, grid, q, length_nm) * plane_wave(grid, q)).real
+    restored: NDArray[np.float64] = rest + mean
+    return restored

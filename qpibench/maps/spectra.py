@@ -1,0 +1,138 @@
+"""Spectra of maps: channels along the axis of bias, their derivative, and quotients with a floor."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import InvalidDataError
+from qpibench.maps.measurement import Channel, Maps
+
+
+def bias_v(maps: Maps) -> NDArray[np.float64]:
+    """The biases of the maps in V, (axis,), as measured.
+
+    Raises
+    ------
+    InvalidDataError
+        If the maps have no axis, or another one, or the biases neither rise nor fall throughout.
+    """
+    if maps.axis is None:
+        raise InvalidDataError(f"The maps of {maps.source.file} have no axis; this step needs spectra along a bias.")
+    bias = maps.axis.energy_mev / 1e3
+    steps = np.diff(bias)
+    if len(bias) < 2 or not ((steps > 0).all() or (steps < 0).all()):
+        raise InvalidDataError(
+            f"The biases of {maps.source.file} neither rise nor fall throughout, so they are no single sweep; split the"
+            " sweeps."
+        )
+    return bias
+
+
+def spectra(maps: Maps, names: tuple[str, ...] | None, unit: str) -> tuple[Channel, ...]:
+    """Channels with layers along the axis: those of these names or labels, or all of a unit if None.
+
+    Raises
+    ------
+    UsageError
+        If there is no channel of a name.
+    InvalidDataError
+        If a channel is a single map, or none has the unit; the message lists those with an axis.
+    """
+    from qpibench.maps.preparation import chosen_channels
+
+    along = [one for one in maps.channels if one.values.ndim == 3]
+    if names is None:
+        chosen = tuple(one for one in along if one.unit == unit)
+        if not chosen:
+            there = ", ".join(f"'{one.label}' in {one.unit or 'no unit'}" for one in along) or "none"
+            raise InvalidDataError(
+                f"{maps.source.file} has no channel in {unit} along its axis (there: {there}); name the channel."
+            )
+        return chosen
+    chosen = chosen_channels(maps, names)
+    if flat := [one.label for one in chosen if one.values.ndim == 2]:
+        raise InvalidDataError(f"'{flat[0]}' is a single map, and this step needs spectra along the axis.")
+    return chosen
+
+
+def current_of(maps: Maps, channel: Channel, name: str | None) -> Channel:
+    """The current that was measured with a channel: that of this name, or the only one in A, of the same direction.
+
+    Raises
+    ------
+    UsageError
+        If there is no channel of the name.
+    InvalidDataError
+        If no channel or several are in A, or that of the name has no axis.
+    """
+    found = spectra(maps, None if name is None else (name,), "A")
+    along = [one for one in found if one.direction == channel.direction] or list(found)
+    if len(along) > 1:
+        labels = ", ".join(f"'{one.label}'" for one in along)
+        raise InvalidDataError(f"{maps.source.file} has several currents ({labels}); name one with current.")
+    return along[0]
+
+
+def with_channels(channels: tuple[Channel, ...], added: list[Channel]) -> tuple[Channel, ...]:
+    """Channels and those that are added; an added one replaces one of the same label."""
+    labels = {one.label for one in added}
+    return (*(one for one in channels if one.label not in labels), *added)
+
+
+def above_floor(values: NDArray[np.floating], share: float) -> tuple[NDArray[np.float64], float]:
+    """Return divisors that are no smaller than a floor, with their signs, and the floor.
+
+    The floor is ``share`` times the median of the absolute values that are measured and not 0.
+
+    Raises
+    ------
+    InvalidDataError
+        If no value is measured and not 0.
+    """
+    size = np.abs(values)
+    counted = size[np.isfinite(size) & (size > 0)]
+    if not len(counted):
+        raise InvalidDataError("The channel that is divided by has no measured value other than 0.")
+    floor = share * float(np.median(counted))
+    return np.where(values < 0, -1.0, 1.0) * np.maximum(size, floor), floor
+
+
+def derivative_matrix(
+    place: NDArray[np.float64], *, order: int, window: int | None = None, width: float | None = None
+) -> NDArray[np.float64]:
+    """Return the matrix that takes values at places to the slope of a fitted polynomial at each place.
+
+    Parameters
+    ----------
+    place
+        (axis,): places that rise or fall throughout.
+    order
+        Order of the polynomials.
+    window
+        Number of neighbouring places that are fitted with equal weights; at the ends of the axis the window is shifted.
+    width
+        Standard deviation of Gaussian weights of all places instead of a window.
+
+    Returns
+    -------
+    ndarray
+        (axis, axis).
+    """
+    n = len(place)
+    matrix = np.zeros((n, n))
+    for i in range(n):
+        if window is not None:
+            first = min(max(i - window // 2, 0), max(n - window, 0))
+            near, root = np.arange(first, min(first + window, n)), np.ones(min(window, n))
+        else:
+            root = np.exp(-0.25 * ((place - place[i]) / width) ** 2)
+            near = np.flatnonzero(root > 1e-9)
+            if len(near) <= order:  # the width is smaller than the steps
+                near = np.argsort(np.abs(place - place[i]))[: order + 1]
+            root = np.maximum(root[near], 1e-9)
+        distance = place[near] - place[i]
+        scale = np.abs(distance).max()
+        terms = np.vander(distance / scale, order + 1, increasing=True)
+        matrix[i, near] = np.linalg.pinv(root[:, None] * terms)[1] * root / scale
+    return matrix
