@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -112,7 +113,7 @@ def _fill(file: h5py.File, maps: Maps) -> None:
         source_format=maps.source.format,
         source_sha256=maps.source.sha256,
         metadata=_json(dict(maps.metadata)),
-        steps=_json([{"name": step.name, "settings": dict(step.settings)} for step in maps.steps]),
+        steps=_json([asdict(step) for step in maps.steps]),
         warnings=_json(list(maps.warnings)),
         scan_direction=maps.scan_direction or "",
     )

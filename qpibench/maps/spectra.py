@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,48 +31,62 @@ def bias_v(maps: Maps) -> NDArray[np.float64]:
     return bias
 
 
-def spectra(maps: Maps, names: tuple[str, ...] | None, unit: str) -> tuple[Channel, ...]:
-    """Channels with layers along the axis: those of these names or labels, or all of a unit if None.
+def spectra(maps: Maps, names: tuple[str, ...] | None, what: Literal["current", "dI/dV"]) -> tuple[Channel, ...]:
+    """Channels with layers along the axis.
+
+    Parameters
+    ----------
+    maps
+        The maps.
+    names
+        Names or labels of the channels. None stands for all currents, which are in A and called so, or for all dI/dV
+        in A/V. Lock-in amplifiers give dI/dV in other units, so their channels have to be named.
+    what
+        What is asked for.
 
     Raises
     ------
     UsageError
         If there is no channel of a name.
     InvalidDataError
-        If a channel is a single map, or none has the unit; the message lists those with an axis.
+        If a named channel is a single map, or none is what is asked for; the message lists those with an axis.
     """
     from qpibench.maps.preparation import chosen_channels
 
     along = [one for one in maps.channels if one.values.ndim == 3]
     if names is None:
-        chosen = tuple(one for one in along if one.unit == unit)
+        if what == "current":
+            chosen = tuple(one for one in along if one.unit == "A" and "current" in one.name.lower())
+        else:
+            chosen = tuple(one for one in along if one.unit == "A/V")
         if not chosen:
+            kind = "current in A" if what == "current" else "dI/dV in A/V"
             there = ", ".join(f"'{one.label}' in {one.unit or 'no unit'}" for one in along) or "none"
             raise InvalidDataError(
-                f"{maps.source.file} has no channel in {unit} along its axis (there: {there}); name the channel."
+                f"{maps.source.file} has no {kind} along its axis; name the channel (those along the axis: {there})."
             )
         return chosen
     chosen = chosen_channels(maps, names)
     if flat := [one.label for one in chosen if one.values.ndim == 2]:
-        raise InvalidDataError(f"'{flat[0]}' is a single map, and this step needs spectra along the axis.")
+        raise InvalidDataError(f"'{flat[0]}' is a single map; this step needs spectra along the axis.")
     return chosen
 
 
 def current_of(maps: Maps, channel: Channel, name: str | None) -> Channel:
-    """The current that was measured with a channel: that of this name, or the only one in A, of the same direction.
+    """The current that was measured with a channel: that of this name, or the only one, of the same direction.
 
     Raises
     ------
     UsageError
         If there is no channel of the name.
     InvalidDataError
-        If no channel or several are in A, or that of the name has no axis.
+        If there is no current or several, or that of the name has no axis.
     """
-    found = spectra(maps, None if name is None else (name,), "A")
+    found = spectra(maps, None if name is None else (name,), "current")
     along = [one for one in found if one.direction == channel.direction] or list(found)
     if len(along) > 1:
         labels = ", ".join(f"'{one.label}'" for one in along)
-        raise InvalidDataError(f"{maps.source.file} has several currents ({labels}); name one with current.")
+        raise InvalidDataError(f"{maps.source.file} has several currents ({labels}); choose one with current.")
     return along[0]
 
 

@@ -115,7 +115,7 @@ def apply(maps: Maps, name: str, **settings: Any) -> Maps:
     return replace(prepared, steps=(*maps.steps, made))
 
 
-def undone(maps: Maps, original: str | Path) -> Maps:
+def undone(maps: Maps, original: str | Path, **told: Any) -> Maps:
     """Maps without their last step: the other steps are applied again to the original file.
 
     Parameters
@@ -124,6 +124,8 @@ def undone(maps: Maps, original: str | Path) -> Maps:
         Prepared maps.
     original
         The file they come from, in any folder and under any name.
+    **told
+        What the file does not tell, as it was given to :func:`qpibench.readers.maps.read_maps`.
 
     Raises
     ------
@@ -136,7 +138,7 @@ def undone(maps: Maps, original: str | Path) -> Maps:
 
     if not maps.steps:
         raise UsageError(f"The maps of {maps.source.file} have no step that can be undone.")
-    again = read_maps(original)
+    again = read_maps(original, **told)
     if again.source.sha256 != maps.source.sha256 or again.steps:
         what = "has steps already" if again.steps else f"has the SHA-256 {again.source.sha256[:12]}..."
         raise InvalidDataError(

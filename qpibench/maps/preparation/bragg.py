@@ -7,7 +7,8 @@ $$A(\mathbf r) = \langle z(\mathbf r')\, e^{-i \mathbf q \mathbf r'} \rangle_\el
 z(\mathbf r) \to z(\mathbf r) - 2\, \mathrm{Re} \left[ A(\mathbf r)\, e^{i \mathbf q \mathbf r} \right].$$
 
 In the Fourier transform this is a notch with a soft edge at $\pm \mathbf q$: at the distance $k$ from it the factor is
-$1 - e^{-k^2 / 2 w^2}$. Unlike a notch, it needs no periodic map and passes over points that were not measured.
+$1 - e^{-k^2 / 2 w^2}$. Unlike a notch, it needs no periodic map and passes over points that were not measured. Within
+about $\ell$ of an edge the mean has one side only, so ripples of other wavevectors lose a few percent there.
 
 The wavevectors are given, or found in each channel as the sharp peaks of |FFT| that are ``above`` times higher than the
 median around them and than the median of all points with the same |q|. The step records them. A peak whose wave has
@@ -30,8 +31,6 @@ from qpibench.grid import Grid
 from qpibench.maps.bragg_peaks import ABOVE, find_peaks, lattice_wave, plane_wave
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, chosen_channels, each_layer
-
-_ROUNDS = 4  # the waves of different peaks, and edges, disturb one another's means
 
 
 class Settings(ChannelSettings):
@@ -79,8 +78,6 @@ def _without(
 ) -> NDArray[np.float64]:
     mean = np.nanmean(layer)
     rest = layer - mean
-    for _ in range(_ROUNDS if len(peaks) else 0):
-        for q in peaks:
-            rest = rest - 2 * (lattice_wave(rest, grid, q, length_nm) * plane_wave(grid, q)).real
-    restored: NDArray[np.float64] = rest + mean
-    return restored
+    for q in peaks:
+        rest = rest - 2 * (lattice_wave(rest, grid, q, length_nm) * plane_wave(grid, q)).real
+    return np.asarray(rest + mean if len(peaks) else layer, np.float64)

@@ -33,7 +33,7 @@ from qpibench.maps.spectra import bias_v, derivative_matrix, spectra, with_chann
 
 
 class Settings(ChannelSettings):
-    """Settings of a derivative; its channels are all currents in A along the axis by default."""
+    """Settings of a derivative; its channels are all currents along the axis by default."""
 
     filter: Literal["savitzky_golay", "gaussian"] = Field(default="savitzky_golay", description="weights of the fit")
     window: int = Field(default=7, ge=3, le=999, description="odd number of biases of the filter savitzky_golay")
@@ -54,7 +54,7 @@ class Settings(ChannelSettings):
 def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     """Add the derivatives of currents; see :class:`qpibench.maps.preparation.Preparation`."""
     bias = bias_v(maps)
-    currents = spectra(maps, settings.channels, "A")
+    currents = spectra(maps, settings.channels, "current")
     least = settings.window if settings.filter == "savitzky_golay" else settings.order + 1
     if len(bias) < least:
         raise UsageError(f"The maps have {len(bias)} biases, and the filter needs {least}; choose a smaller window.")

@@ -30,7 +30,7 @@ class Settings(ChannelSettings):
     """Settings of the normalised conductance; its channels are all in A/V along the axis by default."""
 
     current: str | None = Field(
-        default=None, description="channel of the current; the only one in A of the same direction by default"
+        default=None, description="channel of the current; the only current of the same direction by default"
     )
     floor: float = Field(default=0.01, gt=0, le=1, description="least |I/V| over its median, f")
 
@@ -39,7 +39,7 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     """Add normalised conductances; see :class:`qpibench.maps.preparation.Preparation`."""
     bias = bias_v(maps)[:, None, None]
     added, floors = [], {}
-    for one in spectra(maps, settings.channels, "A/V"):
+    for one in spectra(maps, settings.channels, "dI/dV"):
         current = current_of(maps, one, settings.current)
         slope = np.divide(current.values, bias, where=bias != 0, out=np.full(one.values.shape, np.nan))
         divisor, floors[one.label] = above_floor(slope, settings.floor)

@@ -42,7 +42,7 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
             f"The biases of {maps.source.file} run from {bias.min():g} to {bias.max():g} V; ratio maps need both signs."
         )
     ratios, floors = [], {}
-    for one in spectra(maps, settings.channels, "A/V"):
+    for one in spectra(maps, settings.channels, "dI/dV"):
         divisor, floors[one.label] = above_floor(_interpolated(one.values, bias, -bias[places]), settings.floor)
         values = (one.values[places] / divisor).astype(one.values.dtype)
         ratios.append(Channel(name=f"ratio of {one.name}", unit="1", values=values, direction=one.direction))

@@ -32,11 +32,11 @@ class Settings(ChannelSettings):
     """Settings of the division by the set point; its channels are all in A/V along the axis by default."""
 
     set_point_v: float | None = Field(
-        default=None, description="bias of the set point; the first of the sweep by default, where sweeps usually begin"
+        default=None, description="bias of the set point; by default that of the file, or else the first of the sweep"
     )
     set_point_a: float | None = Field(default=None, gt=0, description="one current for the whole map, not a channel")
     current: str | None = Field(
-        default=None, description="channel of the current; the only one in A of the same direction by default"
+        default=None, description="channel of the current; the only current of the same direction by default"
     )
     floor: float = Field(default=0.01, gt=0, le=1, description="least |I| over its median, f")
 
@@ -44,13 +44,17 @@ class Settings(ChannelSettings):
 def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     """Add conductances over the set point; see :class:`qpibench.maps.preparation.Preparation`."""
     bias = bias_v(maps)
-    layer, wanted = 0, settings.set_point_v
+    layer, wanted = 0, _of_file(maps) if settings.set_point_v is None else settings.set_point_v
     if wanted is not None:
         layer = int(np.argmin(np.abs(bias - wanted)))
-        if abs(bias[layer] - wanted) > np.abs(np.diff(bias)).max():
-            raise UsageError(f"set_point_v = {wanted:g} is outside of the sweep, {bias.min():g} to {bias.max():g} V.")
+        is_outside = abs(bias[layer] - wanted) > np.abs(np.diff(bias)).max()
+        if settings.set_point_a is None and is_outside:
+            raise UsageError(
+                f"The set point at {wanted:g} V is outside of the sweep from {bias.min():g} to {bias.max():g} V; give"
+                " another set_point_v, or set_point_a."
+            )
     added, floors = [], {}
-    for one in spectra(maps, settings.channels, "A/V"):
+    for one in spectra(maps, settings.channels, "dI/dV"):
         divisor: object
         if settings.set_point_a is None:
             current = current_of(maps, one, settings.current)
@@ -65,3 +69,11 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
         "bias_v": float(bias[layer]),
         "floor_a": floors,
     }
+
+
+def _of_file(maps: Maps) -> float | None:
+    number, _, unit = maps.metadata.get("set-point bias", "").partition(" ")
+    try:
+        return float(number) if unit == "V" else None
+    except ValueError:
+        return None
