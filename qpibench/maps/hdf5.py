@@ -1,0 +1,123 @@
+"""Elements of HDF5 files that follow the netCDF-4 model: coordinates, variables, and attributes that are text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import UsageError
+from qpibench.parsing import parse_json
+
+# The format of HDF5 1.8, as for releases: all readers know it, and its metadata have checksums. Texts have a fixed
+# length, because HDF5 keeps others in a heap without a checksum.
+_LIBVER = ("v108", "v110")
+
+
+def file_content(fill: Callable[[h5py.File], None]) -> bytes:
+    """Return the bytes of a file that a function fills."""
+    # HDF5 writes to memory first, because it crashes on a full disk.
+    with h5py.File("content", "w", driver="core", backing_store=False, libver=_LIBVER, track_order=True) as file:
+        fill(file)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def coordinate(file: h5py.File, name: str, values: NDArray[np.float64], unit: str) -> h5py.Dataset:
+    """Write a coordinate (point,), which a dimension of variables refers to."""
+    dataset = file.create_dataset(name, data=np.asarray(values, np.float64))
+    dataset.make_scale(name)
+    set_texts(dataset, units=unit, sha256=_digest(dataset[()]))
+    return dataset
+
+
+def variable(
+    file: h5py.File, name: str, values: NDArray[Any], dims: Mapping[str, h5py.Dataset], **attributes: str
+) -> None:
+    """Write a variable whose dimensions have coordinates, with attributes that are text."""
+    dataset = file.create_dataset(name, data=values)
+    for place, scale in enumerate(dims.values()):
+        dataset.dims[place].attach_scale(scale)
+    set_texts(dataset, **attributes, sha256=_digest(values))
+
+
+def checked_values(file: h5py.File, name: str) -> NDArray[Any]:
+    """The values of a dataset, if they have the digest that was stored with them.
+
+    Raises
+    ------
+    ValueError
+        If they have not.
+    """
+    dataset = file[name]
+    values: NDArray[Any] = dataset[()]
+    if _digest(values) != text(dataset, "sha256"):
+        raise ValueError(f"the values of {name} have changed since they were written")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _digest(values: NDArray[Any]) -> str:
+    """SHA-256 of the values in C order, little-endian."""
+    return hashlib.sha256(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data).hexdigest()
+
+
+def free_name(file: h5py.File, label: str) -> str:
+    """A name of a variable that netCDF allows and the file does not have yet."""
+    shown = "".join(each if each.isprintable() and each != "/" else ":" for each in label).strip()
+    name = shown if shown and (shown[0].isalnum() or shown[0] == "_") else f"_{shown}"
+    free, count = name, 1
+    while free in file:
+        count += 1
+        free = f"{name}_{count}"
+    return free
+
+
+def set_texts(item: h5py.File | h5py.Dataset, **attributes: str) -> None:
+    """Set attributes that are text."""
+    for name, value in attributes.items():
+        encoded = value.encode("utf-8", "replace")
+        item.attrs[name] = np.array(encoded, h5py.string_dtype("utf-8", max(1, len(encoded))))
+
+
+def text(item: h5py.File | h5py.Dataset, name: str) -> str:
+    """An attribute that is text; KeyError if there is none."""
+    found = text_of(item, name)
+    if found is None:
+        raise KeyError(f"the attribute {name} is missing")
+    return found
+
+
+def text_of(item: h5py.File | h5py.Dataset, name: str) -> str | None:
+    """An attribute that is text; None if there is none."""
+    value = item.attrs.get(name)
+    value = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None
+
+
+def to_json(value: Any) -> str:
+    """Lists and mappings as the text of an attribute.
+
+    Raises
+    ------
+    UsageError
+        If they hold what JSON cannot.
+    """
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"The file cannot be written: its metadata or steps are not what JSON can hold ({error})."
+        ) from None
+
+
+def from_json(path: Path, file: h5py.File, name: str) -> Any:
+    """Lists and mappings from the text of an attribute."""
+    return parse_json(text(file, name), f"'{path}' is damaged: its attribute {name}")
