@@ -117,7 +117,7 @@ class _Request:
             (found.kernel, self.kernel_grid) if found.kernel_full is None else (found.kernel_full, self.grid.offsets)
         )
         fit = forward_images(self.grid, window, whole, self.position_nm[None])[0]
-        return Layer(found.kernel, found.std, fit, json.loads(json.dumps(dict(found.diagnostics), default=_plain)))
+        return Layer(found.kernel, found.std, fit, _plain(found.diagnostics))
 
     def key(self, image: Values) -> str:
         """A text that changes with whatever changes the kernel of an image."""
@@ -300,7 +300,11 @@ class _Parts:
 
 
 def _plain(value: object) -> Any:
-    """What JSON can hold, for NumPy's numbers and arrays."""
+    """What JSON can hold: lists for arrays, None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    return str(value)
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

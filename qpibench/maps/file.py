@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qpibench import __version__
 from qpibench.errors import InvalidDataError
-from qpibench.files import unreadable, write_whole
+from qpibench.files import write_whole
 from qpibench.grid import Grid
 from qpibench.maps.hdf5 import (
     checked_values,
@@ -26,6 +26,7 @@ from qpibench.maps.hdf5 import (
     file_content,
     free_name,
     from_json,
+    opened,
     set_texts,
     text,
     text_of,
@@ -80,26 +81,8 @@ def read(path: str | Path) -> Maps:
     QpibenchError
         If it cannot be read.
     """
-    path = Path(path)
-    try:
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            if text_of(file, "format") != FORMAT:
-                raise InvalidDataError(f"'{path}' is not a file of maps that qpibench has written.")
-            version = int(file.attrs["format_version"])
-            if version > VERSION:
-                raise InvalidDataError(
-                    f"'{path}' has version {version} of the files of maps, up to {VERSION} can be read; update"
-                    " qpibench."
-                )
-            return _maps(path, file)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidDataError(f"'{path}' is truncated or damaged: {reason}.") from None
+    with opened(Path(path), FORMAT, VERSION, what="maps") as file:
+        return _maps(Path(path), file)
 
 
 def _fill(file: h5py.File, maps: Maps) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.files import unreadable
 from qpibench.parsing import parse_json
 
 # The format of HDF5 1.8, as for releases: all readers know it, and its metadata have checksums. Texts have a fixed
@@ -27,6 +29,48 @@ def file_content(fill: Callable[[h5py.File], None]) -> bytes:
         fill(file)
         file.flush()
         return bytes(file.id.get_file_image())
+
+
+@contextmanager
+def opened(path: Path, file_format: str, version: int, *, what: str) -> Iterator[h5py.File]:
+    """Open a file of a format for reading.
+
+    Parameters
+    ----------
+    path
+        The file.
+    file_format, version
+        Its attribute ``format``, and the newest ``format_version`` that can be read.
+    what
+        Its content, such as ``maps``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    InvalidDataError
+        If it has another format or a newer version, or turns out to be damaged while it is read.
+    QpibenchError
+        If it cannot be read.
+    """
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if text_of(file, "format") != file_format:
+                raise InvalidDataError(f"'{path}' is not a file of {what} that qpibench has written.")
+            if (found := int(file.attrs["format_version"])) > version:
+                raise InvalidDataError(
+                    f"'{path}' has version {found} of the files of {what}, up to {version} can be read; update"
+                    " qpibench."
+                )
+            yield file
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidDataError(f"'{path}' is truncated or damaged: {reason}.") from None
 
 
 def coordinate(file: h5py.File, name: str, values: NDArray[np.float64], unit: str) -> h5py.Dataset:
