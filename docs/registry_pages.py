@@ -1,7 +1,7 @@
-"""Write docs/families.md and docs/corruptions.md from the families and corruptions: ``python docs/registry_pages.py``.
+"""Write the pages of families, corruptions and steps of preparation: ``python docs/registry_pages.py``.
 
-A page has the docstring of each module, with the keys of its spec and its columns. ``--pictures`` draws the pictures
-again, by the commands that stand under them.
+A page has the docstring of each module, with its keys or settings, and its columns. ``--pictures`` draws the pictures
+of families and corruptions again, by the commands that stand under them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 from qpibench.columns import Column
 from qpibench.corruptions import STAGES, corruption_names, get_corruption, in_order
 from qpibench.families import family_names, get_family
+from qpibench.maps.preparation import KINDS, get_step, step_names
 from qpibench.specs import load_spec, spec_names
-from qpibench.specs.schema import Key, spec_keys
+from qpibench.specs.schema import Key, model_keys, spec_keys
 
 DOCS = Path(__file__).parent
 IMAGES = "images/gallery"
@@ -43,6 +44,41 @@ on the image, and on the positions that a model is told. This page is made from 
 A picture shows an image of the spec `cu111_64` without and with the corruption, their difference on a finer scale, and
 the Fourier transforms of both; for told positions a part of the field is enlarged, with its activation maps.
 """
+
+PREPARATION_HEAD = """# Preparation of maps
+
+A step of preparation takes [maps](maps.md) and returns new ones:
+
+    from qpibench.maps.picture import draw_steps
+    from qpibench.maps.preparation import apply, undone
+    from qpibench.readers.maps import read_maps
+
+    maps = read_maps("grid.3ds")
+    levelled = apply(apply(maps, "plane", channels=["Z"]), "derivative", window=9)
+    draw_steps(maps, levelled, "derivative.png")     # before and after, with log |FFT|
+    levelled.steps[-1].settings                      # all settings, also those that were not given
+    levelled.steps[-1].found                         # numbers that the step found, such as wavevectors
+    undone(levelled, "grid.3ds")                     # without the last step
+
+- Points that were not measured are NaN. They stay NaN, and do not make others NaN. The steps `drift` and `shear` move
+  them with the map.
+- Every layer of a stack is prepared like a map of its own, except that lattices are found in all layers together.
+- `channels` are names, which mean both directions, or labels such as `Z (forward)`. Without it, all channels change.
+- A wrong setting is one sentence with exit code 2; maps without the axis or the channel that a step needs, with 3.
+- `undone` reads the original file again, compares its SHA-256, and applies all steps but the last.
+
+This page is made from the modules in `qpibench/maps/preparation`, and `python docs/prepared_maps.py` draws the pictures
+of a synthetic map. Each panel has its own colours, from the 0.5 % to the 99.5 % quantile. Points that were not measured
+are grey. log |FFT| has the mean removed and a Hann window, with q = 2π/λ in rad/nm.
+"""
+
+KIND_HEADS = {
+    "levelling": "Levelling",
+    "denoising": "Denoising",
+    "lattice": "The lattice",
+    "points": "Parts of maps",
+    "spectra": "Spectra",
+}
 
 ABOUT = """\
 Pictures are made by `qpibench gallery`: scale bars in nm; positive values from dark to bright; signed values from blue
@@ -87,6 +123,15 @@ def corruptions_page() -> str:
         text += f"\n## {STAGE_HEADS[stage]}\n"
         names = (name for name in ordered if stage == get_corruption(name).STAGE)
         text += "".join(_corruption_section(name) for name in names)
+    return text
+
+
+def preparation_page() -> str:
+    """The text of docs/preparation.md."""
+    text = PREPARATION_HEAD
+    for kind in KINDS:
+        text += f"\n## {KIND_HEADS[kind]}\n"
+        text += "".join(_step_section(name) for name in step_names() if kind == get_step(name).KIND)
     return text
 
 
@@ -142,6 +187,13 @@ def _corruption_section(name: str) -> str:
     )
 
 
+def _step_section(name: str) -> str:
+    step: Any = get_step(name)
+    path = f"images/maps/{name}.png"
+    picture = f"\n![A map before and after the step]({path})\n" if (DOCS / path).exists() else ""
+    return f"\n### `{name}`\n\n{_described(step)}{picture}{_keys(list(model_keys(step.Settings)))}"
+
+
 def _described(module: ModuleType) -> str:
     return markdown(module.__doc__ or "")
 
@@ -195,7 +247,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", action="store_true", help="draw the pictures too, from the repository's root")
     arguments = parser.parse_args()
-    for file, content in (("families.md", families_page()), ("corruptions.md", corruptions_page())):
+    made = {"families": families_page, "corruptions": corruptions_page, "preparation": preparation_page}
+    for file, content in ((f"{name}.md", page()) for name, page in made.items()):
         (DOCS / file).write_text(content, encoding="utf-8")
     if arguments.pictures:
         _draw()

@@ -12,6 +12,7 @@ from qpibench.evaluation.entries import shipped_entries
 from qpibench.evaluation.result import Interval
 from qpibench.families import eq7, family_names, get_family
 from qpibench.grid import central_pixels
+from qpibench.maps.preparation import get_step, step_names
 from qpibench.physics.superposition import kernel_image
 from qpibench.specs import load_spec
 from qpibench.tasks.track import load_track
@@ -62,17 +63,18 @@ def test_the_table_of_columns_is_what_families_and_corruptions_declare():
     assert "| `phi1` | kernel | <f8 | rad |" in page
 
 
-@pytest.mark.parametrize("name", ["families", "corruptions"])
-def test_the_pages_of_families_and_corruptions_are_what_the_modules_say(name):
+@pytest.mark.parametrize("name", ["families", "corruptions", "preparation"])
+def test_the_pages_of_families_corruptions_and_steps_are_what_the_modules_say(name):
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     assert getattr(_script("registry_pages"), f"{name}_page")() == page, "run `python docs/registry_pages.py`"
 
 
 MODULES = [get_family(name) for name in family_names()] + [get_corruption(name) for name in corruption_names()]
+STEPS = [get_step(name) for name in step_names()]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.removeprefix("qpibench."))
-def test_a_family_or_corruption_states_its_equation_and_source(module):
+@pytest.mark.parametrize("module", [*MODULES, *STEPS], ids=lambda module: module.__name__.removeprefix("qpibench."))
+def test_a_family_corruption_or_step_states_its_equation_and_source(module):
     text = _script("registry_pages").markdown(module.__doc__)
     assert "```math\n" in text
     assert "Source" in text

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from qpibench.families import family_names, get_family
 from qpibench.specs.corruptions import corruptions_model
@@ -69,6 +69,12 @@ def spec_keys(family: str | None = None) -> tuple[Key, ...]:
     return tuple(keys.values())
 
 
+def model_keys(model: type[BaseModel]) -> tuple[Key, ...]:
+    """Return every key of a model that is no table, in its order."""
+    schema = model.model_json_schema()
+    return tuple(_keys(schema, schema.get("$defs", {}), ""))
+
+
 def _keys(table: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str) -> Iterator[Key]:
     for name, field in table["properties"].items():
         kinds = _kinds(field, definitions)
@@ -79,7 +85,7 @@ def _keys(table: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str)
             yield Key(
                 path=prefix + name,
                 type=" or ".join(dict.fromkeys(_type(kind, definitions) for kind in kinds)),
-                unit=_UNITS.get(name.rpartition("_")[2], ""),
+                unit="rad/nm" if name.endswith("_rad_nm") else _UNITS.get(name.rpartition("_")[2], ""),
                 default="required" if name in table.get("required", ()) else _toml(field.get("default")),
                 bounds="; ".join(dict.fromkeys(bounds for kind in kinds if (bounds := _bounds(kind, definitions)))),
                 meaning=field.get("description", ""),

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qpibench import registry
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.maps.measurement import Channel, Maps, Step
+
+Kind = Literal["levelling", "denoising", "lattice", "points", "spectra"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Found = Mapping[str, Any]
 """Numbers that a step finds in the data, by name, such as the wavevectors of Bragg peaks; JSON can hold them."""
@@ -30,10 +34,13 @@ class Preparation(Protocol):
 
     Attributes
     ----------
+    KIND
+        The kind of preparation, under which the documents describe it.
     Settings
         Its settings; JSON can hold them.
     """
 
+    KIND: Kind
     Settings: type[BaseModel]
 
     def prepare(self, settings: Any, maps: Maps) -> tuple[Maps, Found]:

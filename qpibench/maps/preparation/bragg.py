@@ -32,6 +32,8 @@ from qpibench.maps.bragg_peaks import ABOVE, find_peaks, lattice_wave, plane_wav
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, chosen_channels, each_layer
 
+KIND = "lattice"
+
 
 class Settings(ChannelSettings):
     """Settings of the removal of Bragg peaks."""

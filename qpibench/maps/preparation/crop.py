@@ -22,6 +22,8 @@ from qpibench.grid import Grid
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import Found, StepSettings
 
+KIND = "points"
+
 
 class Settings(StepSettings):
     """Settings of a crop: one of the two."""

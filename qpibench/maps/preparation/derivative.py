@@ -31,6 +31,8 @@ from qpibench.maps.measurement import Channel, Maps
 from qpibench.maps.preparation import ChannelSettings, Found
 from qpibench.maps.spectra import bias_v, derivative_matrix, spectra, with_channels
 
+KIND = "spectra"
+
 
 class Settings(ChannelSettings):
     """Settings of a derivative; its channels are all currents along the axis by default."""

@@ -32,6 +32,7 @@ from qpibench.maps.measurement import Channel, Maps
 from qpibench.maps.preparation import Found, StepSettings
 from qpibench.maps.resampling import pixels, resampled
 
+KIND = "lattice"
 Vector = tuple[float, float]
 
 _ROUNDS = 4  # means over a length flatten the field; the field of what is left is added

@@ -18,6 +18,8 @@ from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, changed
 from qpibench.maps.smoothing import Strength, gaussian_weights, smoothed, strength_number
 
+KIND = "denoising"
+
 
 class Settings(ChannelSettings):
     """Settings of the Gaussian denoising."""

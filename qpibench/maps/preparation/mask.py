@@ -25,6 +25,7 @@ from qpibench.grid import Grid
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, changed
 
+KIND = "points"
 Rectangle = tuple[float, float, float, float]
 
 

@@ -20,6 +20,8 @@ from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, changed
 from qpibench.maps.smoothing import Strength, strength_number
 
+KIND = "denoising"
+
 
 class Settings(ChannelSettings):
     """Settings of the median denoising."""

@@ -25,6 +25,8 @@ from qpibench.maps.measurement import Channel, Maps
 from qpibench.maps.preparation import ChannelSettings, Found
 from qpibench.maps.spectra import above_floor, bias_v, current_of, spectra, with_channels
 
+KIND = "spectra"
+
 
 class Settings(ChannelSettings):
     """Settings of the normalised conductance; its channels are all in A/V along the axis by default."""

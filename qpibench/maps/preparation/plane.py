@@ -20,6 +20,8 @@ from pydantic import Field
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, changed
 
+KIND = "levelling"
+
 
 class Settings(ChannelSettings):
     """Settings of the levelling by a polynomial."""

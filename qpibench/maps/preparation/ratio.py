@@ -26,6 +26,8 @@ from qpibench.maps.measurement import Axis, Channel, Maps
 from qpibench.maps.preparation import ChannelSettings, Found
 from qpibench.maps.spectra import above_floor, bias_v, spectra
 
+KIND = "spectra"
+
 
 class Settings(ChannelSettings):
     """Settings of ratio maps; their channels are all in A/V along the axis by default."""

@@ -31,6 +31,7 @@ from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import Found, StepSettings
 from qpibench.maps.resampling import resampled
 
+KIND = "lattice"
 Vector = tuple[float, float]
 
 

@@ -28,6 +28,8 @@ from pydantic import Field
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, chosen_channels, each_layer
 
+KIND = "levelling"
+
 
 class Settings(ChannelSettings):
     """Settings of the removal of scars."""

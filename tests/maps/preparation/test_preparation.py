@@ -220,3 +220,11 @@ def test_a_step_is_undone_with_the_original_file_only(original):
     original.write_text("1 2\n3 4\n", encoding="utf-8")
     with pytest.raises(InvalidDataError, match=r"has the SHA-256 .*needs the unprepared file map\.dots"):
         undone(levelled, original)
+
+
+def test_steps_are_kept_in_a_file_with_what_they_found(maps_of, tmp_path):
+    from qpibench.maps.file import read, write_maps
+
+    prepared = apply(apply(maps_of(Z=np.eye(9)), "mask", points=np.eye(9, dtype=bool)), "crop", pixels=[1, 5, 2, 8])
+    write_maps(prepared, tmp_path / "maps.h5")
+    assert read(tmp_path / "maps.h5").steps == prepared.steps
