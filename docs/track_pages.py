@@ -1,8 +1,8 @@
 """Write docs/tracks/ from the files of tracks and suites: ``python docs/track_pages.py``.
 
-A track's page has the comment at the top of its file, its cells, and the settings of its releases. Scores come from the
-results of suites on the board, docs/board/results/. ``--pictures NAME...`` draws the examples of some tracks again, or
-of all.
+A track's page has the comments of its file, its cells, the settings of its releases, and the ranges of the specs that
+they are made of. Scores come from the results of suites on the board, docs/board/results/. ``--pictures NAME...`` draws
+the examples of some tracks again, or of all.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ others, and refuses a result of another model, suite or subset.
 
 ## Errors in a frozen suite
 
+{state}
+
 A suite is frozen when the classical entries have been run on it. From then on its cells and their order stay, and so
 does its hash. If a cell turns out to be wrong, it is never mended in place, because scores before and after would have
 the same name:
@@ -66,6 +68,9 @@ New cells make a new suite too.
 
 This page and those of the tracks are made by `python docs/track_pages.py`.
 """
+
+STATE = "`v1` is not frozen yet: `polar`, `eq7_fit` and `refine` have to run on it first."
+"""Whether the official suite is frozen. When it is, write here since when, with the hash that the tests pin."""
 
 TRIVIAL = ("zeros", "median_kernel", "tikhonov")
 """Entries whose scores a page shows."""
@@ -85,7 +90,7 @@ def pages() -> dict[str, str]:
     tracks = [load_track(name) for name in track_names()]
     suites = [load_suite(name) for name in suite_names()]
     found = {f"{track.name}.md": track_page(track) for track in tracks}
-    return found | {"README.md": README.format(tracks=_track_table(tracks), suites=_suite_table(suites))}
+    return found | {"README.md": README.format(tracks=_track_table(tracks), suites=_suite_table(suites), state=STATE)}
 
 
 def pictures() -> tuple[str, ...]:
@@ -96,25 +101,61 @@ def pictures() -> tuple[str, ...]:
 def track_page(track: Track) -> str:
     """The text of a track's page."""
     content = (FILES / f"{track.name}.toml").read_text(encoding="utf-8")
+    file = tomllib.loads(content)
     examples = "".join(f"\n`{cell}`\n\n![{track.name}/{cell}]({_picture(track.name, cell)})\n" for cell in track.cells)
     return (
         f"# Track `{track.name}`\n\n{_sentence(track.summary)}\n\n{_comment(content)}\n"
-        f"\n## Cells\n\n{_cell_table(track)}"
+        f"\n## Cells\n\n{_cell_table(track, content)}"
         f"\n{_arrays(track)} in native units; positions are float64"
         " arrays (image, scatterer, xy) in nm, padded with NaN. [scores.md](../scores.md#metrics) explains the metrics:"
         f" {_code(_metrics(track))}.\n"
-        f"\n## Settings\n\n{_setting_table(track, tomllib.loads(content))}"
+        f"\n## Settings\n\n{_setting_table(track, file)}"
+        f"\n## Fields, kernels and scatterers\n\n{_range_table(track, file)}"
         f"\n## Trivial scores\n\n{_scores(track)}"
-        "\n## Examples\n\nEach picture has one image for each family of kernels, above its kernel. Circles are"
-        f" scatterers; crosses are told positions, where they differ. The view `image` shows neither.\n{examples}"
+        f"\n## Examples\n\n{_about_examples(track)}\n{examples}"
         f"\nThis page is made from `qpibench/tasks/tracks/{track.name}.toml` by `python docs/track_pages.py`.\n"
     )
 
 
 def _comment(content: str) -> str:
     """The comment at the top of a file as one paragraph."""
-    lines = re.match(r"(?:#.*\n)+", content)
-    return " ".join(line.removeprefix("#").strip() for line in lines[0].splitlines()) if lines else ""
+    return " ".join(line.removeprefix("#").strip() for line in _top(content).splitlines())
+
+
+def _top(content: str) -> str:
+    return re.match(r"(?:#.*\n)*", content)[0]
+
+
+def _remarks(content: str) -> dict[str, str]:
+    """The comments of each cell in a track's file: those just above its heading, and those inside of it."""
+    found: dict[str, list[str]] = {}
+    cell, above = "", []
+    for line in content[len(_top(content)) :].splitlines():
+        code, _, comment = line.partition("#")
+        if heading := re.match(r"\[+(?:cells\.([\w-]+))?", code):
+            cell = heading[1] or ""
+            found.setdefault(cell, []).extend(above)
+        if code.strip() or not comment:
+            above = []
+            found.setdefault(cell, []).extend([comment.strip()] if comment else [])
+        else:
+            above.append(comment.strip())
+    return {name: " ".join(lines) for name, lines in found.items() if name}
+
+
+def _about_examples(track: Track) -> str:
+    cells = track.cells.values()
+    if all(cell.view == "image" for cell in cells):
+        return "Each picture has one image for each family of kernels, above its kernel."
+    if all(species_count(spec) > 1 for cell in cells for spec in cell.specs):
+        return (
+            "Each picture has one image above both its kernels. Circles are scatterers of the kernel on the left,"
+            " triangles those of the other one; where the species are hidden, all are circles."
+        )
+    return (
+        "Each picture has one image for each family of kernels, above its kernel. Circles are scatterers; crosses are"
+        " told positions, where they differ."
+    )
 
 
 def _picture(track: str, cell: str) -> str:
@@ -167,10 +208,24 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
 
 
-def _cell_table(track: Track) -> str:
+def _specs(track: Track, file: dict[str, Any]) -> dict[str, list[tuple[str, ReleaseSpec]]]:
+    """The specs of each cell, with the names of the shipped ones that they are made of."""
+    shared = file.get("every_cell", {}).get("specs", ())
+    return {
+        name: [
+            (each if isinstance(each, str) else each["spec"], spec)
+            for each, spec in zip(file["cells"][name].get("specs", shared), cell.specs, strict=True)
+        ]
+        for name, cell in track.cells.items()
+    }
+
+
+def _cell_table(track: Track, content: str) -> str:
     """A table of the cells; what is the same in all of several cells is said once."""
-    rows = {name: _cell_columns(cell) for name, cell in track.cells.items()}
-    heads = list(next(iter(rows.values())))
+    rows, remarks = {name: _cell_columns(cell) for name, cell in track.cells.items()}, _remarks(content)
+    if any(remarks.get(name) for name in rows):
+        rows = {name: columns | {"remark": remarks.get(name, "")} for name, columns in rows.items()}
+    heads = [head for head in next(iter(rows.values())) if all(head in row for row in rows.values())]
     common = [head for head in heads if len(rows) > 1 and len({row[head] for row in rows.values()}) == 1]
     first = next(iter(rows.values()))
     said = f"The same in all cells: {'; '.join(f'{head}: {first[head]}' for head in common)}.\n\n" if common else ""
@@ -201,9 +256,9 @@ def _cell_columns(cell: Cell) -> dict[str, str]:
         ),
         "species": ("told" if cell.told_species else "hidden") if pairs else "",
         "predicted": "" if cell.kernel_px is None else f"the central {cell.kernel_px} x {cell.kernel_px} pixels",
-        "pixels": _distinct(f"{spec.grid.ny} x {spec.grid.nx}" for spec in cell.specs),
-        "field (nm)": _distinct(f"{spec.grid.size_y_nm:g} x {spec.grid.size_x_nm:g}" for spec in cell.specs),
-        "scatterers": _distinct(_span(spec) for spec in cell.specs),
+        "pixels": _same(f"{spec.grid.ny} x {spec.grid.nx}" for spec in cell.specs),
+        "field (nm)": _same(f"{spec.grid.size_y_nm:g} x {spec.grid.size_x_nm:g}" for spec in cell.specs),
+        "scatterers": _same(_span(spec) for spec in cell.specs),
         "task": cell.task,
         "view": cell.view,
         "map": cell.map or "none",
@@ -218,8 +273,10 @@ def _span(spec: ReleaseSpec) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _distinct(texts: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(texts))
+def _same(texts: Iterable[str]) -> str:
+    """The text that all specs of a cell share; empty if they differ."""
+    distinct = set(texts)
+    return distinct.pop() if len(distinct) == 1 else ""
 
 
 def _metrics(track: Track) -> tuple[str, ...]:
@@ -238,11 +295,11 @@ def _setting_table(track: Track, file: dict[str, Any]) -> str:
             spec, changes = (named, []) if isinstance(named, str) else (named["spec"], named.get("set", []))
             every.append((cell, spec))
             for text in (*common, *changes):
-                key, _, value = text.partition("=")
-                places.setdefault((key.strip(), value.strip()), []).append((cell, spec))
-    units = {key.path: (key.unit, key.meaning) for key in spec_keys()}
+                for setting in _settings(text):
+                    places.setdefault(setting, []).append((cell, spec))
+    units = {key.path: (key.unit, key.meaning) for key in spec_keys()} | {"name": ("", "")}
     rows = (
-        (cells, specs, f"`{key}`", f"`{value}`", *units.get(key, ("", "")))
+        (cells, specs, f"`{key}`", f"`{value}`", *units[key])
         for (key, value), found in places.items()
         if key != "name"
         for cells, specs in _where(found, every)
@@ -252,6 +309,74 @@ def _setting_table(track: Track, file: dict[str, Any]) -> str:
         return f"The settings are those of the shipped spec {specs} ([spec.md](../spec.md)).\n"
     about = "Specs are [shipped ones](../spec.md) with these changes:\n\n"
     return about + _table(("cells", "specs", "setting", "value", "unit", "meaning"), rows)
+
+
+def _settings(text: str) -> Iterator[tuple[str, str]]:
+    """The keys of a setting with their values as written; those of an inline table are keys of their own."""
+    key, _, value = (part.strip() for part in text.partition("="))
+    if not value.startswith("{"):
+        yield key, value
+        return
+    for name, inner in tomllib.loads(f"table = {value}")["table"].items():
+        yield f"{key}.{name}", _toml(inner)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML."""
+    match value:
+        case None:
+            return "absent"
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case str():
+            return f'"{value}"'
+        case _:
+            return f"{value:g}"
+
+
+def _range_table(track: Track, file: dict[str, Any]) -> str:
+    """The field, kernels, scatterers and species of each shipped spec, with the changes of the cells."""
+    values: dict[str, dict[str, dict[str, None]]] = {}
+    stated: set[str] = set()
+    specs = dict.fromkeys(name for of_cell in _specs(track, file).values() for name, _ in of_cell)
+    heads = {name: f"[{name}](../../qpibench/specs/{name}.toml)" for name in specs}
+    for cell, of_cell in _specs(track, file).items():
+        training = file["cells"][cell].get("training", file.get("every_cell", {}).get("training"))
+        name = training["spec"] if isinstance(training, dict) else training
+        if name is not None and name not in specs:
+            heads[name] = f"training: [{name}](../../qpibench/specs/{name}.toml)"
+            of_cell = [*of_cell, (name, track.cells[cell].training)]
+        for name, spec in of_cell:
+            for key, value, is_stated in _ranges(spec):
+                values.setdefault(key, {}).setdefault(name, {})[value] = None
+                stated |= {key} if is_stated else set()
+    rows = (
+        (f"`{key.path}`", key.unit, *(_alternatives(values[key.path].get(name, {})) for name in heads), key.meaning)
+        for key in spec_keys()
+        if key.path in stated
+    )
+    about = (
+        "The values of specs, with the changes of the cells; those of different cells are joined by *or*."
+        " [families.md](../families.md) has the equation of each family, and says what else is drawn.\n\n"
+    )
+    return about + _table(("setting", "unit", *heads.values(), "meaning"), rows)
+
+
+def _alternatives(values: Iterable[str]) -> str:
+    texts = list(values)
+    return "" if texts == ["absent"] else " or ".join(text if text == "absent" else f"`{text}`" for text in texts)
+
+
+def _ranges(spec: ReleaseSpec) -> Iterator[tuple[str, str, bool]]:
+    """The keys of a spec about field, kernels, scatterers and species, with their values, and which it states."""
+    for table in ("grid", "kernels", "scatterers", "species"):
+        model = getattr(spec, table)
+        if model is not None:
+            for name in type(model).model_fields:
+                value = getattr(model, name)
+                is_stated = name in model.model_fields_set and value is not None
+                if name != "count":
+                    yield f"{table}.{name}", _toml(value), is_stated
 
 
 def _where(found: list[tuple[str, str]], every: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -290,12 +415,13 @@ def _scores_of(results: list[Result], track: Track, entry: str) -> Mapping[str, 
             if cell.record is not None and cell.record.track_sha256 == track.sha256:
                 found[cell.record.cell] = " ".join(interval(cell.metrics[cell.primary]))
         for label in result.not_applicable:
-            found.setdefault(label.removeprefix(f"{track.name}/"), "not applicable")
+            if label.startswith(f"{track.name}/"):
+                found.setdefault(label.removeprefix(f"{track.name}/"), "not applicable")
     return found
 
 
 def draw(track: Track, name: str) -> bytes:
-    """A PNG of one image of a cell for each family, above its kernel."""
+    """A PNG of one image of a cell for each family, above its kernel; with two species, above both kernels."""
     from qpibench.pages.plotting import file_content, own_style
 
     # isort: split
@@ -308,19 +434,22 @@ def draw(track: Track, name: str) -> bytes:
     cell = track.cell(name)
     specs = list({spec.kernels.family: spec for spec in reversed(cell.specs)}.values())[::-1]
     with own_style(STYLE):
-        width, height = GAP + len(specs) * (SIDE + GAP), 2 * (SIDE + 2 * GAP)
+        columns = sum(species_count(spec) for spec in specs)
+        width, height = GAP + columns * (SIDE + GAP), 2 * (SIDE + 2 * GAP)
         figure = Figure(figsize=(width, height), dpi=DPI)
-        for column, spec in enumerate(specs):
-            left = GAP + column * (SIDE + GAP)
+        column = 0
+        for spec in specs:
             for place, (picture, grid) in enumerate(_panels(cell, spec)):
-                bottom = GAP / 2 + (1 - place) * (SIDE + 2 * GAP)
+                left, row = GAP + (column + max(place - 1, 0)) * (SIDE + GAP), min(place, 1)
+                bottom = GAP / 2 + (1 - row) * (SIDE + 2 * GAP)
                 axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
-                draw_image(axes, picture, grid)
+                draw_image(axes, picture, grid, has_legend=False)
+            column += species_count(spec)
         return in_palette(file_content(figure, "png", dpi=DPI))
 
 
 def _panels(cell: Cell, spec: ReleaseSpec) -> Iterator[tuple[Any, Any]]:
-    """An image of a spec and its kernel, with their grids."""
+    """An image of a spec and its kernels, with their grids."""
     from dataclasses import replace
 
     import numpy as np
@@ -338,16 +467,19 @@ def _panels(cell: Cell, spec: ReleaseSpec) -> Iterator[tuple[Any, Any]]:
     backend, row = CpuBackend(), index // spec.observations_per_kernel
     kernels = backend.kernels(spec, count=row + 1)
     seen = backend.observations(spec, kernels, index, index + 1)
-    kernel = kernels.image[species_count(spec) * row]
+    first = species_count(spec) * row
     core_nm = get_family(spec.kernels.family).core_radius_nm(spec.kernels)
     true, told = true_marks(seen), told_marks(seen)
+    if not cell.told_species:
+        true, told = replace(true, species=None), replace(told, species=None)
     picture = Scale(spec.grid, core_nm, kernels.image).picture(seen.image[0], true.position_nm)
     if cell.view != "image":
         picture = replace(picture, true=true, told=Marks() if told == true else told)
     yield picture, spec.grid
     grid = kernel_grid(spec.grid, cell.kernel_px)
-    patch = central_pixels(kernel, grid.shape)
-    yield Scale(grid, core_nm, patch[np.newaxis]).picture(patch, np.zeros((1, 2))), grid
+    patches = central_pixels(kernels.image[first : first + species_count(spec)], grid.shape)
+    for patch in patches:
+        yield Scale(grid, core_nm, patches).picture(patch, np.zeros((1, 2))), grid
 
 
 if __name__ == "__main__":

@@ -148,6 +148,40 @@ def test_the_score_of_a_trivial_entry_is_on_the_page_of_the_track_as_it_was_scor
     assert "Not measured yet" in script.track_page(track)
 
 
+def test_a_label_of_another_track_is_no_score_of_this_one(tmp_path, monkeypatch):
+    script = _script("track_pages")
+    (tmp_path / "zeros.json").touch()
+    result = SimpleNamespace(model=SimpleNamespace(name="zeros"), suite=SimpleNamespace(limit=None), cells={})
+    result.not_applicable = {"species/labelled": "no"}
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    monkeypatch.setattr(script, "load_result", lambda _: result)
+    assert "Not measured yet" in script.track_page(load_track("materials64"))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("instrument", "| `corruptions.corrugation.lattice_constant_nm` | `0.4` | nm | distance of neighbouring"),
+        ("species", '| `species.second` | `"rotated"` |  | kernel of the second species'),
+        ("species", "| `species.min_contrast` |  | `0.3` |  | least contrast"),
+        ("materials", "| `grid.size_x_nm` | nm | `44` | `19` | `16.8` | `16.8` | `16.8` | `10` |"),
+        ("robust", "1/15 of the median period of the interference wave |"),
+        ("robust", "Weak: elastic scatterers with a phase shift of 0.2 rad"),
+        ("blind", "| `scatterers.max` |  | `23` or `76` or `228` |"),
+    ],
+)
+def test_the_page_of_a_track_has_units_ranges_of_each_spec_and_remarks_on_cells(name, line):
+    assert line in _script("track_pages").track_page(load_track(name))
+
+
+def test_a_picture_of_two_species_shows_both_kernels_and_hidden_species_as_one():
+    script, track = _script("track_pages"), load_track("species")
+    told, hidden = (list(script._panels(cell, cell.specs[0])) for cell in map(track.cell, ("labelled", "hidden")))
+    assert len(told) == len(hidden) == 3
+    assert set(told[0][0].true.of_species()) == {0, 1}
+    assert hidden[0][0].true.species is None
+
+
 def test_a_withdrawn_cell_is_struck_through_with_the_reason():
     script, track = _script("track_pages"), load_track("noise")
     script.WITHDRAWN["noise/5dB"] = "the noise is that of 6 dB (1 January 2027)."

@@ -83,8 +83,19 @@ class Picture:
     is_faded: bool = False
 
 
-def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limits, Limits] | None = None) -> None:
-    """Draw an image in nm with a scale bar; ``view_nm`` has the ends of x and y if only a part is shown."""
+def draw_image(
+    axes: Axes,
+    picture: Picture,
+    grid: Grid,
+    *,
+    view_nm: tuple[Limits, Limits] | None = None,
+    has_legend: bool = True,
+) -> None:
+    """Draw an image in nm with a scale bar, and a legend of two species of marks.
+
+    ``view_nm`` has the ends of x and y if only a part is shown. Without ``has_legend`` there is no legend, for which
+    small panels are too narrow.
+    """
     field_nm = edges(grid.x_nm), edges(grid.y_nm)
     x_nm, y_nm = view_nm or field_nm
     axes.imshow(
@@ -107,7 +118,7 @@ def draw_image(axes: Axes, picture: Picture, grid: Grid, *, view_nm: tuple[Limit
             _draw_marks(axes, x, y, markers[species], colour, size=share * size, width=0.9 * enlarged)
     axes.set(xticks=[], yticks=[], xlim=x_nm, ylim=y_nm)
     draw_scale_bar(axes)
-    if any(marks.species is not None for marks, *_ in _marked(picture)):
+    if has_legend and any(marks.species is not None for marks, *_ in _marked(picture)):
         _draw_species(axes, picture)
 
 

@@ -23,8 +23,8 @@ METRICS = (
     Metric(
         name="assignment_accuracy",
         label="assignment accuracy",
-        description="Share of the told scatterers that are assigned to their species, in the order of species in which"
-        " the predicted kernels are nearest to the true ones; mean over images.",
+        description="Share of the told scatterers that are assigned to their species, in the order of the predicted"
+        " kernels that has the least capped relative L2 error; mean over images.",
         better="higher",
         bounds=(0.0, 1.0),
         columns=(
