@@ -1,9 +1,11 @@
 """Settings of the whole suite, and a release that several packages use."""
 
 import fcntl
+import importlib.util
 import os
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -49,3 +51,12 @@ def _count(path, change):
         file.seek(0)
         file.truncate()
         file.write(str(number))
+
+
+@pytest.fixture(scope="session")
+def nanonis():
+    """The module that writes Nanonis files."""
+    spec = importlib.util.spec_from_file_location("nanonis_files", Path(__file__).parent / "maps" / "nanonis_files.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -265,8 +265,6 @@ class _Parts:
 
     def __init__(self, folder: Path | None, request: _Request) -> None:
         self._folder, self._request = folder, request
-        if folder is not None:
-            make_folder(folder)
 
     def read(self, place: int, image: Values) -> Layer | None:
         """A layer of the same request; None if it is not there."""
@@ -290,6 +288,7 @@ class _Parts:
         arrays["facts"] = json.dumps({"diagnostics": layer.diagnostics, "failure": layer.failure})
         if layer.std is not None:
             arrays["std"] = layer.std
+        make_folder(self._folder)
         content = io.BytesIO()
         np.savez(content, **arrays)
         write_whole(self._file(place), content.getvalue(), what="Layer")

@@ -1,21 +1,9 @@
 """Files of a microscope, written by the tests and read through the public function."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from qpibench.readers.maps import read_maps
-
-
-@pytest.fixture(scope="session")
-def nanonis():
-    """The module that writes Nanonis files."""
-    spec = importlib.util.spec_from_file_location("nanonis_files", Path(__file__).with_name("nanonis_files.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

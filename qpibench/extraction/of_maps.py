@@ -1,0 +1,126 @@
+"""Extracts the kernels of a microscope's maps: :func:`extract_maps`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qpibench.errors import UsageError
+from qpibench.extraction.kernel_file import KernelFile
+from qpibench.extraction.stack import Progress, extract_stack
+from qpibench.maps import Channel, Maps, Step
+
+if TYPE_CHECKING:
+    from qpibench.extraction.measured import Origin
+
+
+def extract_maps(
+    maps: Maps,
+    positions_nm: ArrayLike,
+    method: str | os.PathLike[str] = "polar",
+    *,
+    channel: str | None = None,
+    energies_mev: Sequence[float] | None = None,
+    kernel_shape: int | Sequence[int] | None = None,
+    origin: Origin = "centre",
+    beyond_edge: bool = False,
+    workers: int | None = None,
+    parts: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> KernelFile:
+    """Extract the kernel of a channel, or of every layer of a stack with the same scatterers.
+
+    The mean of every layer is subtracted first, which is recorded as a step.
+
+    Parameters
+    ----------
+    maps
+        The maps.
+    channel
+        Name or label of the channel; it may be left out if there is only one.
+    energies_mev
+        Energies in meV whose layers are extracted; each takes the layer nearest to it. None: all layers.
+    positions_nm, method, kernel_shape, origin, beyond_edge, workers, parts, progress, **options
+        As for :func:`qpibench.extraction.stack.extract_stack`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such channel or energy, or an argument cannot be used.
+    InvalidDataError
+        If the axis is no bias and energies are asked for, or no layer has a kernel.
+    QpibenchError
+        If a part cannot be written, or a process was killed.
+    """
+    chosen = _channel(maps, channel)
+    axis = maps.axis if chosen.values.ndim == 3 else None
+    layers = chosen.values.astype(np.float64).reshape(-1, *maps.grid.shape)
+    if energies_mev is not None:
+        places = _places(maps, chosen, energies_mev)
+        assert axis is not None
+        layers, axis = layers[places], replace(axis, values=axis.values[places])
+    kernels = extract_stack(
+        layers - _means(layers)[:, None, None],
+        positions_nm,
+        (maps.grid.size_y_nm, maps.grid.size_x_nm),
+        method,
+        kernel_shape=kernel_shape,
+        origin=origin,
+        beyond_edge=beyond_edge,
+        workers=workers,
+        parts=parts,
+        progress=progress,
+        **options,
+    )
+    return KernelFile(
+        kernels=kernels,
+        channel=chosen.label,
+        unit=chosen.unit,
+        axis=axis,
+        source=maps.source,
+        steps=(*maps.steps, Step(name="mean", settings={"subtracted": True})),
+        options=options,
+    )
+
+
+def _channel(maps: Maps, name: str | None) -> Channel:
+    if name is not None:
+        return maps.channel(name)
+    names = {one.name for one in maps.channels}
+    if len(names) != 1:
+        labels = ", ".join(f"'{one.label}'" for one in maps.channels) or "none"
+        raise UsageError(f"{maps.source.file} has the channels {labels}; name the one whose kernel is wanted.")
+    return maps.channel(names.pop())
+
+
+def _places(maps: Maps, channel: Channel, energies_mev: Sequence[float]) -> NDArray[np.intp]:
+    """Numbers of the layers nearest to energies."""
+    if maps.axis is None or channel.values.ndim != 3:
+        raise UsageError(f"Channel '{channel.label}' is a single map, so no energies can be chosen.")
+    there = maps.axis.energy_mev
+    spacing = float(np.abs(np.diff(np.sort(there))).max(initial=0.0))
+    places = []
+    for wanted in energies_mev:
+        nearest = int(np.argmin(np.abs(there - wanted)))
+        if not abs(there[nearest] - wanted) <= max(spacing, 1e-6):
+            raise UsageError(
+                f"{maps.source.file} has no layer at {wanted:g} meV; its energies are {there.min():g} to"
+                f" {there.max():g} meV."
+            )
+        places.append(nearest)
+    return np.unique(places)
+
+
+def _means(layers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the measured pixels of every layer; 0 where nothing was measured."""
+    seen = np.isfinite(layers)
+    counts = seen.sum(axis=(1, 2))
+    means: NDArray[np.float64] = np.where(seen, layers, 0.0).sum(axis=(1, 2)) / np.maximum(counts, 1)
+    return means

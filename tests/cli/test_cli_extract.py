@@ -1,0 +1,97 @@
+"""``qpibench extract``: from a Nanonis grid and a list of scatterers to the kernels at every bias."""
+
+import numpy as np
+import pytest
+
+from qpibench.extraction.kernel_file import read_kernel_file
+from qpibench.extraction.positions import write_positions
+from qpibench.families import get_family
+from qpibench.grid import Grid
+from qpibench.physics.superposition import kernel_image, superpose
+
+GRID = Grid(ny=24, nx=32, size_y_nm=11.5, size_x_nm=15.5)
+POSITIONS = np.random.default_rng(0).uniform([-7, -5], [7, 5], (9, 2))
+BIASES = (0.02, -0.01, -0.04)
+PER_PIXEL_NM = 0.5
+
+
+def wave(bias):
+    k = np.sqrt(0.4 * (1e3 * bias + 65) / 38.1)
+    return {"energy": 1e3 * bias, "k": k, "damping": 0.05, "delta": 1.2, "alpha": 0.5, "tip_fwhm": 0.5} | {
+        "mass_ratio": 1.0,
+        "axis": 0.0,
+        "share_2": 0.0,
+        "k_2": 1.0,
+        "damping_2": 0.0,
+        "delta_2": 0.0,
+        "unit": 0.04,
+    }
+
+
+@pytest.fixture
+def measured(nanonis, tmp_path):
+    """The files grid.3ds and scatterers.csv, in the folder that is returned."""
+    family = get_family("surface_state")
+    maps = np.array([superpose(GRID, family, POSITIONS, **wave(bias)) for bias in BIASES])
+    maps = (5e-12 + 1e-12 * (maps + np.random.default_rng(1).normal(0, 0.05, maps.shape))).astype(np.float32)
+    content = nanonis.grid_bytes(
+        {"LI Demod 1 X (A)": maps, "Current (A)": maps},
+        size_m=(32 * PER_PIXEL_NM * 1e-9, 24 * PER_PIXEL_NM * 1e-9),
+        sweep=(BIASES[0], BIASES[-1]),
+    )
+    (tmp_path / "grid.3ds").write_bytes(content)
+    write_positions(tmp_path / "scatterers.csv", POSITIONS)
+    return tmp_path
+
+
+def asked(folder, *more):
+    return ("extract", folder / "grid.3ds", "--positions", folder / "scatterers.csv", "-o", folder / "kernel.h5", *more)
+
+
+def test_the_kernel_of_every_bias_is_that_of_the_waves(qpibench, measured):
+    outcome = qpibench(*asked(measured, "--channel", "li demod 1 x", "--workers", 1, "--json"))
+    assert outcome.exit_code == 0
+    assert outcome.json["layers"] == 3
+    found = read_kernel_file(measured / "kernel.h5")
+    assert found.unit == "A"
+    assert found.axis.energy_mev == pytest.approx([20, -10, -40])
+    family = get_family("surface_state")
+    outside = np.hypot(GRID.x_nm, GRID.y_nm[:, None]) > 0.6
+    for kernel, bias in zip(found.kernels.kernel, BIASES, strict=True):
+        truth = 1e-12 * kernel_image(GRID, family, **wave(bias))[outside]
+        # The offset of the measurement leaves that of the kernel open to some tenths of its waves.
+        assert np.linalg.norm(kernel[outside] - truth) < 0.2 * np.linalg.norm(truth)
+    assert not (measured / "kernel.h5.parts").exists()
+
+
+def test_one_energy_and_pixels_by_column_and_row(qpibench, measured):
+    pixels = POSITIONS / PER_PIXEL_NM + [15.5, 11.5]
+    lines = [f"{column},{row}" for column, row in pixels.tolist()]
+    (measured / "scatterers.csv").write_text("\n".join(["column,row", *lines]))
+    more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--kernel-pixels", 12, "--workers", 1)
+    assert qpibench(*asked(measured, *more)).exit_code == 0
+    found = read_kernel_file(measured / "kernel.h5")
+    assert found.axis.energy_mev == pytest.approx([-10])
+    assert found.kernels.kernel.shape == (1, 12, 12)
+    assert found.kernels.position_nm == pytest.approx(POSITIONS)
+
+
+@pytest.mark.parametrize(
+    ("positions", "more", "exit_code", "words"),
+    [
+        (None, (), 2, ["channels 'LI Demod 1 X', 'Current'", "name the one"]),
+        (None, ("--channel", "Z"), 2, ["no channel 'Z'", "'Current'"]),
+        (None, ("--channel", "Current", "--energy", 500), 2, ["no layer at 500 meV", "-40 to 20 meV"]),
+        (None, ("--channel", "Current", "--method", "none"), 2, ["none"]),
+        ("x_nm,y_nm\n", ("--channel", "Current"), 3, ["no scatterer"]),
+        ("x_nm,y_nm\n1e-9,2e-9\n", ("--channel", "Current"), 2, ["metres"]),
+        ("x_nm,y_nm\n20,16\n3,2\n", ("--channel", "Current"), 2, ["outside"]),
+    ],
+)
+def test_what_cannot_be_extracted_is_one_sentence_and_writes_nothing(
+    qpibench, measured, positions, more, exit_code, words
+):
+    if positions is not None:
+        (measured / "scatterers.csv").write_text(positions)
+    qpibench(*asked(measured, "--workers", 1, *more)).fails(exit_code, *words)
+    assert {path.name for path in measured.iterdir()} == {"grid.3ds", "scatterers.csv"}
