@@ -17,7 +17,7 @@ TRAINING = {
 }
 """Packages that ``qpibench[training]`` installs, by the names of their modules."""
 
-MAPS = {"gwyfile": "gwyfile", "netCDF4": "netcdf4", "xarray": "xarray"}
+MAPS = {"netCDF4": "netcdf4", "xarray": "xarray"}
 """Packages that ``qpibench[maps]`` installs, by the names of their modules."""
 
 _EXTRAS = {"training": TRAINING, "maps": MAPS}
@@ -46,7 +46,7 @@ def optional_module(module: str, what: str) -> Any:
     module
         Name of the module, one of :data:`TRAINING` or :data:`MAPS`.
     what
-        What needs it, the subject of the message, such as ``"Reading a Gwyddion file"``.
+        What needs it, the subject of the message, such as ``"Reading a NetCDF file"``.
 
     Raises
     ------

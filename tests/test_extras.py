@@ -4,23 +4,25 @@ import sys
 
 import pytest
 
+from qpibench import extras
 from qpibench.errors import UnavailableError
 from qpibench.extras import optional_module
 
 
 def test_a_missing_package_of_maps_is_named_with_the_extra_that_has_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gwyfile", None)
+    monkeypatch.setitem(sys.modules, "netCDF4", None)
     with pytest.raises(UnavailableError) as caught:
-        optional_module("gwyfile", "Reading a Gwyddion file")
+        optional_module("netCDF4", "Reading a NetCDF file")
     assert str(caught.value) == (
-        "Reading a Gwyddion file needs the package gwyfile, which is not installed; install it with:"
+        "Reading a NetCDF file needs the package netcdf4, which is not installed; install it with:"
         ' pip install "qpibench[maps]".'
     )
 
 
-def test_a_package_that_lacks_a_package_of_its_own_keeps_its_error(monkeypatch):
+def test_a_package_that_lacks_a_package_of_its_own_keeps_its_error(monkeypatch, tmp_path):
     """The command could not help: the package itself is there."""
-    monkeypatch.delitem(sys.modules, "gwyfile", raising=False)
-    monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(ModuleNotFoundError, match="numpy"):
-        optional_module("gwyfile", "Reading a Gwyddion file")
+    (tmp_path / "reads_maps.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(extras.MAPS, "reads_maps", "reads-maps")
+    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+        optional_module("reads_maps", "Reading a map")

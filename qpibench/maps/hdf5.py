@@ -17,16 +17,20 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import unreadable
 from qpibench.parsing import parse_json
 
-# The format of HDF5 1.8, as for releases: all readers know it, and its metadata have checksums. Texts have a fixed
-# length, because HDF5 keeps others in a heap without a checksum.
+# The format of HDF5 1.8, as for releases: all readers know it, and most of its metadata have checksums. Those of many
+# attributes do not, nor do numbers, so the file has hashes of its own.
 _LIBVER = ("v108", "v110")
+
+_HASH = "content_sha256"
+_OF_HDF5 = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", _HASH})
 
 
 def file_content(fill: Callable[[h5py.File], None]) -> bytes:
-    """Return the bytes of a file that a function fills."""
+    """Return the bytes of a file that a function fills; the hash of all its attributes is added."""
     # HDF5 writes to memory first, because it crashes on a full disk.
     with h5py.File("content", "w", driver="core", backing_store=False, libver=_LIBVER, track_order=True) as file:
         fill(file)
+        set_texts(file, **{_HASH: _content_digest(file)})
         file.flush()
         return bytes(file.id.get_file_image())
 
@@ -67,6 +71,8 @@ def opened(path: Path, file_format: str, version: int, *, what: str) -> Iterator
                     f"'{path}' has version {found} of the files of {what}, up to {version} can be read; update"
                     " qpibench."
                 )
+            if _content_digest(file) != text(file, _HASH):
+                raise ValueError("its attributes have changed since they were written")
             yield file
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -104,6 +110,17 @@ def checked_values(file: h5py.File, name: str) -> NDArray[Any]:
     if _digest(values) != text(dataset, "sha256"):
         raise ValueError(f"the values of {name} have changed since they were written")
     return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _content_digest(file: h5py.File) -> str:
+    """SHA-256 of all attributes but its own; among those of variables are the hashes of their values."""
+    facts = {name: _facts(file[name]) for name in file} | {"/": _facts(file)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _facts(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
+    texts = {name: text_of(item, name) for name in item.attrs if name not in _OF_HDF5}
+    return {name: np.asarray(item.attrs[name]).tolist() if found is None else found for name, found in texts.items()}
 
 
 def _digest(values: NDArray[Any]) -> str:

@@ -76,6 +76,7 @@ def gwyddion(tmp_path):
             is_field = isinstance(value, np.ndarray)
             size = {"xreal": 6e-9, "yreal": 5e-9, "xoff": 1e-9, "yoff": -3e-9}
             container[key] = objects.GwyDataField(value, **size, **units) if is_field else value
+            container.typecodes |= {key: "S"} if isinstance(value, list) else {}
         container["/0/meta"] = objects.GwyContainer({"Bias": "20 mV"})
         container.tofile(str(tmp_path / "map.gwy"))
         return read_maps(tmp_path / "map.gwy", **told)
@@ -123,6 +124,15 @@ def test_fields_of_other_units_or_pixels_are_not_mixed(gwyddion):
         gwyddion({"/0/data": UP, "/0/data/title": "Topo", "/1/data": UP[:4, :4], "/1/data/title": "Crop"})
     with pytest.raises(InvalidDataError, match="has no map"):
         gwyddion({"/0/data": UP, "/0/data/title": "FFT"}, lateral="1/m")
+
+
+def test_a_damaged_gwyddion_file_is_an_error_or_a_map_and_ends(gwyddion, tmp_path):
+    gwyddion({"/0/data": UP, "/0/data/title": "Topo", "/0/texts": ["a", "b"], "/0/data/visible": True})
+    content = (tmp_path / "map.gwy").read_bytes()
+    for position in range(4, len(content), 3):
+        (tmp_path / "map.gwy").write_bytes(content[:position] + b"\xff" + content[position + 1 :])
+        with contextlib.suppress(InvalidDataError, UsageError):
+            read_maps(tmp_path / "map.gwy")
 
 
 SBD = {

@@ -115,14 +115,13 @@ def test_a_truncated_file_is_refused(tmp_path, kept):
 
 
 def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path):
-    maps = measured(metadata={})
-    write_maps(maps, tmp_path / "maps.h5")
+    write_maps(maps := measured(metadata={}), tmp_path / "maps.h5")
     content = (tmp_path / "maps.h5").read_bytes()
-    for position in range(8, len(content), 97):
+    for position in range(8, len(content), 199):
         changed = bytes([content[position] ^ 0x55])
         (tmp_path / "maps.h5").write_bytes(content[:position] + changed + content[position + 1 :])
         with contextlib.suppress(InvalidDataError):
-            np.testing.assert_array_equal(read_maps(tmp_path / "maps.h5").channels[1].values, STACK)
+            assert_same(read_maps(tmp_path / "maps.h5"), maps)
 
 
 def test_a_changed_number_is_noticed(tmp_path):

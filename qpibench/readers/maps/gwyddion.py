@@ -1,4 +1,4 @@
-"""Reads Gwyddion's native files through gwyfile: every data field with its title, size and unit.
+"""Reads Gwyddion's native files: every data field with its title, size and unit.
 
 Gwyddion's first row is the top, and its sizes cover all pixels, so the first and the last are one pixel less apart. A
 mask becomes a channel of its own: nothing in the file tells whether it marks points that are invalid.
@@ -7,7 +7,6 @@ mask becomes a channel of its own: nothing in the file tells whether it marks po
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +14,12 @@ from typing import Any, cast
 import numpy as np
 
 from qpibench.errors import InvalidDataError
-from qpibench.extras import optional_module
 from qpibench.maps import Source
 from qpibench.maps.arrays import Array, Arrays
 from qpibench.maps.measurement import Direction
 from qpibench.maps.units import in_nm
+from qpibench.readers import gwyddion_objects
+from qpibench.readers.gwyddion_objects import Object
 
 FORMAT = "Gwyddion"
 SUFFIXES = (".gwy",)
@@ -30,11 +30,10 @@ _DIRECTION = re.compile(r"(.+?)\s*[(\[]\s*(forward|backward)\s*[)\]]", re.IGNORE
 
 def read(path: Path, source: Source) -> Arrays:
     """Read a file; see :class:`qpibench.readers.maps.MapsReader`."""
-    content = path.read_bytes()
-    container = _container(path, content)
+    container = _container(path)
     arrays, warnings, centres = [], [], []
     for key, (number, kind) in sorted(_fields(container).items(), key=lambda item: (int(item[1][0]), item[1][1])):
-        title = str(container.get(f"/{number}/data/title") or f"data {number}")
+        title = " ".join(str(container.get(f"/{number}/data/title", "")).split()) or f"data {number}"
         try:
             array, centre = _array(path, container[key], title if kind == "data" else f"{title} mask")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -57,22 +56,14 @@ def read(path: Path, source: Source) -> Arrays:
     )
 
 
-def _container(path: Path, content: bytes) -> Mapping[str, Any]:
-    optional_module("gwyfile", f"Reading '{path.name}'")
-    from gwyfile.objects import GwyObject
-
-    begin = content.find(b"\0")
-    if not content.startswith(b"GWYP") or content[4:begin] != b"GwyContainer":
-        raise InvalidDataError(f"'{path}' is no file of Gwyddion, or its beginning is damaged.")
-    told = struct.unpack("<I", content[begin + 1 : begin + 5])[0] if len(content) >= begin + 5 else 1
-    if len(content) < begin + 5 + told:
-        raise InvalidDataError(
-            f"'{path}' is truncated: it has {len(content)} bytes, {begin + 5 + told} are expected; copy it again."
-        )
+def _container(path: Path) -> dict[str, Any]:
     try:
-        return cast(Mapping[str, Any], GwyObject.frombuffer(content[4:]))
-    except Exception as error:  # gwyfile checks nothing, so damage surfaces as errors of many kinds
-        raise InvalidDataError(f"'{path}' is damaged: {' '.join(str(error).split())}.") from None
+        container = gwyddion_objects.parse(path.read_bytes())
+        if container.name != "GwyContainer":
+            raise ValueError("it has no container of data")
+    except ValueError as error:
+        raise InvalidDataError(f"'{path}' is no file of Gwyddion, truncated or damaged: {error}.") from None
+    return container.members
 
 
 def _fields(container: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -81,9 +72,9 @@ def _fields(container: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return {key: (match[1], match[2]) for key, match in found.items() if match is not None}
 
 
-def _array(path: Path, field: Any, title: str) -> tuple[Array | None, tuple[float, float]]:
-    nx, ny = int(field["xres"]), int(field["yres"])
-    values = np.asarray(field["data"])
+def _array(path: Path, field: Object, title: str) -> tuple[Array | None, tuple[float, float]]:
+    nx, ny = int(field.members["xres"]), int(field.members["yres"])
+    values = np.asarray(field.members["data"])
     if nx < 2 or ny < 2 or values.shape != (nx * ny,):
         raise InvalidDataError(f"'{path}': '{title}' has {values.size} numbers, {nx} x {ny} are expected.")
     lateral = _unit(field, "si_unit_xy")
@@ -92,7 +83,7 @@ def _array(path: Path, field: Any, title: str) -> tuple[Array | None, tuple[floa
         return None, (0.0, 0.0)
     size, centre = None, (0.0, 0.0)
     if scale is not None:
-        width, height = float(field["xreal"]) * scale, float(field["yreal"]) * scale
+        width, height = (float(field.members[name]) * scale for name in ("xreal", "yreal"))
         size = width * (nx - 1) / nx, height * (ny - 1) / ny
         centre = float(field.get("xoff", 0)) * scale + width / 2, float(field.get("yoff", 0)) * scale + height / 2
     named = _DIRECTION.fullmatch(title)
@@ -109,16 +100,16 @@ def _array(path: Path, field: Any, title: str) -> tuple[Array | None, tuple[floa
     )
 
 
-def _unit(field: Any, name: str) -> str:
+def _unit(field: Object, name: str) -> str:
     unit = field.get(name)
-    return "" if unit is None else str(unit.get("unitstr", ""))
+    return str(unit.get("unitstr", "")) if isinstance(unit, Object) else ""
 
 
 def _metadata(container: Mapping[str, Any]) -> dict[str, str]:
     """Texts that the file has beside its data fields, those of all fields in one."""
     found: dict[str, str] = {}
     for key, value in container.items():
-        if re.fullmatch(r"/\d+/meta", key) and isinstance(value, Mapping):
-            for name, text in value.items():
+        if re.fullmatch(r"/\d+/meta", key) and isinstance(value, Object):
+            for name, text in value.members.items():
                 found.setdefault(str(name), str(text))
     return found

@@ -17,7 +17,7 @@ from qpibench.errors import InvalidDataError
 from qpibench.extras import optional_module
 from qpibench.maps import Axis, Maps, Source
 from qpibench.maps.arrays import Array, Arrays, bias_axis, is_map, size_of
-from qpibench.maps.file import is_maps_file
+from qpibench.maps.file import OWN, is_maps_file
 from qpibench.maps.file import read as read_own
 from qpibench.maps.units import in_mev, in_nm
 
@@ -41,6 +41,8 @@ def read(path: Path, source: Source) -> Maps | Arrays:
     xarray = optional_module("xarray", f"Reading '{path.name}'")
     try:
         with xarray.open_dataset(path, engine="netcdf4", decode_times=False) as opened:
+            if not OWN.isdisjoint(opened.attrs):
+                raise ValueError("its attributes have changed since qpibench wrote them")
             arrays = [found for name, each in opened.data_vars.items() if (found := _array(path, name, each))]
             metadata = {str(name): str(value) for name, value in opened.attrs.items()}
     except InvalidDataError:
