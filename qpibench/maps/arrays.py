@@ -43,6 +43,16 @@ class Told:
     channels: Sequence[str] | None = None
     first_row: FirstRow | None = None
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was told about sizes, energies and rows, for the metadata of maps."""
+        told: dict[str, object] = {"first row": self.first_row}
+        if self.size_nm is not None:
+            told["size in nm"] = np.asarray(self.size_nm, np.float64).tolist()
+        if self.energy_mev is not None:
+            told["energies in meV"] = np.asarray(self.energy_mev, np.float64).tolist()
+        return {f"told {name}": str(value) for name, value in told.items() if value is not None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
@@ -149,7 +159,7 @@ class Arrays:
             source=self.source,
             axis=axis,
             centre_nm=self.centre_nm,
-            metadata=self.metadata,
+            metadata=self.metadata | told.facts,
             warnings=tuple(warnings),
         )
 

@@ -235,6 +235,16 @@ def test_the_first_row_is_the_bottom_unless_told(written):
     assert not turned.warnings
 
 
+def test_what_was_told_is_kept_with_the_maps(written):
+    path, _ = written("bare", STACK)
+    maps = read_maps(path, size_nm=(10, 6), energy_mev=ENERGY_MEV, first_row="top")
+    assert maps.metadata == {
+        "told size in nm": "[10.0, 6.0]",
+        "told energies in meV": "[-20.0, 10.0, 40.0]",
+        "told first row": "top",
+    }
+
+
 def test_layers_without_energies_are_numbered(written):
     path, _ = written("bare", STACK)
     maps = read_maps(path, size_nm=SIZE_NM)

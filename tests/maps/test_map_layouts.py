@@ -34,7 +34,7 @@ def test_text_may_have_any_usual_separator_and_decimal_sign(text, content):
 
 
 def test_text_may_be_in_other_encodings(text):
-    assert text("# Kommentar: Prüfung\n1 2\n3 4", "latin-1").metadata == {"kommentar": "Prüfung"}
+    assert text("# Kommentar: Prüfung\n1 2\n3 4", "latin-1").metadata["kommentar"] == "Prüfung"
     assert text("1 2\n3 4", "utf-16").grid.shape == (2, 2)
 
 
