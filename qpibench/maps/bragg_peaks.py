@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
-from qpibench.maps.measurement import Channel
+from qpibench.maps.measurement import Channel, Maps
 from qpibench.maps.smoothing import gaussian_weights, smoothed
 from qpibench.pages.fourier import wavevectors
 
@@ -68,16 +68,38 @@ def find_peaks(values: NDArray[np.floating], grid: Grid, *, above: float = ABOVE
     return np.array([_highest(windowed, grid, q, (step_x, step_y)) for q in rough]).reshape(-1, 2)
 
 
+def reference_channel(maps: Maps, name: str | None) -> Channel:
+    """The channel of a name or label that shows the lattice, or the first.
+
+    Raises
+    ------
+    UsageError
+        If there is no such channel.
+    InvalidDataError
+        If there is none at all.
+    """
+    if name is not None:
+        return maps.channel(name)
+    if not maps.channels:
+        raise InvalidDataError(f"{maps.source.file} has no channel that could show a lattice.")
+    return maps.channels[0]
+
+
 def lattice_vectors(channel: Channel, grid: Grid, given: Any) -> NDArray[np.float64]:
     """The two wavevectors (2, xy) of a lattice: those given, or the two highest peaks in different directions.
 
     Raises
     ------
+    UsageError
+        If those given have no two directions.
     InvalidDataError
         If none are given and the channel has no two such peaks.
     """
     if given is not None:
-        return np.array(given, np.float64)
+        q = np.array(given, np.float64)
+        if abs(np.linalg.det(q)) <= 1e-6 * np.prod(np.linalg.norm(q, axis=1)):
+            raise UsageError(f"The wavevectors q_rad_nm = {q.tolist()} have no two directions; give two that do.")
+        return q
     peaks = find_peaks(channel.values, grid)
     for second in peaks[1:]:
         if abs(_sine(peaks[0], second)) > 0.5:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-Strength = Literal["light", "heavy"] | Annotated[float, Field(ge=0, le=1)]
+from qpibench.parsing import shown
+
+
+def _known(strength: Any) -> Any:
+    if strength in ("light", "heavy"):
+        return strength
+    try:
+        if 0 <= float(strength) <= 1:
+            return float(strength)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"should be light, heavy or a number from 0 to 1, found {shown(strength)}")
+
+
+Strength = Annotated[Literal["light", "heavy"] | Annotated[float, Field(ge=0, le=1)], BeforeValidator(_known)]
 """Strength of the denoising of arXiv:2506.05325, 0 to 1: light is 0.3, heavy 0.7."""
 
 

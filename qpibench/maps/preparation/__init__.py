@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Annotated, Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from qpibench import registry
 from qpibench.errors import InvalidDataError, UsageError
@@ -61,10 +61,14 @@ class StepSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _one_or_more(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else names
+
+
 class ChannelSettings(StepSettings):
     """Settings of a step that changes some channels."""
 
-    channels: tuple[str, ...] | None = Field(
+    channels: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = Field(
         default=None,
         description="channels that are changed, by name, which means both directions, or by label; all by default",
     )

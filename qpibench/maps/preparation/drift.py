@@ -27,7 +27,7 @@ from pydantic import Field
 
 from qpibench.errors import InvalidDataError
 from qpibench.grid import Grid
-from qpibench.maps.bragg_peaks import lattice_vectors, lattice_wave
+from qpibench.maps.bragg_peaks import lattice_vectors, lattice_wave, reference_channel
 from qpibench.maps.measurement import Channel, Maps
 from qpibench.maps.preparation import Found, StepSettings
 from qpibench.maps.resampling import pixels, resampled
@@ -54,7 +54,7 @@ class Settings(StepSettings):
 
 def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     """Resample all channels; see :class:`qpibench.maps.preparation.Preparation`."""
-    reference = maps.channels[0] if settings.reference is None else maps.channel(settings.reference)
+    reference = reference_channel(maps, settings.reference)
     q = lattice_vectors(reference, maps.grid, settings.q_rad_nm)
     length_nm = settings.length_nm or 4 * np.pi / float(np.linalg.norm(q, axis=1).min())
     field_nm = displacement(reference, maps.grid, q, length_nm)
@@ -80,14 +80,14 @@ def displacement(channel: Channel, grid: Grid, q: NDArray[np.float64], length_nm
     grid
         Its grid.
     q
-        (2, xy): wavevectors of two waves in rad/nm.
+        (2, xy): wavevectors of two waves in rad/nm, in different directions.
     length_nm
         Standard deviation of the Gaussian means.
 
     Raises
     ------
     InvalidDataError
-        If the channel has no measured point, or the wavevectors are parallel.
+        If the channel has no measured point.
     """
     from scipy.ndimage import distance_transform_edt
     from skimage.restoration import unwrap_phase
@@ -97,8 +97,6 @@ def displacement(channel: Channel, grid: Grid, q: NDArray[np.float64], length_nm
     measured = count > 0
     if not measured.any():
         raise InvalidDataError(f"'{channel.label}' has no measured point.")
-    if abs(np.linalg.det(q)) < 1e-6 * np.prod(np.linalg.norm(q, axis=1)):
-        raise InvalidDataError(f"The wavevectors {q.tolist()} are parallel; give two of different directions.")
     mean = np.where(measured, np.nansum(layers, axis=0) / np.maximum(count, 1), np.nan)
     mean -= np.nanmean(mean)
     field = np.zeros((2, *grid.shape))

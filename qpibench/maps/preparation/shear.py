@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from qpibench.errors import InvalidDataError
-from qpibench.maps.bragg_peaks import lattice_vectors
+from qpibench.maps.bragg_peaks import lattice_vectors, reference_channel
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import Found, StepSettings
 from qpibench.maps.resampling import resampled
@@ -53,7 +53,7 @@ class Settings(StepSettings):
 
 def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     """Resample all channels; see :class:`qpibench.maps.preparation.Preparation`."""
-    reference = maps.channels[0] if settings.reference is None else maps.channel(settings.reference)
+    reference = reference_channel(maps, settings.reference)
     measured = lattice_vectors(reference, maps.grid, settings.q_rad_nm)
     true = true_vectors(measured, settings.lattice, settings.lattice_constant_nm)
     matrix = np.linalg.solve(measured, true)
@@ -73,7 +73,7 @@ def true_vectors(measured: NDArray[np.float64], lattice: str, constant_nm: float
     Raises
     ------
     InvalidDataError
-        If the measured ones are parallel, or differ by more than a factor of 1.5 in length or 25 degrees in angle.
+        If the measured ones differ by more than a factor of 1.5 in length, or 25 degrees from the angle of the lattice.
     """
     lengths = np.linalg.norm(measured, axis=1)
     first, second = np.arctan2(measured[:, 1], measured[:, 0])

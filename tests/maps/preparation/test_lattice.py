@@ -59,6 +59,12 @@ def test_a_known_drift_is_recovered_and_undone_in_all_channels(maps_of, square, 
     assert error(maps.channel("Current").values[inside], ripples[inside]) < 0.05 < 0.3 < error(bent, ripples)
 
 
+def test_drift_is_undone_along_the_lattice_that_the_map_shows(maps_of, square, drifted, ripples):
+    once = apply(maps_of(Z=square.waves(drifted) + 0.5 * ripples), "drift")
+    again = apply(once, "drift", q_rad_nm=once.steps[0].found["q_rad_nm"], length_nm=1.6)
+    assert once.steps[0].found["largest_nm"] > 0.2 > 0.08 > again.steps[1].found["largest_nm"]
+
+
 def test_drift_is_undone_where_lines_were_not_measured_and_they_stay_so(maps_of, square, drifted, error):
     z = square.waves(drifted)
     z[70:] = np.nan

@@ -127,7 +127,7 @@ def test_each_layer_is_prepared_as_alone_in_its_precision_and_all_settings_are_r
 
 def test_chosen_channels_are_changed_and_the_others_are_not(maps_of):
     maps = maps_of(Z=np.arange(12.0).reshape(3, 4), Current=np.arange(12.0).reshape(3, 4) ** 2)
-    prepared = apply(maps, "plane", channels=["current"])
+    prepared = apply(maps, "plane", channels="current")
     assert np.array_equal(prepared.channel("Z").values, maps.channel("Z").values)
     assert prepared.channel("Current").values.mean() == pytest.approx(0)
 
@@ -160,7 +160,14 @@ def test_a_crop_keeps_its_place(maps_of):
         ("plane", {"ordre": 1}, "unknown field 'ordre' \\(did you mean 'order'"),
         ("plane", {"channels": ["Y"]}, "no channel 'Y'; its channels are 'Z'"),
         ("median", {"size_px": 4}, "4 is even; choose 3 or 5"),
-        ("gaussian", {"strength": "medium"}, "strength"),
+        (
+            "gaussian",
+            {"strength": "medium"},
+            "'strength': should be light, heavy or a number from 0 to 1, found 'medium'",
+        ),
+        ("box", {"strength": 2}, "should be light, heavy or a number from 0 to 1, found 2"),
+        ("drift", {"q_rad_nm": [[2, 0], [1, 0]]}, "q_rad_nm = .* have no two directions"),
+        ("shear", {"lattice": "square", "q_rad_nm": [[0, 0], [1, 0]]}, "q_rad_nm = .* have no two directions"),
         ("mask", {}, "give rectangles_nm, above_quantile or points"),
         ("mask", {"points": np.ones((3, 3), bool)}, "have the shape 3x3 .* maps have 8x9"),
         ("crop", {}, "give either pixels or edges_nm"),
