@@ -47,6 +47,8 @@ class Band:
         (energy,) bool: the energies that were fitted.
     chi2
         Chi squared over the degrees of freedom.
+    line, line_covariance
+        q squared at energy 0 and its slope in the energy, in (rad/nm)^2 and meV, and their covariance.
     """
 
     e0_mev: float
@@ -57,11 +59,21 @@ class Band:
     mass_interval: tuple[float, float]
     used: NDArray[np.bool_]
     chi2: float
+    line: Values
+    line_covariance: Values
 
     def wavevector(self, energy_mev: ArrayLike) -> Values:
         """Wavevector q = 2 k in rad/nm at energies in meV; NaN below the bottom."""
         above = np.asarray(energy_mev, dtype=np.float64) - self.e0_mev
         return np.asarray(2 * electron_wavevector(self.mass, np.where(above >= 0, above, np.nan)), dtype=np.float64)
+
+    def wavevector_interval(self, energy_mev: ArrayLike) -> tuple[Values, Values]:
+        """95 % interval of the wavevector q = 2 k in rad/nm at energies in meV; 0 where q squared may be negative."""
+        energy = np.asarray(energy_mev, dtype=np.float64)
+        at = np.stack([np.ones_like(energy), energy], axis=-1)
+        wide = _student(self.used) * np.sqrt(((at @ self.line_covariance) * at).sum(axis=-1))
+        square = at @ self.line
+        return np.sqrt(np.maximum(square - wide, 0.0)), np.sqrt(np.maximum(square + wide, 0.0))
 
 
 def fit_band(energy_mev: ArrayLike, q: ArrayLike, q_std: ArrayLike) -> Band:
@@ -80,8 +92,6 @@ def fit_band(energy_mev: ArrayLike, q: ArrayLike, q_std: ArrayLike) -> Band:
     InvalidDataError
         If too few energies have a wavevector, or q squared does not grow with the energy.
     """
-    from scipy.stats import t as student
-
     energy, wave, spread = (np.asarray(values, dtype=np.float64) for values in (energy_mev, q, q_std))
     if not energy.shape == wave.shape == spread.shape or energy.ndim != 1:
         raise UsageError(
@@ -109,7 +119,7 @@ def fit_band(energy_mev: ArrayLike, q: ArrayLike, q_std: ArrayLike) -> Band:
     e0, mass = -at_zero / slope, slope * HBAR2_OVER_2M / 4
     by_line = np.array([-1 / slope, at_zero / slope**2])
     e0_std, mass_std = float(np.sqrt(by_line @ covariance @ by_line)), float(np.sqrt(covariance[1, 1]) * mass / slope)
-    wide = float(student.ppf(0.975, freedom))
+    wide = _student(used)
     return Band(
         e0_mev=float(e0),
         e0_std=e0_std,
@@ -119,7 +129,16 @@ def fit_band(energy_mev: ArrayLike, q: ArrayLike, q_std: ArrayLike) -> Band:
         mass_interval=(float(mass - wide * mass_std), float(mass + wide * mass_std)),
         used=used,
         chi2=chi2,
+        line=line,
+        line_covariance=covariance,
     )
+
+
+def _student(used: NDArray[np.bool_]) -> float:
+    """Half the width of a 95 % interval, in standard deviations, for a line through these points."""
+    from scipy.stats import t as student
+
+    return float(student.ppf(0.975, int(used.sum()) - 2))
 
 
 def _check(energy: Values) -> None:

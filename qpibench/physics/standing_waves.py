@@ -112,8 +112,9 @@ def standing_waves(
     pixels = pixels_on_rays(grid, r_nm, _RAYS)
     mean = on_rays(kernel, pixels).mean(axis=0)
     scale = float(np.abs(mean).max())
-    spread = np.ones(len(r_nm)) if std is None else on_rays(std, pixels).mean(axis=0)
-    spread = np.maximum(spread, 1e-6 * scale if std is not None else spread)
+    # In units of the kernel, so that the fit ends at the same place whatever unit the kernel has.
+    spread = np.full(len(r_nm), scale) if std is None else on_rays(std, pixels).mean(axis=0)
+    spread = np.maximum(spread, 1e-6 * scale)
 
     def left(parameters: Values) -> Values:
         waves = _waves(r_nm, *parameters) / spread[:, None]
@@ -138,7 +139,7 @@ def standing_waves(
         decay_nm=1 / float(best.x[1]),
         r_nm=r_nm,
         mean=mean,
-        std=spread if std is not None else np.full(len(r_nm), np.sqrt(chi2)),
+        std=spread if std is not None else spread * np.sqrt(chi2),
         fit=mean + best.fun * spread,
         chi2=chi2 if std is not None else 1.0,
     )

@@ -44,6 +44,16 @@ def test_the_standard_deviation_is_that_of_wavevectors_found_in_noise():
     assert np.mean([one.q_std for one in found]) == pytest.approx(errors.std(), rel=0.5)
 
 
+@pytest.mark.parametrize("std", [None, np.full(GRID.shape, 0.05)])
+def test_the_unit_of_the_kernel_does_not_matter(std):
+    kernel = around_a_scatterer(1.5) + np.random.default_rng(3).normal(0, 0.05, GRID.shape)
+    one, other = (
+        standing_waves(GRID, unit * kernel, None if std is None else unit * std, core_nm=0.5) for unit in (1, 1e-12)
+    )
+    assert (other.q, other.q_std) == pytest.approx((one.q, one.q_std), rel=1e-6)
+    assert other.std == pytest.approx(1e-12 * one.std, rel=1e-6)
+
+
 def test_a_kernel_without_a_ring_has_no_standing_waves():
     assert standing_waves(GRID, np.zeros(GRID.shape)) is None
 
@@ -67,6 +77,17 @@ def test_a_band_is_found_within_its_intervals_and_not_by_chance():
     assert np.std([band.e0_mev for band in bands]) == pytest.approx(np.mean([band.e0_std for band in bands]), rel=0.25)
     assert bands[0].wavevector([-70, 35])[1] == pytest.approx(2 * np.sqrt(0.4 * 100 / 38.09982), rel=0.01)
     assert np.isnan(bands[0].wavevector([-70, 35])[0])
+
+
+def test_the_wavevector_of_a_band_has_an_interval_at_every_energy():
+    rng, std = np.random.default_rng(2), np.full(20, 0.005)
+    bands = [fit_band(ENERGY, WAVEVECTOR + rng.normal(0, std), std) for _ in range(100)]
+    held = [low <= WAVEVECTOR[9] <= high for low, high in (band.wavevector_interval(ENERGY[9]) for band in bands)]
+    assert 88 <= sum(held) <= 100
+    low, high = bands[0].wavevector_interval([-500.0, *ENERGY])
+    assert (low[0], high[0]) == (0, 0)
+    assert (low[1:] < bands[0].wavevector(ENERGY)).all()
+    assert (high[1:] > bands[0].wavevector(ENERGY)).all()
 
 
 def test_energies_with_another_ring_are_left_out():
