@@ -58,14 +58,14 @@ A step of preparation takes [maps](maps.md) and returns new ones:
     draw_steps(maps, levelled, "derivative.png")     # before and after, with log |FFT|
     levelled.steps[-1].settings                      # all settings, also those that were not given
     levelled.steps[-1].found                         # numbers that the step found, such as wavevectors
-    undone(levelled, "grid.3ds")                     # without the last step
+    undone(levelled, maps)                           # without the last step; or read_maps("grid.3ds") instead of maps
 
 - Points that were not measured are NaN. They stay NaN, and do not make others NaN. The steps `drift` and `shear` move
   them with the map.
 - Every layer of a stack is prepared like a map of its own, except that lattices are found in all layers together.
 - `channels` are names, which mean both directions, or labels such as `Z (forward)`. Without it, all channels change.
 - A wrong setting is one sentence with exit code 2; maps without the axis or the channel that a step needs, with 3.
-- `undone` reads the original file again, compares its SHA-256, and applies all steps but the last.
+- `undone` takes the maps as they were read, compares the SHA-256 of the file, and applies all steps but the last again.
 
 This page is made from the modules in `qpibench/maps/preparation`, and `python docs/prepared_maps.py` draws the pictures
 of a synthetic map. Each panel has its own colours, from the 0.5 % to the 99.5 % quantile. Points that were not measured

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -126,36 +125,33 @@ def apply(maps: Maps, name: str, **settings: Any) -> Maps:
     return replace(prepared, steps=(*maps.steps, made))
 
 
-def undone(maps: Maps, original: str | Path, **told: Any) -> Maps:
-    """Maps without their last step: the other steps are applied again to the original file.
+def undone(maps: Maps, original: Maps) -> Maps:
+    """Maps without their last step: the other steps are applied again to the original maps.
 
     Parameters
     ----------
     maps
         Prepared maps.
     original
-        The file they come from, in any folder and under any name.
-    **told
-        What the file does not tell, as it was given to :func:`qpibench.readers.maps.read_maps`.
+        The maps of the same file as they were read, ``read_maps("grid.3ds")``.
 
     Raises
     ------
     UsageError
-        If the maps have no step, or there is no such file.
+        If the maps have no step, or the original ones have.
     InvalidDataError
-        If the file has another SHA-256 than the one that the maps come from.
+        If the original maps are of a file with another SHA-256.
     """
-    from qpibench.readers.maps import read_maps
-
     if not maps.steps:
         raise UsageError(f"The maps of {maps.source.file} have no step that can be undone.")
-    again = read_maps(original, **told)
-    if again.source.sha256 != maps.source.sha256 or again.steps:
-        what = "has steps already" if again.steps else f"has the SHA-256 {again.source.sha256[:12]}..."
+    if original.steps:
+        raise UsageError(f"The original maps of {original.source.file} have steps already; read the file again.")
+    if original.source.sha256 != maps.source.sha256:
         raise InvalidDataError(
-            f"'{original}' {what}; undoing needs the unprepared file {maps.source.file} with the SHA-256"
-            f" {maps.source.sha256[:12]}..."
+            f"The maps come from {maps.source.file} with the SHA-256 {maps.source.sha256[:12]}..., and the original"
+            f" maps from {original.source.file} with {original.source.sha256[:12]}...; read their own file."
         )
+    again = original
     for step in maps.steps[:-1]:
         again = apply(again, step.name, **step.settings)
     return again

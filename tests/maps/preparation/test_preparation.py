@@ -184,49 +184,30 @@ def test_a_wrong_setting_is_one_sentence(maps_of, name, settings, said):
 
 
 @pytest.fixture
-def original(tmp_path, monkeypatch):
-    """A file whose format a module reads that this fixture adds to the readers."""
-    import qpibench.readers.maps
+def original(tmp_path):
+    """Function that reads a file of 9 x 8 points again."""
+    from qpibench.readers.maps import read_maps
 
-    reader = """FORMAT, SUFFIXES = "dots", (".dots",)
-def read(path, source):
-    import numpy as np
-    from qpibench.grid import Grid
-    from qpibench.maps import Channel, Maps
-    values = np.loadtxt(path)
-    grid = Grid(ny=values.shape[0], nx=values.shape[1], size_y_nm=1, size_x_nm=1)
-    return Maps(grid=grid, channels=(Channel(name="Z", unit="m", values=values),), source=source)
-"""
-    (tmp_path / "readers").mkdir()
-    (tmp_path / "readers" / "dots.py").write_text(reader, encoding="utf-8")
-    monkeypatch.setattr(qpibench.readers.maps, "__path__", [*qpibench.readers.maps.__path__, str(tmp_path / "readers")])
-    np.savetxt(tmp_path / "map.dots", RANDOM.normal(size=(9, 8)))
-    yield tmp_path / "map.dots"
-    import sys
-
-    sys.modules.pop("qpibench.readers.maps.dots", None)
+    np.save(tmp_path / "map.npy", RANDOM.normal(size=(9, 8)))
+    return lambda: read_maps(tmp_path / "map.npy", size_nm=2.0)
 
 
 def test_the_last_step_can_be_undone(original):
-    from qpibench.readers.maps import read_maps
-
-    points = RANDOM.random((9, 8)) < 0.2
-    levelled = apply(apply(read_maps(original), "mask", points=points), "plane")
-    again = undone(apply(levelled, "crop", pixels=[0, 3, 0, 3]), original)
+    levelled = apply(apply(original(), "mask", points=RANDOM.random((9, 8)) < 0.2), "plane")
+    again = undone(apply(levelled, "crop", pixels=[0, 3, 0, 3]), original())
     np.testing.assert_array_equal(only(again), only(levelled))
     assert again.steps == levelled.steps
-    assert undone(undone(again, original), original).steps == ()
+    assert undone(undone(again, original()), original()).steps == ()
 
 
-def test_a_step_is_undone_with_the_original_file_only(original):
-    from qpibench.readers.maps import read_maps
-
-    levelled = apply(read_maps(original), "plane")
+def test_a_step_is_undone_with_the_original_maps_only(original, maps_of):
+    levelled = apply(original(), "plane")
     with pytest.raises(UsageError, match="no step that can be undone"):
-        undone(read_maps(original), original)
-    original.write_text("1 2\n3 4\n", encoding="utf-8")
-    with pytest.raises(InvalidDataError, match=r"has the SHA-256 .*needs the unprepared file map\.dots"):
-        undone(levelled, original)
+        undone(original(), original())
+    with pytest.raises(UsageError, match=r"original maps of map\.npy have steps already"):
+        undone(levelled, levelled)
+    with pytest.raises(InvalidDataError, match=r"come from map\.npy with the SHA-256 .* made\.npy with 000000000000"):
+        undone(levelled, maps_of(Z=np.ones((9, 8))))
 
 
 def test_steps_are_kept_in_a_file_with_what_they_found(maps_of, tmp_path):
