@@ -34,6 +34,8 @@ SUMMARIES = {
     "score": "Score a predictions file.",
     "compare": "Compare two methods image by image.",
     "oracle": "Pick the best training kernel for each image, as a yardstick.",
+    "maps": "Show what the file of a microscope contains, and draw it.",
+    "prepare": "Level, clean, mask or crop measured maps.",
     "extract": "Extract the kernel of a measured map.",
     "leaderboard": "Build a leaderboard, or check one of its results.",
     "bench": "Draw the history of the benchmarks, or compare two runs.",

@@ -1,0 +1,102 @@
+"""``qpibench prepare``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qpibench.cli.maps import described, size_option
+from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
+from qpibench.cli.response import Response
+from qpibench.errors import UsageError
+from qpibench.files import check_file
+
+
+@subcommand("prepare")
+@click.argument("file", type=FILE)
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    metavar='"NAME KEY=VALUE ..."',
+    help="A step with its settings; may be repeated, and the steps are made in this order.",
+)
+@click.option("--undo", "original", type=FILE, metavar="ORIGINAL", help="Take the last step back, from this file.")
+@output_option("MAPS.h5", "The prepared maps.")
+@click.option("--picture", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps before and after.")
+@click.option("--channel", metavar="NAME", help="Draw this channel.")
+@size_option
+@overwrite_option
+def command(
+    *,
+    file: Path,
+    steps: tuple[str, ...],
+    original: Path | None,
+    output: Path,
+    picture: Path | None,
+    channel: str | None,
+    size_nm: float | None,
+    overwrite: bool,
+) -> Response:
+    """Prepare the maps of FILE for extraction: level, remove streaks and the lattice, mask, crop, derive.
+
+      qpibench prepare scan.sxm --step "plane order=1" --step streaks -o scan.h5 --picture steps.png
+      qpibench prepare grid.3ds --step 'derivative channels=["Current"]' -o didv.h5
+      qpibench prepare scan.h5 --undo scan.sxm -o scan.h5 --overwrite
+
+    The file of maps records every step with its settings and the SHA-256 of the original file. A value is written as
+    in TOML; a text needs no quotes. The steps are described in docs/preparation.md.
+    """
+    from qpibench.maps.file import write_maps
+    from qpibench.maps.picture import draw_steps
+    from qpibench.maps.preparation import apply, step_names, undone
+    from qpibench.readers.maps import read_maps
+
+    if bool(steps) == (original is not None):
+        raise UsageError(f"Give a --step or several, or --undo; the steps are {', '.join(step_names())}.")
+    asked = [_step(text) for text in steps]
+    for path in (output, picture):
+        if path is not None:
+            check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    keep_apart([output, picture], [])
+    before = read_maps(file, size_nm=size_nm)
+    after = before
+    if original is not None:
+        after = undone(before, read_maps(original))
+    for name, settings in asked:
+        after = apply(after, name, **settings)
+    if picture is not None:
+        draw_steps(before, after, picture, channel=channel)
+    write_maps(after, output)
+    made = ", ".join(step.name for step in after.steps) or "no step"
+    return Response(
+        text=f"{output}: {after.source.file} after {made}",
+        fields={"path": str(output), **described(after)},
+        warnings=after.warnings,
+    )
+
+
+def _step(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and settings of a step from ``"NAME KEY=VALUE ..."``."""
+    from qpibench.errors import InvalidDataError
+    from qpibench.parsing import parse_toml
+
+    try:
+        words = shlex.split(text, posix=False)
+    except ValueError as error:
+        raise UsageError(f"Step '{text}' cannot be read: {error}.") from None
+    if not words:
+        raise UsageError("--step needs the name of a step.")
+    settings: dict[str, Any] = {}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise UsageError(f"Step '{words[0]}': '{word}' is no setting; write KEY=VALUE.")
+        try:
+            settings[key] = parse_toml(f"value = {value}", "a setting")["value"]
+        except (InvalidDataError, UsageError):
+            settings[key] = value
+    return words[0], settings

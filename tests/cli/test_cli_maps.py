@@ -1,0 +1,67 @@
+"""``qpibench maps`` and ``qpibench prepare``: what a microscope's file contains, and steps that can be taken back."""
+
+import numpy as np
+import pytest
+
+from qpibench.maps.file import read
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def scan(nanonis, tmp_path):
+    """A scan with a plane, as the file scan.sxm in the folder that is returned."""
+    y, x = np.mgrid[:6, :8]
+    current = (1e-12 * (x + 2 * y + np.random.default_rng(0).normal(0, 0.1, (6, 8)))).astype(np.float32)
+    images = {("Current", "A"): {"forward": current, "backward": current}}
+    (tmp_path / "scan.sxm").write_bytes(nanonis.scan_bytes(images, range_m=(8e-9, 6e-9)))
+    return tmp_path
+
+
+def test_the_contents_of_a_file_are_told_and_drawn(qpibench, scan):
+    outcome = qpibench("maps", scan / "scan.sxm", "-o", scan / "scan.png", "--save", scan / "scan.h5")
+    assert outcome.exit_code == 0
+    for words in ("Nanonis scan", "8 x 6 points", "Current (backward)", "100%"):
+        assert words in outcome.stdout
+    assert (scan / "scan.png").read_bytes().startswith(PNG)
+    assert read(scan / "scan.h5").source.format == "Nanonis scan"
+    fields = qpibench("maps", scan / "scan.h5", "--json").json
+    assert [one["direction"] for one in fields["channels"]] == ["forward", "backward"]
+
+
+def test_steps_are_made_recorded_and_taken_back(qpibench, scan):
+    steps = ("--step", "plane order=1", "--step", "gaussian strength=light")
+    made = qpibench("prepare", scan / "scan.sxm", *steps, "-o", scan / "done.h5", "--picture", scan / "steps.png")
+    assert made.exit_code == 0
+    after = read(scan / "done.h5")
+    assert [step.name for step in after.steps] == ["plane", "gaussian"]
+    assert np.abs(after.channel("Current").values).max() < 1e-12
+    assert (scan / "steps.png").read_bytes().startswith(PNG)
+    again = ("prepare", scan / "done.h5", "--undo", scan / "scan.sxm", "-o", scan / "done.h5")
+    qpibench(*again).fails(2, "exists already", "--overwrite")
+    assert qpibench(*again, "--overwrite").exit_code == 0
+    assert [step.name for step in read(scan / "done.h5").steps] == ["plane"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ((), ["Give a --step", "plane"]),
+        (("--step", "plain"), ["did you mean 'plane'"]),
+        (("--step", "plane order"), ["'order' is no setting"]),
+        (("--step", "plane order=7"), ["order"]),
+        (("--step", " "), ["needs the name"]),
+        (("--step", "plane channels=['Z']"), ["no channel 'Z'"]),
+    ],
+)
+def test_a_step_that_cannot_be_made_is_one_sentence_and_writes_nothing(qpibench, scan, steps, words):
+    qpibench("prepare", scan / "scan.sxm", *steps, "-o", scan / "done.h5").fails(2, *words)
+    assert {path.name for path in scan.iterdir()} == {"scan.sxm"}
+
+
+def test_a_file_that_is_none_of_a_microscope_is_refused(qpibench, tmp_path):
+    (tmp_path / "scan.sxm").write_bytes(b"hello")
+    qpibench("maps", tmp_path / "scan.sxm").fails(3, "scan.sxm")
+    qpibench("maps", tmp_path / "none.sxm").fails(2, "There is no file")
+    (tmp_path / "scan.xyz").write_bytes(b"hello")
+    qpibench("maps", tmp_path / "scan.xyz").fails(2, ".sxm")
