@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,15 @@ def test_scars_are_filled_and_counted_and_ripples_are_none(maps_of, ripples, err
     assert prepared.steps[0].found == {"filled_px": {"Z": 100}}
     assert error(only(prepared), ripples) < 0.05
     assert apply(maps_of(Z=ripples), "streaks").steps[0].found == {"filled_px": {"Z": 0}}
+
+
+@pytest.mark.parametrize("period_px", [2.1, 3, 5.3, 8, 20])
+@pytest.mark.parametrize("angle", [0.0, 0.1, 0.5, 1.2])
+def test_no_plane_wave_is_a_scar(maps_of, period_px, angle):
+    y, x = np.indices((90, 80))
+    z = np.cos(2 * np.pi / period_px * (np.cos(angle) * y + np.sin(angle) * x))
+    prepared = apply(maps_of(Z=z), "streaks", threshold=1.5, soft_threshold=1.5, least_px=1)
+    assert prepared.steps[0].found == {"filled_px": {"Z": 0}}
 
 
 @pytest.mark.parametrize(
@@ -147,6 +158,8 @@ def test_a_crop_keeps_its_place(maps_of):
     by_pixels = apply(maps_of(Z=z), "crop", pixels=[10, 29, 0, 9])
     assert np.array_equal(only(by_pixels), z[:10, 10:])
     assert by_pixels.centre_nm == pytest.approx((1.0, -1.0))
+    turned = apply(replace(maps_of(Z=z), centre_nm=(5.0, 5.0), angle_deg=90.0), "crop", pixels=[10, 29, 0, 9])
+    assert turned.centre_nm == pytest.approx((4.0, 4.0))  # clockwise: right is down, and down is left
     by_nm = apply(maps_of(Z=z), "crop", edges_nm=[-0.95, 3.0, -2.0, -0.05])
     assert by_nm.grid == by_pixels.grid
     assert np.array_equal(only(by_nm), only(by_pixels))
