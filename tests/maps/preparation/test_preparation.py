@@ -62,7 +62,7 @@ def test_scars_are_filled_and_counted_and_ripples_are_none(maps_of, ripples, err
 def test_no_plane_wave_is_a_scar(maps_of, period_px, angle):
     y, x = np.indices((90, 80))
     z = np.cos(2 * np.pi / period_px * (np.cos(angle) * y + np.sin(angle) * x))
-    prepared = apply(maps_of(Z=z), "streaks", threshold=1.5, soft_threshold=1.5, least_px=1)
+    prepared = apply(maps_of(Z=z), "streaks", threshold=2, soft_threshold=2, least_px=1)
     assert prepared.steps[0].found == {"filled_px": {"Z": 0}}
 
 
