@@ -68,7 +68,7 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
         refuse_contradictions(results[name], path)
     tables = standings(results)
     figures = board_figures(tables)
-    pictures = _pictures(tables) | {figure.name: figure.content for figure in figures}
+    pictures = _pictures(tables) | {f"{figure.name}.png": figure.content for figure in figures}
     former = _former_files(site)
     pages = {
         **{site / "results" / path_of_text(name): content for name, content in files.items()},

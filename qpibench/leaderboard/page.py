@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from qpibench.evaluation.metrics import all_metrics, on_board
 from qpibench.evaluation.result import Interval
-from qpibench.leaderboard.figures import BoardFigure
+from qpibench.evaluation.track_figures import TrackFigure
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.leaderboard.overview import overview
 from qpibench.leaderboard.pictures import median_of, picture_name
@@ -33,7 +33,7 @@ MEANINGS = {
 """The marks of standings, in sentences."""
 
 
-def render_page(tables: Mapping[Table, Sequence[Standing]], figures: Sequence[BoardFigure] = ()) -> str:
+def render_page(tables: Mapping[Table, Sequence[Standing]], figures: Sequence[TrackFigure] = ()) -> str:
     """Return the HTML of the leaderboard.
 
     It has a table of entries and tracks, figures, the tables of standings, and a table of the literature's numbers.

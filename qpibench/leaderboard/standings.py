@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from qpibench.errors import InvalidDataError
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import ORACLE, CellRecord, CellResult, Interval, ModelRecord, Result
 from qpibench.evaluation.trained import method_name
+from qpibench.specs import load_spec, spec_names
 
 PUBLISHED_FAMILY = "eq7"
 """The family of the published task, on which every trained entry may be trained."""
@@ -290,11 +292,23 @@ def _check_together(results: Mapping[str, Result]) -> None:
 def knows_families(model: ModelRecord, families: Iterable[str]) -> bool:
     """Whether an entry declares that it knows, or was trained on, one of the families outside of eq. 7.
 
-    On kernels of these families such an entry is compared with its like, and not with entries that never met them.
+    A family is declared by its name, or by that of a shipped spec of its kernels, such as ``stream of the spec
+    ag111_128``. On kernels of these families such an entry is compared with its like, and not with entries that never
+    met them.
     """
-    declared = " ".join((*model.knows, *model.trained_on)).lower().replace(" ", "_")
-    outside = (family for family in families if family != PUBLISHED_FAMILY)
-    return any(re.search(rf"(?<![a-z]){family}", declared) for family in outside)  # a profile is no file
+    declared = re.sub("[- ]", "_", " ".join((*model.knows, *model.trained_on)).lower())
+    outside = [family for family in families if family != PUBLISHED_FAMILY]
+    if any(re.search(rf"(?<![a-z]){family}", declared) for family in outside):  # a profile is no file
+        return True
+    return any(
+        re.search(rf"(?<![a-z]){name}(?![a-z0-9])", declared) for name, of in _spec_families().items() if of in outside
+    )
+
+
+@functools.cache
+def _spec_families() -> dict[str, str]:
+    """The family of each shipped spec, by the name of the spec."""
+    return {name: load_spec(name).kernels.family for name in spec_names()}
 
 
 def _natural(name: str) -> tuple[object, ...]:

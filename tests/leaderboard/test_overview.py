@@ -125,9 +125,15 @@ def test_an_entry_that_knows_the_family_is_not_ranked_with_those_that_never_met_
         ("file", "radial profiles", False),
         ("file", "the file of kernels", True),
         ("surface_state", "Surface states", True),
+        ("tight_binding", "tight-binding models", True),
+        ("surface_state", "training role of the release ag111_128", True),
+        ("surface_state", "stream of the spec cu111_128", True),
+        ("tight_binding", "training role of the release materials-clean-square_128", True),
+        ("tight_binding", "stream of the spec cu111_128", False),
+        ("surface_state", "training role of the release paper", False),
     ],
 )
-def test_an_entry_knows_a_family_that_a_word_of_what_it_declares_begins_with(suite_result, family, knows, is_open):
+def test_an_entry_knows_a_family_that_it_declares_by_name_or_by_a_shipped_spec(suite_result, family, knows, is_open):
     result = suite_result("mine", {"stuff/clean": 0.3}, family=family, knows=(knows,))
     assert [table.is_open for table in standings({"mine.json": result})] == [is_open]
 
