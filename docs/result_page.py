@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qpibench.evaluation.joining import family_scores
 from qpibench.evaluation.result import CellResult, Result
 from qpibench.evaluation.result_file import load_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
@@ -71,7 +72,7 @@ def page() -> str:
     suite, results = load_suite(SUITE), _results()
     tables = "".join(
         f"\n## {track.name}\n\n{track.summary[:1].upper()}{track.summary[1:].rstrip('.?')}"
-        f" ([the track](tracks/{track.name}.md)).\n\n{_table_of(cells, results)}"
+        f" ([the track](tracks/{track.name}.md)).\n\n{_table_of(cells, results)}{_families_of(cells, results)}"
         f"{_literature() if track.name == 'paper' else ''}"
         for track, cells in _by_track(suite)
     )
@@ -138,6 +139,23 @@ def _table_of(cells: list[SuiteCell], results: list[Result]) -> str:
     if not rows:
         return f"No entry takes {', '.join(f'`{each.name}`' for each in cells)} yet.\n"
     return _table(("entry", *(f"`{each.name}`" for each in cells)), rows)
+
+
+def _families_of(cells: list[SuiteCell], results: list[Result]) -> str:
+    """A table of the scores of each family of kernels; empty if no cell has several."""
+    found = [cell for result in results for each in cells if (cell := _cell(result.cells, each)) is not None]
+    families = tuple(dict.fromkeys(family for cell in found for family in cell.families))
+    if not any(len(cell.families) > 1 for cell in found):
+        return ""
+
+    def scores(cell: CellResult) -> str:
+        of = family_scores(cell.parts)
+        return " / ".join(number(of[name][cell.primary].value) if name in of else "–" for name in families)
+
+    head = ("entry", *(f"`{each.name}`" for each in cells))
+    names = " / ".join(f"`{family}`" for family in families)
+    table = _table(head, _rows(cells, results, scores))
+    return f"\nEach family of kernels apart, {names}; bold is the least mean:\n\n{table}"
 
 
 def _rows(cells: list[SuiteCell], results: list[Result], text: Callable[[CellResult], str]) -> list[tuple[str, ...]]:

@@ -101,6 +101,13 @@ def test_the_tables_of_results_are_those_of_the_board():
     assert script.readme(readme) == readme, "run `python docs/result_page.py`"
 
 
+def test_the_scores_of_each_family_stand_under_the_table_of_a_track_of_several():
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    robust, materials = (page.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in ("robust", "materials"))
+    assert "`eq7` / `surface_state` / `tight_binding`" in robust
+    assert "| `zeros` | 1.00 / 1.00 | 1.00 / 1.00 | 1.00 / 1.00 |" in materials
+
+
 def test_a_result_of_another_suite_or_of_an_older_track_is_not_in_the_tables(monkeypatch):
     script = _script("result_page")
     results = script._results()

@@ -55,7 +55,10 @@ def overview_table(overview: Overview) -> str:
 
     if not overview.columns:
         return ""
-    heads = [f"{column.track}, {column.view}{', open' if column.is_open else ''}" for column in overview.columns]
+    heads = [
+        f"{column.track}, {column.view or 'no scores'}{', open' if column.is_open else ''}"
+        for column in overview.columns
+    ]
     rows = [["", *map(shortened, heads)]]
     for name, places in overview.rows.items():
         rows.append([shortened(name), *("-" if place.score is None else number(place.score) for place in places)])

@@ -73,9 +73,9 @@ def draw_track_figures(
     return tuple(figure for figure in drawn if figure is not None)
 
 
-def entry_style(row: int) -> dict[str, str]:
+def entry_style(row: int) -> tuple[str, str]:
     """Return colour and marker of an entry of a figure, by its place; no two of the first 70 entries are alike."""
-    return {"color": f"C{row % _COLOURS}", "marker": _MARKERS[row % len(_MARKERS)]}
+    return f"C{row % _COLOURS}", _MARKERS[row % len(_MARKERS)]
 
 
 def _plain(name: str) -> str:
@@ -112,10 +112,19 @@ def _severity(track: str, cells: Mapping[float, CellScores], kind: Kind) -> Trac
         axes = figure.add_subplot()
         for row, (name, scores) in enumerate(lines.items()):
             values = [scores[level] for level in levels]
-            below = [score.value - score.low for score in values]
-            above = [score.high - score.value for score in values]
-            points = [score.value for score in values]
-            axes.errorbar(levels, points, yerr=[below, above], capsize=2, label=_plain(name), **entry_style(row))
+            colour, marker = entry_style(row)
+            axes.errorbar(
+                levels,
+                [score.value for score in values],
+                yerr=[
+                    [score.value - score.low for score in values],
+                    [score.high - score.value for score in values],
+                ],
+                color=colour,
+                marker=marker,
+                capsize=2,
+                label=_plain(name),
+            )
         axes.invert_xaxis()
         axes.set_yscale(_scale(primary, lines))
         axes.set_xticks(levels)

@@ -10,9 +10,11 @@ from typing import Any
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.metrics import in_order
+from qpibench.evaluation.result import Interval
 from qpibench.evaluation.result_file import parse_result, read_content
 from qpibench.files import check_file, make_folder, write_whole
 from qpibench.leaderboard.check import refuse_contradictions
+from qpibench.leaderboard.details import numbers_of_images, scores_of_families
 from qpibench.leaderboard.figures import board_figures
 from qpibench.leaderboard.literature import REPORTED, SOURCE
 from qpibench.leaderboard.overview import overview
@@ -22,7 +24,7 @@ from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
 from qpibench.paths import path_of_text, text_of_path
 
-SITE_SCHEMA_VERSION = 8
+SITE_SCHEMA_VERSION = 9
 """Version of the layout of leaderboard.json."""
 
 
@@ -149,7 +151,8 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pict
                 "n_images": table.n_images,
                 "n_whole": table.n_whole,
                 "subset": table.subset,
-                "standings": [_row(standing) for standing in members],
+                "images": _dumped(numbers_of_images(members)),
+                "standings": [_row(standing, table.primary) for standing in members],
             }
             for table, members in tables.items()
         ],
@@ -181,7 +184,11 @@ def _overview(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, Any]:
     return {"tracks": tracks, "rows": rows}
 
 
-def _row(standing: Standing) -> dict[str, Any]:
+def _dumped(scores: Mapping[str, Interval]) -> dict[str, Any]:
+    return {name: score.model_dump() for name, score in scores.items()}
+
+
+def _row(standing: Standing, primary: str) -> dict[str, Any]:
     training = standing.result.model.training
     picture = picture_name(standing)
     return {
@@ -197,7 +204,8 @@ def _row(standing: Standing) -> dict[str, Any]:
         "training": None if training is None else training.model_dump(mode="json"),
         "marks": list(standing.marks),
         "n_failed": standing.cell.n_failed,
-        "metrics": {name: standing.cell.metrics[name].model_dump() for name in in_order(standing.cell.metrics)},
+        "metrics": _dumped({name: standing.cell.metrics[name] for name in in_order(standing.cell.metrics)}),
+        "families": _dumped(scores_of_families(standing, primary)),
         "floor": None if standing.cell.floor is None else standing.cell.floor.model_dump(mode="json"),
         "seconds_per_image": standing.seconds_per_image,
         "evaluator_version": standing.result.evaluator_version,

@@ -35,26 +35,27 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A track, or the part of its cells that share a view.
+    """A track, or the part of its cells that share a view; cells that no entry has a score for have a column too.
 
     Attributes
     ----------
     track, view
         Name of the track, and what its cells show. Of several tracks with one name each has its hash behind the name.
+        The view is None for cells without a score.
     is_open
         Whether the entries know the families of the kernels; such entries have a column of their own.
     primary
-        The metric that ranks its cells.
+        The metric that ranks its cells; None for cells without a score.
     cells
         Names of the cells, in the order of the tables.
     tables
-        Numbers of their tables in the board, beginning with 1.
+        Numbers of their tables in the board, beginning with 1; empty for cells without a score.
     """
 
     track: str
-    view: str
+    view: str | None
     is_open: bool
-    primary: str
+    primary: str | None
     cells: tuple[str, ...]
     tables: tuple[int, ...]
 
@@ -85,13 +86,13 @@ def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
     A cell counts with the largest of its subsets, because scores of other images cannot be compared. For the same
     reason entries that know the families of the kernels are in other columns than those that do not.
     """
-    titles = track_titles(tables)
+    titles, tables_of = track_titles(tables), list(tables.values())
     chosen: dict[tuple[str, str, bool, str], dict[str, tuple[int, Sequence[Standing]]]] = {}
     for number, (table, members) in enumerate(tables.items(), 1):
         if table.cell is not None:
             cells = chosen.setdefault((titles[table.heading], table.view, table.is_open, table.primary), {})
             cells.setdefault(table.cell.cell, (number, members))  # larger subsets come first
-    columns = tuple(
+    columns = [
         Column(
             track=track,
             view=view,
@@ -101,8 +102,11 @@ def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
             tables=tuple(number for number, _ in cells.values()),
         )
         for (track, view, is_open, primary), cells in chosen.items()
-    )
-    of_column = [[members for _, members in cells.values()] for cells in chosen.values()]
+    ]
+    for column in _unscored(tables):
+        place = next((i for i, other in enumerate(columns) if other.track > column.track), len(columns))
+        columns.insert(place, column)
+    of_column = [[tables_of[number - 1] for number in column.tables] for column in columns]
     reasons = {
         (standing.result.model.name, cell): reason
         for members in tables.values()
@@ -123,12 +127,31 @@ def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
         name: tuple(_place(name, column, cells, reasons) for column, cells in zip(columns, of_column, strict=True))
         for name in names
     }
-    signs = [-1 if all_metrics()[column.primary].better == "higher" else 1 for column in columns]
+    known = all_metrics()
+    signs = [-1 if column.primary and known[column.primary].better == "higher" else 1 for column in columns]
     unfinished = {s.result.model.name for members in tables.values() for s in members if "unfinished" in s.marks}
     return Overview(
-        columns=columns,
+        columns=tuple(columns),
         rows=dict(sorted(rows.items(), key=lambda row: _order(row, signs))),
         unfinished=frozenset(unfinished),
+    )
+
+
+def _unscored(tables: Mapping[Table, Sequence[Standing]]) -> tuple[Column, ...]:
+    """Return a column for the cells of each track that are not applicable to some entry, and that none has a score for.
+
+    Only their labels are known, from the results.
+    """
+    scored = {table.cell.label for table in tables if table.cell is not None}
+    results = {standing.file: standing.result for members in tables.values() for standing in members}
+    tracks: dict[str, dict[str, None]] = {}
+    for label in (label for _, result in sorted(results.items()) for label in result.not_applicable):
+        if label not in scored:
+            track, _, cell = label.partition("/")
+            tracks.setdefault(track, {})[cell] = None
+    return tuple(
+        Column(track=track, view=None, is_open=False, primary=None, cells=tuple(cells), tables=())
+        for track, cells in sorted(tracks.items())
     )
 
 
@@ -137,7 +160,7 @@ def _place(
 ) -> Place:
     found = [next((each for each in members if each.result.model.name == name), None) for members in cells]
     scored = [each for each in found if each is not None]
-    missing = [cell for cell, each in zip(column.cells, found, strict=True) if each is None]
+    missing = [cell for cell, each in zip(column.cells, found, strict=True) if each is None] if found else column.cells
     reason = ""
     if missing:
         label = f"{column.track}/{missing[0]}"

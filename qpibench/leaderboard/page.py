@@ -11,6 +11,7 @@ from urllib.parse import quote
 from qpibench.evaluation.metrics import all_metrics, on_board
 from qpibench.evaluation.result import Interval
 from qpibench.evaluation.track_figures import TrackFigure
+from qpibench.leaderboard.details import numbers_of_images, scores_of_families
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.leaderboard.overview import overview
 from qpibench.leaderboard.pictures import median_of, picture_name
@@ -52,6 +53,8 @@ def render_page(tables: Mapping[Table, Sequence[Standing]], figures: Sequence[Tr
         picture_name=picture_name,
         median_of=median_of,
         floor_of=_floor_of,
+        scores_of_families=scores_of_families,
+        numbers_of_images=numbers_of_images,
         metrics=all_metrics(),
         reported=REPORTED,
         source=SOURCE,

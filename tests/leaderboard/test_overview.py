@@ -1,11 +1,12 @@
 """The first table of the board: entries by tracks, the figures beside it, and open entries apart."""
 
 import json
+import re
 
 import pytest
 
 from qpibench.evaluation.joining import join
-from qpibench.evaluation.result import CellRecord, SuiteRecord
+from qpibench.evaluation.result import CellRecord, Interval, SuiteRecord
 from qpibench.evaluation.result_file import save_result
 from qpibench.leaderboard.build import build_leaderboard
 from qpibench.leaderboard.overview import overview
@@ -14,13 +15,14 @@ from qpibench.leaderboard.standings import standings
 
 @pytest.fixture
 def suite_result(make_result):
-    """Make a result of a suite from the scores of its cells, TRACK/CELL."""
+    """Make a result of a suite from the scores of its cells, TRACK/CELL, or of each family of a cell's kernels."""
 
     def make(name, scores, *, family="eq7", knows=(), not_applicable=None, version="d", finished=True):
         results = []
-        for label, value in scores.items():
+        of_families = {label: of if isinstance(of, dict) else {family: of} for label, of in scores.items()}
+        for label, family, value in ((label, *of) for label, each in of_families.items() for of in each.items()):
             track, cell = label.split("/")
-            digest = f"{abs(hash(label)):x}".ljust(64, "0")[:64]
+            digest = f"{abs(hash((label, family))):x}".ljust(64, "0")[:64]
             result = make_result(
                 name=name, capped=(value, 0.9 * value, 1.1 * value), content_sha256=digest, knows=knows
             )
@@ -74,6 +76,21 @@ def test_the_overview_has_the_mean_of_a_tracks_cells_or_the_reason_why_not(suite
     assert "1 of 2 cells" in page
 
 
+def test_cells_that_no_entry_takes_have_a_column_of_dashes_with_the_reason(suite_result, site):
+    reasons = {"pairs/told": "It takes no pairs.", "pairs/hidden": "It takes no pairs.", "task/id": "None."}
+    listing, page = site(fine=suite_result("fine", {"task/ood": 0.5, "a/b": 0.1}, not_applicable=reasons))
+    assert [(each["track"], each["view"], each["cells"]) for each in listing["overview"]["tracks"]] == [
+        ("a", "positions", ["b"]),
+        ("pairs", None, ["told", "hidden"]),
+        ("task", "positions", ["ood"]),
+        ("task", None, ["id"]),
+    ]
+    (row,) = listing["overview"]["rows"]
+    assert row["scores"] == [0.1, None, 0.5, None]
+    assert row["reasons"] == ["", "It takes no pairs.", "", "None."]
+    assert 'title="It takes no pairs."' in page
+
+
 def test_an_entry_whose_evaluation_was_interrupted_is_marked_as_unfinished(suite_result, site):
     part = suite_result("part", {"task/ood": 0.5}, finished=False)
     listing, page = site(fine=suite_result("fine", NOISE | {"task/ood": 0.6}), part=part)
@@ -89,6 +106,28 @@ def test_two_versions_of_a_track_are_not_merged(suite_result, site):
     assert {row["entry"]: row["scores"].count(None) for row in listing["overview"]["rows"]} == {"old": 1, "new": 1}
     assert [f"<h2>Track {name}</h2>" in page for name in names] == [True, True]
     assert {f"severity-{name}.png" for name in names} <= set(listing["picture_files"])
+
+
+def test_the_score_of_each_family_stands_under_the_mean_of_a_cell(suite_result, site):
+    families = {"surface_state": 0.2, "tight_binding": 0.4}
+    listing, page = site(mine=suite_result("mine", {"stuff/clean": families, "task/ood": 0.5}))
+    stuff, task = (table["standings"][0] for table in listing["tables"])
+    assert stuff["metrics"]["rel_l2_capped"]["value"] == pytest.approx(0.3)
+    assert {family: score["value"] for family, score in stuff["families"].items()} == families
+    assert task["families"] == {}
+    assert re.findall(r'class="floor family"[^>]*>([^<]*)<', page) == ["surface_state 0.200", "tight_binding 0.400"]
+
+
+def test_numbers_that_do_not_depend_on_the_entry_stand_once_above_the_table(suite_result, site):
+    results = {name: suite_result(name, {"task/ood": 0.5}) for name in ("one", "other")}
+    (cell,) = results["other"].cells.values()
+    share = {"q_scored_share": Interval(value=0.9, low=0.8, high=0.95)}
+    part = cell.parts[0].model_copy(update={"metrics": cell.parts[0].metrics | share})
+    cell = cell.model_copy(update={"metrics": cell.metrics | share, "parts": (part,)})
+    results["other"] = results["other"].model_copy(update={"cells": {"task/ood": cell}})
+    listing, page = site(**results)
+    assert listing["tables"][0]["images"]["q_scored_share"]["value"] == 0.9
+    assert page.count("q can be found 0.900 [0.800, 0.950]") == 1
 
 
 def test_noise_gives_a_curve_and_unseen_kernels_a_gap(suite_result, site, tmp_path):

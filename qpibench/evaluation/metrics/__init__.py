@@ -228,6 +228,11 @@ class Metric:
         return self.aggregation in ("mean", "share")
 
     @property
+    def is_of_images(self) -> bool:
+        """Whether it describes the images and not the predictions: it is the same for every entry."""
+        return all(column.worse is None for column in self.columns)
+
+    @property
     def always_applies(self) -> bool:
         """Whether any predictions of any release can be measured: no column uses more than the true kernel."""
         return all({"truth"}.issuperset(column.uses) for column in self.columns)
