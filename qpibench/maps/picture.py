@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import write_whole
 from qpibench.gallery.captions import filled, shorten
 from qpibench.gallery.page import CHARACTERS, Panel, Row, draw_page
@@ -87,15 +87,20 @@ def draw_steps(before: Maps, after: Maps, path: str | Path, *, channel: str | No
     ------
     UsageError
         If there is no such channel, or the file's name has another suffix.
+    InvalidDataError
+        If the maps have no channel.
     QpibenchError
         If writing fails, as on a full disk.
     """
+    if not (before.channels and after.channels):
+        raise InvalidDataError(f"{after.source.file} has no channel that could be drawn.")
     shown = _first_changed(before, after) if channel is None else after.channel(channel)
     same = [one for one in before.channels if one.label == shown.label]
     like = [one for one in before.channels if one.values.ndim == shown.values.ndim]
     former = (same or like or list(before.channels))[0]
     heading, _ = _described(after)
-    made = filled("After " + _steps(after.steps[len(before.steps) :]), CHARACTERS["page"])
+    undone, steps = before.steps[len(after.steps) :], after.steps[len(before.steps) :]
+    made = filled(f"After undoing {_steps(undone)}" if undone else f"After {_steps(steps)}", CHARACTERS["page"])
     parts = [("before", _layers(before, former)), ("after", _layers(after, shown))]
     if same and before.grid == after.grid and former.values.shape == shown.values.shape:
         values = shown.values.astype(np.float64) - former.values
