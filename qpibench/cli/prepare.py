@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,10 @@ def command(
         if path is not None:
             check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
     keep_apart([output, picture], [])
-    before = read_maps(file, size_nm=size_nm)
+    before = read_maps(file, size_nm=size_nm if original is None else None)
     after = before
     if original is not None:
-        after = undone(before, read_maps(original))
+        after = undone(before, read_maps(original, size_nm=size_nm))
     for name, settings in asked:
         after = apply(after, name, **settings)
     if picture is not None:
@@ -79,15 +79,16 @@ def command(
     )
 
 
+_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*'|["'])+""")
+"""What stands between blanks that are not in quotes."""
+
+
 def _step(text: str) -> tuple[str, dict[str, Any]]:
     """Name and settings of a step from ``"NAME KEY=VALUE ..."``."""
     from qpibench.errors import InvalidDataError
     from qpibench.parsing import parse_toml
 
-    try:
-        words = shlex.split(text, posix=False)
-    except ValueError as error:
-        raise UsageError(f"Step '{text}' cannot be read: {error}.") from None
+    words = _WORD.findall(text)
     if not words:
         raise UsageError("--step needs the name of a step.")
     settings: dict[str, Any] = {}

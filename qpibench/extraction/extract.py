@@ -131,6 +131,26 @@ def extract(
     return _checked(entry, found, given)
 
 
+def takes_masked_pixels(method: str | os.PathLike[str]) -> bool:
+    """Whether an entry takes images in which pixels that are not to be used are NaN.
+
+    Raises
+    ------
+    UsageError, InvalidDataError
+        As :func:`extract`.
+    """
+    entry = find_entry(os.fspath(method))
+    modules = modules_of(entry.path.parent)
+    with modules.present():
+        module = modules.load(entry.path)
+        try:
+            found = found_in(module, entry.path.name, entry.target)
+        except InterfaceError as error:
+            raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
+        shared = sys.modules.get("shared.extractor")
+        return shared is not None and isinstance(found, type) and issubclass(found, shared.Extractor)
+
+
 def _model(entry: Entry, found: Any, options: Mapping[str, object]) -> Any:
     """Return an instance of the entry's class with the options, or the entry's function."""
     if not isinstance(found, type):

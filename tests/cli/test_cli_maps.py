@@ -30,12 +30,13 @@ def test_the_contents_of_a_file_are_told_and_drawn(qpibench, scan):
 
 
 def test_steps_are_made_recorded_and_taken_back(qpibench, scan):
-    steps = ("--step", "plane order=1", "--step", "gaussian strength=light")
+    steps = ("--step", "plane order=1", "--step", 'gaussian strength=light channels=["Current (forward)"]')
     made = qpibench("prepare", scan / "scan.sxm", *steps, "-o", scan / "done.h5", "--picture", scan / "steps.png")
     assert made.exit_code == 0
     after = read(scan / "done.h5")
     assert [step.name for step in after.steps] == ["plane", "gaussian"]
     assert np.abs(after.channel("Current").values).max() < 1e-12
+    assert after.steps[1].settings["channels"] == ["Current (forward)"]
     assert (scan / "steps.png").read_bytes().startswith(PNG)
     again = ("prepare", scan / "done.h5", "--undo", scan / "scan.sxm", "-o", scan / "done.h5")
     qpibench(*again).fails(2, "exists already", "--overwrite")
