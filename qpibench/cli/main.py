@@ -37,6 +37,7 @@ SUMMARIES = {
     "maps": "Show what the file of a microscope contains, and draw it.",
     "prepare": "Level, clean, mask or crop measured maps.",
     "extract": "Extract the kernel of a measured map.",
+    "hold-out": "Compare extractions of a measured map without a true kernel.",
     "leaderboard": "Build a leaderboard, or check one of its results.",
     "bench": "Draw the history of the benchmarks, or compare two runs.",
     "schema": "Print the JSON Schema of a file.",

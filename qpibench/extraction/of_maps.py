@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.errors import UsageError
 from qpibench.extraction.kernel_file import KernelFile
 from qpibench.extraction.stack import Progress, extract_stack
-from qpibench.maps import Channel, Maps, Step
+from qpibench.maps import Axis, Channel, Maps, Step
 
 if TYPE_CHECKING:
     from qpibench.extraction.measured import Origin
@@ -59,15 +59,9 @@ def extract_maps(
     QpibenchError
         If a part cannot be written, or a process was killed.
     """
-    chosen = _channel(maps, channel)
-    axis = maps.axis if chosen.values.ndim == 3 else None
-    layers = chosen.values.astype(np.float64).reshape(-1, *maps.grid.shape)
-    if energies_mev is not None:
-        places = _places(maps, chosen, energies_mev)
-        assert axis is not None
-        layers, axis = layers[places], replace(axis, values=axis.values[places])
+    chosen, layers, axis = chosen_layers(maps, channel, energies_mev)
     kernels = extract_stack(
-        layers - _means(layers)[:, None, None],
+        layers,
         positions_nm,
         (maps.grid.size_y_nm, maps.grid.size_x_nm),
         method,
@@ -88,6 +82,20 @@ def extract_maps(
         steps=(*maps.steps, Step(name="mean", settings={"subtracted": True})),
         options=options,
     )
+
+
+def chosen_layers(
+    maps: Maps, channel: str | None, energies_mev: Sequence[float] | None
+) -> tuple[Channel, NDArray[np.float64], Axis | None]:
+    """Return a channel, its layers (layer, y, x) less their means, and their axis; see :func:`extract_maps`."""
+    chosen = _channel(maps, channel)
+    axis = maps.axis if chosen.values.ndim == 3 else None
+    layers = chosen.values.astype(np.float64).reshape(-1, *maps.grid.shape)
+    if energies_mev is not None:
+        places = _places(maps, chosen, energies_mev)
+        assert axis is not None
+        layers, axis = layers[places], replace(axis, values=axis.values[places])
+    return chosen, layers - _means(layers)[:, None, None], axis
 
 
 def _channel(maps: Maps, name: str | None) -> Channel:

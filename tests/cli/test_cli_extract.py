@@ -95,3 +95,14 @@ def test_what_cannot_be_extracted_is_one_sentence_and_writes_nothing(
         (measured / "scatterers.csv").write_text(positions)
     qpibench(*asked(measured, "--workers", 1, *more)).fails(exit_code, *words)
     assert {path.name for path in measured.iterdir()} == {"grid.3ds", "scatterers.csv"}
+
+
+def test_methods_are_compared_by_pixels_that_were_held_out(qpibench, measured):
+    methods = ("--method", "polar", "--method", "multi_atom")
+    asked = ("hold-out", measured / "grid.3ds", "--positions", measured / "scatterers.csv", "--channel", "Current")
+    outcome = qpibench(*asked, "--energy", -9, *methods)
+    assert outcome.exit_code == 0
+    assert "plateau" in outcome.stdout
+    assert outcome.stdout.index("polar") < outcome.stdout.index("multi_atom")
+    scores = qpibench(*asked, *methods, "--noise", 5e-14, "--json").json["scores"]
+    assert 1 < scores["polar"]["score"] < 0.5 * scores["multi_atom"]["score"]

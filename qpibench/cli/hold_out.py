@@ -1,0 +1,113 @@
+"""``qpibench hold-out``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qpibench.cli.maps import size_option
+from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.progress import progress
+from qpibench.cli.response import Response
+from qpibench.cli.table import aligned
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qpibench.maps import Channel, Maps
+
+
+@subcommand("hold-out")
+@click.argument("map_path", type=FILE, metavar="MAP")
+@click.option(
+    "--positions", "positions_path", type=FILE, required=True, metavar="CSV", help="File of the scatterers, x and y."
+)
+@click.option("--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one.")
+@click.option("--energy", "energy_mev", type=float, metavar="MEV", help="The layer of a stack nearest to this energy.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=["polar", "tikhonov", "wiener"],
+    show_default=True,
+    metavar="ENTRY",
+    help="An entry by name, its file, or a run folder; may be repeated.",
+)
+@click.option("--noise", type=float, metavar="VALUE", help="Standard deviation of the noise, in the map's unit.")
+@size_option
+def command(
+    *,
+    map_path: Path,
+    positions_path: Path,
+    channel: str | None,
+    energy_mev: float | None,
+    methods: tuple[str, ...],
+    noise: float | None,
+    size_nm: float | None,
+) -> Response:
+    """Compare extractions of a measured MAP by pixels that were held out, for which no true kernel is needed.
+
+      qpibench hold-out map.sxm --channel Current --positions scatterers.csv
+      qpibench hold-out grid.h5 --energy 40 --positions scatterers.csv --method polar --method refine
+
+    Every tenth of the field is masked once and predicted from the rest. The score is the rms of what is left there over
+    the noise: 1 is a kernel that leaves nothing but noise. The noise is that between forward and backward scan if the
+    map has both, otherwise the plateau of the power spectrum.
+    """
+    from qpibench.extraction.held_out import held_out_score
+    from qpibench.extraction.of_maps import chosen_layers
+    from qpibench.extraction.positions import read_positions
+    from qpibench.readers.maps import read_maps
+
+    maps = read_maps(map_path, size_nm=size_nm)
+    chosen, layers, axis = chosen_layers(maps, channel, None if energy_mev is None else [energy_mev])
+    layer = len(layers) // 2
+    positions, in_pixels = read_positions(positions_path)
+    level, source = (noise, "given") if noise is not None else _noise(maps, chosen, layers[layer], energy_mev)
+    found = {}
+    with progress("Extracting", unit="methods") as report:
+        for done, method in enumerate(methods, 1):
+            found[method] = held_out_score(
+                layers[layer],
+                positions,
+                (maps.grid.size_y_nm, maps.grid.size_x_nm),
+                method,
+                noise=level,
+                origin="pixel" if in_pixels else "centre",
+            )
+            if report is not None:
+                report(done, len(methods))
+    at = "" if axis is None else f" at {axis.values[layer]:g} {axis.unit}"
+    rows = [["method", "score", "95 % interval", ""]]
+    for method, one in sorted(found.items(), key=lambda item: item[1].score):
+        mark = "of a crop: takes no masked pixels, not to be compared" if one.is_crop else ""
+        rows.append([method, f"{one.score:.3f}", f"{one.interval[0]:.3f} to {one.interval[1]:.3f}", mark])
+    return Response(
+        text=f"{chosen.label}{at}, noise {level:.3g} {chosen.unit} ({source})\n\n{aligned(rows)}",
+        fields={
+            "channel": chosen.label,
+            "noise": level,
+            "noise_source": source,
+            "scores": {
+                method: {"score": one.score, "interval": list(one.interval), "is_crop": one.is_crop}
+                for method, one in found.items()
+            },
+        },
+        warnings=maps.warnings,
+    )
+
+
+def _noise(maps: Maps, channel: Channel, image: NDArray[np.float64], energy_mev: float | None) -> tuple[float, str]:
+    """Noise of a layer, and where it is from."""
+    from qpibench.extraction.of_maps import chosen_layers
+    from qpibench.physics.noise import noise_of_scans, noise_plateau
+
+    other = {"forward": "backward", "backward": "forward"}.get(channel.direction or "")
+    if other is not None and any(one.name == channel.name and one.direction == other for one in maps.channels):
+        energies = None if energy_mev is None else [energy_mev]
+        _, layers, _ = chosen_layers(maps, f"{channel.name} ({other})", energies)
+        return noise_of_scans(image, layers[len(layers) // 2]), "forward minus backward scan over the root of 2"
+    return noise_plateau(image), "plateau of the power spectrum"
