@@ -78,7 +78,8 @@ def command(
     missing ones are generated.
     The result has a score for every cell, or the reason why the model cannot take it. With --track the result holds
     the cells of a track. Reports and predictions have one file per cell, such as tikhonov-id.html, and one per release
-    where a cell has several.
+    where a cell has several. The file that --report names then has the scores of all cells, with links to their
+    reports, the scores against the noise and the gap between kernels seen and unseen.
 
     The result is written after each cell. --resume continues an interrupted run: it evaluates the cells that the result
     lacks, those in which the model failed, and those without the files that --report and --predictions ask for. Files
@@ -90,6 +91,7 @@ def command(
     from qpibench.evaluation.joining import join
     from qpibench.evaluation.result import SuiteRecord
     from qpibench.evaluation.result_file import save_result
+    from qpibench.evaluation.run_report import run_report
     from qpibench.tasks.subset import check_limit
 
     given = ModelOptions(**options)
@@ -155,13 +157,25 @@ def command(
             told = f"Interrupted; '{output}' has {len(saved)} of {len(last)} cells; --resume evaluates the others."
             raise KeyboardInterrupt(told if saved else "") from None
         if len(asked) > 1 or suite is not None:
-            save_result(joined(), output)
+            whole = joined()
+            save_result(whole, output)
+            if report is not None:
+                run_report(whole, report, reports=_reports(asked, whole, report))
             response = replace(
                 response,
-                text=result_text(joined(), output, None),
-                fields=result_fields(joined(), output, None),
+                text=result_text(whole, output, report),
+                fields=result_fields(whole, output, report),
             )
         return response
+
+
+def _reports(asked: Sequence[Asked], result: Result, report: Path) -> dict[str, list[str]]:
+    """Return the names of the reports of each cell of a result, by TRACK/CELL."""
+    labels = {cell.record.label for cell in result.cells.values() if cell.record is not None}
+    found: dict[str, list[str]] = {}
+    for each in (each for each in asked if each.label in labels):
+        found.setdefault(each.label, []).append(each.place(report).name)
+    return found
 
 
 def _kept(

@@ -25,6 +25,7 @@ from qpibench.evaluation.matching import first_of
 from qpibench.evaluation.metrics import Case, Metric, all_metrics, find_metrics, in_order, on_board
 from qpibench.evaluation.picks import Pick, pick_by_rank
 from qpibench.evaluation.result import CellResult, PartResult, Result, TrainingRecord
+from qpibench.evaluation.run_report import figures_of
 from qpibench.files import check_file, write_whole
 from qpibench.grid import Grid, central_pixels
 from qpibench.pages.environment import page_environment
@@ -109,6 +110,7 @@ def _render(result: Result, predictions: Predictions, release: Release) -> str:
         level=level,
         interval_text=f"In brackets the {level} interval: {result.intervals.method}.",
         plots=_plots(cells, values, f"{release.family.STRATUM} of the kernel"),
+        gaps=figures_of(result, outside=release.name),
         latents=_latents(predictions, release),
         rings=bool(np.isfinite(release.family.wavevector(release.kernels.parameters)).any()),
         provenance=_provenance(result, part),

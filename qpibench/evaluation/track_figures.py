@@ -12,6 +12,7 @@ from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import Interval
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_ENTRIES = 12
@@ -95,10 +96,16 @@ def _lines(cells: Mapping[float, CellScores], primary: str) -> _Lines:
     return {name: whole[name] for name in best[:MOST_ENTRIES]}
 
 
-def _scale(primary: str, lines: _Lines) -> str:
-    """Return the scale of an axis of scores: logarithmic for errors; other scores may be negative, or 0."""
-    positive = all(score.value > 0 for scores in lines.values() for score in scores.values())
-    return "log" if positive and all_metrics()[primary].bounds[0] == 0 else "linear"
+def _set_scale(axes: Axes, direction: Literal["x", "y"], primary: str, lines: _Lines) -> None:
+    """Set a logarithmic axis for errors that span more than a decade, and else one from 0; others may be negative."""
+    values = [score.value for scores in lines.values() for score in scores.values()]
+    if all_metrics()[primary].bounds[0] != 0:
+        return
+    if min(values) > 0 and max(values) > 10 * min(values):
+        (axes.set_xscale if direction == "x" else axes.set_yscale)("log")
+        return
+    most = 1.05 * max(score.high for scores in lines.values() for score in scores.values())
+    (axes.set_xlim if direction == "x" else axes.set_ylim)(0, most or 1.0)
 
 
 def _severity(track: str, cells: Mapping[float, CellScores], kind: Kind) -> TrackFigure | None:
@@ -126,13 +133,13 @@ def _severity(track: str, cells: Mapping[float, CellScores], kind: Kind) -> Trac
                 label=_plain(name),
             )
         axes.invert_xaxis()
-        axes.set_yscale(_scale(primary, lines))
+        _set_scale(axes, "y", primary, lines)
         axes.set_xticks(levels)
         axes.set_xlabel("signal-to-noise ratio (dB)")
         axes.set_ylabel(all_metrics()[primary].head)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 
-    caption = f"Track {track}: scores against the signal-to-noise ratio, with 95 % intervals."
+    caption = f"{track}: scores against the signal-to-noise ratio, with 95 % intervals."
     return TrackFigure(name=f"severity-{track}", caption=caption, content=_content(draw, _HEIGHT, kind, caption))
 
 
@@ -152,11 +159,11 @@ def _gap(track: str, seen: str, cells: Mapping[float, CellScores], kind: Kind) -
             axes.scatter(values, range(len(lines)), marker=marker, label=name, zorder=2)
         axes.set_yticks(range(len(lines)), [_plain(name) for name in lines])
         axes.invert_yaxis()
-        axes.set_xscale(_scale(primary, lines))
+        _set_scale(axes, "x", primary, lines)
         axes.set_xlabel(all_metrics()[primary].head)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, ncols=2)
 
-    caption = f"Track {track}: the gap between the cells {seen} and {unseen}, kernels seen and unseen in training."
+    caption = f"{track}: the gap between the cells {seen} and {unseen}, kernels seen and unseen in training."
     height = 1.0 + 0.28 * len(lines)
     return TrackFigure(name=f"gap-{track}-{seen}", caption=caption, content=_content(draw, height, kind, caption))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -67,6 +68,53 @@ def test_every_cell_is_asked_and_shown_as_the_track_says(folder):
         page = (folder / f"zeros-{name}.html").read_text()
         assert f"toy/{cell}" in page
         assert "Subset:" not in page  # the cell has no more images
+
+
+def test_the_report_that_is_named_has_the_scores_of_all_cells_and_links_to_their_reports(folder):
+    page = (folder / "zeros.html").read_text()
+    assert re.findall(r'href="([^"]*)"', page) == [f"zeros-{name}.html" for name in CELLS]
+    assert all((folder / f"zeros-{name}.html").exists() for name in CELLS)
+    assert ("toy/raster" in page, "toy/image" in page) == (True, True)
+    assert "<svg" not in page  # neither levels of noise nor unseen kernels
+
+
+LEVELS = """
+summary = "levels of noise, and kernels seen and unseen"
+
+[every_cell]
+specs = ["mini"]
+task = "ood"
+view = "image"
+primary = "rel_l2_capped"
+metrics = ["rel_l2_capped"]
+
+[cells.20dB]
+[cells.5dB]
+[cells.id]
+task = "id"
+[cells.ood]
+"""
+
+
+def test_a_report_of_several_cells_has_the_severity_curve_and_the_gap(qpibench, mini, tmp_path):
+    (tmp_path / "levels.toml").write_text(LEVELS)
+    asked = ("--track", tmp_path / "levels.toml", "--release", mini, "--limit", 1)
+    outcome = qpibench(
+        "evaluate", "zeros", *asked, "-o", tmp_path / "r.json", "--report", tmp_path / "r.html", "--json"
+    )
+    page = (tmp_path / "r.html").read_text()
+    assert re.findall(r"<figcaption>Track levels: (.*?),", page) == [
+        "scores against the signal-to-noise ratio",
+        "the gap between the cells id and ood",
+    ]
+    assert page.count("<svg") == 2
+    assert outcome.json["report"] == str(tmp_path / "r.html")
+
+
+def test_a_report_of_both_tasks_of_a_release_has_the_gap(qpibench, mini, tmp_path):
+    asked = ("--release", mini, "--limit", 1, "-o", tmp_path / "r.json")
+    assert qpibench("evaluate", "zeros", *asked, "--report", tmp_path / "r.html").exit_code == 0
+    assert "<figcaption>mini: the gap between the cells id and ood" in (tmp_path / "r.html").read_text()
 
 
 def test_the_score_of_a_cell_is_the_mean_of_its_releases(folder):
