@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_option, subcommand
+from qpibench.cli.options import (
+    FILE,
+    OUTPUT_FOLDER,
+    keep_apart,
+    output_option,
+    overwrite_option,
+    report_option,
+    subcommand,
+)
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
+from qpibench.errors import UsageError
 from qpibench.files import check_file
+
+if TYPE_CHECKING:
+    from qpibench.extraction.findings import Findings
 
 
 @subcommand("extract")
@@ -46,6 +59,10 @@ from qpibench.files import check_file
 @click.option("--beyond-edge", is_flag=True, help="Positions outside the map are scatterers, too.")
 @click.option("--size", "size_nm", type=float, metavar="NM", help="Longer side of the map, if the file does not tell.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: all processors]")
+@report_option
+@click.option(
+    "--figures", type=OUTPUT_FOLDER, metavar="DIR", help="With --report: also its figures and numbers, as files."
+)
 @overwrite_option
 def command(
     *,
@@ -60,27 +77,35 @@ def command(
     beyond_edge: bool,
     size_nm: float | None,
     workers: int | None,
+    report: Path | None,
+    figures: Path | None,
     overwrite: bool,
 ) -> Response:
     """Extract the kernel of a measured MAP, the same at all scatterers, for one image or every energy of a stack.
 
       qpibench extract grid.3ds --channel "LI Demod 1 X" --positions scatterers.csv -o kernel.h5
       qpibench extract map.sxm --channel Current --positions scatterers.csv --method tikhonov -o kernel.h5
+      qpibench extract grid.3ds --channel X --positions scatterers.csv -o kernel.h5 --report kernel.html
 
     The file of positions is a CSV with the columns x_nm and y_nm, or column and row for pixels. If a stack is
     interrupted, the same command goes on with the layers that are finished, which are kept in KERNEL.h5.parts.
+    Along a bias, the bottom and mass of a parabolic band are fitted to the wavevectors.
     """
+    from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import write_kernels
     from qpibench.extraction.of_maps import extract_maps
     from qpibench.extraction.positions import read_positions
+    from qpibench.extraction.texts import band_text
     from qpibench.readers.maps import read_maps
 
-    keep_apart([output], [map_path, positions_path])
+    if figures is not None and report is None:
+        raise UsageError("--figures belongs to a report; add --report REPORT.html.")
+    keep_apart([output, report], [map_path, positions_path])
     check_file(output, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
     maps = read_maps(map_path, size_nm=size_nm)
     positions, in_pixels = read_positions(positions_path)
     parts = output.with_name(f"{output.name}.parts")
-    with progress("Extracting", unit="layers") as report:
+    with progress("Extracting", unit="layers") as show:
         found = extract_maps(
             maps,
             positions,
@@ -92,23 +117,57 @@ def command(
             beyond_edge=beyond_edge,
             workers=workers,
             parts=parts,
-            progress=report,
+            progress=show,
         )
     write_kernels(found, output)
     shutil.rmtree(parts, ignore_errors=True)
+    findings = find(found)
+    if report is not None:
+        from qpibench.extraction.report import write_report
+
+        write_report(found, report, figures=figures, findings=findings)
     kernels = found.kernels
     failed = [number for number, failure in enumerate(kernels.failures) if failure]
     count = len(kernels.failures)
+    lines = [
+        f"{count - len(failed)} of {count} kernels of {found.channel} by {kernels.method}, with"
+        f" {len(kernels.position_nm):,} scatterers: {output}"
+    ]
+    if band := band_text(findings):
+        lines.append(band)
+    if report is not None:
+        lines.append(f"Report: {report}")
+    fields = {
+        "path": str(output),
+        "method": kernels.method,
+        "channel": found.channel,
+        "scatterers": len(kernels.position_nm),
+        "layers": count,
+        "failures": list(kernels.failures),
+    }
+    if report is not None:
+        fields["report"] = str(report)
     return Response(
-        text=f"{count - len(failed)} of {count} kernels of {found.channel} by {kernels.method}, with"
-        f" {len(kernels.position_nm):,} scatterers: {output}",
-        fields={
-            "path": str(output),
-            "method": kernels.method,
-            "channel": found.channel,
-            "scatterers": len(kernels.position_nm),
-            "layers": count,
-            "failures": list(kernels.failures),
-        },
+        text="\n".join(lines),
+        fields=fields | _band_fields(findings),
         warnings=(*maps.warnings, *(f"Layer {number} has no kernel: {kernels.failures[number]}" for number in failed)),
     )
+
+
+def _band_fields(findings: Findings) -> dict[str, Any]:
+    """The band, or why there is none; nothing for kernels of a single energy."""
+    if not findings.has_dispersion:
+        return {}
+    band = findings.band
+    if band is None:
+        return {"band": None, "no_band": findings.no_band}
+    return {
+        "band": {
+            "e0_mev": band.e0_mev,
+            "e0_interval_mev": list(band.e0_interval),
+            "mass": band.mass,
+            "mass_interval": list(band.mass_interval),
+            "energies_used": int(band.used.sum()),
+            "energies": len(band.used),
+        }
+    }

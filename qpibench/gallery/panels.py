@@ -148,7 +148,7 @@ def _draw_species(axes: Axes, picture: Picture) -> None:
         place -= 0.05
 
 
-def draw_scale_bar(axes: Axes) -> None:
+def draw_scale_bar(axes: Axes, *, colour: str = "black") -> None:
     """Draw a bar of a round length above axes in nm, from their left end, with its length beside it."""
     left, right = axes.get_xlim()
     length = bar_length(right - left)
@@ -156,14 +156,16 @@ def draw_scale_bar(axes: Axes) -> None:
         [left, left + length],
         [_BAR_HEIGHT, _BAR_HEIGHT],
         transform=axes.get_xaxis_transform(),
-        color="black",
+        color=colour,
         linewidth=1.8,
         clip_on=False,
         label="scale bar",
     )[0]
     bar.set_solid_capstyle("butt")
     share = length / (right - left)
-    axes.text(share + 0.03, _BAR_HEIGHT, f"{length:g} nm", transform=axes.transAxes, va="center", fontsize=7)
+    axes.text(
+        share + 0.03, _BAR_HEIGHT, f"{length:g} nm", transform=axes.transAxes, va="center", color=colour, fontsize=7
+    )
 
 
 def draw_values(axes: Axes, picture: Picture) -> None:

@@ -21,6 +21,7 @@ from qpibench.grid import Grid
 from qpibench.maps.measurement import Channel, Maps, Step
 from qpibench.pages.colour_bar import draw_colour_bar
 from qpibench.pages.fourier import spectrum, spectrum_limits
+from qpibench.pages.units import with_prefix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +31,6 @@ PER_ROW = 5
 
 _NOT_MEASURED = "0.8"  # a grey of the page's palette
 _OUTSIDE = 0.005  # share of the points beyond either end of the colours: single spikes do not stretch the scale
-_PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "\N{GREEK SMALL LETTER MU}", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
-_WITH_PREFIX = frozenset({"m", "A", "V", "A/V", "V/A", "S", "Hz", "N", "s", "W"})
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -181,7 +180,7 @@ def _panel(title: str, values: NDArray[np.floating], unit: str, grid: Grid, *, c
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     if not high > low:
         low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
-    factor, scaled_unit = _with_prefix(max(abs(low), abs(high)), unit)
+    factor, scaled_unit = with_prefix(max(abs(low), abs(high)), unit)
     picture = Picture(image=factor * image, colours=colours, limits=(factor * low, factor * high))
     known = np.where(np.isfinite(image), image, measured.mean()) / (np.abs(measured).max() or 1.0)
     return Panel(
@@ -217,11 +216,3 @@ def _number(value: float) -> str:
 
 def _height(ratio: float) -> float:
     return float(np.clip(ratio, 0.3, 2.0))
-
-
-def _with_prefix(largest: float, unit: str) -> tuple[float, str]:
-    """Factor and unit in which a value has one or two digits before the point, or lies just below 1."""
-    if unit not in _WITH_PREFIX or largest <= 0:
-        return 1.0, unit
-    power = int(np.clip(3 * np.floor((np.log10(largest) + 1) / 3 + 1e-9), min(_PREFIXES), max(_PREFIXES)))
-    return 10.0**-power, _PREFIXES[power] + unit

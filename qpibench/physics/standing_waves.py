@@ -36,10 +36,12 @@ from qpibench.physics.shapes import check_shape
 
 Values = NDArray[np.float64]
 
+LEAST_POINTS = 12
+"""Distances outside the core that a fit needs, at most a pixel apart."""
+
 _RAYS = 48
 _STARTS = (0.9, 0.95, 1.0, 1.05, 1.1)  # over the radius of the strongest ring of the spectrum
 _NEAR = (0.7, 1.4)  # limits of k, over that radius
-_LEAST_POINTS = 12
 _LONGEST = 10.0  # decay length, over the length of a ray
 
 
@@ -107,7 +109,7 @@ def standing_waves(
         return None
     r_nm = inscribed_radii(grid)
     r_nm = r_nm[r_nm > max(core_nm, grid.pitch_x_nm, grid.pitch_y_nm, 0.1 * 2 * np.pi / ring)]
-    if len(r_nm) < _LEAST_POINTS:
+    if len(r_nm) < LEAST_POINTS:
         return None
     pixels = pixels_on_rays(grid, r_nm, _RAYS)
     mean = on_rays(kernel, pixels).mean(axis=0)

@@ -31,17 +31,21 @@ def wave(bias):
 @pytest.fixture
 def measured(nanonis, tmp_path):
     """The files grid.3ds and scatterers.csv, in the folder that is returned."""
+    write_positions(tmp_path / "scatterers.csv", POSITIONS)
+    return write_grid(tmp_path, nanonis, BIASES)
+
+
+def write_grid(folder, nanonis, biases, grid=GRID):
     family = get_family("surface_state")
-    maps = np.array([superpose(GRID, family, POSITIONS, **wave(bias)) for bias in BIASES])
+    maps = np.array([superpose(grid, family, POSITIONS, **wave(bias)) for bias in biases])
     maps = (5e-12 + 1e-12 * (maps + np.random.default_rng(1).normal(0, 0.05, maps.shape))).astype(np.float32)
     content = nanonis.grid_bytes(
         {"LI Demod 1 X (A)": maps, "Current (A)": maps},
-        size_m=(32 * PER_PIXEL_NM * 1e-9, 24 * PER_PIXEL_NM * 1e-9),
-        sweep=(BIASES[0], BIASES[-1]),
+        size_m=(grid.nx * PER_PIXEL_NM * 1e-9, grid.ny * PER_PIXEL_NM * 1e-9),
+        sweep=(biases[0], biases[-1]),
     )
-    (tmp_path / "grid.3ds").write_bytes(content)
-    write_positions(tmp_path / "scatterers.csv", POSITIONS)
-    return tmp_path
+    (folder / "grid.3ds").write_bytes(content)
+    return folder
 
 
 def asked(folder, *more):
@@ -74,6 +78,45 @@ def test_one_energy_and_pixels_by_column_and_row(qpibench, measured):
     assert found.axis.energy_mev == pytest.approx([-10])
     assert found.kernels.kernel.shape == (1, 12, 12)
     assert found.kernels.position_nm == pytest.approx(POSITIONS)
+
+
+def test_a_stack_has_a_report_and_a_band_with_intervals(qpibench, measured, nanonis):
+    grid = Grid(ny=36, nx=36, size_y_nm=17.5, size_x_nm=17.5)
+    write_grid(measured, nanonis, np.linspace(0.18, 0.06, 4), grid)
+    more = ("--channel", "Current", "--method", "wiener", "--workers", 1)
+    found = qpibench(*asked(measured, *more, "--report", measured / "kernel.html", "--json")).json
+    band = found["band"]
+    assert band["mass"] == pytest.approx(0.4, rel=0.1)  # wiener states no standard deviations
+    assert band["mass_interval"][0] < band["mass"] < band["mass_interval"][1]
+    assert (band["energies"], found["report"]) == (4, str(measured / "kernel.html"))
+    assert (measured / "kernel.html").exists()
+    shown = qpibench(*asked(measured, *more, "--overwrite")).stdout
+    assert f"E0 = {band['e0_mev']:.2f}"[:8] in shown
+    assert "m* = 0." in shown
+    assert "95 % interval" in shown
+
+
+def test_figures_and_numbers_of_a_report_are_files_too(qpibench, measured):
+    figures = ("--report", measured / "kernel.html", "--figures", measured / "figures")
+    more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1)
+    assert qpibench(*asked(measured, *more, *figures)).exit_code == 0
+    names = {path.name for path in (measured / "figures").iterdir()}
+    assert {"layers.csv", "layer_000_kernel.svg", "layer_000_map_fft.png"} <= names
+    assert not {"band.csv", "band.svg"} & names
+
+
+def test_a_stack_of_few_energies_says_why_it_has_no_band(qpibench, measured):
+    more = ("--channel", "Current", "--method", "wiener", "--workers", 1, "--json")
+    found = qpibench(*asked(measured, *more)).json
+    assert found["band"] is None
+    assert "4 or more energies" in found["no_band"]
+
+
+@pytest.mark.parametrize("more", [("--figures", "figures"), ("--report", "grid.3ds"), ("--report", "kernel.h5")])
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(qpibench, measured, more):
+    option, name = more
+    qpibench(*asked(measured, "--channel", "Current", option, measured / name)).fails(2, "")
+    assert {path.name for path in measured.iterdir()} == {"grid.3ds", "scatterers.csv"}
 
 
 @pytest.mark.parametrize(

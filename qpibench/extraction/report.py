@@ -1,0 +1,234 @@
+"""Report of the kernels of a measurement: one self-contained HTML file, and its figures and numbers as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qpibench import __version__
+from qpibench.extraction.drawings import LayerDrawings, band_drawing, layer_drawings
+from qpibench.extraction.findings import Findings, LayerFindings, find
+from qpibench.extraction.kernel_file import KernelFile
+from qpibench.extraction.tables import tables
+from qpibench.extraction.texts import band_text, with_interval, with_std
+from qpibench.files import check_file, check_folder, make_folder, write_whole
+from qpibench.pages.environment import page_environment
+from qpibench.pages.notation import number, whole
+from qpibench.pages.units import with_prefix
+from qpibench.physics.standing_waves import LEAST_POINTS
+
+SHOWN = 3
+"""Layers of which a report has figures, at most; they are spread evenly over those with a kernel."""
+
+_ON_PAGE = str.maketrans({"-": "\N{MINUS SIGN}"})
+
+
+def write_report(
+    content: KernelFile, path: str | Path, *, figures: str | Path | None = None, findings: Findings | None = None
+) -> None:
+    """Write the report of kernels as one HTML file that loads no other file.
+
+    Parameters
+    ----------
+    content
+        The kernels, as :func:`~qpibench.extraction.kernel_file.read_kernel_file` returns them.
+    path
+        The HTML file to write; an existing one is replaced.
+    figures
+        Folder to which every figure is written as SVG and PNG, and every number as CSV; see
+        :func:`qpibench.extraction.tables.tables`. None: they are not written.
+    findings
+        What :func:`qpibench.extraction.findings.find` has found in these kernels, if it is known already.
+
+    Raises
+    ------
+    UsageError
+        If the file or the folder cannot be written there.
+    QpibenchError
+        If writing fails, as on a full disk.
+
+    Examples
+    --------
+    >>> write_report(read_kernel_file("kernel.h5"), "kernel.html")  # doctest: +SKIP
+    """
+    path = Path(path)
+    check_file(path)
+    if figures is not None:
+        check_folder(figures)
+    found = find(content) if findings is None else findings
+    drawn = [(layer, layer_drawings(content, layer)) for layer in shown_layers(found)]
+    write_whole(path, _render(content, found, drawn).encode(), what="Report")
+    if figures is not None:
+        _write_figures(content, found, drawn, Path(figures))
+
+
+def shown_layers(findings: Findings) -> tuple[LayerFindings, ...]:
+    """Return the layers of which a report has figures."""
+    there = [layer for layer in findings.layers if not layer.failure]
+    places = np.unique(np.rint(np.linspace(0, len(there) - 1, min(SHOWN, len(there)))).astype(int))
+    return tuple(there[place] for place in places)
+
+
+def _write_figures(
+    content: KernelFile, findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawings]], folder: Path
+) -> None:
+    make_folder(folder)
+    drawings = [drawing for _, of_layer in drawn for drawing in of_layer.all]
+    if findings.has_dispersion:
+        drawings.append(band_drawing(findings))
+    for drawing in drawings:
+        write_whole(folder / f"{drawing.name}.svg", drawing.in_file("svg"), what="Figure")
+        write_whole(folder / f"{drawing.name}.png", drawing.in_file("png"), what="Figure")
+    for name, table in tables(findings, content.unit).items():
+        write_whole(folder / name, table, what="Table")
+
+
+def _render(content: KernelFile, findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawings]]) -> str:
+    kernels = content.kernels
+    dispersion = band_drawing(findings).on_page() if findings.has_dispersion else None
+    failed = [layer for layer in findings.layers if layer.failure]
+    band = findings.band
+    return (
+        page_environment("qpibench.extraction")
+        .get_template("kernel_report.html.j2")
+        .render(
+            source=content.source,
+            channel=content.channel,
+            unit=content.unit or "unknown",
+            method=kernels.method,
+            options=_settings(content.options or {}),
+            steps=[(step.name, _settings(step.settings)) for step in content.steps],
+            scatterers=whole(len(kernels.position_nm)),
+            map_size=_size(kernels.grid),
+            kernel_size=_size(kernels.kernel_grid),
+            count=len(findings.layers),
+            axis=findings.axis,
+            failed=[(_of_layer(findings, layer), layer.failure) for layer in failed],
+            summary=_summary(findings, drawn),
+            layers=[_shown(content, findings, layer, of_layer) for layer, of_layer in drawn],
+            dispersion=dispersion,
+            band=None
+            if band is None
+            else {
+                "e0": with_interval(band.e0_mev, band.e0_interval, "meV"),
+                "mass": with_interval(band.mass, band.mass_interval, "electron masses"),
+                "used": int(band.used.sum()),
+                "chi2": number(band.chi2),
+            },
+            no_band=findings.no_band,
+            left_out=[
+                f"{findings.label(layer)} ({_why_left_out(layer)})" for layer in findings.left_out if band is not None
+            ],
+            columns=_columns(content, findings),
+            rows=_rows(content, findings),
+            has_evidence=any("log evidence" in layer.symmetry for layer in findings.layers),
+            least_points=LEAST_POINTS,
+            version=__version__,
+        )
+    )
+
+
+def _shown(content: KernelFile, findings: Findings, layer: LayerFindings, drawn: LayerDrawings) -> dict[str, Any]:
+    waves, profiles = layer.waves, layer.profiles
+    assert profiles is not None
+    grid = content.kernels.grid
+    return {
+        "heading": _of_layer(findings, layer),
+        "maps": [(drawing.title, drawing.on_page()) for drawing in drawn.maps],
+        "transforms": [(drawing.title, drawing.on_page()) for drawing in drawn.transforms],
+        "profiles": [(drawing.title, drawing.on_page()) for drawing in drawn.profiles],
+        "most_q": number(drawn.most_q),
+        "resolved_q": number(np.pi / max(grid.pitch_x_nm, grid.pitch_y_nm)),
+        "waves": None
+        if waves is None
+        else {
+            "q": with_std(waves.q, waves.q_std),
+            "period": number(2 * np.pi / waves.q),
+            "decay": number(waves.decay_nm),
+            "core": number(float(waves.r_nm[0])),
+            "chi2": number(waves.chi2),
+        },
+        "has_std": bool(np.isfinite(profiles.mean_std).all()),
+        "radius": number(profiles.radius_nm),
+        "harmonic": profiles.harmonic,
+        "harmonic_share": f"{100 * profiles.harmonic_share:.0f} %",
+        "symmetry": layer.symmetry,
+        "residual": f"{100 * layer.residual_share:.3g} %",
+        "over_noise": number(layer.residual_rms / layer.noise) if layer.noise > 0 else "",
+    }
+
+
+def _summary(findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawings]]) -> str:
+    """The one sentence that is read first."""
+    if findings.band is not None:
+        return (
+            f"{band_text(findings)}.".replace("E0", "E₀")
+            .replace("m_e", "electron masses")
+            .replace("95 %", "95\N{NO-BREAK SPACE}%")
+            .translate(_ON_PAGE)
+        )
+    layer, _ = drawn[len(drawn) // 2]
+    place = f" at {findings.label(layer)}" if findings.axis else ""
+    if layer.waves is None:
+        return f"No standing waves were found{place}."
+    waves = layer.waves
+    return (
+        f"The standing waves{place} have q = {with_std(waves.q, waves.q_std)} rad/nm, a period of"
+        f" {number(2 * np.pi / waves.q)} nm."
+    )
+
+
+def _why_left_out(layer: LayerFindings) -> str:
+    if layer.failure:
+        return "no kernel"
+    return "no standing waves" if layer.waves is None else f"q = {number(layer.waves.q)} rad/nm lies far off"
+
+
+def _columns(content: KernelFile, findings: Findings) -> list[str]:
+    value = (
+        [f"{findings.axis} ({findings.axis_unit})" if findings.axis_unit else findings.axis] if findings.axis else []
+    )
+    unit = _unit(content, findings)[1]
+    noise = f"noise ({unit})" if unit else "noise"
+    return ["layer", *value, "q (rad/nm)", "std of q", "fold", noise, "residual / noise", "residual / map", "nuisance"]
+
+
+def _rows(content: KernelFile, findings: Findings) -> list[dict[str, Any]]:
+    factor, _ = _unit(content, findings)
+    return [
+        {
+            "layer": layer.number,
+            "value": f"{layer.value:.6g}".translate(_ON_PAGE) if findings.axis else "",
+            "failure": layer.failure,
+            "cells": [
+                *(("–", "–") if layer.waves is None else with_std(layer.waves.q, layer.waves.q_std).split(" ± ")),
+                "–" if layer.fold is None else str(layer.fold),
+                number(factor * layer.noise) if np.isfinite(layer.noise) else "–",
+                number(layer.residual_rms / layer.noise) if layer.noise > 0 else "–",
+                f"{100 * layer.residual_share:.3g} %",
+            ],
+            "nuisance": layer.nuisance or "–",
+        }
+        for layer in findings.layers
+    ]
+
+
+def _unit(content: KernelFile, findings: Findings) -> tuple[float, str]:
+    """Factor and unit in which all noises are easy to read."""
+    noises = [layer.noise for layer in findings.layers if np.isfinite(layer.noise)]
+    return with_prefix(max(noises, default=0.0), content.unit)
+
+
+def _of_layer(findings: Findings, layer: LayerFindings) -> str:
+    return f"Layer {layer.number}, {findings.label(layer)}" if findings.axis else "The map"
+
+
+def _size(grid: Any) -> str:
+    return f"{grid.nx} × {grid.ny} pixels, {grid.size_x_nm:.4g} × {grid.size_y_nm:.4g} nm"
+
+
+def _settings(settings: Any) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in settings.items() if value not in (None, "", []))

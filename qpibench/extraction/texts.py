@@ -1,0 +1,35 @@
+"""Findings as texts: values with their intervals and standard deviations, and the band."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qpibench.extraction.findings import Findings
+
+
+def band_text(findings: Findings) -> str:
+    """The bottom of the band and its mass with their 95 % intervals as a sentence, or why there is no band."""
+    band = findings.band
+    if band is None:
+        return f"No band: {findings.no_band}" if findings.no_band else ""
+    e0 = with_interval(band.e0_mev, band.e0_interval, "meV")
+    mass = with_interval(band.mass, band.mass_interval, "m_e")
+    return f"E0 = {e0}; m* = {mass}; from q at {band.used.sum()} of {len(band.used)} energies"
+
+
+def with_interval(value: float, ends: tuple[float, float], unit: str) -> str:
+    """A value with its unit and 95 % interval, whose half width has two digits."""
+    decimals = _decimals((ends[1] - ends[0]) / 2)
+    middle, low, high = (f"{each:.{decimals}f}" for each in (value, *ends))
+    return f"{middle} {unit} (95 % interval {low} to {high})"
+
+
+def with_std(value: float, std: float) -> str:
+    """A value with its standard deviation, which has two digits."""
+    decimals = _decimals(std)
+    return f"{value:.{decimals}f} ± {std:.{decimals}f}"
+
+
+def _decimals(width: float) -> int:
+    """Decimals with which a width has two digits."""
+    return int(np.clip(1 - np.floor(np.log10(width)), 0, 9)) if width > 0 and np.isfinite(width) else 3
