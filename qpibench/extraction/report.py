@@ -113,7 +113,7 @@ def _render(content: KernelFile, findings: Findings, drawn: Sequence[tuple[Layer
             band=None
             if band is None
             else {
-                "e0": with_interval(band.e0_mev, band.e0_interval, "meV"),
+                "e0": with_interval(band.e0_mev, band.e0_interval, "meV").translate(_ON_PAGE),
                 "mass": with_interval(band.mass, band.mass_interval, "electron masses"),
                 "used": int(band.used.sum()),
                 "chi2": number(band.chi2),
@@ -154,7 +154,7 @@ def _shown(content: KernelFile, findings: Findings, layer: LayerFindings, drawn:
         "has_std": bool(np.isfinite(profiles.mean_std).all()),
         "radius": number(profiles.radius_nm),
         "harmonic": profiles.harmonic,
-        "harmonic_share": f"{100 * profiles.harmonic_share:.0f} %",
+        "harmonic_share": f"{100 * profiles.harmonic_share:.2g} %",
         "symmetry": layer.symmetry,
         "residual": f"{100 * layer.residual_share:.3g} %",
         "over_noise": number(layer.residual_rms / layer.noise) if layer.noise > 0 else "",
