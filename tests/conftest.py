@@ -1,11 +1,9 @@
 """Settings of the whole suite, and a release that several packages use."""
 
 import fcntl
-import importlib.util
 import os
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -56,7 +54,6 @@ def _count(path, change):
 @pytest.fixture(scope="session")
 def nanonis():
     """The module that writes Nanonis files."""
-    spec = importlib.util.spec_from_file_location("nanonis_files", Path(__file__).parent / "maps" / "nanonis_files.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    from benchmarks import nanonis_files
+
+    return nanonis_files
