@@ -75,15 +75,16 @@ def shown_layers(findings: Findings) -> tuple[LayerFindings, ...]:
 def _write_figures(
     content: KernelFile, findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawings]], folder: Path
 ) -> None:
-    make_folder(folder)
     drawings = [drawing for _, of_layer in drawn for drawing in of_layer.all]
     if findings.has_dispersion:
         drawings.append(band_drawing(findings))
-    for drawing in drawings:
-        write_whole(folder / f"{drawing.name}.svg", drawing.in_file("svg"), what="Figure")
-        write_whole(folder / f"{drawing.name}.png", drawing.in_file("png"), what="Figure")
-    for name, table in tables(findings, content.unit).items():
-        write_whole(folder / name, table, what="Table")
+    files = {f"{drawing.name}.{kind}": drawing.in_file(kind) for drawing in drawings for kind in ("svg", "png")}
+    files |= tables(findings, content.unit)
+    make_folder(folder)
+    for name in files:
+        check_file(folder / name)
+    for name, written in files.items():
+        write_whole(folder / name, written, what="Figure")
 
 
 def _render(content: KernelFile, findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawings]]) -> str:

@@ -49,7 +49,7 @@ def draw(maps: Maps, path: str | Path, *, channel: str | None = None) -> None:
     maps
         The maps.
     path
-        The file, whose name ends in ``.png``; an existing one is replaced.
+        The file, whose name ends in ``.png`` or has no suffix; an existing one is replaced.
     channel
         Name or label of the channel that is drawn; all by default.
 
@@ -77,7 +77,7 @@ def draw_steps(before: Maps, after: Maps, path: str | Path, *, channel: str | No
     before, after
         The maps.
     path
-        The file, whose name ends in ``.png``; an existing one is replaced.
+        The file, whose name ends in ``.png`` or has no suffix; an existing one is replaced.
     channel
         Name or label of the channel that is drawn; by default the first that changed or was added. A channel that was
         added is drawn beside the first one along the axis before.
@@ -115,7 +115,7 @@ def draw_steps(before: Maps, after: Maps, path: str | Path, *, channel: str | No
 
 
 def _write(rows: Sequence[Row], path: str | Path) -> None:
-    if Path(path).suffix.lower() != ".png":
+    if Path(path).suffix.lower() not in ("", ".png"):
         raise UsageError(f"A picture of maps is a PNG; '{Path(path).name}' does not end in .png.")
     write_whole(path, draw_page(rows), what="Picture")
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from qpibench.cli.main import cli
@@ -22,6 +23,8 @@ from qpibench.files import check_file
 NOBODY = 65534
 TOY = Path(__file__).parents[1] / "training" / "toy.py"
 HISTORY = Path(__file__).parents[2] / "benchmarks" / "history"
+
+EXTRACT = "extract {map} --positions {positions} --method wiener --workers 1 --overwrite -o"
 
 COMMANDS = {
     "generate -o": "generate mini --overwrite -o {out}",
@@ -38,6 +41,13 @@ COMMANDS = {
     "score -o": "score {predictions} --release {mini} -o {out}",
     "score --report": "score {one_prediction} --release {mini} -o result.json --report {out}",
     "oracle -o": "oracle nearest_kernel --release {mini} --limit 1 -o {out}",
+    "maps -o": "maps {map} --overwrite -o {out}",
+    "maps --save": "maps {map} --overwrite --save {out}",
+    "prepare -o": "prepare {map} --step plane --overwrite -o {out}",
+    "prepare --picture": "prepare {map} --step plane --overwrite -o result.json --picture {out}",
+    "extract -o": f"{EXTRACT} {{out}}",
+    "extract --report": EXTRACT + " result.json --report {out}",
+    "extract --figures": EXTRACT + " result.json --report kernel.html --figures {out}",
     "leaderboard build -o": "leaderboard build {results} -o {out}",
     "bench report -o": "bench report {history} -o {out}",
 }
@@ -47,13 +57,15 @@ FOLDERS = {
     "train -o": ["run.json"],  # the weights are written by the entry
     "leaderboard build -o": ["index.html", "leaderboard.json", "results/zeros.json"],
     "bench report -o": ["index.html"],
+    "extract --figures": ["layers.csv"],
 }
 """Files that are written into an output that is a folder."""
 
 SHARD = "generate mini --shard 1/1 --overwrite -o {out}"
 
 INPUTS = {"a", "b", "data", "directory", "file", "files", "first_path", "folder", "history_dir", "path"} | {
-    *("predictions", "release_path", "release_paths", "releases", "result_path", "results_dir", "second_path")
+    *("predictions", "release_path", "release_paths", "releases", "result_path", "results_dir", "second_path"),
+    *("map_path", "original", "positions_path"),
 }
 
 FILE_COMMANDS = [pytest.param(text, id=name) for name, text in COMMANDS.items() if name not in FOLDERS]
@@ -85,15 +97,18 @@ def test_a_path_that_is_not_written_is_a_known_input():
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory, qpibench, mini, predictions, one_prediction, result):
+def inputs(tmp_path_factory, qpibench, nanonis, mini, predictions, one_prediction, result):
     """What the commands read, not to be changed."""
     folder = tmp_path_factory.mktemp("inputs")
-    places = {name: folder / name for name in ("shards", "results", "kernel.csv", "toy.py")}
+    places = {name: folder / name for name in ("shards", "results", "kernel.csv", "toy.py", "map.sxm", "positions.csv")}
     assert qpibench("generate", "mini", "--shard", "1/1", "-o", places["shards"]).exit_code == 0
     assert qpibench("export-csv", mini, "--kernel", 0, "-o", places["kernel.csv"]).exit_code == 0
     places["results"].mkdir()
     shutil.copy(result, places["results"] / "zeros.json")
     shutil.copy(TOY, places["toy.py"])
+    current = {"forward": np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)}
+    places["map.sxm"].write_bytes(nanonis.scan_bytes({("Current", "A"): current}, range_m=(9e-9, 8e-9)))
+    places["positions.csv"].write_text("x_nm,y_nm\n1,2\n", encoding="utf-8")
     places["history"] = HISTORY
     named = {name.partition(".")[0]: path for name, path in places.items()}
     read = {"mini": mini, "predictions": predictions, "one_prediction": one_prediction}
