@@ -36,6 +36,7 @@ SUMMARIES = {
     "oracle": "Pick the best training kernel for each image, as a yardstick.",
     "maps": "Show what the file of a microscope contains, and draw it.",
     "prepare": "Level, clean, mask or crop measured maps.",
+    "scatterers": "Find the scatterers of a measured map.",
     "extract": "Extract the kernel of a measured map.",
     "hold-out": "Compare extractions of a measured map without a true kernel.",
     "leaderboard": "Build a leaderboard, or check one of its results.",

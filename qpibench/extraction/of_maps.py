@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qpibench.errors import UsageError
 from qpibench.extraction.kernel_file import KernelFile
 from qpibench.extraction.stack import Progress, extract_stack
 from qpibench.maps import Axis, Channel, Maps, Step
+from qpibench.maps.chosen import chosen_channel, nearest_layers
 
 if TYPE_CHECKING:
     from qpibench.extraction.measured import Origin
@@ -88,42 +88,14 @@ def chosen_layers(
     maps: Maps, channel: str | None, energies_mev: Sequence[float] | None
 ) -> tuple[Channel, NDArray[np.float64], Axis | None]:
     """Return a channel, its layers (layer, y, x) less their means, and their axis; see :func:`extract_maps`."""
-    chosen = _channel(maps, channel)
+    chosen = chosen_channel(maps, channel)
     axis = maps.axis if chosen.values.ndim == 3 else None
     layers = chosen.values.astype(np.float64).reshape(-1, *maps.grid.shape)
     if energies_mev is not None:
-        places = _places(maps, chosen, energies_mev)
+        places = nearest_layers(maps, chosen, energies_mev)
         assert axis is not None
         layers, axis = layers[places], replace(axis, values=axis.values[places])
     return chosen, layers - _means(layers)[:, None, None], axis
-
-
-def _channel(maps: Maps, name: str | None) -> Channel:
-    if name is not None:
-        return maps.channel(name)
-    names = {one.name for one in maps.channels}
-    if len(names) != 1:
-        labels = ", ".join(f"'{one.label}'" for one in maps.channels) or "none"
-        raise UsageError(f"{maps.source.file} has the channels {labels}; name the one whose kernel is wanted.")
-    return maps.channel(names.pop())
-
-
-def _places(maps: Maps, channel: Channel, energies_mev: Sequence[float]) -> NDArray[np.intp]:
-    """Numbers of the layers nearest to energies."""
-    if maps.axis is None or channel.values.ndim != 3:
-        raise UsageError(f"Channel '{channel.label}' is a single map, so no energies can be chosen.")
-    there = maps.axis.energy_mev
-    spacing = float(np.abs(np.diff(np.sort(there))).max(initial=0.0))
-    places = []
-    for wanted in energies_mev:
-        nearest = int(np.argmin(np.abs(there - wanted)))
-        if not abs(there[nearest] - wanted) <= max(spacing, 1e-6):
-            raise UsageError(
-                f"{maps.source.file} has no layer at {wanted:g} meV; its energies are {there.min():g} to"
-                f" {there.max():g} meV."
-            )
-        places.append(nearest)
-    return np.unique(places)
 
 
 def _means(layers: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +63,30 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
     return factor * positions, pixels
 
 
-def write_positions(path: str | Path, position_nm: ArrayLike) -> None:
-    """Write positions (scatterer, 2) in nm to a file that :func:`read_positions` reads without loss.
+def write_positions(
+    path: str | Path, position_nm: ArrayLike, *, columns: Mapping[str, ArrayLike] | None = None
+) -> None:
+    """Write positions to a file that :func:`read_positions` reads without loss.
+
+    Parameters
+    ----------
+    path
+        The file; an existing one is replaced.
+    position_nm
+        (scatterer, 2): x and y in nm.
+    columns
+        Other numbers of each scatterer, (scatterer,), by the names of their columns; they follow x and y.
 
     Raises
     ------
     UsageError, QpibenchError
         As :func:`qpibench.files.write_whole`.
     """
-    lines = [f"{x!r},{y!r}" for x, y in np.asarray(position_nm, dtype=np.float64).tolist()]
-    write_whole(path, "\n".join(["x_nm,y_nm", *lines, ""]).encode(), what="File of positions")
+    others = {} if columns is None else columns
+    fields = [*np.asarray(position_nm, dtype=np.float64).reshape(-1, 2).T, *map(np.asarray, others.values())]
+    rows = zip(*(field.tolist() for field in fields), strict=True)
+    lines = [",".join(map(repr, row)) for row in rows]
+    write_whole(path, "\n".join([",".join(["x_nm", "y_nm", *others]), *lines, ""]).encode(), what="File of positions")
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -23,7 +23,9 @@ FADED = 0.45
 TRUE, TOLD, RING = "#20ff20", "#ff40ff", "#ff0000"
 """Colours of true positions, of told positions, and of the wavevector of ripples."""
 
-_GREYS = 25
+GREYS = 25
+"""Greys of the palette, from black to white."""
+
 _SHADES = (0.45, 0.75, 1.0)  # of a mark's colour, whose outline is black
 
 
@@ -58,7 +60,7 @@ def _palette() -> NDArray[np.uint8]:
     steps = np.arange(LEVELS)
     maps = [few_levels(name)(steps)[:, :3] for name in (SIGNED, POSITIVE, SPECTRUM)]
     faded = [FADED * each + 1 - FADED for each in maps[:2]]
-    greys = np.linspace(0, 1, _GREYS)[:, np.newaxis].repeat(3, axis=1)
+    greys = np.linspace(0, 1, GREYS)[:, np.newaxis].repeat(3, axis=1)
     marks = [[shade * np.array(to_rgb(colour)) for shade in _SHADES] for colour in (TRUE, TOLD, RING)]
     colours: NDArray[np.float64] = np.rint(255 * np.concatenate([greys, *maps, *faded, *marks]))
     return colours.astype(np.uint8)

@@ -21,6 +21,7 @@ from qpibench.grid import Grid
 from qpibench.maps.measurement import Channel, Maps, Step
 from qpibench.pages.colour_bar import draw_colour_bar
 from qpibench.pages.fourier import spectrum, spectrum_limits
+from qpibench.pages.scales import Limits
 from qpibench.pages.units import with_prefix
 
 if TYPE_CHECKING:
@@ -175,11 +176,9 @@ def _panel(title: str, values: NDArray[np.floating], unit: str, grid: Grid, *, c
     if not len(measured):
         title += "\nnothing measured"
         measured = np.zeros(1)
-    low, high = (float(each) for each in np.quantile(measured, [_OUTSIDE, 1 - _OUTSIDE]))
+    low, high = robust_limits(measured)
     if colours == SIGNED:
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
-    if not high > low:
-        low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
     factor, scaled_unit = with_prefix(max(abs(low), abs(high)), unit)
     picture = Picture(image=factor * image, colours=colours, limits=(factor * low, factor * high))
     known = np.where(np.isfinite(image), image, measured.mean()) / (np.abs(measured).max() or 1.0)
@@ -199,6 +198,12 @@ def _panel(title: str, values: NDArray[np.floating], unit: str, grid: Grid, *, c
             height=_height(grid.pitch_x_nm / grid.pitch_y_nm),
         ),
     )
+
+
+def robust_limits(measured: _Values) -> Limits:
+    """Values at the ends of the colours, between which all but 1 % of the measured values lie."""
+    low, high = (float(each) for each in np.quantile(measured, [_OUTSIDE, 1 - _OUTSIDE]))
+    return (low, high) if high > low else (low - (abs(low) or 1.0), high + (abs(high) or 1.0))
 
 
 def _draw_map(axes: Axes, picture: Picture, grid: Grid) -> None:

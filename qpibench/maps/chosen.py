@@ -1,0 +1,54 @@
+"""A channel of maps and layers of a stack, as the user names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench.errors import UsageError
+from qpibench.maps.measurement import Channel, Maps
+
+
+def chosen_channel(maps: Maps, name: str | None) -> Channel:
+    """Return a channel by its name or label; None is the only one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such channel, or several and none is named.
+    """
+    if name is not None:
+        return maps.channel(name)
+    names = {one.name for one in maps.channels}
+    if len(names) != 1:
+        labels = ", ".join(f"'{one.label}'" for one in maps.channels) or "none"
+        raise UsageError(f"{maps.source.file} has the channels {labels}; name the one that is wanted.")
+    return maps.channel(names.pop())
+
+
+def nearest_layers(maps: Maps, channel: Channel, energies_mev: Sequence[float]) -> NDArray[np.intp]:
+    """Return the numbers of the layers nearest to energies in meV, ascending and each once.
+
+    Raises
+    ------
+    UsageError
+        If the channel is a single map, or its energies are farther away than the largest spacing between two of them.
+    InvalidDataError
+        If the axis of the maps is no bias.
+    """
+    if maps.axis is None or channel.values.ndim != 3:
+        raise UsageError(f"Channel '{channel.label}' is a single map, so no energies can be chosen.")
+    there = maps.axis.energy_mev
+    spacing = float(np.abs(np.diff(np.sort(there))).max(initial=0.0))
+    places = []
+    for wanted in energies_mev:
+        nearest = int(np.argmin(np.abs(there - wanted)))
+        if not abs(there[nearest] - wanted) <= max(spacing, 1e-6):
+            raise UsageError(
+                f"{maps.source.file} has no layer at {wanted:g} meV; its energies are {there.min():g} to"
+                f" {there.max():g} meV."
+            )
+        places.append(nearest)
+    return np.unique(places)
