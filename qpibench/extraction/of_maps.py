@@ -44,7 +44,7 @@ def extract_maps(
     maps
         The maps.
     channel
-        Name or label of the channel; it may be left out if there is only one.
+        Name or label of the channel; it may be left out if there is only one, or only one that is swept.
     energies_mev
         Energies in meV whose layers are extracted; each takes the layer nearest to it. None: all layers.
     positions_nm, method, kernel_shape, origin, beyond_edge, workers, parts, progress, **options

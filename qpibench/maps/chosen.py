@@ -21,7 +21,8 @@ def chosen_channel(maps: Maps, name: str | None) -> Channel:
     """
     if name is not None:
         return maps.channel(name)
-    names = {one.name for one in maps.channels}
+    swept = [one for one in maps.channels if one.values.ndim == 3]  # the others are parameters of the points
+    names = {one.name for one in swept or maps.channels}
     if len(names) != 1:
         labels = ", ".join(f"'{one.label}'" for one in maps.channels) or "none"
         raise UsageError(f"{maps.source.file} has the channels {labels}; name the one that is wanted.")
