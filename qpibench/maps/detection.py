@@ -37,6 +37,7 @@ ROUNDNESS = 0.25
 SCALES_PER_OCTAVE = 3
 
 _LONGEST = 1024  # pixels of the part in which the scale is looked for
+_LARGEST_SCALE = 32  # pixels
 _SMALLEST = 8  # fewest pixels along a side
 
 _Image = NDArray[np.float64]
@@ -102,7 +103,8 @@ def find_scatterers(
 ) -> Detected:
     """Find scatterers in a topograph, in a map, or in one layer of a stack.
 
-    A plane is removed first. Spots are the maxima of the response (:func:`skimage.feature.blob_log`) at one scale which
+    A plane is removed first. Spots are the maxima of the response, as by :func:`skimage.feature.blob_log`, at one scale
+    which
 
     - exceed ``threshold`` times the noise, 1.4826 times the median of abs(R - median R) over the measured points,
     - are round: the smaller curvature of R is at least a quarter of the larger one,
@@ -112,9 +114,9 @@ def find_scatterers(
     3 x 3 values of R.
 
     Without ``size_nm``, the scale comes from the map: spots are looked for at three scales per octave, from one pixel
-    to an eighth of the shorter side, as maxima of R over places and scales. The scale is the median of those that are
-    round and exceed the threshold, weighted with R squared, then the mean logarithm of those near it. In maps of more
-    than 1024 pixels along a side, this is done in their middle.
+    to an eighth of the shorter side and at most 32 pixels, as maxima of R over places and scales. The scale is the
+    median of those that are round and exceed the threshold, weighted with R squared, then the mean logarithm of those
+    near it. In maps of more than 1024 pixels along a side, this is done in their middle.
 
     Scatterers have one kernel, so they are all bright or all dark. If the polarity is not told, both are tried, and the
     one whose typical response is greater counts.
@@ -231,11 +233,13 @@ def _prepared(name: str, image: _Image, grid: Grid) -> _Field:
 def without_plane(image: _Image) -> _Image:
     """Return a map (y, x) without the plane of least squares through its measured points."""
     measured = np.isfinite(image)
-    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in image.shape), indexing="ij")
-    terms = np.stack([np.ones(image.size), x.ravel(), y.ravel()], axis=1)
+    y, x = np.ogrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
+    terms = [np.where(measured, term, 0.0).ravel() for term in (np.ones_like(x + y), x + 0 * y, y + 0 * x)]
     values = image - np.median(image[measured])
-    fitted = np.linalg.lstsq(terms[measured.ravel()], values[measured], rcond=None)[0]
-    flat: _Image = values - (terms @ fitted).reshape(image.shape)
+    known = np.where(measured, values, 0.0).ravel()
+    normal = np.array([[a @ b for b in terms] for a in terms])
+    of_1, of_x, of_y = np.linalg.lstsq(normal, np.array([a @ known for a in terms]), rcond=None)[0]
+    flat: _Image = values - (of_1 + of_x * x + of_y * y)
     return flat
 
 
@@ -262,7 +266,7 @@ def _found(field: _Field, told: float | None, threshold: float, share: float) ->
     response = _response(field.values, scale)
     noise = _noise(response, field.measured)
     spots = []
-    for place in _maxima(field.values, (scale, scale, 1), threshold * noise)[:, :2].astype(int):
+    for _, *place in _maxima([response], threshold * noise).tolist():
         row, column, roundness, height = _peak(response, *place)
         if field.measured[tuple(place)] and roundness >= ROUNDNESS:
             spots.append((row, column, height / noise))
@@ -276,16 +280,15 @@ def _scale(field: _Field, threshold: float) -> float | None:
     values, measured = field.values[middle], field.measured[middle]
     if not measured.any():
         return None
-    octaves = max(np.log2(min(values.shape) / 8), 1 / SCALES_PER_OCTAVE)
+    octaves = np.log2(np.clip(min(values.shape) / 8, 2 ** (1 / SCALES_PER_OCTAVE), _LARGEST_SCALE))
     scales = np.geomspace(1.0, 2**octaves, round(SCALES_PER_OCTAVE * octaves) + 1)
     responses = [_response(values, scale) for scale in scales]
     limits = [threshold * _noise(response, measured) for response in responses]
     steps, weights = [], []
-    for row, column, scale in _maxima(values, (1.0, scales[-1], len(scales)), min(limits)):
-        step, place = int(np.argmin(np.abs(scales - scale))), (int(row), int(column))
-        height = responses[step][place]
+    for step, *place in _maxima(responses, min(limits)).tolist():
+        height = responses[step][tuple(place)]
         # At the last scale the response may still grow: that is a slope of the background rather than a spot.
-        is_spot = step < len(scales) - 1 and measured[place] and height > limits[step]
+        is_spot = step < len(scales) - 1 and measured[tuple(place)] and height > limits[step]
         if is_spot and _peak(responses[step], *place)[2] >= ROUNDNESS:
             steps.append(step)
             weights.append(height**2)
@@ -296,14 +299,14 @@ def _scale(field: _Field, threshold: float) -> float | None:
     return float(np.exp(np.average(np.log(scales[found[near]]), weights=weight[near])))
 
 
-def _maxima(values: _Image, scales: tuple[float, float, int], threshold: float) -> _Image:
-    """Maxima (maximum, 3) of the response over rows, columns and scales, from the first scale to the last."""
-    from skimage.feature import blob_log
+def _maxima(responses: list[_Image], threshold: float) -> NDArray[np.intp]:
+    """Maxima (maximum, 3) of responses over scales, rows and columns: their numbers along each."""
+    from skimage.feature import peak_local_max
 
-    first, last, count = scales
-    # Spots of one size do not lie within each other, so none is left out for its overlap with another.
-    maxima: _Image = blob_log(  # type: ignore[no-untyped-call]
-        values, first, last, count, threshold=threshold, overlap=1.0, log_scale=True
+    # The search of skimage.feature.blob_log without the end, which compares all pairs of maxima, most of them of noise.
+    footprint = np.ones((3, 3, 3), bool)
+    maxima: NDArray[np.intp] = peak_local_max(  # type: ignore[no-untyped-call]
+        np.stack(responses), threshold_abs=threshold, footprint=footprint, exclude_border=False
     )
     return maxima
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from qpibench.errors import UsageError
 from qpibench.files import write_whole
 from qpibench.gallery.captions import filled
 from qpibench.gallery.page import STYLE
@@ -14,7 +13,7 @@ from qpibench.gallery.palette import GREYS, TRUE, in_palette
 from qpibench.gallery.panels import draw_scale_bar
 from qpibench.maps.detection import Detected, without_plane
 from qpibench.maps.measurement import Maps
-from qpibench.maps.picture import robust_limits
+from qpibench.maps.picture import check_name, robust_limits
 from qpibench.pages.plotting import file_content, own_style
 from qpibench.pages.scales import edges
 
@@ -42,7 +41,7 @@ def draw_scatterers(maps: Maps, found: Detected, path: str | Path) -> None:
     found
         The scatterers of one of its channels.
     path
-        The file, whose name ends in ``.png``; an existing one is replaced.
+        The file, whose name ends in ``.png`` or has no suffix; an existing one is replaced.
 
     Raises
     ------
@@ -51,8 +50,7 @@ def draw_scatterers(maps: Maps, found: Detected, path: str | Path) -> None:
     QpibenchError
         If writing fails, as on a full disk.
     """
-    if Path(path).suffix.lower() != ".png":
-        raise UsageError(f"A picture of scatterers is a PNG; '{Path(path).name}' does not end in .png.")
+    check_name(path)
     values = maps.channel(found.channel).values
     image = without_plane((values if found.layer is None else values[found.layer]).astype(np.float64))
     x_nm, y_nm = edges(maps.grid.x_nm), edges(maps.grid.y_nm)

@@ -116,8 +116,7 @@ def draw_steps(before: Maps, after: Maps, path: str | Path, *, channel: str | No
 
 
 def _write(rows: Sequence[Row], path: str | Path) -> None:
-    if Path(path).suffix.lower() not in ("", ".png"):
-        raise UsageError(f"A picture of maps is a PNG; '{Path(path).name}' does not end in .png.")
+    check_name(path)
     write_whole(path, draw_page(rows), what="Picture")
 
 
@@ -198,6 +197,12 @@ def _panel(title: str, values: NDArray[np.floating], unit: str, grid: Grid, *, c
             height=_height(grid.pitch_x_nm / grid.pitch_y_nm),
         ),
     )
+
+
+def check_name(path: str | Path) -> None:
+    """Raise UsageError if the name of a picture has another suffix than ``.png``; it may have none."""
+    if Path(path).suffix.lower() not in ("", ".png"):
+        raise UsageError(f"A picture of maps is a PNG; '{Path(path).name}' does not end in .png.")
 
 
 def robust_limits(measured: _Values) -> Limits:

@@ -45,6 +45,8 @@ COMMANDS = {
     "maps --save": "maps {map} --overwrite --save {out}",
     "prepare -o": "prepare {map} --step plane --overwrite -o {out}",
     "prepare --picture": "prepare {map} --step plane --overwrite -o result.json --picture {out}",
+    "scatterers -o": "scatterers {map} --width 2 --threshold 0.1 --overwrite -o {out}",
+    "scatterers --picture": "scatterers {map} --width 2 --threshold 0.1 --overwrite -o result.json --picture {out}",
     "extract -o": f"{EXTRACT} {{out}}",
     "extract --report": EXTRACT + " result.json --report {out}",
     "extract --figures": EXTRACT + " result.json --report kernel.html --figures {out}",
