@@ -40,6 +40,7 @@ LEAST_POINTS = 12
 """Distances outside the core that a fit needs, at most a pixel apart."""
 
 _RAYS = 48
+_CORE = 0.4  # of the period: closer, what a tip adds beyond its Laplacian would shift q by up to 0.1 %
 _STARTS = (0.9, 0.95, 1.0, 1.05, 1.1)  # over the radius of the strongest ring of the spectrum
 _NEAR = (0.7, 1.4)  # limits of k, over that radius
 _LONGEST = 10.0  # decay length, over the length of a ray
@@ -85,7 +86,7 @@ def standing_waves(
         (y, x), finite: the kernel and its standard deviation, in any one unit. Pixels at one distance are taken to err
         together, as those of an extracted kernel do, so that the mean over directions has the same standard deviation.
     core_nm
-        Radius of the core, which is left out. A pixel, or a tenth of the period if that is more, is left out anyway.
+        Radius of the core, which is left out. A pixel, or 0.4 of the period if that is more, is left out anyway.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def standing_waves(
     if not np.isfinite(ring):
         return None
     r_nm = inscribed_radii(grid)
-    r_nm = r_nm[r_nm > max(core_nm, grid.pitch_x_nm, grid.pitch_y_nm, 0.1 * 2 * np.pi / ring)]
+    r_nm = r_nm[r_nm > max(core_nm, grid.pitch_x_nm, grid.pitch_y_nm, _CORE * 2 * np.pi / ring)]
     if len(r_nm) < LEAST_POINTS:
         return None
     pixels = pixels_on_rays(grid, r_nm, _RAYS)

@@ -91,7 +91,7 @@ def test_a_stack_has_a_report_and_a_band_with_intervals(qpibench, measured, nano
     assert (band["energies"], found["report"]) == (4, str(measured / "kernel.html"))
     assert (measured / "kernel.html").exists()
     shown = qpibench(*asked(measured, *more, "--overwrite")).stdout
-    assert f"E0 = {band['e0_mev']:.2f}"[:8] in shown
+    assert f"E0 = {band['e0_mev']:.2f}"[:7] in shown
     assert "m* = 0." in shown
     assert "95 % interval" in shown
 

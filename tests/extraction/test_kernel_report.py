@@ -153,7 +153,7 @@ def test_the_page_says_where_kernel_and_band_come_from(written):
     for words in ("grid.3ds", "0f" * 32, "polar, most = 3", "plane (order = 1)", "7, the same in all layers"):
         assert words in text
     band = find(read_kernel_file(written / "kernel.h5")).band
-    assert text.count(f"E₀ = −{-band.e0_mev:.2f}"[:8]) == 2  # in the summary and with the plot
+    assert text.count(f"E₀ = −{-band.e0_mev:.2f}"[:7]) == 2  # in the summary and with the plot
     assert "exp(−iq·r)" in text
     assert "inherited from the map" in text
     assert "round (fold 0), angular orders 0, kind 'total', log evidence 12.5" in text
