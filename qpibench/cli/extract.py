@@ -101,7 +101,9 @@ def command(
     if figures is not None and report is None:
         raise UsageError("--figures belongs to a report; add --report REPORT.html.")
     keep_apart([output, report], [map_path, positions_path])
-    check_file(output, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    for path in (output, report):
+        if path is not None:
+            check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
     maps = read_maps(map_path, size_nm=size_nm)
     positions, in_pixels = read_positions(positions_path)
     parts = output.with_name(f"{output.name}.parts")
@@ -129,8 +131,9 @@ def command(
     kernels = found.kernels
     failed = [number for number, failure in enumerate(kernels.failures) if failure]
     count = len(kernels.failures)
+    at = f" at {', '.join(f'{each:g}' for each in found.axis.energy_mev)} meV" if energies_mev and found.axis else ""
     lines = [
-        f"{count - len(failed)} of {count} kernels of {found.channel} by {kernels.method}, with"
+        f"{count - len(failed)} of {count} kernels of {found.channel}{at} by {kernels.method}, with"
         f" {len(kernels.position_nm):,} scatterers: {output}"
     ]
     if band := band_text(findings):

@@ -46,6 +46,8 @@ def command(
     for path in written:
         check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
     maps = read_maps(file, size_nm=size_nm)
+    if channel is not None:
+        maps.channel(channel)
     if output is not None:
         draw(maps, output, channel=channel)
     if save is not None:

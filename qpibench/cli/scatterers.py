@@ -104,8 +104,13 @@ def command(
     )
     marked = int(found.at_edge.sum())
     width = f"{found.size_nm:.3g} nm wide ({'found in the map' if found.is_size_found else 'as told'})"
+    at = (
+        ""
+        if found.layer is None or energy_mev is None or maps.axis is None
+        else f" at {maps.axis.energy_mev[found.layer]:g} meV"
+    )
     return Response(
-        text=f"{output}: {counted(found)} of {found.channel}, {width}, {marked} at an edge",
+        text=f"{output}: {counted(found)} of {found.channel}{at}, {width}, {marked} at an edge",
         fields={
             "path": str(output),
             "channel": found.channel,

@@ -11,7 +11,8 @@ from pathlib import Path
 from threading import RLock
 from types import ModuleType
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError
+from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.shadowing import ShadowingError, check_names, is_library
 from qpibench.locator import locate
 
@@ -61,7 +62,9 @@ class EntryModules:
         Raises
         ------
         InvalidDataError
-            If the file, or a module beside it, has the name of a library.
+            If the file cannot be imported, or if it or a module beside it has the name of a library.
+        UnavailableError
+            If a package is missing that it imports.
         """
         if path.stem in self._own:
             return self._own[path.stem]
@@ -69,7 +72,16 @@ class EntryModules:
             check_names(path)
         except ShadowingError as error:
             raise InvalidDataError(f"{error}.") from None
-        return importlib.import_module(path.stem)
+        try:
+            return importlib.import_module(path.stem)
+        except ModuleNotFoundError as error:
+            raise UnavailableError(
+                f"Entry '{path.stem}' needs the package '{error.name}', which is missing."
+            ) from error
+        except QpibenchError:
+            raise
+        except Exception as error:
+            raise InvalidDataError(f"Entry '{path.stem}' cannot be used: {describe(error, path.parent)[0]}.") from error
 
     def _take_out(self) -> dict[str, ModuleType]:
         """Remove the modules with the names of the folder's modules from those that are imported."""

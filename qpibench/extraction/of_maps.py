@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qpibench.errors import InvalidDataError
 from qpibench.extraction.kernel_file import KernelFile
-from qpibench.extraction.stack import Progress, extract_stack
+from qpibench.extraction.stack import Progress, extract_stack, shows_something
 from qpibench.maps import Axis, Channel, Maps, Step
 from qpibench.maps.chosen import chosen_channel, nearest_layers
 
@@ -87,7 +88,13 @@ def extract_maps(
 def chosen_layers(
     maps: Maps, channel: str | None, energies_mev: Sequence[float] | None
 ) -> tuple[Channel, NDArray[np.float64], Axis | None]:
-    """Return a channel, its layers (layer, y, x) less their means, and their axis; see :func:`extract_maps`."""
+    """Return a channel, its layers (layer, y, x) less their means, and their axis; see :func:`extract_maps`.
+
+    Raises
+    ------
+    UsageError, InvalidDataError
+        As :func:`extract_maps`; also if no layer has two different values.
+    """
     chosen = chosen_channel(maps, channel)
     axis = maps.axis if chosen.values.ndim == 3 else None
     layers = chosen.values.astype(np.float64).reshape(-1, *maps.grid.shape)
@@ -95,6 +102,10 @@ def chosen_layers(
         places = nearest_layers(maps, chosen, energies_mev)
         assert axis is not None
         layers, axis = layers[places], replace(axis, values=axis.values[places])
+    if not any(shows_something(layer) for layer in layers):
+        raise InvalidDataError(
+            f"Channel '{chosen.label}' of {maps.source.file} is constant or was not measured: it shows no kernel."
+        )
     return chosen, layers - _means(layers)[:, None, None], axis
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -99,7 +100,7 @@ class _Request:
     def layer(self, image: Values) -> Layer:
         """Extract the kernel of one image."""
         nothing = np.full(self.kernel_grid.shape, np.nan)
-        if not _shows_something(image):
+        if not shows_something(image):
             return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, "Its pixels are all the same or NaN.")
         try:
             found = extract(
@@ -172,7 +173,7 @@ def extract_stack(
     stack = _stack(images)
     if workers is not None and workers < 1:
         raise UsageError(f"workers must be 1 or more, found {workers}.")
-    shown = next((image for image in stack if _shows_something(image)), stack[0])
+    shown = next((image for image in stack if shows_something(image)), stack[0])
     given = measured(shown, positions_nm, size_nm, kernel_shape=kernel_shape, origin=origin, beyond_edge=beyond_edge)
     request = _Request(
         position_nm=given.position_nm,
@@ -194,6 +195,7 @@ def extract_stack(
             progress(len(layers), len(stack))
     found = [layers[place] for place in range(len(stack))]
     if all(layer.failure for layer in found):
+        kept.discard()
         raise InvalidDataError(found[0].failure)
     unknown = np.full(given.kernel_grid.shape, np.nan)
     return Kernels(
@@ -218,7 +220,8 @@ def _stack(images: ArrayLike) -> Values:
     return np.ascontiguousarray(stack)
 
 
-def _shows_something(image: Values) -> bool:
+def shows_something(image: Values) -> bool:
+    """Whether an image has two different values."""
     seen = image[np.isfinite(image)]
     return bool(len(seen) and seen.min() < seen.max())
 
@@ -292,6 +295,11 @@ class _Parts:
         content = io.BytesIO()
         np.savez(content, **arrays)
         write_whole(self._file(place), content.getvalue(), what="Layer")
+
+    def discard(self) -> None:
+        """Remove the folder with its layers, none of which has a kernel."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _file(self, place: int) -> Path:
         assert self._folder is not None

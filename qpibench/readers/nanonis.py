@@ -160,10 +160,13 @@ def read_numbers(path: Path, offset: int, kind: np.dtype[np.float32] = _BIG) -> 
 
 
 def _share_of_measured(values: NDArray[np.float32]) -> float:
-    """Return which share of the first and last numbers, without zeros and NaN, lies between 1e-20 and 1e9."""
+    """Return which share of the first and last numbers, without zeros and NaN, lies between 1e-20 and 1e9.
+
+    Equal numbers count once: those of a channel that did not change, such as the height of the tip, tell little.
+    """
     with np.errstate(invalid="ignore"):
         size = np.abs(np.concatenate([values[:5000], values[-5000:]]).astype(np.float64))
-    size = size[(size != 0) & ~np.isnan(size)]
+    size = np.unique(size[(size != 0) & ~np.isnan(size)])
     return float(((size > 1e-20) & (size < 1e9)).mean()) if len(size) else 1.0
 
 

@@ -73,7 +73,7 @@ def test_one_energy_and_pixels_by_column_and_row(qpibench, measured):
     lines = [f"{column},{row}" for column, row in pixels.tolist()]
     (measured / "scatterers.csv").write_text("\n".join(["column,row", *lines]))
     more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--kernel-pixels", 12, "--workers", 1)
-    assert qpibench(*asked(measured, *more)).exit_code == 0
+    assert "of Current at -10 meV by wiener" in qpibench(*asked(measured, *more)).stdout
     found = read_kernel_file(measured / "kernel.h5")
     assert found.axis.energy_mev == pytest.approx([-10])
     assert found.kernels.kernel.shape == (1, 12, 12)
@@ -149,3 +149,42 @@ def test_methods_are_compared_by_pixels_that_were_held_out(qpibench, measured):
     assert outcome.stdout.index("polar") < outcome.stdout.index("multi_atom")
     scores = qpibench(*asked, *methods, "--noise", 5e-14, "--json").json["scores"]
     assert 1 < scores["polar"]["score"] < 0.5 * scores["multi_atom"]["score"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("def predict(batch:\n", 3, ["'my_entry' cannot be used", "my_entry.py:1", "SyntaxError"]),
+        ("import numpy\n1 / 0\n", 3, ["my_entry.py:2", "ZeroDivisionError"]),
+        ("import no_such_package\n", 4, ["'my_entry'", "'no_such_package'"]),
+    ],
+)
+def test_an_entry_that_cannot_be_imported_is_one_sentence(qpibench, measured, text, code, words):
+    (measured / "my_entry.py").write_text(text)
+    method = ("--channel", "Current", "--workers", 1, "--method", measured / "my_entry.py")
+    qpibench(*asked(measured, *method)).fails(code, *words)
+    assert not (measured / "kernel.h5").exists()
+
+
+def test_an_entry_that_fails_at_every_layer_leaves_nothing_behind(qpibench, measured):
+    (measured / "my_entry.py").write_text("def predict(batch):\n    raise ValueError('no idea')\n")
+    more = ("--channel", "Current", "--workers", 1, "--method", measured / "my_entry.py")
+    qpibench(*asked(measured, *more)).fails(3, "'my_entry'", "no idea")
+    assert not list(measured.glob("kernel.h5*"))
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+@pytest.mark.parametrize("command", ["extract", "hold-out"])
+def test_a_map_that_shows_nothing_is_invalid_data(qpibench, measured, command, value):
+    maps = np.full((2, 24, 32), value)
+    np.savez(measured / "map.npz", dIdV=maps, size_nm=15.5)
+    output = ("-o", measured / "kernel.h5", "--workers", 1) if command == "extract" else ()
+    asked = (command, measured / "map.npz", "--positions", measured / "scatterers.csv", "--channel", "dIdV", *output)
+    qpibench(*asked).fails(3, "'dIdV'")
+    assert not list(measured.glob("kernel.h5*"))
+
+
+def test_a_report_that_exists_is_kept(qpibench, measured):
+    (measured / "kernel.html").write_text("mine")
+    qpibench(*asked(measured, "--channel", "Current", "--report", measured / "kernel.html")).fails(2, "--overwrite")
+    assert (measured / "kernel.html").read_text() == "mine"

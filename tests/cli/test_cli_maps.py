@@ -66,3 +66,17 @@ def test_a_file_that_is_none_of_a_microscope_is_refused(qpibench, tmp_path):
     qpibench("maps", tmp_path / "none.sxm").fails(2, "There is no file")
     (tmp_path / "scan.xyz").write_bytes(b"hello")
     qpibench("maps", tmp_path / "scan.xyz").fails(2, ".sxm")
+
+
+def test_a_measurement_is_never_written_over_by_its_prepared_maps(qpibench, scan):
+    content = (scan / "scan.sxm").read_bytes()
+    step = ("prepare", scan / "scan.sxm", "--step", "plane", "--overwrite", "-o")
+    qpibench(*step, scan / "scan.sxm").fails(2, "would be written over")
+    assert qpibench(*step, scan / "done.h5").exit_code == 0
+    undo = ("prepare", scan / "done.h5", "--undo", scan / "scan.sxm", "--overwrite", "-o", scan / "scan.sxm")
+    qpibench(*undo).fails(2, "would be written over")
+    assert (scan / "scan.sxm").read_bytes() == content
+
+
+def test_a_channel_that_is_not_there_is_said_without_a_picture_too(qpibench, scan):
+    qpibench("maps", scan / "scan.sxm", "--channel", "Z").fails(2, "no channel 'Z'", "Current (forward)")

@@ -59,3 +59,10 @@ def test_what_cannot_be_found_is_one_sentence_and_writes_nothing(qpibench, folde
     more = [folder / each if str(each).startswith("map.") else each for each in more]
     qpibench(*asked(folder, *more)).fails(exit_code, *words)
     assert {path.name for path in folder.iterdir()} == {"map.npz"}
+
+
+def test_the_energy_of_the_layer_that_was_taken_is_printed(qpibench, folder):
+    with np.load(folder / "map.npz") as file:
+        stack = np.array([file["Z"]] * 2)
+    np.savez(folder / "map.npz", Z=stack, energy_mev=[-20.0, 40.0], size_nm=20.0)
+    assert "of Z at 40 meV, 1.5 nm wide" in qpibench(*asked(folder, "--energy", 35)).stdout

@@ -155,6 +155,13 @@ def test_numbers_in_the_wrong_order_of_bytes_are_refused(nanonis, read_bytes, nu
         read_bytes(nanonis.scan_bytes(images, order="<f4", **SIZE), "a.sxm")
 
 
+def test_a_constant_channel_does_not_hide_the_wrong_order_of_bytes(nanonis, read_bytes, numbers):
+    height = {"forward": np.full((80, 80), 1.7243861e-11, np.float32)}
+    images = {("Z", "m"): height, CURRENT: {"forward": numbers(80, 80)}}
+    with pytest.raises(InvalidDataError, match="wrong order of bytes"):
+        read_bytes(nanonis.scan_bytes(images, order="<f4", **SIZE), "a.sxm")
+
+
 def test_a_channel_without_values_and_bytes_too_many_are_said(nanonis, read_bytes, numbers):
     images = {CURRENT: {"forward": numbers(4, 6), "backward": np.full((4, 6), np.nan, np.float32)}}
     maps = read_bytes(nanonis.scan_bytes(images, **SIZE) + b"end", "a.sxm")
