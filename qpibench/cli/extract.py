@@ -93,6 +93,7 @@ def command(
     """
     from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import write_kernels
+    from qpibench.extraction.measured import doubts
     from qpibench.extraction.of_maps import extract_maps
     from qpibench.extraction.positions import read_positions
     from qpibench.extraction.texts import band_text
@@ -153,7 +154,11 @@ def command(
     return Response(
         text="\n".join(lines),
         fields=fields | _band_fields(findings),
-        warnings=(*maps.warnings, *(f"Layer {number} has no kernel: {kernels.failures[number]}" for number in failed)),
+        warnings=(
+            *maps.warnings,
+            *doubts(kernels.position_nm, kernels.grid),
+            *(f"Layer {number} has no kernel: {kernels.failures[number]}" for number in failed),
+        ),
     )
 
 

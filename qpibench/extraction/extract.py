@@ -16,7 +16,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
 from qpibench.evaluation.pixels import refusal
-from qpibench.extraction.measured import Measured, measured
+from qpibench.extraction.measured import Measured, doubts, measured
 from qpibench.extraction.modules import modules_of
 from qpibench.physics.activation import activation_map
 from qpibench.tasks.batch import Batch, Prediction
@@ -117,6 +117,8 @@ def extract(
             " most entries take for kernels; subtract the background, or choose 'eq7_fit' where eq. 7 holds.",
             stacklevel=2,
         )
+    for doubt in doubts(given.position_nm, given.grid):
+        warnings.warn(doubt, stacklevel=2)
     entry = find_entry(os.fspath(method))
     modules = modules_of(entry.path.parent)
     with modules.present():

@@ -17,6 +17,7 @@ Origin = Literal["centre", "corner", "pixel"]
 
 _CONVENTION = "positions are x, y in nm from the centre of the field, with y along ascending rows"
 _LEAST_PIXELS = 4
+_TOGETHER = 0.1  # pixels
 _LEAST, _MOST = 1e-30, 1e30  # of the largest pixel; entries compute squares, and some of them in float32
 _METRES = 1e-6  # positions within this share of the field are not in nm
 _ROUNDING = 1e-12  # share of the field by which a computed position may be off
@@ -65,6 +66,20 @@ def measured(
         position_nm=_positions(positions, grid, origin, beyond_edge=beyond_edge),
         grid=grid,
         kernel_grid=_kernel_grid(grid, kernel_shape),
+    )
+
+
+def doubts(position_nm: NDArray[np.float64], grid: Grid) -> tuple[str, ...]:
+    """Sentences on positions that can be used but are probably wrong: a list that has scatterers twice."""
+    from scipy.spatial import KDTree
+
+    in_pixels = position_nm / [grid.pitch_x_nm, grid.pitch_y_nm]
+    twice = len(np.unique(KDTree(in_pixels).query_pairs(_TOGETHER, output_type="ndarray")))
+    if not twice:
+        return ()
+    return (
+        f"{twice:,} of {len(position_nm):,} scatterers lie on another one, closer than a tenth of a pixel; each counts,"
+        " so leave out those that are given twice.",
     )
 
 

@@ -188,3 +188,11 @@ def test_a_report_that_exists_is_kept(qpibench, measured):
     (measured / "kernel.html").write_text("mine")
     qpibench(*asked(measured, "--channel", "Current", "--report", measured / "kernel.html")).fails(2, "--overwrite")
     assert (measured / "kernel.html").read_text() == "mine"
+
+
+def test_a_list_that_has_scatterers_twice_is_doubted(qpibench, measured):
+    lines = (measured / "scatterers.csv").read_text().splitlines()
+    (measured / "scatterers.csv").write_text("\n".join([*lines, lines[1], lines[2]]))
+    outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1))
+    assert outcome.exit_code == 0
+    assert "4 of 11 scatterers lie on another one" in outcome.stderr

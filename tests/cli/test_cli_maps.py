@@ -80,3 +80,9 @@ def test_a_measurement_is_never_written_over_by_its_prepared_maps(qpibench, scan
 
 def test_a_channel_that_is_not_there_is_said_without_a_picture_too(qpibench, scan):
     qpibench("maps", scan / "scan.sxm", "--channel", "Z").fails(2, "no channel 'Z'", "Current (forward)")
+
+
+def test_maps_of_our_own_are_known_under_any_name(qpibench, scan):
+    assert qpibench("maps", scan / "scan.sxm", "--save", scan / "saved").exit_code == 0
+    assert "Nanonis scan" in qpibench("maps", scan / "saved").stdout
+    qpibench("maps", scan).fails(2, "is no file")

@@ -18,6 +18,10 @@ from qpibench.errors import UsageError
 from qpibench.files import unreadable
 from qpibench.maps import Maps, Source
 from qpibench.maps.arrays import Arrays, FirstRow, Told
+from qpibench.maps.file import is_maps_file
+
+OWN_SUFFIX = ".h5"
+"""Suffix of the package's own files, whose reader is that of HDF5."""
 
 
 class MapsReader(Protocol):
@@ -86,12 +90,13 @@ def read_maps(
         If the file cannot be read.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
+    if path.exists() and not path.is_file():
+        raise UsageError(f"'{path}' is no file; name a microscope's file.")
+    # The package's own files are known by their content, as a user may call them as they like.
+    suffix = OWN_SUFFIX if is_maps_file(path) else path.suffix.lower()
     known = {each: reader for reader in _readers() for each in reader.SUFFIXES}
     if suffix not in known:
         raise UsageError(f"'{path.name}' has no suffix of a microscope's file; known are {', '.join(sorted(known))}.")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"'{path}' is no file; name a microscope's file.")
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
