@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     "--positions", "positions_path", type=FILE, required=True, metavar="CSV", help="File of the scatterers, x and y."
 )
 @click.option("--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one.")
-@click.option("--energy", "energy_mev", type=float, metavar="MEV", help="The layer of a stack nearest to this energy.")
+@click.option(
+    "--energy",
+    "energy_mev",
+    type=float,
+    metavar="MEV",
+    help="The layer of a stack nearest to this energy.  [default: that in the middle]",
+)
 @click.option(
     "--method",
     "methods",
