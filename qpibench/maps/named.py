@@ -72,6 +72,10 @@ def arrays_of(
         if values.ndim == 3:
             energies = _energies(vectors, len(values))
             axis = None if energies is None else bias_axis(energies)
+            if axis is None and (lengths := sorted({len(told) for told, _ in _offered(vectors)})):
+                warnings.append(
+                    f"The file tells {' or '.join(map(str, lengths))} energies, but '{name}' has {len(values)} layers."
+                )
             for other, vector in vectors.items():
                 if axis is None and _tail(other) in _UNTOLD and len(vector) == len(values):
                     warnings.append(f"'{other}' may be the energies of '{name}', but nothing tells its unit.")

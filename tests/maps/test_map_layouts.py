@@ -181,6 +181,12 @@ def test_the_struct_of_a_map_without_units_is_asked_about(tmp_path):
     np.testing.assert_allclose(maps.axis.energy_mev, [-5, 5])
 
 
+def test_energies_that_are_not_those_of_the_layers_are_doubted(tmp_path):
+    np.savez(tmp_path / "map.npz", dIdV=np.stack([UP, -UP]), energy_mev=[-5.0, 0.0, 5.0], size_nm=5.0)
+    maps = read_maps(tmp_path / "map.npz")
+    assert any("tells 3 energies, but 'dIdV' has 2 layers" in warning for warning in maps.warnings)
+
+
 @pytest.mark.parametrize("version", ["4", "5"])
 def test_older_matlab_files_and_compressed_ones_are_read(tmp_path, version):
     savemat = pytest.importorskip("scipy.io").savemat
