@@ -33,7 +33,7 @@ from qpibench.grid import Grid
 from qpibench.release import open_release, write_release
 from qpibench.specs import ReleaseSpec
 from qpibench.synthesis import get_backend
-from qpibench.tasks import load_track
+from qpibench.tasks.track import load_track
 
 Values = NDArray[np.float64]
 

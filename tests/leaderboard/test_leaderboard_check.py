@@ -248,7 +248,10 @@ def test_an_unchanged_result_of_a_training_passes(of_a_training):
             "is a shipped entry that is trained, but has no record",
         ),
         ({"weights": {}}, "has a record of its training, but no weights"),
-        ({"steps": {"steps_done": 8}}, "8 of 128000 training steps are the fraction 6.25e-05, not 1.0"),
+        (
+            {"steps": {"steps_done": 8, "fraction": 0.5}},
+            "8 of 128000 training steps are the fraction 6.25e-05, not 0.5",
+        ),
         ({"steps": {"steps_done": 0, "fraction": 1.0}}, "no training step was done, but the fraction is 1.0"),
         ({"steps": {"seed": 3}}, "was trained with the seed 3"),
     ],
