@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -103,15 +104,17 @@ class _Request:
         if not shows_something(image):
             return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, "Its pixels are all the same or NaN.")
         try:
-            found = extract(
-                image,
-                self.position_nm,
-                (self.grid.size_y_nm, self.grid.size_x_nm),
-                self.method,
-                kernel_shape=self.kernel_shape,
-                beyond_edge=self.beyond_edge,
-                **self.options,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # what is doubtful is said once, for the whole stack
+                found = extract(
+                    image,
+                    self.position_nm,
+                    (self.grid.size_y_nm, self.grid.size_x_nm),
+                    self.method,
+                    kernel_shape=self.kernel_shape,
+                    beyond_edge=self.beyond_edge,
+                    **self.options,
+                )
         except InvalidDataError as error:
             return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, str(error))
         whole, window = (
