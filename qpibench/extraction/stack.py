@@ -14,6 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench import __version__
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import find_entry
+from qpibench.evaluation.entry_code import code_sha256
 from qpibench.extraction.extract import extract
 from qpibench.extraction.measured import measured
 from qpibench.files import make_folder, write_whole
@@ -125,12 +127,17 @@ class _Request:
 
     def key(self, image: Values) -> str:
         """A text that changes with whatever changes the kernel of an image."""
+        return hashlib.sha256(self._facts + image.tobytes()).hexdigest()
+
+    @cached_property
+    def _facts(self) -> bytes:
+        """What all layers have in common: package, entry with its modules and weights, grids, positions and options."""
         entry = find_entry(self.method)
-        facts = [self.grid.model_dump_json(), self.kernel_grid.model_dump_json(), str(self.beyond_edge)]
-        digest = hashlib.sha256("\n".join([__version__, entry.name, *facts, repr(dict(self.options))]).encode())
-        for content in (entry.path.read_bytes(), self.position_nm.tobytes(), image.tobytes()):
-            digest.update(content)
-        return digest.hexdigest()
+        weights = "" if entry.run is None else str(entry.run.weights_sha256)
+        grids = [self.grid.model_dump_json(), self.kernel_grid.model_dump_json()]
+        asked = [str(self.beyond_edge), repr(dict(self.options))]
+        texts = [__version__, entry.name, code_sha256(entry.path), weights, *grids, *asked]
+        return "\n".join(texts).encode() + self.position_nm.tobytes()
 
 
 def extract_stack(

@@ -1,5 +1,8 @@
 """Stacks of images that share their scatterers: layers as single images, in processes, and after an interruption."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -92,3 +95,20 @@ def test_layers_without_a_kernel_are_told_and_a_stack_without_any_is_an_error(st
     assert "too bright" in found.failures[0]
     with pytest.raises(InvalidDataError, match="too bright"):
         extract_stack(bright[:1], POSITIONS, (6.2, 7.8), entry, workers=1)
+
+
+def test_layers_of_an_entry_whose_module_has_changed_are_not_taken(stack, tmp_path):
+    (tmp_path / "scaled.py").write_text(
+        "from factor import FACTOR\n\n\ndef predict(batch):\n    return batch.image * FACTOR\n"
+    )
+    for factor in (1.0, 2.0):
+        (tmp_path / "factor.py").write_text(f"FACTOR = {factor}\n")
+        code = (
+            "import numpy as np, sys; from qpibench.extraction.stack import extract_stack;"
+            f" stack = np.load({str(tmp_path / 'stack.npy')!r}); found = extract_stack(stack, [[0, 0]], (6.2, 7.8),"
+            f" {str(tmp_path / 'scaled.py')!r}, workers=1, parts={str(tmp_path / 'parts')!r});"
+            f" np.save({str(tmp_path / 'kernel.npy')!r}, found.kernel)"
+        )
+        np.save(tmp_path / "stack.npy", stack[:1])
+        subprocess.run([sys.executable, "-c", code], check=True)
+        assert np.load(tmp_path / "kernel.npy") == pytest.approx(factor * stack[:1], rel=1e-5)
