@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qpibench.cli.maps import size_option
 from qpibench.cli.options import (
     FILE,
     OUTPUT_FOLDER,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     "  [default: centre; pixel for columns named so]",
 )
 @click.option("--beyond-edge", is_flag=True, help="Positions outside the map are scatterers, too.")
-@click.option("--size", "size_nm", type=float, metavar="NM", help="Longer side of the map, if the file does not tell.")
+@size_option
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: all processors]")
 @report_option
 @click.option(

@@ -59,9 +59,9 @@ def command(
       qpibench hold-out map.sxm --channel Current --positions scatterers.csv
       qpibench hold-out grid.h5 --energy 40 --positions scatterers.csv --method polar --method refine
 
-    Every tenth of the field is masked once and predicted from the rest. The score is the rms of what is left there over
-    the noise: 1 is a kernel that leaves nothing but noise. The noise is that between forward and backward scan if the
-    map has both, otherwise the plateau of the power spectrum.
+    Blocks a tenth of the field wide are masked, a fifth of them at a time, and predicted from the rest. The score is
+    the rms of what is left there over the noise: 1 is a kernel that leaves nothing but noise. The noise is that between
+    forward and backward scan if the map has both, otherwise the plateau of the power spectrum.
     """
     from qpibench.extraction.held_out import held_out_score
     from qpibench.extraction.of_maps import chosen_layers

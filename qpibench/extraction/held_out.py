@@ -109,15 +109,15 @@ def held_out_score(
     if not level > 0:
         raise UsageError("The image shows no noise to compare with; give its noise.")
     rng = np.random.default_rng(seed)
-    block = _blocks(given.grid)
-    if takes_masked_pixels(method):
+    block, is_crop = _blocks(given.grid), not takes_masked_pixels(method)
+    if not is_crop:
         folds = rng.permutation(int(block.max()) + 1) % FOLDS
         held = [np.isin(block, np.flatnonzero(folds == fold)) for fold in range(FOLDS)]
     else:
         held = [np.arange(given.grid.ny)[:, None] >= round(CROP * given.grid.ny) + np.zeros(given.grid.nx, int)]
     residual = np.full(given.grid.shape, np.nan)
     for hidden in held:
-        left = _left(given.image, given.position_nm, given.grid, hidden, method, options)
+        left = _left(given.image, given.position_nm, given.grid, hidden, method, options, is_crop=is_crop)
         residual[hidden] = left[hidden]
     seen = np.isfinite(residual)
     counts = np.bincount(block[seen], minlength=int(block.max()) + 1)
@@ -131,7 +131,7 @@ def held_out_score(
         interval=(float(low), float(high)),
         blocks=squares / counts,
         noise=level,
-        is_crop=not takes_masked_pixels(method),
+        is_crop=is_crop,
         residual=residual,
     )
 
@@ -150,11 +150,12 @@ def _left(
     hidden: NDArray[np.bool_],
     method: str | os.PathLike[str],
     options: dict[str, Any],
+    *,
+    is_crop: bool,
 ) -> Values:
     """What a kernel from the pixels that are not hidden leaves of the image, without a plane."""
-    if takes_masked_pixels(method):
-        shown, part, places = np.where(hidden, np.nan, image), grid, position_nm
-    else:
+    shown, part, places = np.where(hidden, np.nan, image), grid, position_nm
+    if is_crop:
         rows = int((~hidden).all(axis=1).sum())
         shown = image[:rows]
         part = Grid(ny=rows, nx=grid.nx, size_y_nm=grid.pitch_y_nm * (rows - 1), size_x_nm=grid.size_x_nm)
