@@ -17,16 +17,19 @@ from qpibench.files import write_whole
 from qpibench.grid import Grid
 from qpibench.maps import Axis, Source, Step
 from qpibench.maps.hdf5 import (
+    axis_of,
     checked_values,
     coordinate,
     file_content,
-    free_name,
     from_json,
     opened,
     set_texts,
+    source_of,
     text,
     to_json,
     variable,
+    write_axis,
+    write_source,
 )
 
 FORMAT = "qpibench kernels"
@@ -107,13 +110,7 @@ def _fill(file: h5py.File, content: KernelFile) -> None:
         "kernel_y": coordinate(file, "kernel_y", kernel_grid.y_nm, "nm"),
         "kernel_x": coordinate(file, "kernel_x", kernel_grid.x_nm, "nm"),
     }
-    layers: dict[str, h5py.Dataset] = {}
-    axis_name = ""
-    if content.axis is not None:
-        axis_name = free_name(file, content.axis.name or "axis")
-        scale = coordinate(file, axis_name, content.axis.values, content.axis.unit)
-        set_texts(scale, axis=content.axis.name)
-        layers = {axis_name: scale}
+    layers = write_axis(file, content.axis)
     arrays = {
         "kernel": (kernels.kernel, kernel, "kernel"),
         "kernel_std": (kernels.std, kernel, "standard deviation of the kernel"),
@@ -138,27 +135,21 @@ def _fill(file: h5py.File, content: KernelFile) -> None:
         file,
         format=FORMAT,
         package_version=__version__,
-        source_file=content.source.file,
-        source_format=content.source.format,
-        source_sha256=content.source.sha256,
         steps=to_json([asdict(step) for step in content.steps]),
         channel=content.channel,
         method=kernels.method,
         options=to_json(dict(content.options or {})),
         diagnostics=to_json([dict(each) for each in kernels.diagnostics]),
         failures=to_json(list(kernels.failures)),
-        axis=axis_name,
     )
+    write_source(file, content.source)
     file.attrs["format_version"] = VERSION
     for name, one in (("size_nm", grid), ("kernel_size_nm", kernel_grid)):
         file.attrs[name] = np.array([one.size_x_nm, one.size_y_nm])
 
 
 def _content(path: Path, file: h5py.File) -> KernelFile:
-    axis = None
-    if axis_name := text(file, "axis"):
-        scale = file[axis_name]
-        axis = Axis(name=text(scale, "axis"), unit=text(scale, "units"), values=checked_values(file, axis_name))
+    axis = axis_of(file)
 
     def layers(name: str) -> NDArray[Any]:
         values = checked_values(file, name)
@@ -181,9 +172,7 @@ def _content(path: Path, file: h5py.File) -> KernelFile:
         channel=text(file, "channel"),
         unit=text(file["kernel"], "units"),
         axis=axis,
-        source=Source(
-            file=text(file, "source_file"), format=text(file, "source_format"), sha256=text(file, "source_sha256")
-        ),
+        source=source_of(file),
         steps=tuple(Step(**step) for step in from_json(path, file, "steps")),
         options=from_json(path, file, "options"),
     )

@@ -21,6 +21,7 @@ from qpibench.errors import InvalidDataError
 from qpibench.files import write_whole
 from qpibench.grid import Grid
 from qpibench.maps.hdf5 import (
+    axis_of,
     checked_values,
     coordinate,
     file_content,
@@ -28,11 +29,14 @@ from qpibench.maps.hdf5 import (
     from_json,
     opened,
     set_texts,
+    source_of,
     text,
     to_json,
     variable,
+    write_axis,
+    write_source,
 )
-from qpibench.maps.measurement import Axis, Channel, Maps, Source, Step
+from qpibench.maps.measurement import Axis, Channel, Maps, Step
 
 FORMAT = "qpibench maps"
 VERSION = 1
@@ -93,29 +97,23 @@ def _fill(file: h5py.File, maps: Maps) -> None:
         file,
         format=FORMAT,
         package_version=__version__,
-        source_file=maps.source.file,
-        source_format=maps.source.format,
-        source_sha256=maps.source.sha256,
         metadata=to_json(dict(maps.metadata)),
         steps=to_json([asdict(step) for step in maps.steps]),
         warnings=to_json(list(maps.warnings)),
         scan_direction=maps.scan_direction or "",
     )
+    write_source(file, maps.source)
     file.attrs["format_version"] = VERSION
     file.attrs["size_nm"] = np.array([grid.size_x_nm, grid.size_y_nm])
     file.attrs["centre_nm"] = np.array(maps.centre_nm, np.float64)
     file.attrs["angle_deg"] = float(maps.angle_deg)
     dims = {"y": coordinate(file, "y", grid.y_nm, "nm"), "x": coordinate(file, "x", grid.x_nm, "nm")}
-    axis_name = ""
-    if maps.axis is not None:
-        axis_name = free_name(file, maps.axis.name or "axis")
-        scale = coordinate(file, axis_name, maps.axis.values, maps.axis.unit)
-        set_texts(scale, axis=maps.axis.name)
-        dims = {axis_name: scale, **dims}
-        if (energy := _energy(maps.axis)) is not None:
-            energy_name = free_name(file, "energy")
-            variable(file, energy_name, energy, {axis_name: scale}, units="meV")
-            set_texts(file, coordinates=energy_name)
+    layers = write_axis(file, maps.axis)
+    if maps.axis is not None and (energy := _energy(maps.axis)) is not None:
+        energy_name = free_name(file, "energy")
+        variable(file, energy_name, energy, layers, units="meV")
+        set_texts(file, coordinates=energy_name)
+    dims = {**layers, **dims}
     names = []
     for channel in maps.channels:
         names.append(free_name(file, channel.label))
@@ -130,16 +128,12 @@ def _fill(file: h5py.File, maps: Maps) -> None:
             channel=channel.name,
             direction=channel.direction or "",
         )
-    set_texts(file, axis=axis_name, channels=to_json(names))
+    set_texts(file, channels=to_json(names))
 
 
 def _maps(path: Path, file: h5py.File) -> Maps:
     width, height = (float(size) for size in file.attrs["size_nm"])
     x, y = (float(each) for each in file.attrs["centre_nm"])
-    axis = None
-    if axis_name := text(file, "axis"):
-        scale = file[axis_name]
-        axis = Axis(name=text(scale, "axis"), unit=text(scale, "units"), values=checked_values(file, axis_name))
     channels = []
     for name in from_json(path, file, "channels"):
         stored = file[name]
@@ -154,10 +148,8 @@ def _maps(path: Path, file: h5py.File) -> Maps:
     return Maps(
         grid=Grid(ny=len(file["y"]), nx=len(file["x"]), size_y_nm=height, size_x_nm=width),
         channels=tuple(channels),
-        source=Source(
-            file=text(file, "source_file"), format=text(file, "source_format"), sha256=text(file, "source_sha256")
-        ),
-        axis=axis,
+        source=source_of(file),
+        axis=axis_of(file),
         centre_nm=(x, y),
         angle_deg=float(file.attrs["angle_deg"]),
         scan_direction=cast(Any, text(file, "scan_direction") or None),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import unreadable
+from qpibench.maps.measurement import Axis, Source
 from qpibench.parsing import parse_json
 
 # The format of HDF5 1.8, as for releases: all readers know it, and most of its metadata have checksums. Those of many
@@ -126,6 +127,34 @@ def _facts(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
 def _digest(values: NDArray[Any]) -> str:
     """SHA-256 of the values in C order, little-endian."""
     return hashlib.sha256(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data).hexdigest()
+
+
+def write_source(file: h5py.File, source: Source) -> None:
+    """Write where the measured values are from, as attributes."""
+    set_texts(file, source_file=source.file, source_format=source.format, source_sha256=source.sha256)
+
+
+def source_of(file: h5py.File) -> Source:
+    """Where the measured values are from."""
+    return Source(**{name: text(file, f"source_{name}") for name in ("file", "format", "sha256")})
+
+
+def write_axis(file: h5py.File, axis: Axis | None) -> dict[str, h5py.Dataset]:
+    """Write an axis as a coordinate, and return it by its name in the file; nothing for None."""
+    name = "" if axis is None else free_name(file, axis.name or "axis")
+    set_texts(file, axis=name)
+    if axis is None:
+        return {}
+    scale = coordinate(file, name, axis.values, axis.unit)
+    set_texts(scale, axis=axis.name)
+    return {name: scale}
+
+
+def axis_of(file: h5py.File) -> Axis | None:
+    """The axis; None if there is none."""
+    if not (name := text(file, "axis")):
+        return None
+    return Axis(name=text(file[name], "axis"), unit=text(file[name], "units"), values=checked_values(file, name))
 
 
 def free_name(file: h5py.File, label: str) -> str:
