@@ -94,7 +94,6 @@ def command(
     """
     from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import write_kernels
-    from qpibench.extraction.measured import doubts
     from qpibench.extraction.of_maps import extract_maps
     from qpibench.extraction.positions import read_positions
     from qpibench.extraction.texts import band_text
@@ -157,7 +156,7 @@ def command(
         fields=fields | _band_fields(findings),
         warnings=(
             *maps.warnings,
-            *doubts(kernels.position_nm, kernels.grid),
+            *kernels.doubts,
             *(f"Layer {number} has no kernel: {kernels.failures[number]}" for number in failed),
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,8 @@ def command(
     positions, in_pixels = read_positions(positions_path)
     level, source = (noise, "given") if noise is not None else _noise(maps, chosen, layers[layer], energy_mev)
     found = {}
-    with progress("Extracting", unit="methods") as report:
+    with progress("Extracting", unit="methods") as report, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
         for done, method in enumerate(methods, 1):
             found[method] = held_out_score(
                 layers[layer],
@@ -102,7 +104,7 @@ def command(
                 for method, one in found.items()
             },
         },
-        warnings=maps.warnings,
+        warnings=(*maps.warnings, *dict.fromkeys(str(each.message) for each in said)),
     )
 
 

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
-from qpibench.evaluation.pixels import refusal
 from qpibench.extraction.measured import Measured, doubts, measured
 from qpibench.extraction.modules import modules_of
+from qpibench.extraction.trained_pixels import notice, on_pixels, resampled
 from qpibench.physics.activation import activation_map
 from qpibench.tasks.batch import Batch, Prediction
 
@@ -78,7 +78,9 @@ def extract(
         Distance in nm from the centre of the first pixel to that of the last: (n - 1) times the pitch. A number, or
         (size_y, size_x).
     method
-        Name of an entry, a Python file with one, or a run folder. The entry must not need training images.
+        Name of an entry, a Python file with one, or a run folder. The entry must not need training images. One that
+        takes only the pixels it was trained on gets the field on that many, its kernel is brought back to the pitch of
+        the image, and a warning and the diagnostic ``resampled`` say so.
     kernel_shape
         Rows and columns of the kernel, or one number for both, with the pitch of the image; the image's shape if None.
         With odd numbers the scatterer is at a pixel, with even ones between pixels.
@@ -126,11 +128,22 @@ def extract(
         try:
             model = _model(entry, found_in(module, entry.path.name, entry.target), options)
             declared = declarations_of(model, module)
-            _check_taken(entry, model, module, given, declared["takes_pixels"])
-            found = _run(entry, model, given, declared["needs"])
+            _check_taken(entry, model, module)
+            shown, pixels = given, declared["takes_pixels"]
+            if pixels is not None and not given.grid.shape == given.kernel_grid.shape == tuple(pixels):
+                _check_seen(entry, given)
+                shown = on_pixels(given, pixels, entry.name)
+            found = _checked(entry, _run(entry, model, shown, declared["needs"]), shown)
         except InterfaceError as error:
             raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
-    return _checked(entry, found, given)
+    if shown is given:
+        return found
+    found = _brought_back(found, shown, given)
+    if shown.grid == given.grid:
+        return found
+    said = notice(given.grid, shown.grid, entry.name)
+    warnings.warn(said, stacklevel=2)
+    return found._replace(diagnostics={**found.diagnostics, "resampled": said})
 
 
 def takes_masked_pixels(method: str | os.PathLike[str]) -> bool:
@@ -175,13 +188,20 @@ def _model(entry: Entry, found: Any, options: Mapping[str, object]) -> Any:
         raise UsageError(f"Entry '{entry.name}' cannot be made with these options: {error}") from error
 
 
-def _check_taken(entry: Entry, model: Any, module: ModuleType, given: Measured, pixels: Sequence[int] | None) -> None:
-    """Refuse entries that learn from a release, or that take other numbers of pixels."""
+def _check_taken(entry: Entry, model: Any, module: ModuleType) -> None:
+    """Refuse entries that learn from a release."""
     owner = module if inspect.isfunction(model) else model
     if callable(getattr(owner, "fit", None)):
         raise UsageError(f"Entry '{entry.name}' learns from training images, which one image does not have.")
-    if refused := refusal(entry, pixels, given.grid, given.kernel_grid):
-        raise UsageError(refused)
+
+
+def _check_seen(entry: Entry, given: Measured) -> None:
+    """Refuse masked pixels for entries that use every pixel."""
+    if masked := int(np.isnan(given.image).sum()):
+        raise InvalidDataError(
+            f"Entry '{entry.name}' uses every pixel, and {masked:,} of {given.image.size:,} are NaN; crop the map to"
+            " the part that has values, or choose an entry that takes masked pixels, such as polar."
+        )
 
 
 def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
@@ -206,8 +226,7 @@ def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
                     kernel_grid=given.kernel_grid,
                 )
             )
-        if np.isnan(given.image).any():
-            raise UsageError(f"Entry '{entry.name}' uses every pixel, so none may be NaN; choose another method.")
+        _check_seen(entry, given)
         return predictor_of(model, entry.path.name, needs)(batch)
     except ValueError as error:
         raise InvalidDataError(f"Entry '{entry.name}' cannot extract the kernel: {str(error).rstrip('.')}.") from error
@@ -243,6 +262,20 @@ def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
         kernel_full=arrays.get("kernel_full"),
         std=arrays.get("std"),
         diagnostics={name: each for name, each in getattr(found, "diagnostics", {}).items() if _is_plain(each)},
+    )
+
+
+def _brought_back(found: Extraction, shown: Measured, given: Measured) -> Extraction:
+    """Return an extraction from resampled pixels on the grids that were asked for."""
+
+    def kernel(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return resampled(values, shown.kernel_grid, given.kernel_grid)
+
+    full = found.kernel_full
+    return found._replace(
+        kernel=kernel(found.kernel),
+        kernel_full=None if full is None else resampled(full, shown.grid.offsets, given.grid.offsets),
+        std=None if found.std is None else np.abs(kernel(found.std)),
     )
 
 

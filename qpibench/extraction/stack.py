@@ -26,7 +26,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.extraction.extract import extract
-from qpibench.extraction.measured import measured
+from qpibench.extraction.measured import doubts, measured
 from qpibench.files import make_folder, write_whole
 from qpibench.grid import Grid
 from qpibench.physics.residual import forward_images
@@ -86,6 +86,12 @@ class Kernels:
     fit: Values
     diagnostics: tuple[Mapping[str, Any], ...]
     failures: tuple[str, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Sentences on doubtful positions, and on images that were resampled for the entry."""
+        resampled = dict.fromkeys(str(each["resampled"]) for each in self.diagnostics if "resampled" in each)
+        return (*doubts(self.position_nm, self.grid), *resampled)
 
 
 @dataclass(frozen=True, kw_only=True)

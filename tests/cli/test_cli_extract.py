@@ -166,6 +166,17 @@ def test_an_entry_that_cannot_be_imported_is_one_sentence(qpibench, measured, te
     assert not (measured / "kernel.h5").exists()
 
 
+def test_an_entry_gets_the_pixels_that_it_was_trained_on_and_that_is_said(qpibench, measured):
+    (measured / "net.py").write_text("takes_pixels = (16, 16)\ndef predict(batch):\n    return batch.image\n")
+    more = ("--channel", "Current", "--workers", 1, "--method", measured / "net.py")
+    said = "resampled from 24 x 32 to the 16 x 16 pixels that net was trained on"
+    outcome = qpibench(*asked(measured, *more))
+    assert (outcome.exit_code, outcome.stderr.count(said)) == (0, 1)
+    assert read_kernel_file(measured / "kernel.h5").kernels.kernel.shape == (3, 24, 32)
+    scored = qpibench("hold-out", *asked(measured, *more)[1:4], "--channel", "Current", *more[-2:])
+    assert "Warning: The image was resampled from 19 x 32" in scored.stderr
+
+
 def test_an_entry_that_fails_at_every_layer_leaves_nothing_behind(qpibench, measured):
     (measured / "my_entry.py").write_text("def predict(batch):\n    raise ValueError('no idea')\n")
     more = ("--channel", "Current", "--workers", 1, "--method", measured / "my_entry.py")
