@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.maps import size_option
+from qpibench.cli.map_options import (
+    HDF5_FILE,
+    beyond_edge_option,
+    channel_option,
+    map_argument,
+    origin_option,
+    positions_option,
+    size_option,
+)
 from qpibench.cli.options import (
-    FILE,
-    OUTPUT_FOLDER,
     keep_apart,
     output_option,
     overwrite_option,
@@ -19,21 +25,20 @@ from qpibench.cli.options import (
     subcommand,
 )
 from qpibench.cli.progress import progress
+from qpibench.cli.report import check_new, figures_option
 from qpibench.cli.response import Response
 from qpibench.errors import UsageError
-from qpibench.files import check_file
+from qpibench.files import check_folder
 
 if TYPE_CHECKING:
     from qpibench.extraction.findings import Findings
 
 
 @subcommand("extract")
-@click.argument("map_path", type=FILE, metavar="MAP")
-@click.option(
-    "--positions", "positions_path", type=FILE, required=True, metavar="CSV", help="File of the scatterers, x and y."
-)
-@output_option("KERNEL.h5", "The file of kernels to write.")
-@click.option("--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one.")
+@map_argument
+@positions_option
+@output_option("KERNEL.h5", "The file of kernels to write.", type=HDF5_FILE)
+@channel_option
 @click.option(
     "--energy",
     "energies_mev",
@@ -51,19 +56,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Rows and columns of the kernel.  [default: those of the map]",
 )
-@click.option(
-    "--origin",
-    type=click.Choice(["centre", "corner", "pixel"]),
-    help="Where positions count from: the centre of the field, its first pixel in nm, or that pixel in pixels."
-    "  [default: centre; pixel for columns named so]",
-)
-@click.option("--beyond-edge", is_flag=True, help="Positions outside the map are scatterers, too.")
+@origin_option
+@beyond_edge_option
 @size_option
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: all processors]")
 @report_option
-@click.option(
-    "--figures", type=OUTPUT_FOLDER, metavar="DIR", help="With --report: also its figures and numbers, as files."
-)
+@figures_option
 @overwrite_option
 def command(
     *,
@@ -102,12 +100,11 @@ def command(
     if figures is not None and report is None:
         raise UsageError("--figures belongs to a report; add --report REPORT.html.")
     keep_apart([output, report], [map_path, positions_path])
-    for path in (output, report):
-        if path is not None:
-            check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    check_new([output, report], figures, overwrite=overwrite)
+    parts = output.with_name(f"{output.name}.parts")
+    check_folder(parts)
     maps = read_maps(map_path, size_nm=size_nm)
     positions, in_pixels = read_positions(positions_path)
-    parts = output.with_name(f"{output.name}.parts")
     with progress("Extracting", unit="layers") as show:
         found = extract_maps(
             maps,
@@ -153,7 +150,7 @@ def command(
         fields["report"] = str(report)
     return Response(
         text="\n".join(lines),
-        fields=fields | _band_fields(findings),
+        fields=fields | band_fields(findings),
         warnings=(
             *maps.warnings,
             *kernels.doubts,
@@ -162,7 +159,7 @@ def command(
     )
 
 
-def _band_fields(findings: Findings) -> dict[str, Any]:
+def band_fields(findings: Findings) -> dict[str, Any]:
     """The band, or why there is none; nothing for kernels of a single energy."""
     if not findings.has_dispersion:
         return {}

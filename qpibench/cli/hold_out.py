@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qpibench.cli.maps import size_option
-from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.map_options import (
+    beyond_edge_option,
+    channel_option,
+    map_argument,
+    origin_option,
+    positions_option,
+    size_option,
+)
+from qpibench.cli.options import subcommand
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
@@ -22,11 +29,9 @@ if TYPE_CHECKING:
 
 
 @subcommand("hold-out")
-@click.argument("map_path", type=FILE, metavar="MAP")
-@click.option(
-    "--positions", "positions_path", type=FILE, required=True, metavar="CSV", help="File of the scatterers, x and y."
-)
-@click.option("--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one.")
+@map_argument
+@positions_option
+@channel_option
 @click.option(
     "--energy",
     "energy_mev",
@@ -44,6 +49,8 @@ if TYPE_CHECKING:
     help="An entry by name, its file, or a run folder; may be repeated.",
 )
 @click.option("--noise", type=float, metavar="VALUE", help="Standard deviation of the noise, in the map's unit.")
+@origin_option
+@beyond_edge_option
 @size_option
 def command(
     *,
@@ -53,6 +60,8 @@ def command(
     energy_mev: float | None,
     methods: tuple[str, ...],
     noise: float | None,
+    origin: str | None,
+    beyond_edge: bool,
     size_nm: float | None,
 ) -> Response:
     """Compare extractions of a measured MAP by pixels that were held out, for which no true kernel is needed.
@@ -84,7 +93,8 @@ def command(
                 (maps.grid.size_y_nm, maps.grid.size_x_nm),
                 method,
                 noise=level,
-                origin="pixel" if in_pixels else "centre",
+                origin=origin or ("pixel" if in_pixels else "centre"),  # type: ignore[arg-type]
+                beyond_edge=beyond_edge,
             )
             if report is not None:
                 report(done, len(methods))
@@ -104,7 +114,7 @@ def command(
                 for method, one in found.items()
             },
         },
-        warnings=(*maps.warnings, *dict.fromkeys(str(each.message) for each in said)),
+        warnings=(*maps.warnings, *dict.fromkeys(str(each.message) for each in said if each.category is UserWarning)),
     )
 
 

@@ -38,6 +38,7 @@ SUMMARIES = {
     "prepare": "Level, clean, mask or crop measured maps.",
     "scatterers": "Find the scatterers of a measured map.",
     "extract": "Extract the kernel of a measured map.",
+    "report": "Write the report of extracted kernels.",
     "hold-out": "Compare extractions of a measured map without a true kernel.",
     "leaderboard": "Build a leaderboard, or check one of its results.",
     "bench": "Draw the history of the benchmarks, or compare two runs.",

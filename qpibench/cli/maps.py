@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qpibench.cli.map_options import HDF5_FILE, size_option
 from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
@@ -15,16 +16,12 @@ from qpibench.files import check_file
 if TYPE_CHECKING:
     from qpibench.maps import Channel, Maps
 
-size_option = click.option(
-    "--size", "size_nm", type=float, metavar="NM", help="Longer side of the maps in nm, if the file does not tell it."
-)
-
 
 @subcommand("maps")
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps.")
 @click.option("--channel", metavar="NAME", help="Draw only this channel.")
-@click.option("--save", type=OUTPUT_FILE, metavar="MAPS.h5", help="Also write the maps to a file that xarray opens.")
+@click.option("--save", type=HDF5_FILE, metavar="MAPS.h5", help="Also write the maps to a file that xarray opens.")
 @size_option
 @overwrite_option
 def command(

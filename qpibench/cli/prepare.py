@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from qpibench.cli.maps import described, size_option
+from qpibench.cli.map_options import HDF5_FILE, size_option
+from qpibench.cli.maps import described
 from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.errors import UsageError
@@ -25,7 +26,7 @@ from qpibench.files import check_file
     help="A step with its settings; may be repeated, and the steps are made in this order.",
 )
 @click.option("--undo", "original", type=FILE, metavar="ORIGINAL", help="Take the last step back, from this file.")
-@output_option("MAPS.h5", "The prepared maps.")
+@output_option("MAPS.h5", "The prepared maps.", type=HDF5_FILE)
 @click.option("--picture", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps before and after.")
 @click.option("--channel", metavar="NAME", help="Draw this channel.")
 @size_option

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.maps import size_option
-from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
+from qpibench.cli.map_options import CSV_FILE, channel_option, map_argument, size_option
+from qpibench.cli.options import OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.files import check_file
 
 
 @subcommand("scatterers")
-@click.argument("map_path", type=FILE, metavar="MAP")
-@output_option("SCATTERERS.csv", "The file of positions to write.")
-@click.option("--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one.")
+@map_argument
+@output_option("SCATTERERS.csv", "The file of positions to write.", type=CSV_FILE)
+@channel_option
 @click.option("--energy", "energy_mev", type=float, metavar="MEV", help="Look in the layer nearest to this energy.")
 @click.option(
     "--polarity",

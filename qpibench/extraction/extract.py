@@ -100,10 +100,10 @@ def extract(
     Raises
     ------
     UsageError
-        If an array has the wrong shape or values, a scatterer lies outside the image, or there is no such entry or
-        option.
+        If an array has the wrong shape or values, or there is no such entry or option.
     InvalidDataError
-        If the entry cannot extract a kernel from this image, or its file is no entry.
+        If there is no scatterer or one lies outside the image, the entry cannot extract a kernel from this image, or
+        its file is no entry.
 
     Examples
     --------

@@ -107,7 +107,7 @@ def held_out_score(
     given = measured(image, positions_nm, size_nm, kernel_shape=None, origin=origin, beyond_edge=beyond_edge)
     level = noise_plateau(given.image) if noise is None else noise
     if not level > 0:
-        raise UsageError("The image shows no noise to compare with; give its noise.")
+        raise UsageError("The image shows no noise to compare with; give its noise (noise; --noise).")
     rng = np.random.default_rng(seed)
     block, is_crop = _blocks(given.grid), not takes_masked_pixels(method)
     if not is_crop:

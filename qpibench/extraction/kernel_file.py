@@ -68,6 +68,12 @@ class KernelFile:
         """(layer, y, x): what the kernels at all scatterers leave of the images."""
         return self.kernels.image - self.kernels.fit
 
+    def _repr_html_(self) -> str:
+        """The kernels as a notebook shows them."""
+        from qpibench.extraction.report import cell_html
+
+        return cell_html(self)
+
 
 def write_kernels(content: KernelFile, path: str | Path) -> None:
     """Write kernels to a file, whole or not at all; :func:`read_kernel_file` returns them as they were.

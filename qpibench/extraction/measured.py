@@ -9,13 +9,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
 
 Origin = Literal["centre", "corner", "pixel"]
 """How positions are given; see :func:`qpibench.extraction.extract`."""
 
 _CONVENTION = "positions are x, y in nm from the centre of the field, with y along ascending rows"
+_MEANT = {
+    "corner": "distances from the first pixel (origin='corner'; --origin corner)",
+    "pixel": "pixels, column and row (origin='pixel'; --origin pixel)",
+}
 _LEAST_PIXELS = 4
 _TOGETHER = 0.1  # pixels
 _LEAST, _MOST = 1e-30, 1e30  # of the largest pixel; entries compute squares, and some of them in float32
@@ -58,6 +62,8 @@ def measured(
     ------
     UsageError
         If one of them cannot be used.
+    InvalidDataError
+        If the positions have no scatterer, are not finite, or do not lie in the field.
     """
     pixels = _image(image)
     grid = _grid(pixels.shape, size_nm)
@@ -144,8 +150,8 @@ def _kernel_grid(grid: Grid, kernel_shape: Any) -> Grid:
     offsets = grid.offsets
     if min(ny, nx) < 2 or ny > offsets.ny or nx > offsets.nx:
         raise UsageError(
-            f"kernel_shape must be from 2 x 2 to {offsets.ny} x {offsets.nx} pixels, the largest offsets between two"
-            f" pixels of the image; found {ny} x {nx}."
+            f"kernel_shape (--kernel-pixels) must be from 2 x 2 to {offsets.ny} x {offsets.nx} pixels, the largest"
+            f" offsets between two pixels of the image; found {ny} x {nx}."
         )
     return Grid(ny=ny, nx=nx, size_y_nm=(ny - 1) * grid.pitch_y_nm, size_x_nm=(nx - 1) * grid.pitch_x_nm)
 
@@ -155,25 +161,28 @@ def _positions(values: Any, grid: Grid, origin: str, *, beyond_edge: bool) -> ND
         raise UsageError(f"There is no origin {origin!r}; choose one of {', '.join(get_args(Origin))}.")
     given = _real("positions_nm", values)
     if given.size == 0:
-        raise UsageError("positions_nm has no scatterer; a kernel is extracted from an image with known scatterers.")
+        raise InvalidDataError(
+            "positions_nm has no scatterer; a kernel is extracted from an image with known scatterers."
+        )
     if given.ndim != 2 or given.shape[1] != 2:
         advice = "; give positions_nm.T" if given.ndim == 2 and given.shape[0] == 2 else ""
         raise UsageError(f"positions_nm must have the shape (scatterer, 2), x and y, found {given.shape}{advice}.")
     given = given[~np.isnan(given).all(axis=1)]  # releases pad their positions with such rows
     if not len(given):
-        raise UsageError("All positions_nm are NaN, so there is no scatterer.")
+        raise InvalidDataError("All positions_nm are NaN, so there is no scatterer.")
     if bad := int((~np.isfinite(given)).any(axis=1).sum()):
-        raise UsageError(f"{bad:,} of {len(given):,} positions_nm are not finite; leave these scatterers out.")
+        raise InvalidDataError(f"{bad:,} of {len(given):,} positions_nm are not finite; leave these scatterers out.")
     found = _from_centre(given, grid, origin)
     farthest = np.abs(found / _size(grid)).max()
     if _ROUNDING < farthest < _METRES:
-        raise UsageError(
-            f"All positions_nm lie within {np.abs(found).max():.2g} nm of the centre of a field of"
-            f" {grid.size_x_nm:g} x {grid.size_y_nm:g} nm; if they are in metres, multiply them by 1e9."
+        raise InvalidDataError(
+            f"All positions lie within {np.abs(found).max():.2g} nm of the centre of a field of"
+            f" {grid.size_x_nm:g} x {grid.size_y_nm:g} nm; if they are in metres, multiply them by 1e9, or in a file"
+            " name their columns x_m and y_m."
         )
     outside = ~_inside(found, grid)
     if outside.all() or (outside.any() and not beyond_edge):
-        raise UsageError(_outside(given, found, outside, grid, origin))
+        raise InvalidDataError(_outside(given, found, outside, grid, origin))
     return found
 
 
@@ -205,15 +214,14 @@ def _outside(
         f" {-grid.size_y_nm / 2:g} to {grid.size_y_nm / 2:g} nm; the first outside has x = {x:.4g}, y = {y:.4g} nm."
     )
     if origin != "centre":
-        return f"{fact} They were taken as origin='{origin}'; without it, {_CONVENTION}."
+        return f"{fact} They were taken as {_MEANT[origin]}; otherwise {_CONVENTION}."
     likely = {other: bool(_inside(_from_centre(given, grid, other), grid).all()) for other in ("corner", "pixel")}
     if likely["pixel"] and np.equal(given, np.round(given)).all():
-        return f"{fact} They look like pixels (column, row): give origin='pixel'."
+        return f"{fact} They look like {_MEANT['pixel']}."
     if any(likely.values()):
-        meant = {"corner": "distances from the first pixel (origin='corner')", "pixel": "pixels (origin='pixel')"}
-        return f"{fact} They look like {' or '.join(meant[name] for name, fits in likely.items() if fits)}."
+        return f"{fact} They look like {' or '.join(_MEANT[name] for name, fits in likely.items() if fits)}."
     if _inside(given[:, ::-1], grid).all():
-        return f"{fact} They look like (y, x): give positions_nm[:, ::-1]."
+        return f"{fact} They look like (y, x): exchange x and y, as positions_nm[:, ::-1] does."
     if not outside.all():
-        return f"{fact} Leave them out or, if they are scatterers beyond the edge, give beyond_edge=True."
+        return f"{fact} Leave them out, or take those beyond the edge as scatterers (beyond_edge=True; --beyond-edge)."
     return f"{fact} By convention {_CONVENTION}."

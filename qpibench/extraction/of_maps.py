@@ -56,7 +56,8 @@ def extract_maps(
     UsageError
         If there is no such channel or energy, or an argument cannot be used.
     InvalidDataError
-        If the axis is no bias and energies are asked for, or no layer has a kernel.
+        If the axis is no bias and energies are asked for, there is no scatterer or one lies outside the field, or no
+        layer has a kernel.
     QpibenchError
         If a part cannot be written, or a process was killed.
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from qpibench.physics.standing_waves import LEAST_POINTS
 
 SHOWN = 3
 """Layers of which a report has figures, at most; they are spread evenly over those with a kernel."""
+
+_FIGURE_FILE = re.compile(r"(layer_\d+_\w+|band)\.(svg|png)|(layers|radial|angular|band)\.csv")
 
 _ON_PAGE = str.maketrans({"-": "\N{MINUS SIGN}"})
 
@@ -63,6 +68,39 @@ def write_report(
     write_whole(path, _render(content, found, drawn).encode(), what="Report")
     if figures is not None:
         _write_figures(content, found, drawn, Path(figures))
+
+
+def cell_html(content: KernelFile) -> str:
+    """Return kernels as a cell of a notebook shows them: a sentence, the middle layer or the band, and all layers."""
+    found = find(content)
+    layers = shown_layers(found)
+    drawn = [(layer, layer_drawings(content, layer)) for layer in layers[len(layers) // 2 :][:1]]
+    drawings = [drawing for _, of_layer in drawn for drawing in of_layer.maps[:4]]
+    if found.band is not None:
+        drawings.append(band_drawing(found))
+    return (
+        page_environment("qpibench.extraction")
+        .get_template("kernel_cell.html.j2")
+        .render(
+            channel=content.channel,
+            file=content.source.file,
+            method=content.kernels.method,
+            summary=_summary(found, drawn) if drawn else "",
+            failed=sum(bool(layer.failure) for layer in found.layers),
+            count=len(found.layers),
+            figures=[(drawing.title, b64encode(drawing.in_file("png")).decode()) for drawing in drawings],
+            axis=found.axis,
+            columns=_columns(content, found),
+            rows=_rows(content, found),
+        )
+    )
+
+
+def figure_files(folder: str | Path) -> tuple[Path, ...]:
+    """Return the files in a folder that have names of figures and numbers of a report."""
+    folder = Path(folder)
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return tuple(folder / name for name in names if _FIGURE_FILE.fullmatch(name))
 
 
 def shown_layers(findings: Findings) -> tuple[LayerFindings, ...]:

@@ -182,7 +182,7 @@ def extract_stack(
     UsageError
         If an argument cannot be used.
     InvalidDataError
-        If no layer has a kernel.
+        If there is no scatterer or one lies outside the field, or no layer has a kernel.
     QpibenchError
         If a part cannot be written, or a process was killed.
     """

@@ -230,7 +230,8 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
         found = [replace(array, size_nm=_told_size(told.size_nm, ny, nx)) for array in found]
     elif any(array.size_nm is None for array in found):
         raise UsageError(
-            f"'{name}' does not tell how large its field is; give the size in nm, from the first pixel to the last."
+            f"'{name}' does not tell how large its field is; give the size in nm, from the first pixel to the last"
+            " (size_nm; --size)."
         )
     if told.energy_mev is not None:
         energies = np.asarray(told.energy_mev, np.float64)

@@ -25,7 +25,9 @@ def chosen_channel(maps: Maps, name: str | None) -> Channel:
     names = {one.name for one in swept or maps.channels}
     if len(names) != 1:
         labels = ", ".join(f"'{one.label}'" for one in maps.channels) or "none"
-        raise UsageError(f"{maps.source.file} has the channels {labels}; name the one that is wanted.")
+        raise UsageError(
+            f"{maps.source.file} has the channels {labels}; name the one that is wanted (channel; --channel)."
+        )
     return maps.channel(names.pop())
 
 

@@ -194,7 +194,8 @@ def _layer(maps: Maps, channel: Channel, energy_mev: float | None) -> int | None
     if channel.values.ndim == 2:
         return None
     raise UsageError(
-        f"Channel '{channel.label}' has {len(channel.values)} layers; choose the energy in which scatterers are found."
+        f"Channel '{channel.label}' has {len(channel.values)} layers; choose the energy in which scatterers are found"
+        " (energy_mev; --energy)."
     )
 
 

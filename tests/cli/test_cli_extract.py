@@ -105,6 +105,29 @@ def test_figures_and_numbers_of_a_report_are_files_too(qpibench, measured):
     assert not {"band.csv", "band.svg"} & names
 
 
+def test_a_report_and_its_figures_are_made_from_kernels_and_replaced_on_request_only(qpibench, measured):
+    one = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1)
+    qpibench(*asked(measured, *one))
+    again = ("report", measured / "kernel.h5", "-o", measured / "kernel.html", "--figures", measured / "figures")
+    outcome = qpibench(*again)
+    assert (outcome.exit_code, f"Report: {measured / 'kernel.html'}" in outcome.stdout) == (0, True)
+    (measured / "kernel.html").unlink()
+    (measured / "figures" / "layers.csv").write_text("mine")
+    qpibench(*again).fails(2, "exists already", "--overwrite")
+    extracted = (*asked(measured, *one), "--report", measured / "k.html", "--figures", measured / "figures")
+    qpibench(*extracted[:5], measured / "k.h5", *extracted[6:]).fails(2, "exists already", "--overwrite")
+    assert not (measured / "kernel.html").exists()
+    assert (measured / "figures" / "layers.csv").read_text() == "mine"
+    assert qpibench(*again, "--overwrite").exit_code == 0
+    assert (measured / "figures" / "layers.csv").read_text() != "mine"
+
+
+def test_a_report_of_what_are_no_kernels_is_refused(qpibench, measured):
+    qpibench("report", measured / "grid.3ds", "-o", measured / "kernel.html").fails(3, "grid.3ds")
+    qpibench("report", measured / "none.h5", "-o", measured / "kernel.html").fails(2, "no file")
+    qpibench("report", measured / "grid.3ds", "-o", measured / "grid.3ds").fails(2, "grid.3ds")
+
+
 def test_a_stack_of_few_energies_says_why_it_has_no_band(qpibench, measured):
     more = ("--channel", "Current", "--method", "wiener", "--workers", 1, "--json")
     found = qpibench(*asked(measured, *more)).json
@@ -112,10 +135,21 @@ def test_a_stack_of_few_energies_says_why_it_has_no_band(qpibench, measured):
     assert "4 or more energies" in found["no_band"]
 
 
-@pytest.mark.parametrize("more", [("--figures", "figures"), ("--report", "grid.3ds"), ("--report", "kernel.h5")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--figures", "figures"),
+        ("--report", "grid.3ds"),
+        ("--report", "kernel.h5"),
+        ("--report", "kernel.html", "--figures", "kernel.html"),
+        ("--report", "kernel.html", "--figures", "grid.3ds"),
+        ("--report", "kernel.html", "--figures", "kernel.h5"),
+        ("--report", "none/kernel.html"),
+    ],
+)
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(qpibench, measured, more):
-    option, name = more
-    qpibench(*asked(measured, "--channel", "Current", option, measured / name)).fails(2, "")
+    more = [each if each.startswith("--") else measured / each for each in more]
+    qpibench(*asked(measured, "--channel", "Current", *more)).fails(2, "")
     assert {path.name for path in measured.iterdir()} == {"grid.3ds", "scatterers.csv"}
 
 
@@ -127,8 +161,11 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(qpibench, me
         (None, ("--channel", "Current", "--energy", 500), 2, ["no layer at 500 meV", "-40 to 20 meV"]),
         (None, ("--channel", "Current", "--method", "none"), 2, ["none"]),
         ("x_nm,y_nm\n", ("--channel", "Current"), 3, ["no scatterer"]),
-        ("x_nm,y_nm\n1e-9,2e-9\n", ("--channel", "Current"), 2, ["metres"]),
-        ("x_nm,y_nm\n20,16\n3,2\n", ("--channel", "Current"), 2, ["outside"]),
+        ("x_nm,y_nm\n1e-9,2e-9\n", ("--channel", "Current"), 3, ["metres", "x_m and y_m"]),
+        ("x_nm,y_nm\n20,16\n3,2\n", ("--channel", "Current"), 3, ["outside", "--origin pixel"]),
+        ("x_nm,y_nm\n8.5,1\n-3,2\n", ("--channel", "Current"), 3, ["1 of 2 scatterers", "--beyond-edge"]),
+        ("x_nm,y_nm\n1,2\n", ("--channel", "Current", "--kernel-pixels", 99), 2, ["--kernel-pixels"]),
+        ("x_nm,y_nm\n1,2\n", (), 2, ["--channel"]),
     ],
 )
 def test_what_cannot_be_extracted_is_one_sentence_and_writes_nothing(

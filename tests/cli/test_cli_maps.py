@@ -71,9 +71,11 @@ def test_a_file_that_is_none_of_a_microscope_is_refused(qpibench, tmp_path):
 def test_a_measurement_is_never_written_over_by_its_prepared_maps(qpibench, scan):
     content = (scan / "scan.sxm").read_bytes()
     step = ("prepare", scan / "scan.sxm", "--step", "plane", "--overwrite", "-o")
-    qpibench(*step, scan / "scan.sxm").fails(2, "would be written over")
+    (scan / "link.h5").symlink_to(scan / "scan.sxm")
+    qpibench(*step, scan / "scan.sxm").fails(2, "scan.sxm", "does not end in .h5")
+    qpibench(*step, scan / "link.h5").fails(2, "would be written over")
     assert qpibench(*step, scan / "done.h5").exit_code == 0
-    undo = ("prepare", scan / "done.h5", "--undo", scan / "scan.sxm", "--overwrite", "-o", scan / "scan.sxm")
+    undo = ("prepare", scan / "done.h5", "--undo", scan / "scan.sxm", "--overwrite", "-o", scan / "link.h5")
     qpibench(*undo).fails(2, "would be written over")
     assert (scan / "scan.sxm").read_bytes() == content
 
@@ -86,3 +88,10 @@ def test_maps_of_our_own_are_known_under_any_name(qpibench, scan):
     assert qpibench("maps", scan / "scan.sxm", "--save", scan / "saved").exit_code == 0
     assert "Nanonis scan" in qpibench("maps", scan / "saved").stdout
     qpibench("maps", scan).fails(2, "is no file")
+
+
+@pytest.mark.parametrize("name", ["maps.csv", "maps.npz", "maps.png"])
+def test_maps_are_not_written_under_the_suffix_of_another_format(qpibench, scan, name):
+    qpibench("maps", scan / "scan.sxm", "--save", scan / name).fails(2, name, "HDF5", ".h5 or .hdf5 or .nc")
+    qpibench("prepare", scan / "scan.sxm", "--step", "plane", "-o", scan / name).fails(2, name, ".h5")
+    assert {path.name for path in scan.iterdir()} == {"scan.sxm"}

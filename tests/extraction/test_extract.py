@@ -137,19 +137,19 @@ NAN, INFINITE = np.full((24, 30), np.nan), np.where(IMAGE > 2, np.inf, IMAGE)
         ({"positions": [1.0, 2.0]}, r"must have the shape \(scatterer, 2\)"),
         ({"positions": [[0.0, np.nan], [1.0, 1.0]]}, "1 of 2 positions_nm are not finite"),
         ({"positions": 1e-9 * POSITION_NM}, "if they are in metres, multiply them by 1e9"),
-        ({"positions": POSITION_NM + HALF_NM}, "They look like .*origin='corner'"),
-        ({"positions": [[29, 23], [3, 4]]}, r"They look like pixels \(column, row\): give origin='pixel'"),
-        ({"positions": [[4.4, 4.9], [-4.4, -4.8]]}, r"They look like \(y, x\): give positions_nm\[:, ::-1\]"),
-        ({"positions": [[0, 0], [-7, 0]]}, "1 of 2 scatterers lie outside .* give beyond_edge=True"),
+        ({"positions": POSITION_NM + HALF_NM}, "They look like .*origin='corner'; --origin corner"),
+        ({"positions": [[29, 23], [3, 4]]}, "They look like pixels, column and row .origin='pixel'; --origin pixel"),
+        ({"positions": [[4.4, 4.9], [-4.4, -4.8]]}, r"They look like \(y, x\): exchange x and y"),
+        ({"positions": [[0, 0], [-7, 0]]}, "1 of 2 scatterers lie outside .*beyond_edge=True; --beyond-edge"),
         ({"positions": [[-70, 0]], "beyond_edge": True}, "No scatterer lies inside the field"),
-        ({"origin": "pixel"}, "They were taken as origin='pixel'"),
+        ({"origin": "pixel"}, "They were taken as pixels.*origin='pixel'"),
         ({"origin": "left"}, "There is no origin 'left'; choose one of centre, corner, pixel"),
-        ({"kernel_shape": 60}, "kernel_shape must be from 2 x 2 to 47 x 59 pixels"),
+        ({"kernel_shape": 60}, r"kernel_shape \(--kernel-pixels\) must be from 2 x 2 to 47 x 59 pixels"),
         ({"kernel_shape": 7.5}, "kernel_shape must be a whole number"),
     ],
 )
 def test_an_argument_that_cannot_be_used_is_told_with_the_likely_reason(arguments, words):
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises((UsageError, InvalidDataError), match=words):
         linear(**arguments)
 
 

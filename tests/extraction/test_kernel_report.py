@@ -167,6 +167,15 @@ def test_a_layer_without_a_kernel_is_shown_with_the_reason(written):
     assert rows(written / "figures" / "layers.csv")[2]["failure"] == "no kernel <here>"
 
 
+def test_a_notebook_shows_band_figures_and_layers():
+    shown = stack(failed=[2])._repr_html_()
+    assert "E₀ = " in shown
+    assert shown.count("<img") == shown.count("data:image/png;base64,") == 5
+    assert "1 of 6 layers has no kernel" in shown
+    assert "no kernel &lt;here&gt;" in shown
+    assert len(shown) < 1e6
+
+
 def test_every_figure_is_written_as_svg_and_png(written):
     names = {path.name for path in (written / "figures").iterdir()}
     assert {"band.svg", "layer_000_map.png", "layer_003_scatterer_centred_ft.svg", "layer_005_radial.png"} <= names

@@ -72,7 +72,7 @@ def test_a_layer_that_shows_nothing_has_no_kernel_and_a_reason(stack):
 def test_what_cannot_be_used_is_refused_in_one_sentence(stack):
     with pytest.raises(UsageError, match=r"All .* pixels"):
         extract_stack(np.full((2, *GRID.shape), np.nan), POSITIONS, (6.2, 7.8), workers=1)
-    with pytest.raises(UsageError, match="lie outside"):
+    with pytest.raises(InvalidDataError, match="lie outside"):
         extract_stack(stack, POSITIONS + 4, (6.2, 7.8), workers=1)
     with pytest.raises(UsageError, match="no option 'speed'"):
         extract_stack(stack, POSITIONS, (6.2, 7.8), workers=1, speed=2)

@@ -1,0 +1,52 @@
+"""Options and arguments of the commands for measured maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qpibench.cli.options import FILE, Output
+from qpibench.errors import UsageError
+from qpibench.files import check_file
+
+
+def _file_of(what: str, *suffixes: str) -> Output:
+    """Type of a file that a command writes, whose name ends as such files do or has no suffix."""
+
+    def check(path: Path) -> None:
+        check_file(path)
+        if path.suffix.lower() not in ("", *suffixes):
+            raise UsageError(f"{what}; '{path.name}' does not end in {' or '.join(suffixes)}.")
+
+    return Output(check)
+
+
+HDF5_FILE = _file_of("It is written as HDF5", ".h5", ".hdf5", ".nc")
+"""Type of a file of maps or kernels that a command writes."""
+
+CSV_FILE = _file_of("Positions are written as CSV", ".csv", ".txt")
+"""Type of a file of positions that a command writes."""
+
+map_argument = click.argument("map_path", type=FILE, metavar="MAP")
+
+size_option = click.option(
+    "--size", "size_nm", type=float, metavar="NM", help="Longer side of the maps in nm, if the file does not tell it."
+)
+
+channel_option = click.option(
+    "--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one."
+)
+
+positions_option = click.option(
+    "--positions", "positions_path", type=FILE, required=True, metavar="CSV", help="File of the scatterers, x and y."
+)
+
+origin_option = click.option(
+    "--origin",
+    type=click.Choice(["centre", "corner", "pixel"]),
+    help="Where positions count from: the centre of the field, its first pixel in nm, or that pixel in pixels."
+    "  [default: centre; pixel for columns named so]",
+)
+
+beyond_edge_option = click.option("--beyond-edge", is_flag=True, help="Positions outside the map are scatterers, too.")
