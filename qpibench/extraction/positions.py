@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,18 +15,24 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.errors import InvalidDataError
 from qpibench.files import unreadable, write_whole
 
-_NM_PER = {"nm": 1.0, "m": 1e9, "um": 1e3, "pm": 1e-3, "angstrom": 0.1, "å": 0.1}
+_NM_PER = {"nm": 1.0, "m": 1e9, "um": 1e3, "pm": 1e-3, "angstrom": 0.1, "å": 0.1, "a": 0.1}
 _PIXELS = {("column", "row"), ("x_px", "y_px"), ("x_pixel", "y_pixel")}
 _MOST_BYTES = 1 << 26
+_WITH_UNIT = re.compile(r"([xy])\s*[\[(/]\s*(\w+)\s*[\])]?")
+"""A name such as ``x (nm)`` or ``y [Å]``."""
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_MICRO = {0xB5: "u", 0x3BC: "u"}
+_WHOLE = re.compile(r"[+-]?\d+")
+_COMMAS = "if its commas are decimal commas, write decimal points, or separate the fields by semicolons"
 
 
 def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
     """Read the positions of scatterers.
 
-    The file is text in UTF-8 with fields separated by commas, semicolons, tabs or blanks. Lines that begin with ``#``
-    and empty lines are left out. A first line with the names of the columns may tell their unit: ``x_nm,y_nm``, another
-    unit of length in place of nm, or ``column,row`` for pixels. Other columns are left out. Without names the first two
-    columns are x and y in nm.
+    The file is text with fields separated by commas, semicolons, tabs or blanks. Numbers may have a decimal comma if
+    the separator is another one. Lines that begin with ``#`` and empty lines are left out. A first line with the names
+    of the columns may tell their unit: ``x_nm,y_nm`` or ``x (nm),y (nm)``, another unit of length in place of nm, or
+    ``column,row`` for pixels. Other columns are left out. Without names the first two columns are x and y in nm.
 
     Parameters
     ----------
@@ -57,6 +64,15 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
     if not all(_is_number(field) for field in first):
         places, factor, pixels = _columns(path, number, first)
         rows = rows[1:]
+        for place, fields in rows:
+            if len(fields) > len(first):
+                raise InvalidDataError(
+                    f"'{path}', line {place}, has {len(fields)} fields, and there are names of {len(first)}; {_COMMAS}."
+                )
+    elif len(first) == 4 and all(_WHOLE.fullmatch(field) for field in first):
+        raise InvalidDataError(
+            f"'{path}', line {number}, has 4 fields of whole numbers; {_COMMAS}, or name the columns."
+        )
     if not rows:
         raise InvalidDataError(f"'{path}' has the names of columns, but no scatterer.")
     positions = np.array([_numbers(path, number, fields, places) for number, fields in rows])
@@ -98,13 +114,17 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise unreadable(path, error) from error
     if len(content) > _MOST_BYTES:
         raise InvalidDataError(f"'{path}' is larger than {_MOST_BYTES >> 20} MiB, so it is no file of positions.")
+    if b"\0" in content:
+        raise InvalidDataError(f"'{path}' is no text in UTF-8; save the positions as CSV.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidDataError(f"'{path}' is no text in UTF-8, so it is no file of positions.") from None
+        text = content.decode("latin-1")
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     kept = [(number, line) for number, line in lines if line and not line.startswith("#")]
     separator = next((each for each in ("\t", ";", ",") if kept and each in kept[0][1]), None)
+    if separator == "," and all(map(_DECIMAL_COMMA.fullmatch, kept[0][1].split())) and len(kept[0][1].split()) > 1:
+        separator = None
     return [(number, _fields(line, separator)) for number, line in kept]
 
 
@@ -116,7 +136,7 @@ def _fields(line: str, separator: str | None) -> list[str]:
 
 def _columns(path: Path, number: int, names: Sequence[str]) -> tuple[tuple[int, int], float, bool]:
     """Places of x and y among the columns, the factor to nm, and whether they are pixels."""
-    found = [name.strip().lower() for name in names]
+    found = [_WITH_UNIT.sub(r"\1_\2", name.strip().lower().translate(_MICRO)) for name in names]
     for x, y in _PIXELS:
         if x in found and y in found:
             return (found.index(x), found.index(y)), 1.0, True
@@ -131,7 +151,7 @@ def _columns(path: Path, number: int, names: Sequence[str]) -> tuple[tuple[int, 
 
 def _numbers(path: Path, number: int, fields: Sequence[str], places: tuple[int, int]) -> tuple[float, float]:
     try:
-        x, y = (float(fields[place]) for place in places)
+        x, y = (_number(fields[place]) for place in places)
     except (IndexError, ValueError):
         raise InvalidDataError(f"'{path}', line {number}, has no numbers x and y: {', '.join(fields)}.") from None
     if not (math.isfinite(x) and math.isfinite(y)):
@@ -139,9 +159,13 @@ def _numbers(path: Path, number: int, fields: Sequence[str], places: tuple[int, 
     return x, y
 
 
+def _number(field: str) -> float:
+    return float(field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field) else field)
+
+
 def _is_number(field: str) -> bool:
     try:
-        float(field)
+        _number(field)
     except ValueError:
         return False
     return True

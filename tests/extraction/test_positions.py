@@ -24,6 +24,14 @@ def test_positions_are_read_as_they_were_written(tmp_path):
         ("x_angstrom,y_angstrom\n10,20\n", [[1, 2]], False),
         ("row,column\n2,1\n", [[1, 2]], True),
         ("\ufeff1 2\r\n", [[1, 2]], False),
+        ("x_A,y_A\n10,20\n", [[1, 2]], False),
+        ("x (nm);y (nm)\n1;2\n", [[1, 2]], False),
+        ("x [Å]\ty [Å]\n10\t20\n", [[1, 2]], False),
+        ("x_nm;y_nm\n1,5;-2,25\n,5;3e0\n", [[1.5, -2.25], [0.5, 3]], False),
+        ("1,5 -2,25\n3 4\n", [[1.5, -2.25], [3, 4]], False),
+        ("1,5;2\n", [[1.5, 2]], False),
+        ('"1,5","2,5"\n', [[1.5, 2.5]], False),
+        ("1,2,3.5\n", [[1, 2]], False),
     ],
 )
 def test_columns_are_known_by_name_and_unit(tmp_path, text, expected, in_pixels):
@@ -31,6 +39,11 @@ def test_columns_are_known_by_name_and_unit(tmp_path, text, expected, in_pixels)
     found, pixels = read_positions(tmp_path / "p.csv")
     assert found == pytest.approx(np.array(expected, dtype=float))
     assert pixels is in_pixels
+
+
+def test_a_file_in_the_western_encoding_of_a_spreadsheet_is_read(tmp_path):
+    (tmp_path / "p.csv").write_bytes("x_Å;y_Å\n10,5;20\n".encode("latin-1"))
+    assert read_positions(tmp_path / "p.csv")[0] == pytest.approx(np.array([[1.05, 2.0]]))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +55,9 @@ def test_columns_are_known_by_name_and_unit(tmp_path, text, expected, in_pixels)
         (b"1,2\n3\n", "line 2, has no numbers"),
         (b"1,2\n3,nan\n", "line 2, has a position that is not finite"),
         (b"\xff\xfe\x00", "no text in UTF-8"),
+        (b"x_nm,y_nm\n1,5,2,5\n", "line 2, has 4 fields, and there are names of 2; .* decimal comma.* semicolons"),
+        (b"1,5,2,5\n", "line 1, has 4 fields of whole numbers; .* decimal comma.* semicolons"),
+        (b"1.234,5;2\n", "names the columns 1.234,5, 2"),
     ],
 )
 def test_what_is_no_table_of_positions_is_refused_by_line(tmp_path, content, sentence):

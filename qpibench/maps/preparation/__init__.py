@@ -109,7 +109,7 @@ def apply(maps: Maps, name: str, **settings: Any) -> Maps:
     Raises
     ------
     UsageError
-        If there is no such step or channel, or a setting is wrong.
+        If there is no such step or channel, a setting is wrong, or no measured point of a channel would be left.
     InvalidDataError
         If the maps lack what the step needs, such as an axis of bias.
     """
@@ -121,6 +121,9 @@ def apply(maps: Maps, name: str, **settings: Any) -> Maps:
 
         raise UsageError(f"Step '{name}': {explain(error, step.Settings)}.") from None
     prepared, found = step.prepare(chosen, maps)
+    measured = {one.label for one in maps.channels if np.isfinite(one.values).any()}
+    if lost := [one.label for one in prepared.channels if one.label in measured and not np.isfinite(one.values).any()]:
+        raise UsageError(f"Step '{name}' leaves no measured point of '{lost[0]}'; choose settings that keep some.")
     made = Step(name=name, settings=chosen.model_dump(mode="json"), found=dict(found))
     return replace(prepared, steps=(*maps.steps, made))
 

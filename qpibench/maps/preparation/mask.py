@@ -69,7 +69,13 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     masked = np.zeros(maps.grid.shape, bool) if settings.points is None else _from_text(settings.points, maps.grid)
     x, y = maps.grid.x_nm, maps.grid.y_nm[:, None]
     for left, right, lower, upper in settings.rectangles_nm:
-        masked = masked | ((x >= left) & (x <= right) & (y >= lower) & (y <= upper))
+        inside = (x >= left) & (x <= right) & (y >= lower) & (y <= upper)
+        if not inside.any():
+            raise UsageError(
+                f"The rectangle {[left, right, lower, upper]} has no point of the map, which has x from {x[0]:.4g} to"
+                f" {x[-1]:.4g} nm and y from {y[0, 0]:.4g} to {y[-1, 0]:.4g} nm."
+            )
+        masked = masked | inside
 
     def hidden(layer: NDArray[np.float64]) -> NDArray[np.float64]:
         shown = np.where(masked, np.nan, layer)

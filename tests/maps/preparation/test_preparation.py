@@ -182,6 +182,8 @@ def test_a_crop_keeps_its_place(maps_of):
         ("drift", {"q_rad_nm": [[2, 0], [1, 0]]}, "q_rad_nm = .* have no two directions"),
         ("shear", {"lattice": "square", "q_rad_nm": [[0, 0], [1, 0]]}, "q_rad_nm = .* have no two directions"),
         ("mask", {}, "give rectangles_nm, above_quantile or points"),
+        ("mask", {"rectangles_nm": [[-99, 99, -99, 99]]}, "'mask' leaves no measured point of"),
+        ("mask", {"rectangles_nm": [[1e-9, 2e-9, 1e-9, 2e-9]]}, "has no point of the map, which has x from"),
         ("mask", {"points": np.ones((3, 3), bool)}, "have the shape 3x3 .* maps have 8x9"),
         ("crop", {}, "give either pixels or edges_nm"),
         ("crop", {"pixels": [0, 9, 0, 7]}, "crop to \\[0, 9, 0, 7\\] is not possible: a map of 9 x 8 pixels"),
