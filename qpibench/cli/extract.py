@@ -27,6 +27,7 @@ from qpibench.cli.options import (
 from qpibench.cli.progress import progress
 from qpibench.cli.report import check_new, figures_option
 from qpibench.cli.response import Response
+from qpibench.counting import counted
 from qpibench.errors import UsageError
 from qpibench.files import check_folder
 
@@ -131,8 +132,8 @@ def command(
     count = len(kernels.failures)
     at = f" at {', '.join(f'{each:g}' for each in found.axis.energy_mev)} meV" if energies_mev and found.axis else ""
     lines = [
-        f"{count - len(failed)} of {count} kernels of {found.channel}{at} by {kernels.method}, with"
-        f" {len(kernels.position_nm):,} scatterers: {output}"
+        f"{count - len(failed)} of {counted(count, 'kernel')} of {found.channel}{at} by {kernels.method}, with"
+        f" {counted(len(kernels.position_nm), 'scatterer')}: {output}"
     ]
     if band := band_text(findings):
         lines.append(band)

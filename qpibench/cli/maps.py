@@ -11,6 +11,7 @@ from qpibench.cli.map_options import HDF5_FILE, size_option
 from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
+from qpibench.counting import counted
 from qpibench.files import check_file
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def _text(maps: Maps, fields: dict[str, Any]) -> str:
         + ("" if maps.scan_direction is None else f", scanned {maps.scan_direction}"),
     ]
     if axis is not None:
-        lines.append(f"{axis.name}: {len(axis.values)} values, {axis.values[0]:g} to {axis.values[-1]:g} {axis.unit}")
+        lines.append(
+            f"{axis.name}: {counted(len(axis.values), 'value')}, {axis.values[0]:g} to {axis.values[-1]:g} {axis.unit}"
+        )
     for name in ("set-point bias", "set-point"):
         if name in maps.metadata:
             lines.append(f"{name}: {maps.metadata[name]}")

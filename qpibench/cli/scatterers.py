@@ -73,7 +73,7 @@ def command(
     """
     from qpibench.extraction.positions import write_positions
     from qpibench.maps.detection import find_scatterers
-    from qpibench.maps.detection_picture import counted, draw_scatterers
+    from qpibench.maps.detection_picture import draw_scatterers, number_of
     from qpibench.readers.maps import read_maps
 
     written = [path for path in (output, picture) if path is not None]
@@ -110,7 +110,7 @@ def command(
         else f" at {maps.axis.energy_mev[found.layer]:g} meV"
     )
     return Response(
-        text=f"{output}: {counted(found)} of {found.channel}{at}, {width}, {marked} at an edge",
+        text=f"{output}: {number_of(found)} of {found.channel}{at}, {width}, {marked} at an edge",
         fields={
             "path": str(output),
             "channel": found.channel,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
@@ -198,9 +199,10 @@ def _check_taken(entry: Entry, model: Any, module: ModuleType) -> None:
 def _check_seen(entry: Entry, given: Measured) -> None:
     """Refuse masked pixels for entries that use every pixel."""
     if masked := int(np.isnan(given.image).sum()):
+        are = agreeing(masked, "is", "are")
         raise InvalidDataError(
-            f"Entry '{entry.name}' uses every pixel, and {masked:,} of {given.image.size:,} are NaN; crop the map to"
-            " the part that has values, or choose an entry that takes masked pixels, such as polar."
+            f"Entry '{entry.name}' uses every pixel, and {masked:,} of {given.image.size:,} {are} NaN; crop the map"
+            " to the part that has values, or choose an entry that takes masked pixels, such as polar."
         )
 
 
@@ -249,10 +251,10 @@ def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
         shape = shapes[name]
         if array is not None and array.shape != shape:
             raise InvalidDataError(f"Entry '{entry.name}' gave {name} in the shape {array.shape}, expected {shape}.")
-        if array is not None and not np.isfinite(array).all():
+        if array is not None and (bad := int((~np.isfinite(array)).sum())):
             raise InvalidDataError(
-                f"Entry '{entry.name}' found no kernel in this image: {(~np.isfinite(array)).sum():,} pixels of its"
-                f" {name} are not finite."
+                f"Entry '{entry.name}' found no kernel in this image: {counted(bad, 'pixel')} of its {name}"
+                f" {agreeing(bad, 'is', 'are')} not finite."
             )
         arrays[name] = array
     if arrays["kernel"] is None:

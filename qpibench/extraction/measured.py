@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
 
@@ -110,12 +111,14 @@ def _image(values: Any) -> NDArray[np.float64]:
     if min(image.shape) < _LEAST_PIXELS:
         raise UsageError(f"image has {image.shape} pixels; at least {_LEAST_PIXELS} x {_LEAST_PIXELS} are needed.")
     if infinite := int(np.isinf(image).sum()):
-        raise UsageError(f"image has {infinite:,} infinite pixels; set pixels that are not to be used to NaN.")
+        raise UsageError(f"image has {counted(infinite, 'infinite pixel')}; set pixels that are not to be used to NaN.")
     seen = image[~np.isnan(image)]
     if not len(seen):
         raise UsageError("All pixels of image are NaN, which marks pixels that are not to be used.")
     if seen.min() == seen.max():
-        raise UsageError(f"All {len(seen):,} pixels of image that are not NaN are {seen[0]:g}: it shows no kernel.")
+        kept = "The only pixel" if len(seen) == 1 else f"All {len(seen):,} pixels"
+        is_nan = agreeing(len(seen), "is", "are")
+        raise UsageError(f"{kept} of image that {is_nan} not NaN {is_nan} {seen[0]:g}: it shows no kernel.")
     largest = float(np.abs(seen).max())
     if not _LEAST <= largest <= _MOST:
         raise UsageError(
@@ -171,7 +174,9 @@ def _positions(values: Any, grid: Grid, origin: str, *, beyond_edge: bool) -> ND
     if not len(given):
         raise InvalidDataError("All positions_nm are NaN, so there is no scatterer.")
     if bad := int((~np.isfinite(given)).any(axis=1).sum()):
-        raise InvalidDataError(f"{bad:,} of {len(given):,} positions_nm are not finite; leave these scatterers out.")
+        raise InvalidDataError(
+            f"{bad:,} of {len(given):,} positions_nm {agreeing(bad, 'is', 'are')} not finite; leave them out."
+        )
     found = _from_centre(given, grid, origin)
     farthest = np.abs(found / _size(grid)).max()
     if _ROUNDING < farthest < _METRES:
@@ -207,7 +212,9 @@ def _outside(
     """Return a sentence on positions outside the field, with the likely reason."""
     x, y = found[np.flatnonzero(outside)[0]]
     share = (
-        "No scatterer lies inside" if outside.all() else f"{outside.sum():,} of {len(found):,} scatterers lie outside"
+        "No scatterer lies inside"
+        if outside.all()
+        else f"{outside.sum():,} of {len(found):,} scatterers {agreeing(int(outside.sum()), 'lies', 'lie')} outside"
     )
     fact = (
         f"{share} the field, which has x from {-grid.size_x_nm / 2:g} to {grid.size_x_nm / 2:g} nm and y from"

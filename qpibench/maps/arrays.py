@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
 from qpibench.maps.measurement import Axis, Channel, Direction, Maps, Source
@@ -148,7 +149,10 @@ class Arrays:
         for array, each in zip(chosen, values, strict=True):
             if count := int(np.isinf(each).sum()):
                 each[np.isinf(each)] = np.nan
-                warnings.append(f"{count} infinite values of the channel '{array.label}' are taken as not measured.")
+                warnings.append(
+                    f"{counted(count, 'infinite value')} of the channel '{array.label}' {agreeing(count, 'is', 'are')}"
+                    " taken as not measured."
+                )
         channels = tuple(
             Channel(name=array.name, unit=array.unit, values=each, direction=array.direction)
             for array, each in zip(_with_distinct_labels(chosen), values, strict=True)
@@ -242,7 +246,8 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
             raise UsageError(f"'{name}' tells its energies itself; leave out the energies.")
         if energies.shape != (len(stacks[0].values),) or not np.isfinite(energies).all():
             raise UsageError(
-                f"'{name}' has {len(stacks[0].values)} layers; give as many finite energies, found {energies.size}."
+                f"'{name}' has {counted(len(stacks[0].values), 'layer')}; give as many finite energies, found"
+                f" {energies.size}."
             )
         found = [replace(array, axis=bias_axis(energies)) if array.values.ndim == 3 else array for array in found]
     if told.first_row is not None:

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.counting import counted
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
 from qpibench.maps.chosen import chosen_channel, nearest_layers
@@ -194,8 +195,8 @@ def _layer(maps: Maps, channel: Channel, energy_mev: float | None) -> int | None
     if channel.values.ndim == 2:
         return None
     raise UsageError(
-        f"Channel '{channel.label}' has {len(channel.values)} layers; choose the energy in which scatterers are found"
-        " (energy_mev; --energy)."
+        f"Channel '{channel.label}' has {counted(len(channel.values), 'layer')}; choose the energy in which"
+        " scatterers are found (energy_mev; --energy)."
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qpibench.counting import counted
 from qpibench.files import write_whole
 from qpibench.gallery.captions import filled
 from qpibench.gallery.page import STYLE
@@ -110,9 +111,9 @@ def draw_scatterers(maps: Maps, found: Detected, path: str | Path) -> None:
         write_whole(path, in_palette(file_content(figure, "png", dpi=_DPI)), what="Picture")
 
 
-def counted(found: Detected) -> str:
+def number_of(found: Detected) -> str:
     """The number of scatterers in words, such as ``'1 dark scatterer'``."""
-    return f"{len(found):,} {found.polarity} scatterer{'' if len(found) == 1 else 's'}"
+    return counted(len(found), f"{found.polarity} scatterer")
 
 
 def _caption(maps: Maps, found: Detected) -> str:
@@ -121,5 +122,5 @@ def _caption(maps: Maps, found: Detected) -> str:
         where += f" at {maps.axis.values[found.layer]:.4g} {maps.axis.unit}"
     marked = int(found.at_edge.sum())
     origin = "found in the map" if found.is_size_found else "as told"
-    text = f"{maps.source.file}, {where}: {counted(found)}, {found.size_nm:.3g} nm wide ({origin})"
+    text = f"{maps.source.file}, {where}: {number_of(found)}, {found.size_nm:.3g} nm wide ({origin})"
     return filled(text + (f"; {marked} at an edge, dotted" if marked else ""), 150)

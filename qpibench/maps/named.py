@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError
 from qpibench.maps.arrays import Array, FirstRow, bias_axis, is_map, size_of
 
@@ -74,7 +75,8 @@ def arrays_of(
             axis = None if energies is None else bias_axis(energies)
             if axis is None and (lengths := sorted({len(told) for told, _ in _offered(vectors)})):
                 warnings.append(
-                    f"The file tells {' or '.join(map(str, lengths))} energies, but '{name}' has {len(values)} layers."
+                    f"The file tells {' or '.join(map(str, lengths))} {agreeing(max(lengths), 'energy', 'energies')},"
+                    f" but '{name}' has {counted(len(values), 'layer')}."
                 )
             for other, vector in vectors.items():
                 if axis is None and _tail(other) in _UNTOLD and len(vector) == len(values):

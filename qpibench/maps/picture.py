@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.counting import counted
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import write_whole
 from qpibench.gallery.captions import filled, shorten
@@ -134,7 +135,8 @@ def _described(maps: Maps) -> tuple[str, str]:
     size = f"{grid.nx} x {grid.ny} points, {grid.size_x_nm:.4g} x {grid.size_y_nm:.4g} nm, {maps.source.format}"
     if maps.axis is not None:
         first, last, unit = maps.axis.values[0], maps.axis.values[-1], maps.axis.unit
-        size += f"; {len(maps.axis.values)} layers, {maps.axis.name} from {first:.4g} to {last:.4g} {unit}".rstrip()
+        size += f"; {counted(len(maps.axis.values), 'layer')}, {maps.axis.name} from {first:.4g} to {last:.4g}"
+        size += f" {unit}" if unit else ""
     steps = f"\nPrepared: {_steps(maps.steps)}" if maps.steps else ""
     text = "\n".join(filled(line, CHARACTERS["page"]) for line in (size + steps).splitlines())
     return shorten(maps.source.file, CHARACTERS["heading"]), text

@@ -244,3 +244,10 @@ def test_a_list_that_has_scatterers_twice_is_doubted(qpibench, measured):
     outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1))
     assert outcome.exit_code == 0
     assert "4 of 11 scatterers lie on another one" in outcome.stderr
+
+
+def test_one_scatterer_and_one_layer_are_counted_as_one(qpibench, measured):
+    (measured / "scatterers.csv").write_text("x_nm,y_nm\n1,2\n")
+    outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1))
+    assert "1 of 1 kernel of Current" in outcome.stdout
+    assert "with 1 scatterer:" in outcome.stdout

@@ -135,12 +135,12 @@ NAN, INFINITE = np.full((24, 30), np.nan), np.where(IMAGE > 2, np.inf, IMAGE)
         ({"positions": [[np.nan, np.nan]]}, "All positions_nm are NaN"),
         ({"positions": POSITION_NM.T}, r"found \(2, 12\); give positions_nm.T"),
         ({"positions": [1.0, 2.0]}, r"must have the shape \(scatterer, 2\)"),
-        ({"positions": [[0.0, np.nan], [1.0, 1.0]]}, "1 of 2 positions_nm are not finite"),
+        ({"positions": [[0.0, np.nan], [1.0, 1.0]]}, "1 of 2 positions_nm is not finite"),
         ({"positions": 1e-9 * POSITION_NM}, "if they are in metres, multiply them by 1e9"),
         ({"positions": POSITION_NM + HALF_NM}, "They look like .*origin='corner'; --origin corner"),
         ({"positions": [[29, 23], [3, 4]]}, "They look like pixels, column and row .origin='pixel'; --origin pixel"),
         ({"positions": [[4.4, 4.9], [-4.4, -4.8]]}, r"They look like \(y, x\): exchange x and y"),
-        ({"positions": [[0, 0], [-7, 0]]}, "1 of 2 scatterers lie outside .*beyond_edge=True; --beyond-edge"),
+        ({"positions": [[0, 0], [-7, 0]]}, "1 of 2 scatterers lies outside .*beyond_edge=True; --beyond-edge"),
         ({"positions": [[-70, 0]], "beyond_edge": True}, "No scatterer lies inside the field"),
         ({"origin": "pixel"}, "They were taken as pixels.*origin='pixel'"),
         ({"origin": "left"}, "There is no origin 'left'; choose one of centre, corner, pixel"),
@@ -159,7 +159,7 @@ def test_an_argument_that_cannot_be_used_is_told_with_the_likely_reason(argument
         ({"smooth": 1}, UsageError, "Entry 'toy' has no option 'smooth'; its options are gain, fault"),
         ({"gain": -1}, UsageError, "Entry 'toy' cannot be made with these options: gain must be positive"),
         ({"fault": "raises"}, InvalidDataError, "Entry 'toy' cannot extract the kernel: the image shows no kernel"),
-        ({"fault": "nan"}, InvalidDataError, "found no kernel in this image: 1 pixels of its kernel are not finite"),
+        ({"fault": "nan"}, InvalidDataError, "found no kernel in this image: 1 pixel of its kernel is not finite"),
     ],
 )
 def test_a_fault_of_an_entry_is_told(toy, options, error, words):

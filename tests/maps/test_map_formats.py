@@ -301,7 +301,7 @@ def test_infinite_values_are_not_measured(tmp_path):
     maps = read_maps(tmp_path / "maps.npy", size_nm=5, first_row="bottom")
     assert np.isnan(maps.channels[0].values).sum() == 1
     assert maps.warnings == (
-        "1 infinite values of the channel 'Current' are taken as not measured.".replace("Current", "maps"),
+        "1 infinite value of the channel 'Current' is taken as not measured.".replace("Current", "maps"),
     )
 
 

@@ -142,7 +142,7 @@ def test_a_comment_of_several_lines_without_quotation_marks_changes_nothing(nano
         ({"Grid settings": None}, "has no 'Grid settings'"),
         ({"Grid settings": "0;0;5E-9"}, "5 finite numbers were expected"),
         ({"Points": None}, "has no 'Points'"),
-        ({"Points": "0"}, "has 1 channels of 0 points"),
+        ({"Points": "0"}, "has 1 channel of 0 points"),
         ({"Channels": '""'}, "has 0 channels of 6 points"),
         ({"# Parameters (4 byte)": None}, "has no '# Parameters"),
         ({"Grid dim": '"4096 x 4096"'}, "has 20 of 4096 x 4096 points: not one line of the grid was measured"),

@@ -166,7 +166,7 @@ def test_a_channel_without_values_and_bytes_too_many_are_said(nanonis, read_byte
     images = {CURRENT: {"forward": numbers(4, 6), "backward": np.full((4, 6), np.nan, np.float32)}}
     maps = read_bytes(nanonis.scan_bytes(images, **SIZE) + b"end", "a.sxm")
     assert maps.warnings == (
-        "a.sxm has 3 bytes more than its channels need; they are not read.",
+        "a.sxm has 3 bytes more than its channels need, not read.",
         "The channel 'Current (backward)' has no value: it is NaN everywhere.",
     )
 

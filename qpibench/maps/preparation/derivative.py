@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from qpibench.counting import counted
 from qpibench.errors import UsageError
 from qpibench.maps.measurement import Channel, Maps
 from qpibench.maps.preparation import ChannelSettings, Found
@@ -59,7 +60,10 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     currents = spectra(maps, settings.channels, "current")
     least = settings.window if settings.filter == "savitzky_golay" else settings.order + 1
     if len(bias) < least:
-        raise UsageError(f"The maps have {len(bias)} biases, and the filter needs {least}; choose a smaller window.")
+        raise UsageError(
+            f"The maps have {counted(len(bias), 'bias', 'biases')}, and the filter needs {least};"
+            " choose a smaller window."
+        )
     added = [
         Channel(
             name=f"dI/dV of {one.name}",

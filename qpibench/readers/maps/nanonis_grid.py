@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError
 from qpibench.grid import Grid
 from qpibench.maps import Axis, Channel, Maps, Source
@@ -46,7 +47,9 @@ def read(path: Path, source: Source) -> Maps:
     (parameters,) = natural(path, header, "# Parameters (4 byte)", 1)
     names = _names(header, "Channels")
     if not names or not points:
-        raise InvalidDataError(f"'{path.name}' has {len(names)} channels of {points} points; a sweep was expected.")
+        raise InvalidDataError(
+            f"'{path.name}' has {counted(len(names), 'channel')} of {counted(points, 'point')}; a sweep was expected."
+        )
 
     warnings: list[str] = []
     records = _records(path, offset, grid, parameters + points * len(names), warnings)
@@ -105,7 +108,7 @@ def _records(path: Path, offset: int, grid: Grid, length: int, warnings: list[st
             f"'{path.name}' has {whole} of {nx} x {ny} points: not one line of the grid was measured."
         )
     if there > nx * ny * record:
-        warnings.append(f"{path.name} has {there - nx * ny * record:,} bytes more than its grid; they are not read.")
+        warnings.append(f"{path.name} has {counted(there - nx * ny * record, 'byte')} more than its grid, not read.")
     records = read_numbers(path, offset)[: whole * length].reshape(whole, length)
     # The record of a measured point has the range of its sweep and its position, which are not all zero.
     empty = np.logical_not(records.any(axis=1))
@@ -118,7 +121,10 @@ def _records(path: Path, offset: int, grid: Grid, length: int, warnings: list[st
         full[:whole] = records
         records = full
     if missing := nx * ny - whole + int(empty.sum()):
-        warnings.append(f"The grid is unfinished: {missing} of {nx * ny} points were not measured and are NaN.")
+        warnings.append(
+            f"The grid is unfinished: {missing} of {nx * ny} points {agreeing(missing, 'was', 'were')} not measured and"
+            f" {agreeing(missing, 'is', 'are')} NaN."
+        )
     return records.reshape(ny, nx, length)
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError
 from qpibench.maps import Channel, Maps, Source
 from qpibench.maps.measurement import Direction
@@ -171,11 +172,11 @@ def _images(
     there, needed = path.stat().st_size - offset, 4 * len(recorded) * shape[0] * shape[1]
     if there < needed:
         raise InvalidDataError(
-            f"'{path.name}' is truncated: {len(recorded)} images of {shape[1]} x {shape[0]} points need {needed:,}"
-            f" bytes after the header, and {there:,} are there."
+            f"'{path.name}' is truncated: {counted(len(recorded), 'image')} of {shape[1]} x {shape[0]} points need"
+            f" {needed:,} bytes after the header, and {there:,} are there."
         )
     if there > needed:
-        warnings.append(f"{path.name} has {there - needed:,} bytes more than its channels need; they are not read.")
+        warnings.append(f"{path.name} has {counted(there - needed, 'byte')} more than its channels need, not read.")
     values = read_numbers(path, offset, _ORDERS[kind[1]])
     return values[: needed // 4].reshape(len(recorded), *shape)
 
@@ -186,7 +187,9 @@ def _unmeasured(channels: tuple[Channel, ...], lines: int) -> list[str]:
     missing = lines - int(measured.any(axis=0).sum())
     if missing == lines:
         return ["No line of the scan was measured: every value is NaN."]
-    told = [f"The scan is unfinished: {missing} of {lines} lines were not measured and are NaN."] if missing else []
+    was, is_ = agreeing(missing, "was", "were"), agreeing(missing, "is", "are")
+    unfinished = f"The scan is unfinished: {missing} of {lines} lines {was} not measured and {is_} NaN."
+    told = [unfinished] if missing else []
     return told + [
         f"The channel '{channel.label}' has no value: it is NaN everywhere."
         for channel, lines_measured in zip(channels, measured, strict=True)
