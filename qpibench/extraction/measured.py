@@ -25,6 +25,7 @@ _LEAST_PIXELS = 4
 _TOGETHER = 0.1  # pixels
 _LEAST, _MOST = 1e-30, 1e30  # of the largest pixel; entries compute squares, and some of them in float32
 _METRES = 1e-6  # positions within this share of the field are not in nm
+_MOSTLY = 0.8  # share of scatterers outside the field from which on their unit is doubted
 _ROUNDING = 1e-12  # share of the field by which a computed position may be off
 
 
@@ -229,6 +230,10 @@ def _outside(
         return f"{fact} They look like {' or '.join(_MEANT[name] for name, fits in likely.items() if fits)}."
     if _inside(given[:, ::-1], grid).all():
         return f"{fact} They look like (y, x): exchange x and y, as positions_nm[:, ::-1] does."
+    if outside.mean() > _MOSTLY and _inside(given / 10, grid).all():
+        return (
+            f"{fact} They look like angstrom: divide them by 10, or in a file name the columns x_angstrom, y_angstrom."
+        )
     if not outside.all():
         return f"{fact} Leave them out, or take those beyond the edge as scatterers (beyond_edge=True; --beyond-edge)."
     return f"{fact} By convention {_CONVENTION}."

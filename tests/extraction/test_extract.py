@@ -140,6 +140,7 @@ NAN, INFINITE = np.full((24, 30), np.nan), np.where(IMAGE > 2, np.inf, IMAGE)
         ({"positions": POSITION_NM + HALF_NM}, "They look like .*origin='corner'; --origin corner"),
         ({"positions": [[29, 23], [3, 4]]}, "They look like pixels, column and row .origin='pixel'; --origin pixel"),
         ({"positions": [[4.4, 4.9], [-4.4, -4.8]]}, r"They look like \(y, x\): exchange x and y"),
+        ({"positions": [[44, 32.5], [-31, 4]]}, "They look like angstrom: divide them by 10, or .*x_angstrom"),
         ({"positions": [[0, 0], [-7, 0]]}, "1 of 2 scatterers lies outside .*beyond_edge=True; --beyond-edge"),
         ({"positions": [[-70, 0]], "beyond_edge": True}, "No scatterer lies inside the field"),
         ({"origin": "pixel"}, "They were taken as pixels.*origin='pixel'"),

@@ -115,6 +115,19 @@ def test_the_sweep_within_which_an_experiment_was_stopped_ends_with_nan(nanonis,
     assert np.isnan(values[4:, 2, 2]).all()
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_grid_without_a_measured_point_is_refused_and_an_empty_channel_is_said(nanonis, read_bytes, current, value):
+    content = nanonis.grid_bytes(current, **LINEAR)
+    header = content.index(b":HEADER_END:\r\n") + 14
+    empty = np.full((len(content) - header) // 4, value, ">f4").tobytes()
+    with pytest.raises(InvalidDataError, match="no measured point: all its numbers are zero or NaN"):
+        read_bytes(content[:header] + empty, "a.3ds")
+    both = current | {"Z (m)": np.full((6, 4, 5), np.nan)}
+    assert read_bytes(nanonis.grid_bytes(both, **LINEAR), "a.3ds").warnings == (
+        "The channel 'Z' has no value: it is NaN everywhere.",
+    )
+
+
 def test_a_channel_that_was_zero_everywhere_stays_zero(nanonis, read_bytes):
     maps = read_bytes(nanonis.grid_bytes({"Current (A)": np.zeros((6, 4, 5))}, **LINEAR), "a.3ds")
     assert not maps.channel("Current").values.any()

@@ -57,6 +57,11 @@ def read(path: Path, source: Source) -> Maps:
     axis = _axis(header, records[..., :parameters], points, warnings)
     sweeps = records[..., parameters:].reshape(*grid.shape, len(names), points)
     channels = _sweeps(names, sweeps)
+    warnings += [
+        f"The channel '{one.label}' has no value: it is NaN everywhere."
+        for one in channels
+        if np.isnan(one.values).all()
+    ]
     channels += _parameters(header, records[..., :parameters])
     return Maps(
         grid=grid,
@@ -111,9 +116,9 @@ def _records(path: Path, offset: int, grid: Grid, length: int, warnings: list[st
         warnings.append(f"{path.name} has {counted(there - nx * ny * record, 'byte')} more than its grid, not read.")
     records = read_numbers(path, offset)[: whole * length].reshape(whole, length)
     # The record of a measured point has the range of its sweep and its position, which are not all zero.
-    empty = np.logical_not(records.any(axis=1))
+    empty = np.logical_or(records == 0, np.isnan(records)).all(axis=1)
     if empty.all():
-        raise InvalidDataError(f"'{path.name}' has no measured point: all its numbers are zero.")
+        raise InvalidDataError(f"'{path.name}' has no measured point: all its numbers are zero or NaN.")
     if empty.any():
         records[empty] = np.nan
     if whole < nx * ny:
