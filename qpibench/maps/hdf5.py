@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import unreadable
 from qpibench.maps.measurement import Axis, Source
-from qpibench.parsing import parse_json
+from qpibench.parsing import cut, parse_json
 
 # The format of HDF5 1.8, as for releases: all readers know it, and most of its metadata have checksums. Those of many
 # attributes do not, nor do numbers, so the file has hashes of its own.
@@ -63,10 +63,13 @@ def opened(path: Path, file_format: str, version: int, *, what: str) -> Iterator
             pass
     except OSError as error:
         raise unreadable(path, error) from error
+    if not h5py.is_hdf5(path):
+        raise InvalidDataError(f"'{path}' is no HDF5 file, as files of {what} are, or its beginning is damaged.")
     try:
         with h5py.File(path, "r", locking=False) as file:
-            if text_of(file, "format") != file_format:
-                raise InvalidDataError(f"'{path}' is not a file of {what} that qpibench has written.")
+            if (own := text_of(file, "format")) != file_format:
+                other = f"; its format is '{cut(own)}'" if own else ""
+                raise InvalidDataError(f"'{path}' is not a file of {what} that qpibench has written{other}.")
             if (found := int(file.attrs["format_version"])) > version:
                 raise InvalidDataError(
                     f"'{path}' has version {found} of the files of {what}, up to {version} can be read; update"

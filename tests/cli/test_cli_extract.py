@@ -123,7 +123,10 @@ def test_a_report_and_its_figures_are_made_from_kernels_and_replaced_on_request_
 
 
 def test_a_report_of_what_are_no_kernels_is_refused(qpibench, measured):
-    qpibench("report", measured / "grid.3ds", "-o", measured / "kernel.html").fails(3, "grid.3ds")
+    qpibench("report", measured / "grid.3ds", "-o", measured / "kernel.html").fails(3, "grid.3ds", "is no HDF5 file")
+    qpibench("maps", measured / "grid.3ds", "--save", measured / "maps.h5")
+    report = qpibench("report", measured / "maps.h5", "-o", measured / "kernel.html")
+    report.fails(3, "not a file of kernels", "its format is 'qpibench maps'")
     qpibench("report", measured / "none.h5", "-o", measured / "kernel.html").fails(2, "no file")
     qpibench("report", measured / "grid.3ds", "-o", measured / "grid.3ds").fails(2, "grid.3ds")
 
