@@ -75,9 +75,9 @@ def cell_html(content: KernelFile) -> str:
     found = find(content)
     layers = shown_layers(found)
     drawn = [(layer, layer_drawings(content, layer)) for layer in layers[len(layers) // 2 :][:1]]
-    drawings = [drawing for _, of_layer in drawn for drawing in of_layer.maps[:4]]
+    figures = [(drawing, "14rem") for _, of_layer in drawn for drawing in of_layer.maps[:4]]
     if found.band is not None:
-        drawings.append(band_drawing(found))
+        figures.append((band_drawing(found), "28rem"))
     return (
         page_environment("qpibench.extraction")
         .get_template("kernel_cell.html.j2")
@@ -88,7 +88,8 @@ def cell_html(content: KernelFile) -> str:
             summary=_summary(found, drawn) if drawn else "",
             failed=sum(bool(layer.failure) for layer in found.layers),
             count=len(found.layers),
-            figures=[(drawing.title, b64encode(drawing.in_file("png")).decode()) for drawing in drawings],
+            shown=_of_layer(found, drawn[0][0]) if drawn and found.axis else "",
+            figures=[(each.title, width, b64encode(each.in_file("png")).decode()) for each, width in figures],
             axis=found.axis,
             columns=_columns(content, found),
             rows=_rows(content, found),

@@ -173,6 +173,7 @@ def test_a_notebook_shows_band_figures_and_layers():
     assert shown.count("<img") == shown.count("data:image/png;base64,") == 5
     assert "1 of 6 layers has no kernel" in shown
     assert "no kernel &lt;here&gt;" in shown
+    assert "Layer 3, energy 85 meV:" in shown
     assert len(shown) < 1e6
 
 
