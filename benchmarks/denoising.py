@@ -6,8 +6,7 @@ on the same images. Each comparison is a file of the output folder, as ``qpibenc
 on the board that ``qpibench leaderboard build`` makes.
 
 Predictions and results are kept in the folder of ``--work``, and the same command continues an interrupted run there.
-``polar`` takes ten to a hundred times longer for smoothed images, whose errors are no independent noise, so it gets the
-first images of the cell only.
+``polar`` takes about twenty times longer for smoothed images, so it gets the first images of the cell only.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def run(
         make_folder(folder)
     with Commands(1, threads=1) as qpibench:
         for entry in entries:
-            asked = limit or IMAGES.get(entry)
+            asked = IMAGES.get(entry) if limit is None else limit
             alone, cell = evaluated(entry, entry, asked, data, work, qpibench)
             yield entry, cell, None
             for name in (name for name, (first, *_) in VARIANTS.items() if first == entry):

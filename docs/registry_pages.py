@@ -65,6 +65,7 @@ A step of preparation takes [maps](maps.md) and returns new ones:
 - Every layer of a stack is prepared like a map of its own, except that lattices are found in all layers together.
 - `channels` are names, which mean both directions, or labels such as `Z (forward)`. Without it, all channels change.
 - A wrong setting is one sentence with exit code 2; maps without the axis or the channel that a step needs, with 3.
+- An extraction averages noise itself. [denoising.md](denoising.md) has what denoising before it does to the errors.
 - `undone` takes the maps as they were read, compares the SHA-256 of the file, and applies all steps but the last again.
 
 This page is made from the modules in `qpibench/maps/preparation`, and `python docs/prepared_maps.py` draws the pictures

@@ -46,6 +46,10 @@ The article quotes, for its own images and in its own convention (kernels scaled
 tables](board/index.html)), the MAE {quoted} ([{source}]({url})). These numbers are of other data.
 """
 
+DENOISING = """
+[Denoising before the extraction](denoising.md) compares entries on images of the cell `20dB` that were smoothed first.
+"""
+
 FOOT = """
 This page is made from [the results](board/results) by `python docs/result_page.py`. [The board](board/index.html) has
 the other metrics, the severity curves and the cells of other suites; a result is derived again from its predictions by
@@ -73,7 +77,7 @@ def page() -> str:
     tables = "".join(
         f"\n## {track.name}\n\n{track.summary[:1].upper()}{track.summary[1:].rstrip('.?')}"
         f" ([the track](tracks/{track.name}.md)).\n\n{_table_of(cells, results)}{_families_of(cells, results)}"
-        f"{_literature() if track.name == 'paper' else ''}"
+        f"{ADDED[track.name]() if track.name in ADDED else ''}"
         for track, cells in _by_track(suite)
     )
     return (
@@ -198,6 +202,10 @@ def _times(results: list[Result]) -> str:
 def _literature() -> str:
     quoted = ", ".join(f"{row.mae} ({row.method}, {row.task.upper()})" for row in REPORTED)
     return LITERATURE.format(quoted=quoted, source=SOURCE, url=SOURCE_URL)
+
+
+ADDED = {"paper": _literature, "window20": lambda: DENOISING}
+"""What else is said of a track."""
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

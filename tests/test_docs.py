@@ -101,6 +101,13 @@ def test_the_tables_of_results_are_those_of_the_board():
     assert script.readme(readme) == readme, "run `python docs/result_page.py`"
 
 
+def test_the_page_on_denoising_is_what_the_comparisons_on_the_board_say():
+    script = _script("denoising_page")
+    assert (DOCS / "denoising.md").read_text(encoding="utf-8") == script.page(), "run `python docs/denoising_page.py`"
+    assert script.draw() == script.draw()
+    assert 10_000 < (DOCS / script.PICTURE).stat().st_size < 60_000
+
+
 def test_the_scores_of_each_family_stand_under_the_table_of_a_track_of_several():
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     robust, materials = (page.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in ("robust", "materials"))

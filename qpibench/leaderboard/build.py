@@ -14,6 +14,7 @@ from qpibench.evaluation.result import Interval
 from qpibench.evaluation.result_file import parse_result, read_content
 from qpibench.files import check_file, make_folder, write_whole
 from qpibench.leaderboard.check import refuse_contradictions
+from qpibench.leaderboard.comparisons import FOLDER, Pair, pairs_of, read_comparisons
 from qpibench.leaderboard.details import numbers_of_images, scores_of_families
 from qpibench.leaderboard.figures import board_figures
 from qpibench.leaderboard.literature import REPORTED, SOURCE
@@ -24,22 +25,23 @@ from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
 from qpibench.paths import path_of_text, text_of_path
 
-SITE_SCHEMA_VERSION = 9
+SITE_SCHEMA_VERSION = 10
 """Version of the layout of leaderboard.json."""
 
 
 def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, tuple[Standing, ...]]:
     """Build the page from every result file of a folder.
 
-    The site is ``index.html``, ``leaderboard.json`` (the standings for programs), a copy of every result file under
-    ``results/`` and the median image of each standing under ``pictures/``. The same result files give the same bytes.
-    An existing site is replaced file by file, the page last, so no link points to a missing file meanwhile. Other files
-    in the folder are kept.
+    The site is ``index.html``, ``leaderboard.json`` (the standings for programs), a copy of every result file and of
+    every comparison under ``results/`` and the median image of each standing under ``pictures/``. The same files give
+    the same bytes. An existing site is replaced file by file, the page last, so no link points to a missing file
+    meanwhile. Other files in the folder are kept.
 
     Parameters
     ----------
     results_dir
-        Folder whose files ``*.json`` are all result files.
+        Folder whose files ``*.json`` are all result files. Those in its folder ``comparisons``, which may be missing,
+        are comparisons of ``qpibench compare --json``.
     site
         Folder to write; created if missing.
 
@@ -54,8 +56,8 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
         If there is no result file, the site cannot be written, or a file that this command did not make stands in the
         place of one of its own.
     InvalidDataError
-        If a file is not a valid result or contradicts itself, or two results contradict each other or have the same
-        predictions.
+        If a file is not a valid result or comparison or contradicts itself, or two results contradict each other or
+        have the same predictions.
     QpibenchError
         If writing fails, as on a full disk.
     """
@@ -68,17 +70,21 @@ def build_leaderboard(results_dir: str | Path, site: str | Path) -> dict[Table, 
     for path, (name, content) in zip(paths, files.items(), strict=True):
         results[name] = parse_result(content, path)
         refuse_contradictions(results[name], path)
+    comparisons = read_comparisons(results_dir)
+    pairs = pairs_of(comparisons, results_dir)
     tables = standings(results)
     figures = board_figures(tables)
     pictures = _pictures(tables) | {f"{figure.name}.png": figure.content for figure in figures}
     former = _former_files(site)
     pages = {
-        **{site / "results" / path_of_text(name): content for name, content in files.items()},
+        **{site / "results" / path_of_text(name): content for name, content in (files | comparisons).items()},
         **{site / "pictures" / path_of_text(name): content for name, content in pictures.items()},
-        site / "leaderboard.json": _json(tables, tuple(files), tuple(pictures)).encode(),
-        site / "index.html": render_page(tables, figures).encode(),
+        site / "leaderboard.json": _json(tables, tuple(files), tuple(pictures), pairs).encode(),
+        site / "index.html": render_page(tables, figures, pairs).encode(),
     }
     make_folder(site / "results")
+    if comparisons:
+        make_folder(site / "results" / FOLDER)
     if pictures:
         make_folder(site / "pictures")
     for path, content in pages.items():
@@ -115,7 +121,7 @@ def _result_paths(folder: Path) -> list[Path]:
 
 
 def _former_files(site: Path) -> set[Path]:
-    """Return the result files and pictures that an earlier build wrote into the site."""
+    """Return the results, comparisons and pictures that an earlier build wrote into the site."""
     listing, page = site / "leaderboard.json", site / "index.html"
     for path in (listing, page):
         if path.exists():
@@ -127,12 +133,16 @@ def _former_files(site: Path) -> set[Path]:
     try:
         content = parse_json(listing.read_bytes(), f"'{listing}'")
         results = {site / "results" / path_of_text(name).name for name in content["result_files"]}
-        return results | {site / "pictures" / path_of_text(name).name for name in content.get("picture_files", ())}
+        compared = {path_of_text(pair["file"]).name for pair in content.get("comparisons", ())}
+        pictures = {site / "pictures" / path_of_text(name).name for name in content.get("picture_files", ())}
+        return results | {site / "results" / FOLDER / name for name in compared} | pictures
     except (InvalidDataError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"'{listing}' is not a leaderboard's; remove it or give another folder.") from None
 
 
-def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pictures: Sequence[str]) -> str:
+def _json(
+    tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pictures: Sequence[str], pairs: Sequence[Pair]
+) -> str:
     content = {
         "schema_version": SITE_SCHEMA_VERSION,
         "result_files": list(files),
@@ -157,6 +167,7 @@ def _json(tables: Mapping[Table, Sequence[Standing]], files: Sequence[str], pict
             for table, members in tables.items()
         ],
         "overview": _overview(tables),
+        "comparisons": [pair.for_programs() for pair in pairs],
         "reported": [
             {"source": SOURCE, "method": r.method, "task": r.task, "mae": r.mae, "mse": r.mse, "rmse": r.rmse}
             for r in REPORTED

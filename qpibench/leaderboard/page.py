@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
@@ -11,6 +11,7 @@ from urllib.parse import quote
 from qpibench.evaluation.metrics import all_metrics, on_board
 from qpibench.evaluation.result import Interval
 from qpibench.evaluation.track_figures import TrackFigure
+from qpibench.leaderboard.comparisons import Pair
 from qpibench.leaderboard.details import numbers_of_images, scores_of_families
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.leaderboard.overview import overview
@@ -34,10 +35,13 @@ MEANINGS = {
 """The marks of standings, in sentences."""
 
 
-def render_page(tables: Mapping[Table, Sequence[Standing]], figures: Sequence[TrackFigure] = ()) -> str:
+def render_page(
+    tables: Mapping[Table, Sequence[Standing]], figures: Sequence[TrackFigure] = (), pairs: Sequence[Pair] = ()
+) -> str:
     """Return the HTML of the leaderboard.
 
-    It has a table of entries and tracks, figures, the tables of standings, and a table of the literature's numbers.
+    It has a table of entries and tracks, figures, the tables of standings, tables of paired comparisons, and a table of
+    the literature's numbers.
     """
     environment = page_environment("qpibench.leaderboard")
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
@@ -48,6 +52,8 @@ def render_page(tables: Mapping[Table, Sequence[Standing]], figures: Sequence[Tr
         overview=overview(tables),
         titles=track_titles(tables),
         figures=figures,
+        pairs=_by_place(pairs),
+        levels_of_pairs=lambda members: _percentages(pair.level for pair in members),
         levels=_levels,
         meanings=MEANINGS,
         picture_name=picture_name,
@@ -83,7 +89,19 @@ def _scale(table: Table, members: Sequence[Standing]) -> LogScale | LinearScale:
 
 
 def _levels(members: Sequence[Standing]) -> str:
-    return ", ".join(f"{100 * level:g} %" for level in sorted({m.result.intervals.level for m in members}))
+    return _percentages(member.result.intervals.level for member in members)
+
+
+def _percentages(levels: Iterable[float]) -> str:
+    return ", ".join(f"{100 * level:g} %" for level in sorted(set(levels)))
+
+
+def _by_place(pairs: Sequence[Pair]) -> dict[tuple[str, str], list[Pair]]:
+    """Pairs by place and metric, in their order."""
+    found: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault((pair.place, pair.metric), []).append(pair)
+    return found
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ CELLS = {each.label: each.cell for each in load_suite("v1").cells}
 KINDS = ("paper/id", "exact/clean", "robust/spurious-10", "robust/open-edge", "species/hidden", "blind/sparse")
 """A cell of each kind: of the views, the maps, told positions that are wrong, two species, and patches."""
 
-THOROUGH = ("polar", "refine", "refine_eq7")
-"""Entries that take seconds for the images of a cell; one cell stands for all in the fast tests."""
+THOROUGH = ("polar", "refine", "refine_eq7", "denoised")
+"""Entries that take seconds for the images of a cell, or stand for another; one cell is enough for the fast tests."""
 
 SLOW = ("one_step", "two_step", "shift_vae", "polar_two_step")  # and all entries on all cells
 N_IMAGES = 2

@@ -19,7 +19,7 @@ from qpibench.release import open_release
 ROOT = Path(__file__).parents[2]
 BOARD = ROOT / "docs" / "board"
 WEIGHTS = sorted(path for path in (ROOT / "baselines" / "weights").iterdir() if path.is_dir())
-RESULTS = {path.stem: load_result(path) for path in (BOARD / "results").iterdir()}
+RESULTS = {path.stem: load_result(path) for path in (BOARD / "results").glob("*.json")}
 
 
 @pytest.fixture(scope="module")
