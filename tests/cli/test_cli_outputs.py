@@ -44,12 +44,14 @@ COMMANDS = {
     "maps -o": "maps {map} --overwrite -o {out}",
     "maps --save": "maps {map} --overwrite --save {out}",
     "prepare -o": "prepare {map} --step plane --overwrite -o {out}",
-    "prepare --picture": "prepare {map} --step plane --overwrite -o result.json --picture {out}",
+    "prepare --picture": "prepare {map} --step plane --overwrite -o result.h5 --picture {out}",
     "scatterers -o": "scatterers {map} --width 2 --threshold 0.1 --overwrite -o {out}",
-    "scatterers --picture": "scatterers {map} --width 2 --threshold 0.1 --overwrite -o result.json --picture {out}",
+    "scatterers --picture": "scatterers {map} --width 2 --threshold 0.1 --overwrite -o result.csv --picture {out}",
     "extract -o": f"{EXTRACT} {{out}}",
-    "extract --report": EXTRACT + " result.json --report {out}",
-    "extract --figures": EXTRACT + " result.json --report kernel.html --figures {out}",
+    "extract --report": EXTRACT + " result.h5 --report {out}",
+    "extract --figures": EXTRACT + " result.h5 --report kernel.html --figures {out}",
+    "report -o": "report {kernels} --overwrite -o {out}",
+    "report --figures": "report {kernels} --overwrite -o kernel.html --figures {out}",
     "leaderboard build -o": "leaderboard build {results} -o {out}",
     "bench report -o": "bench report {history} -o {out}",
 }
@@ -60,6 +62,7 @@ FOLDERS = {
     "leaderboard build -o": ["index.html", "leaderboard.json", "results/zeros.json"],
     "bench report -o": ["index.html"],
     "extract --figures": ["layers.csv"],
+    "report --figures": ["layers.csv"],
 }
 """Files that are written into an output that is a folder."""
 
@@ -67,7 +70,7 @@ SHARD = "generate mini --shard 1/1 --overwrite -o {out}"
 
 INPUTS = {"a", "b", "data", "directory", "file", "files", "first_path", "folder", "history_dir", "path"} | {
     *("predictions", "release_path", "release_paths", "releases", "result_path", "results_dir", "second_path"),
-    *("map_path", "original", "positions_path"),
+    *("map_path", "original", "positions_path", "kernel_path"),
 }
 
 FILE_COMMANDS = [pytest.param(text, id=name) for name, text in COMMANDS.items() if name not in FOLDERS]
@@ -111,6 +114,9 @@ def inputs(tmp_path_factory, qpibench, nanonis, mini, predictions, one_predictio
     current = {"forward": np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)}
     places["map.sxm"].write_bytes(nanonis.scan_bytes({("Current", "A"): current}, range_m=(9e-9, 8e-9)))
     places["positions.csv"].write_text("x_nm,y_nm\n1,2\n", encoding="utf-8")
+    places["kernels"] = folder / "kernels.h5"
+    extract = EXTRACT.format(map=places["map.sxm"], positions=places["positions.csv"]).split()
+    assert qpibench(*extract, places["kernels"]).exit_code == 0
     places["history"] = HISTORY
     named = {name.partition(".")[0]: path for name, path in places.items()}
     read = {"mini": mini, "predictions": predictions, "one_prediction": one_prediction}
@@ -285,7 +291,7 @@ def test_a_new_file_of_any_name_has_the_permissions_of_the_umask(run, tmp_path, 
         outcome.fails(2, "not valid UTF-8")  # no model can have such a name
         return
     assert outcome.exit_code == 0
-    made = {path.name: oct(mode(path)) for path in tmp_path.iterdir() if path.name != "result.json"}
+    made = {path.name: oct(mode(path)) for path in tmp_path.iterdir() if path.stem != "result"}
     assert made == {name: "0o664"}
 
 
