@@ -43,6 +43,7 @@ def render_page(
     It has a table of entries and tracks, figures, the tables of standings, tables of paired comparisons, and a table of
     the literature's numbers.
     """
+    by_place = _by_place(pairs)
     environment = page_environment("qpibench.leaderboard")
     environment.filters |= {"number": number, "interval": interval, "whole": whole, "quote": quote}
     return environment.get_template("leaderboard.html.j2").render(
@@ -52,7 +53,8 @@ def render_page(
         overview=overview(tables),
         titles=track_titles(tables),
         figures=figures,
-        pairs=_by_place(pairs),
+        pairs=by_place,
+        number_of={place: number for number, place in enumerate(by_place, start=1)},
         levels_of_pairs=lambda members: _percentages(pair.level for pair in members),
         levels=_levels,
         meanings=MEANINGS,

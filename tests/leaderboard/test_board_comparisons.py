@@ -43,6 +43,14 @@ def test_a_comparison_has_a_row_that_links_to_its_file_and_no_standing(results, 
     assert (pair["place"], pair["better"], pair["n_images"]) == ("paper/ood", "tikhonov", 500)
 
 
+def test_the_table_of_a_cell_leads_to_its_comparisons():
+    page = (STUDY.parents[1] / "index.html").read_text(encoding="utf-8")
+    table = page.partition(">window20/20dB ")[2].partition("</table>")[0]
+    place = table.partition('<a href="#')[2].partition('"')[0]
+    assert f'<h3 id="{place}">window20/20dB ' in page
+    assert page.count("compared image by image</a>") == page.count(">window20/20dB ") - 1
+
+
 def test_a_board_without_comparisons_has_no_section_for_them(results, tmp_path):
     (results / "comparisons" / "first one.json").unlink()
     build_leaderboard(results, tmp_path / "site")
