@@ -20,8 +20,9 @@ Values = NDArray[np.float64]
 FINEST = 0.7
 """Largest wavenumber of a kernel with many harmonics, over the Nyquist wavenumber of the pixels."""
 
-SPLINES = 280
-"""Radial splines; fewer if neighbours would be closer than pixels."""
+SPLINES, SPLINES_A_PERIOD = 280, 6.0
+"""Radial splines, and those in a period of the finest ripples, at least; fewer if neighbours would be closer than
+pixels."""
 
 FIRST, FIRST_STEPS = 2, 15
 """Multiples of the fold for which the length scales are found, and steps of the hyper-parameters."""
@@ -76,7 +77,8 @@ def harmonics(shown: Shown, separable: Candidate, nuisance: str, fold: int) -> t
     """
     reach_nm, pitch_nm = shown.reach_nm, shown.pitch_nm
     some = shown.thinned(SYMMETRY_PIXELS)
-    basis = PolarBasis.reaching(reach_nm, max(pitch_nm, reach_nm / SPLINES), orders_of(fold, FIRST * fold))
+    spacing = max(pitch_nm, min(reach_nm / SPLINES, shown.period_nm / SPLINES_A_PERIOD))
+    basis = PolarBasis.reaching(reach_nm, spacing, orders_of(fold, FIRST * fold))
     basis = replace(basis, finest=FINEST * math.pi / pitch_nm)
     first = _fitted(some, basis, nuisance, separable.hyperparameters)
     scales = _fitted(some, _mirrored(first), nuisance, first.hyperparameters, steps=FIRST_STEPS).hyperparameters

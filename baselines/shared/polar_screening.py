@@ -13,6 +13,7 @@ from shared.hyperparameters import Hyperparameters, fit
 from shared.polar_basis import PolarBasis, Sums, orders_of
 from shared.polar_found import Candidate
 from shared.radial_prior import RadialPrior
+from shared.ripples import Ripples
 from shared.separable import separable
 from shared.shown import Shown
 
@@ -21,11 +22,15 @@ Values = NDArray[np.float64]
 FOLDS = (0, 1, 2, 3, 4, 5, 6, 8)
 """Symmetries that are tried; 0 is the total one."""
 
-SPLINES = 64
-"""Radial splines; fewer if neighbours would be closer than pixels."""
+SPLINES, SPLINES_A_PERIOD = 64, 4.0
+"""Radial splines, and those in a period of the finest ripples, at least; fewer if neighbours would be closer than
+pixels."""
 
 WAVES, NOISES = (3, 5, 8, 12), (0.3, 0.03, 0.001)
 """Waves in the field, and variances of the noise over that of the image."""
+
+COVERED = 15.0
+"""Waves up to which those of WAVES are near enough; for an image with finer ripples, their strongest is tried, too."""
 
 PRIOR_SHARE = 1e-4
 """Variance of a function, over the largest, below which it is left out."""
@@ -40,7 +45,8 @@ INSTRUMENT = "offset and tilt"
 def screen(shown: Shown) -> Candidate:
     """Choose the fold, and fit a first separable kernel, to some of the pixels of an image."""
     some, side = shown.thinned(), shown.side_nm
-    basis = PolarBasis.reaching(some.reach_nm, max(some.pitch_nm, some.reach_nm / SPLINES), (0,))
+    spacing = max(some.pitch_nm, min(some.reach_nm / SPLINES, some.period_nm / SPLINES_A_PERIOD))
+    basis = PolarBasis.reaching(some.reach_nm, spacing, (0,))
     nuisance = some.nuisance[INSTRUMENT].size
     every: list[Sums] = []
     models: list[LinearModel] = []
@@ -50,7 +56,7 @@ def screen(shown: Shown) -> Candidate:
         of_fold = some.sums(replace(basis, orders=orders_of(fold, fold)), INSTRUMENT)
         model, _ = of_fold.without(nuisance, NOISES[0])
         if not models:  # the harmonic 1, of which the size of the prior follows
-            functions = [_start(model, basis, side, waves) for waves in WAVES]
+            functions = [_start(model, basis, side, waves) for waves in _waves(some.ripples)]
         every.append(of_fold)
         models.append(model)
         for start, independent in functions:
@@ -78,6 +84,11 @@ def fitted_again(shown: Shown, last: Candidate) -> Candidate:
     found = separable(model, basis.knots_nm, last.hyperparameters, start, steps=STEPS_AGAIN)
     model, occam = sums.without(nuisance, found.fit.hyperparameters.noise)
     return Candidate.of_separable(found.again(model, basis.knots_nm), basis, occam)
+
+
+def _waves(ripples: Ripples) -> list[int]:
+    """Numbers of waves to start from."""
+    return [*WAVES, ripples.strongest(COVERED)] if ripples.finest > COVERED else list(WAVES)
 
 
 def _reduced(model: LinearModel, functions: Values) -> LinearModel:

@@ -24,8 +24,9 @@ from shared.shown import Shown
 
 Values = NDArray[np.float64]
 
-SPLINES = 140
-"""Radial splines of a kernel; fewer if neighbours would be closer than pixels."""
+SPLINES, SPLINES_A_PERIOD = 140, 6.0
+"""Radial splines of a kernel, and those in a period of the finest ripples, at least; fewer if neighbours would be
+closer than pixels."""
 
 STEPS = 10
 """Steps of the hyper-parameters of a separable kernel on all pixels."""
@@ -228,7 +229,8 @@ class _Search:
         clean = coarse.hyperparameters.noise < NEARLY_CLEAN
         pitch = self.shown.pitch_nm * (FINE_SPACING if clean else 1.0)
         reach = self.reach_of(coarse, FAINT_CLEAN if clean else FAINT)
-        basis = PolarBasis.reaching(reach, max(pitch, reach / SPLINES), coarse.basis.orders)
+        spacing = max(pitch, min(reach / SPLINES, self.shown.period_nm / SPLINES_A_PERIOD))
+        basis = PolarBasis.reaching(reach, spacing, coarse.basis.orders)
         first = coarse.on(basis)
         every = self.shown.sums(basis, SETS[-1], dtype=np.float64 if clean else np.float32)
         none = SETS[0]
@@ -280,7 +282,7 @@ class _Search:
         r_nm = sites(basis.splines, basis.spacing_nm)
         profile = interpolated(missing_variance(basis, prior, r_nm), basis.spacing_nm)
         each = HarmonicKernel(basis.spacing_nm, (0,), profile[None]).superposed(shown.pixels, shown.scatterers)
-        unexplained = max(best.hyperparameters.noise - _noise_level(shown) ** 2, 0.0)
+        unexplained = max(best.hyperparameters.noise - noise_level(shown.picture) ** 2, 0.0)
         return unexplained / max(float(each.mean()), np.finfo(np.float64).tiny)
 
 
@@ -288,13 +290,3 @@ def _scale(image: Values) -> float:
     """Standard deviation of an image, 0 if it is constant but for rounding."""
     scale = float(np.std(image))
     return scale if scale > 1e-12 * float(np.abs(image).max(initial=0.0)) else 0.0
-
-
-def _noise_level(shown: Shown) -> float:
-    """Standard deviation of the white noise, from differences of neighbouring pixels."""
-    grid, pixels = shown.grid, shown.pixels
-    whole = np.full(grid.shape, np.nan)
-    row = np.rint((pixels.y - grid.y_nm[0]) / grid.pitch_y_nm).astype(int)
-    column = np.rint((pixels.x - grid.x_nm[0]) / grid.pitch_x_nm).astype(int)
-    whole[row, column] = shown.image
-    return noise_level(whole)

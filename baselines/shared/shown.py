@@ -14,6 +14,7 @@ from shared.harmonic_kernel import HarmonicKernel
 from shared.nuisance import SETS, Nuisance, of_instrument
 from shared.polar import Points
 from shared.polar_basis import PolarBasis, Sums, sums
+from shared.ripples import Ripples
 
 Values = NDArray[np.float64]
 
@@ -35,6 +36,8 @@ class Shown:
         Grid of the image.
     nuisance
         Sets of columns of what else the image may show, by name, from the least to the most: each begins with the last.
+    ripples
+        How fine the ripples of the whole image are.
     """
 
     image: Values
@@ -42,13 +45,15 @@ class Shown:
     scatterers: Points
     grid: Grid
     nuisance: Mapping[str, Nuisance]
+    ripples: Ripples
 
     @staticmethod
     def of(image: Values, pixels: Points, scatterers: Points, grid: Grid) -> Shown:
         """An image that may show the instrument."""
         offset = max(1.0, abs(float(image.mean())))
         instrument = {name: of_instrument(pixels, name, offset=offset) for name in SETS}
-        return Shown(image, pixels, scatterers, grid, instrument)
+        ripples = Ripples.of(on_grid(image, pixels, grid), grid.size_y_nm, grid.size_x_nm)
+        return Shown(image, pixels, scatterers, grid, instrument, ripples)
 
     @property
     def pitch_nm(self) -> float:
@@ -64,6 +69,16 @@ class Shown:
     def reach_nm(self) -> float:
         """Diagonal of the field, which no pixel is farther from a scatterer than."""
         return math.hypot(self.grid.size_x_nm, self.grid.size_y_nm)
+
+    @property
+    def period_nm(self) -> float:
+        """Period of the finest ripples; that of two pixels at least."""
+        return max(self.side_nm / max(self.ripples.finest, 1), 2 * self.pitch_nm)
+
+    @property
+    def picture(self) -> Values:
+        """The image (y, x), NaN where a pixel is not used."""
+        return on_grid(self.image, self.pixels, self.grid)
 
     @property
     def density(self) -> float:
@@ -109,3 +124,12 @@ class Shown:
         """What a kernel and one set of nuisance leave of the image, (pixel,), for white noise of a variance."""
         left = self.image - kernel.superposed(self.pixels, self.scatterers)
         return self.nuisance[nuisance].removed(left, noise)
+
+
+def on_grid(image: Values, pixels: Points, grid: Grid) -> Values:
+    """Values (pixel,) at their places on a grid (y, x), NaN elsewhere."""
+    whole = np.full(grid.shape, np.nan)
+    row = np.rint((pixels.y - grid.y_nm[0]) / grid.pitch_y_nm).astype(int)
+    column = np.rint((pixels.x - grid.x_nm[0]) / grid.pitch_x_nm).astype(int)
+    whole[row, column] = image
+    return whole

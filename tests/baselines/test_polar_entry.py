@@ -110,6 +110,14 @@ def test_the_kernel_of_a_surface_state_has_total_symmetry():
     assert found.std == pytest.approx(found.std[::-1])
 
 
+def test_a_field_of_many_periods_has_its_kernel():
+    field = *("grid.ny=96", "grid.nx=96", "grid.size_y_nm=52.0", "grid.size_x_nm=52.0"), *SURFACE[4:]
+    _, kernels, _ = drawn("cu111_64", *field)
+    (found,) = extracted("cu111_64", *field)
+    assert found.diagnostics["kind"] == "total"
+    assert error(found.kernel, kernels.image[0]) < 0.1
+
+
 @pytest.mark.slow
 def test_the_kernel_of_a_square_lattice_has_many_mirrored_harmonics():
     changes = "scatterers.min=15", "corruptions.white_noise.snr_db=20.0"

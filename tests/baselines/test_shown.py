@@ -65,3 +65,11 @@ def test_a_residual_asks_for_the_fold_of_its_harmonics(fold):
     assert asked_fold(of_noise, 0) == 0
     assert asked_fold(shown(waves / waves.std() + 0.5 * noise()), 0) == fold
     assert asked_fold(shown(waves / waves.std() + 0.5 * noise()), fold) == fold
+
+
+def test_ripples_are_counted_along_the_shorter_side_in_spite_of_noise():
+    waves = 2 * np.cos(2 * np.pi * 9 / 12 * PIXELS.x) + 3 * np.cos(2 * np.pi * 2 / 12 * PIXELS.y)
+    ripples = shown(waves + noise()).ripples
+    assert ripples.finest == pytest.approx(9, abs=1)
+    assert ripples.strongest(0) == pytest.approx(2, abs=1)
+    assert ripples.strongest(5) == pytest.approx(9, abs=1)
