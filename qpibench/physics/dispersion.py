@@ -10,8 +10,11 @@ so q squared is a straight line in E. It is fitted with weights by the standard 
 off the line, such as those at which another ring was the strongest, are left out: more than :data:`FAR` standard
 deviations, estimated from the median, in the order of their distance.
 
-The standard deviations of :math:`E_0` and :math:`m^*` are those of the line. They are larger by the square root of chi
-squared over the degrees of freedom if this is above 1, and their intervals are Student's.
+The standard deviations of :math:`E_0` and :math:`m^*` are those of the line, with two additions. They are larger by the
+square root of chi squared over the degrees of freedom if this is above 1. And all wavevectors may be wrong by one
+factor, which the distances from the line do not show: an extraction that smooths noise away favours longer waves at
+every energy. Its size is :data:`COMMON` of the relative error of a single wavevector. It widens the interval of
+:math:`m^*`, not that of :math:`E_0`. The intervals are Student's.
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ Values = NDArray[np.float64]
 LEAST_ENERGIES = 4
 
 FAR = 5.0
+
+COMMON = 0.5
+"""Relative error that all wavevectors of a stack share, over the root of the harmonic mean of their relative variances.
+In 26 stacks like those of ``benchmarks/microscope.py``, of 10, 20 and 30 dB and with other seeds, ``polar`` had 0.3,
+0.6 and 0.2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +118,8 @@ def fit_band(energy_mev: ArrayLike, q: ArrayLike, q_std: ArrayLike) -> Band:
         used[np.flatnonzero(used)[worst]] = False
     freedom = int(used.sum()) - 2
     chi2 = float(left @ left) / freedom
-    covariance = covariance * max(chi2, 1.0)
+    factor = 2 * COMMON / float(np.sqrt(np.mean((wave[used] / spread[used]) ** 2)))  # of q squared
+    covariance = covariance * max(chi2, 1.0) + factor**2 * np.outer(line, line)
     at_zero, slope = line
     if slope <= 0:
         raise InvalidDataError(

@@ -90,6 +90,12 @@ def test_the_wavevector_of_a_band_has_an_interval_at_every_energy():
     assert (high[1:] > bands[0].wavevector(ENERGY)).all()
 
 
+def test_the_interval_of_the_mass_holds_if_all_wavevectors_err_by_one_factor():
+    rng, std = np.random.default_rng(3), 0.003 * WAVEVECTOR
+    bands = [fit_band(ENERGY, 0.9985 * WAVEVECTOR + rng.normal(0, std), std) for _ in range(100)]
+    assert sum(low <= 0.4 <= high for low, high in (band.mass_interval for band in bands)) >= 88
+
+
 def test_energies_with_another_ring_are_left_out():
     wavevector = WAVEVECTOR.copy()
     wavevector[[3, 11]] = [6.0, np.nan]
