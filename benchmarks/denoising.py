@@ -6,7 +6,7 @@ on the same images. Each comparison is a file of the output folder, as ``qpibenc
 on the board that ``qpibench leaderboard build`` makes.
 
 Predictions and results are kept in the folder of ``--work``, and the same command continues an interrupted run there.
-``polar`` takes about twenty times longer for smoothed images, so it gets the first images of the cell only.
+``polar`` takes 2 to 12 times longer for smoothed images, so it gets the first images of the cell only.
 """
 
 from __future__ import annotations

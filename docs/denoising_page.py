@@ -61,8 +61,8 @@ lowers the extrema of ripples that are narrower than half of its square.
 here without a filter already.
 
 This is one noise level and one size of pixels: a filter of the same radius takes less from ripples of more pixels.
-Where a filtered map is extracted nevertheless, the kernel is that of the filtered map, and its standard deviation is
-too small, because the entry takes the noise for independent from pixel to pixel.
+Where a filtered map is extracted nevertheless, the kernel is that of the filtered map. Its standard deviation takes the
+noise for independent from pixel to pixel, which it no longer is.
 
 ## Again
 
@@ -131,7 +131,10 @@ def _fewer(comparisons: dict[tuple[str, str, str], Comparison]) -> str:
         names = images.setdefault(task.n_images, [])
         names += [] if f"`{entry}`" in names else [f"`{entry}`"]
     counts = sorted(images, reverse=True)
-    said = [f"{' and '.join(images[count])} have {count} of them" for count in counts[1:]]
+    said = [
+        f"{' and '.join(images[count])} have {count} of them, for the time that smoothed images take"
+        for count in counts[1:]
+    ]
     return f"There are {counts[0]} images" + "".join(f"; {each}" for each in said).replace("` have", "` has") + "."
 
 
