@@ -209,12 +209,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("energies", "pixels", "scatterers"):
         default = getattr(spec, name)
         parser.add_argument(f"--{name}", type=int, default=default, help=f"of a stack ({default}); for a try")
+    parser.add_argument("--seed", type=int, default=spec.seed, help=f"another one draws other stacks ({spec.seed})")
     parser.add_argument("--workers", type=int, help="processes; without it, one for each processor")
     parser.add_argument("-o", "--output", type=Path, help="JSON file of the figures; an existing one is continued")
     asked = parser.parse_args(arguments)
+    if asked.seed < 0:
+        parser.error(f"--seed must be 0 or more, found {asked.seed}")
     if min(asked.stacks, asked.energies, asked.pixels, asked.scatterers, asked.workers or 1) < 1:
         parser.error("numbers of stacks, energies, pixels, scatterers and workers must be 1 or more")
-    spec = StackSpec(energies=asked.energies, pixels=asked.pixels, scatterers=asked.scatterers)
+    spec = StackSpec(seed=asked.seed, energies=asked.energies, pixels=asked.pixels, scatterers=asked.scatterers)
     measured: dict[str, list[StackFound]] = {}
     try:
         with warnings.catch_warnings():
