@@ -37,6 +37,9 @@ page with its cells, settings, examples and the scores of trivial entries. `qpib
 ## Tracks
 
 {tracks}
+[microscope](microscope.md) is a track beside these: whole stacks of maps in a microscope's file, scored by the band
+that comes out. `python -m benchmarks.microscope` runs it, and no suite contains it.
+
 ## Suites
 
 {suites}

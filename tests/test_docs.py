@@ -108,6 +108,24 @@ def test_the_page_on_denoising_is_what_the_comparisons_on_the_board_say():
     assert 10_000 < (DOCS / script.PICTURE).stat().st_size < 60_000
 
 
+def test_the_page_of_the_track_microscope_and_the_guide_are_what_its_figures_say():
+    script, guide = _script("microscope_page"), (DOCS / "microscope.md").read_text(encoding="utf-8")
+    page = (DOCS / "tracks" / "microscope.md").read_text(encoding="utf-8")
+    assert page == script.page(), "run `PYTHONPATH=. python docs/microscope_page.py`"
+    assert guide == script.guide(guide), "run `PYTHONPATH=. python docs/microscope_page.py`"
+    assert script.draw() == script.draw()
+    assert 10_000 < (DOCS / "tracks" / script.PICTURE).stat().st_size < 60_000
+
+
+def test_the_figures_of_the_track_microscope_are_of_the_stacks_that_its_benchmark_draws():
+    from benchmarks.drawn_stacks import StackSpec, draw_stack
+
+    figures, drawn = _script("microscope_page").figures(), draw_stack(StackSpec(energies=2, pixels=8), 3)
+    rows = [row for each in figures.methods.values() for row in each.stacks if row.stack == drawn.number]
+    assert figures.spec == StackSpec()
+    assert {(row.e0_mev, row.mass) for row in rows} == {(drawn.e0_mev, drawn.mass)}
+
+
 def test_the_scores_of_each_family_stand_under_the_table_of_a_track_of_several():
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     robust, materials = (page.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in ("robust", "materials"))
