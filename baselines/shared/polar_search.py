@@ -35,6 +35,9 @@ FAINT, FAINT_CLEAN = 1e-3, 1e-5
 """Expected size of a kernel, over its largest coefficient, below which it is taken to be 0; the second one is for noise
 below NEARLY_CLEAN."""
 
+LOST = 0.01
+"""Variance of an image that kernels have where they are taken to be 0, over that of the noise, at most."""
+
 NEARLY_CLEAN = 3e-4
 """Variance of the noise, over that of the image, below which finer splines lower the error."""
 
@@ -246,10 +249,16 @@ class _Search:
         return fitted[choice], choice
 
     def reach_of(self, coarse: Candidate, faint: float) -> float:
-        """Distance from which on a kernel is expected to be fainter than a share of its largest coefficient."""
+        """Distance from which on a kernel is expected to be faint.
+
+        It is fainter there than a share of its largest coefficient, and all kernels together than the noise.
+        """
         r_nm, prior = coarse.basis.knots_nm, coarse.hyperparameters.prior
         expected = math.exp(prior.log_scale) * prior.envelope(r_nm)
+        ring = 2 * math.pi * r_nm * coarse.basis.spacing_nm * self.shown.density * expected**2
+        beyond = np.cumsum(ring[::-1])[::-1]
         seen = expected > faint * float(np.abs(coarse.coefficient).max())
+        seen |= beyond > LOST * coarse.hyperparameters.noise
         return min(self.shown.reach_nm, 1.1 * float(r_nm[seen].max(initial=0.0)) + 4 * self.shown.pitch_nm)
 
     def seen(self, every: Sums, basis: PolarBasis, nuisance: str, first: Candidate) -> Candidate:
