@@ -34,6 +34,7 @@ from benchmarks.microscope_figures import (
     write_figures,
 )
 from qpibench.cli.table import aligned
+from qpibench.counting import counted
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.entry_code import code_sha256
@@ -163,7 +164,11 @@ def _begun(known: MethodFigures | None, entry: Entry) -> MethodFigures:
         library_sha256=library_sha256(),
         machine=machine(),
     )
-    return fresh if known is None or known.model_copy(update={"stacks": ()}) != fresh else known
+    if known is None or known.model_copy(update={"stacks": ()}) == fresh:
+        return known or fresh
+    old = counted(len(known.stacks), "stack")
+    print(f"{entry.name}: {old} of other code or another machine will be measured again.", file=sys.stderr)
+    return fresh
 
 
 HEADS = ("method", "stacks", "in goals", "E0 meV", "largest", "m* %", "largest", "E0 held", "m* held", "kernel", "s")
@@ -229,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("Interrupted; the stacks above are kept in the file of -o.", file=sys.stderr)
+        kept = "" if asked.output is None else f"; the stacks above are kept in {asked.output}"
+        print(f"Interrupted{kept}.", file=sys.stderr)
         return 128 + signal.SIGINT
     rows = [row(name, summarised(stacks, Goals())) for name, stacks in measured.items()]
     print(aligned([list(HEADS), *rows]))

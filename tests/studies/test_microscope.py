@@ -48,11 +48,24 @@ def test_a_run_goes_on_with_the_stacks_that_its_file_lacks(output, monkeypatch):
     assert [row.stack for row in read_figures(output).methods["wiener"].stacks] == [0, 1]
 
 
-def test_stacks_of_other_code_are_measured_again(output, monkeypatch):
+def test_stacks_of_other_code_are_measured_again_and_it_is_said(output, monkeypatch, capsys):
     for code in ("first", "second"):
         monkeypatch.setattr(microscope, "library_sha256", lambda code=code: code)
         assert microscope.main([*SMALL, "--method", "wiener", "-o", str(output)]) == 0
     assert read_figures(output).methods["wiener"].library_sha256 == "second"
+    assert capsys.readouterr().err == "wiener: 1 stack of other code or another machine will be measured again.\n"
+
+
+def test_what_an_interrupted_run_has_measured_is_kept(output, monkeypatch, capsys):
+    def interrupted(spec, number):
+        if number == 1:
+            raise KeyboardInterrupt
+        return draw_stack(spec, number)
+
+    monkeypatch.setattr(microscope, "draw_stack", interrupted)
+    assert microscope.main([*SMALL, "--method", "wiener", "--stacks", "2", "-o", str(output)]) == 130
+    assert len(read_figures(output).methods["wiener"].stacks) == 1
+    assert capsys.readouterr().err == f"Interrupted; the stacks above are kept in {output}.\n"
 
 
 def test_a_file_with_other_stacks_is_refused_and_stays(output, capsys):
