@@ -74,6 +74,8 @@ assumes; `positive`, for one, finds no negative part of a kernel.
 ## Intervals and kernels
 
 {intervals}
+{narrow}
+
 {without_std}
 
 The square of each standard deviation grows with chi squared where that is above 1, for q and again for the band, and
@@ -84,7 +86,7 @@ slowly with the energy.{notes}
 ## Again, and with another method
 
     python -m benchmarks.microscope -o docs/tracks/microscope.json
-    python -m benchmarks.microscope --method my_model.py -o docs/tracks/microscope.json
+    python -m benchmarks.microscope --method two_step my_model.py -o docs/tracks/microscope.json
     PYTHONPATH=. python docs/microscope_page.py
 
 `--method` takes what `qpibench extract --method` takes: entries by name, Python files, and run folders. An interrupted
@@ -140,6 +142,7 @@ def page() -> str:
         band=_band(summaries),
         picture=PICTURE,
         intervals=_intervals(summaries),
+        narrow=_narrow(summaries, least / count),
         without_std=_without_std(summaries),
         notes=_notes(found),
         machine=" ".join(dict.fromkeys(sentence(each.machine) for each in found.methods.values())),
@@ -273,6 +276,13 @@ def _intervals(summaries: dict[str, Summary]) -> str:
     return _table(head, rows)
 
 
+def _narrow(summaries: dict[str, Summary], least: float) -> str:
+    bad = [f"`{name}`" for name, each in summaries.items() if min(each.e0_held, each.mass_held) < least * each.count]
+    if not bad:
+        return "No method has intervals that are too narrow."
+    return f"Intervals of E0, of m\\* or of both are too narrow with {', '.join(bad)}."
+
+
 def _without_std(summaries: dict[str, Summary]) -> str:
     silent = [f"`{name}`" for name, each in summaries.items() if not each.states_std]
     if not silent:
@@ -291,8 +301,8 @@ def _notes(found: Figures) -> str:
         notes += "\n\n`refine` mends lists of scatterers; they are exact here, so it can gain little over `polar`."
     if trained := [f"`{name}`" for name, each in found.methods.items() if each.weights_sha256]:
         notes += (
-            f"\n\n{', '.join(trained)} {'has' if len(trained) == 1 else 'have'} learned from images of eq. 7 and"
-            " get the field on the pixels of that training"
+            f"\n\n{', '.join(trained)} {'has' if len(trained) == 1 else 'have'} learned from images of eq. 7. The"
+            " field is brought to the pixels of that training"
             " ([extraction.md](../extraction.md#networks-and-their-pixels))."
         )
     counts = {len(each.stacks) for each in found.methods.values()}
