@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -16,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -253,7 +256,8 @@ def _extracted(request: _Request, stack: Values, places: Sequence[int], workers:
         _environment(thread_variables(processes=workers)),
         ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
-        waiting: dict[Future[Layer], int] = {pool.submit(request.layer, stack[place]): place for place in places}
+        with _without_script():
+            waiting: dict[Future[Layer], int] = {pool.submit(request.layer, stack[place]): place for place in places}
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
@@ -279,6 +283,17 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Start processes that do not import the script of this one: without a guard it would run in each of them."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 class _Parts:
     """The finished layers of a run, one file each; none if there is no folder."""
 
@@ -296,7 +311,7 @@ class _Parts:
                 std = file.get("std")
                 facts = json.loads(str(file["facts"]))
                 return Layer(file["kernel"], std, file["fit"], facts["diagnostics"], facts["failure"])
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
 
     def write(self, place: int, image: Values, layer: Layer) -> None:

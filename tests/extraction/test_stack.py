@@ -63,6 +63,29 @@ def test_layers_of_another_request_are_not_taken(stack, tmp_path):
     assert np.array_equal(found.kernel, extract_stack(stack, POSITIONS[1:], (6.2, 7.8), "wiener", workers=1).kernel)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_kept_layer_that_is_truncated_is_extracted_again(stack, tmp_path, share):
+    whole = extract_stack(stack, POSITIONS, (6.2, 7.8), "wiener", workers=1, parts=tmp_path)
+    kept = tmp_path / "layer_00001.npz"
+    kept.write_bytes(kept.read_bytes()[: int(share * kept.stat().st_size)])
+    again = extract_stack(stack, POSITIONS, (6.2, 7.8), "wiener", workers=1, parts=tmp_path)
+    assert np.array_equal(again.kernel, whole.kernel)
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_processes_do_not_run_the_script_that_asks_for_them(stack, tmp_path, from_file):
+    np.save(tmp_path / "stack.npy", stack[:2])
+    code = (
+        "import numpy as np; print('started')\n"
+        "from qpibench.extraction.stack import extract_stack\n"
+        "extract_stack(np.load('stack.npy'), [[0, 0]], (6.2, 7.8), 'wiener', workers=2)\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    ask = {"args": [sys.executable, "script.py" if from_file else "-"], "input": None if from_file else code}
+    found = subprocess.run(**ask, cwd=tmp_path, text=True, capture_output=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "started\n"), found.stderr
+
+
 def test_a_layer_that_shows_nothing_has_no_kernel_and_a_reason(stack):
     found = extract_stack([stack[0], np.full(GRID.shape, 7.0)], POSITIONS, (6.2, 7.8), "wiener", workers=1)
     assert np.isnan(found.kernel[1]).all()
