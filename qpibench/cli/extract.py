@@ -104,7 +104,7 @@ def command(
     check_new([output, report], figures, overwrite=overwrite)
     parts = output.with_name(f"{output.name}.parts")
     check_folder(parts)
-    maps = read_maps(map_path, size_nm=size_nm)
+    maps = read_maps(map_path, size_nm=size_nm, channel=channel)
     positions, in_pixels = read_positions(positions_path)
     with progress("Extracting", unit="layers") as show:
         found = extract_maps(

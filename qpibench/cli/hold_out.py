@@ -78,7 +78,7 @@ def command(
     from qpibench.extraction.positions import read_positions
     from qpibench.readers.maps import read_maps
 
-    maps = read_maps(map_path, size_nm=size_nm)
+    maps = read_maps(map_path, size_nm=size_nm, channel=channel)
     chosen, layers, axis = chosen_layers(maps, channel, None if energy_mev is None else [energy_mev])
     layer = len(layers) // 2
     positions, in_pixels = read_positions(positions_path)

@@ -43,7 +43,7 @@ def command(
     keep_apart(written, [file])
     for path in written:
         check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
-    maps = read_maps(file, size_nm=size_nm)
+    maps = read_maps(file, size_nm=size_nm, channel=channel)
     if channel is not None:
         maps.channel(channel)
     if output is not None:

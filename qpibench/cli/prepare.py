@@ -62,7 +62,7 @@ def command(
     for path in (output, picture):
         if path is not None:
             check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
-    before = read_maps(file, size_nm=size_nm if original is None else None)
+    before = read_maps(file, size_nm=size_nm if original is None else None, channel=channel)
     # Maps with steps are made anew from the measurement, which is therefore never written over.
     keep_apart([output, picture], [path for path in (None if before.steps else file, original) if path is not None])
     after = before

@@ -80,7 +80,7 @@ def command(
     keep_apart(written, [map_path])
     for path in written:
         check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
-    maps = read_maps(map_path, size_nm=size_nm)
+    maps = read_maps(map_path, size_nm=size_nm, channel=channel)
     found = find_scatterers(
         maps,
         channel,

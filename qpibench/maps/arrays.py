@@ -35,6 +35,8 @@ class Told:
         Energies of the layers of a stack in meV, relative to the Fermi level.
     channels
         Names of the arrays to read; None for all.
+    channel
+        Name of one that must be read: where not all fit together, it and those that fit it.
     first_row
         Whether the first row of the arrays is the bottom or the top of the field.
     """
@@ -42,6 +44,7 @@ class Told:
     size_nm: float | tuple[float, float] | None = None
     energy_mev: Sequence[float] | None = None
     channels: Sequence[str] | None = None
+    channel: str | None = None
     first_row: FirstRow | None = None
 
     @property
@@ -129,11 +132,15 @@ class Arrays:
                 f"'{name}' has no map: no array of two or three dimensions with at least {SMALLEST_PIXELS} pixels"
                 " along each side and real numbers."
             )
-        chosen = _told_of(name, _fitting(name, self.arrays, told.channels), told)
+        asked = _asked_for(name, self.arrays, told.channels)
+        fitting = _fitting(name, asked, told.channel)
+        chosen = _told_of(name, fitting, told)
         first = max(chosen, key=lambda array: array.values.ndim)
         ny, nx = first.values.shape[-2:]
         grid = _grid(name, ny, nx, first.size_nm, of_user=told.size_nm is not None)
         warnings = list(self.warnings)
+        if left := [array for array in asked if not any(array is each for each in fitting)]:
+            warnings.append(f"Channels of other pixels, sizes or layers are left out: {_described(left)}.")
         if any(array.first_row is None for array in chosen):
             warnings.append("The file does not tell which row is lowest; the first row is taken as the lowest.")
         axis = first.axis
@@ -189,8 +196,8 @@ def size_of(coordinates: NDArray[np.float64]) -> float | None:
     return float(steps.sum()) if np.abs(steps - mean).max() <= 1e-3 * abs(mean) else None
 
 
-def _fitting(name: str, arrays: Sequence[Array], asked: Sequence[str] | None) -> list[Array]:
-    """The arrays that were asked for, or all; they have one grid and one axis."""
+def _asked_for(name: str, arrays: Sequence[Array], asked: Sequence[str] | None) -> list[Array]:
+    """The arrays that were asked for, or all."""
     chosen = list(arrays)
     if asked is not None:
         wanted = [each.strip().lower() for each in asked]
@@ -200,12 +207,22 @@ def _fitting(name: str, arrays: Sequence[Array], asked: Sequence[str] | None) ->
             raise UsageError(f"'{name}' has no channel '{missing[0]}'; its channels are {_described(arrays)}.")
         if not chosen:
             raise UsageError(f"No channel of '{name}' was asked for; its channels are {_described(arrays)}.")
-    if len({_frame(array) for array in chosen}) > 1 or len({key for array in chosen if (key := _layers(array))}) > 1:
-        raise UsageError(
-            f"The channels of '{name}' have different pixels, sizes or layers; choose some that have the same:"
-            f" {_described(chosen)}."
-        )
     return chosen
+
+
+def _fitting(name: str, arrays: Sequence[Array], channel: str | None) -> list[Array]:
+    """All arrays if they have one grid and one axis, or else the channel and those that have its grid and axis."""
+    chosen = list(arrays)
+    if len(set(map(_frame, chosen))) == 1 and len(set(filter(None, map(_layers, chosen)))) <= 1:
+        return chosen
+    key = "" if channel is None else channel.strip().lower()
+    for one in chosen:
+        if key in _names(one):
+            return [each for each in chosen if _frame(each) == _frame(one) and _layers(each) in ((), _layers(one))]
+    raise UsageError(
+        f"The channels of '{name}' have different pixels, sizes or layers; choose one of them, or some that have the"
+        f" same (channels; --channel): {_described(chosen)}."
+    )
 
 
 def _names(array: Array) -> set[str]:

@@ -126,6 +126,19 @@ def test_fields_of_other_units_or_pixels_are_not_mixed(gwyddion):
         gwyddion({"/0/data": UP, "/0/data/title": "FFT"}, lateral="1/m")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "others"), [("Topo", ["Topo", "Current"]), ("Stack", ["Stack"]), ("Crop", ["Crop"])]
+)
+def test_a_channel_is_read_with_those_that_fit_it(tmp_path, wanted, others):
+    stack = np.zeros((3, 4, 4)) + UP[:4, :4]
+    np.savez(tmp_path / "mixed.npz", Topo=UP, Current=2 * UP, Crop=UP[:4, :5], Stack=stack)
+    maps = read_maps(tmp_path / "mixed.npz", size_nm=5, channel=wanted)
+    assert {channel.name for channel in maps.channels} == set(others)
+    assert any("are left out" in each for each in maps.warnings)
+    with pytest.raises(UsageError, match=r"choose one .*--channel.*'Topo' \(5 x 6\)"):
+        read_maps(tmp_path / "mixed.npz", size_nm=5, channel="Noise")
+
+
 def test_a_damaged_gwyddion_file_is_an_error_or_a_map_and_ends(gwyddion, tmp_path):
     gwyddion({"/0/data": UP, "/0/data/title": "Topo", "/0/texts": ["a", "b"], "/0/data/visible": True})
     content = (tmp_path / "map.gwy").read_bytes()

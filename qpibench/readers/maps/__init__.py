@@ -58,6 +58,7 @@ def read_maps(
     size_nm: float | tuple[float, float] | None = None,
     energy_mev: Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
+    channel: str | None = None,
     first_row: FirstRow | None = None,
 ) -> Maps:
     """Read the maps of a microscope's file, in the format that its suffix names.
@@ -73,6 +74,9 @@ def read_maps(
         Energies of the layers of a stack in meV, if the file does not tell them.
     channels
         Names of the channels to read; all by default.
+    channel
+        Name of the one that is wanted: where a file has channels of different pixels, sizes or layers, it and those
+        that fit it are read, and a warning tells the others.
     first_row
         Whether the first row of the file is at the ``bottom`` or the ``top``, if the file does not tell it; the bottom
         by default.
@@ -104,7 +108,8 @@ def read_maps(
     except OSError as error:
         raise unreadable(path, error) from error
     if isinstance(found, Arrays):
-        return found.maps(Told(size_nm=size_nm, energy_mev=energy_mev, channels=channels, first_row=first_row))
+        told = Told(size_nm=size_nm, energy_mev=energy_mev, channels=channels, channel=channel, first_row=first_row)
+        return found.maps(told)
     for value, what in ((size_nm, "size"), (energy_mev, "energies"), (first_row, "place of the first row")):
         if value is not None:
             raise UsageError(f"'{path.name}' tells the {what} itself; leave it out.")
