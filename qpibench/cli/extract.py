@@ -95,7 +95,7 @@ def command(
     from qpibench.extraction.kernel_file import write_kernels
     from qpibench.extraction.of_maps import extract_maps
     from qpibench.extraction.positions import read_positions
-    from qpibench.extraction.texts import band_text
+    from qpibench.extraction.texts import band_text, unexplained
     from qpibench.readers.maps import read_maps
 
     if figures is not None and report is None:
@@ -155,6 +155,7 @@ def command(
         warnings=(
             *maps.warnings,
             *kernels.doubts,
+            *filter(None, [unexplained(findings)]),
             *(f"Layer {number} has no kernel: {kernels.failures[number]}" for number in failed),
         ),
     )

@@ -32,7 +32,7 @@ def command(*, kernel_path: Path, output: Path, figures: Path | None, overwrite:
     from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import read_kernel_file
     from qpibench.extraction.report import write_report
-    from qpibench.extraction.texts import band_text
+    from qpibench.extraction.texts import band_text, unexplained
 
     keep_apart([output], [kernel_path])
     check_new([output], figures, overwrite=overwrite)
@@ -42,7 +42,7 @@ def command(*, kernel_path: Path, output: Path, figures: Path | None, overwrite:
     return Response(
         text="\n".join(each for each in (f"Report: {output}", band_text(findings)) if each),
         fields={"path": str(output), "layers": len(content.kernels.failures), **band_fields(findings)},
-        warnings=content.kernels.doubts,
+        warnings=(*content.kernels.doubts, *filter(None, [unexplained(findings)])),
     )
 
 

@@ -215,6 +215,8 @@ def _summary(findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawi
     if layer.waves is None:
         return f"No standing waves were found{place}."
     waves = layer.waves
+    if waves.q_std >= waves.q:
+        return f"The standing waves{place} have no certain wavevector: q = {with_std(waves.q, waves.q_std)} rad/nm."
     return (
         f"The standing waves{place} have q = {with_std(waves.q, waves.q_std)} rad/nm, a period of"
         f" {number(2 * np.pi / waves.q)} nm."

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from qpibench.counting import counted
 from qpibench.extraction.findings import Findings
+
+MOST_LEFT = 0.9
+"""Rms of the residual over that of the map, above which there is a warning."""
 
 
 def band_text(findings: Findings) -> str:
@@ -15,6 +19,18 @@ def band_text(findings: Findings) -> str:
     e0 = with_interval(band.e0_mev, band.e0_interval, "meV")
     mass = with_interval(band.mass, band.mass_interval, "m_e")
     return f"E0 = {e0}; m* = {mass}; from q at {band.used.sum()} of {len(band.used)} energies"
+
+
+def unexplained(findings: Findings) -> str:
+    """A sentence on layers whose map the kernels hardly explain, or an empty text."""
+    count = sum(layer.residual_share > MOST_LEFT for layer in findings.layers)
+    if not count:
+        return ""
+    return (
+        f"The kernels leave over {MOST_LEFT:.0%} of the map in {count} of"
+        f" {counted(len(findings.layers), 'layer')}: compare the scatterers with the map (x and y swapped, y downwards,"
+        " another scan), and level it if it has a background."
+    )
 
 
 def with_interval(value: float, ends: tuple[float, float], unit: str) -> str:

@@ -254,3 +254,12 @@ def test_one_scatterer_and_one_layer_are_counted_as_one(qpibench, measured):
     outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1))
     assert "1 of 1 kernel of Current" in outcome.stdout
     assert "with 1 scatterer:" in outcome.stdout
+
+
+def test_scatterers_that_do_not_belong_to_the_map_are_doubted(qpibench, measured):
+    write_positions(measured / "scatterers.csv", [[0.0, 0.0]])
+    outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", 20, "--json"))
+    assert outcome.exit_code == 0
+    assert any("of the map in 1 of 1 layer" in each for each in outcome.json["warnings"])
+    again = qpibench("report", measured / "kernel.h5", "-o", measured / "kernel.html", "--json")
+    assert outcome.json["warnings"][-1] in again.json["warnings"]

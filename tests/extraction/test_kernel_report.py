@@ -197,6 +197,15 @@ def test_a_single_image_has_no_dispersion(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kernel.html"]
 
 
+def test_a_wavevector_below_its_standard_deviation_is_no_headline(tmp_path):
+    content = stack([85.0], has_axis=False)
+    vague = replace(content, kernels=replace(content.kernels, std=1e5 * content.kernels.std))
+    write_report(vague, tmp_path / "kernel.html")
+    text = Page((tmp_path / "kernel.html").read_text(encoding="utf-8")).text
+    assert "The standing waves have no certain wavevector: q = " in text
+    assert "rad/nm, a period of" not in text
+
+
 def test_a_stack_without_a_parabola_says_why(tmp_path):
     write_report(stack(ENERGY[:3]), tmp_path / "kernel.html")
     text = Page((tmp_path / "kernel.html").read_text(encoding="utf-8")).text
