@@ -20,7 +20,10 @@ TRAINING = {
 MAPS = {"netCDF4": "netcdf4", "xarray": "xarray"}
 """Packages that ``qpibench[maps]`` installs, by the names of their modules."""
 
-_EXTRAS = {"training": TRAINING, "maps": MAPS}
+DASK = {"dask": "dask", "distributed": "distributed", "dask_jobqueue": "dask-jobqueue"}
+"""Packages of dask that ``qpibench[dask]`` installs, by the names of their modules."""
+
+_EXTRAS = {"training": TRAINING, "maps": MAPS, "dask": DASK}
 
 
 def missing_module(error: ImportError) -> str | None:
@@ -44,7 +47,7 @@ def optional_module(module: str, what: str) -> Any:
     Parameters
     ----------
     module
-        Name of the module, one of :data:`TRAINING` or :data:`MAPS`.
+        Name of the module, one of :data:`TRAINING`, :data:`MAPS` or :data:`DASK`.
     what
         What needs it, the subject of the message, such as ``"Reading a NetCDF file"``.
 

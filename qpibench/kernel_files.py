@@ -38,9 +38,9 @@ def remember(sha256: str, path: Path, dataset: str | None) -> None:
     _known[sha256] = path.absolute(), dataset
 
 
-def remembered() -> tuple[str, ...]:
-    """The hashes of the files that this process knows."""
-    return tuple(_known)
+def remembered() -> dict[str, tuple[Path, str | None]]:
+    """The files and datasets that this process knows, by the SHA-256 of their numbers."""
+    return dict(_known)
 
 
 @functools.lru_cache(maxsize=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ import click
 
 from qpibench.cli.options import (
     Output,
+    backend_asked,
     backend_options,
     choose_backend,
     keep_apart,
@@ -24,7 +26,9 @@ from qpibench.errors import UsageError
 from qpibench.files import check_file, check_folder
 
 if TYPE_CHECKING:
+    from qpibench.cluster.client import Place
     from qpibench.release import Shard
+    from qpibench.specs import ReleaseSpec
 
 
 class _FileOrFolder(Output):
@@ -46,6 +50,15 @@ def _shard(context: click.Context, parameter: click.Parameter, text: str | None)
         raise click.BadParameter(str(error), context, parameter) from None
 
 
+def _place(context: click.Context, parameter: click.Parameter, text: str | None) -> Place | None:
+    from qpibench.cluster.client import Place
+
+    try:
+        return None if text is None else Place.parse(text)
+    except UsageError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
 @subcommand("generate")
 @click.argument("spec")
 @output_option("FILE", "The release to write; with --shard, the folder.", type=_FileOrFolder(check_file))
@@ -55,6 +68,13 @@ def _shard(context: click.Context, parameter: click.Parameter, text: str | None)
     is_eager=True,  # it decides what the output may be
     metavar="I/N",
     help="Make only the I-th of N parts, as a file in the folder that -o names.",
+)
+@click.option(
+    "--dask",
+    "place",
+    callback=_place,
+    metavar="WHERE",
+    help="Make the images on dask workers: local, local:N, slurm, slurm:N, or the address of a scheduler.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field; may be repeated.")
 @backend_options
@@ -67,6 +87,7 @@ def command(
     spec: str,
     output: Path,
     shard: Shard | None,
+    place: Place | None,
     overrides: tuple[str, ...],
     backend_name: str | None,
     gpu: bool,
@@ -87,6 +108,11 @@ def command(
       qpibench generate paper --shard 1/2 -o shards
       qpibench generate paper --shard 2/2 -o shards
       qpibench merge shards -o paper.h5
+
+    On dask workers (docs/scale.md), which must share the folder of -o; --threads is then for each task (default: 1):
+
+      qpibench generate paper --dask local -o paper.h5
+      qpibench generate paper --dask slurm:16 -o paper.h5
     """
     from qpibench.arithmetic.compiled import compile_seconds
     from qpibench.release import open_release, write_release, write_shard
@@ -95,19 +121,29 @@ def command(
 
     if shard is not None and compression is not None:
         raise UsageError("Shards are not compressed; leave --compression away.")
+    if place is not None and shard is not None:
+        raise UsageError("--dask makes all shards, and --shard one of them; give one of the two.")
+    if place is not None and compression is not None:
+        raise UsageError("--dask writes shards, which are not compressed; leave --compression away.")
     target = output if shard is None else output / shard.file_name
     if spec not in spec_names() and target.exists():  # the folder of a shard need not exist
         keep_apart([target], [Path(spec)])
     resolved = load_spec(spec, overrides=overrides)
-    backend = choose_backend(backend_name, gpu=gpu)
+    # Workers on other machines have devices of their own, and choose among them.
+    elsewhere = place is not None and place.kind != "local"
+    backend = None if elsewhere else choose_backend(backend_name, gpu=gpu)
+    computes = backend_asked(backend_name, gpu=gpu) if backend is None else backend.name
     options: dict[str, Any] = {"backend": backend, "threads": threads, "resume": resume, "overwrite": overwrite}
     complete = resume and not overwrite and target.exists()
     named: dict[str, Any]
     missing: list[str] = []
     started, compiled_before = time.perf_counter(), compile_seconds()
     try:
-        with progress("Generating") as report:
-            if shard is None:
+        with nullcontext() if place else progress("Generating") as report:
+            if place is not None:
+                options |= {"backend": computes, "threads": threads or 1}
+                digest = _on_workers(resolved, output, place=place, **options)
+            elif shard is None:
                 digest = write_release(resolved, output, compression=compression, progress=report, **options)
             else:
                 file = write_shard(resolved, output, shard, progress=report, **options)
@@ -142,6 +178,14 @@ def command(
             "seconds": seconds,
             "compile_seconds": compiling,
             "evaluations_per_s": rate,
-            "backend": backend.name,
+            "backend": computes,
         },
     )
+
+
+def _on_workers(spec: ReleaseSpec, output: Path, *, place: Place, backend: str, **options: Any) -> str:
+    from qpibench.cluster.generation import generate_release
+    from qpibench.synthesis.device import device_count
+
+    devices = device_count() if place.kind == "local" and backend == "cuda" else 0
+    return generate_release(spec, output, place=place, backend=backend, devices=devices, show=progress, **options)

@@ -210,13 +210,18 @@ model_options = _together(
 )
 
 
+def backend_asked(name: str | None, *, gpu: bool) -> str:
+    """Name of the backend that the two options ask for."""
+    if gpu and name not in (None, "cuda"):
+        raise UsageError(f"--gpu and --backend {name} contradict each other; give one of them.")
+    return "cuda" if gpu else name or "auto"
+
+
 def choose_backend(name: str | None, *, gpu: bool) -> Backend:
     """Return the requested backend; for ``auto``, print which one was chosen and why."""
     from qpibench.synthesis import get_backend
 
-    if gpu and name not in (None, "cuda"):
-        raise UsageError(f"--gpu and --backend {name} contradict each other; give one of them.")
-    name = "cuda" if gpu else name or "auto"
+    name = backend_asked(name, gpu=gpu)
     backend, sentence = get_backend(name)
     if name == "auto":
         note(sentence)

@@ -171,6 +171,7 @@ def write_shard(
     shard: Shard,
     *,
     backend: Backend,
+    kernels: Kernels | None = None,
     threads: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -188,6 +189,8 @@ def write_shard(
         Folder of the shards; it is created if it does not exist. The file name follows from the shard's number.
     shard
         Number of the shard.
+    kernels
+        All kernels of the release, if the caller has them, as it may for several shards.
     backend, threads, resume, overwrite, progress
         As in :func:`write_release`, for the file of this shard.
 
@@ -209,14 +212,14 @@ def write_shard(
         return finished
     check_request(target, overwrite=overwrite)
     with Partial(target, overwrite=overwrite) as partial, explained(partial, resumable=True):
-        kernels = backend.kernels(spec)
+        drawn = backend.kernels(spec) if kernels is None else kernels
         title = shard.title(spec)
         located, done = prepare(partial, shard.arrays(spec), shard.attributes(spec), title=title, resume=resume)
         partial.open_journal(title, append=bool(done))
         block_digests = write_blocks(
             partial,
             list(shard.in_release(spec, located).values()),
-            lambda start, stop: backend.observations(spec, kernels, start, stop),
+            lambda start, stop: backend.observations(spec, drawn, start, stop),
             done,
             blocks=shard.blocks(spec),
             work=Work(threads=threads, progress=progress),

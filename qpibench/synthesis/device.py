@@ -92,6 +92,14 @@ def find_device() -> Device:
     )
 
 
+def device_count() -> int:
+    """Return how many GPUs this process may use; raises as :func:`find_device`."""
+    find_device()
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceCount())
+
+
 def cupy_wheels() -> tuple[str, ...]:
     """Installed wheels of CuPy with their versions; several overwrite each other's files."""
     found = []

@@ -1,0 +1,213 @@
+"""Connects to dask workers: to those of a running scheduler, or to workers that are started and ended here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from qpibench.errors import UnavailableError, UsageError
+from qpibench.extras import optional_module
+from qpibench.processors import processors
+
+EXPECTED = "expected local, local:N, slurm, slurm:N, or the address of a scheduler such as tcp://host:8786"
+CLOSE_S = 30
+"""Time in s for workers to end; the programs of SLURM may take some of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where tasks run.
+
+    Attributes
+    ----------
+    kind
+        ``"local"``: processes on this machine; ``"slurm"``: jobs of SLURM; ``"scheduler"``: the workers of a scheduler
+        that somebody has started.
+    workers
+        How many workers to start; None if it was not said.
+    address
+        Address of the scheduler, else empty.
+    """
+
+    kind: Literal["local", "slurm", "scheduler"]
+    workers: int | None = None
+    address: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse ``local``, ``local:N``, ``slurm``, ``slurm:N`` or an address.
+
+        Raises
+        ------
+        UsageError
+            If the text is none of them.
+        """
+        if found := re.fullmatch(r"(local|slurm)(?::([1-9][0-9]{0,5}))?", text):
+            return cls(kind="local" if found[1] == "local" else "slurm", workers=int(found[2]) if found[2] else None)
+        if re.fullmatch(r"([a-z]+://\S+|(?!local:|slurm:)[^\s:/]+:[0-9]{1,5})", text):
+            return cls(kind="scheduler", address=text)
+        raise UsageError(f"'{text}' names no dask workers; {EXPECTED}.")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection to workers.
+
+    Attributes
+    ----------
+    client
+        The `distributed.Client`.
+    slots
+        The number of tasks that run at the same time, as far as it is known; 0 if it is not.
+    """
+
+    client: Any
+    slots: int
+
+
+@contextmanager
+def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
+    """Connect to workers; those that are started here are ended at the end of the context.
+
+    dask's own messages are not printed meanwhile. Workers on this machine listen on 127.0.0.1 only, and no dashboard is
+    started.
+
+    Parameters
+    ----------
+    place
+        Where the workers are.
+    devices
+        Number of CUDA devices of this machine that local workers use, one each; 0 if they use none.
+
+    Raises
+    ------
+    UnavailableError
+        If dask or SLURM is not installed, or no scheduler answers.
+    UsageError
+        If the configuration of SLURM's jobs is incomplete.
+    """
+    distributed = optional_module("distributed", "--dask")
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        if place.kind == "scheduler":
+            cluster, expected = place.address, 0
+        elif place.kind == "local":
+            expected = place.workers or devices or processors()
+            cluster = stack.enter_context(_local(distributed, expected))
+        else:
+            cluster, expected = stack.enter_context(_slurm(place.workers))
+        try:
+            client = distributed.Client(cluster, set_as_default=False)
+        except (OSError, ValueError) as error:  # distributed raises ValueError for an unknown protocol
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise UnavailableError(f"No dask scheduler answers at '{place.address}': {reason}.") from error
+        stack.callback(_close, client)
+        if place.kind == "local" and devices:
+            client.register_plugin(_one_device_each(distributed, _visible(devices)))
+        yield Connection(client, max(expected, sum(client.nthreads().values())))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the messages of dask off the terminal: what the user needs to know is in our own."""
+    former = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(former)
+
+
+@contextmanager
+def _local(distributed: Any, workers: int) -> Iterator[Any]:
+    cluster = distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        memory_limit=0,  # as in a run of one process, the system sets the limit
+        silence_logs=logging.CRITICAL,
+    )
+    try:
+        yield cluster
+    except BaseException:
+        # A task in the middle of a computation would keep its worker for as long as the task takes.
+        for nanny in cluster.workers.values():
+            nanny.auto_restart = False
+            with suppress(OSError, TypeError):
+                os.kill(nanny.pid, signal.SIGTERM)
+        raise
+    finally:
+        cluster.close(timeout=CLOSE_S)
+
+
+@contextmanager
+def _slurm(workers: int | None) -> Iterator[tuple[Any, int]]:
+    """Start SLURM's jobs as dask's configuration describes them; yield the cluster and the number of its workers."""
+    jobqueue = optional_module("dask_jobqueue", "--dask slurm")
+    get = optional_module("dask", "--dask").config.get
+    most = get("distributed.adaptive.maximum", float("inf"))
+    if workers is None and most == float("inf"):
+        raise UsageError(
+            "--dask slurm does not know how many workers to start; write slurm:N, or set distributed.adaptive.maximum"
+            " in dask's configuration."
+        )
+    if shutil.which("sbatch") is None:
+        raise UnavailableError(
+            "--dask slurm needs the program sbatch, which is not here; run it where jobs are submitted."
+        )
+    # dask-jobqueue starts a dashboard unless its own options say otherwise.
+    options = {"dashboard_address": None, "dashboard": False}
+    asked = get("jobqueue.slurm.scheduler-options", None) or {}
+    try:
+        cluster = jobqueue.SLURMCluster(
+            scheduler_options=asked if "dashboard_address" in asked else {**options, **asked},
+            silence_logs=logging.CRITICAL,
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {reason}.") from error
+    try:
+        if workers is None:
+            cluster.adapt()
+        else:
+            cluster.scale(workers)
+        threads = int(get("jobqueue.slurm.cores")) // int(get("jobqueue.slurm.processes") or 1)
+        yield cluster, (workers or int(most)) * max(1, threads)
+    finally:
+        cluster.close(timeout=CLOSE_S)
+
+
+def _close(client: Any) -> None:
+    # The scheduler may be lost, and then cannot be told.
+    with suppress(Exception):
+        client.close(timeout=1)
+
+
+def _visible(devices: int) -> list[str]:
+    """Names of the CUDA devices that this process may use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return named.split(",")[:devices] if named else [str(device) for device in range(devices)]
+
+
+def _one_device_each(distributed: Any, devices: list[str]) -> Any:
+    class OneDevice(distributed.WorkerPlugin):  # type: ignore[misc]  # its base class is known at run time only
+        """Shows each worker one CUDA device, before a task looks for it."""
+
+        name = "qpibench-one-device"
+
+        def setup(self, worker: Any) -> None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(worker.name) % len(devices)]
+
+    return OneDevice()

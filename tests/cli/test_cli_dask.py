@@ -1,0 +1,348 @@
+"""Releases made on dask workers: the bytes of one process, whatever happens to workers, scheduler and command."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qpibench import kernel_files
+from qpibench.cluster import generation
+from qpibench.cluster.client import Place
+from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
+from qpibench.families import file
+from qpibench.release import Shard
+from qpibench.release.shards import open_shard
+from qpibench.specs import load_spec
+
+PATIENCE_S = 120
+# Five blocks of images.
+FIVE = ["mini", "--set", "observations_per_kernel=128"]
+# The same, each block taking a good while on one thread.
+SLOW = [*FIVE, "--set", "scatterers.min=299", "--set", "scatterers.max=300"]
+
+
+@pytest.fixture(scope="module")
+def distributed():
+    return pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def scheduler(distributed):
+    """Address of a scheduler whose worker runs in this process."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory, qpibench):
+    """A release of five blocks made by this process, not to be changed."""
+    path = tmp_path_factory.mktemp("five") / "five.h5"
+    assert qpibench("generate", *FIVE, "-o", path).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def generate(qpibench, scheduler, tmp_path):
+    """Generate the same on the worker."""
+    return lambda *options: qpibench("generate", *FIVE, "--dask", scheduler, "-o", tmp_path / "a.h5", *options)
+
+
+@pytest.fixture
+def fails_once(monkeypatch):
+    """Let the first of all shards fail with an error, or each of them."""
+
+    def install(error, *, always=False):
+        whole, errors = generation.write_shard, [error]
+        turn = threading.Lock()
+
+        def write_shard(*arguments, **options):
+            with turn:
+                if always or errors:
+                    raise error if always else errors.pop()
+            return whole(*arguments, **options)
+
+        monkeypatch.setattr(generation, "write_shard", write_shard)
+
+    return install
+
+
+def test_a_release_made_on_workers_has_the_bytes_of_one_made_by_one_process(generate, five, tmp_path):
+    made = generate("--json").json
+    assert (made["observations"], made["backend"]) == (1280, "auto")
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+    assert os.listdir(tmp_path) == ["a.h5"]
+    assert "already complete" in generate("--resume").stdout
+    generate().fails(2, "exists already")
+
+
+def test_an_interrupted_run_is_resumed_in_its_own_shards_and_not_begun_afresh_unasked(
+    qpibench, generate, five, tmp_path, unchanged
+):
+    folder = tmp_path / "a.h5.shards"
+    assert qpibench("generate", *FIVE, "--shard", "2/3", "-o", folder).exit_code == 0
+    with unchanged():
+        generate().fails(2, "a.h5.shards", "--resume", "--overwrite")
+        generate("--resume", "--set", "seed=1").fails(3, "shard-2-of-3.h5", "another spec")
+    kept = (folder / "shard-2-of-3.h5").stat().st_ino
+    os.link(folder / "shard-2-of-3.h5", tmp_path / "kept")
+    assert generate("--resume").exit_code == 0
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+    assert (tmp_path / "kept").stat().st_ino == kept
+    assert not folder.exists()
+
+
+def test_shards_of_another_run_give_way_where_that_is_asked(qpibench, generate, five, tmp_path):
+    assert qpibench("generate", "mini", "--shard", "1/2", "-o", tmp_path / "a.h5.shards").exit_code == 0
+    assert generate("--overwrite").exit_code == 0
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def test_whole_shards_need_no_worker(qpibench, five, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert qpibench("generate", *FIVE, "--shard", "1/1", "-o", tmp_path / "a.h5.shards").exit_code == 0
+    assert qpibench("generate", *FIVE, "--dask", "local", "--resume", "-o", tmp_path / "a.h5").exit_code == 0
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [QpibenchError, UsageError, InvalidDataError, UnavailableError])
+def test_an_error_on_a_worker_arrives_as_itself(generate, fails_once, tmp_path, kind):
+    fails_once(kind("The moon is full; wait."), always=True)
+    outcome = generate()
+    outcome.fails(kind.exit_code, "The moon is full; wait.")
+    assert outcome.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_unexpected_error_on_a_worker_is_one_sentence(generate, fails_once):
+    fails_once(ZeroDivisionError("of all things"), always=True)
+    generate().fails(1, "Shard ", "failed on a worker: ZeroDivisionError: of all things", "--resume")
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is away"), QpibenchError("Writing failed.")], ids=type)
+def test_a_shard_that_failed_for_a_passing_reason_is_made_again(generate, fails_once, five, tmp_path, error):
+    fails_once(error)
+    assert generate().exit_code == 0
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def test_an_interrupted_command_leaves_its_shards_to_the_next_and_its_tasks_stop(scheduler, five, tmp_path):
+    @contextmanager
+    def interrupted(_):
+        def tell(done, total):
+            if done:
+                raise KeyboardInterrupt
+
+        yield tell
+
+    spec, place = load_spec("mini", overrides=["observations_per_kernel=128"]), Place.parse(scheduler)
+    with pytest.raises(KeyboardInterrupt):
+        generation.generate_release(spec, tmp_path / "a.h5", place=place, show=interrupted)
+    assert len(list((tmp_path / "a.h5.shards").glob("shard-*.h5"))) >= 1
+    generation.generate_release(spec, tmp_path / "a.h5", place=place, resume=True)
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def _task(spec, folder):
+    return generation.ShardTask(
+        spec=spec.canonical_json(), folder=str(folder), token=str(folder / "token"), backend="cpu", threads=1
+    )
+
+
+def test_a_task_brings_the_file_of_kernels_to_a_process_that_has_not_seen_it(tmp_path, monkeypatch):
+    example = Path(file.__file__).with_name("file_example.npy")
+    spec = load_spec("mini", overrides=[f'kernels={{family="file", count=4, path="{example}", pixel_nm=0.2}}'])
+    task = pickle.loads(pickle.dumps(_task(spec, tmp_path)))
+    monkeypatch.setattr(kernel_files, "_known", {})
+    kernel_files.kernels_of.cache_clear()
+    (tmp_path / "token").touch()
+    task(Shard(1, 1))
+    assert open_shard(tmp_path / "shard-1-of-1.h5").spec == spec
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
+    with pytest.raises(UsageError, match=r"does not see folder .* all workers share"):
+        _task(load_spec("mini"), tmp_path)(Shard(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        ("--dask local --shard 1/2", 2, ["--dask", "--shard", "one of the two"]),
+        ("--dask local --compression gzip", 2, ["--compression"]),
+        ("--dask nowhere", 2, ["'nowhere'", "local:N", "tcp://host:8786"]),
+        ("--dask local:0", 2, ["'local:0'", "local:N"]),
+        ("--dask slurm", 2, ["slurm:N", "distributed.adaptive.maximum"]),
+        ("--dask slurm:2", 4, ["sbatch"]),
+    ],
+)
+def test_a_request_that_cannot_be_granted(
+    distributed, qpibench, tmp_path, unchanged, monkeypatch, arguments, exit_code, words
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with unchanged():
+        outcome = qpibench("generate", "mini", *arguments.split(), "-o", tmp_path / "a.h5", "--json")
+    outcome.fails(exit_code, *words)
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_dask_the_extra_is_named(qpibench, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    qpibench("generate", "mini", "--dask", "local", "-o", tmp_path / "a.h5").fails(4, 'pip install "qpibench[dask]"')
+
+
+def test_shards_are_small_many_enough_for_all_workers_and_never_empty():
+    spec = load_spec("paper")
+    assert generation.shard_count(spec, 2) == 16
+    assert generation.shard_count(spec, 0) == 128
+    assert generation.shard_count(spec, 1000) == 196
+    large = load_spec("paper", overrides=["observations_per_kernel=10000000"])
+    assert large.observation_count == 10**9
+    shards = generation.shard_count(large, 2)
+    assert (
+        max(stop - start for start, stop in (Shard(i, shards).rows(large) for i in (1, shards))) * 4**7 < 1.01 * 2**30
+    )
+
+
+def _start(*arguments, folder):
+    return psutil.Popen(
+        [sys.executable, "-m", "qpibench.cli.main", "generate", *SLOW, *map(str, arguments), "-o", "slow.h5"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for_a_shard(folder, process):
+    deadline = time.monotonic() + PATIENCE_S
+    while not list(folder.glob("slow.h5.shards/shard-*.h5")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        psutil.wait_procs([process], timeout=0.01)
+
+
+@pytest.fixture(scope="module")
+def slow_hash(qpibench, tmp_path_factory):
+    path = tmp_path_factory.mktemp("slow") / "slow.h5"
+    return qpibench("generate", *SLOW, "-o", path, "--json").json["content_sha256"]
+
+
+def _said(stderr):
+    """Lines on standard error, without the sentence about the backend."""
+    return [line for line in stderr.splitlines() if line and not line.startswith("CPU backend")]
+
+
+def _workers(process):
+    return [child for child in process.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.slow  # starts processes that import everything
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL], ids=lambda ending: ending.name)
+def test_a_run_on_local_workers_is_ended_with_them_and_resumed(qpibench, distributed, tmp_path, slow_hash, ending):
+    process = _start("--dask", "local:2", folder=tmp_path)
+    _wait_for_a_shard(tmp_path, process)
+    workers = _workers(process)
+    listening = [c for each in (process, *workers) for c in each.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+    process.send_signal(ending)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert psutil.wait_procs(workers, timeout=PATIENCE_S)[1] == []
+    if ending == signal.SIGINT:
+        assert process.returncode == 130
+        assert _said(stderr) == ["Error: Interrupted; run the same command with --resume added to continue."]
+    assert not (tmp_path / "slow.h5").exists()
+    resumed = _start("--dask", "local:1", "--resume", folder=tmp_path)
+    assert slow_hash in resumed.communicate(timeout=PATIENCE_S)[0]
+    assert os.listdir(tmp_path) == ["slow.h5"]
+
+
+@pytest.mark.slow
+def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(distributed, tmp_path, slow_hash):
+    process = _start("--dask", "local:2", folder=tmp_path)
+    _wait_for_a_shard(tmp_path, process)
+    os.kill(_workers(process)[0].pid, signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert slow_hash in stdout
+    assert _said(stderr) == []
+
+
+SCHEDULER = """
+import time
+from distributed import LocalCluster
+if __name__ == "__main__":
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    print(cluster.scheduler_address, flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_whose_scheduler_is_lost_is_resumed_with_another(distributed, tmp_path, slow_hash):
+    (tmp_path / "cluster.py").write_text(SCHEDULER)
+    scheduler = subprocess.Popen(
+        [sys.executable, tmp_path / "cluster.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    process = _start("--dask", scheduler.stdout.readline().strip(), folder=tmp_path)
+    _wait_for_a_shard(tmp_path, process)
+    scheduler.kill()
+    scheduler.communicate()
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert stderr.startswith("Error: The dask scheduler at tcp://127.0.0.1:")
+    assert stderr.endswith("was lost; run the same command with --resume added to continue.\n")
+    resumed = _start("--dask", "local:1", "--resume", folder=tmp_path)
+    assert slow_hash in resumed.communicate(timeout=PATIENCE_S)[0]
+
+
+def test_the_example_of_slurm_gives_the_job_script_that_the_page_shows(tmp_path, monkeypatch):
+    dask, slurm = pytest.importorskip("dask"), pytest.importorskip("dask_jobqueue.slurm")
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    yaml, bash = (page.split(f"```{language}\n")[1].split("```")[0] for language in ("yaml", "bash"))
+    (tmp_path / "jobqueue.yaml").write_text(yaml, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)  # the folder of logs is created
+    with dask.config.set(dask.config.merge(dask.config.config, dask.config.collect([str(tmp_path)], env={}))):
+        script = slurm.SLURMJob(scheduler="tcp://login:8786", name="worker").job_script()
+    assert script.startswith(f"#!/usr/bin/env bash\n\n{bash}")
+    assert "source ~/qpibench/.venv/bin/activate\n" in script
+    assert "--nthreads 16" in script
+
+
+# SLURM on this machine: a job is a process group, and its number that of its first process.
+SBATCH = """#!/bin/sh
+cp "$1" job.sh
+setsid sh job.sh > job.log 2>&1 &
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/sh
+kill -- "-$1"
+"""
+
+
+@pytest.mark.slow
+def test_jobs_of_slurm_make_a_release_and_are_cancelled_at_the_end(distributed, tmp_path, slow_hash, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    for name, text in {"sbatch": SBATCH, "scancel": SCANCEL}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    settings = {"CORES": "1", "PROCESSES": "1", "MEMORY": "8GB", "INTERFACE": "lo", "PYTHON": sys.executable}
+    for name, value in {f"DASK_JOBQUEUE__SLURM__{key}": value for key, value in settings.items()}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    process = _start("--dask", "slurm:1", folder=tmp_path)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert slow_hash in stdout, stderr
+    assert stderr == ""
+    jobs = [each for each in psutil.process_iter(["cmdline"]) if "distributed.cli.dask_worker" in str(each.info)]
+    assert [job for job in jobs if job.cwd() == str(tmp_path)] == []
