@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from qpibench.errors import UnavailableError, UsageError
+from qpibench.errors import QpibenchError, UnavailableError, UsageError
 from qpibench.extras import optional_module
 from qpibench.processors import processors
 
@@ -93,6 +94,8 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
         If dask or SLURM is not installed, or no scheduler answers.
     UsageError
         If the configuration of SLURM's jobs is incomplete.
+    QpibenchError
+        If SLURM does not accept a job.
     """
     distributed = optional_module("distributed", "--dask")
     with ExitStack() as stack:
@@ -103,7 +106,7 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
             expected = place.workers or devices or processors()
             cluster = stack.enter_context(_local(distributed, expected))
         else:
-            cluster, expected = stack.enter_context(_slurm(place.workers))
+            cluster, expected = stack.enter_context(_slurm(distributed, place.workers))
         try:
             client = distributed.Client(cluster, set_as_default=False)
         except (OSError, ValueError) as error:  # distributed raises ValueError for an unknown protocol
@@ -130,15 +133,16 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _local(distributed: Any, workers: int) -> Iterator[Any]:
-    cluster = distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-        memory_limit=0,  # as in a run of one process, the system sets the limit
-        silence_logs=logging.CRITICAL,
-    )
+    with _undisturbed():
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,  # as in a run of one process, the system sets the limit
+            silence_logs=logging.CRITICAL,
+        )
     try:
         yield cluster
     except BaseException:
@@ -149,11 +153,29 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
                 os.kill(nanny.pid, signal.SIGTERM)
         raise
     finally:
-        cluster.close(timeout=CLOSE_S)
+        with _undisturbed():
+            cluster.close(timeout=CLOSE_S)
 
 
 @contextmanager
-def _slurm(workers: int | None) -> Iterator[tuple[Any, int]]:
+def _undisturbed() -> Iterator[None]:
+    """Hold signals that interrupt the command back: half a cluster cannot be closed, and would leave processes."""
+    caught: list[int] = []
+    former = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        former = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        if caught:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
     """Start SLURM's jobs as dask's configuration describes them; yield the cluster and the number of its workers."""
     jobqueue = optional_module("dask_jobqueue", "--dask slurm")
     get = optional_module("dask", "--dask").config.get
@@ -171,22 +193,38 @@ def _slurm(workers: int | None) -> Iterator[tuple[Any, int]]:
     options = {"dashboard_address": None, "dashboard": False}
     asked = get("jobqueue.slurm.scheduler-options", None) or {}
     try:
-        cluster = jobqueue.SLURMCluster(
-            scheduler_options=asked if "dashboard_address" in asked else {**options, **asked},
-            silence_logs=logging.CRITICAL,
-        )
-    except ValueError as error:
+        with _undisturbed():
+            cluster = jobqueue.SLURMCluster(
+                scheduler_options=asked if "dashboard_address" in asked else {**options, **asked},
+                silence_logs=logging.CRITICAL,
+            )
+    except (ValueError, RuntimeError) as error:  # something is missing, or its interface or port is not there
         reason = " ".join(str(error).split()).rstrip(".")
         raise UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {reason}.") from error
     try:
+        # A job that SLURM refuses would only be written to dask's log, and the run would wait for it.
+        try:
+            cluster.sync(_submitted, cluster, workers or max(1, get("distributed.adaptive.minimum", 0)))
+        except RuntimeError as error:
+            raise QpibenchError(f"SLURM does not accept the job: {' '.join(str(error).split())}.") from error
         if workers is None:
             cluster.adapt()
-        else:
-            cluster.scale(workers)
         threads = int(get("jobqueue.slurm.cores")) // int(get("jobqueue.slurm.processes") or 1)
         yield cluster, (workers or int(most)) * max(1, threads)
     finally:
-        cluster.close(timeout=CLOSE_S)
+        # dask asserts that jobs are closed, which those of dask-jobqueue never say of themselves.
+        for job in cluster.workers.values():
+            job.status = distributed.Status.closed
+        with _undisturbed(), suppress(AssertionError):
+            cluster.close(timeout=CLOSE_S)
+
+
+async def _submitted(cluster: Any, workers: int) -> None:
+    """Start workers, and raise the error of a job that cannot be submitted."""
+    cluster.scale(workers)
+    await cluster
+    for job in list(cluster.workers.values()):
+        await job
 
 
 def _close(client: Any) -> None:

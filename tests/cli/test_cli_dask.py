@@ -17,7 +17,7 @@ import pytest
 
 from qpibench import kernel_files
 from qpibench.cluster import generation
-from qpibench.cluster.client import Place
+from qpibench.cluster.client import Place, connected
 from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
 from qpibench.families import file
 from qpibench.release import Shard
@@ -269,6 +269,19 @@ def test_a_run_on_local_workers_is_ended_with_them_and_resumed(qpibench, distrib
 
 
 @pytest.mark.slow
+def test_a_run_that_is_interrupted_while_its_workers_start_says_only_that(distributed, tmp_path):
+    process = _start("--dask", "local:2", folder=tmp_path)
+    deadline = time.monotonic() + PATIENCE_S
+    while not _workers(process):
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert _said(stderr) == ["Error: Interrupted; run the same command with --resume added to continue."]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
 def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(distributed, tmp_path, slow_hash):
     process = _start("--dask", "local:2", folder=tmp_path)
     _wait_for_a_shard(tmp_path, process)
@@ -330,19 +343,51 @@ kill -- "-$1"
 """
 
 
-@pytest.mark.slow
-def test_jobs_of_slurm_make_a_release_and_are_cancelled_at_the_end(distributed, tmp_path, slow_hash, monkeypatch):
+@pytest.fixture
+def slurm(distributed, tmp_path, monkeypatch):
+    """Put the two programs of SLURM on the path, and describe its jobs in dask's configuration."""
     pytest.importorskip("dask_jobqueue")
-    for name, text in {"sbatch": SBATCH, "scancel": SCANCEL}.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
     settings = {"CORES": "1", "PROCESSES": "1", "MEMORY": "8GB", "INTERFACE": "lo", "PYTHON": sys.executable}
-    for name, value in {f"DASK_JOBQUEUE__SLURM__{key}": value for key, value in settings.items()}.items():
-        monkeypatch.setenv(name, value)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"DASK_JOBQUEUE__SLURM__{name}", value)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    process = _start("--dask", "slurm:1", folder=tmp_path)
+
+    def install(sbatch):
+        for name, text in {"sbatch": sbatch, "scancel": SCANCEL}.items():
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+
+    return install
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["slurm:1", "slurm"])
+def test_jobs_of_slurm_make_a_release_and_are_cancelled_at_the_end(slurm, tmp_path, slow_hash, monkeypatch, where):
+    slurm(SBATCH)
+    monkeypatch.setenv("DASK_DISTRIBUTED__ADAPTIVE__MAXIMUM", "2")
+    process = _start("--dask", where, folder=tmp_path)
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert slow_hash in stdout, stderr
     assert stderr == ""
     jobs = [each for each in psutil.process_iter(["cmdline"]) if "distributed.cli.dask_worker" in str(each.info)]
-    assert [job for job in jobs if job.cwd() == str(tmp_path)] == []
+    left = [job for job in jobs if job.cwd() == str(tmp_path)]
+    assert psutil.wait_procs(left, timeout=PATIENCE_S)[1] == []
+
+
+@pytest.mark.slow
+def test_a_job_that_slurm_refuses_ends_the_run_with_its_reason(slurm, tmp_path):
+    slurm("#!/bin/sh\necho 'sbatch: error: Invalid account' >&2\nexit 1\n")
+    process = _start("--dask", "slurm:2", folder=tmp_path)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert stderr.startswith("Error: SLURM does not accept the job: ")
+    assert stderr.endswith("sbatch: error: Invalid account.\n")
+    assert not (tmp_path / "slow.h5.shards").exists()
+
+
+@pytest.mark.slow
+def test_each_local_worker_is_shown_a_gpu_of_its_own(distributed, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    with connected(Place.parse("local"), devices=2) as connection:
+        shown = connection.client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+    assert sorted(shown.values()) == ["3", "5"]
