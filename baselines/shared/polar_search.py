@@ -163,7 +163,8 @@ class _Search:
         best, choice = self.with_harmonics(best, choice)
         if self.edge_shows(best, choice):  # harmonics had hidden it
             return self.with_open_edge(best).find()
-        return best.found(choice, self.missing(best), open_edge=self.open_edge)
+        found = best.found(choice, self.missing(best), open_edge=self.open_edge)
+        return replace(found, root=np.concatenate([found.root, self.by_rounding(best, found.root)]))
 
     def simplest(self) -> tuple[Candidate, str]:
         """Find a separable kernel and what else the image shows."""
@@ -209,6 +210,26 @@ class _Search:
         pairs = best.kernel.pairs(shown.pixels, shown.scatterers, nearest_nm=shown.pitch_nm / 2)
         left = sum(std**2 * float((by**2).sum()) for std, by in zip(self.rounding_nm, pairs[1:], strict=True))
         return left / len(shown.image)
+
+    def by_rounding(self, best: Candidate, root: Values) -> Values:
+        """Changes of the coefficients, (place, column), if each rounded place is wrong by its standard deviation.
+
+        A wrong place changes the image, to first order, by the kernel's derivative around it. Unlike white noise, that
+        is as smooth as the kernel, which follows it.
+        """
+        shown, scatterers = self.shown, self.shown.scatterers
+        product = np.zeros((root.shape[1], sum(std > 0 for std in self.rounding_nm) * scatterers.size))
+        if not product.size:
+            return product.T
+        for rows, columns in shown.columns(best.basis):
+            some = Points(*(part[rows] for part in shown.pixels))
+            _, *by = best.kernel.pairs(some, scatterers, nearest_nm=shown.pitch_nm / 2)
+            changes = [std * each for std, each in zip(self.rounding_nm, by, strict=True) if std]
+            product += columns.T @ np.concatenate(changes, axis=1)
+        # Scatterers in one pixel, told as one of their joint strength, are wrong independently of each other.
+        product /= np.sqrt(np.tile(np.maximum(scatterers.strength, 1.0), len(changes)))
+        response: Values = root.T @ (root @ product) / best.hyperparameters.noise
+        return response.T
 
     def left(self, best: Candidate, nuisance: str) -> Values:
         """What a kernel and what else the image shows leave of it, (pixel,)."""

@@ -102,6 +102,14 @@ def test_errors_in_noise_are_as_large_as_stated():
     assert 0.5 < share < 0.97
 
 
+def test_errors_of_rounded_places_are_as_large_as_stated():
+    _, kernels, observations = drawn("paper", *SMALL, count=5)
+    grid, model = load_spec("paper", overrides=SMALL).grid, Noting()
+    model.predict(view_batch(observations, grid, view="raster", map_mode="paper"))
+    held = [np.abs(one.kernel - each) < 1.96 * one.std for one, each in zip(model.found, kernels.image, strict=True)]
+    assert np.mean(held) > 0.75
+
+
 def test_the_kernel_of_a_surface_state_has_total_symmetry():
     _, kernels, _ = drawn("cu111_64", *SURFACE)
     found = extracted("cu111_64", *SURFACE)[0]
