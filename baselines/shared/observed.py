@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from qpibench.grid import Grid
 from shared.extractor import Observation
+from shared.gathered import gathered
 from shared.polar import Points, pixels_of
 from shared.scatterers import Scatterers
 
@@ -35,6 +36,7 @@ def seen_points(observation: Observation) -> tuple[NDArray[np.float64], Points]:
 
 def scatterer_points(scatterers: Scatterers, grid: Grid) -> Points:
     """The scatterers, with their strengths."""
+    scatterers = gathered(scatterers)
     x = (scatterers.column - (grid.nx - 1) / 2) * grid.pitch_x_nm
     y = (scatterers.row - (grid.ny - 1) / 2) * grid.pitch_y_nm
     return Points(x, y, scatterers.weight.astype(np.float64))

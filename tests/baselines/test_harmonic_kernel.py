@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from shared.harmonic_kernel import HarmonicKernel, interpolated, sites, spline_columns
+from shared.harmonic_kernel import HarmonicKernel, interpolated, sharpened, sites, spline_columns
 from shared.polar import Points, pixels_of
 from shared.radial import spline_count, spline_values
 
@@ -80,3 +80,14 @@ def test_orders_that_do_not_ascend_from_zero_are_refused(kernel):
         HarmonicKernel(SPACING, (2, 3), kernel.coefficient[:5])
     with pytest.raises(ValueError, match="3 harmonics are expected, found 7"):
         HarmonicKernel(SPACING, (0, 3), kernel.coefficient)
+
+
+def test_the_blur_of_places_anywhere_in_a_cell_is_undone():
+    bump = HarmonicKernel(SPACING, (0,), interpolated(np.exp(-(sites(COUNT, SPACING) ** 2))[None], SPACING))
+    offsets = np.linspace(-0.2, 0.2, 21)
+    x, y = (each.ravel() for each in np.meshgrid(1.5 * offsets, offsets))
+    blurred = bump.superposed(pixels_of(GRID), Points(x, y, np.full(441, 1 / 441))).reshape(GRID.shape)
+    # To the blurred bump, the sharpened one is what the bump is to its average over the cell.
+    left = bump.image(GRID) - blurred
+    assert sharpened(bump, GRID, (0.6, 0.4)) - bump.image(GRID) == pytest.approx(left, abs=0.25 * np.abs(left).max())
+    assert np.array_equal(sharpened(bump, GRID, (0.0, 0.0)), bump.image(GRID))

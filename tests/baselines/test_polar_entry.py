@@ -110,6 +110,14 @@ def test_errors_of_rounded_places_are_as_large_as_stated():
     assert np.mean(held) > 0.75
 
 
+def test_an_exact_map_is_worth_as_much_as_places():
+    _, kernels, observations = drawn("paper", *SMALL, count=3)
+    grid, model = load_spec("paper", overrides=SMALL).grid, Noting()
+    model.predict(view_batch(observations, grid, view="raster", map_mode="exact"))
+    for one, truth in zip(model.found, kernels.image, strict=True):
+        assert error(one.kernel, truth) < 0.03
+
+
 def test_the_kernel_of_a_surface_state_has_total_symmetry():
     _, kernels, _ = drawn("cu111_64", *SURFACE)
     found = extracted("cu111_64", *SURFACE)[0]
