@@ -134,6 +134,15 @@ def test_a_field_of_many_periods_has_its_kernel():
     assert error(found.kernel, kernels.image[0]) < 0.1
 
 
+def test_a_kernel_reaches_as_far_as_many_scatterers_show_it():
+    field = *("grid.ny=96", "grid.nx=96", "grid.size_y_nm=40.0", "grid.size_x_nm=40.0"), "scatterers.min=90"
+    field = *field, "scatterers.max=100", "corruptions.white_noise.snr_db=30.0"
+    _, kernels, _ = drawn("cu111_64", *field)
+    (found,) = extracted("cu111_64", *field)
+    assert not found.diagnostics["open_edge"]
+    assert error(found.kernel, kernels.image[0]) < 0.01
+
+
 @pytest.mark.slow
 def test_the_kernel_of_a_square_lattice_has_many_mirrored_harmonics():
     changes = "scatterers.min=15", "corruptions.white_noise.snr_db=20.0"
