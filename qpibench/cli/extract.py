@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from qpibench.cli.kernel_report import band_fields, check_new, figures_option
 from qpibench.cli.map_options import (
     HDF5_FILE,
     beyond_edge_option,
@@ -25,14 +26,13 @@ from qpibench.cli.options import (
     subcommand,
 )
 from qpibench.cli.progress import progress
-from qpibench.cli.report import check_new, figures_option
 from qpibench.cli.response import Response
 from qpibench.counting import counted
 from qpibench.errors import UsageError
 from qpibench.files import check_folder
 
 if TYPE_CHECKING:
-    from qpibench.extraction.findings import Findings
+    pass
 
 
 @subcommand("extract")
@@ -159,22 +159,3 @@ def command(
             *(f"Layer {number} has no kernel: {kernels.failures[number]}" for number in failed),
         ),
     )
-
-
-def band_fields(findings: Findings) -> dict[str, Any]:
-    """The band, or why there is none; nothing for kernels of a single energy."""
-    if not findings.has_dispersion:
-        return {}
-    band = findings.band
-    if band is None:
-        return {"band": None, "no_band": findings.no_band}
-    return {
-        "band": {
-            "e0_mev": band.e0_mev,
-            "e0_interval_mev": list(band.e0_interval),
-            "mass": band.mass,
-            "mass_interval": list(band.mass_interval),
-            "energies_used": int(band.used.sum()),
-            "energies": len(band.used),
-        }
-    }
