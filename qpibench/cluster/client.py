@@ -139,7 +139,8 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # of the pages of status, which dask always serves
+            scheduler_kwargs={"dashboard": False},
             memory_limit=0,  # as in a run of one process, the system sets the limit
             silence_logs=logging.CRITICAL,
         )
@@ -190,7 +191,7 @@ def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
             "--dask slurm needs the program sbatch, which is not here; run it where jobs are submitted."
         )
     # dask-jobqueue starts a dashboard unless its own options say otherwise.
-    options = {"dashboard_address": None, "dashboard": False}
+    options = {"dashboard_address": ":0", "dashboard": False}
     asked = get("jobqueue.slurm.scheduler-options", None) or {}
     try:
         with _undisturbed():
