@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, null_space
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, null_space
 
 from shared.evidence import Layout, LinearModel
 from shared.hyperparameters import Fit, Hyperparameters, expected_noise, fit, maximise, spread_by_hyperparameters
@@ -112,7 +112,7 @@ def separable(
         former = pattern
         for _ in range(PATTERN_STEPS):
             found = fit(blocks.of_pattern(pattern), layout, found.hyperparameters)
-            pattern, last = blocks.best_pattern(found), pattern
+            pattern, last = blocks.best_pattern(found, pattern), pattern
             if np.abs(pattern - last).max() < SETTLED:
                 break
         found = maximise(blocks.of_pattern(pattern), layout, found.hyperparameters, steps=LATER_STEPS)
@@ -155,11 +155,14 @@ class _Blocks:
         pattern: Values = np.linalg.eigh(products)[1][:, -1]
         return pattern if pattern[0] >= 0 else -pattern
 
-    def best_pattern(self, found: Fit) -> Values:
-        """The pattern of least expected squared residual."""
+    def best_pattern(self, found: Fit, former: Values) -> Values:
+        """The pattern of least expected squared residual; the former one where rounding hides that."""
         posterior = found.posterior
         moment = posterior.covariance + np.outer(posterior.mean, posterior.mean)
         products = np.tensordot(self.gram, moment)
-        factor = cho_factor(products + np.diag(np.diagonal(products) * 1e-12))
+        try:
+            factor = cho_factor(products + np.diag(np.diagonal(products) * 1e-12))
+        except LinAlgError:  # what nuisance leaves of a harmonic can be less than rounding
+            return former
         pattern: Values = cho_solve(factor, self.linear @ posterior.mean)
         return pattern / max(float(np.linalg.norm(pattern)), np.finfo(np.float64).tiny)

@@ -53,6 +53,18 @@ def test_a_separable_kernel_is_found(pattern):
     assert found.fit.hyperparameters.noise == pytest.approx(1e-6, rel=0.3)
 
 
+def test_a_harmonic_that_rounding_hides_keeps_its_part_of_the_pattern():
+    _, model = drawn(3)
+    own = slice(len(R_NM), 2 * len(R_NM))
+    gram, linear = model.gram.copy(), model.linear.copy()
+    gram[own], gram[:, own], linear[own] = 0, 0, 0
+    gram[own, own] = -1e-9 * np.eye(len(R_NM))
+    found = separable(replace(model, gram=gram, linear=linear), R_NM, AT, np.ones((3, len(R_NM))), steps=3)
+    assert np.isfinite(found.coefficient).all()
+    assert np.isfinite(found.root).all()
+    assert np.linalg.norm(found.pattern) == pytest.approx(1)
+
+
 def test_the_pattern_that_is_found_has_the_least_expected_residual():
     _, model = drawn(1, noise=0.5, pixels=60)
     found = found_in(model, noise=0.5)
