@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -30,9 +29,6 @@ from qpibench.cli.response import Response
 from qpibench.counting import counted
 from qpibench.errors import UsageError
 from qpibench.files import check_folder
-
-if TYPE_CHECKING:
-    pass
 
 
 @subcommand("extract")
