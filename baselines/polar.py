@@ -52,10 +52,10 @@ class Model(Extractor):
             return Extraction(
                 kernel=nothing, kernel_full=np.zeros(observation.grid.offsets.shape), diagnostics={"kind": "nothing"}
             )
-        kernel, cell = found.kernel, (12**0.5 * rounding[0], 12**0.5 * rounding[1])
+        kernel = found.kernel
         return Extraction(
-            kernel=sharpened(kernel, observation.kernel_grid, cell),
-            kernel_full=sharpened(kernel, observation.grid.offsets, cell),
+            kernel=sharpened(kernel, observation.kernel_grid, rounding),
+            kernel_full=sharpened(kernel, observation.grid.offsets, rounding),
             std=found.std(observation.kernel_grid),
             diagnostics={
                 "kernel": kernel,

@@ -10,6 +10,7 @@ noise, or at least half of what the other one leaves.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ class Look:
         first = fits(image, pixels, scatterers, ranges, amplitude=expected)
         return Look(observation, image, pixels, scale, ranges, first, SETS[0], expected, amplitude is None, level)
 
-    @property
+    @cached_property
     def told(self) -> Points:
         """The scatterers that are told."""
         return scatterer_points(self.observation.scatterers, self.observation.grid)

@@ -36,7 +36,7 @@ def gathered(scatterers: Scatterers) -> Scatterers:
 
     Scatterers that are told otherwise are returned as they are, and so are pixels that no few scatterers explain.
     """
-    weight = scatterers.weight.astype(np.float64)
+    weight = scatterers.weight
     if any(scatterers.cell) or np.all(np.abs(weight - np.rint(weight)) < ROUNDING):
         return scatterers
     row, column = (np.rint(each).astype(np.intp) for each in (scatterers.row, scatterers.column))
@@ -53,7 +53,7 @@ def gathered(scatterers: Scatterers) -> Scatterers:
         else:
             found.append(np.column_stack([places, np.ones(len(places))]))
     row, column, strength = np.concatenate(found).T
-    return Scatterers(row, column, strength.astype(scatterers.weight.dtype), scatterers.cell)
+    return Scatterers(row, column, strength)
 
 
 def _places(pixels: NDArray[np.intp], weight: Values) -> Values | None:

@@ -110,17 +110,19 @@ class HarmonicKernel:
         return Pairs(single, by_x, by_y)
 
 
-def sharpened(kernel: HarmonicKernel, grid: Grid, cell_nm: tuple[float, float]) -> Values:
-    """A kernel on a grid (y, x) without the blur of places anywhere in cells of a raster, to second order.
+def sharpened(kernel: HarmonicKernel, grid: Grid, rounding_nm: tuple[float, float]) -> Values:
+    """A kernel on a grid (y, x) without the blur of places that are rounded in x and y, to second order.
 
-    Averaged over a cell, a smooth function grows by a 24th of its second difference across the cell, along x and y. The
-    difference is that of neighbouring cells: closer, it would be that of the angular part near a scatterer.
+    Places anywhere in a cell have the standard deviation of its side over the root of 12. Averaged over the cell, a
+    smooth function grows by a 24th of its second difference across the cell. The difference is that of neighbouring
+    cells: closer, it would be that of the angular part near a scatterer.
     """
     pixels = pixels_of(grid)
     blurred = kernel.superposed(pixels, ORIGIN)
     sharp = blurred.copy()
-    for side, (x, y) in zip(cell_nm, ((1.0, 0.0), (0.0, 1.0)), strict=True):
-        if side:
+    for std, (x, y) in zip(rounding_nm, ((1.0, 0.0), (0.0, 1.0)), strict=True):
+        if std:
+            side = 12**0.5 * std
             beside = (Points(np.array([sign * side * x]), np.array([sign * side * y]), np.ones(1)) for sign in (-1, 1))
             sharp -= (sum(kernel.superposed(pixels, each) for each in beside) - 2 * blurred) / 24
     return sharp.reshape(grid.shape)

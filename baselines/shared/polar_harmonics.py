@@ -77,7 +77,7 @@ def harmonics(shown: Shown, separable: Candidate, nuisance: str, fold: int) -> t
     """
     reach_nm, pitch_nm = shown.reach_nm, shown.pitch_nm
     some = shown.thinned(SYMMETRY_PIXELS)
-    spacing = max(pitch_nm, min(reach_nm / SPLINES, shown.period_nm / SPLINES_A_PERIOD))
+    spacing = shown.spacing_nm(reach_nm, SPLINES, SPLINES_A_PERIOD)
     basis = PolarBasis.reaching(reach_nm, spacing, orders_of(fold, FIRST * fold))
     basis = replace(basis, finest=FINEST * math.pi / pitch_nm)
     first = _fitted(some, basis, nuisance, separable.hyperparameters)

@@ -45,7 +45,7 @@ INSTRUMENT = "offset and tilt"
 def screen(shown: Shown) -> Candidate:
     """Choose the fold, and fit a first separable kernel, to some of the pixels of an image."""
     some, side = shown.thinned(), shown.side_nm
-    spacing = max(some.pitch_nm, min(some.reach_nm / SPLINES, some.period_nm / SPLINES_A_PERIOD))
+    spacing = some.spacing_nm(some.reach_nm, SPLINES, SPLINES_A_PERIOD)
     basis = PolarBasis.reaching(some.reach_nm, spacing, (0,))
     nuisance = some.nuisance[INSTRUMENT].size
     every: list[Sums] = []

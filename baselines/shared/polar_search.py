@@ -218,8 +218,9 @@ class _Search:
         is as smooth as the kernel, which follows it.
         """
         shown, scatterers = self.shown, self.shown.scatterers
-        product = np.zeros((root.shape[1], sum(std > 0 for std in self.rounding_nm) * scatterers.size))
-        if not product.size:
+        rounded = [std for std in self.rounding_nm if std]
+        product = np.zeros((root.shape[1], len(rounded) * scatterers.size))
+        if not rounded:
             return product.T
         for rows, columns in shown.columns(best.basis):
             some = Points(*(part[rows] for part in shown.pixels))
@@ -227,7 +228,7 @@ class _Search:
             changes = [std * each for std, each in zip(self.rounding_nm, by, strict=True) if std]
             product += columns.T @ np.concatenate(changes, axis=1)
         # Scatterers in one pixel, told as one of their joint strength, are wrong independently of each other.
-        product /= np.sqrt(np.tile(np.maximum(scatterers.strength, 1.0), len(changes)))
+        product /= np.sqrt(np.tile(np.maximum(scatterers.strength, 1.0), len(rounded)))
         response: Values = root.T @ (root @ product) / best.hyperparameters.noise
         return response.T
 

@@ -75,6 +75,10 @@ class Shown:
         """Period of the finest ripples; that of two pixels at least."""
         return max(self.side_nm / max(self.ripples.finest, 1), 2 * self.pitch_nm)
 
+    def spacing_nm(self, reach_nm: float, splines: int, a_period: float) -> float:
+        """Distance of radial splines: so many up to a reach, and in a period, at least; not closer than pixels."""
+        return max(self.pitch_nm, min(reach_nm / splines, self.period_nm / a_period))
+
     @property
     def picture(self) -> Values:
         """The image (y, x), NaN where a pixel is not used."""

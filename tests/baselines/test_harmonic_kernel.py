@@ -89,5 +89,7 @@ def test_the_blur_of_places_anywhere_in_a_cell_is_undone():
     blurred = bump.superposed(pixels_of(GRID), Points(x, y, np.full(441, 1 / 441))).reshape(GRID.shape)
     # To the blurred bump, the sharpened one is what the bump is to its average over the cell.
     left = bump.image(GRID) - blurred
-    assert sharpened(bump, GRID, (0.6, 0.4)) - bump.image(GRID) == pytest.approx(left, abs=0.25 * np.abs(left).max())
+    assert sharpened(bump, GRID, (0.6 / 12**0.5, 0.4 / 12**0.5)) - bump.image(GRID) == pytest.approx(
+        left, abs=0.25 * np.abs(left).max()
+    )
     assert np.array_equal(sharpened(bump, GRID, (0.0, 0.0)), bump.image(GRID))
