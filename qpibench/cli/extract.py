@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ from qpibench.cli.map_options import (
     map_argument,
     origin_option,
     positions_option,
-    size_option,
+    untold_options,
 )
 from qpibench.cli.options import (
     keep_apart,
@@ -55,7 +56,7 @@ from qpibench.files import check_folder
 )
 @origin_option
 @beyond_edge_option
-@size_option
+@untold_options
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: all processors]")
 @report_option
 @figures_option
@@ -71,7 +72,7 @@ def command(
     kernel_pixels: int | None,
     origin: str | None,
     beyond_edge: bool,
-    size_nm: float | None,
+    untold: dict[str, Any],
     workers: int | None,
     report: Path | None,
     figures: Path | None,
@@ -100,7 +101,7 @@ def command(
     check_new([output, report], figures, overwrite=overwrite)
     parts = output.with_name(f"{output.name}.parts")
     check_folder(parts)
-    maps = read_maps(map_path, size_nm=size_nm, channel=channel)
+    maps = read_maps(map_path, channel=channel, **untold)
     positions, in_pixels = read_positions(positions_path)
     with progress("Extracting", unit="layers") as show:
         found = extract_maps(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,7 @@ from qpibench.cli.map_options import (
     map_argument,
     origin_option,
     positions_option,
-    size_option,
+    untold_options,
 )
 from qpibench.cli.options import subcommand
 from qpibench.cli.progress import progress
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--noise", type=float, metavar="VALUE", help="Standard deviation of the noise, in the map's unit.")
 @origin_option
 @beyond_edge_option
-@size_option
+@untold_options
 def command(
     *,
     map_path: Path,
@@ -62,7 +62,7 @@ def command(
     noise: float | None,
     origin: str | None,
     beyond_edge: bool,
-    size_nm: float | None,
+    untold: dict[str, Any],
 ) -> Response:
     """Compare extractions of a measured MAP by pixels that were held out, for which no true kernel is needed.
 
@@ -78,7 +78,7 @@ def command(
     from qpibench.extraction.positions import read_positions
     from qpibench.readers.maps import read_maps
 
-    maps = read_maps(map_path, size_nm=size_nm, channel=channel)
+    maps = read_maps(map_path, channel=channel, **untold)
     chosen, layers, axis = chosen_layers(maps, channel, None if energy_mev is None else [energy_mev])
     layer = len(layers) // 2
     positions, in_pixels = read_positions(positions_path)

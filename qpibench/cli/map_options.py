@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,9 +33,47 @@ CSV_FILE = _file_of("Positions are written as CSV", ".csv", ".txt")
 
 map_argument = click.argument("map_path", type=FILE, metavar="MAP")
 
-size_option = click.option(
-    "--size", "size_nm", type=float, metavar="NM", help="Longer side of the maps in nm, if the file does not tell it."
-)
+
+def _numbers(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(map(float, text.split(",")))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is no list of numbers with commas between them.", param=parameter) from None
+
+
+def untold_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options for what a format does not tell; the command gets them as ``untold``, arguments of ``read_maps``."""
+
+    @wraps(command)
+    def packed(
+        *, size_nm: float | None, layers_mev: tuple[float, ...] | None, first_row: str | None, **others: Any
+    ) -> Any:
+        return command(untold={"size_nm": size_nm, "energy_mev": layers_mev, "first_row": first_row}, **others)
+
+    for option in (
+        click.option(
+            "--first-row",
+            type=click.Choice(["bottom", "top"]),
+            help="Where the first row of the file is, if it does not tell it.  [default: bottom]",
+        ),
+        click.option(
+            "--energies",
+            "layers_mev",
+            callback=_numbers,
+            metavar="MEV,...",
+            help="Energies of all layers, or the first and the last of even steps, if the file does not tell them.",
+        ),
+        click.option(
+            "--size",
+            "size_nm",
+            type=float,
+            metavar="NM",
+            help="Longer side of the maps in nm, if the file does not tell it.",
+        ),
+    ):
+        packed = option(packed)
+    return packed
+
 
 channel_option = click.option(
     "--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.map_options import HDF5_FILE, size_option
+from qpibench.cli.map_options import HDF5_FILE, untold_options
 from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps.")
 @click.option("--channel", metavar="NAME", help="Draw only this channel.")
 @click.option("--save", type=HDF5_FILE, metavar="MAPS.h5", help="Also write the maps to a file that xarray opens.")
-@size_option
+@untold_options
 @overwrite_option
 def command(
-    *, file: Path, output: Path | None, channel: str | None, save: Path | None, size_nm: float | None, overwrite: bool
+    *,
+    file: Path,
+    output: Path | None,
+    channel: str | None,
+    save: Path | None,
+    untold: dict[str, Any],
+    overwrite: bool,
 ) -> Response:
     """Show what the FILE of a microscope contains, and draw it.
 
@@ -43,7 +49,7 @@ def command(
     keep_apart(written, [file])
     for path in written:
         check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
-    maps = read_maps(file, size_nm=size_nm, channel=channel)
+    maps = read_maps(file, channel=channel, **untold)
     if channel is not None:
         maps.channel(channel)
     if output is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from qpibench.cli.map_options import HDF5_FILE, size_option
+from qpibench.cli.map_options import HDF5_FILE, untold_options
 from qpibench.cli.maps import described
 from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
@@ -29,7 +29,7 @@ from qpibench.files import check_file
 @output_option("MAPS.h5", "The prepared maps.", type=HDF5_FILE)
 @click.option("--picture", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps before and after.")
 @click.option("--channel", metavar="NAME", help="Draw this channel.")
-@size_option
+@untold_options
 @overwrite_option
 def command(
     *,
@@ -39,7 +39,7 @@ def command(
     output: Path,
     picture: Path | None,
     channel: str | None,
-    size_nm: float | None,
+    untold: dict[str, Any],
     overwrite: bool,
 ) -> Response:
     """Prepare the maps of FILE for extraction: level, remove streaks and the lattice, mask, crop, derive.
@@ -62,12 +62,12 @@ def command(
     for path in (output, picture):
         if path is not None:
             check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
-    before = read_maps(file, size_nm=size_nm if original is None else None, channel=channel)
+    before = read_maps(file, channel=channel, **(untold if original is None else {}))
     # Maps with steps are made anew from the measurement, which is therefore never written over.
     keep_apart([output, picture], [path for path in (None if before.steps else file, original) if path is not None])
     after = before
     if original is not None:
-        after = undone(before, read_maps(original, size_nm=size_nm))
+        after = undone(before, read_maps(original, **untold))
     for name, settings in asked:
         after = apply(after, name, **settings)
     if picture is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from qpibench.cli.map_options import CSV_FILE, channel_option, map_argument, size_option
+from qpibench.cli.map_options import CSV_FILE, channel_option, map_argument, untold_options
 from qpibench.cli.options import OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.files import check_file
@@ -45,7 +46,7 @@ from qpibench.files import check_file
     help="Smallest response, as a share of the typical one; 0 for scatterers of different heights.",
 )
 @click.option("--picture", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the map with numbered circles.")
-@size_option
+@untold_options
 @overwrite_option
 def command(
     *,
@@ -59,7 +60,7 @@ def command(
     threshold: float,
     share: float,
     picture: Path | None,
-    size_nm: float | None,
+    untold: dict[str, Any],
     overwrite: bool,
 ) -> Response:
     """Find the scatterers of a topograph or a MAP: round spots of one size.
@@ -80,7 +81,7 @@ def command(
     keep_apart(written, [map_path])
     for path in written:
         check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
-    maps = read_maps(map_path, size_nm=size_nm, channel=channel)
+    maps = read_maps(map_path, channel=channel, **untold)
     found = find_scatterers(
         maps,
         channel,

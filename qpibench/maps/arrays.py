@@ -32,7 +32,8 @@ class Told:
         Distance from the first to the last pixel in nm: one number for the longer side (the pixels are square), or
         width and height.
     energy_mev
-        Energies of the layers of a stack in meV, relative to the Fermi level.
+        Energies of the layers of a stack in meV, relative to the Fermi level: all of them, or the first and the last of
+        evenly spaced ones.
     channels
         Names of the arrays to read; None for all.
     channel
@@ -261,11 +262,14 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
             raise UsageError(f"'{name}' has no stack of layers; leave out the energies.")
         if any(array.axis is not None for array in stacks):
             raise UsageError(f"'{name}' tells its energies itself; leave out the energies.")
-        if energies.shape != (len(stacks[0].values),) or not np.isfinite(energies).all():
+        count = len(stacks[0].values)
+        if energies.shape not in ((2,), (count,)) or not np.isfinite(energies).all():
             raise UsageError(
-                f"'{name}' has {counted(len(stacks[0].values), 'layer')}; give as many finite energies, found"
-                f" {energies.size}."
+                f"'{name}' has {counted(count, 'layer')}; give as many finite energies, or the first and the last,"
+                f" found {energies.size}."
             )
+        if energies.size != count:
+            energies = np.linspace(*energies, count)
         found = [replace(array, axis=bias_axis(energies)) if array.values.ndim == 3 else array for array in found]
     if told.first_row is not None:
         if told.first_row not in ("bottom", "top"):

@@ -96,3 +96,16 @@ def test_maps_are_not_written_under_the_suffix_of_another_format(qpibench, scan,
     qpibench("maps", scan / "scan.sxm", "--save", scan / name).fails(2, name, "HDF5", ".h5 or .hdf5 or .nc")
     qpibench("prepare", scan / "scan.sxm", "--step", "plane", "-o", scan / name).fails(2, name, ".h5")
     assert {path.name for path in scan.iterdir()} == {"scan.sxm"}
+
+
+def test_the_user_tells_what_a_format_does_not(qpibench, tmp_path):
+    stack = np.random.default_rng(0).normal(size=(3, 6, 8))
+    np.save(tmp_path / "stack.npy", stack)
+    told = ("--size", "7", "--first-row", "top", "--energies")
+    outcome = qpibench("maps", tmp_path / "stack.npy", *told, "-20,40", "--save", tmp_path / "stack.h5")
+    assert outcome.exit_code == 0, outcome.stderr
+    maps = read(tmp_path / "stack.h5")
+    assert maps.axis.energy_mev == pytest.approx([-20, 10, 40])
+    np.testing.assert_array_equal(maps.channels[0].values, stack[:, ::-1])
+    qpibench("maps", tmp_path / "stack.npy", *told, "1,2,x").fails(2, "'1,2,x' is no list of numbers")
+    qpibench("maps", tmp_path / "stack.npy", *told, "1,2,3,4").fails(2, "has 3 layers")

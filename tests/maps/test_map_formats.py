@@ -251,8 +251,13 @@ def test_layers_without_energies_are_numbered(written):
     assert (maps.axis.name, maps.axis.values.tolist()) == ("Layer", [0, 1, 2])
     with pytest.raises(InvalidDataError, match="not a bias"):
         _ = maps.axis.energy_mev
-    with pytest.raises(UsageError, match="has 3 layers"):
-        read_maps(path, size_nm=SIZE_NM, energy_mev=[1, 2])
+    with pytest.raises(UsageError, match="has 3 layers; give as many"):
+        read_maps(path, size_nm=SIZE_NM, energy_mev=[1, 2, 3, 4])
+
+
+def test_two_energies_are_the_ends_of_even_steps(written):
+    path, _ = written("bare", STACK)
+    assert read_maps(path, size_nm=SIZE_NM, energy_mev=[40, -20]).axis.energy_mev == pytest.approx([40, 10, -20])
 
 
 @pytest.mark.parametrize("facts", [{"size_nm": 4e-8}, {"pixel_nm": 1e-11}, {"x_nm": UP[0], "y_nm": UP[:, 0]}])

@@ -71,7 +71,8 @@ def read_maps(
         Distance from the first to the last pixel in nm, if the file does not tell it: one number for the longer side
         (the pixels are square), or width and height.
     energy_mev
-        Energies of the layers of a stack in meV, if the file does not tell them.
+        Energies of the layers of a stack in meV, if the file does not tell them: all of them, or the first and the last
+        of evenly spaced ones.
     channels
         Names of the channels to read; all by default.
     channel
