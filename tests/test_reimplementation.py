@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from qpibench.families import get_family
+from qpibench.release import Shard, write_shard
 from qpibench.specs import spec_from_json
 from qpibench.synthesis import get_backend
 
@@ -353,3 +354,13 @@ def test_the_small_releases_reach_the_special_cases(derived):
         assert 0.0 in arrays["x"]
         assert 0.0 in arrays["y"]
         assert len(arrays["splits/ood/test"])
+
+
+def test_the_pages_give_the_scatterers_of_the_last_of_a_billion_images(tmp_path):
+    many = {"kernels": SMALL["kernels"] | {"count": 1000}, "observations_per_kernel": 1_000_000}
+    text = canonical_json(SMALL | many)
+    blocks = -(-(10**9) // docs.C["BLOCK_ROWS"])
+    shard = write_shard(spec_from_json(text), tmp_path, Shard(blocks, blocks), backend=get_backend("cpu")[0])
+    found = shard.read("observations/position_nm", 10**9 - 2, 10**9)
+    for image, places in zip((999_998, 999_999), found, strict=True):
+        assert places[~np.isnan(places[:, 0])].tolist() == docs.scatterers(json.loads(text), image, 999)

@@ -18,7 +18,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.kernel_files import remember, remembered
 from qpibench.release import Shard, layout, merge_shards, write_release, write_shard
 from qpibench.release.blocks import Progress
-from qpibench.release.filling import check_request
+from qpibench.release.filling import check_memory, check_request
 from qpibench.release.identity import BLOCK_ROWS
 from qpibench.release.lock import BusyError
 from qpibench.specs import ReleaseSpec, spec_from_json
@@ -108,6 +108,7 @@ def generate_release(
             _tidy(spec, target)
         return content
     check_request(target, overwrite=overwrite)
+    check_memory(spec, target)
     with ShardFolder(target) as folder:
         count = folder.count()
         if count and not resume:

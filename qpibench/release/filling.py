@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
@@ -25,9 +26,13 @@ from qpibench.release.hdf5 import open_hdf5
 from qpibench.release.layout import Array
 from qpibench.release.partial import Partial
 from qpibench.specs import ImportedSpec, ReleaseSpec
+from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Observations
 
 Compression = Literal["gzip"]
+
+SPLIT_ROW_BYTES = 64
+"""Bytes of memory per observation that drawing the splits needs: a few lists of 64-bit indices."""
 
 
 def check_request(target: Path, *, overwrite: bool, compression: str | None = None) -> None:
@@ -35,6 +40,24 @@ def check_request(target: Path, *, overwrite: bool, compression: str | None = No
     if compression not in (None, "gzip"):
         raise UsageError(f"There is no compression '{compression}'; choose gzip, or none.")
     check_file(target, if_exists=None if overwrite else "resume it, overwrite it, or choose another file")
+
+
+def check_memory(spec: ReleaseSpec, target: Path) -> None:
+    """Refuse a release whose kernels and splits do not fit into memory. Its images need not: they are streamed.
+
+    Raises
+    ------
+    QpibenchError
+        If the memory that is available is smaller.
+    """
+    kernel_bytes = 4 * spec.grid.ny * spec.grid.nx + 100
+    needed = species_count(spec) * spec.kernels.count * kernel_bytes + spec.observation_count * SPLIT_ROW_BYTES
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise QpibenchError(
+            f"'{target}' needs about {needed:,} bytes of memory for its kernels and splits, and {available:,} are"
+            " available; make fewer kernels or images at once."
+        )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import datasets, identity, layout, virtual
 from qpibench.release.blocks import Progress, Work, hash_blocks
 from qpibench.release.contents import Outline, contents
-from qpibench.release.filling import check_request, explained, fill, write_digests
+from qpibench.release.filling import check_memory, check_request, explained, fill, write_digests
 from qpibench.release.hdf5 import structure
 from qpibench.release.partial import Partial
 from qpibench.release.shards import Shards, open_shard
@@ -64,13 +64,15 @@ def merge_shards(
     InvalidDataError
         If a shard is missing, present twice, damaged, or belongs to another release.
     QpibenchError
-        If another process is writing the same file, or the disk is full or fails.
+        If another process is writing the same file, the kernels and splits do not fit into memory, or the disk is full
+        or fails.
     """
     target = Path(path)
     check_request(target, overwrite=overwrite)
     shards = _find_shards(Path(folder))
     if any(target.exists() and target.samefile(file.path) for file in shards.files):
         raise UsageError(f"'{target}' is one of the shards; choose another file.")
+    check_memory(shards.spec, target)
     with Partial(target, overwrite=overwrite) as partial, explained(partial, resumable=False):
         work = Work(threads=threads, check=shards.check_block, progress=progress)
         outline = Outline.generated(shards.spec, backend.kernels(shards.spec))

@@ -5,24 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import psutil
 
-from qpibench.errors import InvalidDataError, QpibenchError
+from qpibench.errors import InvalidDataError
 from qpibench.files import check_folder, make_folder
 from qpibench.release import datasets, identity
 from qpibench.release.blocks import Progress, Work, write_blocks
 from qpibench.release.contents import Outline
-from qpibench.release.filling import Compression, check_request, explained, fill, prepare
+from qpibench.release.filling import Compression, check_memory, check_request, explained, fill, prepare
 from qpibench.release.partial import Partial
 from qpibench.release.reader import open_release
 from qpibench.release.shards import Shard, ShardFile, open_shard
 from qpibench.release.soundness import Plausibility
 from qpibench.specs import ImportedSpec, ReleaseSpec
-from qpibench.specs.species import species_count
 from qpibench.synthesis.contract import Backend, Kernels, Observations
-
-SPLIT_ROW_BYTES = 64
-"""Bytes of memory per observation that drawing the splits needs: a few lists of 64-bit indices."""
 
 
 def write_release(
@@ -80,7 +75,7 @@ def write_release(
     if resume and not overwrite and target.exists():
         return _finished(target, spec)
     check_request(target, overwrite=overwrite, compression=compression)
-    _check_memory(spec, target)
+    check_memory(spec, target)
     with Partial(target, overwrite=overwrite) as partial, explained(partial, resumable=True):
         kernels = backend.kernels(spec)
         return fill(
@@ -247,15 +242,3 @@ def _of_another_spec(target: Path, spec: ReleaseSpec | ImportedSpec) -> InvalidD
     return InvalidDataError(
         f"'{target}' is complete but has another spec ('{spec.name}'); choose another file or overwrite it."
     )
-
-
-def _check_memory(spec: ReleaseSpec, target: Path) -> None:
-    """Refuse a release whose kernels and splits do not fit into memory. Its images need not: they are streamed."""
-    kernel_bytes = 4 * spec.grid.ny * spec.grid.nx + 100
-    needed = species_count(spec) * spec.kernels.count * kernel_bytes + spec.observation_count * SPLIT_ROW_BYTES
-    available = psutil.virtual_memory().available
-    if needed > available:
-        raise QpibenchError(
-            f"'{target}' needs about {needed:,} bytes of memory for its kernels and splits, and {available:,} are"
-            " available; make fewer kernels or images at once."
-        )

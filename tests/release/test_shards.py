@@ -4,9 +4,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
@@ -105,6 +107,13 @@ def test_shards_in_any_order_have_the_hash_of_the_release(
 def test_merged_shards_are_the_same_file_as_the_release(tmp_path, three, merge, small_release):
     merge(three)
     assert (tmp_path / "merged.h5").read_bytes() == small_release.read_bytes()
+
+
+def test_a_release_whose_splits_exceed_the_memory_is_refused_before_the_merge(tmp_path, three, merge, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    with pytest.raises(QpibenchError, match=r"needs about [0-9,]+ bytes of memory .*1,000 are available"):
+        merge(three)
+    assert names(tmp_path) == ["shards"]
 
 
 def test_a_shard_depends_on_the_spec_and_its_number_and_on_nothing_else(tmp_path, write, three_shards, another_spec):
