@@ -269,7 +269,7 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
                 f" found {energies.size}."
             )
         if energies.size != count:
-            energies = np.linspace(*energies, count)
+            energies = np.linspace(energies[0], energies[1], count)
         found = [replace(array, axis=bias_axis(energies)) if array.values.ndim == 3 else array for array in found]
     if told.first_row is not None:
         if told.first_row not in ("bottom", "top"):
