@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qpibench.errors import InvalidDataError
 from qpibench.extraction.kernel_file import KernelFile
-from qpibench.extraction.stack import Progress, extract_stack, shows_something
+from qpibench.extraction.layers import shows_something
+from qpibench.extraction.stack import Progress, extract_stack
 from qpibench.maps import Axis, Channel, Maps, Step
 from qpibench.maps.chosen import chosen_channel, nearest_layers
 

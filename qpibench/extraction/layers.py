@@ -1,0 +1,164 @@
+"""The layers of a stack, each extracted by itself, and the files in which finished ones are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpibench import __version__
+from qpibench.errors import InvalidDataError
+from qpibench.evaluation.entries import find_entry
+from qpibench.evaluation.entry_code import code_sha256
+from qpibench.extraction.extract import extract
+from qpibench.files import make_folder, write_whole
+from qpibench.grid import Grid
+from qpibench.physics.residual import forward_images
+
+Values = NDArray[np.float64]
+
+
+class Layer(NamedTuple):
+    """The kernel of one image; a layer whose kernel could not be extracted has NaN and a sentence that says why.
+
+    The kernel and its standard deviation are on the grid of the kernels, the fit is on that of the images.
+    """
+
+    kernel: Values
+    std: Values | None
+    fit: Values
+    diagnostics: Mapping[str, Any]
+    failure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """How every layer is extracted.
+
+    Attributes
+    ----------
+    position_nm
+        (scatterer, 2): x and y from the centre of the field.
+    grid, kernel_grid
+        Grids of the images and of the kernels.
+    kernel_shape, method, beyond_edge, options
+        As for :func:`qpibench.extraction.extract`.
+    """
+
+    position_nm: Values
+    grid: Grid
+    kernel_grid: Grid
+    kernel_shape: int | Sequence[int] | None
+    method: str
+    beyond_edge: bool
+    options: Mapping[str, Any]
+
+    def layer(self, image: Values) -> Layer:
+        """Extract the kernel of one image."""
+        nothing = np.full(self.kernel_grid.shape, np.nan)
+        if not shows_something(image):
+            return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, "Its pixels are all the same or NaN.")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # what is doubtful is said once, for the whole stack
+                found = extract(
+                    image,
+                    self.position_nm,
+                    (self.grid.size_y_nm, self.grid.size_x_nm),
+                    self.method,
+                    kernel_shape=self.kernel_shape,
+                    beyond_edge=self.beyond_edge,
+                    **self.options,
+                )
+        except InvalidDataError as error:
+            return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, str(error))
+        whole, window = (
+            (found.kernel, self.kernel_grid) if found.kernel_full is None else (found.kernel_full, self.grid.offsets)
+        )
+        fit = forward_images(self.grid, window, whole, self.position_nm[None])[0]
+        return Layer(found.kernel, found.std, fit, _plain(found.diagnostics))
+
+    def key(self, image: Values) -> str:
+        """A text that changes with whatever changes the kernel of an image."""
+        return hashlib.sha256(self._facts + image.tobytes()).hexdigest()
+
+    @cached_property
+    def _facts(self) -> bytes:
+        """What all layers have in common: package, entry with its modules and weights, grids, positions and options."""
+        entry = find_entry(self.method)
+        weights = "" if entry.run is None else str(entry.run.weights_sha256)
+        grids = [self.grid.model_dump_json(), self.kernel_grid.model_dump_json()]
+        asked = [str(self.beyond_edge), repr(dict(self.options))]
+        texts = [__version__, entry.name, code_sha256(entry.path), weights, *grids, *asked]
+        return "\n".join(texts).encode() + self.position_nm.tobytes()
+
+
+class KeptLayers:
+    """The finished layers of a run, one file each; none if there is no folder."""
+
+    def __init__(self, folder: Path | None, request: Request) -> None:
+        self._folder, self._request = folder, request
+
+    def read(self, place: int, image: Values) -> Layer | None:
+        """A layer of the same request; None if it is not there."""
+        if self._folder is None:
+            return None
+        try:
+            with np.load(self._file(place), allow_pickle=False) as file:
+                if str(file["key"]) != self._request.key(image):
+                    return None
+                std = file.get("std")
+                facts = json.loads(str(file["facts"]))
+                return Layer(file["kernel"], std, file["fit"], facts["diagnostics"], facts["failure"])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
+
+    def write(self, place: int, image: Values, layer: Layer) -> None:
+        """Keep a layer."""
+        if self._folder is None:
+            return
+        arrays: dict[str, Any] = {"kernel": layer.kernel, "fit": layer.fit, "key": self._request.key(image)}
+        arrays["facts"] = json.dumps({"diagnostics": layer.diagnostics, "failure": layer.failure})
+        if layer.std is not None:
+            arrays["std"] = layer.std
+        make_folder(self._folder)
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        write_whole(self._file(place), content.getvalue(), what="Layer")
+
+    def discard(self) -> None:
+        """Remove the folder with its layers, none of which has a kernel."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _file(self, place: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"layer_{place:05}.npz"
+
+
+def shows_something(image: Values) -> bool:
+    """Whether an image has two different values."""
+    seen = image[np.isfinite(image)]
+    return bool(len(seen) and seen.min() < seen.max())
+
+
+def _plain(value: object) -> Any:
+    """What JSON can hold: lists for arrays, None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
