@@ -17,13 +17,10 @@ TRAINING = {
 }
 """Packages that ``qpibench[training]`` installs, by the names of their modules."""
 
-MAPS = {"netCDF4": "netcdf4", "xarray": "xarray"}
-"""Packages that ``qpibench[maps]`` installs, by the names of their modules."""
-
 DASK = {"dask": "dask", "distributed": "distributed", "dask_jobqueue": "dask-jobqueue"}
 """Packages of dask that ``qpibench[dask]`` installs, by the names of their modules."""
 
-_EXTRAS = {"training": TRAINING, "maps": MAPS, "dask": DASK}
+_EXTRAS = {"training": TRAINING, "dask": DASK}
 
 
 def missing_module(error: ImportError) -> str | None:
@@ -47,9 +44,9 @@ def optional_module(module: str, what: str) -> Any:
     Parameters
     ----------
     module
-        Name of the module, one of :data:`TRAINING`, :data:`MAPS` or :data:`DASK`.
+        Name of the module, one of :data:`TRAINING` or :data:`DASK`.
     what
-        What needs it, the subject of the message, such as ``"Reading a NetCDF file"``.
+        What needs it, the subject of the message, such as ``"Training 'two_step'"``.
 
     Raises
     ------

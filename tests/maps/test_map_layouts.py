@@ -231,7 +231,6 @@ def test_wrong_lengths_in_a_matlab_file_are_an_error_and_never_a_crash(tmp_path)
 
 def test_arrays_of_plain_hdf5_need_a_size(tmp_path):
     h5py = pytest.importorskip("h5py")
-    pytest.importorskip("netCDF4")
     with h5py.File(tmp_path / "map.h5", "w") as file:
         file["topo"], file["count"] = UP.astype(">f4"), np.arange(3)
     with pytest.raises(UsageError, match="does not tell how large its field is"):
@@ -239,6 +238,27 @@ def test_arrays_of_plain_hdf5_need_a_size(tmp_path):
     [channel] = read_maps(tmp_path / "map.h5", size_nm=5).channels
     assert channel.values.dtype.isnative
     np.testing.assert_array_equal(channel.values, UP)
+
+
+def test_hdf5_that_crashes_the_netcdf_library_is_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "map.h5", "w") as file:
+        file["topo"] = UP.astype(np.float16)
+        file["loop"], file["nothing"] = h5py.SoftLink("/"), h5py.SoftLink("/absent")
+    [channel] = read_maps(tmp_path / "map.h5", size_nm=5).channels
+    np.testing.assert_array_equal(channel.values, UP.astype(np.float16))
+
+
+@pytest.mark.parametrize("format_of_file", ["NETCDF3_CLASSIC", "NETCDF3_64BIT", "NETCDF4_CLASSIC"])
+def test_every_kind_of_netcdf_is_read(tmp_path, format_of_file):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("netCDF4")
+    coords = {"x": ("x", np.arange(6.0), {"units": "nm"}), "y": ("y", np.arange(5.0), {"units": "nm"})}
+    made = xarray.Dataset({"topo": (("y", "x"), UP, {"units": "m"})}, coords)
+    made.to_netcdf(tmp_path / "map.nc", engine="netcdf4", format=format_of_file)
+    maps = read_maps(tmp_path / "map.nc")
+    np.testing.assert_array_equal(maps.channel("topo").values, UP)
+    assert (maps.grid.size_x_nm, maps.channel("topo").unit) == (5.0, "m")
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,23 @@
-"""Reads HDF5 and NetCDF files: the package's own files of maps, and foreign ones through xarray.
+"""Reads HDF5 and NetCDF files: the package's own files of maps, and foreign ones.
 
 In a foreign file the dimensions of a map are found by their names, such as ``x``, ``y`` and ``bias``, and their
 coordinates must have units. Arrays of two or three dimensions without such names are (y, x) or (layer, y, x).
+
+NetCDF-4 files are read as the HDF5 files that they are, because the netCDF library crashes on some HDF5 files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
-from qpibench.extras import optional_module
 from qpibench.maps import Axis, Maps, Source
 from qpibench.maps.arrays import Array, Arrays, bias_axis, is_map, size_of
 from qpibench.maps.file import OWN, is_maps_file
@@ -28,6 +31,25 @@ _X = ("x", "nx", "x_nm", "column", "columns", "width")
 _Y = ("y", "ny", "y_nm", "row", "rows", "height")
 _ENERGIES = ("bias", "energy", "energies", "energy_mev", "e", "v", "voltage", "bias_v", "sample bias")
 
+_ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
+_LARGEST_RATIO = 1100
+"""Compression makes numbers at most so many times smaller; a larger array has values that were never written."""
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """Numbers with the names of their dimensions and their attributes."""
+
+    dims: tuple[str, ...]
+    values: NDArray[Any]
+    attributes: Mapping[str, Any]
+
+    def text(self, name: str, default: str = "") -> str:
+        return str(self.attributes.get(name, default))
+
+    def transpose(self, *dims: str) -> _Variable:
+        return _Variable(dims, self.values.transpose([self.dims.index(dim) for dim in dims]), self.attributes)
+
 
 def read(path: Path, source: Source) -> Maps | Arrays:
     """Read a file; see :class:`qpibench.readers.maps.MapsReader`."""
@@ -37,53 +59,121 @@ def read(path: Path, source: Source) -> Maps | Arrays:
         raise InvalidDataError(f"'{path}' is neither an HDF5 nor a NetCDF file, or its beginning is damaged.")
     if is_maps_file(path):
         return read_own(path)
-    optional_module("netCDF4", f"Reading '{path.name}'")
-    xarray = optional_module("xarray", f"Reading '{path.name}'")
     try:
-        with xarray.open_dataset(path, engine="netcdf4", decode_times=False) as opened:
-            if not OWN.isdisjoint(opened.attrs):
-                raise ValueError("its attributes have changed since qpibench wrote them")
-            arrays = [found for name, each in opened.data_vars.items() if (found := _array(path, name, each))]
-            metadata = {str(name): str(value) for name, value in opened.attrs.items()}
+        variables, attributes = (_of_netcdf_3 if start.startswith(b"CDF") else _of_hdf5)(path)
+        if not OWN.isdisjoint(attributes):
+            raise ValueError("its attributes have changed since qpibench wrote them")
+        arrays = [found for name in variables if (found := _array(path, name, variables))]
     except InvalidDataError:
         raise
-    except Exception as error:  # of netCDF4, HDF5 and xarray, whose kinds differ between versions
+    except Exception as error:  # of HDF5 and SciPy, of any kind
         raise InvalidDataError(f"'{path}' is truncated or damaged: {' '.join(str(error).split())}.") from None
+    metadata = {name: str(value) for name, value in attributes.items()}
     return Arrays(arrays=tuple(arrays), source=source, metadata=metadata)
 
 
-def _array(path: Path, name: Hashable, variable: Any) -> Array | None:
+def _of_hdf5(path: Path) -> tuple[dict[str, _Variable], dict[str, Any]]:
+    """Return the variables and the attributes of the root group."""
+    found = {}
+    with h5py.File(path, "r", locking=False) as file:
+        for name in file:
+            item = file.get(name)  # None for a link to nothing
+            if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiu" or not 1 <= item.ndim <= 3:
+                continue
+            attributes = _attributes(item)
+            if str(attributes.get("NAME", "")).startswith(_ONLY_A_DIMENSION):
+                continue
+            if item.nbytes > _LARGEST_RATIO * item.id.get_storage_size():
+                raise ValueError(f"the values of {name} were never written")
+            dims = (name,) if item.ndim == 1 and item.is_scale else tuple(map(_name_of, item.dims, range(item.ndim)))
+            found[name] = _decoded(_Variable(dims, item[()], attributes))
+        return found, _attributes(file)
+
+
+def _name_of(dimension: Any, place: int) -> str:
+    """The name of a dimension, or one by its place if the file has none."""
+    return str(dimension[0].name).rpartition("/")[2] if len(dimension) else f"dimension {place}"
+
+
+def _attributes(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
+    return {name: _value(item.attrs[name]) for name in item.attrs if name not in ("DIMENSION_LIST", "REFERENCE_LIST")}
+
+
+def _of_netcdf_3(path: Path) -> tuple[dict[str, _Variable], dict[str, Any]]:
+    from scipy.io import netcdf_file
+
+    with netcdf_file(path, "r", mmap=False) as file:
+        found = {
+            name: _decoded(_Variable(each.dimensions, np.asarray(each.data), _values(each._attributes)))
+            for name, each in file.variables.items()
+            if each.data.dtype.kind in "fiu" and 1 <= each.data.ndim <= 3
+        }
+        return found, _values(file._attributes)
+
+
+def _values(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(value) for name, value in attributes.items()}
+
+
+def _value(value: Any) -> Any:
+    """An attribute as a text, a number or an array."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _decoded(variable: _Variable) -> _Variable:
+    """Apply the conventions of NetCDF: values that stand for none become NaN, and packed ones are scaled."""
+    values, attributes = variable.values, variable.attributes
+    missing = [attributes[name] for name in ("_FillValue", "missing_value") if name in attributes]
+    scale, offset = (attributes.get(name, default) for name, default in (("scale_factor", 1.0), ("add_offset", 0.0)))
+    packed = "scale_factor" in attributes or "add_offset" in attributes
+    if not packed and not missing:
+        return variable
+    unknown = np.isin(values, np.asarray(missing)) if missing else np.zeros(values.shape, bool)
+    if packed or values.dtype.kind != "f":
+        values = values * np.float64(scale) + np.float64(offset)
+    return _Variable(variable.dims, np.where(unknown, values.dtype.type(np.nan), values), attributes)
+
+
+def _array(path: Path, name: str, variables: Mapping[str, _Variable]) -> Array | None:
     """An array with its values, size and axis; None if it is no map."""
-    columns = [dim for dim in variable.dims if str(dim).lower() in _X]
-    rows = [dim for dim in variable.dims if str(dim).lower() in _Y]
+    variable = variables[name]
+    if variable.values.ndim not in (2, 3):
+        return None
+    columns = [dim for dim in variable.dims if dim.lower() in _X]
+    rows = [dim for dim in variable.dims if dim.lower() in _Y]
     if len(columns) == len(rows) == 1:
         layers = [dim for dim in variable.dims if dim not in (*columns, *rows)]
         variable = variable.transpose(*layers, *rows, *columns)
-    if variable.ndim not in (2, 3) or variable.dtype.kind not in "fiu":
-        return None
-    values = np.asarray(variable.values)
+    values = variable.values
     if not is_map(values):
         return None
     row, column = variable.dims[-2:]
-    height, width = (_extent(path, variable, dim) for dim in (row, column))
+    height, width = (_extent(path, dim, variables) for dim in (row, column))
     if width is not None and width < 0:
         values, width = values[..., ::-1], -width
     return Array(
-        name=str(name),
+        name=name,
         values=values,
-        unit=str(variable.attrs.get("units", "")),
+        unit=variable.text("units"),
         size_nm=None if width is None or height is None else (width, abs(height)),
-        axis=_axis(path, variable, variable.dims[0]) if values.ndim == 3 else None,
+        axis=_axis(variable.dims[0], variables) if values.ndim == 3 else None,
         first_row=None if height is None else ("top" if height < 0 else "bottom"),
     )
 
 
-def _extent(path: Path, variable: Any, dim: Hashable) -> float | None:
+def _coordinate(dim: str, variables: Mapping[str, _Variable]) -> _Variable | None:
+    found = variables.get(dim)
+    return found if found is not None and found.dims == (dim,) else None
+
+
+def _extent(path: Path, dim: str, variables: Mapping[str, _Variable]) -> float | None:
     """Distance in nm from the first to the last pixel; None without coordinates of a known unit."""
-    if dim not in variable.coords or variable.coords[dim].dtype.kind not in "fiu":
+    coordinate = _coordinate(dim, variables)
+    if coordinate is None:
         return None
-    coordinate = variable.coords[dim]
-    scale = in_nm(str(coordinate.attrs.get("units", "nm" if str(dim).endswith("_nm") else "")))
+    scale = in_nm(coordinate.text("units", "nm" if dim.endswith("_nm") else ""))
     if scale is None:
         return None
     size = size_of(np.asarray(coordinate.values, np.float64))
@@ -94,13 +184,13 @@ def _extent(path: Path, variable: Any, dim: Hashable) -> float | None:
     return size * scale
 
 
-def _axis(path: Path, variable: Any, dim: Hashable) -> Axis | None:
-    if dim not in variable.coords or variable.coords[dim].dtype.kind not in "fiu":
+def _axis(dim: str, variables: Mapping[str, _Variable]) -> Axis | None:
+    coordinate = _coordinate(dim, variables)
+    if coordinate is None:
         return None
-    coordinate = variable.coords[dim]
     values: NDArray[np.float64] = np.asarray(coordinate.values, np.float64)
-    unit = str(coordinate.attrs.get("units", "meV" if str(dim).lower().endswith("_mev") else ""))
+    unit = coordinate.text("units", "meV" if dim.lower().endswith("_mev") else "")
     scale = in_mev(unit)
-    if str(dim).lower() in _ENERGIES and scale is not None:
+    if dim.lower() in _ENERGIES and scale is not None:
         return Axis(name="Bias", unit="V", values=values) if unit == "V" else bias_axis(values * scale)
-    return Axis(name=str(dim), unit=unit, values=values)
+    return Axis(name=dim, unit=unit, values=values)
