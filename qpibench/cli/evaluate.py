@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -88,6 +87,7 @@ def command(
     """
     from qpibench.evaluation.entries import find_entry
     from qpibench.evaluation.isolation.parent import closed_parent
+    from qpibench.evaluation.isolation.process import temporary_folder
     from qpibench.evaluation.joining import join
     from qpibench.evaluation.result import SuiteRecord
     from qpibench.evaluation.result_file import save_result
@@ -110,7 +110,7 @@ def command(
         keep_apart([output, report, predictions], read)
         # Also while scores are computed: a model may leave processes behind.
         stack.enter_context(closed_parent(files))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-")))
+        folder = stack.enter_context(temporary_folder())
         for each in asked:
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
         record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from qpibench.errors import UnavailableError
 from qpibench.locator import PACKAGE
@@ -69,7 +71,14 @@ def die_with(parent: int) -> None:
 
 
 @contextmanager
-def guard(pid: int, folder: str | None = None) -> Iterator[None]:
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder that is removed at the end of the context, or when this process ends in any way before."""
+    with tempfile.TemporaryDirectory(prefix="qpibench-") as folder, guard(None, folder):
+        yield Path(folder)
+
+
+@contextmanager
+def guard(pid: int | None, folder: str | None = None) -> Iterator[None]:
     """Kill a process group and remove its folder when this process ends in any way, even if it is killed.
 
     The guard is a shell that waits for the end of its input. The system closes that input when this process ends, and
@@ -79,8 +88,9 @@ def guard(pid: int, folder: str | None = None) -> Iterator[None]:
     command = [
         "/bin/sh",
         "-c",
-        'trap "" TERM INT HUP; read -r _; kill -s KILL -- "-$0"; [ -z "$1" ] || rm -rf -- "$1"',
-        str(pid),
+        'trap "" TERM INT HUP; read -r _; [ -z "$1" ] || kill -s KILL -- "-$1"; [ -z "$2" ] || rm -rf -- "$2"',
+        "sh",
+        "" if pid is None else str(pid),
         folder or "",
     ]
     nowhere = subprocess.DEVNULL
