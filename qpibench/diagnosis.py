@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import psutil
-
 from qpibench.errors import QpibenchError
+from qpibench.memory import memory
 from qpibench.processors import machine_processors, processors
 
 PACKAGES = ("numpy", "numba", "h5py", "scipy", "scikit-image", "matplotlib", "pydantic", "psutil", "click", "jinja2")
@@ -88,11 +87,15 @@ def _processor() -> Finding:
 
 
 def _memory() -> Finding:
-    memory = psutil.virtual_memory()
+    found = memory()
+    if found is None:
+        return Finding(
+            what="memory", found="the system does not say", advice="mount /proc, without which no model runs"
+        )
     return Finding(
         what="memory",
-        found=f"{memory.available / 2**30:.1f} GiB available of {memory.total / 2**30:.1f} GiB",
-        advice="close other programs: qpibench and a model want 2 GiB" if memory.available < 2**31 else "",
+        found=f"{found.available / 2**30:.1f} GiB available of {found.total / 2**30:.1f} GiB",
+        advice="close other programs: qpibench and a model want 2 GiB" if found.available < 2**31 else "",
     )
 
 

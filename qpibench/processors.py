@@ -6,9 +6,8 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
 
-_ROOT = Path("/")
+from qpibench.control_groups import control_groups
 
 
 def processors() -> int:
@@ -61,7 +60,7 @@ def _of_affinity() -> int:
 
 def _quotas() -> Iterator[float]:
     """CPU quotas of the process's control groups, of both versions, as numbers of processors."""
-    for folder in _control_groups():
+    for folder in control_groups("cpu"):
         # The files of version 2 and of version 1; a folder has those of one version at most.
         with suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
@@ -72,44 +71,3 @@ def _quotas() -> Iterator[float]:
             )
             if int(quota) > 0:
                 yield int(quota) / int(period)
-
-
-def _control_groups() -> Iterator[Path]:
-    """Folders of the process's control groups that can limit processors, with all groups around them."""
-    for mount, root, version in _mounts():
-        group = _group(version)
-        if group is None:
-            continue
-        # A container may see its own group as the root of the mount, or be told a path outside of it.
-        within = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
-        yield mount / within
-        yield from (mount / parent for parent in within.parents)
-
-
-def _mounts() -> Iterator[tuple[Path, PurePosixPath, int]]:
-    """Where control groups are mounted, the group at the root of the mount, and the version of control groups."""
-    for line in _lines("proc/self/mountinfo"):
-        before, _, after = line.partition(" - ")
-        fields, kinds = before.split(), after.split()
-        if len(fields) < 5 or len(kinds) < 3:
-            continue
-        place = _ROOT / fields[4].lstrip("/")
-        if kinds[0] == "cgroup2":
-            yield place, PurePosixPath(fields[3]), 2
-        elif kinds[0] == "cgroup" and "cpu" in kinds[2].split(","):
-            yield place, PurePosixPath(fields[3]), 1
-
-
-def _group(version: int) -> PurePosixPath | None:
-    for line in _lines("proc/self/cgroup"):
-        number, controllers, path = ([*line.split(":", 2), "", ""])[:3]
-        if (version == 2 and number == "0" and not controllers) or (version == 1 and "cpu" in controllers.split(",")):
-            return PurePosixPath(path)
-    return None
-
-
-def _lines(name: str) -> list[str]:
-    try:
-        return (_ROOT / name).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return []

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from qpibench import control_groups
 from qpibench import processors as module
 from qpibench.locator import PACKAGE
 from qpibench.processors import processors
@@ -19,7 +20,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    monkeypatch.setattr(module, "_ROOT", tmp_path)
+    monkeypatch.setattr(control_groups, "_ROOT", tmp_path)
 
     def write(files):
         for name, text in files.items():

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.files import check_file
+from qpibench.memory import memory
 from qpibench.release import datasets, identity, layout
 from qpibench.release.blocks import Work, write_blocks
 from qpibench.release.contents import Outline, contents
@@ -52,10 +52,10 @@ def check_memory(spec: ReleaseSpec, target: Path) -> None:
     """
     kernel_bytes = 4 * spec.grid.ny * spec.grid.nx + 100
     needed = species_count(spec) * spec.kernels.count * kernel_bytes + spec.observation_count * SPLIT_ROW_BYTES
-    available = psutil.virtual_memory().available
-    if needed > available:
+    found = memory()
+    if found is not None and needed > found.available:
         raise QpibenchError(
-            f"'{target}' needs about {needed:,} bytes of memory for its kernels and splits, and {available:,} are"
+            f"'{target}' needs about {needed:,} bytes of memory for its kernels and splits, and {found.available:,} are"
             " available; make fewer kernels or images at once."
         )
 

@@ -110,7 +110,7 @@ def test_merged_shards_are_the_same_file_as_the_release(tmp_path, three, merge, 
 
 
 def test_a_release_whose_splits_exceed_the_memory_is_refused_before_the_merge(tmp_path, three, merge, monkeypatch):
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000, total=1000))
     with pytest.raises(QpibenchError, match=r"needs about [0-9,]+ bytes of memory .*1,000 are available"):
         merge(three)
     assert names(tmp_path) == ["shards"]

@@ -46,7 +46,9 @@ def fixed_threads(threads: int) -> dict[str, str]:
 
 
 def require_processes(what: str) -> None:
-    """Refuse a system without process groups, which end a model together with all processes that it started.
+    """Refuse a system on which a model's processes cannot be ended, or their memory not be limited.
+
+    Process groups end a model together with all processes that it started; ``/proc`` shows their memory on Linux.
 
     Parameters
     ----------
@@ -56,10 +58,12 @@ def require_processes(what: str) -> None:
     Raises
     ------
     UnavailableError
-        If this is Windows.
+        If this is Windows, or Linux without ``/proc``.
     """
     if not hasattr(os, "killpg"):
         raise UnavailableError(f"{what} run on Linux and macOS; on Windows, use qpibench within WSL 2.")
+    if sys.platform == "linux" and not os.path.isdir("/proc/self"):
+        raise UnavailableError(f"{what} need the file system /proc, which shows how much memory they take; mount it.")
 
 
 def die_with(parent: int) -> None:
