@@ -1,4 +1,4 @@
-"""Bases of kernels in polar coordinates, and the sums that the linear model of an image needs of them."""
+"""Bases of kernels in polar coordinates: angular harmonics times radial splines."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import map_coordinates
 
 from qpibench.grid import Grid
-from shared.evidence import Layout, LinearModel
+from shared.evidence import Layout
 from shared.harmonic_kernel import HarmonicKernel, spline_columns
-from shared.nuisance import Nuisance
 from shared.polar import Points, pixels_of
 from shared.radial import DEGREE, spline_count, spline_values
 
@@ -22,9 +20,6 @@ Values = NDArray[np.float64]
 
 CHUNK = 1024
 """Pixels whose columns are held at once."""
-
-ROUNDING = {np.float32: 1e-7, np.float64: 1e-12}
-"""Variance of a pixel, over that of the image, which sums of either precision lose."""
 
 ANGLES = 24
 """Angles at which the standard deviation of the kernel is computed, in a period of its highest harmonic."""
@@ -187,106 +182,3 @@ def _taper(knots_nm: Values, begin_nm: float, spacing_nm: float) -> Values:
         return np.ones(len(knots_nm))
     taper: Values = 1 / (1 + np.exp(np.clip((begin_nm - knots_nm) / spacing_nm, -40, 40)))
     return taper
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sums:
-    """Sums of the columns of a basis and of nuisance columns over the pixels of an image.
-
-    Attributes
-    ----------
-    model
-        The linear model without nuisance.
-    crossed
-        (column, nuisance): products with the nuisance columns.
-    nuisance
-        (nuisance, nuisance): products of the nuisance columns.
-    shown
-        (nuisance,): products of the nuisance columns with the image.
-    variance
-        (nuisance,): prior variances of their amplitudes.
-    """
-
-    model: LinearModel
-    crossed: Values
-    nuisance: Values
-    shown: Values
-    variance: Values
-
-    def without(self, count: int, noise: float) -> tuple[LinearModel, float]:
-        """Marginalise over the first nuisance columns, whose amplitudes are normal.
-
-        Parameters
-        ----------
-        count
-            How many of the columns.
-        noise
-            Variance of the noise of a pixel.
-
-        Returns
-        -------
-        LinearModel
-            What they leave of the sums.
-        float
-            What they add to the logarithm of the evidence: their Occam factor.
-        """
-        if not count:
-            return self.model, 0.0
-        variance = self.variance[:count]
-        factor = cho_factor(self.nuisance[:count, :count] + np.diag(noise / variance), lower=True)
-        crossed, shown = self.crossed[:, :count], self.shown[:count]
-        of_columns, of_image = cho_solve(factor, crossed.T), cho_solve(factor, shown)
-        energy = max(float(self.model.energy - shown @ of_image), 0.0)
-        left = LinearModel(
-            self.model.gram - crossed @ of_columns,
-            self.model.linear - crossed @ of_image,
-            energy,
-            self.model.pixels,
-            # Rounding is that of the whole image, of which less is left.
-            self.model.rounding * self.model.energy / max(energy, self.model.rounding * self.model.energy),
-        )
-        occam = np.log(np.diagonal(factor[0])).sum() + 0.5 * np.log(variance / noise).sum()
-        return left, -float(occam)
-
-
-def sums(
-    image: Values,
-    pixels: Points,
-    scatterers: Points,
-    basis: PolarBasis,
-    nuisance: Nuisance,
-    *,
-    functions: Sequence[Values] | None = None,
-    dtype: type[np.floating] = np.float32,
-) -> Sums:
-    """Compute the sums of an image.
-
-    Parameters
-    ----------
-    image, pixels, scatterers
-        Values (pixel,) and places.
-    basis
-        Basis of the kernel.
-    nuisance
-        Other columns.
-    functions
-        Matrices (spline, function) for every radial function of the basis, whose amplitudes are wanted in place of
-        coefficients of splines.
-    dtype
-        Precision of the products. Those of float32 are good to 1e-7 of the image's energy.
-    """
-    size = sum(map(len, basis.layout.splines) if functions is None else (own.shape[1] for own in functions))
-    gram, linear, crossed = np.zeros((size, size)), np.zeros(size), np.zeros((size, nuisance.size))
-    for rows, columns in basis.columns(pixels, scatterers, functions, dtype):
-        held = columns.astype(dtype, copy=False)
-        gram += held.T @ held
-        linear += held.T @ image[rows].astype(dtype)
-        # Nuisance columns can be dependent, as an offset and those of all lines; rounding must not show between them.
-        crossed += nuisance.of_pixels(rows).products(columns.astype(np.float64)).T
-    return Sums(
-        model=LinearModel(gram, linear, float(image @ image), len(image), ROUNDING[dtype]),
-        crossed=crossed,
-        nuisance=nuisance.own_products,
-        shown=nuisance.products(image[:, None])[:, 0],
-        variance=nuisance.variance,
-    )

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from shared.evidence import Factors, posterior_of_amplitudes
 from shared.hyperparameters import Fit, Hyperparameters, expected_noise, fit, maximise
-from shared.polar_basis import PolarBasis, Sums, orders_of
+from shared.polar_basis import PolarBasis, orders_of
 from shared.polar_found import Candidate
+from shared.polar_sums import Sums
 from shared.shown import Shown
 
 Values = NDArray[np.float64]

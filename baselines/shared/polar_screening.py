@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from shared.evidence import Layout, LinearModel, evidence_of_amplitudes
 from shared.hyperparameters import Hyperparameters, fit
-from shared.polar_basis import PolarBasis, Sums, orders_of
+from shared.polar_basis import PolarBasis, orders_of
 from shared.polar_found import Candidate
+from shared.polar_sums import Sums
 from shared.radial_prior import RadialPrior
 from shared.ripples import Ripples
 from shared.separable import separable

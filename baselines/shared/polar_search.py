@@ -15,10 +15,11 @@ from shared.harmonic_kernel import HarmonicKernel, interpolated, sites
 from shared.noise import noise_level
 from shared.nuisance import SETS, Nuisance, waves_from_outside
 from shared.polar import Points
-from shared.polar_basis import PolarBasis, Sums
+from shared.polar_basis import PolarBasis
 from shared.polar_found import Candidate, Found, missing_variance
 from shared.polar_harmonics import asked_fold, harmonics, likeliest
 from shared.polar_screening import fitted_again, screen
+from shared.polar_sums import Sums
 from shared.separable import held, separable
 from shared.shown import Shown
 

@@ -13,7 +13,8 @@ from qpibench.grid import Grid
 from shared.harmonic_kernel import HarmonicKernel
 from shared.nuisance import SETS, Nuisance, of_instrument
 from shared.polar import Points
-from shared.polar_basis import PolarBasis, Sums, sums
+from shared.polar_basis import PolarBasis
+from shared.polar_sums import Sums, sums
 from shared.ripples import Ripples
 
 Values = NDArray[np.float64]

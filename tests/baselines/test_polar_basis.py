@@ -9,7 +9,8 @@ from scipy.stats import multivariate_normal
 from shared.evidence import LinearModel
 from shared.nuisance import Nuisance, of_instrument
 from shared.polar import Points, pixels_of
-from shared.polar_basis import PolarBasis, Sums, sums
+from shared.polar_basis import PolarBasis
+from shared.polar_sums import Sums, sums
 from shared.radial import spline_values
 
 from qpibench.grid import Grid
@@ -79,7 +80,7 @@ def test_columns_of_functions_are_combinations_of_those_of_splines(basis):
     columns = columns_of(basis, pixels, scatterers) @ block_diag(*functions)
     assert found.model.gram == pytest.approx(columns.T @ columns, abs=1e-4 * (columns**2).sum(axis=0).max())
     assert found.model.linear == pytest.approx(columns.T @ image, abs=1e-3)
-    assert found.crossed == pytest.approx(columns.T @ nuisance.smooth, abs=1e-3)
+    assert found.crossed == pytest.approx((columns - found.centre).T @ nuisance.smooth, abs=1e-3)
 
 
 def test_a_kernel_is_the_sum_of_the_columns(basis):
@@ -137,7 +138,7 @@ def test_sums_are_the_products_of_columns_image_and_nuisance(basis, dtype, toler
     for product, expected in [
         (found.model.gram, columns.T @ columns),
         (found.model.linear, columns.T @ image),
-        (found.crossed, columns.T @ beside),
+        (found.crossed, (columns - found.centre).T @ beside),
         (found.nuisance, beside.T @ beside),
         (found.shown, beside.T @ image),
     ]:
@@ -154,18 +155,24 @@ def dense(nuisance):
     return np.column_stack([nuisance.smooth, nuisance.line[:, None] == lines])
 
 
+@pytest.mark.parametrize("offset", [None, 0, 1])
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_without_nuisance_the_sums_are_those_of_its_marginal_density(count):
+def test_without_nuisance_the_sums_are_those_of_its_marginal_density(count, offset):
     rng, noise, pixels = np.random.default_rng(3), 0.2, 30
     columns, beside = rng.normal(size=(pixels, 4)), rng.normal(size=(pixels, 3))
     image, variance = rng.normal(size=pixels), np.array([2.0, 0.5, 0.1])
-    model = LinearModel(columns.T @ columns, columns.T @ image, float(image @ image), pixels)
+    centre = np.zeros(4)
+    if offset is not None:
+        beside[:, offset], centre = 1, rng.normal(size=4)
+    held = columns - centre
     every = Sums(
-        model=model,
-        crossed=columns.T @ beside,
+        centre=centre,
+        centred=LinearModel(held.T @ held, held.T @ image, float(image @ image), pixels),
+        crossed=held.T @ beside,
         nuisance=beside.T @ beside,
         shown=beside.T @ image,
         variance=variance,
+        offset=offset,
     )
     left, occam = every.without(count, noise)
     covariance = noise * np.eye(pixels) + beside[:, :count] * variance[:count] @ beside[:, :count].T
@@ -193,3 +200,17 @@ def test_an_offset_and_offsets_of_all_lines_leave_positive_sums(noise):
     left, _ = every.without(nuisance.size, noise)
     powers = np.linalg.eigvalsh(left.gram)
     assert powers[0] > -1e-5 * powers[-1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_does_not_hide_how_far_the_prior_of_an_offset_lets_a_kernel_be_constant(dtype):
+    """A constant kernel costs what the offset costs that undoes it, about N^2 v / V for N scatterers."""
+    grid, rng = Grid(ny=40, nx=40, size_y_nm=6.0, size_x_nm=6.0), np.random.default_rng(4)
+    pixels, scatterers = pixels_of(grid), Points(*rng.uniform(-3, 3, (2, 90)), np.ones(90))
+    basis, noise = PolarBasis.reaching(9.0, 0.2, (0,)), 1e-4 if dtype is np.float32 else 1e-10
+    every = sums(
+        np.ones(pixels.size), pixels, scatterers, basis, of_instrument(pixels, "offset", offset=2.0), dtype=dtype
+    )
+    left, _ = every.without(1, noise)
+    constant = np.ones(basis.splines)
+    assert constant @ left.gram @ constant == pytest.approx(90**2 * noise / 2.0**2, rel=0.2)
