@@ -124,6 +124,18 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path):
             assert_same(read_maps(tmp_path / "maps.h5"), maps)
 
 
+def test_a_shape_that_is_larger_than_what_is_stored_is_refused_unread(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    write_maps(measured(), tmp_path / "maps.h5")
+    with h5py.File(tmp_path / "maps.h5", "r+") as file:
+        attributes = {name: value for name, value in file["Z (plane [m])"].attrs.items() if name != "DIMENSION_LIST"}
+        del file["Z (plane [m])"]
+        file.create_dataset("Z (plane [m])", (2**20, 2**20), "f4", chunks=(16, 16))
+        file["Z (plane [m])"].attrs.update(attributes)
+    with pytest.raises(InvalidDataError, match=r"truncated or damaged: not all values of /Z .* were written"):
+        read_maps(tmp_path / "maps.h5")
+
+
 def test_a_changed_number_is_noticed(tmp_path):
     write_maps(measured(), tmp_path / "maps.h5")
     content = (tmp_path / "maps.h5").read_bytes()

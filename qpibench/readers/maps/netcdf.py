@@ -22,6 +22,7 @@ from qpibench.maps import Axis, Maps, Source
 from qpibench.maps.arrays import Array, Arrays, bias_axis, is_map, size_of
 from qpibench.maps.file import OWN, is_maps_file
 from qpibench.maps.file import read as read_own
+from qpibench.maps.hdf5 import written_values
 from qpibench.maps.units import in_mev, in_nm
 
 FORMAT = "HDF5 or NetCDF"
@@ -32,8 +33,6 @@ _Y = ("y", "ny", "y_nm", "row", "rows", "height")
 _ENERGIES = ("bias", "energy", "energies", "energy_mev", "e", "v", "voltage", "bias_v", "sample bias")
 
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
-_LARGEST_RATIO = 1100
-"""Compression makes numbers at most so many times smaller; a larger array has values that were never written."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,8 @@ def _of_hdf5(path: Path) -> tuple[dict[str, _Variable], dict[str, Any]]:
             attributes = _attributes(item)
             if str(attributes.get("NAME", "")).startswith(_ONLY_A_DIMENSION):
                 continue
-            if item.nbytes > _LARGEST_RATIO * item.id.get_storage_size():
-                raise ValueError(f"the values of {name} were never written")
             dims = (name,) if item.ndim == 1 and item.is_scale else tuple(map(_name_of, item.dims, range(item.ndim)))
-            found[name] = _decoded(_Variable(dims, item[()], attributes))
+            found[name] = _decoded(_Variable(dims, written_values(item), attributes))
         return found, _attributes(file)
 
 
