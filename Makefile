@@ -9,7 +9,7 @@ DATA := $(QUICKSTART)/data
 LIMIT := 2
 ENTRIES := zeros median_kernel tikhonov polar
 
-.PHONY: quickstart test fast-tests test-all lint style types numba-cache bench gpu-check gpu-train train-queue clean
+.PHONY: quickstart test fast-tests test-all lint style types numba-cache bench campaign gpu-check gpu-train train-queue clean
 
 quickstart: .venv/base numba-cache
 	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results
@@ -58,6 +58,10 @@ numba-cache:
 
 bench: .venv/dev numba-cache
 	$(BIN)/python -m benchmarks
+
+# Hours; stopped, it goes on. One of them: .venv/bin/python -m benchmarks.campaigns kills --seed 1 --count 20
+campaign: .venv/dev numba-cache
+	nice $(BIN)/python -m benchmarks.campaigns
 
 # Needs no network: where packages are installed already, a Python outside .venv does, or QPIBENCH_PYTHON names it.
 QPIBENCH_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))

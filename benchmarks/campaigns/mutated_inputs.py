@@ -1,0 +1,87 @@
+"""Commands that are given damaged files. Each ends in time, within 1 GiB, with one sentence and a documented code."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from benchmarks.campaigns.campaign import Tally, Trial
+from benchmarks.campaigns.commands import Commands, Ran
+from benchmarks.campaigns.input_files import Input, make_inputs
+from benchmarks.campaigns.mutations import MUTATIONS
+
+TRIALS = 1000
+INPUTS = 100
+"""Damaged files of one trial, all made of the same file."""
+
+
+@contextmanager
+def prepare(folder: Path) -> Iterator[Trial]:
+    base = folder / "base"
+    base.mkdir()
+    inputs = make_inputs(base)
+    with Commands() as commands:
+        yield lambda random, tally: _trial(inputs, folder, commands, random, tally)
+
+
+def _trial(inputs: dict[str, Input], folder: Path, commands: Commands, random: Random, tally: Tally) -> None:
+    name = random.choices(list(inputs), [each.weight for each in inputs.values()])[0]
+    chosen = inputs[name]
+    mutation = random.choice(chosen.mutations)
+    draw, change = MUTATIONS[mutation]
+    number = iter(range(10 * INPUTS))
+
+    @seed(random.getrandbits(32))
+    @settings(
+        max_examples=INPUTS, phases=[Phase.generate], database=None, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(edits=draw, command=st.sampled_from(chosen.commands))
+    def one(edits: list[Any], command: str) -> None:
+        case = folder / "case"
+        place = _place(case, chosen, change(chosen.content, edits))
+        before = _files(case)
+        words = {"file": place, "folder": case, "out": case / "out", "base": folder / "base"}
+        ran = commands.run([word.format(**words) for word in command.split()])
+        complaint = ran.complaint
+        if complaint is None and ran.exit_code != 0 and _files(case) != before:
+            complaint = "an output of a command that failed"
+        if complaint is None:
+            tally.add(f"{name}: exit code {ran.exit_code}", seconds=ran.seconds, memory_mib=ran.memory_bytes / 2**20)
+        else:
+            tally.problem(f"{name}: {complaint}", _told(next(number), command, mutation, edits, ran))
+
+    one()
+
+
+def _place(case: Path, chosen: Input, content: bytes) -> Path:
+    shutil.rmtree(case, ignore_errors=True)
+    for name, part in (chosen.beside | {chosen.name: content}).items():
+        path = case / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(part)
+    return case / chosen.name
+
+
+def _files(case: Path) -> set[Path]:
+    return {path for path in case.rglob("*") if "__pycache__" not in path.parts}
+
+
+def _told(number: int, command: str, mutation: str, edits: list[Any], ran: Ran) -> str:
+    shown = f"{number}: {command}; {mutation} {edits}"[:600]
+    memory = ran.memory_bytes // 2**20
+    return (
+        f"{shown}; exit code {ran.exit_code}, {ran.seconds:.1f} s, {memory} MiB: {ran.stderr[-1000:]}{_head(ran.noise)}"
+    )
+
+
+def _head(noise: str) -> str:
+    """The beginning of what was printed, without the list of modules that faulthandler ends with."""
+    return noise.partition("Extension modules:")[0][:1500]

@@ -1,0 +1,76 @@
+"""Jumps within the steps of a week of training, and to the last steps that a stream has.
+
+At each step, the batch is the same when it is made again, image by image, and by a stream that was moved there; no
+image has been there before; and the memory of the process does not grow with the steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import psutil
+
+from benchmarks.campaigns.campaign import Tally, Trial
+from qpibench.synthesis.stream import IMAGES, FreshBatches, fresh_batches
+from qpibench.synthesis.torch_stream import Stream, stream
+
+TRIALS = 2000
+SPECS = ("mini", "mini_species", "ag111_64")
+IMAGES_PER_BATCH = 4
+STEPS_PER_S = 1000
+WEEK = 7 * 24 * 3600 * STEPS_PER_S
+"""Steps of a week in which training takes a thousand batches a second."""
+
+
+@contextmanager
+def prepare(folder: Path) -> Iterator[Trial]:
+    made: dict[str, tuple[FreshBatches, FreshBatches, Stream]] = {}
+    seen: set[bytes] = set()
+
+    def of_spec(name: str) -> tuple[FreshBatches, FreshBatches, Stream]:
+        if name not in made:
+            batches = fresh_batches(name, batch_size=IMAGES_PER_BATCH)
+            one = fresh_batches(name, batch_size=1)
+            made[name] = batches, one, stream(name, batch_size=IMAGES_PER_BATCH, threads=1)
+        return made[name]
+
+    yield lambda random, tally: _trial(*of_spec(random.choice(SPECS)), seen, random, tally)
+    for *_, moved in made.values():
+        moved.close()
+
+
+def _trial(
+    batches: FreshBatches, one: FreshBatches, moved: Stream, seen: set[bytes], random: Random, tally: Tally
+) -> None:
+    last = IMAGES // IMAGES_PER_BATCH - 2
+    step = random.randrange(WEEK) if random.random() < 0.9 else last - random.randrange(1000)
+    batch = {name: np.asarray(values) for name, values in batches(step).items()}
+    images = [hashlib.sha256(image.tobytes()).digest() for image in batch["image"]]
+    problem = None
+    for place in range(IMAGES_PER_BATCH):
+        alone = one(step * IMAGES_PER_BATCH + place)
+        for name, values in batch.items():
+            if np.asarray(alone[name])[0].tobytes() != values[place].tobytes():
+                problem = f"{name} of image {place} is another one when it is made alone"
+    moved.seek(step)
+    there = next(moved)
+    for name, values in batch.items():
+        if there[name].numpy().tobytes() != values.tobytes():
+            problem = f"{name} is another one in a stream that was moved there"
+    if moved.step != step + 1:
+        problem = f"the stream says that it is at step {moved.step}"
+    if not np.isfinite(batch["image"]).all():
+        problem = "an image is not finite"
+    if len(set(images)) < len(images) or not seen.isdisjoint(images):
+        problem = "an image has been there before"
+    seen.update(images)
+    where = "in a week" if step < WEEK else "at the last steps"
+    if problem is None:
+        tally.add(f"jump {where}", memory_mib=psutil.Process().memory_info().rss / 2**20)
+    else:
+        tally.problem(f"jump {where}", f"{batches.spec.name}, step {step}: {problem}")
