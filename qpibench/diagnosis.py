@@ -123,8 +123,10 @@ def _numba_cache() -> Finding:
     return _cache(what, Path(superpose.stats.cache_path), advice=advice)
 
 
-def _cache(what: str, folder: Path, *, advice: str) -> Finding:
+def _cache(what: str, folder: Path | None, *, advice: str) -> Finding:
     """Return whether files can be written to a folder, or to the folder in which it would be created."""
+    if folder is None:
+        return Finding(what=what, found="the user has no home folder", advice=advice)
     place = next(each for each in (folder, *folder.parents) if os.path.exists(each))
     try:
         with tempfile.TemporaryFile(dir=place):

@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary
 
 import numba as nb
 from numba.core import event
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
 from qpibench import notices
+from qpibench.home import home
 
 ADVICE = "set NUMBA_CACHE_DIR to a folder that can be written to"
 
@@ -58,8 +59,18 @@ def compile_seconds() -> float:
     return _watch.seconds
 
 
+class _Homeless(CompileResultCacheImpl):
+    """Finds a folder for the cache, but none for the user: without a home folder Numba would create one named ``~``."""
+
+    _locator_classes = [  # noqa: RUF012  # a list in Numba too
+        each for each in CompileResultCacheImpl._locator_classes if "UserWide" not in each.__name__
+    ]
+
+
 class _Cache(FunctionCache):
     """Numba's cache of a function; if reading or writing it fails, the function is compiled again."""
+
+    _impl_class = CompileResultCacheImpl if home() else _Homeless
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:

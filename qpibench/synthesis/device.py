@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from qpibench.errors import QpibenchError, UnavailableError
+from qpibench.home import home
 
 _WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
 _OLDEST_CUDA = 12
@@ -111,9 +112,12 @@ def cupy_wheels() -> tuple[str, ...]:
     return tuple(found)
 
 
-def cupy_cache_folder() -> Path:
-    """Folder of the code that CuPy compiles; the import of CuPy fails if it cannot be created."""
-    return Path(os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache"))
+def cupy_cache_folder() -> Path | None:
+    """Folder of the code that CuPy compiles, if there is one; the import of CuPy fails if it cannot be created."""
+    if chosen := os.environ.get("CUPY_CACHE_DIR"):
+        return Path(chosen)
+    found = home()
+    return found / ".cupy" / "kernel_cache" if found else None
 
 
 def require_one_cupy() -> None:

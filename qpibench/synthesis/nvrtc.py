@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from qpibench.errors import QpibenchError
+from qpibench.home import home
 from qpibench.synthesis.device import NoGpuError
 
 STRICT = ("--std=c++17", "--ftz=false", "--prec-sqrt=true", "--prec-div=true", "--fmad=false")
@@ -170,22 +171,26 @@ def cached_cubin(nvrtc: Nvrtc, source: Path, capability: int, *, family: str = "
     name = f"{source.stem}-{family}-sm_{capability}-{_fingerprint(nvrtc, source)}.cubin"
     if name in _in_memory:
         return _in_memory[name]
-    cubin = _read(cache_folder() / name)
+    folder = cache_folder()
+    cubin = _read(folder / name) if folder else None
     if cubin is None:
         chosen = f'--define-macro=FAMILY="families/{family}.cuh"'
         cubin = nvrtc.cubin(source, capability, options=(*STRICT, chosen))
-        with suppress(OSError):
-            _write(cache_folder() / name, cubin)
+        if folder:
+            with suppress(OSError):
+                _write(folder / name, cubin)
     _in_memory[name] = cubin
     return cubin
 
 
-def cache_folder() -> Path:
-    """Folder of compiled code: ``QPIBENCH_CACHE_DIR``, or the folder qpibench in the user's cache folder."""
+def cache_folder() -> Path | None:
+    """Folder of compiled code: ``QPIBENCH_CACHE_DIR``, or the folder qpibench in the user's cache folder, if any."""
     if chosen := os.environ.get("QPIBENCH_CACHE_DIR"):
         return Path(chosen)
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(root) / "qpibench"
+    if root := os.environ.get("XDG_CACHE_HOME"):
+        return Path(root) / "qpibench"
+    found = home()
+    return found / ".cache" / "qpibench" if found else None
 
 
 def _fingerprint(nvrtc: Nvrtc, source: Path) -> str:

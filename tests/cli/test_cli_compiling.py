@@ -9,8 +9,21 @@ import sys
 
 import pytest
 
+from qpibench.locator import PACKAGE
+
 PROGRAM = [sys.executable, "-m", "qpibench.cli.main"]
 NO_FOLDER = "from numba.core import caching\ncaching.CompileResultCacheImpl._locator_classes = []\n"
+ONLY_IN_HOME = """
+import os, pwd
+del os.environ["HOME"], os.environ["NUMBA_CACHE_DIR"]
+def getpwuid(user):
+    raise KeyError(user)
+pwd.getpwuid = getpwuid
+from numba.core import caching
+caching.CompileResultCacheImpl._locator_classes = [
+    each for each in caching.CompileResultCacheImpl._locator_classes if "UserWide" in each.__name__
+]
+"""
 FULL_DISK = """
 import errno
 from numba.core import caching
@@ -22,14 +35,15 @@ caching.IndexDataCacheFile.save = save
 
 @pytest.fixture
 def doctor(tmp_path):
-    """Run the command that compiles least, with a cache of its own, after some Python code."""
+    """Run the command that compiles least, in a folder and with a cache of its own, after some Python code."""
+    (here := tmp_path / "here").mkdir()
 
     def run(*options, code=""):
         (tmp_path / "sitecustomize.py").write_text(code)
-        path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", ".")]))
+        path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", str(PACKAGE.parent))]))
         environment = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
         return subprocess.run(
-            [*PROGRAM, "doctor", *options], env=environment, capture_output=True, text=True, check=False
+            [*PROGRAM, "doctor", *options], env=environment, cwd=here, capture_output=True, text=True, check=False
         )
 
     return run
@@ -50,19 +64,24 @@ def test_quiet_commands_compile_in_silence(doctor):
     assert "Compiling" not in doctor("--quiet").stderr
 
 
-@pytest.mark.parametrize(("code", "words"), [(NO_FOLDER, "at every start"), (FULL_DISK, "No space left on device")])
-def test_without_a_cache_everything_works_and_how_to_have_one_is_said_once(doctor, code, words):
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(NO_FOLDER, "at every start"), (ONLY_IN_HOME, "at every start"), (FULL_DISK, "No space left on device")],
+    ids=["no folder", "no home", "full disk"],
+)
+def test_without_a_cache_everything_works_and_how_to_have_one_is_said_once(doctor, tmp_path, code, words):
     done = doctor(code=code)
     assert "Unexpected" not in done.stderr
     (warning,) = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
     assert words in warning
     assert "set NUMBA_CACHE_DIR to a folder that can be written to" in warning
+    assert not list((tmp_path / "here").iterdir())
 
 
 @pytest.mark.slow  # compiles everything
 def test_generate_works_without_a_cache_and_does_not_count_compiling(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NO_FOLDER)
-    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", ".")]))
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", str(PACKAGE.parent))]))
     command = [*PROGRAM, "generate", "mini", "-o", str(tmp_path / "mini.h5"), "--json"]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
