@@ -20,7 +20,10 @@ TRAINING = {
 DASK = {"dask": "dask", "distributed": "distributed", "dask_jobqueue": "dask-jobqueue"}
 """Packages of dask that ``qpibench[dask]`` installs, by the names of their modules."""
 
-_EXTRAS = {"training": TRAINING, "dask": DASK}
+REMOTE = {"fsspec": "fsspec", "aiohttp": "aiohttp", "s3fs": "s3fs"}
+"""Packages that ``qpibench[remote]`` installs, by the names of their modules."""
+
+_EXTRAS = {"training": TRAINING, "dask": DASK, "remote": REMOTE}
 
 
 def missing_module(error: ImportError) -> str | None:
@@ -44,7 +47,7 @@ def optional_module(module: str, what: str) -> Any:
     Parameters
     ----------
     module
-        Name of the module, one of :data:`TRAINING` or :data:`DASK`.
+        Name of the module, one of :data:`TRAINING`, :data:`DASK` or :data:`REMOTE`.
     what
         What needs it, the subject of the message, such as ``"Training 'two_step'"``.
 

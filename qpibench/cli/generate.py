@@ -158,7 +158,7 @@ def command(
         path, named = output, {"content_sha256": digest}
     else:
         n_scatterers = file.read("observations/n_scatterers", *shard.rows(resolved))
-        path, digest = file.path, file.sha256
+        path, digest = Path(file.path), file.sha256
         named = {"shard_sha256": digest, "shard": shard.index, "shards": shard.count}
     evaluations = int(n_scatterers.sum()) * resolved.grid.nx * resolved.grid.ny
     # A resumed run has computed an unknown part of them.

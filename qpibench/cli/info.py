@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.options import FILE, subcommand
+from qpibench.cli.options import FILE_OR_URL, subcommand
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
 from qpibench.cli.terminal import NAME_WIDTH, shortened
@@ -19,12 +18,13 @@ ROLES = ("train", "validation", "test")
 
 
 @subcommand("info")
-@click.argument("file", type=FILE)
-def command(*, file: Path) -> Response:
-    """Show the contents of the release FILE. The values are not checked; verify does that.
+@click.argument("file", type=FILE_OR_URL)
+def command(*, file: str) -> Response:
+    """Show the contents of the release FILE, a path or a URL. The values are not checked; verify does that.
 
     qpibench info mini.h5
     qpibench info mini.h5 --json
+    qpibench info https://example.org/paper.h5
     """
     from qpibench.release import open_release
 
@@ -40,7 +40,7 @@ def _fields(release: Release) -> dict[str, Any]:
     return {
         "content_sha256": release.content_sha256,
         "path": str(release.path),
-        "bytes": release.path.stat().st_size + sum(shard.nbytes for shard in shards),
+        "bytes": release.nbytes + sum(shard.nbytes for shard in shards),
         "shards": len(shards),
         "name": release.name,
         "format_version": release.format_version,

@@ -44,12 +44,32 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated
     return decorate
 
 
-FILE = click.Path(path_type=Path)
+class _Input(click.Path):
+    """Type of a path that a command reads."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; a URL is refused."""
+        if isinstance(value, str) and "://" in value:
+            self.fail(
+                f"'{value}' is a URL, which only info, verify and Python read; download it and name the copy.",
+                param,
+                ctx,
+            )
+        return Path(value)
+
+
+FILE = _Input()
 """Type of a path argument; the code that opens the file reports what is wrong with it."""
 
 
 FOLDER = click.Path(path_type=Path)
 """Type of a folder; the code that reads from it, and perhaps writes into it, reports what is wrong with it."""
+
+FILE_OR_URL = click.Path()
+"""Type of a release that may be at a URL, a text; the code that opens it reports what is wrong with it."""
 
 
 class Output(click.Path):

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from qpibench.cli.options import FILE, backend_options, choose_backend, subcommand, threads_option
+from qpibench.cli.options import FILE_OR_URL, backend_options, choose_backend, subcommand, threads_option
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
 from qpibench.errors import UsageError
 
 
 @subcommand("verify")
-@click.argument("file", type=FILE)
+@click.argument("file", type=FILE_OR_URL)
 @click.option("--regenerate", is_flag=True, help="Also make the release again from its spec, in memory, and compare.")
 @backend_options
 @threads_option
-def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool, threads: int | None) -> Response:
+def command(*, file: str, regenerate: bool, backend_name: str | None, gpu: bool, threads: int | None) -> Response:
     """Recompute the content hash of the release FILE and compare it with the hash stored in the file.
 
     qpibench verify mini.h5
     qpibench verify mini.h5 --regenerate
+    qpibench verify s3://bucket/paper.h5
     """
     from qpibench.release import verify_release
 
@@ -33,5 +32,5 @@ def command(*, file: Path, regenerate: bool, backend_name: str | None, gpu: bool
     how = "All hashes match, also those of the release made again." if regenerate else "All hashes match."
     return Response(
         text=f"{content}  {file}\n{how}",
-        fields={"content_sha256": content, "path": str(file), "regenerated": regenerate},
+        fields={"content_sha256": content, "path": file, "regenerated": regenerate},
     )

@@ -275,7 +275,7 @@ def predict(
 def _paths(release: Release) -> tuple[Path, ...]:
     """Return all files of a release; a virtual release refers to its shards."""
     shards = release.shards.files if release.shards is not None else ()
-    return (Path(release.path), *(shard.path for shard in shards))
+    return (Path(release.path), *(Path(shard.path) for shard in shards))
 
 
 def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:

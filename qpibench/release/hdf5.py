@@ -1,4 +1,4 @@
-"""Opens HDF5 files for reading: releases, shards and predictions.
+"""Opens HDF5 files for reading: releases and shards, also those at URLs, and predictions.
 
 A file is opened without a lock, so other programs may read it meanwhile, and the file system need not have locks.
 A file that another program has open for writing is refused, because its contents may be half written.
@@ -18,16 +18,19 @@ import h5py
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.files import unreadable
 from qpibench.release.lock import locked_by_another
-from qpibench.release.positional import BINARY, PositionalFile
+from qpibench.release.positional import BINARY, LocalFile
+from qpibench.release.remote import Place, RemoteFile, Url
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-def open_hdf5(path: Path, *, own: bool = False) -> h5py.File:
+def open_hdf5(path: Place, *, own: bool = False) -> h5py.File:
     """Open a file for reading.
 
     Parameters
     ----------
     path
-        The file.
+        The file, or its URL.
     own
         Whether this process is writing the file itself; else a file that is open for writing is refused.
 
@@ -38,8 +41,10 @@ def open_hdf5(path: Path, *, own: bool = False) -> h5py.File:
     InvalidDataError
         If it is not an HDF5 file, truncated or damaged.
     QpibenchError
-        If this user may not read it, or another program has it open for writing.
+        If this user may not read it, another program has it open for writing, or the network fails.
     """
+    if isinstance(path, Url):
+        return _remote(path)
     if _is_locked(path) and not own:
         raise _open_for_writing(path)
     try:
@@ -56,7 +61,7 @@ def open_hdf5(path: Path, *, own: bool = False) -> h5py.File:
 
 
 @contextmanager
-def structure(path: Path, *, own: bool = False) -> Iterator[h5py.File]:
+def structure(path: Place, *, own: bool = False) -> Iterator[h5py.File]:
     """Open a file to read its structure; raises as :func:`open_hdf5`, also for damage found in the structure."""
     with open_hdf5(path, own=own) as file:
         try:
@@ -73,7 +78,17 @@ def _opened(path: Path) -> h5py.File:
             raise
     # HDF5 insists on a lock: HDF5_USE_FILE_LOCKING asks for it, or this process has the file open with the opposite
     # setting. A file that Python reads for HDF5 is never locked.
-    return h5py.File(PositionalFile(path), "r")
+    return h5py.File(LocalFile(path), "r")
+
+
+def _remote(url: Url) -> h5py.File:
+    file = RemoteFile(url)
+    try:
+        return h5py.File(file, "r")
+    except OSError as error:
+        if file.seek(0) or file.read(len(_SIGNATURE)) != _SIGNATURE:
+            raise InvalidDataError(f"'{url}' is not an HDF5 file or is damaged.") from None
+        raise _explained(url, error) from None
 
 
 def _is_locked(path: Path) -> bool:
@@ -95,7 +110,7 @@ def _is_locked(path: Path) -> bool:
 
 def _has_signature(path: Path) -> bool:
     with open(path, "rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+        return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 def _open_for_writing(path: Path) -> QpibenchError:
@@ -104,7 +119,7 @@ def _open_for_writing(path: Path) -> QpibenchError:
     )
 
 
-def _explained(path: Path, error: Any) -> QpibenchError:
+def _explained(path: Place, error: Any) -> QpibenchError:
     if "already open for write" in str(error):  # a mark in the file that its writer removes when it closes the file
         return QpibenchError(
             f"'{path}' is marked as open for writing; close it in the program that writes it or, if that program ended"

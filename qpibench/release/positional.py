@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -34,12 +35,19 @@ def write_at(fd: int, values: memoryview, position: int) -> int:
         return os.write(fd, values)
 
 
-class PositionalFile(io.RawIOBase):
+class PositionalFile(io.RawIOBase, ABC):
     """A file for reading whose position is a number of this object, so that forked processes do not share it."""
 
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | BINARY)
+    def __init__(self) -> None:
         self._position = 0
+
+    @abstractmethod
+    def _size(self) -> int:
+        """Number of bytes of the file."""
+
+    @abstractmethod
+    def _read_at(self, view: memoryview, position: int) -> int:
+        """Read bytes into ``view``; return how many, 0 at the end of the file."""
 
     def readable(self) -> bool:
         return True
@@ -48,17 +56,31 @@ class PositionalFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: os.fstat(self._fd).st_size}
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size()}
         self._position = start[whence] + offset
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         done = 0
-        while done < len(view) and (count := read_at(self._fd, view[done:], self._position + done)):
+        while done < len(view) and (count := self._read_at(view[done:], self._position + done)):
             done += count
         self._position += done
         return done
+
+
+class LocalFile(PositionalFile):
+    """A file of this machine; other programs may lock it meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._fd = os.open(path, os.O_RDONLY | BINARY)
+
+    def _size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def _read_at(self, view: memoryview, position: int) -> int:
+        return read_at(self._fd, view, position)
 
     def close(self) -> None:
         if not self.closed:

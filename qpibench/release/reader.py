@@ -18,6 +18,8 @@ from qpibench.grid import Grid
 from qpibench.parsing import shown
 from qpibench.release import datasets, layout, virtual
 from qpibench.release.hdf5 import open_hdf5, structure
+from qpibench.release.remote import Place, Url, as_place
+from qpibench.release.rows import stored_rows
 from qpibench.release.shards import Shards
 from qpibench.release.soundness import check_arrays
 from qpibench.specs import ImportedSpec, ReleaseSpec, spec_from_json
@@ -37,14 +39,20 @@ def open_release(path: str | Path) -> Release:
     Parameters
     ----------
     path
-        The release file.
+        The release file, or its URL, such as ``"https://..."`` or ``"s3://..."``. At a URL coordinates, kernels, splits
+        and columns with one number per observation are read whole at their first use, and of other arrays the rows that
+        are asked for.
 
     Raises
     ------
     UsageError
-        If there is no such file.
+        If there is no such file, or its server does not serve parts of files.
     InvalidDataError
         If the file is not a release, is incomplete, has a newer format, or one of its shards is missing or replaced.
+    UnavailableError
+        If a URL needs a package of ``qpibench[remote]`` that is not installed.
+    QpibenchError
+        If the file may not be read, or the network fails.
 
     Examples
     --------
@@ -52,7 +60,7 @@ def open_release(path: str | Path) -> Release:
     ...     rows = release.split("id", "test")
     ...     images = release.image(rows)
     """
-    return Release(Path(path))
+    return Release(as_place(path))
 
 
 class Release:
@@ -64,7 +72,9 @@ class Release:
     Attributes
     ----------
     path
-        The file.
+        The file, or its URL.
+    nbytes
+        Size of the file in bytes, without shards.
     name, spec, grid
         Name, spec and pixel grid of the release.
     content_sha256
@@ -77,13 +87,14 @@ class Release:
         The shards that contain the observations of a virtual release; None for other releases.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self._handles: dict[str, Any] = {}
         self._file: h5py.File | None = None
         self.shards: Shards | None = None
         self._sound: set[str] = set()
         with structure(path) as file:
+            self.nbytes = int(file.id.get_filesize())
             attributes = datasets.attributes(file)
             self.format_version = _check_version(path, attributes)
             self.name, self.spec = _read_spec(path, attributes)
@@ -242,7 +253,8 @@ class Release:
         # Handles and cached values are left out. The process that unpickles may have another working directory.
         read = ("kernels", "stratum", "observation_kernel")
         state = {name: value for name, value in vars(self).items() if name not in read}
-        return {**state, "path": self.path.absolute(), "_handles": {}, "_file": None}
+        path = self.path.absolute() if isinstance(self.path, Path) else self.path
+        return {**state, "path": path, "_handles": {}, "_file": None}
 
     def __repr__(self) -> str:
         return f"<Release '{self.name}': {self.observation_count} observations, {self.content_sha256[:12]}>"
@@ -259,19 +271,22 @@ class Release:
     def stored(self, name: str) -> Any:
         """An array without reading it: mapped into memory, or an HDF5 dataset if it is compressed or empty.
 
+        At a URL the small arrays are read (see :func:`open_release`).
+
         It is indexed like a NumPy array, by the index of the first axis or by a tuple.
         """
         if name not in self._handles:
             array = self.arrays[name]
             if array.offset is not None:
-                mapped = np.memmap(self.path, array.dtype, "r", array.offset, array.shape)
-                self._handles[name] = np.asarray(mapped)
+                self._handles[name] = stored_rows(self.path, array)
             elif self.shards is not None and array.group == "observations":
                 self._handles[name] = virtual.Joined(self.shards, name)
             else:
                 if self._file is None:
                     self._file = open_hdf5(self.path)
                 self._handles[name] = self._file[name]
+            if isinstance(self.path, Url) and (array.group != "observations" or len(array.shape) == 1):
+                self._handles[name] = self._handles[name][...]
         return self._handles[name]
 
     def _get(self, name: str, key: Any) -> NDArray[Any]:
@@ -294,9 +309,8 @@ class Release:
 
     def _check_sizes(self) -> None:
         end = max(array.offset + array.nbytes for array in self.arrays.values() if array.offset is not None)
-        size = os.path.getsize(self.path)
-        if size < end:
-            raise InvalidDataError(f"'{self.path}' is truncated: it has {size:,} of {end:,} bytes.")
+        if self.nbytes < end:
+            raise InvalidDataError(f"'{self.path}' is truncated: it has {self.nbytes:,} of {end:,} bytes.")
         if isinstance(self.spec, ReleaseSpec):
             kernels = species_count(self.spec) * self.spec.kernels.count
             wanted = (kernels, self.spec.observation_count, scatterer_capacity(self.spec))
@@ -308,11 +322,11 @@ class Release:
                 )
 
 
-def _check_version(path: Path, attributes: dict[str, str | int]) -> int:
+def _check_version(path: Place, attributes: dict[str, str | int]) -> int:
     if "shard_version" in attributes:
         raise InvalidDataError(
             f"'{path}' is one shard of a release ({attributes.get('shard')} of {attributes.get('shards')}); join the"
-            f" shards: qpibench merge '{path.parent}' -o FILE."
+            f" shards: qpibench merge '{os.path.dirname(path)}' -o FILE."
         )
     version = attributes.get("format_version")
     if not isinstance(version, int) or "spec" not in attributes:
@@ -328,7 +342,7 @@ def _check_version(path: Path, attributes: dict[str, str | int]) -> int:
     return version
 
 
-def _read_spec(path: Path, attributes: dict[str, str | int]) -> tuple[str, ReleaseSpec | ImportedSpec]:
+def _read_spec(path: Place, attributes: dict[str, str | int]) -> tuple[str, ReleaseSpec | ImportedSpec]:
     spec = spec_from_json(str(attributes["spec"]), subject=f"The spec in '{path}'")
     if attributes.get("name") != spec.name:
         raise InvalidDataError(f"'{path}' is damaged: its name is not the name in its spec, '{spec.name}'.")

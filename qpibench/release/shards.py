@@ -39,6 +39,7 @@ from qpibench.release import datasets, identity, layout
 from qpibench.release.hdf5 import structure
 from qpibench.release.layout import Array
 from qpibench.release.positional import BINARY
+from qpibench.release.remote import Place
 from qpibench.specs import ReleaseSpec, spec_from_json
 
 SHARD_VERSION = layout.FORMAT_VERSION
@@ -141,7 +142,7 @@ class ShardFile:
     Attributes
     ----------
     path
-        The file.
+        The file, or its URL.
     shard, spec
         Number of the shard, and spec of its release.
     arrays
@@ -154,7 +155,7 @@ class ShardFile:
         Size of the file in bytes.
     """
 
-    path: Path
+    path: Place
     shard: Shard
     spec: ReleaseSpec
     arrays: dict[str, Array]
@@ -179,7 +180,7 @@ class ShardFile:
             raise InvalidDataError(f"Shard '{self.path}' cannot be read ({error}); {self.remedy}.") from None
 
 
-def open_shard(path: Path) -> ShardFile:
+def open_shard(path: Place) -> ShardFile:
     """Open a shard and check its layout and its block digests, but not its observations.
 
     Raises
@@ -191,6 +192,7 @@ def open_shard(path: Path) -> ShardFile:
     """
     try:
         with structure(path) as file:
+            nbytes = int(file.id.get_filesize())
             attributes = datasets.attributes(file)
             shard = _identified(path, attributes)
             spec = spec_from_json(str(attributes["spec"]), subject=f"The spec in '{path}'")
@@ -207,7 +209,7 @@ def open_shard(path: Path) -> ShardFile:
         arrays=shard.in_release(spec, located),
         block_digests=block_digests,
         sha256=str(attributes["shard_sha256"]),
-        nbytes=os.path.getsize(path),
+        nbytes=nbytes,
     )
     end = max((array.offset + array.nbytes for array in located.values() if array.offset is not None), default=0)
     if found.nbytes < end:
@@ -219,7 +221,7 @@ def open_shard(path: Path) -> ShardFile:
     return found
 
 
-def _identified(path: Path, attributes: dict[str, str | int]) -> Shard:
+def _identified(path: Place, attributes: dict[str, str | int]) -> Shard:
     version = attributes.get("shard_version")
     if not isinstance(version, int):
         raise InvalidDataError(f"'{path}' is not a shard of a release; move it away.")

@@ -22,6 +22,7 @@ from qpibench.release import identity, layout
 from qpibench.release.blocks import Progress, Work, hash_blocks
 from qpibench.release.layout import Array
 from qpibench.release.positional import BINARY
+from qpibench.release.remote import Url
 
 if TYPE_CHECKING:
     from qpibench.release.reader import Release
@@ -132,12 +133,13 @@ def _hash_observations(
         max_scatterers=release.max_scatterers,
         n_scatterers=release.read("observations/n_scatterers"),
     )
-    stored = {array.name: release.stored(array.name) for array in arrays if array.offset is None}
-    fd = os.open(release.path, os.O_RDONLY | BINARY)
+    remote = isinstance(release.path, Url)
+    stored = {array.name: release.stored(array.name) for array in arrays if remote or array.offset is None}
+    fd = None if remote else os.open(release.path, os.O_RDONLY | BINARY)
 
     def rows(start: int, stop: int) -> Iterator[NDArray[Any]]:
         for array in arrays:
-            if array.name in stored:
+            if fd is None or array.name in stored:
                 values = np.ascontiguousarray(stored[array.name][start:stop])
             else:
                 values = layout.read_rows(fd, array, start, stop)
@@ -151,7 +153,8 @@ def _hash_observations(
     try:
         digests = hash_blocks(arrays, rows, Work(threads=work.threads, progress=work.progress, check=check))
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
     return {array.name: digests[:, place] for place, array in enumerate(arrays)}
 
 

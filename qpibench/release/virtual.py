@@ -2,7 +2,7 @@
 
 In HDF5 the arrays of the observations are virtual data sets. For the rows of a missing shard HDF5 returns fill values
 (NaN, or -1 for integers) without an error. Therefore the file has a list of its shards. :func:`open_sources` checks
-that list before anything is read, and this package maps the shards into memory without HDF5::
+that list before anything is read, and this package reads the rows in the shards without HDF5::
 
     /shards/file   (shard)  path of each shard relative to the folder of this file, UTF-8, in order
     /shards/bytes  (shard)  int64, size of the shard's file
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,18 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.release import datasets, layout
 from qpibench.release.layout import Array
+from qpibench.release.parallel import as_completed
+from qpibench.release.remote import Place, Url
+from qpibench.release.rows import Rows, stored_rows
 from qpibench.release.shards import Shard, ShardFile, Shards, open_shard
 from qpibench.specs import ReleaseSpec
 
 GROUP = "shards"
+
+_SHARDS_AT_ONCE = 16
 
 Listed = list[tuple[str, int, str]]
 """Path, size and digest of every shard."""
@@ -80,7 +86,7 @@ def virtual_dataset(shards: Shards, folder: Path) -> Callable[[h5py.File, Array]
 
 
 def _relative_paths(shards: Shards, folder: Path) -> list[str]:
-    return [os.path.relpath(file.path.resolve(), folder.resolve()) for file in shards.files]
+    return [os.path.relpath(os.path.realpath(file.path), folder.resolve()) for file in shards.files]
 
 
 def listed_sources(file: h5py.File) -> Listed | None:
@@ -101,69 +107,76 @@ def locate(file: h5py.File, spec: ReleaseSpec) -> dict[str, Array]:
     return expected | datasets.place(file, in_file)
 
 
-def open_sources(path: Path, spec: ReleaseSpec, listed: Listed) -> Shards:
+def open_sources(path: Place, spec: ReleaseSpec, listed: Listed) -> Shards:
     """Check that all shards of a virtual release exist and are the ones from which it was made.
+
+    The shards of a release at a URL are beside it.
 
     Raises
     ------
     InvalidDataError
         If a shard is missing or has been replaced by another.
     """
-    folder = path.resolve().parent
     return Shards(
         tuple(
-            _source(path, folder / file, Shard(number, len(listed)), spec, size, digest)
+            _source(path, _beside(path, file), Shard(number, len(listed)), spec, size, digest)
             for number, (file, size, digest) in enumerate(listed, 1)
         )
     )
 
 
-def _source(path: Path, file: Path, shard: Shard, spec: ReleaseSpec, size: int, digest: str) -> ShardFile:
+def _beside(path: Place, file: str) -> Place:
+    return path.beside(file) if isinstance(path, Url) else path.resolve().parent / file
+
+
+def _source(path: Place, file: Place, shard: Shard, spec: ReleaseSpec, size: int, digest: str) -> ShardFile:
     again = f"put it back, or generate it again (--shard {shard} of spec '{spec.name}')"
-    if not file.is_file():
-        raise InvalidDataError(f"'{path}' is virtual, and its shard '{file}' is missing; {again}.")
-    found = file.stat().st_size
-    if found != size:
-        raise InvalidDataError(
-            f"'{path}' is virtual, and its shard '{file}' has {found:,} bytes instead of {size:,}; {again}."
-        )
-    source = open_shard(file)
+    missing = InvalidDataError(f"'{path}' is virtual, and its shard '{file}' is missing; {again}.")
+    if isinstance(file, Path):
+        if not file.is_file():
+            raise missing
+        found = file.stat().st_size
+        if found != size:
+            raise InvalidDataError(
+                f"'{path}' is virtual, and its shard '{file}' has {found:,} bytes instead of {size:,}; {again}."
+            )
+    try:
+        source = open_shard(file)
+    except UsageError:
+        raise missing from None
     if (source.sha256, source.shard, source.spec) != (digest, shard, spec):
         raise InvalidDataError(f"'{path}' is virtual, and '{file}' is not the shard from which it was made; {again}.")
     return source
 
 
-class Joined:
-    """An array of the observations whose rows are in several shards, mapped into memory and indexed like an array.
-
-    The index of the first axis is applied before the indices of the other axes.
-    """
+class Joined(Rows):
+    """An array of the observations whose rows are in several shards."""
 
     def __init__(self, shards: Shards, name: str) -> None:
-        array = shards.files[0].arrays[name]
-        self.shape, self.dtype = array.shape, np.dtype(array.dtype)
+        super().__init__(shards.files[0].arrays[name])
         self._parts, self._starts = [], []
+        self._is_remote = isinstance(shards.files[0].path, Url)
         for file in shards.files:
             start, stop = file.shard.rows(file.spec)
             if start < stop:
                 array = file.arrays[name]
-                shape = (stop - start, *array.shape[1:])
-                self._parts.append(np.memmap(file.path, array.dtype, "r", array.position(start), shape))
+                here = replace(array, shape=(stop - start, *array.shape[1:]), offset=array.position(start))
+                self._parts.append(stored_rows(file.path, here))
                 self._starts.append(start)
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        first, *others = key if isinstance(key, tuple) else (key,)
-        if first is Ellipsis:
-            first = slice(None)
-        rows = np.arange(*first.indices(self.shape[0])) if isinstance(first, slice) else np.asarray(first)
-        gathered = self._gather(np.atleast_1d(rows))
-        return (gathered if rows.ndim else gathered[0])[(slice(None),) * rows.ndim + tuple(others)]
 
     def _gather(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        rows = np.where(rows < 0, rows + self.shape[0], rows)
         part_of = np.searchsorted(self._starts, rows, side="right") - 1
-        for part in np.unique(part_of):
+
+        def fill(part: int) -> None:
             chosen = part_of == part
             values[chosen] = self._parts[part][rows[chosen] - self._starts[part]]
+
+        parts = np.unique(part_of).tolist()
+        if self._is_remote:  # the shards are asked at the same time
+            for _ in as_completed(fill, parts, threads=_SHARDS_AT_ONCE):
+                pass
+        else:
+            for part in parts:
+                fill(part)
         return values
