@@ -13,19 +13,21 @@ from qpibench.cli.response import Response
 
 
 @subcommand("merge")
-@click.argument("folder", type=FILE, metavar="DIR")
+@click.argument("folders", type=FILE, nargs=-1, required=True, metavar="DIR...")
 @output_option("FILE", "The release to write.")
 @click.option("--virtual", is_flag=True, help="Refer to the shards, which must be kept, instead of copying them.")
 @threads_option
 @overwrite_option
-def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, overwrite: bool) -> Response:
-    """Make one release from the shards in the folder DIR.
+def command(
+    *, folders: tuple[Path, ...], output: Path, virtual: bool, threads: int | None, overwrite: bool
+) -> Response:
+    """Make one release from the shards in the folder DIR, or in several, such as one on each disk.
 
       qpibench generate paper --shard 1/2 -o shards
       qpibench generate paper --shard 2/2 -o shards
       qpibench merge shards -o paper.h5
 
-    The folder must hold all shards. Every value is read and compared with the digests of its shard. The content hash
+    The folders must hold all shards. Every value is read and compared with the digests of its shard. The content hash
     equals that of the same release made by one command.
     """
     from qpibench.release import merge_shards, open_release
@@ -36,7 +38,7 @@ def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, o
     started = time.perf_counter()
     with progress("Merging") as report:
         content = merge_shards(
-            folder,
+            folders,
             output,
             backend=backend,
             as_virtual=virtual,
@@ -48,7 +50,8 @@ def command(*, folder: Path, output: Path, virtual: bool, threads: int | None, o
     with open_release(output) as release:
         name, observations = release.name, release.observation_count
         missing = tuple(missing_tests(release))
-    where = f"; they stay in the shards in '{folder}', which must be kept" if virtual else ""
+    named = ", ".join(f"'{folder}'" for folder in folders)
+    where = f"; they stay in the shards in {named}, which must be kept" if virtual else ""
     return Response(
         text=f"{content}  {output}\n{observations:,} images in {seconds:.2f} s{where}",
         warnings=missing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from qpibench.synthesis.contract import Backend, Observations
 
 
 def merge_shards(
-    folder: str | Path,
+    folders: str | Path | Sequence[str | Path],
     path: str | Path,
     *,
     backend: Backend,
@@ -39,14 +39,16 @@ def merge_shards(
 
     Parameters
     ----------
-    folder
-        The folder of the shards. Every file ``*.h5`` in it that is not a complete release is taken for a shard.
+    folders
+        The folder of the shards, or several, such as one on each disk. Every file ``*.h5`` in them that is not a
+        complete release is taken for a shard.
     path
         The file to write.
     backend
         Computes the kernels and splits of the release, which shards do not contain.
     as_virtual
-        Write a small file that refers to the shards instead of copying them. File and shards may be moved together.
+        Write a small file that refers to the shards instead of copying them. File and shards may be moved together,
+        except for shards on another disk than the file, to which it refers by their absolute paths.
     overwrite
         Allow to replace an existing target.
     threads, progress
@@ -69,7 +71,7 @@ def merge_shards(
     """
     target = Path(path)
     check_request(target, overwrite=overwrite)
-    shards = _find_shards(Path(folder))
+    shards = _find_shards([Path(each) for each in ([folders] if isinstance(folders, (str, Path)) else folders)])
     if any(target.exists() and target.samefile(file.path) for file in shards.files):
         raise UsageError(f"'{target}' is one of the shards; choose another file.")
     check_memory(shards.spec, target)
@@ -79,11 +81,18 @@ def merge_shards(
         return (_refer if as_virtual else _copy)(shards, outline, partial, work)
 
 
-def _find_shards(folder: Path) -> Shards:
-    if not os.path.isdir(folder):
-        raise UsageError(f"There is no folder '{folder}'; name the folder of the shards.")
-    paths = sorted(path for path in folder.glob("*.h5") if path.is_file() and not path.name.startswith("."))
-    return Shards.checked([open_shard(path) for path in paths if not _is_release(path)], folder)
+def _find_shards(folders: Sequence[Path]) -> Shards:
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise UsageError(f"There is no folder '{folder}'; name the folder of the shards.")
+    distinct = list({os.path.realpath(folder): folder for folder in folders}.values())
+    paths = [
+        path
+        for folder in distinct
+        for path in sorted(folder.glob("*.h5"))
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    return Shards.checked([open_shard(path) for path in paths if not _is_release(path)], distinct)
 
 
 def _is_release(path: Path) -> bool:

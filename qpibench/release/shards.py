@@ -250,14 +250,14 @@ class Shards:
     files: tuple[ShardFile, ...]
 
     @classmethod
-    def checked(cls, found: Sequence[ShardFile], folder: Path) -> Self:
-        """Sort the shards that were found in a folder, and check that they are one complete release.
+    def checked(cls, found: Sequence[ShardFile], folders: Sequence[Path]) -> Self:
+        """Sort the shards that were found in folders, and check that they are one complete release.
 
         The spec and the number N of most shards count as right; a shard that differs is named in the error.
         """
         if not found:
             raise InvalidDataError(
-                f"There is no shard in folder '{folder}'; generate them with --shard I/N -o '{folder}'."
+                f"There is no shard in {_named(folders)}; generate them with --shard I/N -o '{folders[0]}'."
             )
         (spec_sha256, count), _ = Counter((file.spec.sha256, file.shard.count) for file in found).most_common(1)[0]
         spec = next(file.spec for file in found if file.spec.sha256 == spec_sha256)
@@ -279,7 +279,7 @@ class Shards:
                 )
         missing = [Shard(index, count) for index in range(1, count + 1) if index not in by_index]
         if missing:
-            raise InvalidDataError(_missing(missing, folder))
+            raise InvalidDataError(_missing(missing, folders))
         return cls(tuple(by_index[index] for index in sorted(by_index)))
 
     @property
@@ -327,9 +327,15 @@ class Shards:
             )
 
 
-def _missing(missing: Sequence[Shard], folder: Path) -> str:
+def _named(folders: Sequence[Path]) -> str:
+    return f"folder{'s' * (len(folders) > 1)} " + ", ".join(f"'{folder}'" for folder in folders)
+
+
+def _missing(missing: Sequence[Shard], folders: Sequence[Path]) -> str:
     first = missing[0]
-    begun = (folder / f".{first.file_name}.journal").exists()
+    begun = next((folder for folder in folders if (folder / f".{first.file_name}.journal").exists()), None)
     what = f"Shard {first} is" if len(missing) == 1 else f"{len(missing)} shards, the first of them {first}, are"
-    how = f"--shard {first} -o '{folder}'" + (" --resume, because a run of it was interrupted" if begun else "")
-    return f"{what} missing in folder '{folder}' ('{first.file_name}'); generate with {how}."
+    how = f"--shard {first} -o '{begun or folders[0]}'" + (
+        " --resume, because a run of it was interrupted" if begun else ""
+    )
+    return f"{what} missing in {_named(folders)} ('{first.file_name}'); generate with {how}."

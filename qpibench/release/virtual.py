@@ -4,7 +4,8 @@ In HDF5 the arrays of the observations are virtual data sets. For the rows of a 
 (NaN, or -1 for integers) without an error. Therefore the file has a list of its shards. :func:`open_sources` checks
 that list before anything is read, and this package reads the rows in the shards without HDF5::
 
-    /shards/file   (shard)  path of each shard relative to the folder of this file, UTF-8, in order
+    /shards/file   (shard)  path of each shard, UTF-8, in order: relative to the folder of this file, or absolute if the
+                            shard is on another disk
     /shards/bytes  (shard)  int64, size of the shard's file
     /shards/sha256 (shard)  digest of the shard
 """
@@ -41,7 +42,7 @@ Listed = list[tuple[str, int, str]]
 def source_list(shards: Shards, folder: Path) -> tuple[dict[str, Array], dict[str, NDArray[Any]]]:
     """The list of shards for a virtual release in this folder: its arrays by name, and their values by name."""
     values = {
-        "file": np.array([os.fsencode(path) for path in _relative_paths(shards, folder)]),
+        "file": np.array([os.fsencode(path) for path in _paths(shards, folder)]),
         "bytes": np.array([file.nbytes for file in shards.files], "<i8"),
         "sha256": np.array([file.sha256.encode() for file in shards.files]),
     }
@@ -63,14 +64,14 @@ def source_list(shards: Shards, folder: Path) -> tuple[dict[str, Array], dict[st
 def reference_bytes(shards: Shards, folder: Path) -> int:
     """Largest number of bytes that HDF5 needs for references to the shards from a file in this folder."""
     return len(layout.observation_arrays(shards.spec)) * sum(
-        len(os.fsencode(path)) + 256 for path in _relative_paths(shards, folder)
+        len(os.fsencode(path)) + 256 for path in _paths(shards, folder)
     )
 
 
 def virtual_dataset(shards: Shards, folder: Path) -> Callable[[h5py.File, Array], h5py.Dataset]:
     """Return the function that :func:`qpibench.release.datasets.create` needs for a virtual release in a folder."""
     # In names of source files HDF5 reads a percent sign as the start of a pattern.
-    names = [path.replace("%", "%%") for path in _relative_paths(shards, folder)]
+    names = [path.replace("%", "%%") for path in _paths(shards, folder)]
 
     def create(file: h5py.File, array: Array) -> h5py.Dataset:
         if array.group != "observations":
@@ -85,8 +86,12 @@ def virtual_dataset(shards: Shards, folder: Path) -> Callable[[h5py.File, Array]
     return create
 
 
-def _relative_paths(shards: Shards, folder: Path) -> list[str]:
-    return [os.path.relpath(os.path.realpath(file.path), folder.resolve()) for file in shards.files]
+def _paths(shards: Shards, folder: Path) -> list[str]:
+    """Paths of the shards: relative to the folder, or absolute on another disk, where they are not moved with it."""
+    own = os.path.realpath(folder)
+    found = [os.path.realpath(file.path) for file in shards.files]
+    disk = {parent: os.stat(parent).st_dev for parent in {own, *map(os.path.dirname, found)}}
+    return [os.path.relpath(path, own) if disk[os.path.dirname(path)] == disk[own] else path for path in found]
 
 
 def listed_sources(file: h5py.File) -> Listed | None:

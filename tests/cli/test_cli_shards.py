@@ -168,7 +168,7 @@ def test_a_shard_that_does_not_exist(qpibench, tmp_path, unchanged, shard):
         ("generate mini --shard 1/2 --set seed=-1 -o {tmp}/new", ["seed"]),
         ("generate mini -o {shards}", ["is a folder"]),
         ("merge {shards}", ["Missing option", "-o"]),
-        ("merge -o {out}", ["Missing argument 'DIR'"]),
+        ("merge -o {out}", ["Missing argument 'DIR...'"]),
         ("merge {tmp}/missing -o {out}", ["There is no folder", "missing"]),
         ("merge {file} -o {out}", ["There is no folder"]),
         ("merge {shards} -o {file}", ["exists already"]),
