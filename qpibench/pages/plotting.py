@@ -2,19 +2,25 @@
 
 Import this module before Matplotlib. Matplotlib cannot be imported at all where the variable MPLBACKEND names a backend
 that does not exist here, as it does in the subprocesses of some notebooks; this module imports it without the variable.
+For a user without a home folder it names a temporary folder for Matplotlib's settings: before version 3.11, Matplotlib
+cannot be imported there without one.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from qpibench.errors import UnavailableError
+from qpibench.home import home
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +34,9 @@ _OF_SESSIONS = frozenset({"backend", "backend_fallback", "interactive"})
 def _import_matplotlib() -> None:
     if "matplotlib" in sys.modules:
         return
+    if home() is None and "MPLCONFIGDIR" not in os.environ:
+        os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="qpibench-")
+        atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         matplotlib = importlib.import_module("matplotlib")

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from qpibench.locator import PACKAGE
+
 DRAW = """
 import hashlib, json, sys
 from pathlib import Path
@@ -110,3 +112,14 @@ def test_a_matplotlibrc_that_cannot_be_read_is_named(tmp_path):
     shown = subprocess.run([sys.executable, "-c", source], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "UnavailableError Matplotlib cannot be imported" in shown.stdout
     assert "matplotlibrc" in shown.stdout
+
+
+def test_matplotlib_can_be_imported_without_a_home_folder(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import pwd\npwd.getpwuid = {}.__getitem__\n")
+    environment = {name: text for name, text in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR")}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)]), "TMPDIR": str(tmp_path)}
+    code = "import qpibench.pages.plotting, matplotlib; print(matplotlib.get_cachedir())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(str(tmp_path))
+    assert not list(tmp_path.glob("qpibench-*"))
