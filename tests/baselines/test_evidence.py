@@ -208,6 +208,16 @@ def test_the_spread_by_hyper_parameters_is_laplaces_approximation():
     assert rows.T @ rows == pytest.approx(expected, abs=0.02 * expected.max())
 
 
+def test_the_number_of_determined_amplitudes_is_that_of_their_posterior_variances():
+    layout = LAYOUTS["one function"]
+    columns, _, image = drawn(layout)
+    model = model_of(columns, image)
+    found, again = (fit(model, layout, AT).posterior for _ in range(2))
+    expected = len(found.factor) - np.trace(np.linalg.inv(found.factor @ found.factor.T))
+    assert found.determined == pytest.approx(expected)
+    assert np.trace(again.inverse) + again.determined == pytest.approx(len(again.factor))
+
+
 def test_sums_that_are_no_sums_of_squares_are_refused():
     columns, _, image = drawn(LAYOUTS["one function"])
     model = model_of(columns, image)
