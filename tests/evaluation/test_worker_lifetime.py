@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -92,8 +93,9 @@ def _runs(process: psutil.Process) -> bool:
     [
         "while True: signal.pause()",
         "'a' in iter(int, 1)",  # inside one call into C that never gives up the interpreter
+        "child or os.setsid(); [signal.pause() for _ in iter(int, 1)]",
     ],
-    ids=["sleeping", "busy in C"],
+    ids=["sleeping", "busy in C", "in another session"],
 )
 def test_no_process_of_a_model_outlives_a_parent_that_is_killed(tmp_path, write_model, ending, forever):
     told = tmp_path / "told"
@@ -126,6 +128,31 @@ def test_children_of_a_model_are_gone_when_it_is(tmp_path, write_model):
         processes = [psutil.Process(int(pid)) for pid in told.read_text().split()[:2]]
         assert all(process.is_running() for process in processes)
     assert not _survivors(processes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the environment of processes is shown by Linux")
+@pytest.mark.parametrize("answer", ["return np.zeros((1, 8, 8))", "os._exit(1)"], ids=["lives", "dies"])
+def test_processes_that_a_model_has_detached_are_gone_when_it_is(tmp_path, write_model, answer):
+    told = tmp_path / "told"
+    model = write_model(f"""
+        import os, signal
+        import numpy as np
+
+        def predict(batch):
+            read, write = os.pipe()
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    os.write(write, str(os.getpid()).encode())
+                    signal.pause()
+                os._exit(0)
+            with open({str(told)!r}, "wb") as file:
+                file.write(os.read(read, 99))
+            {answer}
+    """)
+    with IsolatedModel(find_entry(model), limits=Limits()) as running, contextlib.suppress(ModelFailure):
+        running.predict(_batch())
+    assert not _survivors([psutil.Process(pid) for pid in map(int, told.read_text().split()) if psutil.pid_exists(pid)])
 
 
 def test_a_model_that_dies_while_its_child_lives_on_is_noticed(write_model):

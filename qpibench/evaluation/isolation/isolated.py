@@ -7,6 +7,7 @@ It is no security boundary; run hostile code in a container.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -36,8 +37,10 @@ from qpibench.evaluation.isolation.exchange import (
 from qpibench.evaluation.isolation.failure import ModelFailure, place_in_dump
 from qpibench.evaluation.isolation.parent import closed_parent, names
 from qpibench.evaluation.isolation.process import (
+    MARK,
     fixed_threads,
     guard,
+    kill_marked,
     require_processes,
     way_of_death,
     with_package,
@@ -281,11 +284,12 @@ class IsolatedModel:
         theirs_read, ours_write = (resources.enter_context(end) for end in _pipe())
         ours_read, theirs_write = (resources.enter_context(end) for end in _pipe())
         theirs = (theirs_read.fileno(), theirs_write.fileno())
+        self._mark = secrets.token_hex(16)
         self._process = subprocess.Popen(
             # -P: files of the current folder are not imported by accident.
             [sys.executable, "-P", "-m", "qpibench.evaluation.isolation.worker", *map(str, (*theirs, os.getpid()))],
             cwd=folder,
-            env=_environment(folder, self._hidden) | fixed_threads(self._threads),
+            env=_environment(folder, self._hidden) | fixed_threads(self._threads) | {MARK: self._mark},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -294,7 +298,7 @@ class IsolatedModel:
         )
         self._ended = False
         resources.callback(self._end)
-        resources.enter_context(guard(self._process.pid, folder))
+        resources.enter_context(guard(self._process.pid, folder, self._mark))
         for end in (theirs_read, theirs_write):
             end.close()
         for end in (ours_read, ours_write):
@@ -309,6 +313,7 @@ class IsolatedModel:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            kill_marked(self._mark)
         self._ended = True
 
     def _look(self) -> bool:

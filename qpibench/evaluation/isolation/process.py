@@ -10,13 +10,29 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qpibench.errors import UnavailableError
 from qpibench.locator import PACKAGE
 
 _PR_SET_PDEATHSIG = 1
+
+MARK = "QPIBENCH_MODEL"
+"""Environment variable that a model's process has, and all processes that it starts."""
+
+_ROUNDS = 10
+
+_GUARD = """
+trap "" TERM INT HUP
+read -r _
+[ -z "$1" ] || kill -s KILL -- "-$1"
+[ -z "$3" ] || for file in $(grep -alF -- "$3" /proc/[0-9]*/environ); do
+    file=${file#/proc/}
+    kill -s KILL "${file%/environ}"
+done
+[ -z "$2" ] || rm -rf -- "$2"
+"""
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -82,8 +98,10 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def guard(pid: int | None, folder: str | None = None) -> Iterator[None]:
-    """Kill a process group and remove its folder when this process ends in any way, even if it is killed.
+def guard(pid: int | None, folder: str | None = None, mark: str | None = None) -> Iterator[None]:
+    """Kill processes and remove their folder when this process ends in any way, even if it is killed.
+
+    The processes are those of a group and, on Linux, those with a mark, see :func:`kill_marked`.
 
     The guard is a shell that waits for the end of its input. The system closes that input when this process ends, and
     the model's code has no access to the shell.
@@ -92,10 +110,11 @@ def guard(pid: int | None, folder: str | None = None) -> Iterator[None]:
     command = [
         "/bin/sh",
         "-c",
-        'trap "" TERM INT HUP; read -r _; [ -z "$1" ] || kill -s KILL -- "-$1"; [ -z "$2" ] || rm -rf -- "$2"',
+        _GUARD,
         "sh",
         "" if pid is None else str(pid),
         folder or "",
+        "" if mark is None else f"{MARK}={mark}",
     ]
     nowhere = subprocess.DEVNULL
     shell = subprocess.Popen(
@@ -106,6 +125,22 @@ def guard(pid: int | None, folder: str | None = None) -> Iterator[None]:
     finally:
         shell.kill()
         shell.communicate()
+
+
+def kill_marked(mark: str) -> None:
+    """Kill all processes whose variable :data:`MARK` has a value, also those that have left their process group."""
+    import psutil  # which the model's process does not import
+
+    found = [0]
+    for _ in range(_ROUNDS):  # one that is being killed may start another
+        if not found:
+            return
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.environ().get(MARK) == mark:
+                    process.kill()
+                    found.append(process.pid)
 
 
 def way_of_death(code: int | None) -> tuple[str, str]:
