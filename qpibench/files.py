@@ -5,7 +5,9 @@ Every file that the package writes for its user goes through this module:
 - An existing target must be a regular file. A device, a pipe, a socket or a folder is refused and left as it is.
 - A symbolic link is written through: the link stays, and the file that it names is written, also if that does not exist
   yet.
-- The content goes to a temporary file beside the target, is flushed to the disk, and is then renamed.
+- The content goes to a temporary file beside the target, is flushed to the disk, and is then renamed. On Linux the
+  temporary file has no name until it is complete, on file systems with such files. So no other process can open it, and
+  nothing is left of it if this process is killed.
 - A new file has the permissions that the umask gives. A file that is overwritten keeps its permissions.
 """
 
@@ -175,14 +177,9 @@ class WholeFile:
         The file; an existing one is replaced.
     what
         The name of such a file in a message, such as ``"Report"``.
-    unnamed
-        Whether the file has no name until it is committed, so that no other process can open it. File systems without
-        such files give it a name all the same.
 
     Attributes
     ----------
-    temporary
-        The file beside the target that holds the content until it is committed.
     fd
         A descriptor of that file, open for reading and writing.
 
@@ -194,15 +191,15 @@ class WholeFile:
         From the methods, if writing fails, as on a full disk.
     """
 
-    def __init__(self, path: str | Path, *, what: str, unnamed: bool = False) -> None:
+    def __init__(self, path: str | Path, *, what: str) -> None:
         self._path, self._what = Path(path), what
         self._target = check_file(path)
-        self.temporary = self._target.with_name(f".{self._target.name}.{secrets.token_hex(4)}.partial")
-        unnamed_fd = _open_unnamed(self._target.parent) if unnamed else None
+        self._temporary = self._target.with_name(f".{self._target.name}.{secrets.token_hex(4)}.partial")
+        unnamed_fd = _open_unnamed(self._target.parent)
         self._unnamed = unnamed_fd is not None
         try:
             named = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            self.fd = os.open(self.temporary, named, 0o666) if unnamed_fd is None else unnamed_fd
+            self.fd = os.open(self._temporary, named, 0o666) if unnamed_fd is None else unnamed_fd
         except OSError as error:
             raise self.explained(error) from None
 
@@ -221,9 +218,9 @@ class WholeFile:
         try:
             os.fsync(self.fd)
             if self._unnamed:
-                _give_name(self.fd, self.temporary)
+                _give_name(self.fd, self._temporary)
             self._close()  # Windows renames no open file
-            put_in_place(self.temporary, self._target)
+            put_in_place(self._temporary, self._target)
             sync_folder(self._target.parent)
         except OSError as error:
             raise self.explained(error) from None
@@ -240,7 +237,7 @@ class WholeFile:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._close()
-        self.temporary.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
 
     def _close(self) -> None:
         fd, self.fd = self.fd, -1

@@ -61,7 +61,7 @@ class PredictionsWriter:
         grid: Grid,
         n_species: int = 1,
     ) -> None:
-        self._whole = WholeFile(path, what="Predictions file", unnamed=True)
+        self._whole = WholeFile(path, what="Predictions file")
         self._sink = _Sink(self._whole.fd)
         self._file = h5py.File(self._sink, "w", libver=("v108", "v108"))  # knows attributes over 64 kB
         self._file.attrs["format_version"] = FORMAT_VERSION if n_species == 1 else SPECIES_VERSION

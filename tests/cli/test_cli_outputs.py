@@ -18,7 +18,7 @@ import pytest
 from qpibench.cli.main import cli
 from qpibench.cli.options import Output
 from qpibench.errors import UsageError
-from qpibench.files import check_file
+from qpibench.files import check_file, write_whole
 
 NOBODY = 65534
 TOY = Path(__file__).parents[1] / "training" / "toy.py"
@@ -99,6 +99,17 @@ def test_a_path_that_is_not_written_is_a_known_input():
     paths = [each for _, each in parameters(cli) if isinstance(each.type, click.Path) and "-o" not in each.opts]
     assert {each.name for each in paths if not isinstance(each.type, Output)} <= INPUTS
     assert all(isinstance(each.type, Output) for _, each in parameters(cli) if "-o" in each.opts)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="such files are of Linux")
+def test_a_file_has_no_name_until_it_is_complete(tmp_path, monkeypatch):
+    """So nothing is left of it when its process is killed."""
+    found = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (found.append(os.listdir(tmp_path)), sync(fd)))
+    write_whole(tmp_path / "a.txt", b"content", what="File")
+    assert found == [[], ["a.txt"]]
+    assert (tmp_path / "a.txt").read_bytes() == b"content"
 
 
 @pytest.fixture(scope="module")
