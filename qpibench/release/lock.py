@@ -94,7 +94,7 @@ class FileLock:
         while True:
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
             try:
-                if not _flock(self.fd):
+                if not lock(self.fd):
                     self._marker = _mark(path)
                 # The process that held the lock before may have renamed or removed the file in between.
                 with suppress(FileNotFoundError):
@@ -122,8 +122,14 @@ class FileLock:
         os.close(self.fd)
 
 
-def _flock(fd: int) -> bool:
-    """Lock an open file; return False where there are no locks."""
+def lock(fd: int) -> bool:
+    """Lock an open file or folder until it is closed; return False where there are no locks.
+
+    Raises
+    ------
+    LockedError
+        If another process holds the lock.
+    """
     try:
         import fcntl
 

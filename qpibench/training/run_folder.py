@@ -8,14 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from qpibench import __version__
-from qpibench.errors import InvalidDataError, UsageError
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import file_sha256, find_code
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment
@@ -23,6 +23,7 @@ from qpibench.evaluation.run_record import Best, RunFolder, RunRecord, SourceRec
 from qpibench.extras import TRAINING
 from qpibench.files import check_file, check_folder, make_folder, write_whole
 from qpibench.paths import text_of_path
+from qpibench.release.lock import LockedError, lock
 from qpibench.specs.load import explain
 from qpibench.training.request import TrainingRun
 from qpibench.training.variables import ignored_variables, recorded_variables
@@ -122,6 +123,32 @@ def begin_run(
     make_folder(folder.path)
     _write(folder, record)
     return record
+
+
+@contextmanager
+def only_training(run: TrainingRun) -> Iterator[None]:
+    """Make the run folder, and keep other processes from training in it meanwhile, if its file system has locks.
+
+    Raises
+    ------
+    UsageError
+        If the folder cannot be created.
+    QpibenchError
+        If another process trains in it.
+    """
+    make_folder(run.folder)
+    folder = os.open(run.folder, os.O_RDONLY)
+    try:
+        lock(folder)
+        yield
+    except LockedError:
+        raise QpibenchError(
+            f"Another process is training in '{run.folder}'; wait for it or use another folder."
+        ) from None
+    finally:
+        os.close(folder)
+        with suppress(OSError):  # it has files, unless training failed at once
+            run.folder.rmdir()
 
 
 def former_run(run: TrainingRun) -> RunRecord | None:

@@ -21,7 +21,7 @@ from qpibench.processors import thread_variables
 from qpibench.release import open_release
 from qpibench.tasks.species import require_one_species
 from qpibench.training.request import TrainingRun
-from qpibench.training.run_folder import former_run
+from qpibench.training.run_folder import former_run, only_training
 from qpibench.training.variables import PARENT, allocator_variables, without_launchers
 
 _STDERR = 2
@@ -88,6 +88,8 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
         have two species of scatterers.
     InvalidDataError
         If its run.json is corrupt.
+    QpibenchError
+        If another process trains in the run folder.
     UnavailableError
         If several processes are asked for and torch is not installed, or on Windows.
     """
@@ -96,7 +98,7 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     require_processes("Trainings")
     _require_one_species(run)
     former_run(run)
-    with tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
+    with only_training(run), tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
         request, failure = Path(folder) / "request.json", Path(folder) / "failure.json"
         request.write_text(run.to_json(), encoding="utf-8")
         output = subprocess.DEVNULL if quiet else _STDERR

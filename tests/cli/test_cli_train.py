@@ -356,6 +356,20 @@ def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy
     assert qpibench("train", *request, "--resume", "--json").json["status"] == "complete"
 
 
+def test_two_processes_do_not_train_in_the_same_folder(qpibench, toy, tmp_path):
+    told, run = tmp_path / "told", tmp_path / "run"
+    request = [toy, "--stream", "mini", "--steps", 20, "-o", run]
+    command = [sys.executable, "-m", "qpibench.cli.main", "train", *map(str, request), "--set", f"wait={told}"]
+    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait(told.exists, by=process)
+    before = (run / "run.json").read_bytes()
+    qpibench("train", *request, "--resume").fails(1, "Another process is training in", str(run))
+    assert (run / "run.json").read_bytes() == before
+    process.kill()
+    process.communicate()
+    assert qpibench("train", *request, "--resume", "--json").json["status"] == "complete"
+
+
 SEVERAL = """
 import os, signal
 from pathlib import Path
