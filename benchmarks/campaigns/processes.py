@@ -22,6 +22,9 @@ from qpibench.synthesis import get_backend
 PATIENCE_S = 60.0
 """Time within which processes and files of a command that ended must be gone."""
 
+OF_TORCH = "torchinductor_"
+"""Beginning of the names of folders that importing torch makes."""
+
 MARK = "QPIBENCH_CAMPAIGN_CASE"
 _IMPORTED = ("cli", "release", "evaluation", "leaderboard", "specs", "synthesis", "training")
 
@@ -88,7 +91,7 @@ class Process:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             alive = self._alive()
-            files = list(Path(tempfile.gettempdir()).iterdir())
+            files = [path for path in Path(tempfile.gettempdir()).iterdir() if not path.name.startswith(OF_TORCH)]
             if not alive and not files:
                 return None
             if time.monotonic() > deadline:
