@@ -252,9 +252,13 @@ def _microscope_files(base: Path) -> dict[str, Input]:
     write_maps(maps, base / "maps.h5")
     np.save(base / "m.npy", stack[0])
     np.savez(base / "m.npz", Current=stack, x_nm=np.arange(6.0), y_nm=np.arange(5.0), energy_mev=np.arange(3.0))
-    shown = ("maps {file} --size 5",) * 6
-    drawn = ("maps {file} --size 5 -o {out}.png", "maps {file} --size 5 --save {out}.h5")
-    prepared = ("prepare {file} --size 5 --step plane -o {out}.h5",)
+    commands = (
+        *("maps {file}",) * 6,
+        "maps {file} -o {out}.png",
+        "maps {file} --save {out}.h5",
+        "prepare {file} --step plane -o {out}.h5",
+    )
+    sized = tuple(f"{command} --size 5" for command in commands)  # for a format that does not tell it
     text = "# Channel: Current\n# Width: 12.00 nm\n# Height: 0.0075 \u00b5m\n# Value units: A\n"
     text += "\n".join("\t".join(f"{value:.4f}" for value in row) for row in stack[0])
     files = {
@@ -269,7 +273,7 @@ def _microscope_files(base: Path) -> dict[str, Input]:
     files |= _others(base, stack)
     return {
         name: Input(
-            name=file, content=content, mutations=kinds, commands=(*shown, *drawn, *prepared),
+            name=file, content=content, mutations=kinds, commands=sized if name == "array" else commands,
             weight=3.0 if "Nanonis" in name else 1.0,
         )
         for name, (file, content, kinds) in files.items()
