@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the losses with torch.compile, on a CPU.")
 @click.option("--processes", type=int, default=1, show_default=True, metavar="N", help="One for each GPU.")
+@click.option("--launched", is_flag=True, help="Train in this process, one of those of accelerate launch.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; without one, start afresh.")
 @output_option("RUN_DIR", "The run folder; made if missing.", type=OUTPUT_FOLDER)
 def command(
@@ -56,6 +57,7 @@ def command(
     precision: Literal["auto", "no", "bf16", "tf32"],
     compiled: bool,
     processes: int,
+    launched: bool,
     resume: bool,
     output: Path,
 ) -> Response:
@@ -69,6 +71,10 @@ def command(
 
       qpibench evaluate runs/two_step --release paper.h5 --track paper -o result.json
 
+    Accelerate starts processes on several GPUs and machines, as its configuration file says:
+
+      accelerate launch --config_file gpus.yaml -m qpibench train two_step --launched --release paper.h5 -o runs/1
+
     Ctrl-C, SIGTERM and SIGHUP stop training with a checkpoint, within 20 s and with exit code 130; --resume continues
     it. A complete run cannot be extended; for more steps, train in another folder.
     """
@@ -76,12 +82,15 @@ def command(
     from qpibench.release import open_release
     from qpibench.specs import load_spec
     from qpibench.training import TrainingRun
+    from qpibench.training.launched import is_main_process, train_launched
     from qpibench.training.request import parse_options
     from qpibench.training.start import STOP_S, train
     from qpibench.training.variables import ignored_variables, without_launchers
 
     if (release_path is None) == (stream is None):
         raise UsageError("Training needs one source of images; give either --release RELEASE or --stream SPEC.")
+    if launched and processes != 1:
+        raise UsageError("With --launched the launcher says how many processes there are; leave --processes away.")
     code = find_code(entry)
     if release_path is not None:
         with open_release(release_path) as release:  # before torch is imported, which takes seconds
@@ -103,9 +112,14 @@ def command(
         precision=precision,
         compile=compiled,
     )
-    if ignored := ignored_variables(without_launchers(os.environ)):
-        note(f"Environment variables that training does not use: {', '.join(ignored)}.")
-    outcome = train(run, processes=processes, quiet=settings().quiet)
+    if launched:
+        outcome = train_launched(run)
+        if outcome.error is None and not is_main_process():
+            click.get_current_context().exit()
+    else:
+        if ignored := ignored_variables(without_launchers(os.environ)):
+            note(f"Environment variables that training does not use: {', '.join(ignored)}.")
+        outcome = train(run, processes=processes, quiet=settings().quiet)
     if outcome.interrupted and outcome.error is None:
         done = "" if outcome.record is None else f" after {_progress(outcome.record)}"
         if outcome.killed:

@@ -96,7 +96,7 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     if processes < 1:
         raise UsageError(f"The number of processes must be 1 or more, found {processes}.")
     require_processes("Trainings")
-    _require_one_species(run)
+    require_trainable(run)
     former_run(run)
     with only_training(run), tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
         request, failure = Path(folder) / "request.json", Path(folder) / "failure.json"
@@ -121,7 +121,8 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
         return replace(outcome, killed=killed)
 
 
-def _require_one_species(run: TrainingRun) -> None:
+def require_trainable(run: TrainingRun) -> None:
+    """Refuse images with two species of scatterers."""
     if run.spec is not None:
         require_one_species(run.spec, what="Training")
     if run.release_path is not None and run.release_path.is_file():

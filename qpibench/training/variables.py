@@ -109,7 +109,7 @@ def recorded_variables(environment: Mapping[str, str] = os.environ) -> dict[str,
     """Return the variables of this process that may change a result or its speed, with their values.
 
     Variables of Accelerate are among them where the process was not started by this package, but by ``accelerate
-    launch`` or by a program that calls an entry's ``train`` itself.
+    launch`` (``qpibench train --launched``) or by a program that calls an entry's ``train`` itself.
     """
     names = _matching(environment, ("WORLD_SIZE", _TUNABLES, _MALLOC, *ACCELERATE, *TF32, *NUMERICS))
     return {name: environment[name] for name in names if not name.endswith(_PATHS)}

@@ -1,8 +1,7 @@
-"""The process that runs an entry's ``train``: ``python -m qpibench.training.worker REQUEST.json [FAILURE.json]``.
+"""The process that runs an entry's ``train``: ``python -m qpibench.training.worker REQUEST.json FAILURE.json``.
 
-REQUEST.json is written by :meth:`TrainingRun.to_json`. An error is reported in one sentence, in FAILURE.json if that is
-given, else on standard error, and determines the exit code. Of several processes that train together, the first to fail
-writes FAILURE.json.
+REQUEST.json is written by :meth:`TrainingRun.to_json`. An error is reported in one sentence, in FAILURE.json, and
+determines the exit code. Of several processes that train together, the first to fail writes FAILURE.json.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -34,15 +34,13 @@ _ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 def main() -> None:
     """Train, and end the process."""
-    request, *failure = (Path(text) for text in sys.argv[1:])
-    place = failure[0] if failure else None
-    if failure:  # started by qpibench.training.start or by the launcher that it started
-        die_with(int(os.environ.get(PARENT, os.getppid())))
-        for ending in _ENDINGS:  # before train starts there is nothing to save
-            signal.signal(ending, signal.SIG_DFL)
+    request, place = (Path(text) for text in sys.argv[1:])
+    die_with(int(os.environ.get(PARENT, os.getppid())))
+    for ending in _ENDINGS:  # before train starts there is nothing to save
+        signal.signal(ending, signal.SIG_DFL)
     sys.argv = sys.argv[:1]
     try:
-        _train_or_tell(request, place, by_parent=bool(failure))
+        _train_or_tell(request, place)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 
@@ -58,36 +56,61 @@ def _interrupt_once(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _train_or_tell(request: Path, place: Path | None, *, by_parent: bool) -> None:
+def _train_or_tell(request: Path, place: Path) -> None:
     try:
         run = TrainingRun.from_json(request.read_text(encoding="utf-8"))
     except OSError as error:
-        _tell(place, f"The request '{request}' cannot be read: {error.strerror}.", UsageError.exit_code, "")
+        message = f"The request '{request}' cannot be read: {error.strerror}."
+        _tell(place, Failure(message=message, exit_code=UsageError.exit_code))
     except QpibenchError as error:
-        _tell(place, str(error), error.exit_code, "")
+        _tell(place, Failure(message=str(error), exit_code=error.exit_code))
+    failure = train_here(run)
+    if failure is not None:
+        _tell(place, failure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why an entry's ``train`` failed: one sentence, the exit code and the traceback, which may be empty."""
+
+    message: str
+    exit_code: int
+    traceback: str = ""
+
+
+def train_here(run: TrainingRun) -> Failure | None:
+    """Run an entry's ``train`` in this process; it sees SIGTERM and SIGINT as one KeyboardInterrupt.
+
+    Returns
+    -------
+    Failure or None
+        None if ``train`` returned.
+    """
     try:
-        _train(run, by_parent=by_parent)
+        _train(run)
     except QpibenchError as error:
-        _tell(place, str(error), error.exit_code, "")
+        return Failure(message=str(error), exit_code=error.exit_code)
     except ImportError as error:
         module = missing_module(error)
         if module is None:
-            _tell_of_code(place, run, error)
-        _tell(place, _missing(run, module), UnavailableError.exit_code, "")
-    except (Exception, SystemExit) as error:
-        _tell_of_code(place, run, error)
+            return _of_code(run, error)
+        return Failure(message=_missing(run, module), exit_code=UnavailableError.exit_code)
+    except SystemExit as error:
+        return _of_code(run, error) if error.code else None
+    except Exception as error:
+        return _of_code(run, error)
+    return None
 
 
-def _train(run: TrainingRun, *, by_parent: bool) -> None:
+def _train(run: TrainingRun) -> None:
     train = _find_train(run)
     if run.entry_path in shipped_entries().values():
         # The loop imports some of them late; an error now is better than one after hours.
         for module in TRAINING:
             if importlib.util.find_spec(module) is None:
                 raise UnavailableError(_missing(run, module))
-    if by_parent:
-        for ending in _ENDINGS:  # SIGINT too, which is ignored in processes that a shell started in the background
-            signal.signal(ending, _interrupt_once)
+    for ending in _ENDINGS:  # SIGINT too, which is ignored in processes that a shell started in the background
+        signal.signal(ending, _interrupt_once)
     train(run)
 
 
@@ -111,24 +134,21 @@ def _missing(run: TrainingRun, module: str) -> str:
     return missing_package(f"Training '{run.entry}'", module) + "."
 
 
-def _tell_of_code(place: Path | None, run: TrainingRun, error: BaseException) -> NoReturn:
-    if isinstance(error, SystemExit) and not error.code:
-        sys.exit(0)
+def _of_code(run: TrainingRun, error: BaseException) -> Failure:
     message, trace = describe(error, run.entry_path.parent)
-    _tell(place, f"Training '{run.entry}' failed: {message}.", QpibenchError.exit_code, trace)
+    return Failure(
+        message=f"Training '{run.entry}' failed: {message}.", exit_code=QpibenchError.exit_code, traceback=trace
+    )
 
 
-def _tell(place: Path | None, message: str, exit_code: int, trace: str) -> NoReturn:
+def _tell(place: Path, failure: Failure) -> NoReturn:
     for ending in _ENDINGS:  # a signal must not cut off the message
         signal.signal(ending, signal.SIG_IGN)
-    if place is None:
-        print(f"{trace}Error: {message}", file=sys.stderr)
-    else:
-        with suppress(OSError), open(place, "x", encoding="utf-8") as file:
-            json.dump({"message": message, "exit_code": exit_code, "traceback": trace}, file)
-            file.flush()
-            os.fsync(file.fileno())
-    sys.exit(exit_code)
+    with suppress(OSError), open(place, "x", encoding="utf-8") as file:
+        json.dump(asdict(failure), file)
+        file.flush()
+        os.fsync(file.fileno())
+    sys.exit(failure.exit_code)
 
 
 if __name__ == "__main__":
