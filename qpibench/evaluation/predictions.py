@@ -47,7 +47,7 @@ from qpibench.evaluation.prediction_record import Record
 from qpibench.evaluation.predictions_identity import content_sha256
 from qpibench.grid import Grid
 from qpibench.parsing import parse_json
-from qpibench.release.hdf5 import open_hdf5
+from qpibench.release.hdf5 import open_hdf5, structure
 from qpibench.specs.load import explain
 from qpibench.tasks import subset
 from qpibench.tasks.batch import MAX_LATENT
@@ -219,7 +219,7 @@ def release_of(path: Path, releases: Sequence[Release]) -> Release:
 def release_sha256_of(path: Path) -> str | None:
     """Return the content hash of the release that a predictions file names; None if it cannot be read."""
     try:
-        with open_hdf5(path) as file:
+        with structure(path) as file:
             return _text(file.attrs.get("release_sha256"))
     except (QpibenchError, OSError):
         return None

@@ -15,7 +15,7 @@ import pytest
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.execution import Execution
 from qpibench.evaluation.predict import Request, predict
-from qpibench.evaluation.predictions import open_predictions
+from qpibench.evaluation.predictions import open_predictions, release_sha256_of
 from qpibench.evaluation.predictions_writer import PredictionsWriter
 from qpibench.locator import PACKAGE
 from qpibench.tasks import subset
@@ -40,6 +40,17 @@ def write(memory_release, path):
                 file[f"{task}/{name}"] = value
 
     return write
+
+
+def test_the_release_that_a_damaged_file_names_is_unknown(path, write):
+    write()
+    content = path.read_bytes()
+    found = []
+    for place in range(0, 1000, 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        found.append(release_sha256_of(path))
+    assert None in found
+    assert all(digest is None or isinstance(digest, str) for digest in found)
 
 
 def test_anybodys_file_with_kernel_index_and_hash_is_enough(memory_release, path, write):
