@@ -9,7 +9,7 @@ DATA := $(QUICKSTART)/data
 LIMIT := 2
 ENTRIES := zeros median_kernel tikhonov polar
 
-.PHONY: quickstart test fast-tests test-all lint style types numba-cache bench campaign gpu-check gpu-train train-queue clean
+.PHONY: quickstart test fast-tests test-all test-pythons lint style types numba-cache bench campaign gpu-check gpu-train train-queue clean
 
 quickstart: .venv/base numba-cache
 	@mkdir -p $(QUICKSTART)/predictions $(QUICKSTART)/results
@@ -42,6 +42,12 @@ fast-tests: .venv/dev numba-cache
 
 test-all: lint numba-cache
 	$(PYTEST)
+
+# The core of the fast tests on each Python, with the oldest and with the newest packages; it needs no .venv.
+PYTHONS := 3.11 3.12 3.13
+
+test-pythons:
+	$(PYTHON) benchmarks/pythons.py --pythons $(PYTHONS)
 
 lint: style types
 
@@ -82,7 +88,7 @@ train-queue: .venv/dev numba-cache
 	$(BIN)/python -m benchmarks.studies --queue --release $(RELEASE)
 
 clean:
-	rm -rf .venv build dist *.egg-info $(QUICKSTART)
+	rm -rf .venv .pythons build dist *.egg-info $(QUICKSTART)
 
 .venv/base: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qpibench needs Python 3.11 or newer: make PYTHON=python3.11")'

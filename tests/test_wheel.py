@@ -2,13 +2,14 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from benchmarks.pythons import copy_sources
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,15 +31,11 @@ ADDED = (
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    # Built from a copy, because setuptools leaves its build folder beside the sources.
     source = tmp_path_factory.mktemp("source")
-    for name in PLACES:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(source)
     for name in ADDED:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).touch()
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(source)]
     subprocess.run(command, check=True, capture_output=True, text=True)
