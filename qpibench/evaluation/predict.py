@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UnavailableError, UsageError
-from qpibench.evaluation.course import Course, Progress, training_role, training_rows
+from qpibench.evaluation.answers import Answers, IsolatedAnswers, training_role
+from qpibench.evaluation.course import Course, Progress
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.entry_code import code_sha256
-from qpibench.evaluation.environment import environment
 from qpibench.evaluation.execution import DEFAULT_EXECUTION, Execution, default_batch_size
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import IsolatedModel
+from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel
 from qpibench.evaluation.isolation.parent import closed_parent
 from qpibench.evaluation.pixels import refusal
 from qpibench.evaluation.prediction_record import Record
@@ -127,6 +126,17 @@ class Request:
         """
         return kernel_grid(release.grid, self.kernel_px)
 
+    def index(self, release: Release) -> dict[str, NDArray[np.int32]]:
+        """Return the rows of a release that are asked, by task, in the order in which the model sees them."""
+        tasks = dict.fromkeys(self.tasks or release.tasks)
+        return {task: asking_order(release, task, self.limit) for task in tasks}
+
+    def paths(self, release: Release) -> tuple[Path, ...]:
+        """Return all files of a release and of that for training; a virtual release refers to its shards."""
+        releases = (release, self.training or release)
+        shards = [Path(shard.path) for each in releases if each.shards is not None for shard in each.shards.files]
+        return (*(Path(each.path) for each in releases), *shards)
+
     def tells_species(self, release: Release) -> bool | None:
         """Whether the model is shown the species of a release's scatterers; None if they are all of one."""
         if count_of_species(release) == 1:
@@ -145,6 +155,7 @@ def predict(
     request: Request = Request(),
     execution: Execution = DEFAULT_EXECUTION,
     *,
+    answers: Answers | None = None,
     progress: Progress | None = None,
     traceback: bool = False,
 ) -> PredictOutcome:
@@ -170,6 +181,9 @@ def predict(
         The images to predict, and the inputs that the model is shown.
     execution
         Batch size, threads, seed and limits.
+    answers
+        The model, if it runs elsewhere and may predict several releases at the same time, so the record has no time of
+        the whole. It is started in a process of this machine if None.
     progress
         Called after every batch.
     traceback
@@ -197,43 +211,30 @@ def predict(
         raise UsageError(f"Release '{release.name}' has one species of scatterers, so there is none to hide.")
     release.check("image", release.told_field, *told_species_fields(release))
     _check_tasks(release)
-    tasks = dict.fromkeys(request.tasks or release.tasks)
-    index = {task: asking_order(release, task, request.limit) for task in tasks}
+    index = request.index(release)
     batch_size = execution.batch_size or default_batch_size(release.grid)
-    training = request.training or release
-    hidden = (*_paths(release), *_paths(training), Path(path))
+    hidden = (*request.paths(release), Path(path))
     hashes = entry.sha256, code_sha256(entry.path)  # before it runs, as a model can write to its own files
-    isolated = IsolatedModel(
-        entry, limits=execution.limits, hidden=hidden, seed=execution.seed, threads=execution.threads
-    )
+    elsewhere = answers is not None
+    if answers is None:
+        model_process = IsolatedModel(
+            entry, limits=execution.limits, hidden=hidden, seed=execution.seed, threads=execution.threads
+        )
+        answers = IsolatedAnswers(model_process, release, request, seed=execution.seed)
     with (
         closed_parent(hidden),
         PredictionsWriter(
             path, release_sha256=release.content_sha256, index=index, grid=wanted, n_species=n_species
         ) as writer,
     ):
-        course = Course(
-            release,
-            index,
-            request.view_of(release),
-            training=partial(training_rows, training, request.view_of(training), request.kernel_grid(training)),
-            kernel_shape=wanted.shape,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        course = Course(release, index, batch_size=batch_size, progress=progress)
         try:
-            with isolated:
-                _check_needs(entry, isolated.declaration.needs, request)
-                if n_species > 1 and not isolated.declaration.takes_species:
-                    raise UnmetNeedError(
-                        f"Entry '{entry.name}' does not take two species of scatterers, which release '{release.name}'"
-                        " has; an entry that predicts the kernel of each declares takes_species = True."
-                    )
-                if refused := refusal(entry, isolated.declaration.takes_pixels, release.grid, wanted):
-                    raise UnmetNeedError(refused)
-                if isolated.declaration.has_fit:
-                    _check_training(entry, training, request)
-                course.run(isolated, writer)
+            with answers:
+                check_needs(entry, answers.declaration, release, request)
+                if answers.declaration.has_fit:
+                    training = request.training or release
+                    training.check("image", training.told_field)
+                course.run(answers, writer)
         except ModelFailure as failure:
             if course.stage == "import":
                 shown = f"\n{failure.traceback}" if traceback and failure.traceback else ""
@@ -241,7 +242,7 @@ def predict(
                 raise kind(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
             course.failed(failure)
         record = Record(
-            model=_model_record(entry, isolated, hashes, request),
+            model=_model_record(entry, answers.declaration, hashes, request),
             view=request.view,
             map_mode=request.map_mode,
             told_species=told_species,
@@ -256,9 +257,9 @@ def predict(
             fit_seconds=course.fit_seconds,
             task_seconds=course.task_seconds,
             run=Run(
-                seconds=time.monotonic() - started,
-                peak_memory_bytes=isolated.peak_memory_bytes,
-                environment=environment(),
+                seconds=None if elsewhere else time.monotonic() - started,
+                peak_memory_bytes=answers.peak_memory_bytes,
+                environment=answers.environment,
             ),
         )
         writer.finish(record)
@@ -272,13 +273,27 @@ def predict(
     )
 
 
-def _paths(release: Release) -> tuple[Path, ...]:
-    """Return all files of a release; a virtual release refers to its shards."""
-    shards = release.shards.files if release.shards is not None else ()
-    return (Path(release.path), *(Path(shard.path) for shard in shards))
+def check_needs(entry: Entry, declaration: Declaration, release: Release, request: Request) -> None:
+    """Check that an entry can take a request on a release.
+
+    Raises
+    ------
+    UsageError
+        If it cannot; as :func:`predict`.
+    """
+    _check_view(entry, declaration.needs, request)
+    if count_of_species(release) > 1 and not declaration.takes_species:
+        raise UnmetNeedError(
+            f"Entry '{entry.name}' does not take two species of scatterers, which release '{release.name}' has; an"
+            " entry that predicts the kernel of each declares takes_species = True."
+        )
+    if refused := refusal(entry, declaration.takes_pixels, release.grid, request.kernel_grid(release)):
+        raise UnmetNeedError(refused)
+    if declaration.has_fit:
+        _check_training(entry, request.training or release, request)
 
 
-def _check_needs(entry: Entry, needs: str | None, request: Request) -> None:
+def _check_view(entry: Entry, needs: str | None, request: Request) -> None:
     if needs is None:
         return
     in_track = request.cell is not None  # a track sets view and map, so the options are refused
@@ -317,7 +332,6 @@ def _check_training(entry: Entry, release: Release, request: Request) -> None:
             f"Entry '{entry.name}' has a fit, and learning from release '{release.name}' with two species of scatterers"
             " is not defined yet."
         )
-    release.check("image", release.told_field)
     if len(training_role(release)):
         return
     learns = f"Entry '{entry.name}' has a fit, but the training role of release '{release.name}' is empty"
@@ -326,8 +340,7 @@ def _check_training(entry: Entry, release: Release, request: Request) -> None:
     raise UsageError(f"{learns}; make the release with more images, or with splits.ood_kernels below 1.")
 
 
-def _model_record(entry: Entry, isolated: IsolatedModel, hashes: tuple[str, str], request: Request) -> ModelRecord:
-    declaration = isolated.declaration
+def _model_record(entry: Entry, declaration: Declaration, hashes: tuple[str, str], request: Request) -> ModelRecord:
     learns = (f"the training role of the {'release' if request.cell is None else 'track'}",)
     return ModelRecord(
         name=entry.name,

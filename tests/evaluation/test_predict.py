@@ -362,7 +362,9 @@ def test_a_model_imports_its_neighbours_and_reads_its_weights(memory_release, wr
     assert outcome.record.model.trained_on == ("nothing",)
 
 
-def test_random_numbers_of_a_model_follow_the_seed(memory_release, write_model, tmp_path):
+def test_random_numbers_of_a_model_follow_from_the_seed_and_the_images_not_from_earlier_calls(
+    memory_release, write_model, tmp_path
+):
     source = """
         import random
         import numpy as np
@@ -370,17 +372,20 @@ def test_random_numbers_of_a_model_follow_the_seed(memory_release, write_model, 
         def predict(batch):
             kernel = np.random.random(batch.image.shape)
             kernel[:, 0, 0] = random.random()
+            for _ in range({more}):
+                np.random.random(), random.random()
             return kernel
     """
-    model = write_model(source)
     kernels = []
-    for run, seed in enumerate((3, 3, 4)):
-        path = tmp_path / f"{run}.h5"
-        assert predict(model, memory_release, path, execution=Execution(seed=seed)).record.seed == seed
+    for run, (seed, more) in enumerate(((3, 0), (3, 1), (4, 0))):
+        model, path = write_model(source.format(more=more)), tmp_path / f"{run}.h5"
+        execution = Execution(seed=seed, batch_size=5)
+        assert predict(model, memory_release, path, execution=execution).record.seed == seed
         with open_predictions(path, memory_release) as predictions:
             kernels.append(predictions.kernel("id"))
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert (kernels[0] != kernels[2]).any()
+    assert (kernels[0][:5] != kernels[0][5:10]).any()
 
 
 def test_an_edited_model_is_not_taken_from_a_cache(memory_release, write_model, out):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import traceback
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 _LIBRARY = re.compile(r"[/\\](site|dist)-packages[/\\]")
 _DUMPED_FRAME = re.compile(r'File "(.+?)", line (\d+)')  # as faulthandler writes it
@@ -30,6 +32,9 @@ class ModelFailure(Exception):
     def __init__(self, kind: str, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.kind, self.message, self.traceback = kind, _one_line(message), traceback[-_MAX_TRACEBACK:]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), traceback=self.traceback), (self.kind, self.message)
 
 
 def describe(error: BaseException, folder: Path) -> tuple[str, str]:

@@ -215,9 +215,12 @@ class IsolatedModel:
                 else:
                     self._channel.send("rows", *pack_batch(rows.batch(_row_numbers(request, len(rows.kernel_index)))))
 
-    def predict(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the model's :class:`~qpibench.tasks.Prediction`, by name."""
-        return self._ask(batch, compare=False).arrays
+    def predict(self, batch: Batch, *, seed: int | None = None) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the model's :class:`~qpibench.tasks.Prediction`, by name.
+
+        Here and below, the random number generators of the worker are seeded before, if a seed is given.
+        """
+        return self._ask(batch, seed=seed).arrays
 
     def predict_and_compare(self, batch: Batch) -> tuple[dict[str, NDArray[Any]], list[str]]:
         """Return the model's prediction, and the names of the inputs that the model changed."""
@@ -225,13 +228,13 @@ class IsolatedModel:
         changed = message.fields.get("changed")
         return message.arrays, [str(name) for name in changed] if isinstance(changed, list) else []
 
-    def encode_kernel(self, kernels: NDArray[np.float32]) -> NDArray[Any]:
+    def encode_kernel(self, kernels: NDArray[np.float32], *, seed: int | None = None) -> NDArray[Any]:
         """Return the latents (kernel, d) of kernels (kernel, y, x).
 
         The kernels are the truth, so the model must not predict anything afterwards.
         """
         with self._limited("encode_kernel", self._limits.batch_s):
-            self._channel.send("encode", arrays={"kernels": kernels})
+            self._channel.send("encode", {"seed": seed}, arrays={"kernels": kernels})
             latents = self._receive(max_bytes=max_latents_bytes(len(kernels))).arrays.get("latents")
             try:
                 if latents is None:
@@ -241,13 +244,13 @@ class IsolatedModel:
                 raise ProtocolError(str(error)) from None
         return latents
 
-    def autoencode(self, kernels: NDArray[np.float32]) -> NDArray[Any]:
+    def autoencode(self, kernels: NDArray[np.float32], *, seed: int | None = None) -> NDArray[Any]:
         """Return kernels (kernel, y, x), each encoded and decoded by the model itself, in the same shape.
 
         The kernels are the truth, so the model must not predict anything afterwards.
         """
         with self._limited("autoencode", self._limits.batch_s):
-            self._channel.send("autoencode", arrays={"kernels": kernels})
+            self._channel.send("autoencode", {"seed": seed}, arrays={"kernels": kernels})
             decoded = self._receive(max_bytes=8 * kernels.size).arrays.get("kernels")
             try:
                 if decoded is None:
@@ -257,10 +260,10 @@ class IsolatedModel:
                 raise ProtocolError(str(error)) from None
         return decoded
 
-    def _ask(self, batch: Batch, *, compare: bool) -> Message:
+    def _ask(self, batch: Batch, *, compare: bool = False, seed: int | None = None) -> Message:
         fields, arrays = pack_batch(batch)
         with self._limited("predict", self._limits.batch_s):
-            self._channel.send("predict", {**fields, "compare": compare}, arrays)
+            self._channel.send("predict", {**fields, "compare": compare, "seed": seed}, arrays)
             message = self._receive(max_bytes=max_prediction_bytes(batch))
             try:
                 check_prediction(message.arrays, batch)

@@ -78,8 +78,7 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
     BaseException
         Any error that the file raises.
     """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  (the model's own global generator)
+    seed_generators(seed)
     module = import_file(path)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
@@ -102,6 +101,14 @@ def load_model(path: Path, target: str | None, *, seed: int, run_folder: Path | 
         place=_place(found, path),
         declared=declared,
     )
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of ``random``, NumPy and, if it is imported, PyTorch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (the model's own global generator)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
 
 def import_file(path: Path) -> ModuleType:

@@ -26,7 +26,7 @@ from qpibench.evaluation.isolation.exchange import (
     unpack_batch,
 )
 from qpibench.evaluation.isolation.failure import describe
-from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model
+from qpibench.evaluation.isolation.loading import InterfaceError, Model, load_model, seed_generators
 from qpibench.evaluation.isolation.process import die_with
 from qpibench.evaluation.isolation.protocol import Channel, Message
 from qpibench.evaluation.isolation.training import Train
@@ -103,6 +103,8 @@ def _why_not_loaded(error: BaseException, path: Path) -> tuple[str, str, str]:
 
 def _serve(channel: Channel, model: Model, folder: Path, request: Message) -> None:
     try:
+        if request.fields.get("seed") is not None:
+            seed_generators(request.fields["seed"])
         if request.kind == "fit":
             assert model.fit is not None
             model.fit(_remote_train(channel, request))
