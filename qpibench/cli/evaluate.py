@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from qpibench.cli.models import (
 )
 from qpibench.cli.options import (
     OUTPUT_FILE,
+    dask_option,
     data_option,
     keep_apart,
     model_options,
@@ -36,6 +37,8 @@ from qpibench.cli.response import Response
 from qpibench.errors import QpibenchError, UsageError
 
 if TYPE_CHECKING:
+    from qpibench.cluster.client import Place
+    from qpibench.evaluation.answers import Answers
     from qpibench.evaluation.entries import Entry
     from qpibench.evaluation.result import CellResult, Result, SuiteRecord
     from qpibench.tasks.suite import Suite
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 @report_option
 @click.option("--predictions", type=OUTPUT_FILE, metavar="FILE", help="Also write the predictions.")
 @click.option("--resume", is_flag=True, help="Keep the cells that RESULT.json has; without it, start afresh.")
+@dask_option("Predict")
 @model_options
 def command(
     *,
@@ -61,6 +65,7 @@ def command(
     report: Path | None,
     predictions: Path | None,
     resume: bool,
+    place: Place | None,
     **options: Any,
 ) -> Response:
     """Predict the kernels of test images with MODEL and score them: predict and score in one command.
@@ -84,6 +89,10 @@ def command(
     lacks, those in which the model failed, and those without the files that --report and --predictions ask for. Files
     of the other cells stay as they are. A result of another model, suite or subset is refused. Give the same --seed and
     limits as before, which a result does not have.
+
+    On dask workers (docs/scale.md), which must see the model and the releases under the same paths:
+
+      qpibench evaluate tikhonov --suite v1 --dask local:8 -o tikhonov.json
     """
     from qpibench.evaluation.entries import find_entry
     from qpibench.evaluation.isolation.parent import closed_parent
@@ -120,6 +129,11 @@ def command(
         not_applicable: dict[str, str] = {}
         last = {each.label: each for each in asked}
         saved = [*kept]
+        wanted = [each for each in asked if each.label not in kept]
+        on_workers = None
+        if place is not None and wanted:
+            hidden = [] if predictions is None else [each.place(predictions) for each in wanted]
+            on_workers = stack.enter_context(_on_workers(place, entry, wanted, given, hidden))
 
         def joined(*, finished: bool = True) -> Result:
             whole = [result for label, result in results if label not in not_applicable]
@@ -132,7 +146,7 @@ def command(
         def run(each: Asked) -> Response:
             report_path = None if report is None else each.place(report)
             written = folder / "predictions.h5" if predictions is None else each.place(predictions)
-            outcome = run_model(model, each, written, given)
+            outcome = run_model(model, each, written, given, answers=on_workers and on_workers(each))
             result = score_file(written, each.release)
             results.append((each.label, result))
             # Written after the last part of every cell, so that an interrupted run keeps the cells it has finished.
@@ -148,7 +162,7 @@ def command(
 
         try:
             response = run_cells(
-                [each for each in asked if each.label not in kept],
+                wanted,
                 run,
                 not_applicable=None if suite is None else not_applicable,
                 required=not kept,
@@ -167,6 +181,28 @@ def command(
                 fields=result_fields(whole, output, report),
             )
         return response
+
+
+@contextmanager
+def _on_workers(
+    place: Place, entry: Entry, asked: Sequence[Asked], options: ModelOptions, hidden: Sequence[Path]
+) -> Iterator[Callable[[Asked], Answers]]:
+    """Return the function from a request to the model on workers."""
+    from qpibench.cluster.client import visible_devices
+    from qpibench.cluster.evaluation import model_on_workers
+    from qpibench.cluster.tasks import RESUME
+
+    pairs = [(each.request, each.release) for each in asked]
+    with model_on_workers(
+        entry,
+        pairs,
+        options.execution(),
+        place=place,
+        hidden=hidden,
+        devices=len(visible_devices()) if place.kind == "local" else 0,
+        remedy=RESUME if asked[0].label else "run the same command again",
+    ) as model:
+        yield lambda each: model.answers((each.request, each.release))
 
 
 def _reports(asked: Sequence[Asked], result: Result, report: Path) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from qpibench.cli.options import (
     backend_asked,
     backend_options,
     choose_backend,
+    dask_option,
     keep_apart,
     output_option,
     overwrite_option,
@@ -50,15 +51,6 @@ def _shard(context: click.Context, parameter: click.Parameter, text: str | None)
         raise click.BadParameter(str(error), context, parameter) from None
 
 
-def _place(context: click.Context, parameter: click.Parameter, text: str | None) -> Place | None:
-    from qpibench.cluster.client import Place
-
-    try:
-        return None if text is None else Place.parse(text)
-    except UsageError as error:
-        raise click.BadParameter(str(error), context, parameter) from None
-
-
 @subcommand("generate")
 @click.argument("spec")
 @output_option("FILE", "The release to write; with --shard, the folder.", type=_FileOrFolder(check_file))
@@ -69,13 +61,7 @@ def _place(context: click.Context, parameter: click.Parameter, text: str | None)
     metavar="I/N",
     help="Make only the I-th of N parts, as a file in the folder that -o names.",
 )
-@click.option(
-    "--dask",
-    "place",
-    callback=_place,
-    metavar="WHERE",
-    help="Make the images on dask workers: local, local:N, slurm, slurm:N, or the address of a scheduler.",
-)
+@dask_option("Make the images")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a field; may be repeated.")
 @backend_options
 @threads_option

@@ -14,6 +14,7 @@ from qpibench.cli.terminal import NAME_WIDTH, shortened
 from qpibench.errors import UsageError
 
 if TYPE_CHECKING:
+    from qpibench.evaluation.answers import Answers
     from qpibench.evaluation.execution import Execution
     from qpibench.evaluation.predict import PredictOutcome, Request
     from qpibench.evaluation.result import Result
@@ -135,8 +136,10 @@ class Asked:
         return path.with_name(f"{path.stem}{self.suffix}{path.suffix}")
 
 
-def run_model(model: str, asked: Asked, path: Path, options: ModelOptions) -> PredictOutcome:
-    """Write the predictions of a model."""
+def run_model(
+    model: str, asked: Asked, path: Path, options: ModelOptions, *, answers: Answers | None = None
+) -> PredictOutcome:
+    """Write the predictions of a model, which is given if it does not run in a process of this machine."""
     from qpibench.evaluation.predict import predict
 
     with progress("Predicting") as report:
@@ -146,6 +149,7 @@ def run_model(model: str, asked: Asked, path: Path, options: ModelOptions) -> Pr
             path,
             asked.request,
             options.execution(),
+            answers=answers,
             traceback=settings().traceback,
             progress=report,
         )

@@ -15,6 +15,7 @@ from qpibench.errors import UsageError
 from qpibench.files import check_file, check_folder
 
 if TYPE_CHECKING:
+    from qpibench.cluster.client import Place
     from qpibench.synthesis import Backend
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -137,6 +138,26 @@ def data_option(cells: str, default: str = "") -> Callable[[Decorated], Decorate
         metavar="DIR",
         help=f"Folder of the releases of {cells}; missing ones are generated.{default}",
     )
+
+
+def dask_option(what: str) -> Callable[[Decorated], Decorated]:
+    """Return the option ``--dask``, which gives a place; ``what`` says what the workers do."""
+    return click.option(
+        "--dask",
+        "place",
+        callback=_place,
+        metavar="WHERE",
+        help=f"{what} on dask workers: local, local:N, slurm, slurm:N, or the address of a scheduler.",
+    )
+
+
+def _place(context: click.Context, parameter: click.Parameter, text: str | None) -> Place | None:
+    from qpibench.cluster.client import Place
+
+    try:
+        return None if text is None else Place.parse(text)
+    except UsageError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
 
 
 report_option = click.option(

@@ -19,6 +19,9 @@ from qpibench.extras import optional_module
 from qpibench.processors import processors
 
 EXPECTED = "expected local, local:N, slurm, slurm:N, or the address of a scheduler such as tcp://host:8786"
+ASSUMED_SLOTS = 16
+"""Tasks that are expected to run at the same time on a scheduler without workers yet."""
+
 CLOSE_S = 30
 """Time in s for workers to end; the programs of SLURM may take some of it."""
 
@@ -114,7 +117,8 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
             raise UnavailableError(f"No dask scheduler answers at '{place.address}': {reason}.") from error
         stack.callback(_close, client)
         if place.kind == "local" and devices:
-            client.register_plugin(_one_device_each(distributed, _visible(devices)))
+            shown = visible_devices() or [str(device) for device in range(devices)]
+            client.register_plugin(_one_device_each(distributed, shown[:devices]))
         yield Connection(client, max(expected, sum(client.nthreads().values())))
 
 
@@ -234,10 +238,10 @@ def _close(client: Any) -> None:
         client.close(timeout=1)
 
 
-def _visible(devices: int) -> list[str]:
-    """Names of the CUDA devices that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return named.split(",")[:devices] if named else [str(device) for device in range(devices)]
+def visible_devices() -> list[str]:
+    """Names of the CUDA devices in ``CUDA_VISIBLE_DEVICES``; none if it is not set, or hides all of them."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return [name for name in names if name not in ("", "-1")]
 
 
 def _one_device_each(distributed: Any, devices: list[str]) -> Any:

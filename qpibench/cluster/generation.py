@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qpibench.cluster import tasks
-from qpibench.cluster.client import Place, connected
+from qpibench.cluster.client import ASSUMED_SLOTS, Place, connected
 from qpibench.cluster.folder import ShardFolder, folder_of
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.kernel_files import remember, remembered
@@ -26,9 +26,6 @@ from qpibench.synthesis import Backend, Kernels, get_backend
 
 SHARDS_PER_SLOT = 8
 """So many shards for each task that runs at the same time: a slow worker holds the others up by an eighth at most."""
-
-ASSUMED_SLOTS = 16
-"""Tasks that are expected to run at the same time on a scheduler without workers yet."""
 
 SHARD_BYTES = 2**30
 """A shard is not larger, unless it has one block: it takes a minute at most, so progress is seen and little is lost."""

@@ -69,36 +69,69 @@ def run(
             completed = distributed.as_completed(futures)
         for future in completed:
             item = of_future.pop(future)
-            outcome = _outcome(distributed, client, future, f"{what} {item}")
-            future.release()  # so that it is not made again if its worker ends
-            yield item, outcome
+            yield item, outcome(client, future, what=f"{what} {item}")
     finally:
-        if client.status == "running":
-            client.cancel(list(of_future), force=True)
+        cancel(client, list(of_future))
 
 
-def _outcome(distributed: Any, client: Any, future: Any, what: str) -> Any:
+def submit(client: Any, function: Any, item: object, *, priority: int = 0) -> Any:
+    """Call a function, or the object of a future that can be called, with an item on a worker; return the future.
+
+    The call is retried as those of :func:`run`. Of two calls that wait, that of the higher priority is made first.
+    """
+    return client.submit(
+        _attempt, item, function=function, version=__version__, retries=RETRIES, priority=priority, pure=False
+    )
+
+
+def outcome(client: Any, future: Any, *, what: str, remedy: str = RESUME) -> Any:
+    """Wait for the outcome of a call, and release its future.
+
+    Parameters
+    ----------
+    client
+        The `distributed.Client`.
+    future
+        The future.
+    what
+        What is called, for messages.
+    remedy
+        What the user may do if it fails.
+
+    Raises
+    ------
+    LostError, QpibenchError
+        As :func:`run`.
+    """
+    distributed = optional_module("distributed", "--dask")
+    error = future.exception()
     if future.status == "cancelled":
-        raise LostError(f"The dask scheduler at {client.scheduler.address} was lost; {RESUME}.")
-    if future.status == "error":
-        error = future.exception()
-        if isinstance(error, QpibenchError):
-            raise error
-        if isinstance(error, distributed.KilledWorker):
-            raise LostError(
-                f"{what} was given up, because every worker that tried it ended, the last at"
-                f" {error.last_worker.address}; look for the reason there, such as too little memory, and {RESUME}."
-            )
-        raise QpibenchError(f"{what} failed on a worker: {type(error).__name__}: {error}; {RESUME}.") from error
+        raise LostError(f"The dask scheduler at {client.scheduler.address} was lost; {remedy}.")
+    if isinstance(error, QpibenchError):
+        raise error
+    if isinstance(error, distributed.KilledWorker):
+        raise LostError(
+            f"{what} was given up, because every worker that tried it ended, the last at"
+            f" {error.last_worker.address}; look for the reason there, such as too little memory, and {remedy}."
+        )
+    if error is not None:
+        raise QpibenchError(f"{what} failed on a worker: {type(error).__name__}: {error}; {remedy}.") from error
     try:
         done = future.result()
-    except (OSError, distributed.CancelledError) as error:
-        raise LostError(f"The dask scheduler at {client.scheduler.address} was lost; {RESUME}.") from error
+    except (OSError, distributed.CancelledError) as lost:
+        raise LostError(f"The dask scheduler at {client.scheduler.address} was lost; {remedy}.") from lost
+    future.release()  # so that it is not made again if its worker ends
     for sentence in done.warnings:
         warn(sentence.removeprefix("Warning: "))
     if done.error is not None:
         raise done.error
     return done.outcome
+
+
+def cancel(client: Any, futures: Sequence[Any]) -> None:
+    """Cancel the calls that have not begun, and forget the others."""
+    if client.status == "running":
+        client.cancel(list(futures), force=True)
 
 
 def _attempt(item: Item, *, function: Callable[[Item], Outcome], version: str) -> _Done[Outcome]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -147,3 +149,45 @@ def full_disk() -> Any:
             resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
     return context
+
+
+@pytest.fixture(scope="module")
+def distributed():
+    return pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def scheduler(distributed):
+    """Address of a scheduler whose worker runs in this process."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+SCHEDULER = """
+import time
+from distributed import LocalCluster
+if __name__ == "__main__":
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    print(cluster.scheduler_address, flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def start_scheduler(distributed, tmp_path):
+    """Start a scheduler with a worker in processes of their own; return its process and its address."""
+    started = []
+
+    def start():
+        (tmp_path / "cluster.py").write_text(SCHEDULER)
+        command = [sys.executable, tmp_path / "cluster.py"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        started.append(process)
+        return process, process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

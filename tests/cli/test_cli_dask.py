@@ -32,20 +32,6 @@ SLOW = [*FIVE, "--set", "scatterers.min=299", "--set", "scatterers.max=300"]
 
 
 @pytest.fixture(scope="module")
-def distributed():
-    return pytest.importorskip("distributed")
-
-
-@pytest.fixture(scope="module")
-def scheduler(distributed):
-    """Address of a scheduler whose worker runs in this process."""
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        yield cluster.scheduler_address
-
-
-@pytest.fixture(scope="module")
 def five(tmp_path_factory, qpibench):
     """A release of five blocks made by this process, not to be changed."""
     path = tmp_path_factory.mktemp("five") / "five.h5"
@@ -291,23 +277,10 @@ def test_the_shard_of_a_worker_that_is_killed_is_made_by_another(distributed, tm
     assert _said(stderr) == []
 
 
-SCHEDULER = """
-import time
-from distributed import LocalCluster
-if __name__ == "__main__":
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
-    print(cluster.scheduler_address, flush=True)
-    time.sleep(1000)
-"""
-
-
 @pytest.mark.slow
-def test_a_run_whose_scheduler_is_lost_is_resumed_with_another(distributed, tmp_path, slow_hash):
-    (tmp_path / "cluster.py").write_text(SCHEDULER)
-    scheduler = subprocess.Popen(
-        [sys.executable, tmp_path / "cluster.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    process = _start("--dask", scheduler.stdout.readline().strip(), folder=tmp_path)
+def test_a_run_whose_scheduler_is_lost_is_resumed_with_another(distributed, tmp_path, slow_hash, start_scheduler):
+    scheduler, address = start_scheduler()
+    process = _start("--dask", address, folder=tmp_path)
     _wait_for_a_shard(tmp_path, process)
     scheduler.kill()
     scheduler.communicate()
