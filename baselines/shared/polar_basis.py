@@ -100,8 +100,8 @@ class PolarBasis:
         """
         layout = self.layout
         harmonics = [2 * k - 1 for k in range(1, len(self.orders))] if self.mirrored else range(1, len(self.functions))
-        # The splines of a function follow each other.
-        at = [(h, slice(i[0], i[-1] + 1)) for h, i in zip((0, *harmonics), layout.splines, strict=True)]
+        # The splines of a function are the last of all, perhaps none.
+        at = [(h, slice(self.splines - len(i), None)) for h, i in zip((0, *harmonics), layout.splines, strict=True)]
         seen, centres = _turned(pixels, -self.axis), _turned(scatterers, -self.axis)
         for start in range(0, pixels.size, CHUNK):
             rows = slice(start, start + CHUNK)

@@ -71,6 +71,13 @@ def test_columns_are_harmonics_times_splines_at_all_scatterers(basis):
     assert expected.shape[1] == sum(map(len, basis.layout.splines))
 
 
+def test_a_harmonic_that_begins_beyond_the_reach_has_no_columns():
+    basis = replace(FREE, finest=0.5)
+    assert [len(splines) for splines in basis.layout.splines] == [13, 6, 6, 0, 0]
+    [(_, found)] = basis.columns(pixels_of(GRID), places(4))
+    assert found == pytest.approx(columns_of(basis, pixels_of(GRID), places(4)), abs=1e-5)
+
+
 @pytest.mark.usefixtures("chunks")
 def test_columns_of_functions_are_combinations_of_those_of_splines(basis):
     pixels, scatterers, rng = pixels_of(GRID), places(4), np.random.default_rng(0)
