@@ -68,7 +68,7 @@ FOLDERS = {
 
 SHARD = "generate mini --shard 1/1 --overwrite -o {out}"
 
-INPUTS = {"a", "b", "data", "directory", "file", "files", "first_path", "folder", "history_dir", "path"} | {
+INPUTS = {"a", "b", "data", "directory", "file", "files", "first_path", "folder", "folders", "history_dir", "path"} | {
     *("predictions", "release_path", "release_paths", "releases", "result_path", "results_dir", "second_path"),
     *("map_path", "original", "positions_path", "kernel_path"),
 }
