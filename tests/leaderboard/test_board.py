@@ -103,9 +103,9 @@ def test_a_row_of_the_board_is_derived_again(paper, tmp_path, result):
     found = score(tmp_path / "predictions.h5", paper)
     ours, theirs = found.cells["id"], expected.cells["id" if expected.suite is None else "paper/id"]
     # Another processor's convolutions and transforms round in another order, so that an image now and then gets another
-    # smoothness; seen: 1e-6 between two by Intel, 2.3e-4 from one by Intel to one by AMD.
+    # smoothness; seen: 1e-6 between two by Intel, 1.2e-3 (in a median) from one by Intel to one by AMD.
     environments = [part.prediction_run.environment for part in (*ours.parts, *theirs.parts)]
-    tolerance = 1e-9 if environments[0] == environments[1] else 1e-3
+    tolerance = 1e-9 if environments[0] == environments[1] else 5e-3
     for metric, interval in theirs.metrics.items():
         for end in ("value", "low", "high"):
             wanted = pytest.approx(getattr(interval, end), rel=tolerance, abs=1e-9)

@@ -27,6 +27,8 @@ from qpibench.locator import locate
 from qpibench.specs import load_spec
 from qpibench.training import RunFolder, load_run, update_run
 
+pytestmark = pytest.mark.slow  # of the queue that trains for days
+
 
 def test_a_queue_that_is_killed_goes_on_by_the_same_command(settings, tmp_path):
     study, worker = started(settings, tmp_path, "--queue", "--limit", 2, before=AT_EASE)
