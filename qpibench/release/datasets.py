@@ -30,6 +30,9 @@ _ATTRIBUTES = (
 _LIBVER = ("v108", "v110")
 _PAGE = 4096
 
+_LARGEST_RATIO = 1032
+"""Bytes that gzip can make of one byte."""
+
 
 def contiguous(file: h5py.File, array: Array) -> h5py.Dataset:
     """Create an array whose space in the file is allocated at once and not filled."""
@@ -214,9 +217,27 @@ def place(file: h5py.File, expected: Mapping[str, Array]) -> dict[str, Array]:
             )
         if dataset.is_virtual:
             raise InvalidDataError(f"'{file.filename}': {name} is virtual, and the list of its shards is missing.")
+        _check_stored(file, dataset, array)
         digest = attributes(dataset).get("sha256")
         found[name] = replace(array, offset=dataset.id.get_offset(), sha256=None if digest is None else str(digest))
     return found
+
+
+def _check_stored(file: h5py.File, dataset: h5py.Dataset, array: Array) -> None:
+    """Refuse an array that HDF5 would fill in, so that a small file cannot demand any amount of memory.
+
+    Columns of images and positions, which are read by rows, are compared with the size of the file, because HDF5 looks
+    at every chunk to tell the size of a compressed array.
+    """
+    if dataset.id.get_offset() is not None:
+        return  # its end is compared with the size of the file
+    by_rows = array.group == "observations" and len(array.shape) > 1
+    held = file.id.get_filesize() if by_rows else dataset.id.get_storage_size()
+    if array.nbytes > _LARGEST_RATIO * held:
+        raise InvalidDataError(
+            f"'{file.filename}' is damaged: {array.name} has {array.nbytes:,} bytes by its shape, and the file holds no"
+            " more than a small part of them."
+        )
 
 
 def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:

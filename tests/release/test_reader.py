@@ -137,6 +137,19 @@ def test_an_array_of_another_type_or_length_is_invalid(copy):
         open_release(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("splits/ood/train", (2**33,)), ("observations/position_nm", (1300, 2**33, 2))],
+)
+def test_an_array_whose_values_are_not_in_the_file_is_invalid(copy, name, shape):
+    with h5py.File(copy, "r+") as file:
+        kind = file[name].dtype
+        del file[name]
+        file.create_dataset(name, shape, kind, chunks=tuple(min(length, 16) for length in shape))
+    with pytest.raises(InvalidDataError, match=rf"{name} has [0-9,]+ bytes by its shape"):
+        open_release(copy)
+
+
 def test_a_missing_array_is_invalid(copy):
     with h5py.File(copy, "r+") as file:
         del file["kernels/B"]
