@@ -136,7 +136,7 @@ def command(
             on_workers = stack.enter_context(_on_workers(place, entry, wanted, given, hidden))
 
         def joined(*, finished: bool = True) -> Result:
-            whole = [result for label, result in results if label not in not_applicable]
+            whole = [result for label, result in results if label in ("", *saved) and label not in not_applicable]
             result = join(whole, suite=record, not_applicable=not_applicable, finished=finished)
             if not kept:
                 return result
@@ -151,8 +151,8 @@ def command(
             results.append((each.label, result))
             # Written after the last part of every cell, so that an interrupted run keeps the cells it has finished.
             if each is last[each.label]:
-                save_result(joined(finished=len(last) == 1), output)
                 saved.append(each.label)
+                save_result(joined(finished=len(last) == 1), output)
             write_report(result, written, each.release, report_path)
             return model_response(
                 outcome,
@@ -168,6 +168,8 @@ def command(
                 required=not kept,
             )
         except KeyboardInterrupt:
+            if saved:  # also the last of them, whose writing may have been interrupted
+                save_result(joined(finished=len(last) == 1), output)
             told = f"Interrupted; '{output}' has {len(saved)} of {len(last)} cells; --resume evaluates the others."
             raise KeyboardInterrupt(told if saved else "") from None
         if len(asked) > 1 or suite is not None:

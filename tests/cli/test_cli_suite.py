@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qpibench.cli.models import score_file
+from qpibench.evaluation.result_file import save_result
 
 TRACK = """
 summary = "cells of one and of two families"
@@ -158,6 +159,25 @@ FAMILY = "p-families.toy-families-four.h5"
 
 
 def test_an_interrupted_run_keeps_the_cells_that_it_finished(resume, tmp_path):
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert (list(result["cells"]), result["status"]) == (["toy/families"], "unfinished")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_cell_counts_that_is_complete_when_the_run_is_interrupted_at_its_writing(
+    qpibench, folder, tmp_path, monkeypatch, moment
+):
+    (folder / "some.toml").write_text("summary = 'some'\ncells = ['toy.toml/families', 'toy.toml/learned']\n")
+    interruptions = iter([_interrupt])
+
+    def save(result, path):
+        if moment == "after":
+            save_result(result, path)
+        next(interruptions, save_result)(result, path)
+
+    monkeypatch.setattr("qpibench.evaluation.result_file.save_result", save)
+    where = ("--suite", folder / "some.toml", "--data", folder / "data", "--limit", 1, "-o", tmp_path / "r.json")
+    qpibench("evaluate", "zeros", *where).fails(130, "1 of 2 cells; --resume evaluates the others")
     result = json.loads((tmp_path / "r.json").read_text())
     assert (list(result["cells"]), result["status"]) == (["toy/families"], "unfinished")
 
