@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import pkgutil
 import sys
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +22,20 @@ def names(package: ModuleType) -> tuple[str, ...]:
 
     Folders appended to the package's ``__path__`` are searched as well.
     """
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(package.__path__)))
+    return _names(tuple((folder, _changed(folder)) for folder in package.__path__))
+
+
+@cache
+def _names(folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    return tuple(sorted(found.name for found in pkgutil.iter_modules([folder for folder, _ in folders])))
+
+
+def _changed(folder: str) -> int:
+    """When a file was last added to a folder or removed; 0 for what is no folder, such as a ZIP file."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def load(package: ModuleType, name: str, what: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, SerializeAsAny, create_model
@@ -13,7 +14,13 @@ from qpibench.corruptions import corruption_names, get_corruption, in_order
 
 def corruptions_model() -> type[BaseModel]:
     """Return a pydantic model with one field per corruption; None for a corruption that the spec does not use."""
-    fields: dict[str, Any] = {name: (get_corruption(name).Settings | None, None) for name in corruption_names()}
+    return _model(tuple((name, get_corruption(name).Settings) for name in corruption_names()))
+
+
+@cache
+def _model(settings: tuple[tuple[str, type[BaseModel]], ...]) -> type[BaseModel]:
+    # It takes milliseconds to make the class, and every spec needs it.
+    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in settings}
     return create_model("Corruptions", __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
 
 
