@@ -63,5 +63,7 @@ def inverse_transforms(turns, real, imag, spare_real, spare_imag):  # type: igno
         blocks //= 2
         block *= 2
     if is_spare:
-        real[:] = spare_real
-        imag[:] = spare_imag
+        for n in range(length):
+            for k in range(columns):
+                real[n, k] = spare_real[n, k]
+                imag[n, k] = spare_imag[n, k]

@@ -56,7 +56,9 @@ def contrasts(image, contrast):  # type: ignore[no-untyped-def]
         first = image[2 * pair].reshape(-1)
         second = image[2 * pair + 1].reshape(-1)
         both = _sum_of_squares(first, 0.0) + _sum_of_squares(second, 0.0)
-        difference = first.astype(np.float64) - second.astype(np.float64)
+        difference = np.empty(len(first))
+        for k in range(len(first)):
+            difference[k] = np.float64(first[k]) - np.float64(second[k])
         contrast[pair] = sqrt(_sum_of_squares(difference, 0.0) / both) if both > 0.0 else 0.0
 
 

@@ -120,11 +120,13 @@ def _filter(lines):  # type: ignore[no-untyped-def]
     horizon = min(_HORIZON, count)
     start = np.empty(width)
     for pole in _POLES:
-        start[:] = lines[horizon - 1]
+        for i in range(width):
+            start[i] = lines[horizon - 1, i]
         for k in range(horizon - 2, -1, -1):
             for i in range(width):
                 start[i] = fma(pole, start[i], lines[k, i])
-        lines[0] = start
+        for i in range(width):
+            lines[0, i] = start[i]
         for k in range(1, count):
             for i in range(width):
                 lines[k, i] = fma(pole, lines[k - 1, i], lines[k, i])

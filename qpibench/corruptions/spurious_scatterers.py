@@ -123,8 +123,10 @@ def _shuffle(key, start, per_kernel, told, index):  # type: ignore[no-untyped-de
         kernel, image = divmod(start + row, per_kernel)
         n = _count(index[row])
         order = random_order(key, image, kernel, n)
-        told[row, :n] = told[row, :n][order]
-        index[row, :n] = index[row, :n][order]
+        position, number = told[row, :n].copy(), index[row, :n].copy()
+        for k in range(n):
+            told[row, k, 0], told[row, k, 1] = position[order[k], 0], position[order[k], 1]
+            index[row, k] = number[order[k]]
 
 
 @nb.njit(inline="always")

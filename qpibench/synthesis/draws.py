@@ -157,5 +157,7 @@ def _kernel_words(key, first, blocks, start, stop):  # type: ignore[no-untyped-d
     table = np.empty((stop - start, 4 * blocks), np.float64)
     for row in range(stop - start):
         for block in range(blocks):
-            table[row, 4 * block : 4 * block + 4] = words(key, first + block, 0, start + row)
+            drawn = words(key, first + block, 0, start + row)
+            for k in range(4):
+                table[row, 4 * block + k] = drawn[k]
     return table
