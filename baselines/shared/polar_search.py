@@ -42,6 +42,10 @@ LOST = 0.01
 NEARLY_CLEAN = 3e-4
 """Variance of the noise, over that of the image, below which finer splines lower the error."""
 
+AS_COMPUTED = 1e-8
+"""Variance of the noise, over that of the image, below which evidences are rounded by more than they differ: a kernel
+that reaches across the field could then be taken for another one and an offset, which may be of any size."""
+
 FINE_SPACING = 0.65
 """Distance of the finer splines in pixels."""
 
@@ -261,6 +265,8 @@ class _Search:
         every = self.shown.sums(basis, SETS[-1], dtype=np.float64 if clean else np.float32)
         none = SETS[0]
         best = self.separable(every, basis, none, first)
+        if best.hyperparameters.noise <= AS_COMPUTED:
+            return best, none
         if any(self.rounding_nm) and self.explained(best):  # offsets and tilts would explain what rounding leaves
             return best, none
         seen = {name: self.seen(every, basis, name, best) for name in SETS}
