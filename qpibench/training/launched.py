@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from qpibench.errors import QpibenchError, UsageError
 from qpibench.evaluation.isolation.process import die_with, require_processes
 from qpibench.evaluation.run_record import load_run
 from qpibench.training.request import TrainingRun
+from qpibench.training.run_folder import only_training
 from qpibench.training.start import TrainOutcome, require_trainable
 from qpibench.training.worker import train_here
 
@@ -48,6 +49,8 @@ def train_launched(run: TrainingRun) -> TrainOutcome:
     UsageError
         If no launcher has started this process, if Accelerate is to train in another way (DeepSpeed, FSDP, ...), or if
         the images have two species of scatterers.
+    QpibenchError
+        If another process trains in the run folder, or that folder cannot be created.
     UnavailableError
         On Windows.
     """
@@ -55,7 +58,8 @@ def train_launched(run: TrainingRun) -> TrainOutcome:
     _require_launcher()
     require_trainable(run)
     die_with(os.getppid())
-    failure = train_here(run)
+    with only_training(run) if is_main_process() else nullcontext():
+        failure = train_here(run)
     record = None
     if is_main_process():
         with suppress(QpibenchError):

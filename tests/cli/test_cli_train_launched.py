@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qpibench.locator import locate
+from qpibench.release.lock import lock
 
 TOY = Path(__file__).parents[1] / "training" / "toy.py"
 
@@ -109,6 +110,18 @@ def test_the_main_process_reports_and_records_the_launcher_and_others_are_silent
     assert record["variables"]["ACCELERATE_MIXED_PRECISION"] == "no"
     other = _launched(*request, "--resume", "--json", WORLD_SIZE="1", RANK="1")
     assert (other.returncode, other.stdout) == (0, ""), other.stderr
+
+
+def test_a_run_folder_in_which_another_process_trains_is_refused(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    other = os.open(folder, os.O_RDONLY)
+    lock(other)
+    refused = _launched(TOY, "--stream", "mini", "-o", folder, WORLD_SIZE="1", RANK="0")
+    os.close(other)
+    assert refused.returncode == 1
+    assert refused.stderr == f"Error: Another process is training in '{folder}'; wait for it or use another folder.\n"
+    assert not folder.exists() or not any(folder.iterdir())
 
 
 def test_an_error_of_the_entry_is_one_sentence_in_every_process(tmp_path):
