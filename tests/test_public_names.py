@@ -37,7 +37,10 @@ def test_a_star_import_brings_every_public_name():
     run("from qpibench import *; import qpibench; assert set(qpibench.__all__) <= set(globals())")
 
 
-@pytest.mark.parametrize(("package", "names"), [("torch", {"ReleaseDataset", "stream"}), ("xarray", {"to_xarray"})])
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [("torch", {"ReleaseDataset", "stream"}), pytest.param("xarray", {"to_xarray"}, marks=pytest.mark.slow)],
+)
 def test_a_name_whose_package_is_missing_is_not_listed_and_says_what_to_install(tmp_path, package, names):
     # A folder that only has the other packages stands for an installation without this one.
     hide = (

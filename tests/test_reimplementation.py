@@ -273,7 +273,13 @@ def _toml(table):
     return json.dumps(table).replace('": ', '" = ') if isinstance(table, dict) else json.dumps(table)
 
 
-@pytest.fixture(scope="module", params=SPECS.values(), ids=SPECS.keys())
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(spec, id=name, marks=pytest.mark.slow if name in ("dense", "noisy", "rotated") else ())
+        for name, spec in SPECS.items()
+    ],
+)
 def written(request, tmp_path_factory):
     """A spec, and the release that the command line makes of it."""
     folder = tmp_path_factory.mktemp("release")

@@ -14,7 +14,9 @@ ENTRIES = [
     pytest.param("one_step", "code", ["kernels"], "F16", marks=pytest.mark.slow, id="one_step"),
     pytest.param("two_step", "article", ["kernels", "alignment"], "F16", id="two_step"),
     pytest.param("shift_vae", "published", ["patches"], "F16", marks=pytest.mark.slow, id="shift_vae"),
-    pytest.param("polar_two_step", "radial", ["profiles", "decoder"], "F32", id="polar_two_step"),
+    pytest.param(
+        "polar_two_step", "radial", ["profiles", "decoder"], "F32", marks=pytest.mark.slow, id="polar_two_step"
+    ),
 ]
 """Entries, the recipe that is trained here, its stages, and the type of its weights; ``learned/test_recipes.py`` trains
 the others, and the tests in ``learned`` train and ask all four in this process."""

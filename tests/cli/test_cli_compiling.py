@@ -66,7 +66,11 @@ def test_quiet_commands_compile_in_silence(doctor):
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(NO_FOLDER, "at every start"), (ONLY_IN_HOME, "at every start"), (FULL_DISK, "No space left on device")],
+    [
+        pytest.param(NO_FOLDER, "at every start", marks=pytest.mark.slow),
+        (ONLY_IN_HOME, "at every start"),
+        pytest.param(FULL_DISK, "No space left on device", marks=pytest.mark.slow),
+    ],
     ids=["no folder", "no home", "full disk"],
 )
 def test_without_a_cache_everything_works_and_how_to_have_one_is_said_once(doctor, tmp_path, code, words):

@@ -34,7 +34,11 @@ def run(request, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("run", "locking"),
-    [(errno.ENOLCK, "TRUE"), (errno.ENOLCK, "FALSE"), (errno.ENOLCK, "BEST_EFFORT"), (errno.ENOSYS, "TRUE")],
+    [
+        (errno.ENOLCK, "TRUE"),
+        *(pytest.param(errno.ENOLCK, locking, marks=pytest.mark.slow) for locking in ("FALSE", "BEST_EFFORT")),
+        pytest.param(errno.ENOSYS, "TRUE", marks=pytest.mark.slow),
+    ],
     ids=["ENOLCK-TRUE", "ENOLCK-FALSE", "ENOLCK-BEST_EFFORT", "ENOSYS-TRUE"],  # a best effort bears ENOSYS by itself
     indirect=["run"],
 )

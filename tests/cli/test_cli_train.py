@@ -228,7 +228,7 @@ def test_weights_that_were_written_just_before_a_run_was_killed_are_used(qpibenc
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
 )
-@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("as_json", [[], pytest.param(["--json"], marks=pytest.mark.slow)], ids=["text", "json"])
 def test_what_cannot_be_trained(qpibench, toy, mini, trained, tmp_path, arguments, exit_code, words, as_json):
     given = [part.format(toy=toy, mini=mini, run=trained / "run") for part in arguments]
     qpibench("train", *given, "-o", tmp_path / "run", *as_json).fails(exit_code, *words)
@@ -323,8 +323,10 @@ def _wait(condition, *, by):
 @pytest.mark.parametrize(
     ("ending", "in_background"),
     [
-        *((each, False) for each in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
-        (signal.SIGTERM, True),
+        (signal.SIGKILL, False),
+        (signal.SIGTERM, False),
+        *(pytest.param(each, False, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP)),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow),
     ],
     ids=["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGTERM in the background"],
 )
@@ -643,7 +645,10 @@ train, Model = one_step.train, one_step.Model
 }
 
 
-@pytest.mark.parametrize("moment", STOPPED)
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(each, marks=pytest.mark.slow if each == "during a validation" else ()) for each in STOPPED],
+)
 def test_training_is_stopped_at_once(write_model, tmp_path, moment):
     pytest.importorskip("diffusers")
     told, run = tmp_path / "told", tmp_path / "run"

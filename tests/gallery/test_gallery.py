@@ -161,7 +161,10 @@ def test_few_colours_of_the_palette_stand_for_all():
     assert shown == [[255] * 3, [0] * 3, [255, 64, 255], [255] * 3, list(first)]
 
 
-@pytest.mark.parametrize("name", spec_names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("mini", "square_64") else pytest.mark.slow) for name in spec_names()],
+)
 def test_every_named_spec_has_a_picture(name):
     with Image.open(io.BytesIO(draw_gallery(load_spec(name)))) as picture:
         assert picture.size[0] == 1150

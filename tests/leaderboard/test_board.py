@@ -95,7 +95,7 @@ def _derived(result, *, in_make_test):
     return pytest.param(result, id=result, marks=() if in_make_test else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("result", [_derived(result, in_make_test=result == "tikhonov") for result in DERIVED])
+@pytest.mark.parametrize("result", [_derived(result, in_make_test=result == "median_kernel") for result in DERIVED])
 def test_a_row_of_the_board_is_derived_again(paper, tmp_path, result):
     expected = RESULTS[result]
     (asked,) = cell_requests("paper/id", [paper])

@@ -32,7 +32,7 @@ def nvrtc():
         pytest.skip(error.reason)
 
 
-@pytest.fixture(scope="module", params=["nvrtc", "nvcc"])
+@pytest.fixture(scope="module", params=["nvrtc", pytest.param("nvcc", marks=pytest.mark.slow)])
 def ptx(request, tmp_path_factory):
     """PTX of a source by either compiler, with the strict options or others."""
     if request.param == "nvrtc":

@@ -91,6 +91,7 @@ def test_a_block_that_takes_too_long_is_ended_and_another_is_not():
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+@pytest.mark.slow
 def test_what_no_gpu_has_measured_is_kept_as_not_measured_with_the_reason(why_no_gpu, tmp_path):
     pytest.importorskip("torch")
     output = tmp_path / "run.json"

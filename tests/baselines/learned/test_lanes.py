@@ -22,7 +22,7 @@ from qpibench.locator import locate
 from qpibench.training import RunFolder, TrainingRun, load_run
 
 ARMS = [
-    ("two_step", "code", {}),
+    pytest.param("two_step", "code", {}, marks=pytest.mark.slow),
     pytest.param("two_step", "article", {"noise_snr_db": [0.0, 30.0]}, marks=pytest.mark.slow),
     ("one_step", "code", {"map_mode": "exact"}),
 ]

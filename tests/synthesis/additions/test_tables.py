@@ -158,7 +158,9 @@ print(write_release(spec, sys.argv[1], backend=get_backend("cpu")[0]))
 """
 
 
-@pytest.mark.parametrize("processor", ["", "haswell", pytest.param("generic", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "processor", ["", *(pytest.param(name, marks=pytest.mark.slow) for name in ("haswell", "generic"))]
+)
 def test_a_release_of_tables_has_its_hash_on_every_instruction_set(tmp_path, processor):
     environment = dict(os.environ)
     if processor:  # the cache is that of test_bits.py, which benchmarks/numba_cache.py deletes when sources change
