@@ -33,7 +33,7 @@ import numpy as np
 from shared.extractor import Extraction, Extractor, Observation
 from shared.harmonic_kernel import sharpened
 from shared.observed import rounding_nm, scatterer_points, seen_points
-from shared.polar_search import find
+from shared.polar_search import FirstLook, find
 
 needs = "raster"
 knows: list[str] = []
@@ -42,11 +42,12 @@ knows: list[str] = []
 class Model(Extractor):
     """Extracts by the evidence of harmonics and radial functions."""
 
-    def extract(self, observation: Observation) -> Extraction:
+    def extract(self, observation: Observation, look: FirstLook | None = None) -> Extraction:
+        """See :class:`shared.extractor.Extractor`; a first look at the observation need not be taken again."""
         image, pixels = seen_points(observation)
         scatterers = scatterer_points(observation.scatterers, observation.grid)
         rounding = rounding_nm(observation.scatterers, observation.grid)
-        found = find(image, pixels, scatterers, observation.grid, rounding_nm=rounding)
+        found = find(image, pixels, scatterers, observation.grid, rounding_nm=rounding, look=look)
         if found is None:
             nothing = np.zeros(observation.kernel_grid.shape)
             return Extraction(

@@ -10,13 +10,13 @@ shows that the told ones are wrong:
   that it would change by one, with all other variables following. A change stays if it makes the image more likely by
   enough.
 
-``polar`` extracts the kernel with the scatterers that were found, or with the told ones if these are not wrong, so that
-places that are right give what ``polar`` gives. If it finds another symmetry than the fit, the refinement begins again
-with this symmetry, and the better fit counts. The separable kernel of the fit is the result where ``polar`` ends with
-more noise than the fit, or with much less noise and another kernel though the fit leaves less than a hundredth of the
-image. The standard deviation includes what is left open of the scatterers, to first order. Diagnostics have the
-scatterers. Of images with more than 4 million pairs of a pixel and a scatterer a random part of the pixels is used to
-refine.
+Known places that leave less than a thousandth of the image are not refined. ``polar`` extracts the kernel with the
+scatterers that were found, or with the told ones if these are not wrong, so that places that are right give what
+``polar`` gives. If it finds another symmetry than the fit, the refinement begins again with this symmetry, and the
+better fit counts. The separable kernel of the fit is the result where ``polar`` ends with more noise than the fit, or
+with much less noise and another kernel though the fit leaves less than a hundredth of the image. The standard deviation
+includes what is left open of the scatterers, to first order. Diagnostics have the scatterers. Of images with more than
+4 million pairs of a pixel and a scatterer a random part of the pixels is used to refine.
 
 Sources: those of ``polar``. Evidence of the spread: MacKay, Neural Computation 4, 415 (1992). The search for scatterers
 is our own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41, 3397, 1993) with score tests.
@@ -29,9 +29,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from polar import Model as Polar
+from shared.background import Background
 from shared.extractor import Extraction, Extractor, Observation
 from shared.free_polar import FreePolar, RadialFunctions
-from shared.joint_fit import JointFit
+from shared.joint_fit import JointFit, Priors
 from shared.observed import rounding_nm, scatterer_points, seen_points
 from shared.polar import ORIGIN, Points, pixels_of
 from shared.polar_search import FirstLook, first_look
@@ -43,6 +44,10 @@ from qpibench.grid import Grid
 
 needs = "raster"
 knows: list[str] = []
+
+RIGHT = 1e-6
+"""Variance of the residual with told scatterers, over that of the image, up to which exact ones are taken to be right:
+places that are wrong by a thousandth of a ripple's length, and do not matter, leave more."""
 
 CERTAIN = 0.5
 """Variance of the residual, over that with told scatterers, below which these are wrong for certain."""
@@ -74,9 +79,14 @@ class Model(Extractor):
         first = first_look(image, pixels, told, observation.grid, rounding_nm=rounding)
         if first is None:
             return Polar().extract(observation)
+        if first.noise**2 <= RIGHT * image.var() and not any(observation.scatterers.cell):
+            found = Polar().extract(observation, first)
+            background, priors = Background.of(pixels, first.nuisance), Priors.same(told, (0.0, 0.0))
+            as_told = JointFit(image, pixels, _free(first), told, priors, background)
+            return replace(found, diagnostics={**found.diagnostics, **scatterers_found(as_told)})
         fit = refined(image, pixels, observation, _free(first), nuisance=first.nuisance)
         if _unchanged(fit, told):
-            return _with_scatterers(Polar().extract(observation), fit, observation)
+            return _with_scatterers(Polar().extract(observation, first), fit, observation)
         found = _extracted(observation, fit)
         if not _agree(found, fit):
             # Wrong scatterers have hidden the symmetry at first, and a wrong symmetry moves them to wrong places.
@@ -89,7 +99,7 @@ class Model(Extractor):
         if any(observation.scatterers.cell) or fit.noise < CERTAIN * first.noise**2:
             return found
         # The residual may be that of a kernel which is not separable: its harmonics would explain as much.
-        base = Polar().extract(observation)
+        base = Polar().extract(observation, first)
         odds = _evidence(found) - _evidence(base) - fit.occam - INSERTION_GAIN * abs(fit.scatterers.size - told.size)
         return found if odds > LEAST_ODDS else base
 

@@ -75,6 +75,7 @@ def find(
     grid: Grid,
     *,
     rounding_nm: tuple[float, float] = (0.0, 0.0),
+    look: FirstLook | None = None,
 ) -> Found | None:
     """Find the kernel of an image.
 
@@ -88,6 +89,8 @@ def find(
         Grid of the image.
     rounding_nm
         Standard deviations of the told x and y, if they are rounded to a raster.
+    look
+        What :func:`first_look` has found with the same arguments, to go on from; it does not change what is found.
 
     Returns
     -------
@@ -97,7 +100,8 @@ def find(
     scale = _scale(image)
     if not scale:
         return None
-    found = _Search(Shown.of(image / scale, pixels, scatterers, grid), rounding_nm).find()
+    search = _Search(Shown.of(image / scale, pixels, scatterers, grid), rounding_nm)
+    found = search.find(None if look is None else (look.candidate, look.nuisance))
     return replace(
         found,
         coefficient=scale * found.coefficient,
@@ -121,12 +125,15 @@ class FirstLook:
         Name of what else the image shows; see :func:`shared.nuisance.of_instrument`.
     noise
         Standard deviation of the noise, errors of the scatterers included.
+    candidate
+        The kernel for an image of unit variance.
     """
 
     kernel: HarmonicKernel
     covariance: Values
     nuisance: str
     noise: float
+    candidate: Candidate
 
 
 def first_look(
@@ -150,6 +157,7 @@ def first_look(
         covariance=scale**2 * best.hyperparameters.prior.covariance(best.basis.knots_nm),
         nuisance=nuisance,
         noise=scale * math.sqrt(best.hyperparameters.noise),
+        candidate=best,
     )
 
 
@@ -161,8 +169,8 @@ class _Search:
     rounding_nm: tuple[float, float]
     open_edge: bool = False
 
-    def find(self) -> Found:
-        best, choice = self.simplest()
+    def find(self, simplest: tuple[Candidate, str] | None = None) -> Found:
+        best, choice = simplest or self.simplest()
         if self.edge_shows(best, choice):
             return self.with_open_edge(best).find()
         best, choice = self.with_harmonics(best, choice)
