@@ -167,6 +167,22 @@ def test_scatterers_that_are_right_leave_the_kernel_to_polar():
     assert RefinedPolar().extract(seen).kernel == pytest.approx(Polar().extract(seen).kernel, abs=1e-9)
 
 
+def test_exact_scatterers_that_explain_an_image_are_not_refined(monkeypatch):
+    def refused(*arguments, **options):
+        raise AssertionError("scatterers were refined")
+
+    monkeypatch.setattr("refine.refined", refused)
+    observation = observed(places(), noise=0)
+    found, by_polar = RefinedPolar().extract(observation), Polar().extract(observation)
+    np.testing.assert_array_equal(found.kernel, by_polar.kernel)
+    np.testing.assert_array_equal(found.std, by_polar.std)
+    at = scatterer_points(observation.scatterers, GRID)
+    np.testing.assert_array_equal(found.diagnostics["positions_nm"], np.column_stack([at.x, at.y]))
+    assert (found.diagnostics["inserted"], found.diagnostics["position_error_nm"]) == (0, 0)
+    with pytest.raises(AssertionError, match="were refined"):
+        RefinedPolar().extract(observed(places(), moved(places(), 0.02), noise=0))
+
+
 def test_a_constant_image_gives_the_result_of_polar():
     seen = observed(places())
     constant = Observation(image=np.ones(GRID.shape), grid=GRID, scatterers=seen.scatterers, kernel_grid=GRID)
