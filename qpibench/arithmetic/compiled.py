@@ -2,6 +2,9 @@
 
 All cached functions of the package use this decorator. They work if no cache can be written, the user is told before
 the first compilation, and the time of compilations is recorded.
+
+These functions copy arrays by loops. For an assignment of an array to a slice, Numba also compiles the text of an error
+about shapes, which takes longer than most functions.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ def load_track(source: str | Path) -> Track:
 
 @cache
 def _shipped(name: str) -> Track:
-    # The track `robust` has a hundred specs, and a board needs it for every cell of every result.
+    # The track `robust` has 58 specs, and a board needs it for every cell of every result.
     return _load(name)
 
 
