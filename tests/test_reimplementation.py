@@ -267,6 +267,8 @@ SPECS = {
     "rotated": TURNED,
 }
 
+FAST = ("file", "surface state", "lattice", "clean")
+
 
 def _toml(table):
     """A spec in TOML; JSON is a notation of its scalars and lists, and of tables of one line up to the separator."""
@@ -276,8 +278,7 @@ def _toml(table):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(spec, id=name, marks=pytest.mark.slow if name in ("dense", "noisy", "rotated") else ())
-        for name, spec in SPECS.items()
+        pytest.param(spec, id=name, marks=pytest.mark.slow if name not in FAST else ()) for name, spec in SPECS.items()
     ],
 )
 def written(request, tmp_path_factory):

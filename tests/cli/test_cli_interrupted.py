@@ -16,6 +16,12 @@ PROGRAM = [sys.executable, "-m", "qpibench.cli.main"]
 # Ten blocks of images, of which each takes a good while on one thread.
 LONG = ["mini", "--set", "observations_per_kernel=256", "--set", "scatterers.min=299", "--set", "scatterers.max=300"]
 
+ENDINGS = pytest.mark.parametrize(
+    "ending",
+    [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=["SIGKILL", "SIGINT", "SIGTERM"],
+)
+
 
 def _start(*arguments: object, folder: Path) -> psutil.Popen:
     return psutil.Popen(
@@ -43,7 +49,7 @@ def long_hash(qpibench, tmp_path_factory):
     return qpibench("generate", *LONG, "-o", path, "--json").json["content_sha256"]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda ending: ending.name)
+@ENDINGS
 def test_a_run_that_is_ended_in_the_middle_is_resumed_to_the_same_hash(qpibench, tmp_path, long_hash, ending):
     target, journal, partial = (tmp_path / name for name in ("long.h5", ".long.h5.journal", ".long.h5.partial"))
     process = _start("generate", *LONG, "-o", target, "--threads", 1, folder=tmp_path)
@@ -114,7 +120,7 @@ def predict(batch):
 """
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda ending: ending.name)
+@ENDINGS
 def test_no_model_outlives_the_command_that_runs_it(mini, tmp_path, write_model, monkeypatch, ending):
     told, temporary = tmp_path / "told", tmp_path / "temporary"
     temporary.mkdir()

@@ -74,6 +74,13 @@ INPUTS = {"a", "b", "data", "directory", "file", "files", "first_path", "folder"
 }
 
 FILE_COMMANDS = [pytest.param(text, id=name) for name, text in COMMANDS.items() if name not in FOLDERS]
+WITHOUT_REPORTS = [
+    pytest.param(text, id=name, marks=pytest.mark.slow if name.endswith("--report") else ())
+    for name, text in COMMANDS.items()
+    if name not in FOLDERS
+]
+"""The same; in the fast tests those without a report, which takes longer than all others."""
+
 FOLDER_COMMANDS = [
     *(pytest.param(COMMANDS[name], files, id=name) for name, files in FOLDERS.items()),
     pytest.param(SHARD, ["shard-1-of-1.h5"], id="generate --shard"),
@@ -227,7 +234,7 @@ def test_a_link_is_written_through_and_the_file_keeps_its_permissions(run, tmp_p
     assert [path.name for path in target.parent.iterdir()] == ["target"]
 
 
-@pytest.mark.parametrize("command", FILE_COMMANDS)
+@pytest.mark.parametrize("command", WITHOUT_REPORTS)
 def test_a_dangling_link_is_written_through_with_the_permissions_of_the_umask(run, tmp_path, command):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("second")
@@ -290,11 +297,11 @@ def test_a_folder_that_is_a_loop_of_links_is_refused(run, tmp_path, command, fil
     run(command, "link").fails(2, "'link' is a loop of links")
 
 
-NAMES = pytest.mark.parametrize("name", ["Übersicht – 图", os.fsdecode(b"caf\xe9")], ids=["not ASCII", "not UTF-8"])
+NOT_ASCII, NOT_UTF_8 = "Übersicht – 图", os.fsdecode(b"caf\xe9")
 
 
-@NAMES
-@pytest.mark.parametrize("command", FILE_COMMANDS)
+@pytest.mark.parametrize("name", [NOT_ASCII, NOT_UTF_8], ids=["not ASCII", "not UTF-8"])
+@pytest.mark.parametrize("command", WITHOUT_REPORTS)
 def test_a_new_file_of_any_name_has_the_permissions_of_the_umask(run, tmp_path, command, name):
     with umask(0o002):
         outcome = run(command, tmp_path / name)
@@ -306,7 +313,9 @@ def test_a_new_file_of_any_name_has_the_permissions_of_the_umask(run, tmp_path, 
     assert made == {name: "0o664"}
 
 
-@NAMES
+@pytest.mark.parametrize(
+    "name", [pytest.param(NOT_ASCII, marks=pytest.mark.slow, id="not ASCII"), pytest.param(NOT_UTF_8, id="not UTF-8")]
+)
 @pytest.mark.parametrize(("command", "files"), FOLDER_COMMANDS)
 def test_a_new_folder_of_any_name_has_the_permissions_of_the_umask(run, tmp_path, command, files, name):
     mask = 0o077 if name.isprintable() else 0o002

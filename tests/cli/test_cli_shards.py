@@ -105,7 +105,7 @@ def test_info_counts_the_shards_of_a_virtual_release(qpibench, five, shards, tmp
     assert (whole["bytes"], whole["shards"]) == (five.stat().st_size, 0)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM], ids=lambda ending: ending.name)
+@pytest.mark.parametrize("ending", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_shard_that_is_ended_in_the_middle_is_resumed(qpibench, tmp_path, ending):
     folder = tmp_path / "shards"
     whole = qpibench("generate", *SLOW, "--shard", "1/1", "-o", tmp_path / "whole", "--json").json

@@ -204,7 +204,7 @@ def test_a_cell_without_the_wanted_files_is_evaluated_again(resume, tmp_path):
     [
         ([], {"model": "tikhonov"}, "it is of the entry 'zeros', and 'tikhonov' is asked"),
         ([], {"limit": 2}, "it is of the suite 'some' ("),
-        ([], {"suite": "all.toml"}, "it is of the suite 'some' ("),
+        pytest.param([], {"suite": "all.toml"}, "it is of the suite 'some' (", marks=pytest.mark.slow),
         (["--threads", 2], {}, "it was made with --threads 1, and 2 are asked"),
     ],
 )

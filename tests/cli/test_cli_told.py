@@ -92,7 +92,7 @@ def test_it_is_verified_and_made_again_and_sharded_to_the_same_hash(release, fol
     assert again.json["content_sha256"] == merged.json["content_sha256"] == told.json["content_sha256"]
 
 
-@pytest.mark.parametrize("map_mode", ["paper", "exact"])
+@pytest.mark.parametrize("map_mode", ["paper", pytest.param("exact", marks=pytest.mark.slow)])
 def test_a_model_gets_the_told_positions_and_the_map_of_them(release, stored, folder, qpibench, map_mode):
     opened, made = stored
     path, seen = folder / f"{map_mode}.py", folder / f"{map_mode}.npz"

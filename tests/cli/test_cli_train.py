@@ -509,6 +509,7 @@ def trained_tiny(train_tiny) -> Path:
     return train_tiny()[0]
 
 
+@pytest.mark.slow
 def test_a_run_folder_with_the_recipe_of_another_entry_is_one_sentence(trained_tiny, qpibench, mini, tmp_path):
     run = shutil.copytree(trained_tiny, tmp_path / "run")
     config = json.loads((run / "run.json").read_text())["config"]
@@ -518,6 +519,7 @@ def test_a_run_folder_with_the_recipe_of_another_entry_is_one_sentence(trained_t
     assert "pydantic" not in outcome.error
 
 
+@pytest.mark.slow
 def test_variables_of_launchers_and_of_accelerate_change_nothing_and_are_recorded(
     train_tiny, trained_tiny, monkeypatch
 ):
@@ -647,7 +649,7 @@ train, Model = one_step.train, one_step.Model
 
 @pytest.mark.parametrize(
     "moment",
-    [pytest.param(each, marks=pytest.mark.slow if each == "during a validation" else ()) for each in STOPPED],
+    [pytest.param(each, marks=() if each == "while it is imported" else pytest.mark.slow) for each in STOPPED],
 )
 def test_training_is_stopped_at_once(write_model, tmp_path, moment):
     pytest.importorskip("diffusers")

@@ -186,9 +186,9 @@ def coverage(*, seeds, between_seeds, own=0.1, trials=300, replicates=600):
     ("seeds", "between_seeds", "most"),
     [
         pytest.param((1, 1), 0, 0.98, id="one model a side"),
-        pytest.param((3, 3), 0.1, 0.99, id="three seeds that differ as kernels do"),
+        pytest.param((3, 3), 0.1, 0.99, marks=pytest.mark.slow, id="three seeds that differ as kernels do"),
         pytest.param((3, 3), 0.5, 0.99, id="three seeds that differ more"),
-        pytest.param((3, 1), 0, 1, id="three seeds alike against one"),
+        pytest.param((3, 1), 0, 1, marks=pytest.mark.slow, id="three seeds alike against one"),
     ],
 )
 def test_95_percent_intervals_cover_the_difference_of_the_methods(seeds, between_seeds, most):

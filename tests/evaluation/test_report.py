@@ -275,7 +275,7 @@ def test_a_stated_std_and_the_difference_over_it_stand_beside_every_shown_predic
     assert all(words not in html for words in ("Stated std", "Difference / std", "the entry states"))
 
 
-@pytest.mark.parametrize(("std", "shown"), [(0.0, True), (np.nan, False)])
+@pytest.mark.parametrize(("std", "shown"), [(0.0, True), pytest.param(np.nan, False, marks=pytest.mark.slow)])
 def test_a_report_shows_a_std_of_zeros_and_leaves_out_one_that_is_not_finite(write_report, std, shown):
     assert bool(panels(write_report(limit=1, std=std).read_text(), "Stated std")) is shown
 

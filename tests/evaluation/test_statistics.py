@@ -54,7 +54,7 @@ def coverage(law, *, kernels, images, trials, replicates):
 @pytest.mark.parametrize(
     "law",
     [
-        pytest.param(normal(1, 0.2), id="normal, kernels differ"),
+        pytest.param(normal(1, 0.2), id="normal, kernels differ", marks=pytest.mark.slow),
         pytest.param(normal(0.2, 1), id="normal, images differ", marks=pytest.mark.slow),
         pytest.param(lognormal(0.4, 0.1), id="skewed, kernels differ", marks=pytest.mark.slow),
         pytest.param(lognormal(0.1, 0.4), id="skewed, images differ"),

@@ -72,7 +72,7 @@ def test_a_kept_layer_that_is_truncated_is_extracted_again(stack, tmp_path, shar
     assert np.array_equal(again.kernel, whole.kernel)
 
 
-@pytest.mark.parametrize("from_file", [True, False])
+@pytest.mark.parametrize("from_file", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_processes_do_not_run_the_script_that_asks_for_them(stack, tmp_path, from_file):
     np.save(tmp_path / "stack.npy", stack[:2])
     code = (

@@ -107,7 +107,7 @@ def crystal(vectors, size, t, t2, anisotropy):
     return hamiltonian
 
 
-@pytest.mark.parametrize("V", [250.0, -250.0])
+@pytest.mark.parametrize("V", [250.0, pytest.param(-250.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fields", [SQUARE, HEXAGONAL, NEMATIC], ids=lambda fields: fields["lattice"])
 def test_the_density_changes_as_in_a_crystal_whose_one_site_has_another_level(fields, V):
     size, energy, eta, a = 33, -250.0, 120.0, 0.4

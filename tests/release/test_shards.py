@@ -184,6 +184,7 @@ def test_a_finished_shard_is_kept_resumed_or_replaced_as_asked(spec, three, anot
     assert open_shard(path).spec == another_spec
 
 
+@pytest.mark.slow
 def test_processes_write_into_the_same_folder_at_the_same_time(tmp_path, merge, small_release):
     children = [start_child(tmp_path / "shards", f"{index}/3") for index in (3, 2, 1)]
     assert [(child.communicate()[1], child.returncode) for child in children] == [("", 0)] * 3
@@ -479,10 +480,11 @@ def test_a_virtual_release_without_the_list_of_its_shards_is_not_opened(virtual)
         open_release(virtual)
 
 
-def test_any_damage_to_a_virtual_release_is_refused_or_without_effect(virtual, small_release):
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_any_damage_to_a_virtual_release_is_refused_or_without_effect(virtual, small_release, times):
     whole = virtual.read_bytes()
     rng = np.random.default_rng(0)
-    for position in rng.choice(len(whole), 200, replace=False):
+    for position in rng.choice(len(whole), times, replace=False):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << int(rng.integers(8))
         virtual.write_bytes(damaged)

@@ -32,6 +32,7 @@ def small(tmp_path, monkeypatch):
     return [*(str(part) for pair in folders.items() for part in pair), "--entries", "wiener"]
 
 
+@pytest.mark.slow
 def test_an_entry_behind_a_filter_is_compared_with_the_entry_alone(small, tmp_path, capsys):
     assert denoising.main(small) == 0
     comparison = Comparison.model_validate_json((tmp_path / "compared" / "denoised-wiener_box_heavy.json").read_text())

@@ -114,6 +114,7 @@ def test_a_study_is_made_and_told_in_words(once):
     assert (list(comparison.tasks), comparison.a[0].cell) == (["ood"], "mini/ood")
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(once, made, capfd):
     before = written(made.output)
     run([TOY_STUDY], made)
@@ -133,6 +134,7 @@ def test_an_arm_that_was_broken_off_is_continued(made, capfd):
     assert (record.status, record.steps_done) == ("complete", 3)
 
 
+@pytest.mark.slow
 def test_an_arm_predicts_again_with_other_weights_and_for_another_limit(made):
     folder = RunFolder(made.run_folder(FIRST, 0))
     old = Result.model_validate_json(made.result(FIRST, 0).read_text())
@@ -177,6 +179,7 @@ def test_the_first_arm_that_fails_ends_the_study(settings, capfd):
     assert not settings.run_folder(FIRST, 0).exists()
 
 
+@pytest.mark.slow
 def test_a_study_that_is_ended_ends_its_trainings_with_a_checkpoint(settings, tmp_path):
     study, worker = started(settings, tmp_path)
     study.send_signal(signal.SIGTERM)

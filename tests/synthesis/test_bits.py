@@ -112,7 +112,7 @@ def test_paper_has_its_hash(paper_path):
 @pytest.mark.parametrize(
     ("processor", "names"),
     [
-        pytest.param("haswell", [NOISY, SURFACE], id="AVX2"),
+        pytest.param("haswell", [NOISY], id="AVX2"),
         pytest.param("haswell", QUICK, marks=pytest.mark.slow, id="AVX2, every kind"),
         pytest.param("haswell", ["paper"], marks=pytest.mark.slow, id="AVX2, the whole of paper"),
         pytest.param("generic", QUICK, marks=pytest.mark.slow, id="no fused multiply-add in hardware"),

@@ -212,7 +212,7 @@ def test_observations_have_the_bits_of_the_cpu(fold, overrides):
         pytest.param(["scatterers.max=1", "kernels.decay_nm=[0.001, 0.001]"], id="no contrast"),
     ],
 )
-@pytest.mark.parametrize("core_nm", [0.0, 0.7, 50.0])
+@pytest.mark.parametrize("core_nm", [0.7, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.0, 50.0))])
 @pytest.mark.usefixtures("cupy_on_host")
 def test_images_with_every_corruption_have_the_bits_of_the_cpu(monkeypatch, core_nm, overrides):
     monkeypatch.setattr(eq7, "core_radius_nm", lambda ranges: core_nm)

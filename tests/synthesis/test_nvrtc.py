@@ -84,7 +84,7 @@ def test_every_source_is_one_of_the_backend_or_of_a_corruption():
     assert set(NAMES) <= {*of_families, *OF_ALL, *corruption_names()}
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_every_kernel_compiles_to_machine_code(nvrtc, source, capability):
     assert nvrtc.cubin(source, capability)[:4] == b"\x7fELF"

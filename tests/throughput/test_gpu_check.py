@@ -55,6 +55,7 @@ def test_without_a_gpu_the_check_ends_with_the_reason_and_no_file(why_no_gpu):
     assert sorted(HISTORY.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_keeps_what_came_before(why_no_gpu, tmp_path):
     pytest.importorskip("torch")
     # The process ends at its second benchmark, without a word, as where a machine is taken away.

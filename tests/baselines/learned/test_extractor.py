@@ -114,6 +114,7 @@ def test_an_autoencoded_kernel_has_the_gain_and_offset_of_the_true_kernel(traine
     assert np.array_equal(model.autoencode(flat), flat)
 
 
+@pytest.mark.slow
 def test_the_floor_of_a_trained_model_is_that_of_its_autoencoder(tmp_path, trained):
     write_release(SPEC, tmp_path / "mini.h5", backend=get_backend("cpu")[0])
     with open_release(tmp_path / "mini.h5") as release:

@@ -75,7 +75,10 @@ def numbers(folder):
     return [value for line in lines for name, value in line.items() if name not in ("seconds", "stage")]
 
 
-@pytest.mark.parametrize(("entry", "recipe", "options"), [*ARMS, ("polar_two_step", "radial", {"batch_size": 16})])
+@pytest.mark.parametrize(
+    ("entry", "recipe", "options"),
+    [*ARMS, pytest.param("polar_two_step", "radial", {"batch_size": 16}, marks=pytest.mark.slow)],
+)
 def test_runs_trained_together_have_the_losses_of_runs_trained_alone(entry, recipe, options, release, tmp_path):
     given = {"recipe": recipe, "options": options, "steps": 8, "release_path": release}
     for seed in (0, 1):
@@ -87,6 +90,7 @@ def test_runs_trained_together_have_the_losses_of_runs_trained_alone(entry, reci
     assert numbers(tmp_path / "lane-0") != pytest.approx(numbers(tmp_path / "lane-1"), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stream_is_trained_on_in_lanes_too(spec, tmp_path):
     given = {"recipe": "code", "steps": 5, "spec": spec}
     alone(request("two_step", tmp_path / "alone", **given))
@@ -128,6 +132,7 @@ def uninterrupted(tiny_release, tmp_path_factory):
     return tiny
 
 
+@pytest.mark.slow
 def test_runs_that_are_stopped_and_resumed_have_the_losses_of_runs_that_were_not(tiny, uninterrupted):
     tiny.fit(max_seconds=1e-9)
     assert (tiny.steps(0), tiny.steps(1)) == (1, 1)

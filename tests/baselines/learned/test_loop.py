@@ -193,8 +193,15 @@ def test_a_run_that_is_killed_while_it_saves_has_the_losses_of_one_that_was_not(
     assert not list(training.folder.glob(".*.partial"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("stage", ["first", "second"])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("first", signal.SIGTERM),
+        ("second", signal.SIGINT),
+        pytest.param("first", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("second", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_stops_training_with_a_checkpoint(training, uninterrupted, number, stage, capsys):
     former = signal.getsignal(number)
     training.at_step = at_step(8, lambda: os.kill(os.getpid(), number), stage)
@@ -216,7 +223,10 @@ def test_a_second_sigterm_does_not_cut_off_the_checkpoint(training):
 
 
 @pytest.mark.parametrize("fit", [Training.fit, fit_as_lane], ids=["eager", "lane"])
-@pytest.mark.parametrize(("validation", "done"), [(1, 10), (8, 40)], ids=["middle", "end"])
+@pytest.mark.parametrize(
+    ("validation", "done"),
+    [pytest.param(1, 10, id="middle"), pytest.param(8, 40, marks=pytest.mark.slow, id="end")],
+)
 def test_a_validation_is_stopped_by_a_signal_and_done_when_the_run_is_resumed(
     training, tmp_path, monkeypatch, fit, validation, done
 ):

@@ -152,6 +152,7 @@ def test_weights_stay_in_float32(trained):
     assert load_run(trained).config["precision"] == "no"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_weights_of_one_that_was_not_interrupted(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     polar_two_step.train(request(whole, spec=load_spec("mini"), steps=4))

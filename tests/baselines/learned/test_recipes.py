@@ -128,8 +128,11 @@ def test_an_unknown_recipe_or_preset_is_a_usage_error():
 
 @pytest.mark.parametrize(
     ("entry", "recipe"),
-    [(one_step, "article"), (one_step, "code"), (two_step, "code")],
-    ids=["one_step, article", "one_step, code", "two_step, code"],
+    [
+        pytest.param(one_step, "article", id="one_step, article"),
+        pytest.param(one_step, "code", id="one_step, code"),
+        pytest.param(two_step, "code", marks=pytest.mark.slow, id="two_step, code"),
+    ],
 )
 def test_the_recipe_that_the_command_is_not_tested_with_can_be_trained(train, entry, recipe):
     record = load_run(train(entry, recipe=recipe, steps=6))

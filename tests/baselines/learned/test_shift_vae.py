@@ -160,6 +160,7 @@ def blobs(count, *, generator):
     return {"image": image, "activation_map": marks}, wide, miss
 
 
+@pytest.mark.slow
 def test_shifts_and_contents_come_apart_where_marks_lie_beside_the_scatterers():
     generator = torch.Generator().manual_seed(0)
     recipe = ShiftRecipe(name="published", content=2, patches=1, pixels=100, shift_prior=0.2)

@@ -41,6 +41,13 @@ MULTIPLE = [
     for family in ("surface_state", "tight_binding")
 ]
 WORLDS += MULTIPLE
+REPEATED = {
+    (family, corruptions)
+    for family, corruptions in WORLDS
+    if family not in ("eq7", "file") and corruptions and corruptions[0] in ("shaken", "drawn species")
+}
+"""What other worlds have apart from each other; the slow tests have it together."""
+
 HEADERS = locate("kernels_cuda") / "families"
 TABULATED = [*(name for name in family_names() if is_tabulated(get_family(name))), "ripple"]
 ON_GPU = [
@@ -49,6 +56,11 @@ ON_GPU = [
     if world not in MULTIPLE and (world[0] in TABULATED or (HEADERS / f"{world[0]}.cuh").exists())
 ]
 DTYPES = {"<f8", "<f4", "<i4"}
+
+
+def _each(worlds):
+    marked = [pytest.param(*world, marks=pytest.mark.slow if world in REPEATED else ()) for world in worlds]
+    return pytest.mark.parametrize(("family", "corruptions"), marked)
 
 
 @pytest.fixture
@@ -239,7 +251,7 @@ def test_a_family_whose_name_a_release_would_cut_is_refused(spec_of, tmp_path, m
         get_family("ring" * 4 + "s")
 
 
-@pytest.mark.parametrize(("family", "corruptions"), WORLDS)
+@_each(WORLDS)
 def test_runs_and_batches_do_not_matter(family, corruptions, spec_of, backend):
     spec = spec_of(family, corruptions)
     kernels = backend.kernels(spec)
@@ -252,7 +264,7 @@ def test_runs_and_batches_do_not_matter(family, corruptions, spec_of, backend):
     assert tuple(batch) == stream_fields(spec)
 
 
-@pytest.mark.parametrize(("family", "corruptions"), WORLDS)
+@_each(WORLDS)
 def test_a_stream_has_the_bits_of_a_release_in_the_training_domain(family, corruptions, spec_of, backend):
     spec = spec_of(family, corruptions)
     kernels = backend.kernels(spec, domain="training")
@@ -265,7 +277,7 @@ def test_a_stream_has_the_bits_of_a_release_in_the_training_domain(family, corru
     np.testing.assert_array_equal(batch["kernel"], kernels.image[made["kernel"]])
 
 
-@pytest.mark.parametrize(("family", "corruptions"), WORLDS)
+@_each(WORLDS)
 def test_a_file_gives_back_what_was_made_and_its_spec_gives_it_again(family, corruptions, spec_of, backend, tmp_path):
     spec, path = spec_of(family, corruptions), tmp_path / "release.h5"
     content = write_release(spec, path, backend=backend, threads=1)
@@ -284,7 +296,7 @@ def test_a_file_gives_back_what_was_made_and_its_spec_gives_it_again(family, cor
         assert set(release.stratum[test].flat) == set(release.stratum)
 
 
-@pytest.mark.parametrize(("family", "corruptions"), ON_GPU)
+@_each(ON_GPU)
 @pytest.mark.usefixtures("cupy_on_host")
 def test_the_cuda_backend_has_the_same_bits(family, corruptions, spec_of, backend):
     spec = spec_of(family, corruptions, observations_per_kernel=2)
