@@ -87,14 +87,13 @@ class Model(Extractor):
         fit = refined(image, pixels, observation, _free(first), nuisance=first.nuisance)
         if _unchanged(fit, told):
             return _with_scatterers(Polar().extract(observation, first), fit, observation)
-        found = _extracted(observation, fit)
-        if not _agree(found, fit):
+        second = _second_look(observation, fit)
+        found = _extracted(observation, fit, second)
+        if second is not None and not _agree(found, fit):
             # Wrong scatterers have hidden the symmetry at first, and a wrong symmetry moves them to wrong places.
-            second = first_look(image, pixels, fit.scatterers, observation.grid)
-            if second is not None:
-                again = refined(image, pixels, observation, _free(second), nuisance=second.nuisance)
-                if _cost(again) < _cost(fit):
-                    fit, found = again, _extracted(observation, again)
+            again = refined(image, pixels, observation, _free(second), nuisance=second.nuisance)
+            if _cost(again) < _cost(fit):
+                fit, found = again, _extracted(observation, again, _second_look(observation, again))
         found = _with_scatterers(found, fit, observation)
         if any(observation.scatterers.cell) or fit.noise < CERTAIN * first.noise**2:
             return found
@@ -125,14 +124,30 @@ def _unchanged(fit: JointFit, told: Points) -> bool:
     )
 
 
-def _extracted(observation: Observation, fit: JointFit) -> Extraction:
-    """The extraction by ``polar`` from the scatterers of a fit, or that of the fit if ``polar`` has lost the kernel."""
+def _with_places(observation: Observation, fit: JointFit) -> Observation:
+    """An observation that tells of the scatterers of a fit."""
     grid = observation.grid
     row = fit.scatterers.y / grid.pitch_y_nm + (grid.ny - 1) / 2
     column = fit.scatterers.x / grid.pitch_x_nm + (grid.nx - 1) / 2
-    scatterers = Scatterers(row, column, fit.scatterers.strength)
+    return replace(observation, scatterers=Scatterers(row, column, fit.scatterers.strength))
+
+
+def _second_look(observation: Observation, fit: JointFit) -> FirstLook | None:
+    """A first look at an observation that tells of the scatterers of a fit; None if rounding stops it."""
+    observation = _with_places(observation, fit)
+    scatterers = scatterer_points(observation.scatterers, observation.grid)
     try:
-        found = Polar().extract(replace(observation, scatterers=scatterers))
+        return first_look(*seen_points(observation), scatterers, observation.grid)
+    except ValueError:
+        return None
+
+
+def _extracted(observation: Observation, fit: JointFit, look: FirstLook | None) -> Extraction:
+    """The extraction by ``polar`` from the scatterers of a fit, or that of the fit if ``polar`` has lost the kernel."""
+    if look is None:
+        return _of_fit(observation, fit)
+    try:
+        found = Polar().extract(_with_places(observation, fit), look)
     except ValueError:  # rounding has stopped it
         return _of_fit(observation, fit)
     noise, noise_of_fit = found.diagnostics.get("noise"), np.sqrt(fit.noise)
