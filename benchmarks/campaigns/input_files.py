@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -15,6 +17,10 @@ from benchmarks.campaigns.commands import Commands
 from qpibench.grid import Grid
 from qpibench.maps import Axis, Channel, Maps, Source
 from qpibench.maps.file import write_maps
+from qpibench.release import write_release
+from qpibench.specs import ReleaseSpec, load_spec
+from qpibench.synthesis import get_backend
+from qpibench.synthesis.contract import Backend, Kernels, Observations
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -173,6 +179,7 @@ def _made(base: Path, run: Callable[..., None]) -> dict[str, Input]:
             mutations=("bytes", "hdf5"),
             commands=("info {file}", "verify {file}"),
         ),
+        "interrupted release": _interrupted(base),
         "predictions": Input(
             name="p.h5",
             content=predictions.read_bytes(),
@@ -218,6 +225,31 @@ def _made(base: Path, run: Callable[..., None]) -> dict[str, Input]:
         "weights": _weights(run_parts, (base / "entry" / "toy.py").read_bytes()),
     }
     return inputs | _microscope_files(base)
+
+
+def _interrupted(base: Path) -> Input:
+    """The file of a run that was interrupted after two blocks of three, with its journal beside it."""
+    (base / "i.toml").write_text(SPEC.replace("observations_per_kernel = 2", "observations_per_kernel = 120"))
+    spec, backend = load_spec(base / "i.toml"), get_backend("cpu")[0]
+
+    class Interrupted:
+        def kernels(self, spec: ReleaseSpec) -> Kernels:
+            return backend.kernels(spec)
+
+        def observations(self, spec: ReleaseSpec, kernels: Kernels, start: int, stop: int) -> Observations:
+            if start >= 512:
+                raise KeyboardInterrupt
+            return backend.observations(spec, kernels, start, stop)
+
+    with suppress(KeyboardInterrupt):
+        write_release(spec, base / "i.h5", backend=cast(Backend, Interrupted()), threads=1)
+    return Input(
+        name=".i.h5.partial",
+        content=(base / ".i.h5.partial").read_bytes(),
+        beside={".i.h5.journal": (base / ".i.h5.journal").read_bytes()},
+        mutations=("bytes", "hdf5"),
+        commands=("generate {base}/i.toml --resume -o {folder}/i.h5",),
+    )
 
 
 def _weights(run_parts: dict[str, bytes], entry: bytes) -> Input:

@@ -8,7 +8,7 @@ of observations in a virtual release.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -46,6 +46,18 @@ def check_attributes(release: Release, array_digests: Mapping[str, str]) -> None
         )
 
 
+def check_layout(file: h5py.File, attributes: Mapping[str, str | int], arrays: Mapping[str, Array]) -> None:
+    """Check an open file that lacks digests: the attributes of its root group, its units and its dimensions.
+
+    Raises
+    ------
+    InvalidDataError
+        If one is missing or differs from what is expected.
+    """
+    for problem in (*_of_root(file, attributes), *_of_arrays(file, arrays.values()), *_of_dimensions(file, arrays)):
+        raise InvalidDataError(f"'{file.filename}' is not as qpibench writes it: {problem}.")
+
+
 def _problems(file: h5py.File, release: Release, array_digests: Mapping[str, str]) -> Iterator[str]:
     expected = layout.release_attributes(release.spec)
     if release.format_version != expected["format_version"]:
@@ -53,25 +65,31 @@ def _problems(file: h5py.File, release: Release, array_digests: Mapping[str, str
             f"its format_version is {release.format_version}, and a release of its spec is of format"
             f" {expected['format_version']}"
         )
+    yield from _of_root(file, expected)
+    yield from _of_units(release)
+    looked_at = [array for array in release.arrays.values() if not (release.shards and array.group == "observations")]
+    yield from _of_arrays(file, looked_at)
+    for array in looked_at:
+        yield from _of_text(file[array.name], array.name, "sha256", array_digests[array.name])
+    yield from _of_dimensions(file, release.arrays)
+
+
+def _of_root(file: h5py.File, expected: Mapping[str, str | int]) -> Iterator[str]:
     for name in ("name", "spec"):
         yield from _of_text(file, "the file", name, str(expected[name]))
     # The text of `columns` is not compared, as another version of the package may describe a column in other words.
-    for name in expected.keys() - {"format_version", "name", "spec"}:
-        if not isinstance(datasets.attributes(file).get(name), str):
+    for name in expected.keys() - {"name", "spec"}:
+        if not isinstance(datasets.attributes(file).get(name), type(expected[name])):
             yield f"{name} of the file is missing"
-    yield from _of_units(release)
-    looked_at = [array for array in release.arrays.values() if not (release.shards and array.group == "observations")]
-    for array in looked_at:
+
+
+def _of_arrays(file: h5py.File, arrays: Iterable[Array]) -> Iterator[str]:
+    for array in arrays:
         dataset = file[array.name]
-        for name, text in (
-            ("units", array.units),
-            ("long_name", array.long_name),
-            ("sha256", array_digests[array.name]),
-        ):
+        for name, text in (("units", array.units), ("long_name", array.long_name)):
             yield from _of_text(dataset, array.name, name, text)
         if not array.is_coordinate and not h5py.h5a.exists(dataset.id, b"DIMENSION_LIST"):
             yield f"{array.name} has no dimensions"
-    yield from _of_dimensions(file, release.arrays)
 
 
 def _of_units(release: Release) -> Iterator[str]:

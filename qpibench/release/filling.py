@@ -20,9 +20,10 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.files import check_file
 from qpibench.memory import memory
 from qpibench.release import datasets, identity, layout
+from qpibench.release.attributes import check_layout
 from qpibench.release.blocks import Work, write_blocks
 from qpibench.release.contents import Outline, contents
-from qpibench.release.hdf5 import open_hdf5
+from qpibench.release.hdf5 import structure
 from qpibench.release.layout import Array
 from qpibench.release.partial import Partial
 from qpibench.specs import ImportedSpec, ReleaseSpec
@@ -180,15 +181,16 @@ def prepare(
         )
     if done:
         with suppress(QpibenchError, OSError, RuntimeError, KeyError):
-            return _place(partial.path, expected), done
+            return _place(partial.path, expected, attributes), done
     partial.journal_path.unlink(missing_ok=True)
     with partial.claim(partial.path, datasets.file_bytes(expected, attributes)):
         datasets.create(partial.path, expected, attributes)
-    return _place(partial.path, expected), {}
+    return _place(partial.path, expected, attributes), {}
 
 
-def _place(path: Path, expected: Mapping[str, Array]) -> dict[str, Array]:
-    with open_hdf5(path, own=True) as file:
+def _place(path: Path, expected: Mapping[str, Array], attributes: Mapping[str, str | int]) -> dict[str, Array]:
+    with structure(path, own=True) as file:
+        check_layout(file, attributes, expected)
         return datasets.place(file, expected)
 
 
