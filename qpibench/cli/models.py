@@ -226,12 +226,13 @@ def score_file(predictions: Path, release: Release, *, name: str | None = None, 
 
 def write_report(result: Result, predictions: Path, release: Release, path: Path | None) -> None:
     """Write the report of a predictions file, if one is wanted."""
+    if path is None:
+        return
     from qpibench.evaluation.predictions import open_predictions
     from qpibench.evaluation.report import report
 
-    if path is not None:
-        with open_predictions(predictions, release) as opened:
-            report(result, opened, release, path)
+    with open_predictions(predictions, release) as opened:
+        report(result, opened, release, path)
 
 
 def model_response(outcome: PredictOutcome, *, text: str, fields: Mapping[str, Any]) -> Response:

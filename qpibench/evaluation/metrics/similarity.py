@@ -1,4 +1,4 @@
-"""Structural similarity and peak signal-to-noise ratio: scikit-image's, with the truth's range R.
+"""Structural similarity (scikit-image's) and peak signal-to-noise ratio, with the truth's range R.
 
 R is that of :func:`qpibench.evaluation.metrics.value_range`.
 """
@@ -40,11 +40,10 @@ def structural_similarity(case: Case) -> Values:
 
 def peak_signal_to_noise(case: Case) -> Values:
     """Peak signal-to-noise ratio (PSNR) in dB, ``10 log10(R^2 / mean (p - t)^2)``, at most 150."""
-    from skimage.metrics import peak_signal_noise_ratio as psnr
-
+    # scikit-image's function has the same bits and takes a second to import.
     with np.errstate(divide="ignore"):
         decibel = [
-            psnr(t, p, data_range=span)  # type: ignore[no-untyped-call]
+            10 * np.log10(float(span) ** 2 / np.mean((t - p) ** 2, dtype=np.float64))
             for t, p, span in zip(case.known, case.prediction, value_range(case.known), strict=True)
         ]
     return np.minimum(np.array(decibel, dtype=np.float64), PSNR_LIMIT_DB)
