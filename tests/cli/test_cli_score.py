@@ -1,5 +1,8 @@
 """Predictions files of other programs need only the required datasets."""
 
+import subprocess
+import sys
+
 import h5py
 import pytest
 
@@ -28,3 +31,16 @@ def test_a_record_is_not_overruled(qpibench, mini, predictions, tmp_path):
     score = ["score", predictions, "--release", mini, "-o", tmp_path / "result.json", "--json"]
     result = qpibench(*score, "--name", "better", "--view", "image").json
     assert (result["model"]["name"], result["cells"]["id"]["parts"][0]["view"]) == ("zeros", "positions")
+
+
+def test_scores_without_a_report_import_nothing_that_draws_and_no_statistics(mini, predictions, tmp_path):
+    """Such packages take longer to import than the scores of a small release."""
+    command = ["score", str(predictions), "--release", str(mini), "-o", str(tmp_path / "result.json")]
+    source = (
+        "import atexit, sys\nfrom qpibench.cli.main import cli\n"
+        "slow = {'matplotlib', 'scipy.stats', 'torch'}\n"
+        "atexit.register(lambda: print(sorted(slow & sys.modules.keys()), file=sys.stderr))\n"
+        f"cli({command!r})"
+    )
+    ended = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines()[-1] == "[]"
