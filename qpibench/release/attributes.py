@@ -9,6 +9,7 @@ of observations in a virtual release.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -54,7 +55,8 @@ def check_layout(file: h5py.File, attributes: Mapping[str, str | int], arrays: M
     InvalidDataError
         If one is missing or differs from what is expected.
     """
-    for problem in (*_of_root(file, attributes), *_of_arrays(file, arrays.values()), *_of_dimensions(file, arrays)):
+    found = chain(_of_root(file, attributes), _of_arrays(file, arrays.values()), _of_dimensions(file, arrays))
+    if (problem := next(found, None)) is not None:
         raise InvalidDataError(f"'{file.filename}' is not as qpibench writes it: {problem}.")
 
 
@@ -78,9 +80,12 @@ def _of_root(file: h5py.File, expected: Mapping[str, str | int]) -> Iterator[str
     for name in ("name", "spec"):
         yield from _of_text(file, "the file", name, str(expected[name]))
     # The text of `columns` is not compared, as another version of the package may describe a column in other words.
-    for name in expected.keys() - {"name", "spec"}:
-        if not isinstance(datasets.attributes(file).get(name), type(expected[name])):
+    found = datasets.attributes(file)
+    for name, value in expected.items():
+        if not isinstance(found.get(name), type(value)):
             yield f"{name} of the file is missing"
+        elif isinstance(value, int) and found[name] != value:
+            yield f"{name} of the file is {found[name]}, {value} is expected"
 
 
 def _of_arrays(file: h5py.File, arrays: Iterable[Array]) -> Iterator[str]:

@@ -180,18 +180,14 @@ def prepare(
             " another file."
         )
     if done:
-        with suppress(QpibenchError, OSError, RuntimeError, KeyError):
-            return _place(partial.path, expected, attributes), done
+        with suppress(QpibenchError), structure(partial.path, own=True) as file:
+            check_layout(file, attributes, expected)
+            return datasets.place(file, expected), done
     partial.journal_path.unlink(missing_ok=True)
     with partial.claim(partial.path, datasets.file_bytes(expected, attributes)):
         datasets.create(partial.path, expected, attributes)
-    return _place(partial.path, expected, attributes), {}
-
-
-def _place(path: Path, expected: Mapping[str, Array], attributes: Mapping[str, str | int]) -> dict[str, Array]:
-    with structure(path, own=True) as file:
-        check_layout(file, attributes, expected)
-        return datasets.place(file, expected)
+    with structure(partial.path, own=True) as file:
+        return datasets.place(file, expected), {}
 
 
 def _compressed(partial: Partial, arrays: Mapping[str, Array], attributes: Mapping[str, str | int]) -> Path:

@@ -252,12 +252,16 @@ def test_a_partial_file_that_lost_its_head_is_written_afresh(tmp_path, spec, fak
     assert content == open_release(small_release).content_sha256
 
 
-def test_a_partial_file_with_a_damaged_attribute_is_written_afresh(tmp_path, spec, fake_backend):
-    """The hash does not cover units, so a file that went on from it would have the right hash and be refused."""
+@pytest.mark.parametrize(
+    ("item", "name", "value"),
+    [("observations/position_nm", "units", np.bytes_(b"mm")), ("/", "format_version", 1)],
+)
+def test_a_partial_file_with_a_damaged_attribute_is_written_afresh(tmp_path, spec, fake_backend, item, name, value):
+    """The hash does not cover attributes, so a file that went on from it would have the right hash and be refused."""
     path = tmp_path / "a.h5"
     interrupt(spec, path, fake_backend)
     with h5py.File(partial(path), "r+") as file:
-        file["observations/position_nm"].attrs["units"] = np.bytes_(b"mm")
+        file[item].attrs[name] = value
     assert write_release(spec, path, backend=fake_backend(), resume=True) == verify_release(path)
 
 
