@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -119,19 +120,20 @@ def readme(text: str) -> str:
     return before + BEGIN + _table(head, rows) + END + after
 
 
-def _results(*, unfinished: bool = False) -> list[Result]:
-    """The results of the suite as it is now, of all its images, sorted by the names of their files.
+def _results() -> list[Result]:
+    """The results that lack no cell which the entry can take."""
+    return [result for result in _begun() if result.status != "unfinished"]
 
-    Those that lack cells which the entry can take are left out unless ``unfinished`` ones are asked for.
-    """
+
+@cache
+def _begun() -> list[Result]:
+    """The results of the suite as it is now, of all its images, sorted by the names of their files."""
     suite = load_suite(SUITE)
     found = [load_result(path) for path in sorted(RESULTS.glob("*.json"))]
     return [
         result
         for result in found
-        if result.suite is not None
-        and (result.suite.sha256, result.suite.limit) == (suite.sha256, None)
-        and (unfinished or result.status != "unfinished")
+        if result.suite is not None and (result.suite.sha256, result.suite.limit) == (suite.sha256, None)
     ]
 
 
@@ -211,11 +213,10 @@ def _rows(cells: list[SuiteCell], results: list[Result], text: Callable[[CellRes
 
 
 def _aims(suite: Suite) -> str:
-    results = _results(unfinished=True)
     cells = {each.label: each for each in suite.cells}
     rows = []
     for label, metric, entry, most in AIMED:
-        found = [cell for each in results if each.model.name == entry and (cell := _cell(each.cells, cells[label]))]
+        found = [cell for each in _begun() if each.model.name == entry and (cell := _cell(each.cells, cells[label]))]
         reached = " ".join(interval(found[0].metrics[metric])) if found else ""
         rows.append((f"`{label}`", f"`{metric}`", f"`{entry}`", f"{most:g}", reached))
     return _table(("cell", "score", "entry", "aim", "reached"), rows)
