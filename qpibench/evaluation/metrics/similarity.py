@@ -40,7 +40,7 @@ def structural_similarity(case: Case) -> Values:
 
 def peak_signal_to_noise(case: Case) -> Values:
     """Peak signal-to-noise ratio (PSNR) in dB, ``10 log10(R^2 / mean (p - t)^2)``, at most 150."""
-    # scikit-image's function has the same bits and takes a second to import.
+    # scikit-image's function has the same bits, and its import takes longer than the scores of a small release.
     with np.errstate(divide="ignore"):
         decibel = [
             10 * np.log10(float(span) ** 2 / np.mean((t - p) ** 2, dtype=np.float64))
