@@ -229,7 +229,8 @@ def _made(base: Path, run: Callable[..., None]) -> dict[str, Input]:
 
 def _interrupted(base: Path) -> Input:
     """The file of a run that was interrupted after two blocks of three, with its journal beside it."""
-    (base / "i.toml").write_text(SPEC.replace("observations_per_kernel = 2", "observations_per_kernel = 120"), "utf-8")
+    changed = SPEC.replace("observations_per_kernel = 2", "observations_per_kernel = 120")
+    (base / "i.toml").write_text(changed, encoding="utf-8")
     spec, backend = load_spec(base / "i.toml"), get_backend("cpu")[0]
 
     class Interrupted:
