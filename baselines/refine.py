@@ -12,11 +12,12 @@ shows that the told ones are wrong:
 
 Known places that leave less than a thousandth of the image are not refined. ``polar`` extracts the kernel with the
 scatterers that were found, or with the told ones if these are not wrong, so that places that are right give what
-``polar`` gives. If it finds another symmetry than the fit, the refinement begins again with this symmetry, and the
-better fit counts. The separable kernel of the fit is the result where ``polar`` ends with more noise than the fit, or
-with much less noise and another kernel though the fit leaves less than a hundredth of the image. The standard deviation
-includes what is left open of the scatterers, to first order. Diagnostics have the scatterers. Of images with more than
-4 million pairs of a pixel and a scatterer a random part of the pixels is used to refine.
+``polar`` gives. Unless the told ones are wrong for certain, ``polar`` extracts with both, and its kernel or the
+evidence tells which are right. If it finds another symmetry than the fit, the refinement begins again with this
+symmetry, and the better fit counts. The separable kernel of the fit is the result where ``polar`` ends with more noise
+than the fit, or with much less noise and another kernel though the fit leaves less than a hundredth of the image. The
+standard deviation includes what is left open of the scatterers, to first order. Diagnostics have the scatterers. Of
+images with more than 4 million pairs of a pixel and a scatterer a random part of the pixels is used to refine.
 
 Sources: those of ``polar``. Evidence of the spread: MacKay, Neural Computation 4, 415 (1992). The search for scatterers
 is our own; it is a matching pursuit (Mallat and Zhang, IEEE Trans. Signal Process. 41, 3397, 1993) with score tests.
@@ -32,6 +33,7 @@ from polar import Model as Polar
 from shared.background import Background
 from shared.extractor import Extraction, Extractor, Observation
 from shared.free_polar import FreePolar, RadialFunctions
+from shared.harmonic_kernel import HarmonicKernel
 from shared.joint_fit import JointFit, Priors
 from shared.observed import rounding_nm, scatterer_points, seen_points
 from shared.polar import ORIGIN, Points, pixels_of
@@ -87,6 +89,10 @@ class Model(Extractor):
         fit = refined(image, pixels, observation, _free(first), nuisance=first.nuisance)
         if _unchanged(fit, told):
             return _with_scatterers(Polar().extract(observation, first), fit, observation)
+        is_certain = any(observation.scatterers.cell) or fit.noise < CERTAIN * first.noise**2
+        base = None if is_certain else Polar().extract(observation, first)
+        if base is not None and fit.scatterers.size == told.size and _is_told(base, fit, told):
+            return base
         second = _second_look(observation, fit)
         found = _extracted(observation, fit, second)
         if second is not None and not _agree(found, fit):
@@ -95,10 +101,9 @@ class Model(Extractor):
             if _cost(again) < _cost(fit):
                 fit, found = again, _extracted(observation, again, _second_look(observation, again))
         found = _with_scatterers(found, fit, observation)
-        if any(observation.scatterers.cell) or fit.noise < CERTAIN * first.noise**2:
+        if base is None or fit.noise < CERTAIN * first.noise**2:
             return found
         # The residual may be that of a kernel which is not separable: its harmonics would explain as much.
-        base = Polar().extract(observation, first)
         odds = _evidence(found) - _evidence(base) - fit.occam - INSERTION_GAIN * abs(fit.scatterers.size - told.size)
         return found if odds > LEAST_ODDS else base
 
@@ -122,6 +127,21 @@ def _unchanged(fit: JointFit, told: Points) -> bool:
     return fit.scatterers.size == told.size and all(
         np.array_equal(one, other) for one, other in zip(fit.scatterers, told, strict=True)
     )
+
+
+def _is_told(base: Extraction, fit: JointFit, told: Points) -> bool:
+    """Whether the kernel of ``polar`` leaves less of the image with the told scatterers than with those of a fit.
+
+    A separable fit to a kernel that is not separable moves its scatterers to wrong places.
+    """
+    kernel = base.diagnostics.get("kernel")
+    if not isinstance(kernel, HarmonicKernel):
+        return False
+    by_told, by_fit = (
+        float((fit.background.removed(fit.image - kernel.superposed(fit.pixels, each)) ** 2).sum())
+        for each in (told, fit.scatterers)
+    )
+    return by_told <= by_fit
 
 
 def _with_places(observation: Observation, fit: JointFit) -> Observation:
