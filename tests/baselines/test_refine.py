@@ -167,6 +167,20 @@ def test_scatterers_that_are_right_leave_the_kernel_to_polar():
     assert RefinedPolar().extract(seen).kernel == pytest.approx(Polar().extract(seen).kernel, abs=1e-9)
 
 
+def test_scatterers_that_a_separable_kernel_moves_away_stay_where_the_kernel_of_polar_explains_more(monkeypatch):
+    def refused(*arguments):
+        raise AssertionError("the refined scatterers were looked at")
+
+    monkeypatch.setattr("refine._second_look", refused)
+    right, other = places(), Eq7(9, np.array([0.7, 2.0, 1.0, 0.1, 0.5]))
+    seen = observed(right, noise=0.02)
+    waves = other.superposed(pixels_of(GRID), scatterer_points(right, GRID))[0].reshape(GRID.shape)
+    seen = replace(seen, image=seen.image + waves)
+    found, by_polar = RefinedPolar().extract(seen), Polar().extract(seen)
+    assert by_polar.diagnostics["kind"] == "harmonics"
+    np.testing.assert_array_equal(found.kernel, by_polar.kernel)
+
+
 def test_exact_scatterers_that_explain_an_image_are_not_refined(monkeypatch):
     def refused(*arguments, **options):
         raise AssertionError("scatterers were refined")
