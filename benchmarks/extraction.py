@@ -26,8 +26,9 @@ from benchmarks.table import number
 from qpibench.errors import QpibenchError, UnavailableError, UsageError
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.entry_code import code_sha256
+from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel, Limits
+from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits
 from qpibench.evaluation.metrics import Case, find_metrics
 from qpibench.evaluation.metrics.uncertainty import LEVELS, covered, energy_pixels
 from qpibench.evaluation.statistics import Statistic, bootstrap_intervals, statistic_of

@@ -21,7 +21,7 @@ from qpibench.evaluation.course import batches
 from qpibench.evaluation.entries import Entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.execution import Execution, default_batch_size
-from qpibench.evaluation.isolation.isolated import Declaration
+from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.predict import check_needs
 
 BATCHES_PER_SLOT = 32

@@ -20,8 +20,9 @@ from qpibench.evaluation.entries import Entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.environment import environment
 from qpibench.evaluation.execution import Execution
+from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel
+from qpibench.evaluation.isolation.isolated import IsolatedModel
 from qpibench.evaluation.isolation.parent import closed_parent
 from qpibench.evaluation.predict import Request
 from qpibench.release import Release, open_release

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.evaluation.environment import environment
+from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel, TrainingRows
+from qpibench.evaluation.isolation.isolated import IsolatedModel, TrainingRows
 from qpibench.evaluation.predictions import DATASETS, SPECIES
 from qpibench.grid import central_pixels
 from qpibench.tasks import Batch

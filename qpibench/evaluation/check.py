@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from qpibench.errors import QpibenchError
 from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.entries import find_entry
+from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel, Limits, TrainingRows
+from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
 from qpibench.grid import central_pixels
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend

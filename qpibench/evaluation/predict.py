@@ -17,8 +17,9 @@ from qpibench.evaluation.course import Course, Progress
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.evaluation.execution import DEFAULT_EXECUTION, Execution, default_batch_size
+from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.failure import ModelFailure
-from qpibench.evaluation.isolation.isolated import Declaration, IsolatedModel
+from qpibench.evaluation.isolation.isolated import IsolatedModel
 from qpibench.evaluation.isolation.parent import closed_parent
 from qpibench.evaluation.pixels import refusal
 from qpibench.evaluation.prediction_record import Record

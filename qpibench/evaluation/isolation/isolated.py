@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError
-from qpibench.evaluation.entries import Entry, file_sha256
+from qpibench.evaluation.entries import Entry
+from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.exchange import (
     PredictionError,
     check_autoencoded,
@@ -50,7 +50,7 @@ from qpibench.evaluation.isolation.training import MAX_ROWS
 from qpibench.evaluation.isolation.watch import LimitReached, Watch
 from qpibench.grid import Grid
 from qpibench.paths import quoted
-from qpibench.tasks import VIEWS, Batch
+from qpibench.tasks import Batch
 
 _LOG_TAIL_BYTES = 4000
 _MAX_LOG_BYTES = 1 << 26
@@ -78,25 +78,6 @@ class Limits:
     fit_s: float = 3600
     load_s: float = 300
     memory_gib: float = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Declaration:
-    """Declarations of a model; ``weights`` holds the SHA-256 of each file, by name.
-
-    ``takes_species`` says whether it can predict the kernels of two species of scatterers, and ``takes_pixels`` is the
-    only (ny, nx) that its images and kernels may have, None for any.
-    """
-
-    needs: str | None
-    knows: tuple[str, ...]
-    trained_on: tuple[str, ...]
-    weights: dict[str, str]
-    takes_species: bool
-    takes_pixels: tuple[int, int] | None
-    has_fit: bool
-    has_latents: bool
-    has_autoencoder: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +157,7 @@ class IsolatedModel:
             }
             with self._limited("import", self._limits.load_s):
                 self._channel.send("load", fields)
-                self.declaration = _declaration(self._receive().fields, self._entry, trained)
+                self.declaration = Declaration.of(self._receive().fields, self._entry, trained)
             self._watch.set_baseline()
         except BaseException:
             self._resources.close()
@@ -361,39 +342,6 @@ class IsolatedModel:
 def _pipe() -> tuple[FileIO, FileIO]:
     read_fd, write_fd = os.pipe()
     return FileIO(read_fd, "r"), FileIO(write_fd, "w")
-
-
-def _declaration(fields: dict[str, Any], entry: Entry, trained: dict[str, str]) -> Declaration:
-    """Check the declarations of the worker and hash the weights that they name."""
-    texts = {name: fields.get(name) for name in ("knows", "trained_on", "weights")}
-    if not all(isinstance(value, list) and all(isinstance(text, str) for text in value) for value in texts.values()):
-        raise ProtocolError("a declaration is not a list of texts")
-    needs = fields.get("needs")
-    if needs is not None and needs not in VIEWS:
-        raise ProtocolError(f"{needs!r} is not a view")
-    pixels = fields.get("takes_pixels")
-    if pixels is not None and not (isinstance(pixels, list) and [type(n) for n in pixels] == [int, int]):
-        raise ProtocolError(f"{pixels!r} is not a number of rows and one of columns")
-    return Declaration(
-        needs=needs,
-        knows=tuple(texts["knows"] or ()),
-        trained_on=tuple(texts["trained_on"] or ()),
-        weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | trained,
-        takes_species=fields.get("takes_species") is True,
-        takes_pixels=None if pixels is None else (pixels[0], pixels[1]),
-        has_fit=bool(fields.get("has_fit")),
-        has_latents=bool(fields.get("has_latents")),
-        has_autoencoder=bool(fields.get("has_autoencoder")),
-    )
-
-
-def _weights_sha256(entry: Entry, name: str) -> str:
-    path = entry.path.parent / name
-    if PurePath(name).is_absolute() or ".." in PurePath(name).parts or not path.is_file():
-        raise InvalidDataError(
-            f"{entry.path.name} declares the weights '{name}', but there is no such file beside it in '{path.parent}'."
-        )
-    return file_sha256(path)
 
 
 def _row_numbers(request: Message, count: int) -> NDArray[np.int64]:
