@@ -134,6 +134,8 @@ def command(
     ]
     if band := band_text(findings):
         lines.append(band)
+    if count == 1 and (changes := findings.layers[0].scatterers_text):
+        lines.append(changes)
     if report is not None:
         lines.append(f"Report: {report}")
     fields = {

@@ -92,7 +92,7 @@ def _maps(content: KernelFile, layer: LayerFindings) -> tuple[Drawing, ...]:
     of_kernel, kernel_unit = with_prefix(_reach(kernel), content.unit)
     drawings = [
         of_map("map", "Map with scatterers", image, kernels.position_nm),
-        of_map("fit", "Forward fit", kernels.fit[number]),
+        of_map("fit", "Forward fit", kernels.fit[number], kernels.scatterers(number)[0]),
         of_map("residual", "Residual", content.residual[number]),
         Drawing(
             name=_name(number, "kernel"),
@@ -134,7 +134,7 @@ def _transforms(content: KernelFile, layer: LayerFindings, most_q: float) -> tup
         )
         return Drawing(name=_name(number, name), title=title, make=panel)
 
-    centred = scatterer_centred(image, grid, kernels.position_nm).real
+    centred = scatterer_centred(image, grid, kernels.scatterers(number)[0]).real
     own = transform(kernel, kernel_grid).real
     largest = max(_reach(centred), _reach(own))
     factor, unit = with_prefix(largest, content.unit)

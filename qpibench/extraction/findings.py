@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.counting import counted
 from qpibench.errors import InvalidDataError
 from qpibench.extraction.kernel_file import KernelFile
 from qpibench.grid import Grid
@@ -74,6 +75,11 @@ class LayerFindings:
         Standard deviation of the noise as the method states it, in the unit of the image; NaN if it does not.
     nuisance
         What else the method found in the image, or an empty text.
+    scatterers
+        Places (scatterer, 2) in nm and strengths (scatterer,) of the scatterers that the method found; None if it takes
+        the told ones.
+    scatterers_text
+        A sentence on them, or an empty text.
     residual_rms, residual_share
         Root mean square of the residual, and the same over that of the image.
     """
@@ -87,6 +93,8 @@ class LayerFindings:
     symmetry: str
     noise: float
     nuisance: str
+    scatterers: tuple[Values, Values] | None
+    scatterers_text: str
     residual_rms: float
     residual_share: float
 
@@ -174,6 +182,8 @@ def _layer(content: KernelFile, number: int, value: float) -> LayerFindings:
     image, residual = kernels.image[number], content.residual[number]
     seen = np.isfinite(image) & np.isfinite(residual)
     left, whole = (_rms(each[seen]) for each in (residual, image))
+    found = kernels.scatterers(number)
+    is_told = np.array_equal(found[0], kernels.position_nm) and bool((found[1] == 1).all())
     noise, fold, nuisance = facts.get("noise"), facts.get("fold"), facts.get("nuisance")
     return LayerFindings(
         number=number,
@@ -185,6 +195,8 @@ def _layer(content: KernelFile, number: int, value: float) -> LayerFindings:
         symmetry=_symmetry(facts),
         noise=float(noise) if isinstance(noise, (int, float)) else np.nan,
         nuisance=nuisance if isinstance(nuisance, str) else "",
+        scatterers=None if is_told else found,
+        scatterers_text="" if is_told else _changes(facts, len(found[0]), len(kernels.position_nm)),
         residual_rms=left,
         residual_share=left / whole if whole > 0 else np.nan,
     )
@@ -217,6 +229,19 @@ def _profiles(grid: Grid, kernel: Values, std: Values | None, core_nm: float) ->
         harmonic=harmonic,
         harmonic_share=float(np.sqrt(2) * amplitude[harmonic - 1] / rms) if rms > 0 else 0.0,
     )
+
+
+def _changes(facts: Mapping[str, Any], found: int, told: int) -> str:
+    """What a method states about scatterers that it found, as a sentence."""
+    inserted, error_nm, spread = (facts.get(name) for name in ("inserted", "position_error_nm", "strength_spread"))
+    parts = [f"{counted(found, 'scatterer')} for {told} told"]
+    if isinstance(inserted, int) and inserted:
+        parts.append(f"{inserted} of them where none is told")
+    if isinstance(error_nm, (int, float)) and error_nm > 0:
+        parts.append(f"told places have an error of {error_nm:.2g} nm in x and y")
+    if isinstance(spread, (int, float)) and spread > 0:
+        parts.append(f"strengths have a spread of {spread:.2g}")
+    return f"The method found {', '.join(parts)}."
 
 
 def _symmetry(facts: Mapping[str, Any]) -> str:

@@ -6,8 +6,9 @@ the map, the score is
 
 .. math:: s = \frac{1}{\sigma} \sqrt{\operatorname{mean} (Y - \hat Y)^2},
 
-which is 1 for a kernel that leaves nothing but noise. A plane is fitted to what is left of the pixels that were seen,
-and taken off, because an offset or a tilt of the map is no fault of the kernel. Blocks are as large as a tenth of the
+which is 1 for a kernel that leaves nothing but noise. An entry that finds other scatterers than the told ones predicts
+with those. The background that it states is fitted to what is left of the pixels that were seen, then a plane, and both
+are taken off, because an offset or a tilt of the map is no fault of the kernel. Blocks are as large as a tenth of the
 field: a wrong kernel cannot follow the noise into them.
 
 An entry that takes no masked pixels gets a crop, the first four fifths of the rows, and predicts the other rows. Such a
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qpibench.errors import UsageError
+from qpibench.extraction.explained import background, scatterers_of
 from qpibench.extraction.extract import extract, takes_masked_pixels
 from qpibench.extraction.measured import measured
 from qpibench.grid import Grid
@@ -153,16 +155,19 @@ def _left(
     *,
     is_crop: bool,
 ) -> Values:
-    """What a kernel from the pixels that are not hidden leaves of the image, without a plane."""
-    shown, part, places = np.where(hidden, np.nan, image), grid, position_nm
+    """What a kernel from the pixels that are not hidden leaves of the image, without background and plane."""
+    shown, part, centre = np.where(hidden, np.nan, image), grid, np.zeros(2)
     if is_crop:
         rows = int((~hidden).all(axis=1).sum())
         shown = image[:rows]
         part = Grid(ny=rows, nx=grid.nx, size_y_nm=grid.pitch_y_nm * (rows - 1), size_x_nm=grid.size_x_nm)
-        places = position_nm + np.array([0.0, (grid.size_y_nm - part.size_y_nm) / 2])
-    found = extract(shown, places, (part.size_y_nm, part.size_x_nm), method, beyond_edge=True, **options)
+        centre = np.array([0.0, (part.size_y_nm - grid.size_y_nm) / 2])
+    told = position_nm - centre
+    found = extract(shown, told, (part.size_y_nm, part.size_x_nm), method, beyond_edge=True, **options)
     whole, window = (found.kernel, part) if found.kernel_full is None else (found.kernel_full, part.offsets)
-    left: Values = image - forward_images(grid, window, whole, position_nm[None])[0]
+    places, strengths = scatterers_of(found.diagnostics, told)
+    left: Values = image - forward_images(grid, window, whole, (places + centre)[None], strengths[None])[0]
+    left = left - background(np.where(hidden, np.nan, left), grid, found.diagnostics.get("nuisance"))
     seen = np.isfinite(left) & ~hidden
     columns = np.stack([np.ones(grid.shape), *np.broadcast_arrays(grid.x_nm, grid.y_nm[:, None])], axis=-1)
     plane = np.linalg.lstsq(columns[seen], left[seen], rcond=None)[0]

@@ -65,7 +65,7 @@ class KernelFile:
 
     @property
     def residual(self) -> NDArray[np.float64]:
-        """(layer, y, x): what the kernels at all scatterers leave of the images."""
+        """(layer, y, x): what the kernels at all scatterers, and the background, leave of the images."""
         return self.kernels.image - self.kernels.fit
 
     def _repr_html_(self) -> str:
@@ -121,7 +121,7 @@ def _fill(file: h5py.File, content: KernelFile) -> None:
         "kernel": (kernels.kernel, kernel, "kernel"),
         "kernel_std": (kernels.std, kernel, "standard deviation of the kernel"),
         "image": (kernels.image, image, content.channel),
-        "fit": (kernels.fit, image, "kernels at all scatterers"),
+        "fit": (kernels.fit, image, "kernels at all scatterers, and the background"),
         "residual": (content.residual, image, "image without the fit"),
     }
     for name, (values, dims, long_name) in arrays.items():

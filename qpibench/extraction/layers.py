@@ -21,10 +21,10 @@ from qpibench import __version__
 from qpibench.errors import InvalidDataError
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.entry_code import code_sha256
+from qpibench.extraction.explained import explained
 from qpibench.extraction.extract import extract
 from qpibench.files import make_folder, write_whole
 from qpibench.grid import Grid
-from qpibench.physics.residual import forward_images
 
 Values = NDArray[np.float64]
 
@@ -83,10 +83,7 @@ class Request:
                 )
         except InvalidDataError as error:
             return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, str(error))
-        whole, window = (
-            (found.kernel, self.kernel_grid) if found.kernel_full is None else (found.kernel_full, self.grid.offsets)
-        )
-        fit = forward_images(self.grid, window, whole, self.position_nm[None])[0]
+        fit = explained(found, image, self.grid, self.kernel_grid, self.position_nm)
         return Layer(found.kernel, found.std, fit, _plain(found.diagnostics))
 
     def key(self, image: Values) -> str:

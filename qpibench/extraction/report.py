@@ -13,6 +13,7 @@ import numpy as np
 
 from qpibench import __version__
 from qpibench.extraction.drawings import LayerDrawings, band_drawing, layer_drawings
+from qpibench.extraction.explained import BACKGROUNDS
 from qpibench.extraction.findings import Findings, LayerFindings, find
 from qpibench.extraction.kernel_file import KernelFile
 from qpibench.extraction.tables import tables
@@ -26,7 +27,7 @@ from qpibench.physics.standing_waves import LEAST_POINTS
 SHOWN = 3
 """Layers of which a report has figures, at most; they are spread evenly over those with a kernel."""
 
-_FIGURE_FILE = re.compile(r"(layer_\d+_\w+|band)\.(svg|png)|(layers|radial|angular|band)\.csv")
+_FIGURE_FILE = re.compile(r"(layer_\d+_\w+|band)\.(svg|png)|(layers|radial|angular|band|scatterers)\.csv")
 
 _ON_PAGE = str.maketrans({"-": "\N{MINUS SIGN}"})
 
@@ -142,6 +143,7 @@ def _render(content: KernelFile, findings: Findings, drawn: Sequence[tuple[Layer
             options=_settings(content.options or {}),
             steps=[(step.name, _settings(step.settings)) for step in content.steps],
             scatterers=whole(len(kernels.position_nm)),
+            finds_scatterers=any(layer.scatterers is not None for layer in findings.layers),
             map_size=_size(kernels.grid),
             kernel_size=_size(kernels.kernel_grid),
             count=len(findings.layers),
@@ -164,6 +166,7 @@ def _render(content: KernelFile, findings: Findings, drawn: Sequence[tuple[Layer
             ],
             columns=_columns(content, findings),
             rows=_rows(content, findings),
+            has_background=any(layer.nuisance in BACKGROUNDS for layer in findings.layers),
             has_evidence=any("log evidence" in layer.symmetry for layer in findings.layers),
             least_points=LEAST_POINTS,
             version=__version__,
@@ -196,6 +199,7 @@ def _shown(content: KernelFile, findings: Findings, layer: LayerFindings, drawn:
         "harmonic": profiles.harmonic,
         "harmonic_share": f"{100 * profiles.harmonic_share:.2g} %",
         "symmetry": layer.symmetry,
+        "scatterers": layer.scatterers_text,
         "residual": f"{100 * layer.residual_share:.3g} %",
         "over_noise": number(layer.residual_rms / layer.noise) if layer.noise > 0 else "",
     }

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import find_entry
+from qpibench.extraction.explained import scatterers_of
 from qpibench.extraction.layers import KeptLayers, Layer, Request, Values, shows_something
 from qpibench.extraction.measured import doubts, measured
 from qpibench.grid import Grid
@@ -49,7 +50,8 @@ class Kernels:
         (layer, y, x) in the unit of the images; NaN for a layer without a kernel. ``std`` has NaN for an entry that
         gives none.
     fit
-        (layer, y, x) on the grid of the images: the kernels at all scatterers.
+        (layer, y, x) on the grid of the images: what the entry explains of them, the kernels at all scatterers and the
+        background of the instrument; see :func:`qpibench.extraction.explained.explained`.
     diagnostics
         For each layer the other findings of the entry by name.
     failures
@@ -66,6 +68,10 @@ class Kernels:
     fit: Values
     diagnostics: tuple[Mapping[str, Any], ...]
     failures: tuple[str, ...]
+
+    def scatterers(self, layer: int) -> tuple[Values, Values]:
+        """Places (scatterer, 2) in nm and strengths (scatterer,) in a layer: as the entry found them, or as told."""
+        return scatterers_of(self.diagnostics[layer], self.position_nm)
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ def tables(findings: Findings, unit: str) -> Mapping[str, bytes]:
     """Return the content of every table by the name of its file; ``unit`` is that of the kernels.
 
     ``layers.csv`` has one row for each layer, ``radial.csv`` and ``angular.csv`` have the profiles of all layers, and
-    ``band.csv`` has the band, if there is one. Numbers are written without loss; what is not known is empty.
+    ``band.csv`` has the band, if there is one, and ``scatterers.csv`` the scatterers of layers whose method has found
+    other ones than those told. Numbers are written without loss; what is not known is empty.
     """
     value = f"{findings.axis} ({findings.axis_unit})" if findings.axis else ""
     own = f" ({unit})" if unit else ""
@@ -48,6 +49,11 @@ def tables(findings: Findings, unit: str) -> Mapping[str, bytes]:
             (row for layer in findings.layers for row in _angular_rows(layer, bool(value))),
         ),
     }
+    if any(layer.scatterers is not None for layer in findings.layers):
+        found["scatterers.csv"] = _table(
+            [*layer_columns, "x_nm", "y_nm", "strength"],
+            (row for layer in findings.layers for row in _scatterer_rows(layer, bool(value))),
+        )
     if (band := findings.band) is not None:
         found["band.csv"] = _table(
             ["quantity", "unit", "value", "std", "95 % from", "95 % to"],
@@ -95,6 +101,11 @@ def _angular_rows(layer: LayerFindings, has_value: bool) -> Iterable[list[object
     profiles = layer.profiles
     for row in zip(profiles.angle_deg, profiles.around, profiles.around_std, strict=True):
         yield [*_first(layer, has_value), profiles.radius_nm, *row]
+
+
+def _scatterer_rows(layer: LayerFindings, has_value: bool) -> Iterable[list[object]]:
+    for place, strength in zip(*(layer.scatterers or ((), ())), strict=True):
+        yield [*_first(layer, has_value), *place, strength]
 
 
 def _first(layer: LayerFindings, has_value: bool) -> list[object]:

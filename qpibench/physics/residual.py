@@ -71,11 +71,16 @@ def forward_residual(
 
 
 def forward_images(
-    grid: Grid, window: Grid, kernel: NDArray[np.floating], position_nm: NDArray[np.float64]
+    grid: Grid,
+    window: Grid,
+    kernel: NDArray[np.floating],
+    position_nm: NDArray[np.float64],
+    strength: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the images that the superposition of one kernel gives, (image, y, x).
 
-    Parameters are those of :func:`forward_residual`; ``window`` has the pixels of the kernel.
+    Parameters are those of :func:`forward_residual`; ``window`` has the pixels of the kernel, and ``strength`` the
+    factor of the kernel at every scatterer, (image, scatterer), 1 if None.
     """
     # The kernel is sum_i c_i b(t - i) with B-splines b, so the superposition is the convolution of c with the image of
     # the scatterers that b makes. A sum over pixels and scatterers becomes one FFT per image.
@@ -83,7 +88,7 @@ def forward_images(
 
     # Mirrored once on every side: the spline takes the kernel's values up to the edge of the window.
     coefficients = np.pad(ndimage.spline_filter(kernel.astype(np.float64), mode="mirror"), 1, mode="reflect")
-    scatterers, lowest = _spread(grid, window, position_nm)
+    scatterers, lowest = _spread(grid, window, position_nm, strength)
     first = tuple(1 - number for number in lowest)
     shape = tuple(
         # The ends of a circular convolution are wrong where they overlap; only the pixels of the image must not be.
@@ -96,7 +101,9 @@ def forward_images(
     return np.asarray(summed[:, first[0] : first[0] + grid.ny, first[1] : first[1] + grid.nx])
 
 
-def _spread(grid: Grid, window: Grid, position_nm: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+def _spread(
+    grid: Grid, window: Grid, position_nm: NDArray[np.float64], strength: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """Cubic B-splines at the scatterers on a lattice, (image, m, n), and the numbers of its first row and column.
 
     The lattice has the pitch of the pixels. Pixel j of an image is the sum over i of c_i times point j - i of the
@@ -118,6 +125,8 @@ def _spread(grid: Grid, window: Grid, position_nm: NDArray[np.float64]) -> tuple
     flat = (observation[:, None, None] * ny + row[:, None, None] + np.arange(4)[:, None]) * nx
     flat = flat + column[:, None, None] + np.arange(4)
     weight = y[:, :, None] * x[:, None, :]
+    if strength is not None:
+        weight = weight * strength[used][:, None, None]
     minlength = len(position_nm) * ny * nx
     summed = np.asarray(np.bincount(flat.ravel(), weight.ravel(), minlength=minlength), dtype=np.float64)
     return summed.reshape(len(position_nm), ny, nx), (int(lowest[1]) - 1, int(lowest[0]) - 1)
