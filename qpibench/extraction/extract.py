@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qpibench.counting import agreeing, counted
-from qpibench.errors import InvalidDataError, UsageError
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
+from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
 from qpibench.extraction.measured import Measured, doubts, measured
 from qpibench.extraction.modules import modules_of
@@ -103,8 +104,10 @@ def extract(
     UsageError
         If an array has the wrong shape or values, or there is no such entry or option.
     InvalidDataError
-        If there is no scatterer or one lies outside the image, the entry cannot extract a kernel from this image, or
-        its file is no entry.
+        If there is no scatterer or one lies outside the image, the entry cannot extract a kernel from this image and
+        says so by a ValueError, or its file is no entry.
+    QpibenchError
+        If the entry raises any other error.
 
     Examples
     --------
@@ -232,6 +235,11 @@ def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
         return predictor_of(model, entry.path.name, needs)(batch)
     except ValueError as error:
         raise InvalidDataError(f"Entry '{entry.name}' cannot extract the kernel: {str(error).rstrip('.')}.") from error
+    except QpibenchError:
+        raise
+    except Exception as error:
+        said, _ = describe(error, entry.path.parent)
+        raise QpibenchError(f"Entry '{entry.name}' failed: {said.rstrip('.')}.") from error
 
 
 def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qpibench.errors import InvalidDataError, UsageError
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.extraction import extract
 from qpibench.families import eq7
 from qpibench.grid import Grid
@@ -31,6 +31,8 @@ class Model(Extractor):
     def extract(self, observation):
         if self.fault == "raises":
             raise ValueError("the image shows no kernel")
+        if self.fault == "breaks":
+            raise KeyError("weights")
         kernel = observation.kernel_grid.y_nm[:, None] + 0 * observation.kernel_grid.x_nm
         if self.fault == "nan":
             kernel[0, 0] = float("nan")
@@ -160,6 +162,7 @@ def test_an_argument_that_cannot_be_used_is_told_with_the_likely_reason(argument
         ({"smooth": 1}, UsageError, "Entry 'toy' has no option 'smooth'; its options are gain, fault"),
         ({"gain": -1}, UsageError, "Entry 'toy' cannot be made with these options: gain must be positive"),
         ({"fault": "raises"}, InvalidDataError, "Entry 'toy' cannot extract the kernel: the image shows no kernel"),
+        ({"fault": "breaks"}, QpibenchError, r"Entry 'toy' failed: toy.py:\d+: KeyError: 'weights'"),
         ({"fault": "nan"}, InvalidDataError, "found no kernel in this image: 1 pixel of its kernel is not finite"),
     ],
 )
