@@ -47,18 +47,23 @@ the Fourier transforms of both; for told positions a part of the field is enlarg
 
 PREPARATION_HEAD = """# Preparation of maps
 
-A step of preparation takes [maps](maps.md) and returns new ones:
+A step of preparation takes [maps](maps.md) and returns new ones. On the command line a step is its name and then its
+settings:
+
+    qpibench prepare grid.3ds --step "plane order=1" --step streaks -o prepared.h5 --picture steps.png
+
+In Python:
 
     from qpibench.maps.picture import draw_steps
     from qpibench.maps.preparation import apply, undone
     from qpibench.readers.maps import read_maps
 
-    maps = read_maps("grid.3ds")
+    maps = read_maps("iv.3ds")                       # a grid with the channels Current and Z
     levelled = apply(apply(maps, "plane", channels=["Z"]), "derivative", window=9)
     draw_steps(maps, levelled, "derivative.png")     # before and after, with log |FFT|
     levelled.steps[-1].settings                      # all settings, also those that were not given
     levelled.steps[-1].found                         # numbers that the step found, such as wavevectors
-    undone(levelled, maps)                           # without the last step; or read_maps("grid.3ds") instead of maps
+    undone(levelled, maps)                           # without the last step; or read_maps("iv.3ds") instead of maps
 
 - Points that were not measured are NaN. They stay NaN, and do not make others NaN. The steps `drift` and `shear` move
   them with the map.

@@ -28,8 +28,8 @@ SUITE = "v1"
 
 HEAD = """# Every entry on every cell
 
-The entries that have been run on the whole suite `{suite}` ([its cells](tracks/README.md)), each with its primary score
-and the 95 % interval; {metric}. Failed images count as 1. A number in bold is the least of its column. `zeros` and
+The entries that have been run on the suite `{suite}` ([its cells](tracks/README.md)), each with its primary score and
+the 95 % interval; {metric}. Failed images count as 1. A number in bold is the least of its column. `zeros` and
 `median_kernel` are trivial entries and show what a score is worth; an empty place is a cell that the entry cannot take,
 for the reason that its result file states. Entries follow each other by their mean over the cells of a table, in
 which an empty place counts as 1. {marks}
@@ -37,9 +37,10 @@ which an empty place counts as 1. {marks}
 {times}
 """
 
-TIMES = """Times are wall-clock ms for each image on one core of a 2-core Xeon that did other work as well, loading of
-the images included: of `paper/ood-positions` (64 x 64 pixels), or of `paper/ood` for entries that take the raster only.
-Times of an idle machine are in [classical.md](classical.md) and [performance.md](performance.md).
+TIMES = """Times are wall-clock ms for each image, loading included, of `paper/ood-positions` (64 x 64 pixels), or of
+`paper/ood` for entries that take the raster only; `qpibench evaluate ENTRY --suite {suite}` stores them. Each entry
+ran in one thread on a machine of 2 cores that did other work as well, so they compare roughly. Times of an idle
+machine are in [classical.md](classical.md) and [performance.md](performance.md).
 """
 
 LITERATURE = """
@@ -117,16 +118,12 @@ def readme(text: str) -> str:
     cells = [each for each in load_suite(SUITE).cells if each.label in SHOWN]
     head = ("entry", *(f"`{each.label}`" for each in cells))
     rows = _rows(cells, _results(), lambda cell: number(cell.metrics[cell.primary].value))
-    return before + BEGIN + _table(head, rows) + END + after
-
-
-def _results() -> list[Result]:
-    """The results that lack no cell which the entry can take."""
-    return [result for result in _begun() if result.status != "unfinished"]
+    marks = _marks(_results())
+    return before + BEGIN + _table(head, rows) + (f"\n{marks}\n" if marks else "") + END + after
 
 
 @cache
-def _begun() -> list[Result]:
+def _results() -> list[Result]:
     """The results of the suite as it is now, of all its images, sorted by the names of their files."""
     suite = load_suite(SUITE)
     found = [load_result(path) for path in sorted(RESULTS.glob("*.json"))]
@@ -149,10 +146,13 @@ def _metrics(suite: Suite) -> str:
 
 
 def _marks(results: Iterable[Result]) -> str:
-    partial = [result.model.name for result in results if _fraction(result) < 1]
-    if not partial:
-        return ""
-    return "An asterisk marks entries that were not yet trained to the end of their recipe."
+    """Sentences on the marks of names."""
+    said = []
+    if any(_fraction(result) < 1 for result in results):
+        said.append("An asterisk marks entries that were not trained to the end of their recipe.")
+    if any(result.status == "unfinished" for result in results):
+        said.append("A dagger marks entries that have not been run on all cells yet; these have empty places, too.")
+    return "\n".join(said)
 
 
 def _fraction(result: Result) -> float:
@@ -164,7 +164,8 @@ def _name(result: Result) -> str:
     training = result.model.training
     recipe = f" ({training.recipe})" if training is not None and training.recipe else ""
     base = result.model.name.partition(" (")[0]
-    return f"`{base}`{recipe}{'*' if _fraction(result) < 1 else ''}"
+    marks = ("*" if _fraction(result) < 1 else "") + ("†" if result.status == "unfinished" else "")
+    return f"`{base}`{recipe}{marks}"
 
 
 def _table_of(cells: list[SuiteCell], results: list[Result]) -> str:
@@ -216,7 +217,7 @@ def _aims(suite: Suite) -> str:
     cells = {each.label: each for each in suite.cells}
     rows = []
     for label, metric, entry, most in AIMED:
-        found = [cell for each in _begun() if each.model.name == entry and (cell := _cell(each.cells, cells[label]))]
+        found = [cell for each in _results() if each.model.name == entry and (cell := _cell(each.cells, cells[label]))]
         reached = " ".join(interval(found[0].metrics[metric])) if found else ""
         rows.append((f"`{label}`", f"`{metric}`", f"`{entry}`", f"{most:g}", reached))
     return _table(("cell", "score", "entry", "aim", "reached"), rows)
@@ -229,13 +230,17 @@ def _cell(found: Mapping[str, CellResult], wanted: SuiteCell) -> CellResult | No
 
 
 def _times(results: list[Result]) -> str:
-    rows = []
+    rows: dict[str, list[tuple[float, str]]] = {}
     for result in results:
         parts = [cell.parts[0] for label in ("paper/ood-positions", "paper/ood") if (cell := result.cells.get(label))]
-        if parts and parts[0].predict_seconds is not None:
-            rows.append((parts[0].predict_seconds / parts[0].n_images, _name(result)))
-    said = "; ".join(f"{name} {number(1e3 * seconds)}" for seconds, name in sorted(rows))
-    return f"{TIMES.rstrip()}\n{said}."
+        if parts and parts[0].predict_seconds is not None and parts[0].prediction_run is not None:
+            cpu = parts[0].prediction_run.environment["cpu"]
+            rows.setdefault(cpu, []).append((parts[0].predict_seconds / parts[0].n_images, _name(result)))
+    said = "".join(
+        f"\n- {cpu}: {'; '.join(f'{name} {number(1e3 * seconds)}' for seconds, name in sorted(rows[cpu]))}."
+        for cpu in sorted(rows)
+    )
+    return f"{TIMES.format(suite=SUITE).rstrip()}\n{said}"
 
 
 def _literature() -> str:

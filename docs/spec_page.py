@@ -45,10 +45,11 @@ Their files, with the sources of their values, are in `qpibench/specs`: copy the
 
 A dot stands for a table: `kernels.count` is `count` in `[kernels]`. Give every required key of a table that you use;
 the others are optional. Kernels have the keys of their family too, listed below. Without `[corruptions.white_noise]`
-images have no noise. Four more rules hold: the shortest period spans at least two pixels, `scatterers.margin_nm` is at
-most ten times the larger side of the field, no scatterer lies farther outside the field than a kernel from a file or on
-a lattice reaches, and a release has fewer than 2^31 images. `scatterers.count` is stored as `min` and `max`, so both
-forms have the same hash; so have `scatterers.superposition = "linear"` and no value.
+images have no noise. A spec is refused in four more cases: the shortest period is below two pixels,
+`scatterers.margin_nm` is above ten times the larger side of the field, scatterers may lie so far outside that a
+kernel from a file or on a lattice does not reach the field, or the release has 2^31 images or more.
+`scatterers.count` is stored as `min` and `max`, so both forms have the same hash; so have `scatterers.superposition =
+"linear"` and no value.
 
 With `scatterers.superposition = "multiple"` a wave that one scatterer sends out is scattered by the others
 ([surface_state](families.md), [tight_binding](families.md)). There may then be at most 100 scatterers, those that

@@ -142,11 +142,12 @@ def test_a_result_of_another_suite_or_of_an_older_track_is_not_in_the_tables(mon
     assert all(result.suite.limit is None for result in results)
 
 
-def test_an_unfinished_result_is_not_in_the_tables_and_a_table_without_entries_says_so(monkeypatch):
+def test_an_unfinished_result_is_marked_and_a_table_without_entries_says_so():
     script = _script("result_page")
-    suite = SimpleNamespace(sha256=script.load_suite("v1").sha256, limit=None)
-    monkeypatch.setattr(script, "load_result", lambda _: SimpleNamespace(suite=suite, status="unfinished"))
-    assert script._results() == []
+    finished = script._results()[0]
+    unfinished = SimpleNamespace(model=finished.model, status="unfinished")
+    assert script._name(unfinished) == f"{script._name(finished)}†"
+    assert "A dagger marks entries that have not been run on all cells" in script._marks([unfinished])
     assert script._table_of(list(script.load_suite("v1").cells[:1]), []) == "No entry takes `id` yet.\n"
 
 

@@ -55,7 +55,9 @@ def command(
     tasks: tuple[str, ...],
     metrics: tuple[str, ...],
 ) -> Response:
-    """Compare two methods image by image: by how much A's error is lower than B's, with intervals.
+    """Compare two methods image by image: A's error minus B's, with intervals.
+
+    A negative difference means that A is better.
 
     A and B are predictions files of the same images. Several files of one side are one method trained with several
     seeds: their errors are averaged, and the spread of the seeds widens the interval.
