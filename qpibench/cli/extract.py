@@ -91,7 +91,7 @@ def command(
     from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import write_kernels
     from qpibench.extraction.of_maps import extract_maps
-    from qpibench.extraction.positions import read_positions
+    from qpibench.extraction.positions import origin_of, read_positions
     from qpibench.extraction.texts import band_text, unexplained
     from qpibench.readers.maps import read_maps
 
@@ -111,7 +111,7 @@ def command(
             channel=channel,
             energies_mev=energies_mev or None,
             kernel_shape=kernel_pixels,
-            origin=origin or ("pixel" if in_pixels else "centre"),  # type: ignore[arg-type]
+            origin=origin_of(positions_path, origin, in_pixels=in_pixels),
             beyond_edge=beyond_edge,
             workers=workers,
             parts=parts,

@@ -75,7 +75,7 @@ def command(
     """
     from qpibench.extraction.held_out import held_out_score
     from qpibench.extraction.of_maps import chosen_layers
-    from qpibench.extraction.positions import read_positions
+    from qpibench.extraction.positions import origin_of, read_positions
     from qpibench.readers.maps import read_maps
 
     maps = read_maps(map_path, channel=channel, **untold)
@@ -93,7 +93,7 @@ def command(
                 (maps.grid.size_y_nm, maps.grid.size_x_nm),
                 method,
                 noise=level,
-                origin=origin or ("pixel" if in_pixels else "centre"),  # type: ignore[arg-type]
+                origin=origin_of(positions_path, origin, in_pixels=in_pixels),
                 beyond_edge=beyond_edge,
             )
             if report is not None:

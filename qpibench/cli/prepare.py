@@ -81,8 +81,8 @@ def command(
     )
 
 
-_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*'|["'])+""")
-"""What stands between blanks that are not in quotes."""
+_WORD = re.compile(r"""(?:\[[^=]*\]|[^\s"']|"[^"]*"|'[^']*'|["'])+""")
+"""What stands between blanks that are not in quotes or brackets."""
 
 
 def _step(text: str) -> tuple[str, dict[str, Any]]:

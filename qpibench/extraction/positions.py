@@ -8,12 +8,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import unreadable, write_whole
+
+if TYPE_CHECKING:
+    from qpibench.extraction.measured import Origin
 
 _NM_PER = {"nm": 1.0, "m": 1e9, "um": 1e3, "pm": 1e-3, "angstrom": 0.1, "å": 0.1, "a": 0.1}
 _PIXELS = {("column", "row"), ("x_px", "y_px"), ("x_pixel", "y_pixel")}
@@ -24,6 +28,19 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _MICRO = {0xB5: "u", 0x3BC: "u"}
 _WHOLE = re.compile(r"[+-]?\d+")
 _COMMAS = "if its commas are decimal commas, write decimal points, or separate the fields by semicolons"
+
+
+def origin_of(path: Path, origin: str | None, *, in_pixels: bool) -> Origin:
+    """Return where the positions of a file are measured from, as ``--origin`` and the names of its columns say.
+
+    Raises
+    ------
+    UsageError
+        If both say something else.
+    """
+    if in_pixels and origin not in (None, "pixel"):
+        raise UsageError(f"'{path}' has columns of pixels, which count from the first pixel; leave out --origin.")
+    return "pixel" if in_pixels else cast("Origin", origin or "centre")
 
 
 def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:

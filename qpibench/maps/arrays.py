@@ -263,7 +263,7 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
         if any(array.axis is not None for array in stacks):
             raise UsageError(f"'{name}' tells its energies itself; leave out the energies.")
         count = len(stacks[0].values)
-        if energies.shape not in ((2,), (count,)) or not np.isfinite(energies).all():
+        if energies.shape not in ((2,) if count > 1 else (1,), (count,)) or not np.isfinite(energies).all():
             raise UsageError(
                 f"'{name}' has {counted(count, 'layer')}; give as many finite energies, or the first and the last,"
                 f" found {energies.size}."
@@ -281,10 +281,11 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
 
 
 def _told_size(size: float | tuple[float, float], ny: int, nx: int) -> tuple[float, float]:
-    if not isinstance(size, (int, float)):
-        width, height = size
-        return float(width), float(height)
-    pitch = float(size) / (max(ny, nx) - 1)
+    told = np.asarray(size, dtype=np.float64)
+    if told.ndim:
+        width, height = told.tolist()
+        return width, height
+    pitch = float(told) / (max(ny, nx) - 1)
     return pitch * (nx - 1), pitch * (ny - 1)
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from qpibench.errors import UsageError
 from qpibench.maps.measurement import Channel, Maps
 
+_ONE_LAYER_MEV = 1.0
+"""Distance of an energy from that of the only layer, up to which this layer is meant."""
+
 
 def chosen_channel(maps: Maps, name: str | None) -> Channel:
     """Return a channel by its name or label; None is the only one.
@@ -37,14 +40,15 @@ def nearest_layers(maps: Maps, channel: Channel, energies_mev: Sequence[float]) 
     Raises
     ------
     UsageError
-        If the channel is a single map, or its energies are farther away than the largest spacing between two of them.
+        If the channel is a single map, or its energies are farther away than the largest spacing between two of them,
+        or than 1 meV if there is one.
     InvalidDataError
         If the axis of the maps is no bias.
     """
     if maps.axis is None or channel.values.ndim != 3:
         raise UsageError(f"Channel '{channel.label}' is a single map, so no energies can be chosen.")
     there = maps.axis.energy_mev
-    spacing = float(np.abs(np.diff(np.sort(there))).max(initial=0.0))
+    spacing = float(np.abs(np.diff(np.sort(there))).max()) if len(there) > 1 else _ONE_LAYER_MEV
     places = []
     for wanted in energies_mev:
         nearest = int(np.argmin(np.abs(there - wanted)))

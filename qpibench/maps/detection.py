@@ -194,6 +194,8 @@ def _layer(maps: Maps, channel: Channel, energy_mev: float | None) -> int | None
         return int(nearest_layers(maps, channel, [energy_mev])[0])
     if channel.values.ndim == 2:
         return None
+    if len(channel.values) == 1:
+        return 0
     raise UsageError(
         f"Channel '{channel.label}' has {counted(len(channel.values), 'layer')}; choose the energy in which"
         " scatterers are found (energy_mev; --energy)."

@@ -28,7 +28,8 @@ def bias_v(maps: Maps) -> NDArray[np.float64]:
             f"The biases of {maps.source.file} neither rise nor fall throughout, so they are no single sweep; split the"
             " sweeps."
         )
-    return bias
+    # Evenly spaced values of a sweep through 0 are rounded.
+    return np.where(np.abs(bias) <= 1e-9 * np.ptp(bias), 0.0, bias)
 
 
 def spectra(maps: Maps, names: tuple[str, ...] | None, what: Literal["current", "dI/dV"]) -> tuple[Channel, ...]:

@@ -52,7 +52,7 @@ def test_steps_are_made_recorded_and_taken_back(qpibench, scan):
         (("--step", "plane order"), ["'order' is no setting"]),
         (("--step", "plane order=7"), ["order"]),
         (("--step", " "), ["needs the name"]),
-        (("--step", "mask rectangles_nm=[[-9,9,-9,9]]"), ["'mask' leaves no measured point of 'Current (forward)'"]),
+        (("--step", "mask rectangles_nm=[[-9, 9, -9, 9]]"), ["'mask' leaves no measured point of 'Current (forward)'"]),
         (("--step", "plane channels=['Z']"), ["no channel 'Z'"]),
     ],
 )

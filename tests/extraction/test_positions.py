@@ -1,10 +1,12 @@
 """Files of positions: written and read without loss, in several units, and refused by line."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.extraction.positions import read_positions, write_positions
+from qpibench.extraction.positions import origin_of, read_positions, write_positions
 
 
 def test_positions_are_read_as_they_were_written(tmp_path):
@@ -69,3 +71,17 @@ def test_what_is_no_table_of_positions_is_refused_by_line(tmp_path, content, sen
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"There is no file"):
         read_positions(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("origin", "in_pixels", "expected"),
+    [(None, False, "centre"), (None, True, "pixel"), ("pixel", True, "pixel"), ("corner", False, "corner")],
+)
+def test_positions_are_measured_from_where_their_columns_or_the_user_say(origin, in_pixels, expected):
+    assert origin_of(Path("s.csv"), origin, in_pixels=in_pixels) == expected
+
+
+@pytest.mark.parametrize("origin", ["corner", "centre"])
+def test_columns_of_pixels_are_not_taken_as_nm(origin):
+    with pytest.raises(UsageError, match="columns of pixels, which count from the first pixel; leave out --origin"):
+        origin_of(Path("s.csv"), origin, in_pixels=True)

@@ -310,3 +310,17 @@ def test_infinite_values_are_not_measured(tmp_path):
 
 def test_refusals_have_the_documented_exit_codes():
     assert [kind.exit_code for kind in (UsageError, InvalidDataError)] == [2, 3]
+
+
+def test_a_size_and_an_energy_may_be_numpy_scalars_and_a_layer_has_one_energy(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((1, 5, 6)))
+    maps = read_maps(tmp_path / "a.npy", size_nm=np.float32(30), energy_mev=[np.float64(33.25)], first_row="bottom")
+    assert (maps.grid.size_x_nm, maps.axis.energy_mev.tolist()) == (30, [33.25])
+    with pytest.raises(UsageError, match="has 1 layer; give as many finite energies"):
+        read_maps(tmp_path / "a.npy", size_nm=30, energy_mev=[-20, 20], first_row="bottom")
+
+
+def test_decimal_commas_may_begin_after_the_first_line(tmp_path):
+    (tmp_path / "a.txt").write_text("0 0 0\n0,5 1 2\n3 4,25 5\n", encoding="utf-8")
+    values = read_maps(tmp_path / "a.txt", size_nm=30, first_row="bottom").channels[0].values
+    np.testing.assert_array_equal(values, [[0, 0, 0], [0.5, 1, 2], [3, 4.25, 5]])

@@ -66,7 +66,7 @@ def _decoded(path: Path, content: bytes) -> str:
 def _numbers(path: Path, lines: list[str]) -> NDArray[np.float64]:
     if not lines:
         raise InvalidDataError(f"'{path}' has no numbers.")
-    separator, decimal_comma = _separators(lines[0])
+    separator, decimal_comma = _separators(next((line for line in lines if "," in line), lines[0]))
     if separator is not None:
         lines = [line.rstrip(separator + " \t") for line in lines]
     body = "\n".join(lines)

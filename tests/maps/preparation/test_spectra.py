@@ -123,3 +123,13 @@ def test_what_a_sweep_cannot_give_is_one_sentence(maps_of):
         apply(maps, "ratio")
     with pytest.raises(UsageError, match=r"set point at 0\.1 V is outside of the sweep from 0\.3 to 0\.8 V"):
         apply(maps, "set_point", set_point_v=0.1)
+
+
+def test_a_bias_that_is_0_but_for_rounding_is_0(maps_of):
+    bias = np.linspace(-0.1, 0.1, 151)
+    i, slope = current(bias)
+    assert bias[75] != 0
+    maps = maps_of(Current=i, bias_v=bias)
+    maps = replace(maps, channels=(*maps.channels, Channel(name="dI/dV", unit="A/V", values=slope)))
+    assert (apply(maps, "normalised").channel("normalised dI/dV").values[75] == 1).all()
+    assert apply(maps, "ratio", channels=["dI/dV"]).axis.values.min() > 1e-3
