@@ -20,11 +20,13 @@ from qpibench.cli.options import subcommand
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
+from qpibench.errors import InvalidDataError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qpibench.extraction.held_out import HeldOut
     from qpibench.maps import Channel, Maps
 
 
@@ -83,21 +85,31 @@ def command(
     layer = len(layers) // 2
     positions, in_pixels = read_positions(positions_path)
     level, source = (noise, "given") if noise is not None else _noise(maps, chosen, layers[layer], energy_mev)
-    found = {}
+    if not level > 0:
+        raise InvalidDataError(f"{chosen.label} shows no noise by the {source}; give its noise (--noise).")
+    found: dict[str, HeldOut] = {}
+    failed: dict[str, str] = {}
     with progress("Extracting", unit="methods") as report, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         for done, method in enumerate(methods, 1):
-            found[method] = held_out_score(
-                layers[layer],
-                positions,
-                (maps.grid.size_y_nm, maps.grid.size_x_nm),
-                method,
-                noise=level,
-                origin=origin_of(positions_path, origin, in_pixels=in_pixels),
-                beyond_edge=beyond_edge,
-            )
+            try:
+                found[method] = held_out_score(
+                    layers[layer],
+                    positions,
+                    (maps.grid.size_y_nm, maps.grid.size_x_nm),
+                    method,
+                    noise=level,
+                    origin=origin_of(positions_path, origin, in_pixels=in_pixels),
+                    beyond_edge=beyond_edge,
+                )
+            except InvalidDataError as error:
+                if len(methods) == 1:
+                    raise
+                failed[method] = str(error)
             if report is not None:
                 report(done, len(methods))
+    if not found:
+        raise InvalidDataError(" ".join(failed.values()))
     at = "" if axis is None else f" at {axis.values[layer]:g} {axis.unit}"
     rows = [["method", "score", "95 % interval", ""]]
     for method, one in sorted(found.items(), key=lambda item: item[1].score):
@@ -114,7 +126,11 @@ def command(
                 for method, one in found.items()
             },
         },
-        warnings=(*maps.warnings, *dict.fromkeys(str(each.message) for each in said if each.category is UserWarning)),
+        warnings=(
+            *maps.warnings,
+            *(f"{method} has no score: {why}" for method, why in failed.items()),
+            *dict.fromkeys(str(each.message) for each in said if each.category is UserWarning),
+        ),
     )
 
 

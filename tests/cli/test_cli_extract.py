@@ -191,6 +191,16 @@ def test_methods_are_compared_by_pixels_that_were_held_out(qpibench, measured):
     assert 1 < scores["polar"]["score"] < 0.5 * scores["multi_atom"]["score"]
 
 
+def test_a_method_that_fails_keeps_the_scores_of_the_others(qpibench, measured):
+    (measured / "my_entry.py").write_text("def predict(batch):\n    raise ValueError('no idea')\n")
+    asked = ("hold-out", measured / "grid.3ds", "--positions", measured / "scatterers.csv", "--channel", "Current")
+    mine = ("--method", measured / "my_entry.py")
+    outcome = qpibench(*asked, *mine, "--method", "wiener", "--json")
+    assert (outcome.exit_code, list(outcome.json["scores"])) == (0, ["wiener"])
+    assert "my_entry.py has no score: Entry 'my_entry' cannot extract the kernel: no idea." in outcome.stderr
+    qpibench(*asked, *mine).fails(3, "no idea")
+
+
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
