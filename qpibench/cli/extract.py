@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +89,7 @@ def command(
     """
     from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import write_kernels
+    from qpibench.extraction.layers import KeptLayers
     from qpibench.extraction.of_maps import extract_maps
     from qpibench.extraction.positions import origin_of, read_positions
     from qpibench.extraction.texts import band_text, unexplained
@@ -118,7 +118,7 @@ def command(
             progress=show,
         )
     write_kernels(found, output)
-    shutil.rmtree(parts, ignore_errors=True)
+    KeptLayers.discard(parts)
     findings = find(found)
     if report is not None:
         from qpibench.extraction.report import write_report

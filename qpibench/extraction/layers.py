@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
+import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,8 @@ from qpibench.files import make_folder, write_whole
 from qpibench.grid import Grid
 
 Values = NDArray[np.float64]
+
+_LAYER_FILE = re.compile(r"layer_\d{5,}\.npz")
 
 
 class Layer(NamedTuple):
@@ -134,10 +137,16 @@ class KeptLayers:
         np.savez(content, **arrays)
         write_whole(self._file(place), content.getvalue(), what="Layer")
 
-    def discard(self) -> None:
-        """Remove the folder with its layers, none of which has a kernel."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    @staticmethod
+    def discard(folder: Path | None) -> None:
+        """Remove the layers that are kept in a folder, and the folder unless it has other files."""
+        if folder is None:
+            return
+        with suppress(OSError):  # of a folder that is not there, or that must stay
+            for path in folder.iterdir():
+                if _LAYER_FILE.fullmatch(path.name):
+                    path.unlink()
+            folder.rmdir()
 
     def _file(self, place: int) -> Path:
         assert self._folder is not None

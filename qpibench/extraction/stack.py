@@ -134,7 +134,8 @@ def extract_stack(
         beyond_edge=beyond_edge,
         options=options,
     )
-    kept = KeptLayers(None if parts is None else Path(parts), request)
+    folder = None if parts is None else Path(parts)
+    kept = KeptLayers(folder, request)
     layers = {place: layer for place, image in enumerate(stack) if (layer := kept.read(place, image)) is not None}
     missing = [place for place in range(len(stack)) if place not in layers]
     count = max(1, min(processors() if workers is None else workers, len(missing)))
@@ -145,7 +146,7 @@ def extract_stack(
             progress(len(layers), len(stack))
     found = [layers[place] for place in range(len(stack))]
     if all(layer.failure for layer in found):
-        kept.discard()
+        kept.discard(folder)
         raise InvalidDataError(found[0].failure)
     unknown = np.full(given.kernel_grid.shape, np.nan)
     return Kernels(

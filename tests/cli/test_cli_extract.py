@@ -234,6 +234,17 @@ def test_an_entry_that_fails_at_every_layer_leaves_nothing_behind(qpibench, meas
     assert not list(measured.glob("kernel.h5*"))
 
 
+@pytest.mark.parametrize(("predict", "code"), [("return batch.image", 0), ("raise ValueError('no idea')", 3)])
+def test_only_its_own_layers_are_removed_from_the_folder_of_layers(qpibench, measured, predict, code):
+    (measured / "my_entry.py").write_text(f"def predict(batch):\n    {predict}\n")
+    (measured / "kernel.h5.parts").mkdir()
+    for name in ("notes.txt", "layer_00001.npz.bak", "layer_00002.npz"):
+        (measured / "kernel.h5.parts" / name).write_text("mine")
+    more = ("--channel", "Current", "--workers", 1, "--method", measured / "my_entry.py")
+    assert qpibench(*asked(measured, *more)).exit_code == code
+    assert {path.name for path in (measured / "kernel.h5.parts").iterdir()} == {"notes.txt", "layer_00001.npz.bak"}
+
+
 @pytest.mark.parametrize("value", [1.0, np.nan])
 @pytest.mark.parametrize("command", ["extract", "hold-out"])
 def test_a_map_that_shows_nothing_is_invalid_data(qpibench, measured, command, value):
