@@ -143,7 +143,7 @@ def undone(maps: Maps, original: Maps) -> Maps:
     UsageError
         If the maps have no step, or the original ones have.
     InvalidDataError
-        If the original maps are of a file with another SHA-256.
+        If the original maps are of a file with another SHA-256, or were told another size, energies or first row.
     """
     if not maps.steps:
         raise UsageError(f"The maps of {maps.source.file} have no step that can be undone.")
@@ -154,6 +154,12 @@ def undone(maps: Maps, original: Maps) -> Maps:
             f"The maps come from {maps.source.file} with the SHA-256 {maps.source.sha256[:12]}..., and the original"
             f" maps from {original.source.file} with {original.source.sha256[:12]}...; read their own file."
         )
+    told, now = (
+        {name: value for name, value in one.metadata.items() if name.startswith("told ")} for one in (maps, original)
+    )
+    if told != now:
+        said = "; ".join(f"{name.removeprefix('told ')}: {value}" for name, value in told.items()) or "nothing"
+        raise InvalidDataError(f"The maps of {maps.source.file} were read with other values told; tell {said}.")
     again = original
     for step in maps.steps[:-1]:
         again = apply(again, step.name, **step.settings)

@@ -204,7 +204,7 @@ def original(tmp_path):
     from qpibench.readers.maps import read_maps
 
     np.save(tmp_path / "map.npy", RANDOM.normal(size=(9, 8)))
-    return lambda: read_maps(tmp_path / "map.npy", size_nm=2.0)
+    return lambda size_nm=2.0: read_maps(tmp_path / "map.npy", size_nm=size_nm)
 
 
 def test_the_last_step_can_be_undone(original):
@@ -223,6 +223,9 @@ def test_a_step_is_undone_with_the_original_maps_only(original, maps_of):
         undone(levelled, levelled)
     with pytest.raises(InvalidDataError, match=r"come from map\.npy with the SHA-256 .* made\.npy with 000000000000"):
         undone(levelled, maps_of(Z=np.ones((9, 8))))
+    with pytest.raises(InvalidDataError, match=r"map\.npy were read with other values told; tell size in nm: 2\.0"):
+        undone(levelled, original(size_nm=3))
+    assert undone(levelled, original(size_nm=2)).steps == ()
 
 
 def test_steps_are_kept_in_a_file_with_what_they_found(maps_of, tmp_path):
