@@ -73,7 +73,7 @@ def command(
 
     Blocks a tenth of the field wide are masked, a fifth of them at a time, and predicted from the rest. The score is
     the rms of what is left there over the noise: 1 is a kernel that leaves nothing but noise. The noise is that between
-    forward and backward scan if the map has both, otherwise the plateau of the power spectrum.
+    forward and backward scan if the map has both, otherwise that at the highest wavevectors.
     """
     from qpibench.extraction.held_out import held_out_score
     from qpibench.extraction.of_maps import chosen_layers
@@ -144,4 +144,4 @@ def _noise(maps: Maps, channel: Channel, image: NDArray[np.float64], energy_mev:
         energies = None if energy_mev is None else [energy_mev]
         _, layers, _ = chosen_layers(maps, f"{channel.name} ({other})", energies)
         return noise_of_scans(image, layers[len(layers) // 2]), "forward minus backward scan over the root of 2"
-    return noise_plateau(image), "plateau of the power spectrum"
+    return noise_plateau(image), "highest wavevectors"

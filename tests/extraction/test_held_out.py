@@ -65,6 +65,20 @@ def test_the_noise_is_that_which_was_added():
     assert noise_of_scans(IMAGE, second) == pytest.approx(NOISE, rel=0.05)
 
 
+def test_pixels_that_were_not_measured_do_not_change_the_noise():
+    cut, strong, discs, crowded = (IMAGE.copy() for _ in range(4))
+    cut[:13], cut[:, 40:] = np.nan, np.nan
+    strong.flat[np.argsort(CLEAN, axis=None)[-58:]] = np.nan  # 3 %
+    for x, y in POSITIONS:
+        discs[np.hypot(GRID.x_nm - x, GRID.y_nm[:, None] - y) < 0.4] = np.nan
+    crowded[np.random.default_rng(4).random(GRID.shape) < 0.2] = np.nan
+    for masked, tolerance in ((cut, 0.2), (strong, 0.1), (discs, 0.1), (crowded, 0.3)):
+        assert noise_plateau(masked) == pytest.approx(NOISE, rel=tolerance)
+    crowded[::2, ::2] = np.nan
+    with pytest.raises(InvalidDataError, match="Noise needs 36 pixels"):
+        noise_plateau(crowded)
+
+
 def test_what_cannot_be_scored_is_one_sentence():
     with pytest.raises(UsageError, match="noise must be positive"):
         held_out_score(IMAGE, POSITIONS, SIZE, noise=-1.0)
