@@ -50,7 +50,8 @@ class Response:
     text
         Text for people.
     fields
-        JSON object for programs, which ``--json`` prints with ``schema_version``, ``warnings`` and ``error``.
+        JSON object for programs, which ``--json`` prints with ``schema_version``, ``warnings`` and ``error``. Numbers
+        that are not finite become null.
     warnings
         One sentence each.
     error
@@ -127,7 +128,8 @@ def _print(response: Response, settings: Settings) -> None:
 
 
 def _as_json(content: Mapping[str, Any]) -> str:
-    """JSON whose characters standard output has; others are escaped as JSON escapes them."""
+    """JSON whose characters standard output has; others are escaped. Numbers that are not finite are null."""
+    content = json.loads(json.dumps(content), parse_constant=lambda _: None)
     text = decoded(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     return text if printable(text, sys.stdout) == text else json.dumps(json.loads(text), indent=2)
 

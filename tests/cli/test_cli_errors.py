@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import qpibench.release as release_package
 from qpibench import __version__
+from qpibench.cli.response import Response, Settings, show
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,13 @@ def test_the_traceback_is_shown_when_asked_for(qpibench, tmp_path, arguments):
 def test_an_error_is_json_where_json_is_asked_for_before_or_behind_the_command(qpibench, tmp_path, arguments):
     outcome = qpibench(*arguments, tmp_path / "missing.h5")
     assert outcome.json == {"schema_version": 2, "error": {"message": outcome.error, "exit_code": 2}}
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(capsys):
+    fields = {"rms": float("nan"), "limits": (1.5, float("-inf"))}
+    assert show(Response(fields=fields), Settings(json=True, quiet=False, traceback=False)) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (found["rms"], found["limits"]) == (None, [1.5, None])
 
 
 def test_what_stands_behind_two_dashes_is_no_option(qpibench):

@@ -266,7 +266,7 @@ def test_every_kind_of_netcdf_is_read(tmp_path, format_of_file):
     [
         (np.arange(6.0) ** 2, "nm", "the coordinates x are not equidistant"),
         (np.arange(6.0) * 1e-9, "nm", "would be 5e-09 nm large, .* it looks like metres"),
-        (np.full(6, np.nan), "nm", "the coordinates x are not equidistant"),
+        (np.full(6, np.nan), "nm", "the coordinates x are not all finite"),
     ],
 )
 def test_impossible_coordinates_are_refused(tmp_path, coordinate, unit, said):
@@ -276,3 +276,17 @@ def test_impossible_coordinates_are_refused(tmp_path, coordinate, unit, said):
     xarray.Dataset({"topo": (("y", "x"), UP)}, coords).to_netcdf(tmp_path / "map.nc", engine="netcdf4")
     with pytest.raises(InvalidDataError, match=said):
         read_maps(tmp_path / "map.nc")
+
+
+def test_energies_that_are_not_finite_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "map.h5", "w") as file:
+        for name, values in {"bias": [0.1, np.nan, 0.3], "y": np.arange(5.0), "x": np.arange(6.0)}.items():
+            file[name] = np.asarray(values)
+            file[name].attrs["units"] = "V" if name == "bias" else "nm"
+            file[name].make_scale(name)
+        file["dIdV"] = np.stack([UP, UP, UP])
+        for place, name in enumerate(("bias", "y", "x")):
+            file["dIdV"].dims[place].attach_scale(file[name])
+    with pytest.raises(InvalidDataError, match="the coordinates bias are not all finite"):
+        read_maps(tmp_path / "map.h5")

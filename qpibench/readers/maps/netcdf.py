@@ -155,19 +155,23 @@ def _array(path: Path, name: str, variables: Mapping[str, _Variable]) -> Array |
         values=values,
         unit=variable.text("units"),
         size_nm=None if width is None or height is None else (width, abs(height)),
-        axis=_axis(variable.dims[0], variables) if values.ndim == 3 else None,
+        axis=_axis(path, variable.dims[0], variables) if values.ndim == 3 else None,
         first_row=None if height is None else ("top" if height < 0 else "bottom"),
     )
 
 
-def _coordinate(dim: str, variables: Mapping[str, _Variable]) -> _Variable | None:
+def _coordinate(path: Path, dim: str, variables: Mapping[str, _Variable]) -> _Variable | None:
     found = variables.get(dim)
-    return found if found is not None and found.dims == (dim,) else None
+    if found is None or found.dims != (dim,):
+        return None
+    if not np.isfinite(found.values).all():
+        raise InvalidDataError(f"'{path}': the coordinates {dim} are not all finite; write the ones that are missing.")
+    return found
 
 
 def _extent(path: Path, dim: str, variables: Mapping[str, _Variable]) -> float | None:
     """Distance in nm from the first to the last pixel; None without coordinates of a known unit."""
-    coordinate = _coordinate(dim, variables)
+    coordinate = _coordinate(path, dim, variables)
     if coordinate is None:
         return None
     scale = in_nm(coordinate.text("units", "nm" if dim.endswith("_nm") else ""))
@@ -181,8 +185,8 @@ def _extent(path: Path, dim: str, variables: Mapping[str, _Variable]) -> float |
     return size * scale
 
 
-def _axis(dim: str, variables: Mapping[str, _Variable]) -> Axis | None:
-    coordinate = _coordinate(dim, variables)
+def _axis(path: Path, dim: str, variables: Mapping[str, _Variable]) -> Axis | None:
+    coordinate = _coordinate(path, dim, variables)
     if coordinate is None:
         return None
     values: NDArray[np.float64] = np.asarray(coordinate.values, np.float64)
