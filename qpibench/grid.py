@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-Pixels = Annotated[int, Field(ge=2, le=4096)]
+MOST_PIXELS = 4096
+"""Pixels along a side of a grid, at most."""
+
+Pixels = Annotated[int, Field(ge=2, le=MOST_PIXELS)]
 Nanometres = Annotated[float, Field(ge=1e-3, le=1e6, allow_inf_nan=False)]
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -58,8 +61,13 @@ class Grid(BaseModel):
 
     @property
     def offsets(self) -> Grid:
-        """The lattice of offsets between any two pixels: 2n-1 wide, with a pixel exactly at the origin."""
-        return Grid(ny=2 * self.ny - 1, nx=2 * self.nx - 1, size_y_nm=2 * self.size_y_nm, size_x_nm=2 * self.size_x_nm)
+        """The lattice of offsets between any two pixels: 2n-1 wide, with a pixel exactly at the origin.
+
+        It may exceed the largest number of pixels and the largest size of other grids.
+        """
+        return Grid.model_construct(
+            ny=2 * self.ny - 1, nx=2 * self.nx - 1, size_y_nm=2 * self.size_y_nm, size_x_nm=2 * self.size_x_nm
+        )
 
     def central(self, pixels: int) -> Grid:
         """Return the grid of the central ``pixels`` x ``pixels`` pixels; see :func:`central_pixels`.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.grid import Grid
+from qpibench.grid import MOST_PIXELS, Grid
 
 Origin = Literal["centre", "corner", "pixel"]
 """How positions are given; see :func:`qpibench.extraction.extract`."""
@@ -138,8 +138,8 @@ def _grid(shape: tuple[int, ...], size_nm: Any) -> Grid:
     if size.min() < least or size.max() > most:
         metres = "; it looks like metres: multiply by 1e9" if size.max() < least else ""
         raise UsageError(f"size_nm is in nm, from {least:g} to {most:g}, found {size.tolist()}{metres}.")
-    if max(shape) > 4096:
-        raise UsageError(f"image has {shape} pixels; at most 4096 x 4096 are taken.")
+    if max(shape) > MOST_PIXELS:
+        raise UsageError(f"image has {shape} pixels; at most {MOST_PIXELS} x {MOST_PIXELS} are taken.")
     size_y_nm, size_x_nm = np.broadcast_to(size, 2).tolist()
     return Grid(ny=shape[0], nx=shape[1], size_y_nm=size_y_nm, size_x_nm=size_x_nm)
 
@@ -151,11 +151,11 @@ def _kernel_grid(grid: Grid, kernel_shape: Any) -> Grid:
     if shape.shape not in ((), (2,)) or shape.dtype.kind not in "iu":
         raise UsageError(f"kernel_shape must be a whole number or (ny, nx), found {kernel_shape!r}.")
     ny, nx = np.broadcast_to(shape, 2).tolist()
-    offsets = grid.offsets
-    if min(ny, nx) < 2 or ny > offsets.ny or nx > offsets.nx:
+    most_y, most_x = (min(each, MOST_PIXELS) for each in grid.offsets.shape)
+    if min(ny, nx) < 2 or ny > most_y or nx > most_x:
         raise UsageError(
-            f"kernel_shape (--kernel-pixels) must be from 2 x 2 to {offsets.ny} x {offsets.nx} pixels, the largest"
-            f" offsets between two pixels of the image; found {ny} x {nx}."
+            f"kernel_shape (--kernel-pixels) must be from 2 x 2 to {most_y} x {most_x} pixels, the largest offsets"
+            f" between two pixels of the image and at most {MOST_PIXELS}; found {ny} x {nx}."
         )
     return Grid(ny=ny, nx=nx, size_y_nm=(ny - 1) * grid.pitch_y_nm, size_x_nm=(nx - 1) * grid.pitch_x_nm)
 

@@ -82,6 +82,14 @@ def test_any_array_of_real_numbers_is_an_image(image):
     assert np.isfinite(linear(image).kernel).all()
 
 
+def test_the_offsets_in_an_image_may_have_more_pixels_than_a_grid():
+    image = np.random.default_rng(0).normal(size=(4, 2050))
+    kernel, *_ = extract(image, [[0.0, 0.0]], (3.0, 2049.0), "wiener", kernel_shape=5)
+    assert kernel.shape == (5, 5)
+    with pytest.raises(UsageError, match="from 2 x 2 to 7 x 4096 pixels"):
+        extract(image, [[0.0, 0.0]], (3.0, 2049.0), "wiener", kernel_shape=(7, 4097))
+
+
 def test_an_entry_gets_masked_pixels_and_its_options(toy):
     image = np.ma.masked_less(IMAGE, np.quantile(IMAGE, 0.1))
     kernel, kernel_full, std, diagnostics = extract(image, [[0, 0]], SIZE_NM, toy, gain=2.0)
