@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench import __version__
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.extraction.explained import explained
 from qpibench.extraction.extract import extract
+from qpibench.extraction.measured import usable_image
 from qpibench.files import make_folder, write_whole
 from qpibench.grid import Grid
 
@@ -70,8 +71,8 @@ class Request:
     def layer(self, image: Values) -> Layer:
         """Extract the kernel of one image."""
         nothing = np.full(self.kernel_grid.shape, np.nan)
-        if not shows_something(image):
-            return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, "Its pixels are all the same or NaN.")
+        if reason := unusable(image):
+            return Layer(nothing, None, np.full(self.grid.shape, np.nan), {}, reason)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # what is doubtful is said once, for the whole stack
@@ -157,6 +158,17 @@ def shows_something(image: Values) -> bool:
     """Whether an image has two different values."""
     seen = image[np.isfinite(image)]
     return bool(len(seen) and seen.min() < seen.max())
+
+
+def unusable(image: Values) -> str:
+    """Why an image has no kernel, whatever the method: a sentence, or an empty text."""
+    if not shows_something(image):
+        return "Its pixels are all the same or NaN."
+    try:
+        usable_image(image)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _plain(value: object) -> Any:

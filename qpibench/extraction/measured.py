@@ -67,7 +67,7 @@ def measured(
     InvalidDataError
         If the positions have no scatterer, are not finite, or do not lie in the field.
     """
-    pixels = _image(image)
+    pixels = usable_image(image)
     grid = _grid(pixels.shape, size_nm)
     return Measured(
         image=pixels,
@@ -104,7 +104,14 @@ def _real(name: str, values: Any) -> NDArray[np.float64]:
     return np.array(np.ma.filled(array.astype(np.float64), np.nan))
 
 
-def _image(values: Any) -> NDArray[np.float64]:
+def usable_image(values: Any) -> NDArray[np.float64]:
+    """Return an image as float64 with NaN for masked pixels.
+
+    Raises
+    ------
+    UsageError
+        If it is no image of two different values with the largest pixel between 1e-30 and 1e30.
+    """
     image = _real("image", values)
     if image.ndim != 2:
         first = "image[0]" if image.ndim == 3 else "one image"

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import find_entry
 from qpibench.extraction.explained import scatterers_of
-from qpibench.extraction.layers import KeptLayers, Layer, Request, Values, shows_something
+from qpibench.extraction.layers import KeptLayers, Layer, Request, Values, unusable
 from qpibench.extraction.measured import doubts, measured
 from qpibench.grid import Grid
 from qpibench.processors import processors, thread_variables
@@ -123,7 +123,7 @@ def extract_stack(
     stack = _stack(images)
     if workers is not None and workers < 1:
         raise UsageError(f"workers must be 1 or more, found {workers}.")
-    shown = next((image for image in stack if shows_something(image)), stack[0])
+    shown = next((image for image in stack if not unusable(image)), stack[0])
     given = measured(shown, positions_nm, size_nm, kernel_shape=kernel_shape, origin=origin, beyond_edge=beyond_edge)
     request = Request(
         position_nm=given.position_nm,

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.counting import agreeing, counted
+from qpibench.counting import counted
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
 from qpibench.maps.measurement import Axis, Channel, Direction, Maps, Source
@@ -154,13 +154,6 @@ class Arrays:
         if len(empty) == len(chosen):
             raise InvalidDataError(f"'{name}' has no finite value in {_listed(empty)}: there is nothing to read.")
         warnings += [f"The channel '{each}' has no finite value." for each in empty]
-        for array, each in zip(chosen, values, strict=True):
-            if count := int(np.isinf(each).sum()):
-                each[np.isinf(each)] = np.nan
-                warnings.append(
-                    f"{counted(count, 'infinite value')} of the channel '{array.label}' {agreeing(count, 'is', 'are')}"
-                    " taken as not measured."
-                )
         channels = tuple(
             Channel(name=array.name, unit=array.unit, values=each, direction=array.direction)
             for array, each in zip(_with_distinct_labels(chosen), values, strict=True)

@@ -92,6 +92,17 @@ def test_a_layer_that_shows_nothing_has_no_kernel_and_a_reason(stack):
     assert found.failures == ("", "Its pixels are all the same or NaN.")
 
 
+@pytest.mark.parametrize(("value", "reason"), [(np.inf, "1 infinite pixel"), (1e31, "largest pixel of image is 1e+31")])
+def test_a_layer_that_cannot_be_used_does_not_stop_the_others(stack, value, reason):
+    first = stack[0].copy()
+    first[3, 4] = value
+    found = extract_stack([first, stack[1]], POSITIONS, (6.2, 7.8), "wiener", workers=1)
+    assert np.isnan(found.kernel[0]).all()
+    assert np.isfinite(found.kernel[1]).all()
+    assert found.failures[1] == ""
+    assert reason in found.failures[0]
+
+
 def test_what_cannot_be_used_is_refused_in_one_sentence(stack):
     with pytest.raises(UsageError, match=r"All .* pixels"):
         extract_stack(np.full((2, *GRID.shape), np.nan), POSITIONS, (6.2, 7.8), workers=1)

@@ -299,13 +299,15 @@ def test_arrays_keep_their_precision_and_lose_their_byte_order(tmp_path):
     np.testing.assert_array_equal(channel.values, UP.astype(np.float32))
 
 
-def test_infinite_values_are_not_measured(tmp_path):
-    np.save(tmp_path / "maps.npy", np.where(UP.max() == UP, np.inf, UP))
-    maps = read_maps(tmp_path / "maps.npy", size_nm=5, first_row="bottom")
-    assert np.isnan(maps.channels[0].values).sum() == 1
-    assert maps.warnings == (
-        "1 infinite value of the channel 'Current' is taken as not measured.".replace("Current", "maps"),
-    )
+@pytest.mark.parametrize("name", FORMATS)
+def test_infinite_values_are_not_measured_and_that_is_said(written, name):
+    values = STACK if name == "grid" else UP
+    path, told = written(name, np.where(values == values.max(), np.inf, values))
+    maps = read_maps(path, **told)
+    channel = maps.channels[0]
+    assert np.isnan(channel.values).sum() == 1
+    assert not np.isinf(channel.values).any()
+    assert f"1 infinite value of the channel '{channel.label}' is taken as not measured." in maps.warnings
 
 
 def test_refusals_have_the_documented_exit_codes():

@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
+import numpy as np
+
 from qpibench import registry
+from qpibench.counting import agreeing, counted
 from qpibench.errors import UsageError
 from qpibench.files import unreadable
 from qpibench.maps import Maps, Source
@@ -82,6 +85,11 @@ def read_maps(
         Whether the first row of the file is at the ``bottom`` or the ``top``, if the file does not tell it; the bottom
         by default.
 
+    Returns
+    -------
+    Maps
+        The maps. Infinite values are NaN, and a warning counts them.
+
     Raises
     ------
     UsageError
@@ -110,14 +118,29 @@ def read_maps(
         raise unreadable(path, error) from error
     if isinstance(found, Arrays):
         told = Told(size_nm=size_nm, energy_mev=energy_mev, channels=channels, channel=channel, first_row=first_row)
-        return found.maps(told)
+        return _without_infinite(found.maps(told))
     for value, what in ((size_nm, "size"), (energy_mev, "energies"), (first_row, "place of the first row")):
         if value is not None:
             raise UsageError(f"'{path.name}' tells the {what} itself; leave it out.")
-    if channels is None:
-        return found
-    chosen = {channel.label: channel for channel in map(found.channel, channels)}
-    return replace(found, channels=tuple(chosen.values()))
+    if channels is not None:
+        chosen = {channel.label: channel for channel in map(found.channel, channels)}
+        found = replace(found, channels=tuple(chosen.values()))
+    return _without_infinite(found)
+
+
+def _without_infinite(maps: Maps) -> Maps:
+    """Maps whose infinite values are NaN, which a warning says."""
+    channels, warnings = [], list(maps.warnings)
+    for channel in maps.channels:
+        infinite = np.isinf(channel.values)
+        if count := int(infinite.sum()):
+            channel = replace(channel, values=np.where(infinite, channel.values.dtype.type(np.nan), channel.values))
+            warnings.append(
+                f"{counted(count, 'infinite value')} of the channel '{channel.label}' {agreeing(count, 'is', 'are')}"
+                " taken as not measured."
+            )
+        channels.append(channel)
+    return replace(maps, channels=tuple(channels), warnings=tuple(warnings))
 
 
 def _readers() -> tuple[MapsReader, ...]:
