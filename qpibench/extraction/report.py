@@ -45,7 +45,8 @@ def write_report(
         The HTML file to write; an existing one is replaced.
     figures
         Folder to which every figure is written as SVG and PNG, and every number as CSV; see
-        :func:`qpibench.extraction.tables.tables`. None: they are not written.
+        :func:`qpibench.extraction.tables.tables`. Those of an earlier report are removed; other files stay. None: they
+        are not written.
     findings
         What :func:`qpibench.extraction.findings.find` has found in these kernels, if it is known already.
 
@@ -121,10 +122,13 @@ def _write_figures(
     files = {f"{drawing.name}.{kind}": drawing.in_file(kind) for drawing in drawings for kind in ("svg", "png")}
     files |= tables(findings, content.unit)
     make_folder(folder)
-    for name in files:
-        check_file(folder / name)
+    earlier = [path for path in figure_files(folder) if path.name not in files]
+    for path in (*(folder / name for name in files), *earlier):
+        check_file(path)
     for name, written in files.items():
         write_whole(folder / name, written, what="Figure")
+    for path in earlier:
+        path.unlink()
 
 
 def _render(content: KernelFile, findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawings]]) -> str:

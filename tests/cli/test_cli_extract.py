@@ -96,13 +96,16 @@ def test_a_stack_has_a_report_and_a_band_with_intervals(qpibench, measured, nano
     assert "95 % interval" in shown
 
 
-def test_figures_and_numbers_of_a_report_are_files_too(qpibench, measured):
+def test_figures_and_numbers_of_a_report_are_files_too_and_earlier_ones_go(qpibench, measured):
+    (measured / "figures").mkdir()
+    for name in ("band.csv", "band.svg", "layer_002_map.png", "scatterers.csv", "notes.csv"):
+        (measured / "figures" / name).write_text("earlier")
     figures = ("--report", measured / "kernel.html", "--figures", measured / "figures")
     more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1)
-    assert qpibench(*asked(measured, *more, *figures)).exit_code == 0
+    assert qpibench(*asked(measured, *more, *figures, "--overwrite")).exit_code == 0
     names = {path.name for path in (measured / "figures").iterdir()}
-    assert {"layers.csv", "layer_000_kernel.svg", "layer_000_map_fft.png"} <= names
-    assert not {"band.csv", "band.svg"} & names
+    assert {"layers.csv", "layer_000_kernel.svg", "layer_000_map_fft.png", "notes.csv"} <= names
+    assert not {"band.csv", "band.svg", "layer_002_map.png", "scatterers.csv"} & names
 
 
 def test_a_report_and_its_figures_are_made_from_kernels_and_replaced_on_request_only(qpibench, measured):
