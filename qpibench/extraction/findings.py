@@ -123,6 +123,11 @@ class Findings:
     no_band: str
 
     @property
+    def column(self) -> str:
+        """Name of a column with the values of the layers, with its unit if it has one; empty for a single image."""
+        return f"{self.axis} ({self.axis_unit})" if self.axis_unit else self.axis
+
+    @property
     def has_dispersion(self) -> bool:
         """Whether the layers have different energies."""
         return self.axis == "energy" and len(self.layers) > 1

@@ -49,7 +49,8 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
     The file is text with fields separated by commas, semicolons, tabs or blanks. Numbers may have a decimal comma if
     the separator is another one. Lines that begin with ``#`` and empty lines are left out. A first line with the names
     of the columns may tell their unit: ``x_nm,y_nm`` or ``x (nm),y (nm)``, another unit of length in place of nm, or
-    ``column,row`` for pixels. Other columns are left out. Without names the first two columns are x and y in nm.
+    ``column,row`` for pixels. A column ``layer`` must have one value throughout. Other columns are left out. Without
+    names the first two columns are x and y in nm.
 
     Parameters
     ----------
@@ -86,6 +87,8 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
                 raise InvalidDataError(
                     f"'{path}', line {place}, has {len(fields)} fields, and there are names of {len(first)}; {_COMMAS}."
                 )
+        if (count := _layers(first, rows)) > 1:
+            raise InvalidDataError(f"'{path}' has the scatterers of {count} layers; keep the lines of one layer.")
     elif len(first) == 4 and all(_WHOLE.fullmatch(field) for field in first):
         raise InvalidDataError(
             f"'{path}', line {number}, has 4 fields of whole numbers; {_COMMAS}, or name the columns."
@@ -164,6 +167,12 @@ def _columns(path: Path, number: int, names: Sequence[str]) -> tuple[tuple[int, 
     raise InvalidDataError(
         f"'{path}', line {number}, names the columns {', '.join(names)}; expected x_nm and y_nm, or column and row."
     )
+
+
+def _layers(names: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]) -> int:
+    """Number of values in the column of layers; 0 if there is none."""
+    place = next((place for place, name in enumerate(names) if name.lower() == "layer"), len(names))
+    return len({fields[place] for _, fields in rows if place < len(fields)})
 
 
 def _numbers(path: Path, number: int, fields: Sequence[str], places: tuple[int, int]) -> tuple[float, float]:

@@ -238,9 +238,7 @@ def _why_left_out(layer: LayerFindings) -> str:
 
 
 def _columns(content: KernelFile, findings: Findings) -> list[str]:
-    value = (
-        [f"{findings.axis} ({findings.axis_unit})" if findings.axis_unit else findings.axis] if findings.axis else []
-    )
+    value = [findings.column] if findings.column else []
     unit = _unit(content, findings)[1]
     noise = f"noise ({unit})" if unit else "noise"
     return ["layer", *value, "q (rad/nm)", "std of q", "fold", noise, "residual / noise", "residual / map", "nuisance"]

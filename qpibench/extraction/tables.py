@@ -19,7 +19,7 @@ def tables(findings: Findings, unit: str) -> Mapping[str, bytes]:
     ``band.csv`` has the band, if there is one, and ``scatterers.csv`` the scatterers of layers whose method has found
     other ones than those told. Numbers are written without loss; what is not known is empty.
     """
-    value = f"{findings.axis} ({findings.axis_unit})" if findings.axis else ""
+    value = findings.column
     own = f" ({unit})" if unit else ""
     layer_columns = ["layer", value] if value else ["layer"]
     found = {

@@ -12,6 +12,7 @@ from qpibench.extraction.findings import find
 from qpibench.extraction.kernel_file import KernelFile, read_kernel_file, write_kernels
 from qpibench.extraction.report import write_report
 from qpibench.extraction.stack import Kernels
+from qpibench.extraction.tables import tables
 from qpibench.extraction.transforms import scatterer_centred, transform
 from qpibench.families import get_family
 from qpibench.grid import Grid
@@ -184,6 +185,11 @@ def test_every_figure_is_written_as_svg_and_png(written):
     svg = (written / "figures" / "band.svg").read_text(encoding="utf-8")
     assert "var(--" not in svg
     assert 'xmlns="http://www.w3.org/2000/svg"' in svg
+
+
+def test_an_axis_without_a_unit_is_a_column_without_brackets(tmp_path):
+    content = replace(stack([85.0]), axis=Axis(name="Layer", unit="", values=np.zeros(1)))
+    assert tables(find(content), "A")["layers.csv"].startswith(b"layer,Layer,q (rad/nm),")
 
 
 def test_a_single_image_has_no_dispersion(tmp_path):

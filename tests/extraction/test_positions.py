@@ -34,6 +34,7 @@ def test_positions_are_read_as_they_were_written(tmp_path):
         ("1,5;2\n", [[1.5, 2]], False),
         ('"1,5","2,5"\n', [[1.5, 2.5]], False),
         ("1,2,3.5\n", [[1, 2]], False),
+        ("layer,x_nm,y_nm\n4,1,2\n4,3,4\n", [[1, 2], [3, 4]], False),
     ],
 )
 def test_columns_are_known_by_name_and_unit(tmp_path, text, expected, in_pixels):
@@ -59,6 +60,7 @@ def test_a_file_in_the_western_encoding_of_a_spreadsheet_is_read(tmp_path):
         (b"\xff\xfe\x00", "no text in UTF-8"),
         (b"x_nm,y_nm\n1,5,2,5\n", "line 2, has 4 fields, and there are names of 2; .* decimal comma.* semicolons"),
         (b"1,5,2,5\n", "line 1, has 4 fields of whole numbers; .* decimal comma.* semicolons"),
+        (b"Layer,x_nm,y_nm\n0,1,2\n0,3,4\n2,1,2\n", "has the scatterers of 2 layers; keep the lines of one layer"),
         (b"1.234,5;2\n", "names the columns 1.234,5, 2"),
     ],
 )
