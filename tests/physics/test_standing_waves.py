@@ -104,6 +104,28 @@ def test_energies_with_another_ring_are_left_out():
     assert band.mass == pytest.approx(0.4, rel=1e-6)
 
 
+@pytest.mark.parametrize("factor", [0.3, 0.5, 0.7, 1.4, 2.0])
+@pytest.mark.parametrize("count", [5, 10, 16])
+def test_a_wavevector_that_is_too_small_or_too_large_does_not_count(count, factor):
+    energy = np.linspace(-35, 265, count)
+    truth = 2 * np.sqrt(0.4 * (energy + 65) / 38.09982)
+    rng, held = np.random.default_rng(4), 0
+    for number in range(20):
+        wrong = np.where(np.arange(count) == number % count, factor, 1.0)
+        band = fit_band(energy, wrong * (truth + rng.normal(0, 0.01 * truth)), 0.01 * wrong * truth)
+        held += band.mass_interval[0] <= 0.4 <= band.mass_interval[1] and not band.used[number % count]
+    assert held >= 18
+
+
+def test_a_tiny_wavevector_among_five_exact_ones_is_left_out():
+    energy = np.linspace(-35, 265, 5)
+    wavevector = 2 * np.sqrt(0.4 * (energy + 65) / 38.09982)
+    wavevector[2] = 0.3
+    band = fit_band(energy, wavevector, np.full(5, 0.001))
+    assert list(band.used) == [True, True, False, True, True]
+    assert band.mass == pytest.approx(0.4, rel=1e-9)
+
+
 def test_few_energies_or_falling_wavevectors_are_no_band():
     with pytest.raises(InvalidDataError, match="4 or more"):
         fit_band(ENERGY[:3], WAVEVECTOR[:3], np.full(3, 0.01))
