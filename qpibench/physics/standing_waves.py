@@ -11,7 +11,9 @@ directions is fitted, outside the core, by
 
     f(r) = e^{-r/\ell} \operatorname{Re}\left[a H_0^{(1)}(k r)^2 + b H_1^{(1)}(k r)^2\right] + c
 
-with complex a and b. The waves have the wavevector q = 2 k. Without b, a tip of 0.5 nm shifts q by 0.1 %.
+with complex a and b. The waves have the wavevector q = 2 k. Without b, a tip of 0.5 nm shifts q by 0.1 %. Only the part
+of a kernel that is the same in all directions is fitted: a kernel that has next to none, such as cos 2 theta times a
+function of r, has no standing waves here.
 
 The standard deviation is that of the linearised fit (Gauss and Newton). Its square is larger by chi squared over the
 degrees of freedom if this is above 1, and by the number of neighbouring distances that err together, which is the
@@ -43,6 +45,7 @@ _RAYS = 48
 _CORE = 0.4  # of the period: closer, what a tip adds beyond its Laplacian would shift q by up to 0.1 %
 _STARTS = (0.9, 0.95, 1.0, 1.05, 1.1)  # over the radius of the strongest ring of the spectrum
 _NEAR = (0.7, 1.4)  # limits of k, over that radius
+_LEAST_SHARE = 0.03  # rms of the mean over directions, over that of the kernel; on the pixels cos 4 theta has 0.02
 _LONGEST = 10.0  # decay length, over the length of a ray
 
 
@@ -76,7 +79,7 @@ class StandingWaves:
 def standing_waves(
     grid: Grid, kernel: NDArray[np.floating], std: NDArray[np.floating] | None = None, *, core_nm: float = 0.0
 ) -> StandingWaves | None:
-    """Fit the standing waves of a kernel.
+    """Fit the standing waves of a kernel, in the part that is the same in all directions.
 
     Parameters
     ----------
@@ -91,7 +94,8 @@ def standing_waves(
     Returns
     -------
     StandingWaves or None
-        None if the kernel has no ring, as for zeros, or too few points outside the core.
+        None if the kernel has no ring, as for zeros, or too few points outside the core, or if the rms of its mean over
+        all directions is below 3 % of its rms there.
 
     Raises
     ------
@@ -113,7 +117,10 @@ def standing_waves(
     if len(r_nm) < LEAST_POINTS:
         return None
     pixels = pixels_on_rays(grid, r_nm, _RAYS)
-    mean = on_rays(kernel, pixels).mean(axis=0)
+    rays = on_rays(kernel, pixels)
+    mean = rays.mean(axis=0)
+    if np.mean(mean**2) < _LEAST_SHARE**2 * np.mean(rays**2):
+        return None
     scale = float(np.abs(mean).max())
     # In units of the kernel, so that the fit ends at the same place whatever unit the kernel has.
     spread = np.full(len(r_nm), scale) if std is None else on_rays(std, pixels).mean(axis=0)

@@ -58,6 +58,19 @@ def test_a_kernel_without_a_ring_has_no_standing_waves():
     assert standing_waves(GRID, np.zeros(GRID.shape)) is None
 
 
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_a_kernel_that_is_not_the_same_in_all_directions_has_no_standing_waves(order):
+    grid = Grid(ny=41, nx=41, size_y_nm=16.0, size_x_nm=16.0)
+    x, y = grid.x_nm, grid.y_nm[:, None]
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    around = np.cos(order * angle) * np.cos(3 * radius) * np.exp(-radius / 4)
+    noise = np.random.default_rng(0).normal(0, 0.05 * around.std(), grid.shape)
+    for kernel in (around, around + noise):
+        assert standing_waves(grid, kernel) is None
+    s_wave = (hankel1(0, 1.5 * np.maximum(radius, 0.1)) ** 2).real
+    assert standing_waves(grid, around + s_wave).q == pytest.approx(3.0, rel=0.02)
+
+
 def test_a_standard_deviation_of_another_shape_is_refused():
     with pytest.raises(UsageError, match="shape"):
         standing_waves(GRID, around_a_scatterer(1.5), np.ones((3, 3)))
