@@ -85,8 +85,7 @@ def command(
     layer = len(layers) // 2
     positions, in_pixels = read_positions(positions_path)
     level, source = (noise, "given") if noise is not None else _noise(maps, chosen, layers[layer], energy_mev)
-    if not level > 0:
-        raise InvalidDataError(f"{chosen.label} shows no noise by the {source}; give its noise (--noise).")
+    measured_from = origin_of(positions_path, origin, in_pixels=in_pixels)
     found: dict[str, HeldOut] = {}
     failed: dict[str, str] = {}
     with progress("Extracting", unit="methods") as report, warnings.catch_warnings(record=True) as said:
@@ -99,12 +98,10 @@ def command(
                     (maps.grid.size_y_nm, maps.grid.size_x_nm),
                     method,
                     noise=level,
-                    origin=origin_of(positions_path, origin, in_pixels=in_pixels),
+                    origin=measured_from,
                     beyond_edge=beyond_edge,
                 )
             except InvalidDataError as error:
-                if len(methods) == 1:
-                    raise
                 failed[method] = str(error)
             if report is not None:
                 report(done, len(methods))
@@ -143,5 +140,12 @@ def _noise(maps: Maps, channel: Channel, image: NDArray[np.float64], energy_mev:
     if other is not None and any(one.name == channel.name and one.direction == other for one in maps.channels):
         energies = None if energy_mev is None else [energy_mev]
         _, layers, _ = chosen_layers(maps, f"{channel.name} ({other})", energies)
-        return noise_of_scans(image, layers[len(layers) // 2]), "forward minus backward scan over the root of 2"
-    return noise_plateau(image), "highest wavevectors"
+        level, source = (
+            noise_of_scans(image, layers[len(layers) // 2]),
+            "forward minus backward scan over the root of 2",
+        )
+    else:
+        level, source = noise_plateau(image), "highest wavevectors"
+    if not level > 0:
+        raise InvalidDataError(f"{channel.label} shows no noise ({source}); give its noise (--noise).")
+    return level, source

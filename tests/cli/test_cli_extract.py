@@ -7,6 +7,8 @@ from qpibench.extraction.kernel_file import read_kernel_file
 from qpibench.extraction.positions import write_positions
 from qpibench.families import get_family
 from qpibench.grid import Grid
+from qpibench.maps import Channel, Maps, Source
+from qpibench.maps.file import write_maps
 from qpibench.physics.superposition import kernel_image, superpose
 
 GRID = Grid(ny=24, nx=32, size_y_nm=11.5, size_x_nm=15.5)
@@ -287,3 +289,13 @@ def test_scatterers_that_do_not_belong_to_the_map_are_doubted(qpibench, measured
     assert any("of the map in 1 of 1 layer" in each for each in outcome.json["warnings"])
     again = qpibench("report", measured / "kernel.h5", "-o", measured / "kernel.html", "--json")
     assert outcome.json["warnings"][-1] in again.json["warnings"]
+
+
+def test_a_map_whose_scans_are_the_same_shows_no_noise_and_a_noise_must_be_positive(qpibench, measured):
+    values = np.random.default_rng(0).normal(size=(24, 32))
+    channels = tuple(Channel(name="Z", unit="m", values=values, direction=each) for each in ("forward", "backward"))
+    grid, source = Grid(ny=24, nx=32, size_y_nm=6.0, size_x_nm=8.0), Source(file="a", format="b", sha256="c")
+    write_maps(Maps(grid=grid, channels=channels, source=source), measured / "same.h5")
+    asked = ("hold-out", measured / "same.h5", "--channel", "Z (forward)", "--positions", measured / "scatterers.csv")
+    qpibench(*asked, "--method", "wiener").fails(3, "Z (forward) shows no noise (forward minus backward", "--noise")
+    qpibench(*asked, "--method", "wiener", "--noise", 0).fails(2, "noise")
