@@ -57,10 +57,32 @@ def explained(found: Extraction, image: Values, grid: Grid, kernel_grid: Grid, t
     told_nm
         (scatterer, 2): x and y of the told scatterers from the centre of the field.
     """
+    superposition = superposed(found, grid, kernel_grid, told_nm)
+    return superposition + background(image - superposition, grid, found.diagnostics.get("nuisance"))
+
+
+def superposed(
+    found: Extraction,
+    grid: Grid,
+    kernel_grid: Grid,
+    told_nm: Values,
+    *,
+    on: Grid | None = None,
+    centre_nm: Values | float = 0.0,
+) -> Values:
+    """Return the kernel at all scatterers, (y, x).
+
+    Parameters
+    ----------
+    found, grid, kernel_grid, told_nm
+        As for :func:`explained`.
+    on, centre_nm
+        Another field of the same pitch, on which the sum is wanted, and x and y of the centre of ``grid`` in it.
+    """
     whole, window = (found.kernel, kernel_grid) if found.kernel_full is None else (found.kernel_full, grid.offsets)
     places, strengths = scatterers_of(found.diagnostics, told_nm)
-    superposition: Values = forward_images(grid, window, whole, places[None], strengths[None])[0]
-    return superposition + background(image - superposition, grid, found.diagnostics.get("nuisance"))
+    image: Values = forward_images(on or grid, window, whole, (places + centre_nm)[None], strengths[None])[0]
+    return image
 
 
 def background(left: Values, grid: Grid, nuisance: object) -> Values:

@@ -26,12 +26,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qpibench.errors import UsageError
-from qpibench.extraction.explained import background, scatterers_of
+from qpibench.extraction.explained import background, superposed
 from qpibench.extraction.extract import extract, takes_masked_pixels
 from qpibench.extraction.measured import measured
 from qpibench.grid import Grid
 from qpibench.physics.noise import noise_plateau
-from qpibench.physics.residual import forward_images
 
 if TYPE_CHECKING:
     from qpibench.extraction.measured import Origin
@@ -164,9 +163,7 @@ def _left(
         centre = np.array([0.0, (part.size_y_nm - grid.size_y_nm) / 2])
     told = position_nm - centre
     found = extract(shown, told, (part.size_y_nm, part.size_x_nm), method, beyond_edge=True, **options)
-    whole, window = (found.kernel, part) if found.kernel_full is None else (found.kernel_full, part.offsets)
-    places, strengths = scatterers_of(found.diagnostics, told)
-    left: Values = image - forward_images(grid, window, whole, (places + centre)[None], strengths[None])[0]
+    left: Values = image - superposed(found, part, part, told, on=grid, centre_nm=centre)
     left = left - background(np.where(hidden, np.nan, left), grid, found.diagnostics.get("nuisance"))
     seen = np.isfinite(left) & ~hidden
     columns = np.stack([np.ones(grid.shape), *np.broadcast_arrays(grid.x_nm, grid.y_nm[:, None])], axis=-1)
