@@ -170,7 +170,7 @@ class Course:
         count = len(self._index[task][row : row + self._batch_size])
         self._batch_size = 1
         self.warnings.append(
-            f"{failure.message} for {count} images. The model was started anew and given one image at a time from row"
+            f"{failure.message}, for {count} images. The model was started anew and given one image at a time from row"
             f" {row} of task '{task}' on; choose a smaller --batch-size, or allow more with --time-limit."
         )
         tasks = list(self._index)

@@ -67,7 +67,7 @@ def test_the_template_keeps_the_contract(write_model):
         (
             "import time\ndef predict(batch): time.sleep(60)",
             SHAPES,
-            "predict took longer than 0.5 s; allow more with --time",
+            "predict took longer than 0.5 s, with 0.",
         ),
         ("import os\ndef predict(batch): os._exit(1)", SHAPES, "ended with exit code 1"),
         (

@@ -56,6 +56,11 @@ def test_results_that_are_older_than_tracks_stand_in_the_cells_that_show_the_sam
     }
 
 
+@pytest.mark.parametrize("name", RESULTS)
+def test_no_entry_of_the_board_failed(name):
+    assert [label for label, cell in RESULTS[name].cells.items() if cell.failed] == []
+
+
 @pytest.mark.parametrize("folder", WEIGHTS, ids=lambda folder: folder.name)
 def test_weights_that_are_kept_have_the_hash_of_an_entry_of_the_board(folder):
     digest = hashlib.sha256(RunFolder(folder).weights.read_bytes()).hexdigest()

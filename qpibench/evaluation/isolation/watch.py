@@ -36,13 +36,14 @@ class Watch:
         self._handle = psutil.Process(process.pid)
         self._children: list[psutil.Process] = []
         self._children_seen = 0.0
-        self._deadline, self._limit_s = float("inf"), float("inf")
+        self._deadline, self._limit_s, self._computed_s = float("inf"), float("inf"), 0.0
         self._baseline = 0
         self.peak_bytes = 0
 
     def set_time_limit(self, seconds: float) -> None:
         """Restart the clock."""
         self._limit_s, self._deadline = seconds, time.monotonic() + seconds
+        self._computed_s = self._processor_s()
 
     def set_baseline(self) -> None:
         """Take the present memory as the baseline of the memory limit."""
@@ -59,13 +60,23 @@ class Watch:
         if self._process.poll() is not None:
             return False
         if time.monotonic() > self._deadline:
-            raise LimitReached("time limit", f"took longer than {self._limit_s:g} s")
+            computed_s = max(0.0, self._processor_s() - self._computed_s)
+            text = f"took longer than {self._limit_s:g} s, with {computed_s:.1f} s of processor time"
+            raise LimitReached("time limit", text)
         above = self._resident_bytes() - self._baseline
         if above > self._memory_gib * GIB:
             base = f" above the {self._baseline / GIB:.2f} GiB that it had after import" if self._baseline else ""
             text = f"took {above / GIB:.2f} GiB of memory{base}; the limit is {self._memory_gib:g} GiB"
             raise LimitReached("memory limit", text)
         return True
+
+    def _processor_s(self) -> float:
+        """Time that processors spent on the process and its children, of which some have ended; all threads count."""
+        total = 0.0
+        for process in (self._handle, *self._children):
+            with suppress(psutil.Error):
+                total += sum(process.cpu_times()[:4])  # user and system, its own and of children that ended
+        return total
 
     def _resident_bytes(self) -> int:
         total = 0
