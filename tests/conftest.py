@@ -1,6 +1,7 @@
 """Settings of the whole suite, and a release that several packages use."""
 
 import fcntl
+import gc
 import os
 import signal
 from contextlib import contextmanager
@@ -17,6 +18,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests share the cores: PyTorch and BLAS get one thread, here and in the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector all modules and tests, which stay; every run of training calls it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

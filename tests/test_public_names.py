@@ -31,6 +31,7 @@ def test_listing_the_names_imports_nothing_large():
     run("import sys, qpibench; dir(qpibench); assert not {'torch', 'numba', 'numpy', 'xarray'} & set(sys.modules)")
 
 
+@pytest.mark.slow
 def test_a_star_import_brings_every_public_name():
     pytest.importorskip("torch")
     pytest.importorskip("xarray")

@@ -19,13 +19,16 @@ from qpibench.tasks.patch import kernel_grid
 from qpibench.tasks.suite import load_suite
 
 CELLS = {each.label: each.cell for each in load_suite("v1").cells}
+SPECS = {(label, spec.kernels.family): spec for label, cell in CELLS.items() for spec in reversed(cell.specs)}
+"""The first spec of every family of kernels of a cell."""
+
 KINDS = ("paper/id", "exact/clean", "robust/spurious-10", "robust/open-edge", "species/hidden", "blind/sparse")
 """A cell of each kind: of the views, the maps, told positions that are wrong, two species, and patches."""
 
 THOROUGH = ("polar", "refine", "refine_eq7", "denoised")
 """Entries that take seconds for the images of a cell, or stand for another; one cell is enough for the fast tests."""
 
-SLOW = ("one_step", "two_step", "shift_vae", "polar_two_step")  # and all entries on all cells
+SLOW = ("one_step", "two_step", "shift_vae", "polar_two_step")  # and all entries on all cells and on lattices
 N_IMAGES = 2
 
 
@@ -67,24 +70,23 @@ def without_hidden_fields(cell, observations):
     )
 
 
-def families(cell):
-    """A spec of each family of kernels of a cell."""
-    return {spec.kernels.family: spec for spec in reversed(cell.specs)}.values()
+def of_cell(label, family):
+    slow = label not in KINDS or family == "tight_binding"
+    return pytest.param(label, family, id=f"{label} {family}", marks=pytest.mark.slow if slow else ())
 
 
-@pytest.mark.parametrize("label", CELLS)
-def test_a_view_is_made_of_what_it_may_show_only(label):
-    cell = CELLS[label]
-    for spec in families(cell):
-        _, observations = drawn(spec)
-        whole, bare = (shown(cell, spec, each) for each in (observations, without_hidden_fields(cell, observations)))
-        for field in fields(whole):
-            one, other = getattr(whole, field.name), getattr(bare, field.name)
-            assert np.array_equal(one, other, equal_nan=True) if isinstance(one, np.ndarray) else one == other
-        if cell.view == "image":
-            assert bare.position_nm is bare.activation_map is None
-        if not cell.told_species:
-            assert bare.species is None
+@pytest.mark.parametrize(("label", "family"), [of_cell(*each) for each in SPECS])
+def test_a_view_is_made_of_what_it_may_show_only(label, family):
+    cell, spec = CELLS[label], SPECS[label, family]
+    _, observations = drawn(spec)
+    whole, bare = (shown(cell, spec, each) for each in (observations, without_hidden_fields(cell, observations)))
+    for field in fields(whole):
+        one, other = getattr(whole, field.name), getattr(bare, field.name)
+        assert np.array_equal(one, other, equal_nan=True) if isinstance(one, np.ndarray) else one == other
+    if cell.view == "image":
+        assert bare.position_nm is bare.activation_map is None
+    if not cell.told_species:
+        assert bare.species is None
 
 
 @functools.cache
@@ -127,31 +129,29 @@ def training_role(cell, spec):
     )
 
 
-def asked(name, label):
-    slow = name in SLOW or label not in KINDS or (name in THOROUGH and label != "paper/id")
-    return pytest.param(name, label, id=f"{name} {label}", marks=pytest.mark.slow if slow else ())
+def asked(name, label, family):
+    slow = name in SLOW or (name in THOROUGH and label != "paper/id") or of_cell(label, family).marks
+    return pytest.param(name, label, family, id=f"{name} {label} {family}", marks=pytest.mark.slow if slow else ())
 
 
-@pytest.mark.parametrize(("name", "label"), [asked(name, label) for name in shipped_entries() for label in CELLS])
-def test_an_entry_predicts_from_its_view_alone(name, label):
+@pytest.mark.parametrize(
+    ("name", "label", "family"), [asked(name, *each) for name in shipped_entries() for each in SPECS]
+)
+def test_an_entry_predicts_from_its_view_alone(name, label, family):
     if name in SLOW:
         pytest.importorskip("torch")
     module, model, declared = entry(name)
-    cell, runs = CELLS[label], 0
-    for spec in families(cell):
-        _, observations = drawn(spec)
-        batch = shown(cell, spec, without_hidden_fields(cell, observations))
-        if not takes(declared, cell, batch):
-            continue
-        if (fit := getattr(module if inspect.isfunction(model) else model, "fit", None)) is not None:
-            train = training_role(cell, spec)
-            if train is None:
-                continue
-            fit(train)
-        found = predictor_of(model, f"{name}.py", declared["needs"])(batch)
-        kernel = found.kernel if isinstance(found, Prediction) else np.asarray(found)
-        shape = batch.kernel_grid.shape if batch.species_count == 1 else (2, *batch.kernel_grid.shape)
-        assert kernel.shape == (N_IMAGES, *shape)
-        assert np.isfinite(kernel).all()
-        runs += 1
-    assert runs or label != "exact/clean"  # which every entry can take
+    cell, spec = CELLS[label], SPECS[label, family]
+    batch = shown(cell, spec, without_hidden_fields(cell, drawn(spec)[1]))
+    fit = getattr(module if inspect.isfunction(model) else model, "fit", None)
+    train = None if fit is None else training_role(cell, spec)
+    if not takes(declared, cell, batch) or (fit is not None and train is None):
+        assert label != "exact/clean"  # which every entry can take
+        return
+    if fit is not None:
+        fit(train)
+    found = predictor_of(model, f"{name}.py", declared["needs"])(batch)
+    kernel = found.kernel if isinstance(found, Prediction) else np.asarray(found)
+    shape = batch.kernel_grid.shape if batch.species_count == 1 else (2, *batch.kernel_grid.shape)
+    assert kernel.shape == (N_IMAGES, *shape)
+    assert np.isfinite(kernel).all()

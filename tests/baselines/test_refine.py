@@ -224,7 +224,7 @@ def test_a_single_scatterer_is_not_removed():
     assert np.isfinite(Refined().extract(blank).kernel).all()
 
 
-@pytest.mark.parametrize("model", [Refined, RefinedPolar])
+@pytest.mark.parametrize("model", [Refined, pytest.param(RefinedPolar, marks=pytest.mark.slow)])
 def test_wrong_scatterers_are_put_right_in_other_units_on_a_tilted_and_striped_background(model):
     true = places()
     seen = observed(true, WRONG["missing"](moved(true, 0.3)))

@@ -11,12 +11,10 @@ from qpibench.evaluation.result import Result
 from qpibench.training import load_run
 
 ENTRIES = [
-    pytest.param("one_step", "code", ["kernels"], "F16", marks=pytest.mark.slow, id="one_step"),
+    pytest.param("one_step", "code", ["kernels"], "F16", id="one_step"),
     pytest.param("two_step", "article", ["kernels", "alignment"], "F16", id="two_step"),
-    pytest.param("shift_vae", "published", ["patches"], "F16", marks=pytest.mark.slow, id="shift_vae"),
-    pytest.param(
-        "polar_two_step", "radial", ["profiles", "decoder"], "F32", marks=pytest.mark.slow, id="polar_two_step"
-    ),
+    pytest.param("shift_vae", "published", ["patches"], "F16", id="shift_vae"),
+    pytest.param("polar_two_step", "radial", ["profiles", "decoder"], "F32", id="polar_two_step"),
 ]
 """Entries, the recipe that is trained here, its stages, and the type of its weights; ``learned/test_recipes.py`` trains
 the others, and the tests in ``learned`` train and ask all four in this process."""
@@ -35,6 +33,7 @@ def release(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("entry", "recipe", "stages", "weights_type"), ENTRIES)
 def test_an_entry_learns_and_is_evaluated_from_its_run_folder(entry, recipe, stages, weights_type, release, tmp_path):
     run_dir, result_path = tmp_path / "run", tmp_path / "result.json"

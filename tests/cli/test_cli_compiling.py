@@ -49,6 +49,7 @@ def doctor(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_start_says_that_it_compiles_unless_the_cache_is_whole(doctor, tmp_path):
     assert doctor().stderr.count("Compiling for this processor, once") == 1
     assert "Compiling" not in doctor().stderr

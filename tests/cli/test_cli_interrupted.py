@@ -75,6 +75,7 @@ def test_a_run_that_is_ended_in_the_middle_is_resumed_to_the_same_hash(qpibench,
     assert [path.name for path in tmp_path.iterdir()] == ["long.h5"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_before_its_first_image_is_begun_afresh(qpibench, tmp_path, long_hash):
     target, partial = tmp_path / "long.h5", tmp_path / ".long.h5.partial"
     process = _start("generate", *LONG, "-o", target, "--threads", 1, folder=tmp_path)
@@ -87,6 +88,7 @@ def test_a_run_that_is_killed_before_its_first_image_is_begun_afresh(qpibench, t
     assert resumed["content_sha256"] == long_hash
 
 
+@pytest.mark.slow
 def test_an_existing_release_survives_a_run_that_was_to_replace_it(qpibench, mini, tmp_path, long_hash):
     target = tmp_path / "long.h5"
     target.write_bytes(mini.read_bytes())

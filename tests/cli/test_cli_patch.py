@@ -50,6 +50,7 @@ def test_a_model_is_checked_with_patches_of_the_kernels(qpibench, write_model):
     qpibench("check", model, "--kernel-px", 9).fails(2, "kernel_px = 9 does not fit", "from 2 to 63 that is even")
 
 
+@pytest.mark.slow
 def test_predictions_of_patches_give_their_result_again_and_are_compared_and_shown(qpibench, mini, folder, tmp_path):
     kept, release = folder / "tikhonov.h5", ("--release", mini)
     checked = qpibench("leaderboard", "check", folder / "results/tikhonov.json", "--predictions", kept, *release)

@@ -46,6 +46,7 @@ def test_a_processor_in_flush_to_zero_mode_is_refused(mini, tmp_path, flushing, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_doctor_sees_the_mode_too(tmp_path, flushing):
     ended = subprocess.run(
         [*PROGRAM, "doctor"], env=flushing, cwd=tmp_path, capture_output=True, text=True, check=False

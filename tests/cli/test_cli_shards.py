@@ -72,6 +72,7 @@ def test_more_shards_than_blocks_are_allowed_and_some_are_empty(qpibench, mini, 
     assert (tmp_path / "merged.h5").read_bytes() == mini.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_virtual_release_serves_every_command_and_may_be_moved(qpibench, five, shards, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = qpibench("merge", "shards", "-o", "virtual.h5", "--virtual")
@@ -127,6 +128,7 @@ def test_a_shard_that_is_ended_in_the_middle_is_resumed(qpibench, tmp_path, endi
     assert os.listdir(folder) == ["shard-1-of-1.h5"]
 
 
+@pytest.mark.slow
 def test_shards_are_made_at_the_same_time_by_processes_that_do_not_know_of_each_other(qpibench, five, tmp_path):
     processes = [
         subprocess.Popen(

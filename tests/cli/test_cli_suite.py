@@ -89,6 +89,7 @@ def test_a_table_has_a_row_for_every_cell_and_shows_families_apart(qpibench, fol
     assert "eq7 1.00, tight_binding 1.00" in lines[1]
 
 
+@pytest.mark.slow
 def test_the_score_of_a_cell_is_the_mean_of_families_of_the_mean_of_their_releases(qpibench, folder):
     result = evaluate(qpibench, folder, "tikhonov", "--json").json
     cell = result["cells"]["toy/families"]

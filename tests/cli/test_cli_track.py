@@ -96,6 +96,7 @@ task = "id"
 """
 
 
+@pytest.mark.slow
 def test_a_report_of_several_cells_has_the_severity_curve_and_the_gap(qpibench, mini, tmp_path):
     (tmp_path / "levels.toml").write_text(LEVELS)
     asked = ("--track", tmp_path / "levels.toml", "--release", mini, "--limit", 1)

@@ -258,6 +258,7 @@ def test_a_trained_model_without_its_package_is_told_which(qpibench, copied, min
     outcome.fails(4, "toy.py needs the package safetensors", 'pip install "qpibench[training]"')
 
 
+@pytest.mark.slow
 def test_a_missing_package_of_the_learned_entries_is_named_in_the_same_sentence(qpibench, tmp_path, without_package):
     pytest.importorskip("torch")
     without_package("diffusers")
@@ -274,6 +275,7 @@ def test_a_missing_package_of_the_entrys_own_is_the_entrys_error(qpibench, toy, 
     outcome.fails(1, "toy.py:1: ModuleNotFoundError", "another_package")
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_a_run_is_only_continued_and_only_with_the_same_request(qpibench, copied, mini):
     request = ["train", copied.parent / "toy.py", "--release", mini, "-o", copied]
     before = (copied / "run.json").read_bytes()
@@ -451,6 +453,7 @@ def train(run):
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_training_prints_is_apart_from_the_answer(toy, tmp_path):
     toy.write_text(toy.read_text() + "\nprint('hello from the entry')\n")
     command = [sys.executable, "-m", "qpibench.cli.main", "train", toy, "--stream", "mini", "--json", "-o"]
@@ -647,10 +650,8 @@ train, Model = one_step.train, one_step.Model
 }
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [pytest.param(each, marks=() if each == "while it is imported" else pytest.mark.slow) for each in STOPPED],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", STOPPED)
 def test_training_is_stopped_at_once(write_model, tmp_path, moment):
     pytest.importorskip("diffusers")
     told, run = tmp_path / "told", tmp_path / "run"

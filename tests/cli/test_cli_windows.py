@@ -44,6 +44,7 @@ def windows(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_every_module_of_the_package_can_be_imported(windows):
     pytest.importorskip("torch")
     pytest.importorskip("xarray")

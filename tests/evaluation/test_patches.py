@@ -88,6 +88,7 @@ def test_a_metric_gets_both_grids_and_the_central_pixels_of_the_truth(mini_relea
     assert (case.observation.shape, case.kernel_full.shape) == ((4, 64, 64), (4, 127, 127))
 
 
+@pytest.mark.slow
 def test_score_median_image_floor_and_report_are_those_of_the_central_pixels(mini_release, predicted, tmp_path):
     path = predicted(mini_release)
     result = score(path, mini_release)

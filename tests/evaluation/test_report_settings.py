@@ -83,11 +83,13 @@ def test_the_backend_of_a_notebook_changes_nothing(tmp_path, plain):
     assert drawn(tmp_path, MPLBACKEND="module://matplotlib_inline.backend_inline") == plain
 
 
+@pytest.mark.slow
 def test_a_matplotlibrc_in_the_folder_changes_nothing(tmp_path, plain):
     (tmp_path / "matplotlibrc").write_text(MATPLOTLIBRC)
     assert drawn(tmp_path) == plain
 
 
+@pytest.mark.slow
 def test_a_matplotlibrc_of_the_environment_and_a_backend_that_does_not_exist_change_nothing(tmp_path, plain):
     (tmp_path / "other.rc").write_text(MATPLOTLIBRC)
     assert drawn(tmp_path, MATPLOTLIBRC=str(tmp_path / "other.rc"), MPLBACKEND="nonsense") == plain

@@ -164,7 +164,8 @@ def test_species_are_part_of_the_identity_of_predictions(pairs, write_model, wit
     assert len(digests) == 2
 
 
-@pytest.mark.parametrize("hide", [[], pytest.param(["--hide-species"], marks=pytest.mark.slow)], ids=["told", "hidden"])
+@pytest.mark.slow
+@pytest.mark.parametrize("hide", [[], ["--hide-species"]], ids=["told", "hidden"])
 def test_evaluate_report_board_and_check_take_two_species(pairs, write_model, witness, tmp_path, hide):
     (tmp_path / "results").mkdir()
     result, kept, page = tmp_path / "results" / "a.json", tmp_path / "a.h5", tmp_path / "a.html"

@@ -163,7 +163,7 @@ def test_few_colours_of_the_palette_stand_for_all():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in ("mini", "square_64") else pytest.mark.slow) for name in spec_names()],
+    [pytest.param(name, marks=() if name == "mini" else pytest.mark.slow) for name in spec_names()],
 )
 def test_every_named_spec_has_a_picture(name):
     with Image.open(io.BytesIO(draw_gallery(load_spec(name)))) as picture:
@@ -177,6 +177,7 @@ def test_a_long_name_is_cut_to_the_width_of_the_page():
     assert head.heading.endswith("…")
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_same_each_time():
     spec = load_spec("mini", overrides=["corruptions.position_error.sigma_nm=0.2"])
     assert draw_gallery(spec) == draw_gallery(spec)
@@ -211,6 +212,7 @@ def test_effects_are_those_of_the_release_one_corruption_after_the_other():
     assert np.array_equal(noise.after.image, missing.before.image)
 
 
+@pytest.mark.slow
 def test_an_example_of_every_corruption_changes_what_is_seen_or_told():
     effects = list(effects_of_examples(load_spec("mini"), 2))
     assert {effect.name for effect in effects} == set(corruption_names())

@@ -96,11 +96,8 @@ def test_a_row_that_can_be_derived_is_of_the_files_that_are_here(result, model):
     assert {part.threads for cell in RESULTS[result].cells.values() for part in cell.parts} == {1}
 
 
-def _derived(result, *, in_make_test):
-    return pytest.param(result, id=result, marks=() if in_make_test else pytest.mark.slow)
-
-
-@pytest.mark.parametrize("result", [_derived(result, in_make_test=result == "median_kernel") for result in DERIVED])
+@pytest.mark.slow
+@pytest.mark.parametrize("result", DERIVED)
 def test_a_row_of_the_board_is_derived_again(paper, tmp_path, result):
     expected = RESULTS[result]
     (asked,) = cell_requests("paper/id", [paper])

@@ -346,6 +346,7 @@ def test_a_merge_that_is_interrupted_or_fails_leaves_nothing(tmp_path, three, me
     assert names(tmp_path) == ["shards"]
 
 
+@pytest.mark.slow
 def test_merging_takes_memory_that_does_not_grow_with_the_release(tmp_path):
     peaks = []
     for per_kernel in (130, 2600):

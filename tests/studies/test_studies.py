@@ -97,6 +97,7 @@ def test_a_name_belongs_to_one_arm_and_the_others_of_a_study_differ_from_its_fir
     assert len({replace(arm, name="") for arm in ARMS.values()}) == len(ARMS)
 
 
+@pytest.mark.slow
 def test_a_study_is_made_and_told_in_words(once):
     folder, printed = once
     told = printed.splitlines()
@@ -125,6 +126,7 @@ def test_what_is_there_is_not_made_again(once, made, capfd):
     assert written(made.output) | {path: before[path] for path in compared} == before
 
 
+@pytest.mark.slow
 def test_an_arm_that_was_broken_off_is_continued(made, capfd):
     update_run(made.run_folder(FIRST, 0), status="stopped", steps_done=2)
     run([ALONE], made)
@@ -147,6 +149,7 @@ def test_an_arm_predicts_again_with_other_weights_and_for_another_limit(made):
     assert Result.model_validate_json(made.result(FIRST, 0).read_text()).cells["id"].n_images == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_complete_is_told(made):
     update_run(made.run_folder(FIRST, 0), status="stopped", steps_done=2)
     lines = list(summarise(ALONE, made, None))
@@ -156,6 +159,7 @@ def test_a_run_that_is_not_complete_is_told(made):
     ]
 
 
+@pytest.mark.slow
 def test_a_folder_with_runs_of_another_study_is_refused_before_anything_is_made(made):
     before = written(made.output)
     changed = {

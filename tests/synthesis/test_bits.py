@@ -104,6 +104,7 @@ def test_a_release_has_its_hash_for_any_number_of_threads(tmp_path, name, thread
     assert digest == CONTENT_SHA256[name]
 
 
+@pytest.mark.slow
 def test_paper_has_its_hash(paper_path):
     with open_release(paper_path) as release:
         assert release.content_sha256 == CONTENT_SHA256["paper"]
@@ -112,8 +113,7 @@ def test_paper_has_its_hash(paper_path):
 @pytest.mark.parametrize(
     ("processor", "names"),
     [
-        pytest.param("haswell", [NOISY], id="AVX2"),
-        pytest.param("haswell", QUICK, marks=pytest.mark.slow, id="AVX2, every kind"),
+        pytest.param("haswell", QUICK, marks=pytest.mark.slow, id="AVX2"),
         pytest.param("haswell", ["paper"], marks=pytest.mark.slow, id="AVX2, the whole of paper"),
         pytest.param("generic", QUICK, marks=pytest.mark.slow, id="no fused multiply-add in hardware"),
     ],

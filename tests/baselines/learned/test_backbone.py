@@ -111,6 +111,7 @@ def test_an_unknown_preset_is_a_usage_error_that_lists_the_known():
         build_autoencoder("huge", in_channels=1)
 
 
+@pytest.mark.slow
 def test_the_hub_without_connection_and_cache_says_what_to_do(tmp_path):
     program = (
         "from qpibench.errors import UnavailableError\n"

@@ -144,6 +144,7 @@ def test_runs_that_are_stopped_and_resumed_have_the_losses_of_runs_that_were_not
         assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_runs_at_different_places_are_trained_to_their_ends(tiny, uninterrupted):
     tiny.fit(seeds=(0,), max_seconds=1e-9)
     tiny.fit(seeds=(1,))

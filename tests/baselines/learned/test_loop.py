@@ -176,6 +176,7 @@ def test_bf16_trains_too_and_is_part_of_the_configuration(training):
 # --- the end that comes too soon
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_resumed_has_the_losses_of_one_that_was_not(training, uninterrupted):
     assert run_apart(training, "step", "19").returncode == -signal.SIGKILL
     assert load_run(training.folder).status == "running"

@@ -272,6 +272,7 @@ def spec(**changes):
     return ReleaseSpec.model_validate(content)
 
 
+@pytest.mark.slow
 def test_a_release_of_some_folds_is_learned(tmp_path):
     release = tmp_path / "threefold.h5"
     write_release(spec(kernels={"folds": [3]}, name="threefold"), release, backend=get_backend("cpu")[0])

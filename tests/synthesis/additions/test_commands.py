@@ -164,6 +164,7 @@ def test_a_toy_reader_makes_a_release(folder):
     assert "There is no reader 'dot'; did you mean 'dots'?" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["release", pytest.param("stream", marks=pytest.mark.slow)])
 def test_a_published_method_is_trained_on_kernels_without_folds(release, folder, source, monkeypatch):
     pytest.importorskip("diffusers")
