@@ -34,10 +34,10 @@ def test_the_error_is_that_of_the_mean_of_rotated_images(fold):
     assert error([image], fold)[0] == pytest.approx(expected, rel=0.02)
 
 
-LATER = [pytest.param(name, marks=pytest.mark.slow) for name in ("ag111_64", "hexagonal_64")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("ag111_64", "hexagonal_64")]
 
 
-@pytest.mark.parametrize("name", ["paper", *LATER])
+@pytest.mark.parametrize("name", ["paper", *SLOW])
 def test_true_kernels_are_symmetric_up_to_their_interpolation(name):
     spec = load_spec(name)
     kernels = CpuBackend().kernels(spec, count=30)
