@@ -59,7 +59,7 @@ def check(
     model
         A file, ``FILE.py:NAME``, the name of an entry, or a run folder.
     time_limit_s
-        Wall-clock limit in s of fit and of every batch.
+        Limit in s of fit and of every batch.
     memory_limit_gib
         Limit in GiB of the model's memory above what it had after import.
     threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +179,30 @@ def test_a_model_that_hangs_is_stopped_and_its_line_named(memory_release, write_
     assert "; this was one image alone, as with --batch-size 1, so" in failure.message
     assert failure.message.endswith("allow more with --time-limit")
     assert float(re.search(r"with ([\d.]+) s of processor time", failure.message)[1]) > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the system does not tell who waits")
+def test_the_time_in_which_a_model_waits_for_a_processor_does_not_count(memory_release, write_model, out):
+    source = """
+        import os, subprocess, sys, time
+
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        program = "print(flush=True); input(); exec('while True: pass')"
+        rival = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        rival.stdout.readline()
+
+        def predict(batch):
+            rival.stdin.write(b"now\\n")
+            rival.stdin.flush()
+            begun = time.process_time()
+            while time.process_time() < begun + 0.6:
+                pass
+            rival.kill()
+            return batch.image
+    """
+    execution = Execution(limits=Limits(batch_s=0.9))
+    outcome = predict(write_model(source), memory_release, out, Request(tasks=["ood"], limit=1), execution=execution)
+    assert outcome.record.failure is None
 
 
 def test_a_model_that_ignores_signals_is_stopped_too(memory_release, write_model, out):

@@ -61,14 +61,17 @@ _DEATH_S = 2  # a process that has closed its pipes, or was terminated, ends wit
 class Limits:
     """Limits on a model's time and memory.
 
+    Seconds are those of a clock, without those in which the model waited for a processor, see
+    :class:`~qpibench.evaluation.isolation.watch.Watch`.
+
     Attributes
     ----------
     batch_s
-        Wall-clock seconds for one batch.
+        Seconds for one batch.
     fit_s
-        Wall-clock seconds for fit.
+        Seconds for fit.
     load_s
-        Wall-clock seconds for importing its file.
+        Seconds for importing its file.
     memory_gib
         Resident memory in GiB of the worker and its child processes, in addition to the memory after import (and in
         total during import).
