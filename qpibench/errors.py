@@ -10,6 +10,7 @@ code   meaning
 4      a device or an optional package is not available
 5      a benchmark that is compared with an earlier run fell
 130    interrupted by Ctrl-C, SIGTERM or SIGHUP; no class here
+141    what read the output has ended, as head does; no class here
 =====  ==========================================================
 
 Every message is one sentence (or two) that names the file or value, what was expected, what was found and what to do.

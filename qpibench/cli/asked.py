@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +38,13 @@ def asked_on(
 
     Releases that ``data``, or without it the default folder of a suite, lacks are generated there.
     """
+    from qpibench.evaluation.cells import by_spec
     from qpibench.release import open_release
     from qpibench.tasks.suite import SuiteCell
     from qpibench.tasks.track import find_cells
 
     given = [stack.enter_context(open_release(path)) for path in release_paths]
-    if suite is None and data is None:
+    if suite is None and options.track is None:
         return options.asked(given)
     if suite is not None:
         cells: Sequence[SuiteCell] = suite.cells
@@ -51,26 +52,23 @@ def asked_on(
         options.refuse_requests()
         track, names = find_cells(options.track or "")
         cells = [SuiteCell(track, name) for name in names]
-    return options.asked_by_cells(cells, _releases(cells, given, data or DATA, stack))
+    releases = by_spec(cells, given)
+    if suite is not None or data is not None:
+        releases |= _stored(cells, releases, data or DATA, stack)
+    return options.asked_by_cells(cells, releases, of_suite=suite is not None)
 
 
-def _releases(cells: Sequence[SuiteCell], given: Sequence[Release], data: Path, stack: ExitStack) -> dict[str, Release]:
-    """Return the releases of cells by the hash of their spec: those given, and the others of the folder.
-
-    Those that the folder lacks are generated.
-    """
+def _stored(
+    cells: Sequence[SuiteCell], given: Mapping[str, Release], data: Path, stack: ExitStack
+) -> dict[str, Release]:
+    """Return the releases of cells that are not given, by the hash of their spec; those the folder lacks are made."""
     from qpibench.release.store import stored_releases
     from qpibench.synthesis import get_backend
     from qpibench.tasks.suite import specs_of
 
-    specs = specs_of(cells)
-    releases = {release.spec.sha256: release for release in given}
-    for digest, release in releases.items():
-        if digest not in specs:
-            raise UsageError(f"'{release.path}' is a release of the spec '{release.name}', which no cell names.")
-    others = tuple(spec for digest, spec in specs.items() if digest not in releases)
+    others = tuple(spec for digest, spec in specs_of(cells).items() if digest not in given)
     with progress("Generating") as report:
         stored = stored_releases(others, data, backend=get_backend("cpu")[0], progress=report)
     for release in stored.values():
         stack.enter_context(release)
-    return releases | stored
+    return stored

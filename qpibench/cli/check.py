@@ -7,8 +7,6 @@ import click
 from qpibench.cli.options import memory_limit_option, model_threads_option, subcommand, time_limit_option
 from qpibench.cli.response import Response
 
-INVALID = 3
-
 
 @subcommand("check")
 @click.argument("model")
@@ -27,7 +25,7 @@ def command(
     """Test in seconds whether MODEL follows the model contract; no release is needed.
 
     MODEL is a file, FILE.py:NAME, the name of an entry, or a run folder of train. The exit code is 3 for a model that
-    cannot be loaded, and 1 for one that breaks the contract in another way.
+    cannot be loaded, 4 if it needs a package that is missing, and 1 for one that breaks the contract in another way.
 
       qpibench check my_model.py
     """
@@ -45,5 +43,5 @@ def command(
         },
         error="; ".join(f"{finding.problem}".rstrip(".") for finding in broken) + "." if broken else None,
         traceback="\n".join(finding.traceback for finding in broken),
-        exit_code=0 if not broken else INVALID if findings[0].problem else 1,
+        exit_code=max((finding.exit_code for finding in broken), default=0),
     )

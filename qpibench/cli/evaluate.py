@@ -170,8 +170,10 @@ def command(
         except KeyboardInterrupt:
             if saved:  # also the last of them, whose writing may have been interrupted
                 save_result(joined(finished=len(last) == 1), output)
-            told = f"Interrupted; '{output}' has {len(saved)} of {len(last)} cells; --resume evaluates the others."
-            raise KeyboardInterrupt(told if saved else "") from None
+            told = f"'{output}' has {len(saved)} of {len(last)} cells; --resume evaluates the others"
+            if suite is None and given.track is None:
+                told = f"'{output}' is written{'' if report is None else ', its report is not'}"
+            raise KeyboardInterrupt(f"Interrupted; {told}." if saved else "") from None
         if len(asked) > 1 or suite is not None:
             whole = joined()
             save_result(whole, output)

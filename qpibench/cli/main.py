@@ -71,7 +71,7 @@ HELP = """Generate quasiparticle-interference images, and benchmark how well mod
   qpibench evaluate tikhonov --release mini.h5 --map exact -o result.json
 
 Exit codes: 0 done, 1 failure, 2 usage, 3 invalid data or hash mismatch, 4 device or package not available, 5 a
-benchmark fell, 130 interrupted (Ctrl-C, SIGTERM or SIGHUP).
+benchmark fell, 130 interrupted (Ctrl-C, SIGTERM or SIGHUP), 141 nobody reads the output.
 """
 
 

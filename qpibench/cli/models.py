@@ -46,11 +46,9 @@ class ModelOptions:
     seed: int
 
     def asked(self, releases: Sequence[Release]) -> tuple[Asked, ...]:
-        """Return the requests to the model: one for each cell of a track, or one by the options on the only release."""
+        """Return the request to the model by the options, on the only release."""
         from qpibench.evaluation.predict import Request
 
-        if self.track is not None:
-            return self._asked_by_track(self.track, releases)
         if len(releases) > 1:
             raise UsageError("Several releases are for --track only; give one.")
         request = Request(
@@ -61,16 +59,6 @@ class ModelOptions:
             told_species=not self.hide_species,
         )
         return (Asked(request=request, release=releases[0]),)
-
-    def _asked_by_track(self, track: str, releases: Sequence[Release]) -> tuple[Asked, ...]:
-        from qpibench.evaluation.cells import cell_requests
-
-        self.refuse_requests()
-        cells = cell_requests(track, releases, limit=self.limit)
-        return tuple(
-            Asked(request=cell.request, release=cell.release, suffix=f"-{cell.name}" if len(cells) > 1 else "")
-            for cell in cells
-        )
 
     @property
     def requests(self) -> dict[str, object]:
@@ -88,19 +76,25 @@ class ModelOptions:
             if value:
                 raise UsageError(f"A track says what is asked and shown; leave out {option}, or --track.")
 
-    def asked_by_cells(self, cells: Sequence[SuiteCell], releases: Mapping[str, Release]) -> tuple[Asked, ...]:
-        """Return the requests of cells, with releases by the hash of their spec; files get the names of the cells."""
+    def asked_by_cells(
+        self, cells: Sequence[SuiteCell], releases: Mapping[str, Release], *, of_suite: bool
+    ) -> tuple[Asked, ...]:
+        """Return the requests of cells, with releases by the hash of their spec.
+
+        Files get the names of the cells, unless a track has a single request: the command's files are its own.
+        """
         from qpibench.evaluation.cells import requests_of
 
         many_tracks = len({each.track.name for each in cells}) > 1
+        found = [(each, one) for each in cells for one in requests_of(each, releases, limit=self.limit)]
+        named = of_suite or len(found) > 1
         return tuple(
             Asked(
-                request=request.request,
-                release=request.release,
-                suffix="-" + (f"{each.track.name}-" if many_tracks else "") + request.name,
+                request=one.request,
+                release=one.release,
+                suffix=f"-{f'{each.track.name}-' if many_tracks else ''}{one.name}" if named else "",
             )
-            for each in cells
-            for request in requests_of(each, releases, limit=self.limit)
+            for each, one in found
         )
 
     def execution(self) -> Execution:

@@ -67,7 +67,7 @@ def command(
     keep_apart([output, picture], [path for path in (None if before.steps else file, original) if path is not None])
     after = before
     if original is not None:
-        after = undone(before, read_maps(original, **untold))
+        after = undone(before, read_maps(original, channel=channel, **untold))
     for name, settings in asked:
         after = apply(after, name, **settings)
     if picture is not None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from qpibench.release import Release
 
 
+_LISTED = 6
+"""Largest number of specs that a message lists."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CellRequest:
     """Request of a cell for one of its releases.
@@ -56,16 +60,28 @@ def cell_requests(text: str, releases: Sequence[Release], *, limit: int | None =
     """
     track, names = find_cells(text)
     cells = tuple(SuiteCell(track, name) for name in names)
-    by_spec = {release.spec.sha256: release for release in releases}
-    requests = tuple(request for each in cells for request in requests_of(each, by_spec, limit=limit))
-    used = specs_of(cells)
+    given = by_spec(cells, releases)
+    return tuple(request for each in cells for request in requests_of(each, given, limit=limit))
+
+
+def by_spec(cells: Sequence[SuiteCell], releases: Sequence[Release]) -> dict[str, Release]:
+    """Return releases by the hash of their spec.
+
+    Raises
+    ------
+    UsageError
+        If one is of a spec that no cell names.
+    """
+    specs = specs_of(cells)
     for release in releases:
-        if release.spec.sha256 not in used:
-            specs = ", ".join(spec.name for spec in used.values())
+        if release.spec.sha256 not in specs:
+            tracks = ", ".join(dict.fromkeys(f"'{each.track.name}'" for each in cells))
+            names = ", ".join(spec.name for spec in specs.values()) if len(specs) <= _LISTED else ""
             raise UsageError(
-                f"'{release.path}' is a release of another spec than track '{text}' names, which is {specs}."
+                f"'{release.path}' is a release of the spec '{release.name}', which no cell of {tracks} names"
+                f"{f'; they name {names}' if names else ''}."
             )
-    return requests
+    return {release.spec.sha256: release for release in releases}
 
 
 def requests_of(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import QpibenchError
+from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError
 from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.declaration import Declaration
@@ -37,11 +37,14 @@ class Finding:
         How the model breaks the rule, in one sentence; None if it follows the rule.
     traceback
         The model's traceback, if it raised an error.
+    exit_code
+        That of a command which finds the problem.
     """
 
     demand: str
     problem: str | None = None
     traceback: str = ""
+    exit_code: int = QpibenchError.exit_code
 
 
 def check(
@@ -87,8 +90,11 @@ def check(
         with isolated:
             findings.append(Finding(demand=loads))
             findings.extend(_findings(isolated, kernel_px))
-    except (ModelFailure, QpibenchError) as error:  # only loading lets an error through
-        findings.append(Finding(demand=loads, problem=f"{error}", traceback=getattr(error, "traceback", "")))
+    except ModelFailure as failure:  # only loading lets an error through
+        code = UnavailableError.exit_code if failure.kind == "missing package" else InvalidDataError.exit_code
+        findings.append(Finding(demand=loads, problem=failure.message, traceback=failure.traceback, exit_code=code))
+    except QpibenchError as error:
+        findings.append(Finding(demand=loads, problem=f"{error}", exit_code=error.exit_code))
     return findings
 
 

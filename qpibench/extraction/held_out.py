@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.extraction.explained import background, superposed
 from qpibench.extraction.extract import extract, takes_masked_pixels
 from qpibench.extraction.measured import measured
@@ -108,7 +108,7 @@ def held_out_score(
     given = measured(image, positions_nm, size_nm, kernel_shape=None, origin=origin, beyond_edge=beyond_edge)
     level = noise_plateau(given.image) if noise is None else noise
     if not level > 0:
-        raise UsageError("The image shows no noise to compare with; give its noise (noise; --noise).")
+        raise InvalidDataError("The image shows no noise to compare with; give its noise (noise; --noise).")
     rng = np.random.default_rng(seed)
     block, is_crop = _blocks(given.grid), not takes_masked_pixels(method)
     if not is_crop:

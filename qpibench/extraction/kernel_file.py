@@ -141,12 +141,12 @@ def _fill(file: h5py.File, content: KernelFile) -> None:
         file,
         format=FORMAT,
         package_version=__version__,
-        steps=to_json([asdict(step) for step in content.steps]),
+        steps=to_json([asdict(step) for step in content.steps], "steps"),
         channel=content.channel,
         method=kernels.method,
-        options=to_json(dict(content.options or {})),
-        diagnostics=to_json([dict(each) for each in kernels.diagnostics]),
-        failures=to_json(list(kernels.failures)),
+        options=to_json(dict(content.options or {}), "options"),
+        diagnostics=to_json([dict(each) for each in kernels.diagnostics], "diagnostics"),
+        failures=to_json(list(kernels.failures), "failures"),
     )
     write_source(file, content.source)
     file.attrs["format_version"] = VERSION

@@ -17,6 +17,7 @@ from qpibench.extraction.layers import shows_something
 from qpibench.extraction.stack import Progress, extract_stack
 from qpibench.maps import Axis, Channel, Maps, Step
 from qpibench.maps.chosen import chosen_channel, nearest_layers
+from qpibench.maps.hdf5 import to_json
 
 if TYPE_CHECKING:
     from qpibench.extraction.measured import Origin
@@ -62,6 +63,7 @@ def extract_maps(
     QpibenchError
         If a part cannot be written, or a process was killed.
     """
+    to_json(options, "options")  # refused before the work
     chosen, layers, axis = chosen_layers(maps, channel, energies_mev)
     kernels = extract_stack(
         layers,

@@ -218,6 +218,8 @@ def _summary(findings: Findings, drawn: Sequence[tuple[LayerFindings, LayerDrawi
             .replace("95 %", "95\N{NO-BREAK SPACE}%")
             .translate(_ON_PAGE)
         )
+    if not drawn:
+        return "No kernel could be extracted."
     layer, _ = drawn[len(drawn) // 2]
     place = f" at {findings.label(layer)}" if findings.axis else ""
     if layer.waves is None:

@@ -274,7 +274,12 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
 
 
 def _told_size(size: float | tuple[float, float], ny: int, nx: int) -> tuple[float, float]:
-    told = np.asarray(size, dtype=np.float64)
+    try:
+        told = np.asarray(size, dtype=np.float64)
+    except (TypeError, ValueError):
+        told = np.empty(0)
+    if told.shape not in ((), (2,)):
+        raise UsageError(f"The size in nm must be one number, or width and height; found {size!r}.")
     if told.ndim:
         width, height = told.tolist()
         return width, height

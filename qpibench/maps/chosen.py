@@ -47,6 +47,8 @@ def nearest_layers(maps: Maps, channel: Channel, energies_mev: Sequence[float]) 
     """
     if maps.axis is None or channel.values.ndim != 3:
         raise UsageError(f"Channel '{channel.label}' is a single map, so no energies can be chosen.")
+    if not len(energies_mev):
+        raise UsageError("No energy is chosen; name one at least, or leave the choice out.")
     there = maps.axis.energy_mev
     spacing = float(np.abs(np.diff(np.sort(there))).max()) if len(there) > 1 else _ONE_LAYER_MEV
     places = []

@@ -97,9 +97,9 @@ def _fill(file: h5py.File, maps: Maps) -> None:
         file,
         format=FORMAT,
         package_version=__version__,
-        metadata=to_json(dict(maps.metadata)),
-        steps=to_json([asdict(step) for step in maps.steps]),
-        warnings=to_json(list(maps.warnings)),
+        metadata=to_json(dict(maps.metadata), "metadata"),
+        steps=to_json([asdict(step) for step in maps.steps], "steps"),
+        warnings=to_json(list(maps.warnings), "warnings"),
         scan_direction=maps.scan_direction or "",
     )
     write_source(file, maps.source)
@@ -128,7 +128,7 @@ def _fill(file: h5py.File, maps: Maps) -> None:
             channel=channel.name,
             direction=channel.direction or "",
         )
-    set_texts(file, channels=to_json(names))
+    set_texts(file, channels=to_json(names, "channels"))
 
 
 def _maps(path: Path, file: h5py.File) -> Maps:

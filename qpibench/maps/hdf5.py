@@ -212,8 +212,15 @@ def text_of(item: h5py.File | h5py.Dataset, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, what: str) -> str:
     """Lists and mappings as the text of an attribute.
+
+    Parameters
+    ----------
+    value
+        The lists and mappings.
+    what
+        What they are, in the plural, for the message.
 
     Raises
     ------
@@ -223,9 +230,7 @@ def to_json(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"The file cannot be written: its metadata or steps are not what JSON can hold ({error})."
-        ) from None
+        raise UsageError(f"The file cannot be written: its {what} are not what JSON can hold ({error}).") from None
 
 
 def from_json(path: Path, file: h5py.File, name: str) -> Any:

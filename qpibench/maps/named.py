@@ -112,6 +112,8 @@ def _size(file: str, vectors: Mapping[str, NDArray[Any]], ny: int, nx: int) -> t
         return sizes[0], sizes[1]
     if "size_nm" in by_tail:
         told = by_tail["size_nm"].astype(np.float64)
+        if not (told > 0).all():
+            raise InvalidDataError(f"'{file}': size_nm must be positive, found {told.tolist()}.")
         if told.size == 2:
             return float(told[0]), float(told[1])
         if told.size == 1:

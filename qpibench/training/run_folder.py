@@ -139,16 +139,19 @@ def only_training(run: TrainingRun) -> Iterator[None]:
     make_folder(run.folder)
     folder = os.open(run.folder, os.O_RDONLY)
     try:
-        lock(folder)
-        yield
-    except LockedError:
-        raise QpibenchError(
-            f"Another process is training in '{run.folder}'; wait for it or use another folder."
-        ) from None
+        try:
+            lock(folder)
+        except LockedError:
+            raise QpibenchError(
+                f"Another process is training in '{run.folder}'; wait for it or use another folder."
+            ) from None
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it has files, unless training failed at once
+                run.folder.rmdir()
     finally:
         os.close(folder)
-        with suppress(OSError):  # it has files, unless training failed at once
-            run.folder.rmdir()
 
 
 def former_run(run: TrainingRun) -> RunRecord | None:

@@ -46,6 +46,13 @@ def test_a_file_that_is_no_model(qpibench, mini, write_model, tmp_path, unchange
         qpibench(*(part.format(**places) for part in command.split()), "--json").fails(3, *words)
 
 
+@pytest.mark.parametrize("command", ["evaluate {model} --release {mini} -o {out}", "check {model}"])
+def test_a_model_whose_package_is_missing(qpibench, mini, write_model, tmp_path, command):
+    model = write_model("from qpibench.errors import UnavailableError\nraise UnavailableError('No cupyx here.')\n")
+    places = {"model": model, "mini": mini, "out": tmp_path / "result.json"}
+    qpibench(*(part.format(**places) for part in command.split())).fails(4, "No cupyx here")
+
+
 def test_a_name_that_the_file_does_not_have(qpibench, mini, write_model, tmp_path, unchanged):
     model = write_model(_predicting("return batch.image"))
     with unchanged():

@@ -44,6 +44,16 @@ def test_steps_are_made_recorded_and_taken_back(qpibench, scan):
     assert [step.name for step in read(scan / "done.h5").steps] == ["plane"]
 
 
+def test_a_step_is_taken_back_where_the_original_has_channels_of_several_sizes(qpibench, tmp_path):
+    rows = np.random.default_rng(0).random((2, 8, 10))
+    np.savez(tmp_path / "two.npz", didv=rows[0], topo=rows[1, :6], size_nm=5.0, first_row="bottom")
+    chosen = ("--channel", "didv", "-o", tmp_path / "maps.h5")
+    assert qpibench("prepare", tmp_path / "two.npz", "--step", "plane", *chosen).exit_code == 0
+    undo = qpibench("prepare", tmp_path / "maps.h5", "--undo", tmp_path / "two.npz", "--overwrite", *chosen)
+    assert undo.exit_code == 0, undo.stderr
+    np.testing.assert_array_equal(read(tmp_path / "maps.h5").channel("didv").values, rows[0])
+
+
 @pytest.mark.parametrize(
     ("steps", "words"),
     [

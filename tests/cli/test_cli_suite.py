@@ -255,7 +255,7 @@ def test_a_check_against_other_predictions_tells_the_hashes_of_all_parts(qpibenc
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--suite", "quick", "--release", "{mini}"], "of the spec 'mini', which no cell names"),
+        (["--suite", "quick", "--release", "{mini}"], "of the spec 'mini', which no cell of"),
         (["--suite", "quick", "--track", "paper"], "leave out --track"),
         (["--data", "{folder}"], "add --suite or --track"),
         ([], "--suite SUITE, --release RELEASE"),

@@ -218,7 +218,7 @@ def test_a_cell_that_shows_less_than_an_entry_needs_is_left_out(qpibench, mini, 
         (["--map", "exact"], ["leave out --map"]),
         (["--task", "id"], ["leave out --task"]),
         ([], ["Cell 'toy/image' needs a release of the spec 'mini+seed=1'"]),
-        (["--track", "paper"], ["Cell 'paper/id' needs a release of the spec 'paper'"]),
+        (["--track", "paper"], ["of the spec 'mini', which no cell of 'paper' names; they name paper."]),
         (["--track", "papre"], ["no track and no file 'papre'; did you mean 'paper'?"]),
     ],
 )
@@ -232,7 +232,9 @@ def test_releases_that_nobody_asks_for_are_refused(qpibench, mini, folder, tmp_p
     two = ("--release", mini, "--release", folder / "other.h5", "-o", tmp_path / "zeros.json")
     qpibench("evaluate", "zeros", *two).fails(2, "Several releases are for --track only")
     cell = f"{folder / 'toy.toml'}/raster"
-    qpibench("evaluate", "zeros", "--track", cell, *two).fails(2, "other.h5' is a release of another spec than track")
+    qpibench("evaluate", "zeros", "--track", cell, *two).fails(
+        2, "other.h5' is a release", "which no cell of 'toy' names"
+    )
 
 
 def test_a_metric_that_nobody_knows_is_refused(qpibench, mini, tmp_path):
@@ -259,5 +261,6 @@ def test_predictions_of_a_track_find_and_make_their_releases(qpibench, tmp_path)
     outcome = qpibench(*track, "--data", tmp_path / "data")
     assert outcome.exit_code == 0, outcome.stderr
     assert len(list((tmp_path / "data").glob("*.h5"))) == 1
+    assert (tmp_path / "p.h5").is_file()  # a track with one request needs no names of cells
     qpibench(*track).fails(2, "--release RELEASE, or --track TRACK --data DIR")
     qpibench(*track[:2], *track[4:], "--data", tmp_path / "data").fails(2, "a track; add --track")

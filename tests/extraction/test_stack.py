@@ -8,10 +8,12 @@ import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.extraction import extract
+from qpibench.extraction.of_maps import extract_maps
 from qpibench.extraction.stack import extract_stack
 from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.physics.superposition import kernel_image, superpose
+from qpibench.readers.maps import read_maps
 
 GRID = Grid(ny=32, nx=40, size_y_nm=6.2, size_x_nm=7.8)
 POSITIONS = np.random.default_rng(0).uniform(-3, 3, (12, 2))
@@ -146,3 +148,16 @@ def test_layers_of_an_entry_whose_module_has_changed_are_not_taken(stack, tmp_pa
         np.save(tmp_path / "stack.npy", stack[:1])
         subprocess.run([sys.executable, "-c", code], check=True)
         assert np.load(tmp_path / "kernel.npy") == pytest.approx(factor * stack[:1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"energies_mev": []}, "No energy is chosen"),
+        ({"most": np.ones(3)}, "its options are not what JSON can hold"),
+    ],
+)
+def test_what_maps_cannot_be_asked_is_refused_before_the_work(stack, tmp_path, asked, said):
+    np.savez(tmp_path / "maps.npz", dIdV=stack, energy_mev=[1.0, 2.0, 3.0], size_nm=(7.8, 6.2), first_row="bottom")
+    with pytest.raises(UsageError, match=said):
+        extract_maps(read_maps(tmp_path / "maps.npz"), POSITIONS, progress=pytest.fail, **asked)

@@ -210,6 +210,9 @@ def test_a_size_is_not_told_twice(written, name):
         ({}, "does not tell how large its field is; give the size in nm"),
         ({"size_nm": 4e-8}, "4e-08 nm large, .* it looks like metres"),
         ({"size_nm": (10, np.nan)}, "would be nan nm large"),
+        ({"size_nm": (10, 8, 1)}, "must be one number, or width and height"),
+        ({"size_nm": "ten"}, "must be one number, or width and height"),
+        ({"size_nm": 10, "channel": "Z"}, "has no channel 'Z'"),
         ({"size_nm": 10, "energy_mev": [1, 2, 3]}, "no stack of layers"),
     ],
 )
@@ -258,10 +261,12 @@ def test_two_energies_are_the_ends_of_even_steps(written):
     assert read_maps(path, size_nm=SIZE_NM, energy_mev=[40, -20]).axis.energy_mev == pytest.approx([40, 10, -20])
 
 
-@pytest.mark.parametrize("facts", [{"size_nm": 4e-8}, {"pixel_nm": 1e-11}, {"x_nm": UP[0], "y_nm": UP[:, 0]}])
+@pytest.mark.parametrize(
+    "facts", [{"size_nm": 4e-8}, {"size_nm": (-5.0, 4.0)}, {"pixel_nm": 1e-11}, {"x_nm": UP[0], "y_nm": UP[:, 0]}]
+)
 def test_impossible_sizes_in_a_file_are_refused(tmp_path, facts):
     np.savez(tmp_path / "maps.npz", image=UP, **facts)
-    with pytest.raises(InvalidDataError, match=r"it looks like metres|must be finite and equidistant"):
+    with pytest.raises(InvalidDataError, match=r"it looks like metres|must be positive|must be finite and equidistant"):
         read_maps(tmp_path / "maps.npz")
 
 

@@ -12,6 +12,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.run_record import run_schema
 from qpibench.training import Best, RunFolder, SourceRecord, TrainingRun, begin_run, load_run, update_run
 from qpibench.training.request import parse_options
+from qpibench.training.run_folder import only_training
 
 SOURCE = SourceRecord(kind="stream", name="mini", spec_sha256="a" * 64, content_sha256=None)
 CONFIG = {"recipe": "article", "preset": {"name": "compact", "widths": [32, 64]}, "loss": {"alpha": 0.75}}
@@ -30,6 +31,16 @@ def test_a_run_says_what_it_is_and_names_no_place_on_this_machine(request_run, t
     assert (record.status, record.steps_done, record.weights_sha256) == ("running", 0, None)
     assert str(tmp_path) not in RunFolder(run.folder).record.read_text()
     assert (run.folder / record.entry_file).resolve() == run.entry_path
+
+
+def test_a_run_that_is_refused_leaves_the_folder_to_the_one_that_trains_in_it(request_run):
+    run = request_run()
+    with only_training(run):
+        for _ in range(2):
+            with pytest.raises(QpibenchError, match="Another process is training"), only_training(run):
+                pass
+        assert run.folder.is_dir()
+    assert not run.folder.exists()  # nothing was written
 
 
 def test_a_shipped_entry_is_known_by_its_name(request_run):

@@ -118,13 +118,16 @@ def read_maps(
         raise unreadable(path, error) from error
     if isinstance(found, Arrays):
         told = Told(size_nm=size_nm, energy_mev=energy_mev, channels=channels, channel=channel, first_row=first_row)
-        return _without_infinite(found.maps(told))
-    for value, what in ((size_nm, "size"), (energy_mev, "energies"), (first_row, "place of the first row")):
-        if value is not None:
-            raise UsageError(f"'{path.name}' tells the {what} itself; leave it out.")
-    if channels is not None:
-        chosen = {channel.label: channel for channel in map(found.channel, channels)}
-        found = replace(found, channels=tuple(chosen.values()))
+        found = found.maps(told)
+    else:
+        for value, what in ((size_nm, "size"), (energy_mev, "energies"), (first_row, "place of the first row")):
+            if value is not None:
+                raise UsageError(f"'{path.name}' tells the {what} itself; leave it out.")
+        if channels is not None:
+            chosen = {each.label: each for each in map(found.channel, channels)}
+            found = replace(found, channels=tuple(chosen.values()))
+    if channel is not None:
+        found.channel(channel)  # refuses one that is not there
     return _without_infinite(found)
 
 
