@@ -49,6 +49,14 @@ def parse_toml(text: str | bytes, subject: str) -> dict[str, Any]:
     return table
 
 
+def toml_value(text: str) -> Any:
+    """Decode a value of TOML, as it stands after ``name =``; what is none is itself: a text needs no quotes."""
+    try:
+        return parse_toml(f"value = {text}", "The value")["value"]
+    except InvalidDataError:
+        return text
+
+
 def shown(value: object) -> str:
     """Return a value as text for an error message, shortened if it is long."""
     try:

@@ -35,7 +35,6 @@ MAX_ADDRESSES = 2**34
 
 _EXIT_CODES = (0, 1, 2, 3, 4)
 _WARNING_OF_PYTHON = re.compile(r"\.pyx?:\d+: \w+Warning")
-_SENTENCES = ("Error: ", "Warning: ")
 
 
 @dataclass(frozen=True)

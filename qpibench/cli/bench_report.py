@@ -8,6 +8,7 @@ import click
 
 from qpibench.cli.options import FILE, OUTPUT_FOLDER, output_option, subcommand
 from qpibench.cli.response import Response
+from qpibench.counting import counted
 
 
 @subcommand("report")
@@ -37,12 +38,8 @@ def command(*, history_dir: Path, output: Path) -> Response:
         for machine, section in sections.items()
         for course, step, run in section.steps
     ]
-    counts = f"{_counted(runs, 'run')} on {_counted(len(sections), 'machine')}, {_counted(len(steps), 'step')}"
+    counts = f"{counted(runs, 'run')} on {counted(len(sections), 'machine')}, {counted(len(steps), 'step')}"
     return Response(
         text=f"{page}: {counts}",
         fields={"path": str(page), "machines": len(sections), "runs": runs, "steps": steps},
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qpibench.cli.kernel_report import band_fields, check_new, figures_option
+from qpibench.cli.kernel_report import band_fields, check_new_report, figures_option
 from qpibench.cli.map_options import (
     HDF5_FILE,
     beyond_edge_option,
@@ -48,7 +48,7 @@ from qpibench.files import check_folder
     "--method", default="polar", show_default=True, metavar="ENTRY", help="An entry by name, its file, or a run folder."
 )
 @click.option(
-    "--kernel-pixels",
+    "--kernel-px",
     type=click.IntRange(min=2),
     metavar="N",
     help="Rows and columns of the kernel.  [default: those of the map]",
@@ -68,7 +68,7 @@ def command(
     channel: str | None,
     energies_mev: tuple[float, ...],
     method: str,
-    kernel_pixels: int | None,
+    kernel_px: int | None,
     origin: str | None,
     beyond_edge: bool,
     untold: dict[str, Any],
@@ -98,7 +98,7 @@ def command(
     if figures is not None and report is None:
         raise UsageError("--figures belongs to a report; add --report REPORT.html.")
     keep_apart([output, report], [map_path, positions_path])
-    check_new([output, report], figures, overwrite=overwrite)
+    check_new_report([output, report], figures, overwrite=overwrite)
     parts = output.with_name(f"{output.name}.parts")
     check_folder(parts)
     maps = read_maps(map_path, channel=channel, **untold)
@@ -110,7 +110,7 @@ def command(
             method,
             channel=channel,
             energies_mev=energies_mev or None,
-            kernel_shape=kernel_pixels,
+            kernel_shape=kernel_px,
             origin=origin_of(positions_path, origin, in_pixels=in_pixels),
             beyond_edge=beyond_edge,
             workers=workers,

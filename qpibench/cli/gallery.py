@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qpibench.cli.options import Output, keep_apart, overwrite_option, subcommand
+from qpibench.cli.options import Output, check_new, keep_apart, overwrite_option, subcommand
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
 from qpibench.errors import UsageError
@@ -91,7 +91,7 @@ def _check(target: Path, spec: str, *, overwrite: bool) -> None:
     if spec not in spec_names():
         keep_apart([target], [Path(spec)])
     if os.path.isdir(target.parent):
-        check_file(target, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+        check_new([target], overwrite=overwrite)
 
 
 def _draw(specs: dict[str, ReleaseSpec], targets: dict[str, Path], *, examples: tuple[str, ...] | None) -> Response:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.options import OUTPUT_FOLDER
+from qpibench.cli.options import OUTPUT_FOLDER, check_new
 from qpibench.errors import UsageError
 from qpibench.files import check_file
 
@@ -20,11 +20,9 @@ figures_option = click.option(
 )
 
 
-def check_new(files: Sequence[Path | None], figures: Path | None, *, overwrite: bool) -> None:
+def check_new_report(files: Sequence[Path | None], figures: Path | None, *, overwrite: bool) -> None:
     """Refuse files and a folder of figures that exist, unless they may be replaced, or that are one another."""
-    written = [path for path in files if path is not None]
-    for path in written:
-        check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    written = check_new(files, overwrite=overwrite)
     if figures is None:
         return
     from qpibench.extraction.report import figure_files

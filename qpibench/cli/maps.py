@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qpibench.cli.map_options import HDF5_FILE, untold_options
-from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, overwrite_option, subcommand
+from qpibench.cli.options import FILE, OUTPUT_FILE, check_new, keep_apart, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
 from qpibench.counting import counted
-from qpibench.files import check_file
 
 if TYPE_CHECKING:
     from qpibench.maps import Channel, Maps
@@ -45,10 +44,8 @@ def command(
     from qpibench.maps.picture import draw
     from qpibench.readers.maps import read_maps
 
-    written = [path for path in (output, save) if path is not None]
-    keep_apart(written, [file])
-    for path in written:
-        check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    keep_apart([output, save], [file])
+    check_new([output, save], overwrite=overwrite)
     maps = read_maps(file, channel=channel, **untold)
     if channel is not None:
         maps.channel(channel)

@@ -269,6 +269,14 @@ def choose_backend(name: str | None, *, gpu: bool) -> Backend:
     return backend
 
 
+def check_new(files: Sequence[Path | None], *, overwrite: bool) -> list[Path]:
+    """Refuse files that cannot be written, or that exist unless they may be replaced; return those that are asked."""
+    written = [path for path in files if path is not None]
+    for path in written:
+        check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    return written
+
+
 def keep_apart(outputs: Sequence[Path | None], inputs: Sequence[Path]) -> None:
     """Refuse to write a file over one that is read, two files to the same place, or where no file can be."""
     written = [path for path in outputs if path is not None]

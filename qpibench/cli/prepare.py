@@ -10,10 +10,9 @@ import click
 
 from qpibench.cli.map_options import HDF5_FILE, untold_options
 from qpibench.cli.maps import described
-from qpibench.cli.options import FILE, OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
+from qpibench.cli.options import FILE, OUTPUT_FILE, check_new, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
 from qpibench.errors import UsageError
-from qpibench.files import check_file
 
 
 @subcommand("prepare")
@@ -59,9 +58,7 @@ def command(
     if bool(steps) == (original is not None):
         raise UsageError(f"Give a --step or several, or --undo; the steps are {', '.join(step_names())}.")
     asked = [_step(text) for text in steps]
-    for path in (output, picture):
-        if path is not None:
-            check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    check_new([output, picture], overwrite=overwrite)
     before = read_maps(file, channel=channel, **(untold if original is None else {}))
     # Maps with steps are made anew from the measurement, which is therefore never written over.
     keep_apart([output, picture], [path for path in (None if before.steps else file, original) if path is not None])
@@ -87,8 +84,7 @@ _WORD = re.compile(r"""(?:\[[^=]*\]|[^\s"']|"[^"]*"|'[^']*'|["'])+""")
 
 def _step(text: str) -> tuple[str, dict[str, Any]]:
     """Name and settings of a step from ``"NAME KEY=VALUE ..."``."""
-    from qpibench.errors import InvalidDataError
-    from qpibench.parsing import parse_toml
+    from qpibench.parsing import toml_value
 
     words = _WORD.findall(text)
     if not words:
@@ -98,8 +94,5 @@ def _step(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = word.partition("=")
         if not (key and equals):
             raise UsageError(f"Step '{words[0]}': '{word}' is no setting; write KEY=VALUE.")
-        try:
-            settings[key] = parse_toml(f"value = {value}", "a setting")["value"]
-        except (InvalidDataError, UsageError):
-            settings[key] = value
+        settings[key] = toml_value(value)
     return words[0], settings

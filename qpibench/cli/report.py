@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qpibench.cli.kernel_report import band_fields, check_new, figures_option
+from qpibench.cli.kernel_report import band_fields, check_new_report, figures_option
 from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
 
@@ -28,7 +28,7 @@ def command(*, kernel_path: Path, output: Path, figures: Path | None, overwrite:
     from qpibench.extraction.texts import band_text, unexplained
 
     keep_apart([output], [kernel_path])
-    check_new([output], figures, overwrite=overwrite)
+    check_new_report([output], figures, overwrite=overwrite)
     content = read_kernel_file(kernel_path)
     findings = find(content)
     write_report(content, output, figures=figures, findings=findings)

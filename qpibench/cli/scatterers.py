@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from qpibench.cli.map_options import CSV_FILE, channel_option, map_argument, untold_options
-from qpibench.cli.options import OUTPUT_FILE, keep_apart, output_option, overwrite_option, subcommand
+from qpibench.cli.options import OUTPUT_FILE, check_new, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
-from qpibench.files import check_file
 
 
 @subcommand("scatterers")
@@ -77,10 +76,8 @@ def command(
     from qpibench.maps.detection_picture import draw_scatterers, number_of
     from qpibench.readers.maps import read_maps
 
-    written = [path for path in (output, picture) if path is not None]
-    keep_apart(written, [map_path])
-    for path in written:
-        check_file(path, if_exists=None if overwrite else "add --overwrite to replace it, or choose another file")
+    keep_apart([output, picture], [map_path])
+    check_new([output, picture], overwrite=overwrite)
     maps = read_maps(map_path, channel=channel, **untold)
     found = find_scatterers(
         maps,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from qpibench.evaluation.matching import first_of
 from qpibench.evaluation.picks import MEDIAN, pick_by_rank
 from qpibench.grid import central_pixels
+from qpibench.records import Closed, Count, Finite
 from qpibench.tasks.species import first_kernel
 
 if TYPE_CHECKING:
@@ -27,13 +28,11 @@ _SIDE = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 _SAME = 2  # grey levels: rounding may move a pixel by one
 
 
-class MedianImage(BaseModel):
+class MedianImage(Closed):
     """The image whose error is the median of the predicted images of a task."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    observation: Annotated[int, Field(ge=0)] = Field(description="Row of the image in the release.")
-    error: Annotated[float, Field(allow_inf_nan=False)] = Field(
+    observation: Count = Field(description="Row of the image in the release.")
+    error: Finite = Field(
         description="What the ranking score is made of: the value of its first column for this image."
     )
     ny: _SIDE = Field(description="Rows of a picture.")

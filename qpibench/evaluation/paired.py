@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.special import stdtrit
 
 from qpibench import __version__
@@ -39,18 +39,14 @@ from qpibench.evaluation.metrics import Metric, all_metrics, find_metrics, on_bo
 from qpibench.evaluation.predictions import Predictions, open_predictions
 from qpibench.evaluation.result import (
     PRIMARY_METRIC,
-    Count,
-    Finite,
     Interval,
     IntervalSettings,
-    Positive,
     ReleaseRecord,
-    Sha256,
-    Text,
 )
 from qpibench.evaluation.result_schema import with_metrics
 from qpibench.evaluation.score import release_record
 from qpibench.evaluation.statistics import DEFAULT_SETTINGS, Statistic, bootstrap_intervals, statistic_of
+from qpibench.records import Closed, Count, Finite, Positive, Sha256, Text
 
 if TYPE_CHECKING:
     from qpibench.release import Release
@@ -63,11 +59,7 @@ Errors = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ComparedFile(_Closed):
+class ComparedFile(Closed):
     """One predictions file of a side."""
 
     name: Text = Field(description="Name of the entry; 'unnamed' if the predictions do not say.")
@@ -77,7 +69,7 @@ class ComparedFile(_Closed):
     predictions_sha256: Sha256 = Field(description="Hash of the predictions.")
 
 
-class PairedMetric(_Closed):
+class PairedMetric(Closed):
     """One metric of both sides on the same images."""
 
     a: tuple[Finite, ...] = Field(description="Mean over images of each of A's files.", min_length=1)
@@ -91,7 +83,7 @@ class PairedMetric(_Closed):
     )
 
 
-class PairedTask(_Closed):
+class PairedTask(Closed):
     """Both sides on the images of one task."""
 
     n_images: Positive = Field(description="Images that were compared.")
@@ -102,7 +94,7 @@ class PairedTask(_Closed):
     metrics: dict[Text, PairedMetric] = Field(description="What was compared, by name.", min_length=1)
 
 
-class Comparison(_Closed):
+class Comparison(Closed):
     """Two methods on the same images of one release."""
 
     schema_version: Literal[2] = Field(description="Version of this schema.")

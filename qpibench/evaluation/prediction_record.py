@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from qpibench.evaluation.result import CellRecord, ModelRecord, Run
+from qpibench.records import Closed
 
 _LATER = ("told_species", "kernel_px")
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FailureRecord(_Closed):
+class FailureRecord(Closed):
     """The reason why an entry stopped before it had predicted every image."""
 
     kind: str = Field(description="raised, prediction, exited, died, time limit, memory limit or protocol.")
@@ -26,7 +23,7 @@ class FailureRecord(_Closed):
     row: int | None = Field(description="First row of that task without a prediction; null in fit.")
 
 
-class Record(_Closed):
+class Record(Closed):
     """Record of how a predictions file was made."""
 
     model: ModelRecord

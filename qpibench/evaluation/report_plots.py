@@ -137,7 +137,7 @@ def draw_latents(
             limits = value_limits(wavelengths_nm)
             colours = WAVELENGTHS((wavelengths_nm - limits[0]) / (limits[1] - limits[0]))
             bar = figure.add_axes((0.62 / width, 0.38 / height, 2.98 / width, 0.08 / height))
-            draw_colour_bar(bar, wavelengths_nm, WAVELENGTHS, limits, "wavelength π/B (nm)")
+            draw_colour_bar(bar, wavelengths_nm, WAVELENGTHS, limits, "wavelength 2π/q (nm)")
         else:
             assert folds is not None
             colours = to_rgba_array([fold_colour(int(fold)) for fold in folds])

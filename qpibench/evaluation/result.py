@@ -1,4 +1,4 @@
-"""What a score says: :class:`Result`, a closed and versioned schema, its file, and when two of them agree.
+"""What a score says: :class:`Result`, a closed and versioned schema.
 
 A result is a function of predictions files and their releases. What differs between two computations of the same score
 (how long it took, on which machine) is kept apart in ``scoring_run``. Files of schema 1 are read as well, see
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from qpibench.evaluation.median_image import MedianImage
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.run_record import JsonObject, SourceRecord
 from qpibench.grid import Grid
+from qpibench.records import Closed, Count, Finite, Positive, Sha256, Text
 from qpibench.tasks.suite import Suite
 from qpibench.tasks.track import Track
 
@@ -33,18 +34,8 @@ ORACLE_VIEW = "oracle"
 UNKNOWN_VIEW = "unknown"
 """View of predictions that do not say what the entry was shown."""
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(min_length=1)]
 
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Interval(_Closed):
+class Interval(Closed):
     """An estimate and the confidence interval of its population value."""
 
     value: Finite = Field(description="The statistic of the scored images.")
@@ -66,7 +57,7 @@ and that of the entry's own worst image.
 """
 
 
-class Floor(_Closed):
+class Floor(Closed):
     """Error of the true kernels as the entry itself encodes and decodes them; no part of the ranking.
 
     The floor is the part of an error that better latents do not remove.
@@ -82,7 +73,7 @@ class Floor(_Closed):
     )
 
 
-class Group(_Closed):
+class Group(Closed):
     """The ranking score of a group of images."""
 
     label: Text = Field(description="What the images of the group have in common, for tables and figures.")
@@ -92,7 +83,7 @@ class Group(_Closed):
     metrics: Metrics = Field(description="Scores of the group, each with its interval, by name.")
 
 
-class ReleaseRecord(_Closed):
+class ReleaseRecord(Closed):
     """The release that the score was measured on."""
 
     name: Text = Field(description="Name of the release.")
@@ -103,7 +94,7 @@ class ReleaseRecord(_Closed):
     grid: Grid = Field(description="Pixels and size in nm of an image.")
 
 
-class TrainingRecord(_Closed):
+class TrainingRecord(Closed):
     """How a model was trained, as the run folder of its weights records it."""
 
     recipe: Text | None = Field(description="Name of the recipe; null if the entry has none.")
@@ -123,7 +114,7 @@ class TrainingRecord(_Closed):
     )
 
 
-class ModelRecord(_Closed):
+class ModelRecord(Closed):
     """The model that was scored, and its knowledge beyond the images."""
 
     name: Text = Field(description="Name of the entry; 'unnamed' if the predictions do not say.")
@@ -142,7 +133,7 @@ class ModelRecord(_Closed):
     )
 
 
-class IntervalSettings(_Closed):
+class IntervalSettings(Closed):
     """Settings of the intervals."""
 
     level: Annotated[float, Field(gt=0, lt=1)] = Field(description="Share of intervals meant to cover.")
@@ -151,7 +142,7 @@ class IntervalSettings(_Closed):
     seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(description="Seed of the draws.")
 
 
-class CellRecord(_Closed):
+class CellRecord(Closed):
     """The cell of a track; the fields beside it repeat its inputs and its number of images."""
 
     track: Text = Field(description="Name of the track.")
@@ -180,7 +171,7 @@ class CellRecord(_Closed):
         return f"{self.track}/{self.cell}"
 
 
-class SuiteRecord(_Closed):
+class SuiteRecord(Closed):
     """The suite that was asked."""
 
     name: Text = Field(description="Name of the suite.")
@@ -193,7 +184,7 @@ class SuiteRecord(_Closed):
         return cls(name=suite.name, sha256=suite.sha256, limit=limit)
 
 
-class Run(_Closed):
+class Run(Closed):
     """Time, memory and machine of a computation."""
 
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(description="Wall-clock time in s.")
@@ -201,15 +192,15 @@ class Run(_Closed):
     environment: dict[str, str] = Field(description="Versions, processor and platform, as texts.")
 
 
-class Failure(_Closed):
+class Failure(Closed):
     """The reason why an entry stopped before it had predicted every image."""
 
-    kind: Text = Field(description="What happened: such as raised, shape, dtype, time limit, memory limit, died.")
+    kind: Text = Field(description="What happened: such as raised, prediction, time limit, memory limit, died.")
     message: Text = Field(description="One sentence with the model's own error.")
     task: Text | None = Field(description="The task during which it happened; null if before the first.")
 
 
-class PartResult(_Closed):
+class PartResult(Closed):
     """The scores of one predictions file on one task of one release."""
 
     release: ReleaseRecord = Field(description="The data.")
@@ -262,7 +253,7 @@ class PartResult(_Closed):
         return self
 
 
-class CellResult(_Closed):
+class CellResult(Closed):
     """The scores of one cell."""
 
     record: CellRecord | None = Field(description="The cell of a track that was asked; null outside of tracks.")
@@ -344,7 +335,7 @@ class CellResult(_Closed):
         return any(part.failure is not None for part in self.parts)
 
 
-class Result(_Closed):
+class Result(Closed):
     """The scores of one entry."""
 
     schema_version: Literal[2] = Field(description="Version of this schema.")

@@ -11,18 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema, model_validator
+from pydantic import Field, JsonValue, ValidationError, WithJsonSchema, model_validator
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.parsing import parse_json, shown
+from qpibench.records import Closed, Count, Finite, Sha256, Text
 from qpibench.specs.load import explain
 
 SCHEMA_VERSION = 1
 
-Count = Annotated[int, Field(ge=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(min_length=1)]
 JsonObject = Annotated[dict[str, JsonValue], WithJsonSchema({"type": "object"})]
 
 
@@ -63,11 +60,7 @@ class RunFolder:
         return self.path / "tensorboard"
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SourceRecord(_Closed):
+class SourceRecord(Closed):
     """The images that a model was trained on."""
 
     kind: Literal["release", "stream"] = Field(description="A release's training role, or fresh draws of a spec.")
@@ -82,7 +75,7 @@ class SourceRecord(_Closed):
         return self
 
 
-class Best(_Closed):
+class Best(Closed):
     """The step whose weights were saved."""
 
     stage: Text = Field(description="Name of the stage.")
@@ -90,7 +83,7 @@ class Best(_Closed):
     score: Finite = Field(description="Validation error there; less is better.")
 
 
-class RunRecord(_Closed):
+class RunRecord(Closed):
     """Record of a training run: the entry, its settings, the training data and the steps done.
 
     The hashes, the version, the commit and the environment are those of the process that last wrote the record.

@@ -161,7 +161,7 @@ def _kernel_grid(grid: Grid, kernel_shape: Any) -> Grid:
     most_y, most_x = (min(each, MOST_PIXELS) for each in grid.offsets.shape)
     if min(ny, nx) < 2 or ny > most_y or nx > most_x:
         raise UsageError(
-            f"kernel_shape (--kernel-pixels) must be from 2 x 2 to {most_y} x {most_x} pixels, the largest offsets"
+            f"kernel_shape (--kernel-px) must be from 2 x 2 to {most_y} x {most_x} pixels, the largest offsets"
             f" between two pixels of the image and at most {MOST_PIXELS}; found {ny} x {nx}."
         )
     return Grid(ny=ny, nx=nx, size_y_nm=(ny - 1) * grid.pitch_y_nm, size_x_nm=(nx - 1) * grid.pitch_x_nm)

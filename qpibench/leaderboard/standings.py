@@ -93,7 +93,7 @@ class Table:
 
     @property
     def images(self) -> tuple[object, ...]:
-        """The scored images in words."""
+        """What tells the scored images from others: releases, numbers and task."""
         return tuple((part.content_sha256, part.n_images) for part in self.parts), self.task
 
     @property
@@ -298,7 +298,7 @@ def knows_families(model: ModelRecord, families: Iterable[str]) -> bool:
     """
     declared = re.sub("[- ]", "_", " ".join((*model.knows, *model.trained_on)).lower())
     outside = [family for family in families if family != PUBLISHED_FAMILY]
-    if any(re.search(rf"(?<![a-z]){family}", declared) for family in outside):  # a profile is no file
+    if any(re.search(rf"(?<![a-z]){family}", declared) for family in outside):  # "file", but not the end of "profile"
         return True
     return any(
         re.search(rf"(?<![a-z]){name}(?![a-z0-9])", declared) for name, of in _spec_families().items() if of in outside

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.families import family_names
-from qpibench.parsing import check_nesting, cut, parse_json, parse_toml, shown
+from qpibench.parsing import check_nesting, cut, parse_json, parse_toml, shown, toml_value
 from qpibench.specs.schema import spec_keys
 from qpibench.specs.spec import MAX_NAME_LENGTH, ImportedSpec, ReleaseSpec, expand_count
 from qpibench.specs.suggest import suggestions
@@ -195,7 +195,7 @@ def _apply(fields: dict[str, Any], text: str) -> tuple[str, ...]:
         table = table.setdefault(name, {}) if isinstance(table, dict) else None
     if not isinstance(table, dict):
         raise UsageError(f"Override '{cut(text)}': '{cut('.'.join(names[:-1]))}' is not a table.")
-    given = _parse_value(value.strip())
+    given = toml_value(value.strip())
     if names == ["scatterers", "count"]:
         try:
             table |= expand_count({"count": given})
@@ -204,13 +204,6 @@ def _apply(fields: dict[str, Any], text: str) -> tuple[str, ...]:
         return "scatterers.min", "scatterers.max"
     table[names[-1]] = given
     return (".".join(names),)
-
-
-def _parse_value(value: str) -> Any:
-    try:
-        return parse_toml(f"value = {value}", "The value")["value"]
-    except InvalidDataError:
-        return value  # a text without quotes
 
 
 def _field_paths(model: type[BaseModel], prefix: str = "", *, family: str | None = None) -> list[str]:

@@ -68,7 +68,7 @@ class Nvrtc:
         return self._compile(source, (f"--gpu-architecture=sm_{capability}", *options), "CUBIN")
 
     def ptx(self, source: Path, capability: int, *, options: tuple[str, ...] = STRICT) -> str:
-        """Intermediate code of a source file; raises what :meth:`cubin` raises."""
+        """Intermediate code of a source file, which tests read; raises what :meth:`cubin` raises."""
         text = self._compile(source, (f"--gpu-architecture=compute_{capability}", *options), "PTX")
         return text.rstrip(b"\0").decode()
 

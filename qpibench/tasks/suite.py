@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from qpibench.errors import UsageError
+from qpibench.records import Closed, Text
 from qpibench.specs import ReleaseSpec
 from qpibench.specs.load import explain
 from qpibench.tasks import named
-from qpibench.tasks.track import Cell, Name, Text, Track, find_cells, load_track
+from qpibench.tasks.track import Cell, Name, Track, find_cells, load_track
 
 CONTENT = "A suite has a summary, a list 'cells' of TRACK or TRACK/CELL, and maybe a limit of images per release."
 
@@ -40,7 +41,7 @@ class SuiteCell(NamedTuple):
         return self.track.cell(self.name)
 
 
-class Suite(BaseModel):
+class Suite(Closed):
     """A fixed list of cells.
 
     Attributes
@@ -54,8 +55,6 @@ class Suite(BaseModel):
     limit
         Largest number of images of each release, a nested subset of those of the cells; None for all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: Name
     summary: Text
@@ -72,20 +71,13 @@ class Suite(BaseModel):
         content = {"name": self.name, "cells": cells} | ({} if self.limit is None else {"limit": self.limit})
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-    @property
-    def specs(self) -> tuple[ReleaseSpec, ...]:
-        """The specs of all releases that an evaluation reads, each once, in the order of the cells."""
-        return tuple(specs_of(self.cells).values())
-
 
 def specs_of(cells: Iterable[SuiteCell]) -> dict[str, ReleaseSpec]:
     """Return the specs of all releases that an evaluation of cells reads, by their hash, in the order of the cells."""
     return {spec.sha256: spec for each in cells for spec in each.cell.all_specs}
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+class _File(Closed):
     summary: Text
     cells: Annotated[list[Text], Field(min_length=1)]
     limit: Annotated[int, Field(ge=1)] | None = None

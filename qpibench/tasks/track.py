@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from qpibench.errors import UsageError
 from qpibench.paths import path_of_text, text_of_path
 from qpibench.physics.activation import MapMode
+from qpibench.records import Closed, Text
 from qpibench.specs import ReleaseSpec, load_spec
 from qpibench.specs.load import explain
 from qpibench.specs.species import species_count
@@ -24,15 +25,10 @@ from qpibench.tasks import named
 from qpibench.tasks.patch import kernel_grid
 from qpibench.tasks.views import View
 
-Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Cell(_Frozen):
+class Cell(Closed):
     """A fixed protocol of an evaluation: the data, the view, and the metrics.
 
     Attributes
@@ -135,7 +131,7 @@ class Cell(_Frozen):
         return self.specs if self.training is None or self.training in self.specs else (*self.specs, self.training)
 
 
-class Track(_Frozen):
+class Track(Closed):
     """Named cells, on each of which entries are ranked.
 
     Attributes
@@ -181,11 +177,11 @@ class Track(_Frozen):
         return self.cells[name]
 
 
-class _File(_Frozen):
+class _File(Closed):
     """A track as written in its file, in which cells name their specs."""
 
     summary: Text
-    every_cell: dict[str, Any] = {}
+    every_cell: dict[str, Any] = Field(default_factory=dict)
     cells: dict[str, dict[str, Any]]
 
     def fields(self, cell: str) -> dict[str, Any]:

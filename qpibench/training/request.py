@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qpibench.errors import InvalidDataError, UsageError
-from qpibench.parsing import parse_json, parse_toml, shown
+from qpibench.parsing import parse_json, shown, toml_value
 from qpibench.paths import quoted, unquoted
 from qpibench.specs import ReleaseSpec, spec_from_json
 
@@ -30,10 +30,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
             raise UsageError(f"Option '{text}' is not of the form name=value, such as batch_size=16.")
-        try:
-            options[name] = parse_toml(f"value = {value}", "The value")["value"]
-        except InvalidDataError:
-            options[name] = value  # a text without quotes
+        options[name] = toml_value(value)
     return options
 
 

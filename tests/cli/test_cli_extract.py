@@ -74,7 +74,7 @@ def test_one_energy_and_pixels_by_column_and_row(qpibench, measured):
     pixels = POSITIONS / PER_PIXEL_NM + [15.5, 11.5]
     lines = [f"{column},{row}" for column, row in pixels.tolist()]
     (measured / "scatterers.csv").write_text("\n".join(["column,row", *lines]))
-    more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--kernel-pixels", 12, "--workers", 1)
+    more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--kernel-px", 12, "--workers", 1)
     assert "of Current at -10 meV by wiener" in qpibench(*asked(measured, *more)).stdout
     found = read_kernel_file(measured / "kernel.h5")
     assert found.axis.energy_mev == pytest.approx([-10])
@@ -172,7 +172,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(qpibench, me
         ("x_nm,y_nm\n1e-9,2e-9\n", ("--channel", "Current"), 3, ["metres", "x_m and y_m"]),
         ("x_nm,y_nm\n20,16\n3,2\n", ("--channel", "Current"), 3, ["outside", "--origin pixel"]),
         ("x_nm,y_nm\n8.5,1\n-3,2\n", ("--channel", "Current"), 3, ["1 of 2 scatterers", "--beyond-edge"]),
-        ("x_nm,y_nm\n1,2\n", ("--channel", "Current", "--kernel-pixels", 99), 2, ["--kernel-pixels"]),
+        ("x_nm,y_nm\n1,2\n", ("--channel", "Current", "--kernel-px", 99), 2, ["--kernel-px"]),
         ("x_nm,y_nm\n1,2\n", (), 2, ["--channel"]),
     ],
 )

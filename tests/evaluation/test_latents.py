@@ -150,7 +150,7 @@ def test_the_report_shows_images_and_kernels_by_symmetry_and_wavelength(predicte
         # A marker is defined for each kind, and used by each of its points.
         uses = re.findall(r'<use xlink:href="#(C\w+)"', svg)
         assert sorted(uses.count(name) for name in set(uses)) == [10, 60], caption
-        assert ("wavelength π/B (nm)" in svg) == caption.endswith("wavelength")
+        assert ("wavelength 2π/q (nm)" in svg) == caption.endswith("wavelength")
     assert "60 images (at most 250 of a task) and 10 true kernels" in html
     assert re.search(r'class="kernel">kernel</span>.*total.*2-fold', html)
     assert report_of(predicted) == html

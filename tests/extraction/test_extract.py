@@ -155,7 +155,7 @@ NAN, INFINITE = np.full((24, 30), np.nan), np.where(IMAGE > 2, np.inf, IMAGE)
         ({"positions": [[-70, 0]], "beyond_edge": True}, "No scatterer lies inside the field"),
         ({"origin": "pixel"}, "They were taken as pixels.*origin='pixel'"),
         ({"origin": "left"}, "There is no origin 'left'; choose one of centre, corner, pixel"),
-        ({"kernel_shape": 60}, r"kernel_shape \(--kernel-pixels\) must be from 2 x 2 to 47 x 59 pixels"),
+        ({"kernel_shape": 60}, r"kernel_shape \(--kernel-px\) must be from 2 x 2 to 47 x 59 pixels"),
         ({"kernel_shape": 7.5}, "kernel_shape must be a whole number"),
     ],
 )

@@ -63,7 +63,7 @@ class CsvFile:
     path
         The file.
     sha256
-        Hash of its numbers, hexadecimal; see :func:`qpibench.readers.hash_numbers`.
+        Hash of its numbers, hexadecimal; see :func:`qpibench.readers.images.hash_numbers`.
     grid
         Pixel grid, square.
     max_scatterers
@@ -89,7 +89,7 @@ class CsvFile:
 
 
 def read(files: Sequence[str | Path], *, progress: Progress | None = None) -> Images:
-    """Read scatterer CSV files, one for each kernel; see :class:`qpibench.readers.Reader`.
+    """Read scatterer CSV files, one for each kernel; see :class:`qpibench.readers.images.Reader`.
 
     The files do not say which of x and y runs slowest in the pixels. The reader tries both orders on a few images and
     takes the one whose forward residuals are smaller.
