@@ -32,6 +32,7 @@ from qpibench.pages.environment import page_environment
 from qpibench.pages.fourier import spectrum_limits
 from qpibench.pages.notation import interval, number, whole
 from qpibench.pages.scales import symmetric_limits, value_limits
+from qpibench.pages.svg import DIVERGING, MARKS, SEQUENTIAL, SPREAD
 from qpibench.physics.activation import activation_map
 
 if TYPE_CHECKING:
@@ -229,15 +230,15 @@ def _panels(
     of_image, of_kernel = grids
     own, of_marks = (spectrum_limits(image, of_image) for image in (observation, activation))
     of_truth = spectrum_limits(truth, of_kernel)
-    sequential, native, values = figures.SEQUENTIAL, "native units", value_limits(truth)
+    sequential, native, values = SEQUENTIAL, "native units", value_limits(truth)
     spread = symmetric_limits(difference)
     Panel = figures.Panel
     return [  # two of images, then those of kernels
         Panel("Observation", observation, sequential, value_limits(observation), native, own, ring_q),
-        Panel("Activation map", activation, figures.MARKS, (0.0, float(activation.max()) or 1.0), "marks", of_marks),
+        Panel("Activation map", activation, MARKS, (0.0, float(activation.max()) or 1.0), "marks", of_marks),
         Panel("True kernel", truth, sequential, values, native, of_truth, ring_q),
         Panel("Prediction", prediction, sequential, values, native, of_truth, ring_q),
-        Panel("Difference", difference, figures.DIVERGING, spread, native, of_truth, ring_q),
+        Panel("Difference", difference, DIVERGING, spread, native, of_truth, ring_q),
     ]
 
 
@@ -254,8 +255,8 @@ def _std_panels(std: NDArray[np.float32], difference: NDArray[np.float64]) -> li
         relative = np.nan_to_num(difference / std, nan=0.0, posinf=1e6, neginf=-1e6)
     limits = 0.0, float(std.max()) or 1.0
     return [
-        figures.Panel("Stated std", std, figures.SPREAD, limits, "native units", None),
-        figures.Panel("Difference / std", relative, figures.DIVERGING, (-3.0, 3.0), "stated std", None),
+        figures.Panel("Stated std", std, SPREAD, limits, "native units", None),
+        figures.Panel("Difference / std", relative, DIVERGING, (-3.0, 3.0), "stated std", None),
     ]
 
 

@@ -6,11 +6,9 @@ whatever the user's settings of Matplotlib are.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any
 
-from qpibench.pages.plotting import file_content, own_style
+from qpibench.pages.plotting import own_style
 
 # isort: split
 import numpy as np
@@ -24,53 +22,14 @@ from qpibench.grid import Grid
 from qpibench.pages.colour_bar import draw_colour_bar
 from qpibench.pages.fourier import spectrum, wavevectors
 from qpibench.pages.scales import Limits, bar_length, edges
+from qpibench.pages.svg import MARKS, SPECTRUM, STYLE, TEXT, svg_text
 
 Image = NDArray[np.floating]
-
-SEQUENTIAL = "inferno"
-MARKS = "Greys"
-SPREAD = "cividis"
-DIVERGING = "RdBu_r"
-SPECTRUM = "viridis"
 
 _FLAT = 1e-3  # decades: a spectrum that varies less has one colour, so its value is written instead
 
 _MARKS_ACROSS = 64
 """Marks are drawn at least as wide as one pixel of an image with this many pixels per side."""
-
-# Colours that no data has. In the SVG text they are replaced by variables of the page's style sheet.
-TEXT, FAINT = "#010203", "#040506"
-SERIES = ("#070809", "#0a0b0c")
-_PAGE_COLOURS = {
-    TEXT: "var(--text)",
-    FAINT: "var(--rule)",
-    SERIES[0]: "var(--series-1)",
-    SERIES[1]: "var(--series-2)",
-}
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "qpibench",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "mathtext.fontset": "dejavusans",
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "text.color": TEXT,
-    "axes.edgecolor": TEXT,
-    "axes.labelcolor": TEXT,
-    "xtick.color": TEXT,
-    "ytick.color": TEXT,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "axes.unicode_minus": True,
-}
 
 
 @dataclass(frozen=True)
@@ -213,19 +172,3 @@ def _set_wavevector_axes(axes: Axes, grid: Grid) -> None:
     axes.xaxis.labelpad = 1
     axes.yaxis.labelpad = 1
     axes.locator_params(nbins=5)
-
-
-def svg_text(figure: Figure, label: str) -> str:
-    """Return a figure as SVG text for a page; ``label`` names it for screen readers."""
-    text = file_content(figure, "svg", transparent=True).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    # The page has one style sheet for all figures, and an id must be unique within a page.
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'<(g|image) ([^>]*?)\s*id="[^"]*"', r"<\1 \2", text)
-    text = re.sub(
-        r"^<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg \1 class="plot" role="img" aria-label="{label}">', text
-    )
-    for marker, colour in _PAGE_COLOURS.items():
-        text = text.replace(marker, colour)
-    return text.strip()

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from qpibench.evaluation.report_figures import SERIES, STYLE, TEXT, svg_text
 from qpibench.evaluation.result import Interval
 from qpibench.pages.colour_bar import draw_colour_bar
 from qpibench.pages.scales import value_limits
+from qpibench.pages.svg import SERIES, STYLE, TEXT, svg_text
 
 FOLD_COLOURS = {0: "#0072b2", 2: "#d55e00", 3: "#009e73", 4: "#cc79a7", 6: "#e69f00", -1: "#8a8f98"}
 """Colours of the folds, distinguishable with colour blindness and on light and dark pages."""

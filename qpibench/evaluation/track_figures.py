@@ -175,7 +175,7 @@ def _content(draw: Callable[[Figure], None], height: float, kind: Kind, label: s
     # isort: split
     from matplotlib.figure import Figure
 
-    from qpibench.evaluation.report_figures import STYLE, svg_text
+    from qpibench.pages.svg import STYLE, svg_text
 
     with own_style(_SETTINGS if kind == "png" else STYLE | _SETTINGS):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")

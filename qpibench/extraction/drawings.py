@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.evaluation.report_figures import DIVERGING, SPREAD
 from qpibench.extraction.figures import Drawing, band_plot, image_panel, profile_plot, transform_panel
 from qpibench.extraction.findings import Findings, LayerFindings
 from qpibench.extraction.kernel_file import KernelFile
@@ -15,6 +14,7 @@ from qpibench.extraction.transforms import scatterer_centred, transform
 from qpibench.grid import Grid
 from qpibench.pages.fourier import spectrum, spectrum_limits
 from qpibench.pages.scales import Limits
+from qpibench.pages.svg import DIVERGING, SPREAD
 from qpibench.pages.units import with_prefix
 
 Values = NDArray[np.float64]

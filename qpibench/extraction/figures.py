@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from qpibench.evaluation.report_figures import DIVERGING, FAINT, SERIES, SPECTRUM, STYLE, TEXT, svg_text
 from qpibench.gallery.panels import draw_scale_bar
 from qpibench.grid import Grid
 from qpibench.pages.colour_bar import draw_colour_bar
 from qpibench.pages.fourier import wavevectors
 from qpibench.pages.scales import Limits, edges
+from qpibench.pages.svg import DIVERGING, FAINT, SERIES, SPECTRUM, STYLE, TEXT, svg_text
 
 Values = NDArray[np.float64]
 

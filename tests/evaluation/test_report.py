@@ -24,6 +24,7 @@ from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.pages import fourier, scales
 from qpibench.pages.notation import interval, number
+from qpibench.pages.svg import MARKS, SEQUENTIAL
 from qpibench.physics.superposition import kernel_image
 from qpibench.release import open_release, write_imported
 from qpibench.specs import ImportedSpec
@@ -290,7 +291,7 @@ def panel_of(image, grid):
     return figures.Panel(
         title="Any",
         image=image,
-        colours=figures.SEQUENTIAL,
+        colours=SEQUENTIAL,
         limits=scales.value_limits(image),
         unit="native units",
         spectrum_limits=fourier.spectrum_limits(image, grid),
@@ -366,7 +367,7 @@ def marks_panel(n, *places):
     image = np.zeros(grid.shape, dtype=np.float32)
     image[tuple(np.transpose(places))] = 1.0
     limits = fourier.spectrum_limits(image, grid)
-    return figures.Panel("Activation map", image, figures.MARKS, (0.0, 1.0), "marks", limits), grid
+    return figures.Panel("Activation map", image, MARKS, (0.0, 1.0), "marks", limits), grid
 
 
 @pytest.mark.parametrize(("n", "width"), [(64, 1), (128, 3), (256, 5)])

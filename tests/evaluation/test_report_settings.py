@@ -23,7 +23,7 @@ from qpibench.training.curves import draw_curves
 grid = Grid(ny=8, nx=8, size_y_nm=4.0, size_x_nm=4.0)
 image = np.arange(64.0).reshape(8, 8) ** 2
 limits = fourier.spectrum_limits(image, grid)
-panel = figures.Panel("Any", image, figures.SEQUENTIAL, scales.value_limits(image), "native units", limits, 2.0)
+panel = figures.Panel("Any", image, "inferno", scales.value_limits(image), "native units", limits, 2.0)
 score = {{"id": {{"1-2": Interval(value=0.2, low=0.1, high=0.3)}}}}
 texts = [
     figures.draw_panel(panel, grid),
