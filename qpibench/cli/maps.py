@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @subcommand("maps")
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps.")
-@click.option("--channel", metavar="NAME", help="Draw only this channel.")
+@click.option(
+    "--channel",
+    metavar="NAME",
+    help="Draw only this channel; where a file has channels of several sizes, read those that fit it.",
+)
 @click.option("--save", type=HDF5_FILE, metavar="MAPS.h5", help="Also write the maps to a file that xarray opens.")
 @untold_options
 @overwrite_option

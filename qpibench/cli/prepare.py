@@ -27,7 +27,11 @@ from qpibench.errors import UsageError
 @click.option("--undo", "original", type=FILE, metavar="ORIGINAL", help="Take the last step back, from this file.")
 @output_option("MAPS.h5", "The prepared maps.", type=HDF5_FILE)
 @click.option("--picture", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps before and after.")
-@click.option("--channel", metavar="NAME", help="Draw this channel.")
+@click.option(
+    "--channel",
+    metavar="NAME",
+    help="Draw this channel; where a file has channels of several sizes, read those that fit it.",
+)
 @untold_options
 @overwrite_option
 def command(
