@@ -26,6 +26,7 @@ from qpibench.cli.options import (
 )
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
+from qpibench.cli.terminal import prints_aside
 from qpibench.counting import counted
 from qpibench.errors import UsageError
 from qpibench.files import check_folder
@@ -103,7 +104,7 @@ def command(
     check_folder(parts)
     maps = read_maps(map_path, channel=channel, **untold)
     positions, in_pixels = read_positions(positions_path)
-    with progress("Extracting", unit="layers") as show:
+    with prints_aside(), progress("Extracting", unit="layers") as show:
         found = extract_maps(
             maps,
             positions,

@@ -20,6 +20,7 @@ from qpibench.cli.options import subcommand
 from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
 from qpibench.cli.table import aligned
+from qpibench.cli.terminal import prints_aside
 from qpibench.errors import InvalidDataError
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ def command(
     measured_from = origin_of(positions_path, origin, in_pixels=in_pixels)
     found: dict[str, HeldOut] = {}
     failed: dict[str, str] = {}
-    with progress("Extracting", unit="methods") as report, warnings.catch_warnings(record=True) as said:
+    with (
+        prints_aside(),
+        progress("Extracting", unit="methods") as report,
+        warnings.catch_warnings(record=True) as said,
+    ):
         warnings.simplefilter("always", UserWarning)
         for done, method in enumerate(methods, 1):
             try:

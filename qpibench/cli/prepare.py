@@ -64,11 +64,11 @@ def command(
     asked = [_step(text) for text in steps]
     check_new([output, picture], overwrite=overwrite)
     before = read_maps(file, channel=channel, **(untold if original is None else {}))
-    # Maps with steps are made anew from the measurement, which is therefore never written over.
-    keep_apart([output, picture], [path for path in (None if before.steps else file, original) if path is not None])
     after = before
     if original is not None:
         after = undone(before, read_maps(original, channel=channel, **untold))
+    # Maps with steps are made anew from the measurement, which is therefore never written over.
+    keep_apart([output, picture], [path for path in (None if before.steps else file, original) if path is not None])
     for name, settings in asked:
         after = apply(after, name, **settings)
     if picture is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
 import click
@@ -24,6 +27,24 @@ def echo(text: str, *, err: bool = False) -> None:
     """Print a text and a line break on standard output or standard error."""
     stream = sys.stderr if err else sys.stdout
     click.echo(printable(text, stream), err=err)
+
+
+@contextmanager
+def prints_aside() -> Iterator[None]:
+    """Send what an entry prints to standard error, also from other processes: standard output has the result only."""
+    sys.stdout.flush()
+    own = None
+    with suppress(OSError):  # one of the two is closed
+        os.fstat(2)
+        own = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if own is not None:
+            os.dup2(own, 1)
+            os.close(own)
 
 
 def printable(text: str, stream: TextIO) -> str:

@@ -237,13 +237,15 @@ def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
         raise InvalidDataError(f"Entry '{entry.name}' cannot extract the kernel: {str(error).rstrip('.')}.") from error
     except QpibenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said, _ = describe(error, entry.path.parent)
         raise QpibenchError(f"Entry '{entry.name}' failed: {said.rstrip('.')}.") from error
 
 
 def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
     """Return an entry's extraction as arrays of the right shape, all finite."""
+    if isinstance(found, list):
+        raise InvalidDataError(f"Entry '{entry.name}' gave a list; expected an array or a Prediction.")
     is_batch = isinstance(found, (np.ndarray, Prediction))
     shapes = {
         "kernel": given.kernel_grid.shape,
@@ -255,6 +257,8 @@ def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
     )
     arrays: dict[str, NDArray[np.float64] | None] = {}
     for name, part in parts.items():
+        if part is not None and np.iscomplexobj(part):
+            raise InvalidDataError(f"Entry '{entry.name}' gave complex numbers for {name}; expected real ones.")
         array = None if part is None else np.asarray(part[0] if is_batch else part, dtype=np.float64)
         shape = shapes[name]
         if array is not None and array.shape != shape:

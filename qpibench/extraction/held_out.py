@@ -103,8 +103,8 @@ def held_out_score(
     InvalidDataError
         If the entry cannot extract a kernel, or the noise cannot be estimated.
     """
-    if noise is not None and not (np.isfinite(noise) and noise > 0):
-        raise UsageError(f"noise must be positive, found {noise:g}.")
+    if noise is not None and not (isinstance(noise, (int, float, np.number)) and np.isfinite(noise) and noise > 0):
+        raise UsageError(f"noise must be a positive number, found {noise!r}.")
     given = measured(image, positions_nm, size_nm, kernel_shape=None, origin=origin, beyond_edge=beyond_edge)
     level = noise_plateau(given.image) if noise is None else noise
     if not level > 0:

@@ -91,8 +91,14 @@ def doubts(position_nm: NDArray[np.float64], grid: Grid) -> tuple[str, ...]:
     )
 
 
-def _real(name: str, values: Any) -> NDArray[np.float64]:
-    """Return a float64 copy of numbers, in which masked values are NaN."""
+def real_numbers(name: str, values: Any) -> NDArray[np.float64]:
+    """Return a float64 copy of numbers, in which masked values are NaN.
+
+    Raises
+    ------
+    UsageError
+        If they are no real numbers or have rows of different lengths; ``name`` is theirs in the message.
+    """
     try:
         array = np.ma.asarray(values) if np.ma.isMaskedArray(values) else np.asarray(values)
     except ValueError as error:  # rows of different lengths
@@ -112,7 +118,7 @@ def usable_image(values: Any) -> NDArray[np.float64]:
     UsageError
         If it is no image of two different values with the largest pixel between 1e-30 and 1e30.
     """
-    image = _real("image", values)
+    image = real_numbers("image", values)
     if image.ndim != 2:
         first = "image[0]" if image.ndim == 3 else "one image"
         raise UsageError(f"image must be one image (y, x), found the shape {image.shape}; give {first}.")
@@ -136,7 +142,7 @@ def usable_image(values: Any) -> NDArray[np.float64]:
 
 
 def _grid(shape: tuple[int, ...], size_nm: Any) -> Grid:
-    size = _real("size_nm", size_nm)
+    size = real_numbers("size_nm", size_nm)
     if size.shape not in ((), (2,)):
         raise UsageError(f"size_nm must be a number or (size_y, size_x), found the shape {size.shape}.")
     if not np.isfinite(size).all() or size.min() <= 0:
@@ -170,7 +176,7 @@ def _kernel_grid(grid: Grid, kernel_shape: Any) -> Grid:
 def _positions(values: Any, grid: Grid, origin: str, *, beyond_edge: bool) -> NDArray[np.float64]:
     if origin not in get_args(Origin):
         raise UsageError(f"There is no origin {origin!r}; choose one of {', '.join(get_args(Origin))}.")
-    given = _real("positions_nm", values)
+    given = real_numbers("positions_nm", values)
     if given.size == 0:
         raise InvalidDataError(
             "positions_nm has no scatterer; a kernel is extracted from an image with known scatterers."

@@ -47,10 +47,11 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
     """Read the positions of scatterers.
 
     The file is text with fields separated by commas, semicolons, tabs or blanks. Numbers may have a decimal comma if
-    the separator is another one. Lines that begin with ``#`` and empty lines are left out. A first line with the names
-    of the columns may tell their unit: ``x_nm,y_nm`` or ``x (nm),y (nm)``, another unit of length in place of nm, or
-    ``column,row`` for pixels. A column ``layer`` must have one value throughout. Other columns are left out. Without
-    names the first two columns are x and y in nm.
+    the separator is another one. Lines that begin with ``#`` and empty lines are left out, but the last ``#`` before
+    the numbers may be followed by the names of the columns. A first line with these names may tell their unit:
+    ``x_nm,y_nm`` or ``x (nm),y (nm)``, another unit of length in place of nm, or ``column,row`` for pixels. A column
+    ``layer`` must have one value throughout. Other columns are left out. Without names the first two columns are x and
+    y in nm.
 
     Parameters
     ----------
@@ -74,20 +75,29 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
         If it cannot be read.
     """
     path = Path(path)
-    rows = _rows(path)
+    comment, rows = _rows(path)
     if not rows:
         raise InvalidDataError(f"'{path}' has no scatterer; a line has x and y in nm.")
     number, first = rows[0]
     places, factor, pixels = (0, 1), 1.0, False
+    names: list[str] | None = None
     if not all(_is_number(field) for field in first):
-        places, factor, pixels = _columns(path, number, first)
-        rows = rows[1:]
+        names, rows = first, rows[1:]
+        if _columns(names) is None:
+            raise InvalidDataError(
+                f"'{path}', line {number}, names the columns {', '.join(names)}; expected x_nm and y_nm, or column and"
+                " row."
+            )
+    elif _columns(comment) is not None:
+        names = comment
+    if names is not None and (known := _columns(names)) is not None:
+        places, factor, pixels = known
         for place, fields in rows:
-            if len(fields) > len(first):
+            if len(fields) > len(names):
                 raise InvalidDataError(
-                    f"'{path}', line {place}, has {len(fields)} fields, and there are names of {len(first)}; {_COMMAS}."
+                    f"'{path}', line {place}, has {len(fields)} fields, and there are names of {len(names)}; {_COMMAS}."
                 )
-        if (count := _layers(first, rows)) > 1:
+        if (count := _layers(names, rows)) > 1:
             raise InvalidDataError(f"'{path}' has the scatterers of {count} layers; keep the lines of one layer.")
     elif len(first) == 4 and all(_WHOLE.fullmatch(field) for field in first):
         raise InvalidDataError(
@@ -125,8 +135,8 @@ def write_positions(
     write_whole(path, "\n".join([",".join(["x_nm", "y_nm", *others]), *lines, ""]).encode(), what="File of positions")
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines with something in them, by number and fields."""
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Fields of the last comment before the first line with something in it, and those of all such lines by number."""
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -145,7 +155,10 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     separator = next((each for each in ("\t", ";", ",") if kept and each in kept[0][1]), None)
     if separator == "," and all(map(_DECIMAL_COMMA.fullmatch, kept[0][1].split())) and len(kept[0][1].split()) > 1:
         separator = None
-    return [(number, _fields(line, separator)) for number, line in kept]
+    before = [line for number, line in lines if line.startswith("#") and kept and number < kept[0][0]]
+    comment = before[-1].lstrip("# ") if before else ""
+    fields = _fields(comment, separator if separator is not None and separator in comment else None)
+    return fields, [(number, _fields(line, separator)) for number, line in kept]
 
 
 def _fields(line: str, separator: str | None) -> list[str]:
@@ -154,8 +167,8 @@ def _fields(line: str, separator: str | None) -> list[str]:
     return [field.strip() for field in next(csv.reader(io.StringIO(line), delimiter=separator))]
 
 
-def _columns(path: Path, number: int, names: Sequence[str]) -> tuple[tuple[int, int], float, bool]:
-    """Places of x and y among the columns, the factor to nm, and whether they are pixels."""
+def _columns(names: Sequence[str]) -> tuple[tuple[int, int], float, bool] | None:
+    """Places of x and y among the columns, the factor to nm, and whether they are pixels; None without such names."""
     found = [_WITH_UNIT.sub(r"\1_\2", name.strip().lower().translate(_MICRO)) for name in names]
     for x, y in _PIXELS:
         if x in found and y in found:
@@ -164,9 +177,7 @@ def _columns(path: Path, number: int, names: Sequence[str]) -> tuple[tuple[int, 
         x, y = f"x_{unit}", f"y_{unit}"
         if x in found and y in found:
             return (found.index(x), found.index(y)), factor, False
-    raise InvalidDataError(
-        f"'{path}', line {number}, names the columns {', '.join(names)}; expected x_nm and y_nm, or column and row."
-    )
+    return None
 
 
 def _layers(names: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]) -> int:

@@ -21,7 +21,7 @@ from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import find_entry
 from qpibench.extraction.explained import scatterers_of
 from qpibench.extraction.layers import KeptLayers, Layer, Request, Values, unusable
-from qpibench.extraction.measured import doubts, measured
+from qpibench.extraction.measured import doubts, measured, real_numbers
 from qpibench.grid import Grid
 from qpibench.processors import processors, thread_variables
 
@@ -164,7 +164,7 @@ def extract_stack(
 
 
 def _stack(images: ArrayLike) -> Values:
-    values = np.ma.filled(np.ma.asarray(images).astype(np.float64), np.nan)
+    values = real_numbers("images", images)
     stack = values[None] if values.ndim == 2 else values
     if stack.ndim != 3 or not len(stack):
         raise UsageError(f"images must have the shape (layer, y, x), found {values.shape}.")

@@ -75,6 +75,8 @@ class Array:
         What is swept from layer to layer; None if the file does not tell it or there are no layers.
     first_row
         Whether the first row is the bottom or the top of the field; None if the file does not tell it.
+    centre_nm
+        Centre of the field in nm, x and y upwards.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Array:
     size_nm: tuple[float, float] | None = None
     axis: Axis | None = None
     first_row: FirstRow | None = None
+    centre_nm: tuple[float, float] = (0.0, 0.0)
 
     @property
     def label(self) -> str:
@@ -106,13 +109,12 @@ class Arrays:
         All that can be maps: two or three dimensions of real numbers.
     source
         The file.
-    centre_nm, metadata, warnings
+    metadata, warnings
         As those of :class:`Maps`.
     """
 
     arrays: tuple[Array, ...]
     source: Source
-    centre_nm: tuple[float, float] = (0.0, 0.0)
     metadata: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -163,7 +165,7 @@ class Arrays:
             channels=channels,
             source=self.source,
             axis=axis,
-            centre_nm=self.centre_nm,
+            centre_nm=first.centre_nm,
             metadata=self.metadata | told.facts,
             warnings=tuple(warnings),
         )
@@ -226,7 +228,7 @@ def _names(array: Array) -> set[str]:
 
 def _frame(array: Array) -> tuple[object, ...]:
     size = None if array.size_nm is None else tuple(float(f"{each:.6g}") for each in array.size_nm)
-    return (*array.values.shape[-2:], size)
+    return (*array.values.shape[-2:], size, tuple(float(f"{each:.6g}") for each in array.centre_nm))
 
 
 def _layers(array: Array) -> tuple[object, ...]:
@@ -249,11 +251,14 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
             " (size_nm; --size)."
         )
     if told.energy_mev is not None:
-        energies = np.asarray(told.energy_mev, np.float64)
+        try:
+            energies = np.asarray(told.energy_mev, np.float64)
+        except (TypeError, ValueError):
+            raise UsageError(f"The energies in meV must be numbers, found {told.energy_mev!r}.") from None
         stacks = [array for array in found if array.values.ndim == 3]
         if not stacks:
             raise UsageError(f"'{name}' has no stack of layers; leave out the energies.")
-        if any(array.axis is not None for array in stacks):
+        if any(array.axis is not None and array.axis.unit for array in stacks):
             raise UsageError(f"'{name}' tells its energies itself; leave out the energies.")
         count = len(stacks[0].values)
         if energies.shape not in ((2,) if count > 1 else (1,), (count,)) or not np.isfinite(energies).all():
@@ -261,6 +266,8 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
                 f"'{name}' has {counted(count, 'layer')}; give as many finite energies, or the first and the last,"
                 f" found {energies.size}."
             )
+        if count > 1 and energies[0] == energies[-1]:
+            raise UsageError(f"The first and the last energy are both {energies[0]:g} meV; give two that differ.")
         if energies.size != count:
             energies = np.linspace(energies[0], energies[1], count)
         found = [replace(array, axis=bias_axis(energies)) if array.values.ndim == 3 else array for array in found]

@@ -47,12 +47,13 @@ def nearest_layers(maps: Maps, channel: Channel, energies_mev: Sequence[float]) 
     """
     if maps.axis is None or channel.values.ndim != 3:
         raise UsageError(f"Channel '{channel.label}' is a single map, so no energies can be chosen.")
-    if not len(energies_mev):
+    asked = np.atleast_1d(np.asarray(energies_mev, np.float64))
+    if not len(asked):
         raise UsageError("No energy is chosen; name one at least, or leave the choice out.")
     there = maps.axis.energy_mev
     spacing = float(np.abs(np.diff(np.sort(there))).max()) if len(there) > 1 else _ONE_LAYER_MEV
     places = []
-    for wanted in energies_mev:
+    for wanted in asked.tolist():
         nearest = int(np.argmin(np.abs(there - wanted)))
         if not abs(there[nearest] - wanted) <= max(spacing, 1e-6):
             raise UsageError(

@@ -80,6 +80,9 @@ def opened(path: Path, file_format: str, version: int, *, what: str) -> Iterator
                 )
             if _content_digest(file) != text(file, _HASH):
                 raise ValueError("its attributes have changed since they were written")
+            for name in file:
+                if file[name].ndim == 1:  # coordinates; larger arrays are compared when they are read
+                    checked_values(file, name)
             yield file
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -21,7 +21,7 @@ _NM = {
     "angstroms": 0.1,
     "pm": 1e-3,
 }
-_MEV = {"v": 1e3, "mv": 1.0, "ev": 1e3, "mev": 1.0}
+_MEV = {"v": 1e3, "volt": 1e3, "volts": 1e3, "mv": 1.0, "ev": 1e3, "mev": 1.0}
 
 
 def in_nm(unit: str) -> float | None:

@@ -299,3 +299,13 @@ def test_a_map_whose_scans_are_the_same_shows_no_noise_and_a_noise_must_be_posit
     asked = ("hold-out", measured / "same.h5", "--channel", "Z (forward)", "--positions", measured / "scatterers.csv")
     qpibench(*asked, "--method", "wiener").fails(3, "Z (forward) shows no noise (forward minus backward", "--noise")
     qpibench(*asked, "--method", "wiener", "--noise", 0).fails(2, "noise")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_an_entry_prints_is_apart_from_the_answer_and_its_exit_is_a_failure(qpibench, measured, workers):
+    entry = measured / "entry.py"
+    entry.write_text("import sys\ndef predict(batch):\n    print('hello')\n    return batch.image\n")
+    more = ("--channel", "Current", "--method", entry, "--workers", workers)
+    assert qpibench(*asked(measured, *more), "--json").json["layers"] == 3
+    entry.write_text("import sys\ndef predict(batch):\n    sys.exit(0)\n")
+    qpibench(*asked(measured, *more), "--overwrite").fails(1, "Entry 'entry' failed", "sys.exit(0) was called")

@@ -80,7 +80,7 @@ def test_pixels_that_were_not_measured_do_not_change_the_noise():
 
 
 def test_what_cannot_be_scored_is_one_sentence():
-    with pytest.raises(UsageError, match="noise must be positive"):
+    with pytest.raises(UsageError, match="noise must be a positive number"):
         held_out_score(IMAGE, POSITIONS, SIZE, noise=-1.0)
     with pytest.raises(InvalidDataError, match="Noise needs"):
         noise_of_scans(IMAGE[:2, :2], IMAGE[:2, :2])

@@ -35,6 +35,10 @@ def test_positions_are_read_as_they_were_written(tmp_path):
         ('"1,5","2,5"\n', [[1.5, 2.5]], False),
         ("1,2,3.5\n", [[1, 2]], False),
         ("layer,x_nm,y_nm\n4,1,2\n4,3,4\n", [[1, 2], [3, 4]], False),
+        ("# y_nm,x_nm\n2,1\n", [[1, 2]], False),
+        ("# x_angstrom y_angstrom\n10 20\n", [[1, 2]], False),
+        ("# by eye, 1 nm\n#column,row\n1,2\n", [[1, 2]], True),
+        ("# x_nm,y_nm\n# as below\n1,2\n", [[1, 2]], False),
     ],
 )
 def test_columns_are_known_by_name_and_unit(tmp_path, text, expected, in_pixels):

@@ -161,3 +161,12 @@ def test_what_maps_cannot_be_asked_is_refused_before_the_work(stack, tmp_path, a
     np.savez(tmp_path / "maps.npz", dIdV=stack, energy_mev=[1.0, 2.0, 3.0], size_nm=(7.8, 6.2), first_row="bottom")
     with pytest.raises(UsageError, match=said):
         extract_maps(read_maps(tmp_path / "maps.npz"), POSITIONS, progress=pytest.fail, **asked)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [([[[1, 2], [3]]], "images is no array of numbers"), (np.ones((2, 8, 8)) * 1j, "images is complex")],
+)
+def test_images_that_are_no_real_numbers_are_refused(images, said):
+    with pytest.raises(UsageError, match=said):
+        extract_stack(images, POSITIONS, (6.2, 7.8))

@@ -254,6 +254,10 @@ def test_layers_without_energies_are_numbered(written):
         _ = maps.axis.energy_mev
     with pytest.raises(UsageError, match="has 3 layers; give as many"):
         read_maps(path, size_nm=SIZE_NM, energy_mev=[1, 2, 3, 4])
+    with pytest.raises(UsageError, match="both 20 meV; give two that differ"):
+        read_maps(path, size_nm=SIZE_NM, energy_mev=[20, 20])
+    with pytest.raises(UsageError, match="energies in meV must be numbers"):
+        read_maps(path, size_nm=SIZE_NM, energy_mev=["low", "high"])
 
 
 def test_two_energies_are_the_ends_of_even_steps(written):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.maps.preparation import apply
 from qpibench.readers.maps import read_maps
 
 UP = np.arange(30, dtype=np.float64).reshape(5, 6) ** 2 - 7.5
@@ -26,6 +27,7 @@ def text(tmp_path):
     "content",
     [
         *("1.5 2\n-3 4e1\n", "1.5\t2\t\n-3\t40", "1,5 2\n-3 40", "1,5;2;\n-3;4e1;\n", "1.5, 2\r\n-3, 40\r\n"),
+        "1.5 ,2\n-3  ,40\n",
         *("1.5,2,\n-3,40,\n", "# note\n\n  1,5\t2  \n% note\n-3\t40", "\ufeff1.5 2\n-3 40"),
     ],
 )
@@ -102,8 +104,23 @@ def test_all_fields_of_a_gwyddion_file_are_channels(gwyddion):
     np.testing.assert_array_equal(maps.channel("data 10").values, 2 * UP[::-1])
     assert {channel.unit for channel in maps.channels} == {"pA"}
     assert (maps.grid.size_x_nm, maps.grid.size_y_nm) == pytest.approx((5, 4))
-    assert maps.centre_nm == pytest.approx((4, -0.5))
+    assert maps.centre_nm == pytest.approx((4, 0.5))  # Gwyddion's y points down
     assert maps.metadata == {"Bias": "20 mV"}
+
+
+def test_a_field_of_gwyddion_elsewhere_is_no_channel_of_the_same_maps(tmp_path):
+    objects = pytest.importorskip("gwyfile.objects")
+    units = {"si_unit_xy": objects.GwySIUnit(unitstr="m"), "xreal": 6e-9, "yreal": 5e-9}
+    container = objects.GwyContainer()
+    container["/0/data"], container["/0/data/title"] = objects.GwyDataField(UP, **units), "Here"
+    container["/1/data"], container["/1/data/title"] = objects.GwyDataField(UP, **units, xoff=1e-7), "There"
+    container.tofile(str(tmp_path / "map.gwy"))
+    with pytest.raises(UsageError, match="choose one of them"):
+        read_maps(tmp_path / "map.gwy")
+    assert read_maps(tmp_path / "map.gwy", channel="There").centre_nm == pytest.approx((103, -2.5))
+    here = read_maps(tmp_path / "map.gwy", channel="Here")
+    lower = apply(here, "crop", pixels=[0, len(UP[0]) - 1, 0, 1])
+    assert lower.centre_nm[1] == pytest.approx(here.centre_nm[1] + here.grid.y_nm[:2].mean())
 
 
 def test_equal_titles_are_told_apart(gwyddion):
@@ -276,6 +293,44 @@ def test_impossible_coordinates_are_refused(tmp_path, coordinate, unit, said):
     xarray.Dataset({"topo": (("y", "x"), UP)}, coords).to_netcdf(tmp_path / "map.nc", engine="netcdf4")
     with pytest.raises(InvalidDataError, match=said):
         read_maps(tmp_path / "map.nc")
+
+
+def test_coordinates_without_a_unit_tell_which_way_they_run(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("netCDF4")
+    coords = {"x": np.arange(6.0)[::-1], "y": np.arange(5.0)[::-1]}
+    xarray.Dataset({"topo": (("y", "x"), UP)}, coords).to_netcdf(tmp_path / "map.nc", engine="netcdf4")
+    maps = read_maps(tmp_path / "map.nc", size_nm=(5, 4))
+    np.testing.assert_array_equal(maps.channel("topo").values, UP[::-1, ::-1])
+    assert maps.warnings == ()
+
+
+def test_the_place_of_netcdf_maps_is_that_of_their_coordinates(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("netCDF4")
+    coords = {"x": ("x", np.linspace(-3, 4, 6), {"units": "nm"}), "y": ("y", np.linspace(2, -1, 5), {"units": "nm"})}
+    xarray.Dataset({"topo": (("y", "x"), UP)}, coords).to_netcdf(tmp_path / "map.nc", engine="netcdf4")
+    assert read_maps(tmp_path / "map.nc").centre_nm == pytest.approx((0.5, 0.5))
+
+
+def test_values_that_stand_for_none_may_be_stored_in_another_precision(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "map.h5", "w") as file:
+        file["topo"] = np.where(UP > 100, -1e34, UP).astype(np.float32)
+        file["topo"].attrs["_FillValue"] = -1e34
+    np.testing.assert_array_equal(np.isnan(read_maps(tmp_path / "map.h5", size_nm=5).channels[0].values), UP > 100)
+
+
+def test_energies_without_a_unit_are_told(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "map.h5", "w") as file:
+        file["bias"], file["y"], file["x"] = [1.0, 2.0, 3.0], np.arange(5.0), np.arange(6.0)
+        file["topo"] = np.stack([UP, UP, UP])
+        for axis, name in enumerate(("bias", "y", "x")):
+            file[name].make_scale(name)
+            file["topo"].dims[axis].attach_scale(file[name])
+    told = read_maps(tmp_path / "map.h5", size_nm=5, energy_mev=[-20, 20])
+    assert told.axis.energy_mev == pytest.approx([-20, 0, 20])
 
 
 def test_energies_that_are_not_finite_are_refused(tmp_path):

@@ -145,6 +145,16 @@ def test_a_changed_number_is_noticed(tmp_path):
         read(tmp_path / "maps.h5")
 
 
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_changed_coordinate_is_noticed(tmp_path, name):
+    h5py = pytest.importorskip("h5py")
+    write_maps(measured(), tmp_path / "maps.h5")
+    with h5py.File(tmp_path / "maps.h5", "r+") as file:
+        file[name][0] += 1
+    with pytest.raises(InvalidDataError, match=f"the values of {name} have changed"):
+        read(tmp_path / "maps.h5")
+
+
 def test_steps_that_json_cannot_hold_leave_an_older_file_as_it_is(tmp_path):
     (tmp_path / "maps.h5").write_bytes(b"older")
     with pytest.raises(UsageError, match="JSON"):

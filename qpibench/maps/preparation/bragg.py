@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from qpibench.errors import UsageError
 from qpibench.grid import Grid
 from qpibench.maps.bragg_peaks import ABOVE, find_peaks, lattice_wave, plane_wave
 from qpibench.maps.measurement import Maps
@@ -64,7 +65,7 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
         peaks = (
             find_peaks(one.values, grid, above=settings.above, most=settings.most)
             if given is None
-            else np.array(given, np.float64).reshape(-1, 2)
+            else _told(given, grid)
         )
 
         def without(layer: NDArray[np.float64], peaks: NDArray[np.float64] = peaks) -> NDArray[np.float64]:
@@ -73,6 +74,17 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
         channels.append(replace(one, values=each_layer(one.values, without)))
         found[one.label] = peaks.round(6).tolist()
     return replace(maps, channels=tuple(channels)), {"q_rad_nm": found, "width_rad_nm": float(width)}
+
+
+def _told(q_rad_nm: Any, grid: Grid) -> NDArray[np.float64]:
+    """Peaks that the user tells, which the pixels must resolve."""
+    peaks, largest = np.array(q_rad_nm, np.float64).reshape(-1, 2), np.pi / np.array([grid.pitch_x_nm, grid.pitch_y_nm])
+    if (np.abs(peaks) > largest * (1 + 1e-9)).any():
+        raise UsageError(
+            f"The largest wavevectors of the map are {largest[0]:.4g} and {largest[1]:.4g} rad/nm along x and y, found"
+            f" the peaks {peaks.tolist()}."
+        )
+    return peaks
 
 
 def _without(

@@ -31,11 +31,11 @@ _DIRECTION = re.compile(r"(.+?)\s*[(\[]\s*(forward|backward)\s*[)\]]", re.IGNORE
 def read(path: Path, source: Source) -> Arrays:
     """Read a file; see :class:`qpibench.readers.maps.MapsReader`."""
     container = _container(path)
-    arrays, warnings, centres = [], [], []
+    arrays, warnings = [], []
     for key, (number, kind) in sorted(_fields(container).items(), key=lambda item: (int(item[1][0]), item[1][1])):
         title = " ".join(str(container.get(f"/{number}/data/title", "")).split()) or f"data {number}"
         try:
-            array, centre = _array(path, container[key], title if kind == "data" else f"{title} mask")
+            array = _array(path, container[key], title if kind == "data" else f"{title} mask")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidDataError(f"'{path}' is damaged: its data field {key} cannot be read ({error}).") from None
         if array is None:
@@ -44,13 +44,11 @@ def read(path: Path, source: Source) -> Arrays:
         if kind == "mask":
             warnings.append(f"The mask of '{title}' is a channel; the file does not tell what it marks.")
         arrays.append(array)
-        centres.append(centre)
     if any(str(key).startswith("/brick/") for key in container):
         warnings.append("Volume data of the file are left out.")
     return Arrays(
         arrays=tuple(arrays),
         source=source,
-        centre_nm=centres[0] if centres else (0.0, 0.0),
         metadata=_metadata(container),
         warnings=tuple(warnings),
     )
@@ -72,7 +70,7 @@ def _fields(container: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return {key: (match[1], match[2]) for key, match in found.items() if match is not None}
 
 
-def _array(path: Path, field: Object, title: str) -> tuple[Array | None, tuple[float, float]]:
+def _array(path: Path, field: Object, title: str) -> Array | None:
     nx, ny = int(field.members["xres"]), int(field.members["yres"])
     values = np.asarray(field.members["data"])
     if nx < 2 or ny < 2 or values.shape != (nx * ny,):
@@ -80,23 +78,22 @@ def _array(path: Path, field: Object, title: str) -> tuple[Array | None, tuple[f
     lateral = _unit(field, "si_unit_xy")
     scale = in_nm(lateral) if lateral else None
     if lateral and scale is None:
-        return None, (0.0, 0.0)
+        return None
     size, centre = None, (0.0, 0.0)
     if scale is not None:
         width, height = (float(field.members[name]) * scale for name in ("xreal", "yreal"))
         size = width * (nx - 1) / nx, height * (ny - 1) / ny
-        centre = float(field.get("xoff", 0)) * scale + width / 2, float(field.get("yoff", 0)) * scale + height / 2
+        # Gwyddion's y points down.
+        centre = float(field.get("xoff", 0)) * scale + width / 2, -float(field.get("yoff", 0)) * scale - height / 2
     named = _DIRECTION.fullmatch(title)
-    return (
-        Array(
-            name=title if named is None else named[1],
-            direction=None if named is None else cast(Direction, named[2].lower()),
-            unit=_unit(field, "si_unit_z"),
-            values=values.reshape(ny, nx),
-            size_nm=size,
-            first_row="top",
-        ),
-        centre,
+    return Array(
+        name=title if named is None else named[1],
+        direction=None if named is None else cast(Direction, named[2].lower()),
+        unit=_unit(field, "si_unit_z"),
+        values=values.reshape(ny, nx),
+        size_nm=size,
+        first_row="top",
+        centre_nm=centre,
     )
 
 

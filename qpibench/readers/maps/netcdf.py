@@ -127,7 +127,11 @@ def _decoded(variable: _Variable) -> _Variable:
     packed = "scale_factor" in attributes or "add_offset" in attributes
     if not packed and not missing:
         return variable
-    unknown = np.isin(values, np.asarray(missing)) if missing else np.zeros(values.shape, bool)
+    marks = np.asarray(missing)
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            marks = marks.astype(values.dtype)  # as they stand among the values
+    unknown = np.isin(values, marks)
     if packed or values.dtype.kind != "f":
         values = values * np.float64(scale) + np.float64(offset)
     return _Variable(variable.dims, np.where(unknown, values.dtype.type(np.nan), values), attributes)
@@ -147,16 +151,18 @@ def _array(path: Path, name: str, variables: Mapping[str, _Variable]) -> Array |
     if not is_map(values):
         return None
     row, column = variable.dims[-2:]
-    height, width = (_extent(path, dim, variables) for dim in (row, column))
-    if width is not None and width < 0:
-        values, width = values[..., ::-1], -width
+    (height, y_nm), (width, x_nm) = (_extent(path, dim, variables) for dim in (row, column))
+    rises_y, rises_x = (_rises(path, dim, variables) for dim in (row, column))
+    if rises_x is False:
+        values = values[..., ::-1]
     return Array(
         name=name,
         values=values,
         unit=variable.text("units"),
-        size_nm=None if width is None or height is None else (width, abs(height)),
+        size_nm=None if width is None or height is None else (width, height),
         axis=_axis(path, variable.dims[0], variables) if values.ndim == 3 else None,
-        first_row=None if height is None else ("top" if height < 0 else "bottom"),
+        first_row=None if rises_y is None else "bottom" if rises_y else "top",
+        centre_nm=(x_nm, y_nm),
     )
 
 
@@ -169,20 +175,26 @@ def _coordinate(path: Path, dim: str, variables: Mapping[str, _Variable]) -> _Va
     return found
 
 
-def _extent(path: Path, dim: str, variables: Mapping[str, _Variable]) -> float | None:
-    """Distance in nm from the first to the last pixel; None without coordinates of a known unit."""
+def _rises(path: Path, dim: str, variables: Mapping[str, _Variable]) -> bool | None:
+    """Whether coordinates ascend, also those without a unit; None if there are none."""
+    coordinate = _coordinate(path, dim, variables)
+    return None if coordinate is None else bool(coordinate.values[0] < coordinate.values[-1])
+
+
+def _extent(path: Path, dim: str, variables: Mapping[str, _Variable]) -> tuple[float | None, float]:
+    """Distance between the outer pixels and their middle in nm; None and 0 without coordinates of a known unit."""
     coordinate = _coordinate(path, dim, variables)
     if coordinate is None:
-        return None
+        return None, 0.0
     scale = in_nm(coordinate.text("units", "nm" if dim.endswith("_nm") else ""))
     if scale is None:
-        return None
+        return None, 0.0
     size = size_of(np.asarray(coordinate.values, np.float64))
     if size is None:
         raise InvalidDataError(
             f"'{path}': the coordinates {dim} are not equidistant; maps on other grids cannot be read."
         )
-    return size * scale
+    return abs(size) * scale, float(coordinate.values[0] + coordinate.values[-1]) / 2 * scale
 
 
 def _axis(path: Path, dim: str, variables: Mapping[str, _Variable]) -> Axis | None:

@@ -88,7 +88,7 @@ def _separators(line: str) -> tuple[str | None, bool]:
     """The separator of a line, None for blanks and tabs, and whether a comma is its decimal sign."""
     if ";" in line:
         return ";", "," in line
-    if "," in line and (re.search(r",\s", line) or not re.search(r"\s", line)):
+    if "," in line and (re.search(r",\s|\s,", line) or not re.search(r"\s", line)):
         return ",", False
     return None, "," in line
 
