@@ -77,6 +77,7 @@ def command(
     forward and backward scan if the map has both, otherwise that at the highest wavevectors.
     """
     from qpibench.extraction.held_out import held_out_score
+    from qpibench.extraction.layers import shows_something
     from qpibench.extraction.of_maps import chosen_layers
     from qpibench.extraction.positions import origin_of, read_positions
     from qpibench.readers.maps import read_maps
@@ -84,6 +85,8 @@ def command(
     maps = read_maps(map_path, channel=channel, **untold)
     chosen, layers, axis = chosen_layers(maps, channel, None if energy_mev is None else [energy_mev])
     layer = len(layers) // 2
+    if not shows_something(layers[layer]):
+        raise InvalidDataError("The layer in the middle is constant or was not measured; choose another by --energy.")
     positions, in_pixels = read_positions(positions_path)
     level, source = (noise, "given") if noise is not None else _noise(maps, chosen, layers[layer], energy_mev)
     measured_from = origin_of(positions_path, origin, in_pixels=in_pixels)

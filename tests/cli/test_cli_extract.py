@@ -250,6 +250,14 @@ def test_only_its_own_layers_are_removed_from_the_folder_of_layers(qpibench, mea
     assert {path.name for path in (measured / "kernel.h5.parts").iterdir()} == {"notes.txt", "layer_00001.npz.bak"}
 
 
+def test_a_middle_layer_that_shows_nothing_is_not_held_out(qpibench, measured):
+    maps = np.random.default_rng(0).normal(size=(3, 24, 32))
+    maps[1] = np.nan
+    np.savez(measured / "map.npz", dIdV=maps, energy_mev=[1.0, 2.0, 3.0], size_nm=15.5, first_row="bottom")
+    asked = ("hold-out", measured / "map.npz", "--positions", measured / "scatterers.csv", "--channel", "dIdV")
+    qpibench(*asked).fails(3, "layer in the middle", "--energy")
+
+
 @pytest.mark.parametrize("value", [1.0, np.nan])
 @pytest.mark.parametrize("command", ["extract", "hold-out"])
 def test_a_map_that_shows_nothing_is_invalid_data(qpibench, measured, command, value):
