@@ -305,6 +305,16 @@ def test_coordinates_without_a_unit_tell_which_way_they_run(tmp_path):
     assert maps.warnings == ()
 
 
+def test_numbers_of_rows_do_not_tell_which_is_lowest(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("netCDF4")
+    coords = {"row": np.arange(5), "column": np.arange(6)}
+    xarray.Dataset({"topo": (("row", "column"), UP)}, coords).to_netcdf(tmp_path / "map.nc", engine="netcdf4")
+    assert "which row is lowest" in read_maps(tmp_path / "map.nc", size_nm=5).warnings[0]
+    turned = read_maps(tmp_path / "map.nc", size_nm=5, first_row="top")
+    np.testing.assert_array_equal(turned.channel("topo").values, UP[::-1])
+
+
 def test_the_place_of_netcdf_maps_is_that_of_their_coordinates(tmp_path):
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("netCDF4")

@@ -30,6 +30,8 @@ SUFFIXES = (".h5", ".hdf5", ".nc")
 
 _X = ("x", "nx", "x_nm", "column", "columns", "width")
 _Y = ("y", "ny", "y_nm", "row", "rows", "height")
+_NUMBERED = ("row", "rows", "column", "columns")
+"""Dimensions whose coordinates without a unit are numbers of rows or columns, which do not tell where up is."""
 _ENERGIES = ("bias", "energy", "energies", "energy_mev", "e", "v", "voltage", "bias_v", "sample bias")
 
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
@@ -176,9 +178,11 @@ def _coordinate(path: Path, dim: str, variables: Mapping[str, _Variable]) -> _Va
 
 
 def _rises(path: Path, dim: str, variables: Mapping[str, _Variable]) -> bool | None:
-    """Whether coordinates ascend, also those without a unit; None if there are none."""
+    """Whether coordinates ascend, also those without a unit; None if there are none or they only number the pixels."""
     coordinate = _coordinate(path, dim, variables)
-    return None if coordinate is None else bool(coordinate.values[0] < coordinate.values[-1])
+    if coordinate is None or (dim.lower() in _NUMBERED and not coordinate.text("units")):
+        return None
+    return bool(coordinate.values[0] < coordinate.values[-1])
 
 
 def _extent(path: Path, dim: str, variables: Mapping[str, _Variable]) -> tuple[float | None, float]:
