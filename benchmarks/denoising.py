@@ -50,7 +50,7 @@ def evaluated(
     command += ["--predictions", str(predictions), "--time-limit", str(LIMIT_S), "--resume"]
     qpibench(command if limit is None else [*command, "--limit", str(limit)])
     (cell,) = load_result(result).cells.values()
-    return predictions.with_stem(f"{named}-{CELL}"), cell  # the name that evaluate gives the file of a cell
+    return predictions, cell
 
 
 def run(
