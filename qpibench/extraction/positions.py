@@ -80,17 +80,15 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
         raise InvalidDataError(f"'{path}' has no scatterer; a line has x and y in nm.")
     number, first = rows[0]
     places, factor, pixels = (0, 1), 1.0, False
-    names: list[str] | None = None
+    names = comment
     if not all(_is_number(field) for field in first):
         names, rows = first, rows[1:]
-        if _columns(names) is None:
-            raise InvalidDataError(
-                f"'{path}', line {number}, names the columns {', '.join(names)}; expected x_nm and y_nm, or column and"
-                " row."
-            )
-    elif _columns(comment) is not None:
-        names = comment
-    if names is not None and (known := _columns(names)) is not None:
+    known = _columns(names)
+    if known is None and names is first:
+        raise InvalidDataError(
+            f"'{path}', line {number}, names the columns {', '.join(names)}; expected x_nm and y_nm, or column and row."
+        )
+    if known is not None:
         places, factor, pixels = known
         for place, fields in rows:
             if len(fields) > len(names):
