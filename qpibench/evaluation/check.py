@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError
+from qpibench.errors import QpibenchError
 from qpibench.evaluation.agreement import difference
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.declaration import Declaration
@@ -91,7 +91,7 @@ def check(
             findings.append(Finding(demand=loads))
             findings.extend(_findings(isolated, kernel_px))
     except ModelFailure as failure:  # only loading lets an error through
-        code = UnavailableError.exit_code if failure.kind == "missing package" else InvalidDataError.exit_code
+        code = failure.of_loading.exit_code
         findings.append(Finding(demand=loads, problem=failure.message, traceback=failure.traceback, exit_code=code))
     except QpibenchError as error:
         findings.append(Finding(demand=loads, problem=f"{error}", exit_code=error.exit_code))

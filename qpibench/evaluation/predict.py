@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError, UnavailableError, UsageError
+from qpibench.errors import UsageError
 from qpibench.evaluation.answers import Answers, IsolatedAnswers, training_role
 from qpibench.evaluation.course import Course, Progress
 from qpibench.evaluation.entries import Entry, find_entry
@@ -239,8 +239,7 @@ def predict(
         except ModelFailure as failure:
             if course.stage == "import":
                 shown = f"\n{failure.traceback}" if traceback and failure.traceback else ""
-                kind = UnavailableError if failure.kind == "missing package" else InvalidDataError
-                raise kind(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
+                raise failure.of_loading(f"Model '{model}' cannot be used: {failure.message}.{shown}") from None
             course.failed(failure)
         record = Record(
             model=_model_record(entry, answers.declaration, hashes, request),

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError
+
 _LIBRARY = re.compile(r"[/\\](site|dist)-packages[/\\]")
 _DUMPED_FRAME = re.compile(r'File "(.+?)", line (\d+)')  # as faulthandler writes it
 _MAX_MESSAGE = 500
@@ -32,6 +34,11 @@ class ModelFailure(Exception):
     def __init__(self, kind: str, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.kind, self.message, self.traceback = kind, _one_line(message), traceback[-_MAX_TRACEBACK:]
+
+    @property
+    def of_loading(self) -> type[QpibenchError]:
+        """Class of the error that tells the user, if the model could not be loaded."""
+        return UnavailableError if self.kind == "missing package" else InvalidDataError
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), traceback=self.traceback), (self.kind, self.message)
