@@ -133,6 +133,7 @@ def test_the_scores_of_each_family_stand_under_the_table_of_a_track_of_several()
     assert "| `zeros` | 1.00 / 1.00 | 1.00 / 1.00 | 1.00 / 1.00 |" in materials
 
 
+@pytest.mark.slow
 def test_a_result_of_another_suite_or_of_an_older_track_is_not_in_the_tables(monkeypatch):
     script = _script("result_page")
     results = script._results()

@@ -72,6 +72,7 @@ def test_an_edit_that_was_undone_deletes_the_cache(checkout):
     assert kept(checkout) == []
 
 
+@pytest.mark.slow
 def test_the_files_behind_compiled_functions_of_this_checkout_are_some_of_all():
     found = {path.relative_to(ROOT).as_posix() for path in compiled_sources(ROOT)}
     assert {"qpibench/arithmetic/elementary.py", "qpibench/grid.py"} <= found

@@ -61,6 +61,7 @@ def test_a_start_says_that_it_compiles_unless_the_cache_is_whole(doctor, tmp_pat
     assert "Compiling" not in doctor().stderr
 
 
+@pytest.mark.slow
 def test_quiet_commands_compile_in_silence(doctor):
     assert "Compiling" not in doctor("--quiet").stderr
 

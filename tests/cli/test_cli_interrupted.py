@@ -18,7 +18,7 @@ LONG = ["mini", "--set", "observations_per_kernel=256", "--set", "scatterers.min
 
 ENDINGS = pytest.mark.parametrize(
     "ending",
-    [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    [signal.SIGKILL, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGTERM))],
     ids=["SIGKILL", "SIGINT", "SIGTERM"],
 )
 

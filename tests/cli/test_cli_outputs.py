@@ -82,7 +82,10 @@ WITHOUT_REPORTS = [
 """The same; in the fast tests those without a report, which takes longer than all others."""
 
 FOLDER_COMMANDS = [
-    *(pytest.param(COMMANDS[name], files, id=name) for name, files in FOLDERS.items()),
+    *(
+        pytest.param(COMMANDS[name], files, id=name, marks=pytest.mark.slow if name == "extract --figures" else ())
+        for name, files in FOLDERS.items()
+    ),
     pytest.param(SHARD, ["shard-1-of-1.h5"], id="generate --shard"),
 ]
 
@@ -184,7 +187,7 @@ KINDS = ["pipe", "character device", "block device", "socket"]
 
 @pytest.mark.parametrize("linked", [False, True], ids=["itself", "through a link"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("command", FILE_COMMANDS)
+@pytest.mark.parametrize("command", WITHOUT_REPORTS)
 def test_what_is_no_regular_file_is_refused_and_stays(run, tmp_path, command, kind, linked):
     make_node(tmp_path / "node", kind)
     before, out = described(tmp_path / "node"), tmp_path / "node"
@@ -219,7 +222,7 @@ def test_what_is_no_regular_file_in_an_output_folder_is_refused_and_stays(run, t
         assert not [path for path in out.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("command", FILE_COMMANDS)
+@pytest.mark.parametrize("command", WITHOUT_REPORTS)
 def test_a_link_is_written_through_and_the_file_keeps_its_permissions(run, tmp_path, command):
     target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
     target.parent.mkdir()

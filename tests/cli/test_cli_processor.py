@@ -33,7 +33,9 @@ def flushing(tmp_path_factory):
     return {**os.environ, "LD_PRELOAD": str(folder / "switch.so")}
 
 
-@pytest.mark.parametrize("command", ["generate mini -o release.h5", "verify {mini} --regenerate"])
+@pytest.mark.parametrize(
+    "command", ["generate mini -o release.h5", pytest.param("verify {mini} --regenerate", marks=pytest.mark.slow)]
+)
 def test_a_processor_in_flush_to_zero_mode_is_refused(mini, tmp_path, flushing, command):
     arguments = [*command.format(mini=mini).split(), "--json"]
     ended = subprocess.run(

@@ -194,6 +194,7 @@ def test_a_resumed_run_evaluates_the_missing_cells_only(resume, tmp_path):
         assert (tmp_path / FAMILY).stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_cell_without_the_wanted_files_is_evaluated_again(resume, tmp_path):
     (tmp_path / FAMILY).unlink()
     assert list(resume().json["cells"]) == ["toy/families", "toy/learned"]

@@ -325,12 +325,11 @@ def _wait(condition, *, by):
 @pytest.mark.parametrize(
     ("ending", "in_background"),
     [
-        (signal.SIGKILL, False),
         (signal.SIGTERM, False),
-        *(pytest.param(each, False, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP)),
+        *(pytest.param(each, False, marks=pytest.mark.slow) for each in (signal.SIGKILL, signal.SIGINT, signal.SIGHUP)),
         pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow),
     ],
-    ids=["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGTERM in the background"],
+    ids=["SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGTERM in the background"],
 )
 def test_training_that_is_ended_leaves_no_process_and_is_continued(qpibench, toy, tmp_path, ending, in_background):
     if signal.getsignal(ending) is signal.SIG_IGN:  # as nohup starts a program, which then ignores SIGHUP too
@@ -679,6 +678,7 @@ def test_training_that_does_not_stop_in_time_is_killed_and_its_checkpoint_is_nam
     assert "Interrupted after 3 of 4 steps (the last checkpoint; training did not stop within 0.1 s" in stderr
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_does_not_interrupt_the_saving(qpibench, write_model, tmp_path):
     """A batch system sends the signal to every process of a job, so the worker gets its parent's too."""
     told, run = tmp_path / "told", tmp_path / "run"

@@ -56,6 +56,7 @@ def test_help_works(windows):
     assert windows(*PROGRAM, "--help").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_release_is_made_with_the_same_bytes(windows, mini, tmp_path):
     done = windows(*PROGRAM, "generate", "mini", "-o", tmp_path / "mini.h5")
     assert done.returncode == 0, done.stderr

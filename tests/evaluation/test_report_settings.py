@@ -79,6 +79,7 @@ def plain(tmp_path_factory):
     return drawn(tmp_path_factory.mktemp("plain"))
 
 
+@pytest.mark.slow
 def test_the_backend_of_a_notebook_changes_nothing(tmp_path, plain):
     assert drawn(tmp_path, MPLBACKEND="module://matplotlib_inline.backend_inline") == plain
 

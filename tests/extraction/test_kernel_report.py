@@ -223,6 +223,7 @@ def test_a_stack_without_a_kernel_says_so(tmp_path):
     assert "No kernel could be extracted." in Page((tmp_path / "kernel.html").read_text(encoding="utf-8")).text
 
 
+@pytest.mark.slow
 def test_a_method_without_deviations_or_findings_and_an_axis_that_is_no_bias(tmp_path):
     content = stack([85.0, 35.0])
     bare = replace(content.kernels, std=np.full_like(content.kernels.std, np.nan), diagnostics=({}, {}))

@@ -97,6 +97,7 @@ def test_species_have_markers_of_their_own_which_the_legend_names(axes):
     assert {text.get_text() for text in axes.texts} > {"0", "1"}
 
 
+@pytest.mark.slow
 def test_images_of_two_species_mark_every_scatterer_by_its_species():
     spec = load_spec("mini_species", overrides=["corruptions.missing_scatterers.share=0.3"])
     seen = get_backend("cpu")[0].observations(spec, get_backend("cpu")[0].kernels(spec), 3, 4)

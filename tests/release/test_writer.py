@@ -318,6 +318,7 @@ def test_compression_changes_the_storage_but_not_the_identity(tmp_path, spec, fa
         np.testing.assert_array_equal(release.observations(rows).position_nm, truth[1].position_nm[rows])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_release(tmp_path):
     peaks = []
     for per_kernel in (130, 2600):

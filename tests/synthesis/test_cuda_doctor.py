@@ -98,6 +98,7 @@ def test_without_a_package_that_all_else_needs_nothing_else_is_looked_at(monkeyp
     assert (findings[-1].advice, findings[-1].required) == ("pip install no-such-package", True)
 
 
+@pytest.mark.slow
 def test_where_numba_finds_no_folder_for_its_cache_there_is_advice(tmp_path):
     code = (
         "from numba.core import caching\n"

@@ -198,7 +198,7 @@ DIGESTS = ["07739b29a255050b", "ea17f80924f81874"]
     "processor",
     [
         pytest.param("", id="this processor"),
-        pytest.param("haswell", id="AVX2"),
+        pytest.param("haswell", marks=pytest.mark.slow, id="AVX2"),
         pytest.param("generic", marks=pytest.mark.slow, id="no fused multiply-add in hardware"),
     ],
 )

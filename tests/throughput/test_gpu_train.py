@@ -89,6 +89,7 @@ def test_a_queue_leaves_a_summary_results_of_all_seeds_and_weights_of_the_first_
     assert f"{OTHER} is not begun: the time is over" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_a_gpu_the_queue_says_so(tmp_path):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

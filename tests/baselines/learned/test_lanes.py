@@ -167,6 +167,7 @@ def test_the_failure_of_one_run_does_not_end_the_others(tiny, uninterrupted):
     assert numbers(tiny.folder / "0") == numbers(uninterrupted.folder / "0")
 
 
+@pytest.mark.slow
 def test_runs_that_lose_patience_end_their_stage(tiny):
     tiny.fit(stage_options={"learning_rate": 0.0, "patience": 2, "validate_every": 3})
     record = load_run(tiny.folder / "1")

@@ -223,7 +223,9 @@ def test_a_second_sigterm_does_not_cut_off_the_checkpoint(training):
     assert (record.status, record.steps_done) == ("stopped", 8)
 
 
-@pytest.mark.parametrize("fit", [Training.fit, fit_as_lane], ids=["eager", "lane"])
+@pytest.mark.parametrize(
+    "fit", [Training.fit, pytest.param(fit_as_lane, marks=pytest.mark.slow)], ids=["eager", "lane"]
+)
 @pytest.mark.parametrize(
     ("validation", "done"),
     [pytest.param(1, 10, id="middle"), pytest.param(8, 40, marks=pytest.mark.slow, id="end")],

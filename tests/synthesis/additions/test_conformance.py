@@ -35,13 +35,14 @@ WORLDS += [("eq7", ("rotated species", *NOT_OF_IMAGES)), ("surface_state", ("dra
 WORLDS += [("tight_binding", ("drawn species", *NOT_OF_IMAGES, "tip_blur", "drift", "white_noise"))]
 WORLDS += [("eq7", ("drawn species", "unseen", "tip_blur", "drift", "white_noise"))]
 OF_IMAGES = tuple(name for name in corruption_names() if get_corruption(name).STAGE == "image")
-WORLDS += [("surface_state", (*NOT_OF_IMAGES, *OF_IMAGES)), ("file", ("drawn species", *NOT_OF_IMAGES, *OF_IMAGES))]
+EVERYTHING = [("surface_state", (*NOT_OF_IMAGES, *OF_IMAGES)), ("file", ("drawn species", *NOT_OF_IMAGES, *OF_IMAGES))]
+WORLDS += EVERYTHING
 MULTIPLE = [
     (family, ("multiple", "missing_scatterers", "position_error", "tip_blur", "drift", "white_noise"))
     for family in ("surface_state", "tight_binding")
 ]
 WORLDS += MULTIPLE
-REPEATED = {
+REPEATED = {*EVERYTHING} | {
     (family, corruptions)
     for family, corruptions in WORLDS
     if family not in ("eq7", "file") and corruptions and corruptions[0] in ("shaken", "drawn species")
