@@ -2,8 +2,9 @@
 
 ``generate`` makes 5,200 images with the ranges of the spec `paper`; ``evaluate`` predicts 512 of them with the entry
 `tikhonov`. One and two workers take turns, and the ratio is the median over the rounds of that of a round. The start of
-the workers is not in the times: that of ``generate`` runs from the connection to the last shard, without merging, that
-of ``evaluate`` from the loaded model to the last prediction, with loading the model on the second worker.
+the workers is not in the times: that of ``generate`` runs from the connection to the last shard, that of ``merge`` from
+its beginning to the synced release, that of ``evaluate`` from the loaded model to the last prediction, with loading the
+model on the second worker. Merging is done by the command alone, so it limits a run of many workers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,19 +33,22 @@ ENTRY, IMAGES = "tikhonov", 512
 WORKERS = (1, 2)
 
 
-def generated_per_s(path: Path, workers: int) -> float:
-    """Images per second that workers generate; the release is written to a file."""
+def generated_per_s(path: Path, workers: int) -> dict[str, float]:
+    """Images per second that workers generate, and that the command merges; the release is written to a file."""
+    begun: dict[str, float] = {}
     times: list[float] = []
 
     @contextmanager
     def show(what: str) -> Iterator[Progress]:
+        begun[what] = time.perf_counter()
         yield (lambda done, total: times.append(time.perf_counter())) if what == "Generating" else (lambda *_: None)
 
     generate_release(SPEC, path, place=Place(kind="local", workers=workers), overwrite=True, show=show)
-    return SPEC.observation_count / (times[-1] - times[0])
+    merging_s, generating_s = time.perf_counter() - begun["Merging"], times[-1] - times[0]
+    return {"generate": SPEC.observation_count / generating_s, "merge": SPEC.observation_count / merging_s}
 
 
-def predicted_per_s(release_path: Path, workers: int) -> float:
+def predicted_per_s(release_path: Path, workers: int) -> dict[str, float]:
     """Images per second that workers predict."""
     request, execution = Request(tasks=("ood",), map_mode="exact", limit=IMAGES), Execution()
     with open_release(release_path) as release:
@@ -54,7 +58,7 @@ def predicted_per_s(release_path: Path, workers: int) -> float:
             started = time.perf_counter()
             path = release_path.with_name("predictions.h5")
             outcome = predict(ENTRY, release, path, request, execution, answers=model.answers(asked))
-            return outcome.n_images / (time.perf_counter() - started)
+            return {"evaluate": outcome.n_images / (time.perf_counter() - started)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,12 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| command | images/s, 1 worker | 2 workers | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.h5"
-        measured: dict[str, Callable[[Path, int], float]] = {"generate": generated_per_s, "evaluate": predicted_per_s}
-        for name, rate in measured.items():
-            rates = [[rate(path, workers) for workers in WORKERS] for _ in range(rounds)]
-            one, two = (statistics.median(column) for column in zip(*rates, strict=True))
-            ratio = statistics.median(second / first for first, second in rates)
-            print(f"| `{name}` | {one:,.0f} | {two:,.0f} | {ratio:.2f} |", flush=True)
+        for measure in (generated_per_s, predicted_per_s):
+            rates = [[measure(path, workers) for workers in WORKERS] for _ in range(rounds)]
+            for name in rates[0][0]:
+                pairs = [(first[name], second[name]) for first, second in rates]
+                one, two = (statistics.median(column) for column in zip(*pairs, strict=True))
+                ratio = statistics.median(second / first for first, second in pairs)
+                print(f"| `{name}` | {one:,.0f} | {two:,.0f} | {ratio:.2f} |", flush=True)
     print(f"\n{rounds} rounds. {sentence(machine())}")
 
 
