@@ -95,11 +95,10 @@ def command(
       qpibench evaluate tikhonov --suite v1 --dask local:8 -o tikhonov.json
     """
     from qpibench.evaluation.entries import find_entry
+    from qpibench.evaluation.gathering import Gathering
     from qpibench.evaluation.isolation.parent import closed_parent
     from qpibench.evaluation.isolation.process import temporary_folder
-    from qpibench.evaluation.joining import join
     from qpibench.evaluation.result import SuiteRecord
-    from qpibench.evaluation.result_file import save_result
     from qpibench.evaluation.run_report import run_report
     from qpibench.tasks.subset import check_limit
 
@@ -124,35 +123,19 @@ def command(
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
         record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)
         former = _kept(output, entry, asked, record, given, report, predictions) if resume else None
-        kept = [] if former is None else [cell.record.label for cell in former.cells.values() if cell.record]
-        results = [] if former is None else [("", former)]
-        not_applicable: dict[str, str] = {}
-        last = {each.label: each for each in asked}
-        saved = [*kept]
-        wanted = [each for each in asked if each.label not in kept]
+        gathering = Gathering(output, [each.label for each in asked], suite=record, former=former)
+        wanted = [each for each in asked if each.label not in gathering.kept]
         on_workers = None
         if place is not None and wanted:
             hidden = [] if predictions is None else [each.place(predictions) for each in wanted]
             on_workers = stack.enter_context(_on_workers(place, entry, wanted, given, hidden))
-
-        def joined(*, finished: bool = True) -> Result:
-            whole = [result for label, result in results if label in ("", *saved) and label not in not_applicable]
-            result = join(whole, suite=record, not_applicable=not_applicable, finished=finished)
-            if not kept:
-                return result
-            of_label = {cell.record.label: (name, cell) for name, cell in result.cells.items() if cell.record}
-            return result.model_copy(update={"cells": dict(of_label[label] for label in last if label in of_label)})
 
         def run(each: Asked) -> Response:
             report_path = None if report is None else each.place(report)
             written = folder / "predictions.h5" if predictions is None else each.place(predictions)
             outcome = run_model(model, each, written, given, answers=on_workers and on_workers(each))
             result = score_file(written, each.release)
-            results.append((each.label, result))
-            # Written after the last part of every cell, so that an interrupted run keeps the cells it has finished.
-            if each is last[each.label]:
-                saved.append(each.label)
-                save_result(joined(finished=len(last) == 1), output)
+            gathering.add(each.label, result)
             write_report(result, written, each.release, report_path)
             return model_response(
                 outcome,
@@ -164,20 +147,21 @@ def command(
             response = run_cells(
                 wanted,
                 run,
-                not_applicable=None if suite is None else not_applicable,
-                required=not kept,
+                not_applicable=None if suite is None else gathering.not_applicable,
+                required=not gathering.kept,
             )
         except KeyboardInterrupt:
-            if saved:  # also the last of them, whose writing may have been interrupted
-                save_result(joined(finished=len(last) == 1), output)
-            told = f"'{output}' has {len(saved)} of {len(last)} cells; --resume evaluates the others"
+            if not gathering.saved:
+                raise KeyboardInterrupt("") from None
+            gathering.save()  # the last writing may have been interrupted
+            told = f"'{output}' has {len(gathering.saved)} of {gathering.count} cells; --resume evaluates the others"
             if suite is None and given.track is None:
                 told = f"'{output}' is written{'' if report is None else ', its report is not'}"
-            raise KeyboardInterrupt(f"Interrupted; {told}." if saved else "") from None
-        if len(asked) > 1 or suite is not None:
-            whole = joined()
-            save_result(whole, output)
-            if report is not None:
+            raise KeyboardInterrupt(f"Interrupted; {told}.") from None
+        several = len(asked) > 1 or suite is not None
+        if several or gathering.kept:
+            whole = gathering.finish()
+            if several and report is not None:
                 run_report(whole, report, reports=_reports(asked, whole, report))
             response = replace(
                 response,

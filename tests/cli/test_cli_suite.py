@@ -176,7 +176,7 @@ def test_a_cell_counts_that_is_complete_when_the_run_is_interrupted_at_its_writi
             save_result(result, path)
         next(interruptions, save_result)(result, path)
 
-    monkeypatch.setattr("qpibench.evaluation.result_file.save_result", save)
+    monkeypatch.setattr("qpibench.evaluation.gathering.save_result", save)
     where = ("--suite", folder / "some.toml", "--data", folder / "data", "--limit", 1, "-o", tmp_path / "r.json")
     qpibench("evaluate", "zeros", *where).fails(130, "1 of 2 cells; --resume evaluates the others")
     result = json.loads((tmp_path / "r.json").read_text())

@@ -196,6 +196,16 @@ def test_one_cell_has_the_file_that_was_named_and_may_be_asked_in_part(qpibench,
     assert "1 of 2 images" in built.stdout
 
 
+def test_a_cell_that_is_complete_is_told_again(qpibench, mini, folder, tmp_path):
+    result, report = tmp_path / "zeros.json", tmp_path / "zeros.html"
+    command = ("evaluate", "zeros", "--track", folder / "toy.toml/raster", "--release", mini, "-o", result)
+    assert qpibench(*command, "--report", report).exit_code == 0
+    written = result.read_bytes(), report.read_bytes()
+    for more in ((), ("--report", report)):
+        assert "psnr" in qpibench(*command, "--resume", *more).stdout
+        assert (result.read_bytes(), report.read_bytes()) == written
+
+
 def test_predict_asks_the_cells_too(qpibench, mini, folder, tmp_path):
     asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini)
     record = qpibench("predict", "zeros", *asked, "-o", tmp_path / "zeros.h5", "--json").json
