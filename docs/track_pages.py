@@ -1,13 +1,12 @@
 """Write docs/tracks/ from the files of tracks and suites: ``python docs/track_pages.py``.
 
 A track's page has the comments of its file, its cells, the settings of its releases, and the ranges of the specs that
-they are made of. Scores come from the results of suites on the board, docs/board/results/. ``--pictures NAME...`` draws
-the examples of some tracks again, or of all.
+they are made of. Scores come from the results of suites on the board, docs/board/results/. The examples are drawn by
+`track_pictures.py`.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -81,12 +80,6 @@ TRIVIAL = ("zeros", "median_kernel", "tikhonov")
 WITHDRAWN: dict[str, str] = {}
 """Wrong cells of frozen suites, by TRACK/CELL, with the reason and the date."""
 
-MOST_SEARCHED = 32
-WANTED_SCATTERERS = 12
-
-SIDE, GAP, DPI = 1.25, 0.14, 80
-"""Side of a panel and distance between panels in inches, and pixels per inch."""
-
 
 def pages() -> dict[str, str]:
     """The text of each page by its file name."""
@@ -96,16 +89,13 @@ def pages() -> dict[str, str]:
     return found | {"README.md": README.format(tracks=_track_table(tracks), suites=_suite_table(suites), state=STATE)}
 
 
-def pictures() -> tuple[str, ...]:
-    """The file of the example of each cell, in docs/tracks/."""
-    return tuple(_picture(name, cell) for name in track_names() for cell in load_track(name).cells)
-
-
 def track_page(track: Track) -> str:
     """The text of a track's page."""
     content = (FILES / f"{track.name}.toml").read_text(encoding="utf-8")
     file = tomllib.loads(content)
-    examples = "".join(f"\n`{cell}`\n\n![{track.name}/{cell}]({_picture(track.name, cell)})\n" for cell in track.cells)
+    examples = "".join(
+        f"\n`{cell}`\n\n![{track.name}/{cell}](images/{track.name}-{cell}.png)\n" for cell in track.cells
+    )
     return (
         f"# Track `{track.name}`\n\n{_sentence(track.summary)}\n\n{_comment(content)}\n"
         f"\n## Cells\n\n{_cell_table(track, content)}"
@@ -159,10 +149,6 @@ def _about_examples(track: Track) -> str:
         "Each picture has one image for each family of kernels, above its kernel. Circles are scatterers; crosses are"
         " told positions, where they differ."
     )
-
-
-def _picture(track: str, cell: str) -> str:
-    return f"images/{track}-{cell}.png"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -429,76 +415,7 @@ def _scores_of(results: list[Result], track: Track, entry: str) -> Mapping[str, 
     return found
 
 
-def draw(track: Track, name: str) -> bytes:
-    """A PNG of one image of a cell for each family, above its kernel; with two species, above both kernels."""
-    from qpibench.pages.plotting import file_content, own_style
-
-    # isort: split
-    from matplotlib.figure import Figure
-
-    from qpibench.gallery.page import STYLE
-    from qpibench.gallery.palette import in_palette
-    from qpibench.gallery.panels import draw_image
-
-    cell = track.cell(name)
-    specs = list({spec.kernels.family: spec for spec in reversed(cell.specs)}.values())[::-1]
-    with own_style(STYLE):
-        columns = sum(species_count(spec) for spec in specs)
-        width, height = GAP + columns * (SIDE + GAP), 2 * (SIDE + 2 * GAP)
-        figure = Figure(figsize=(width, height), dpi=DPI)
-        column = 0
-        for spec in specs:
-            for place, (picture, grid) in enumerate(_panels(cell, spec)):
-                left, row = GAP + (column + max(place - 1, 0)) * (SIDE + GAP), min(place, 1)
-                bottom = GAP / 2 + (1 - row) * (SIDE + 2 * GAP)
-                axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
-                draw_image(axes, picture, grid, has_legend=False)
-            column += species_count(spec)
-        return in_palette(file_content(figure, "png", dpi=DPI))
-
-
-def _panels(cell: Cell, spec: ReleaseSpec) -> Iterator[tuple[Any, Any]]:
-    """An image of a spec and its kernels, with their grids."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from qpibench.families import get_family
-    from qpibench.gallery.colours import Scale
-    from qpibench.gallery.gallery import told_marks, true_marks
-    from qpibench.gallery.panels import Marks
-    from qpibench.grid import central_pixels
-    from qpibench.synthesis.cpu import CpuBackend, draw
-    from qpibench.tasks.patch import kernel_grid
-
-    counts = draw(spec, 0, min(MOST_SEARCHED, spec.observation_count), domain="benchmark").n_drawn
-    index = int(np.abs(counts - WANTED_SCATTERERS).argmin())
-    backend, row = CpuBackend(), index // spec.observations_per_kernel
-    kernels = backend.kernels(spec, count=row + 1)
-    seen = backend.observations(spec, kernels, index, index + 1)
-    first = species_count(spec) * row
-    core_nm = get_family(spec.kernels.family).core_radius_nm(spec.kernels)
-    true, told = true_marks(seen), told_marks(seen)
-    if not cell.told_species:
-        true, told = replace(true, species=None), replace(told, species=None)
-    picture = Scale(spec.grid, core_nm, kernels.image).picture(seen.image[0], true.position_nm)
-    if cell.view != "image":
-        picture = replace(picture, true=true, told=Marks() if told == true else told)
-    yield picture, spec.grid
-    grid = kernel_grid(spec.grid, cell.kernel_px)
-    patches = central_pixels(kernels.image[first : first + species_count(spec)], grid.shape)
-    for patch in patches:
-        yield Scale(grid, core_nm, patches).picture(patch, np.zeros((1, 2))), grid
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", nargs="*", metavar="NAME", help="draw the examples of these tracks, or of all")
-    arguments = parser.parse_args()
-    (FOLDER / "images").mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(exist_ok=True)
     for file, text in pages().items():
         (FOLDER / file).write_text(text, encoding="utf-8")
-    for name in [] if arguments.pictures is None else arguments.pictures or track_names():
-        track = load_track(name)
-        for cell in track.cells:
-            (FOLDER / _picture(name, cell)).write_bytes(draw(track, cell))

@@ -153,14 +153,15 @@ def test_an_unfinished_result_is_marked_and_a_table_without_entries_says_so():
 
 
 def test_every_cell_of_a_track_has_a_small_picture():
-    sizes = [(DOCS / "tracks" / path).stat().st_size for path in _script("track_pages").pictures()]
-    assert min(sizes) > 2_000, "run `python docs/track_pages.py --pictures`"
+    script = _script("track_pictures")
+    sizes = [(script.FOLDER / file).stat().st_size for file in script.pictures()]
+    assert min(sizes) > 2_000, "run `python docs/track_pictures.py`"
     assert max(sizes) < 50_000
     assert sum(sizes) < 1_500_000
 
 
 def test_a_picture_of_a_cell_is_the_same_when_it_is_drawn_again():
-    script, track = _script("track_pages"), load_track("exact")
+    script, track = _script("track_pictures"), load_track("exact")
     drawn = script.draw(track, "clean")
     assert drawn[:4] == b"\x89PNG"
     assert drawn == script.draw(track, "clean")
@@ -209,7 +210,7 @@ def test_the_page_of_a_track_has_units_ranges_of_each_spec_and_remarks_on_cells(
 
 
 def test_a_picture_of_two_species_shows_both_kernels_and_hidden_species_as_one():
-    script, track = _script("track_pages"), load_track("species")
+    script, track = _script("track_pictures"), load_track("species")
     told, hidden = (list(script._panels(cell, cell.specs[0])) for cell in map(track.cell, ("labelled", "hidden")))
     assert len(told) == len(hidden) == 3
     assert set(told[0][0].true.of_species()) == {0, 1}
