@@ -86,9 +86,9 @@ def command(
     reports, the scores against the noise and the gap between kernels seen and unseen.
 
     The result is written after each cell. --resume continues an interrupted run: it evaluates the cells that the result
-    lacks, those in which the model failed, and those without the files that --report and --predictions ask for. Files
-    of the other cells stay as they are. A result of another model, suite or subset is refused. Give the same --seed and
-    limits as before, which a result does not have.
+    lacks, those in which the model failed, and those without the files that --report and --predictions ask for, whose
+    scores stay until new ones replace them. Files of the other cells stay as they are. A result of another model, suite
+    or subset is refused. Give the same --seed and limits as before, which a result does not have.
 
     On dask workers (docs/scale.md), which must see the model and the releases under the same paths:
 
@@ -122,8 +122,14 @@ def command(
         for each in asked:
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
         record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)
-        former = _kept(output, entry, asked, record, given, report, predictions) if resume else None
-        gathering = Gathering(output, [each.label for each in asked], suite=record, former=former)
+        former = _former(output, entry, asked, record, given) if resume else None
+        gathering = Gathering(
+            output,
+            [each.label for each in asked],
+            suite=record,
+            former=former,
+            again=_without_files(asked, former, report, predictions),
+        )
         wanted = [each for each in asked if each.label not in gathering.kept]
         on_workers = None
         if place is not None and wanted:
@@ -202,28 +208,30 @@ def _reports(asked: Sequence[Asked], result: Result, report: Path) -> dict[str, 
     return found
 
 
-def _kept(
-    output: Path,
-    entry: Entry,
-    asked: Sequence[Asked],
-    suite: SuiteRecord | None,
-    options: ModelOptions,
-    report: Path | None,
-    predictions: Path | None,
+def _former(
+    output: Path, entry: Entry, asked: Sequence[Asked], suite: SuiteRecord | None, options: ModelOptions
 ) -> Result | None:
-    """Return the result so far, with the cells that are not evaluated again; None if there is none."""
+    """Return the result so far; None if there is none."""
     from qpibench.evaluation.resumed import finished
 
     if not output.exists():
         return None
     pairs = [(each.request, each.release) for each in asked]
     result = finished(output, entry, pairs, suite=suite, threads=options.threads)
-    of_label = {cell.record.label: cell for cell in result.cells.values() if cell.record is not None}
-    for each in asked:
-        if each.label in of_label and not _has_files(each, of_label[each.label], report, predictions):
-            del of_label[each.label]
-    kept = {name: cell for name, cell in result.cells.items() if cell.record and cell.record.label in of_label}
-    return result.model_copy(update={"cells": kept}) if kept else None
+    return result if result.cells else None
+
+
+def _without_files(
+    asked: Sequence[Asked], former: Result | None, report: Path | None, predictions: Path | None
+) -> set[str]:
+    """Return the cells of a result that lack a wanted file."""
+    cells = () if former is None else former.cells.values()
+    of_label = {cell.record.label: cell for cell in cells if cell.record is not None}
+    return {
+        each.label
+        for each in asked
+        if each.label in of_label and not _has_files(each, of_label[each.label], report, predictions)
+    }
 
 
 def _has_files(each: Asked, cell: CellResult, report: Path | None, predictions: Path | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from qpibench.evaluation.joining import join
@@ -23,23 +23,32 @@ class Gathering:
     suite
         The suite of the cells.
     former
-        The result of an earlier run whose cells are kept.
+        The result of an earlier run.
+    again
+        Cells of the earlier run that are evaluated again, as TRACK/CELL; the file has them until they are complete.
 
     Attributes
     ----------
     kept, saved
-        Cells of the earlier run, and all that the written result has.
+        Cells of the earlier run that stay, and all that are complete.
     not_applicable
         Cells that the entry cannot take, with the reason; to be filled in by the run.
     """
 
     def __init__(
-        self, path: Path, labels: Iterable[str], *, suite: SuiteRecord | None = None, former: Result | None = None
+        self,
+        path: Path,
+        labels: Iterable[str],
+        *,
+        suite: SuiteRecord | None = None,
+        former: Result | None = None,
+        again: Collection[str] = (),
     ) -> None:
-        self._path, self._suite = path, suite
+        self._path, self._suite, self._former = path, suite, former
         self._missing = Counter(labels)
-        self._results = [] if former is None else [("", former)]
-        self.kept = [] if former is None else [cell.record.label for cell in former.cells.values() if cell.record]
+        self._results: list[tuple[str, Result]] = []
+        cells = [] if former is None else [cell.record.label for cell in former.cells.values() if cell.record]
+        self.kept = [label for label in cells if label not in again]
         self.saved = [*self.kept]
         self.not_applicable: dict[str, str] = {}
 
@@ -67,11 +76,17 @@ class Gathering:
         return result
 
     def _joined(self, *, finished: bool) -> Result:
-        whole = [
-            result for label, result in self._results if label in ("", *self.saved) and label not in self.not_applicable
-        ]
+        whole = [result for label, result in self._results if label in self.saved and label not in self.not_applicable]
+        if self._former is not None:
+            newer = {*self.saved}.difference(self.kept)
+            cells = {
+                name: cell
+                for name, cell in self._former.cells.items()
+                if cell.record and (cell.record.label in self.kept or not (finished or cell.record.label in newer))
+            }
+            whole[:0] = [self._former.model_copy(update={"cells": cells})] if cells else []
         result = join(whole, suite=self._suite, not_applicable=self.not_applicable, finished=finished)
-        if not self.kept:
+        if self._former is None:
             return result
         of_label = {cell.record.label: (name, cell) for name, cell in result.cells.items() if cell.record}
         in_order = dict(of_label[label] for label in self._missing if label in of_label)

@@ -194,6 +194,19 @@ def test_a_resumed_run_evaluates_the_missing_cells_only(resume, tmp_path):
         assert (tmp_path / FAMILY).stat().st_mtime_ns == written
 
 
+def test_scores_stay_until_cells_that_are_evaluated_again_are_complete(resume, tmp_path, monkeypatch):
+    former = resume().json["cells"]
+    monkeypatch.setattr("qpibench.cli.evaluate.score_file", _interrupt)
+    resume("--report", tmp_path / "r.html").fails(130)
+    assert json.loads((tmp_path / "r.json").read_text())["cells"] == former
+    scored = iter([score_file] * 3)
+    monkeypatch.setattr("qpibench.cli.evaluate.score_file", lambda *arguments: next(scored, _interrupt)(*arguments))
+    resume("--report", tmp_path / "r.html").fails(130, "1 of 2 cells")
+    kept = json.loads((tmp_path / "r.json").read_text())
+    assert (list(kept["cells"]), kept["status"]) == (["toy/families", "toy/learned"], "unfinished")
+    assert kept["cells"]["toy/learned"] == former["toy/learned"]
+
+
 @pytest.mark.slow
 def test_a_cell_without_the_wanted_files_is_evaluated_again(resume, tmp_path):
     (tmp_path / FAMILY).unlink()
