@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 _NM_PER = {"nm": 1.0, "m": 1e9, "um": 1e3, "pm": 1e-3, "angstrom": 0.1, "å": 0.1, "a": 0.1}
 _PIXELS = {("column", "row"), ("x_px", "y_px"), ("x_pixel", "y_pixel")}
 _MOST_BYTES = 1 << 26
-_WITH_UNIT = re.compile(r"([xy])\s*[\[(/]\s*(\w+)\s*[\])]?")
+_WITH_UNIT = re.compile(r"([xy])\s*[\[(/]\s*(\w+)\s*[\])]?", re.IGNORECASE)
 """A name such as ``x (nm)`` or ``y [Å]``."""
+_COORDINATE = re.compile(r"([xy])_\w+", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _MICRO = {0xB5: "u", 0x3BC: "u"}
 _WHOLE = re.compile(r"[+-]?\d+")
@@ -48,10 +49,10 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
 
     The file is text with fields separated by commas, semicolons, tabs or blanks. Numbers may have a decimal comma if
     the separator is another one. Lines that begin with ``#`` and empty lines are left out, but the last ``#`` before
-    the numbers may be followed by the names of the columns. A first line with these names may tell their unit:
-    ``x_nm,y_nm`` or ``x (nm),y (nm)``, another unit of length in place of nm, or ``column,row`` for pixels. A column
-    ``layer`` must have one value throughout. Other columns are left out. Without names the first two columns are x and
-    y in nm.
+    the numbers may be followed by the names of the columns, whatever separates them. A first line with these names may
+    tell their unit: ``x_nm,y_nm`` or ``x (nm),y (nm)``, another unit of length in place of nm, or ``column,row`` for
+    pixels. A column ``layer`` must have one value throughout. Other columns are left out. Without names the first two
+    columns are x and y in nm.
 
     Parameters
     ----------
@@ -75,16 +76,15 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
         If it cannot be read.
     """
     path = Path(path)
-    comment, rows = _rows(path)
+    (number, names), rows = _rows(path)
     if not rows:
         raise InvalidDataError(f"'{path}' has no scatterer; a line has x and y in nm.")
-    number, first = rows[0]
+    first = rows[0][1]
     places, factor, pixels = (0, 1), 1.0, False
-    names = comment
     if not all(_is_number(field) for field in first):
-        names, rows = first, rows[1:]
+        (number, names), *rows = rows
     known = _columns(names)
-    if known is None and names is first:
+    if known is None and names:
         raise InvalidDataError(
             f"'{path}', line {number}, names the columns {', '.join(names)}; expected x_nm and y_nm, or column and row."
         )
@@ -99,7 +99,7 @@ def read_positions(path: str | Path) -> tuple[NDArray[np.float64], bool]:
             raise InvalidDataError(f"'{path}' has the scatterers of {count} layers; keep the lines of one layer.")
     elif len(first) == 4 and all(_WHOLE.fullmatch(field) for field in first):
         raise InvalidDataError(
-            f"'{path}', line {number}, has 4 fields of whole numbers; {_COMMAS}, or name the columns."
+            f"'{path}', line {rows[0][0]}, has 4 fields of whole numbers; {_COMMAS}, or name the columns."
         )
     if not rows:
         raise InvalidDataError(f"'{path}' has the names of columns, but no scatterer.")
@@ -133,8 +133,12 @@ def write_positions(
     write_whole(path, "\n".join([",".join(["x_nm", "y_nm", *others]), *lines, ""]).encode(), what="File of positions")
 
 
-def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Fields of the last comment before the first line with something in it, and those of all such lines by number."""
+_Line = tuple[int, list[str]]
+"""Number of a line and its fields."""
+
+
+def _rows(path: Path) -> tuple[_Line, list[_Line]]:
+    """Names of columns in the last comment before the first line with something in it, and all such lines."""
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -153,10 +157,22 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     separator = next((each for each in ("\t", ";", ",") if kept and each in kept[0][1]), None)
     if separator == "," and all(map(_DECIMAL_COMMA.fullmatch, kept[0][1].split())) and len(kept[0][1].split()) > 1:
         separator = None
-    before = [line for number, line in lines if line.startswith("#") and kept and number < kept[0][0]]
-    comment = before[-1].lstrip("# ") if before else ""
-    fields = _fields(comment, separator if separator is not None and separator in comment else None)
-    return fields, [(number, _fields(line, separator)) for number, line in kept]
+    before = [(number, line) for number, line in lines if line.startswith("#") and kept and number < kept[0][0]]
+    place, comment = before[-1] if before else (0, "")
+    return (place, _names(comment.lstrip("# "))), [(number, _fields(line, separator)) for number, line in kept]
+
+
+def _names(comment: str) -> list[str]:
+    """Names of columns in a comment, with x and y among them; empty if it has none."""
+    text = _WITH_UNIT.sub(r"\1_\2", comment)
+    ways = [[name.strip(' "') for name in text.split(separator)] for separator in ("\t", ";", ",", None)]
+    known = (names for names in ways if _columns(names) is not None)
+    unknown = (
+        names
+        for names in ways
+        if {found[1].lower() for found in map(_COORDINATE.fullmatch, names) if found} == {"x", "y"}
+    )
+    return next(known, None) or next(unknown, [])
 
 
 def _fields(line: str, separator: str | None) -> list[str]:

@@ -39,6 +39,12 @@ def test_positions_are_read_as_they_were_written(tmp_path):
         ("# x_angstrom y_angstrom\n10 20\n", [[1, 2]], False),
         ("# by eye, 1 nm\n#column,row\n1,2\n", [[1, 2]], True),
         ("# x_nm,y_nm\n# as below\n1,2\n", [[1, 2]], False),
+        ("# x_angstrom, y_angstrom\n10 20\n", [[1, 2]], False),
+        ("# column, row\n1 2\n", [[1, 2]], True),
+        ("# X (pm) Y (pm)\n1000 2000\n", [[1, 2]], False),
+        ("# y_um;x_um\n2e-3,1e-3\n", [[1, 2]], False),
+        ("# x_m\ty_m\n1e-9 2e-9\n", [[1, 2]], False),
+        ("# x and y, by eye\n1 2\n", [[1, 2]], False),
     ],
 )
 def test_columns_are_known_by_name_and_unit(tmp_path, text, expected, in_pixels):
@@ -59,6 +65,8 @@ def test_a_file_in_the_western_encoding_of_a_spreadsheet_is_read(tmp_path):
         (b"", "has no scatterer"),
         (b"x_nm,y_nm\n", "but no scatterer"),
         (b"a,b\n1,2\n", "line 1, names the columns a, b"),
+        (b"# by eye\n# x_mm y_mm\n1 2\n", "line 2, names the columns x_mm, y_mm; expected x_nm and y_nm"),
+        (b"# height, x [mm], y [mm]\n7 1 2\n", "line 1, names the columns height, x_mm, y_mm; expected"),
         (b"1,2\n3\n", "line 2, has no numbers"),
         (b"1,2\n3,nan\n", "line 2, has a position that is not finite"),
         (b"\xff\xfe\x00", "no text in UTF-8"),
