@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
+from qpibench.evaluation.isolation.declaration import declared_weights
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
 from qpibench.extraction.measured import Measured, doubts, measured
@@ -168,6 +169,25 @@ def takes_masked_pixels(method: str | os.PathLike[str]) -> bool:
             raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
         shared = sys.modules.get("shared.extractor")
         return shared is not None and isinstance(found, type) and issubclass(found, shared.Extractor)
+
+
+def weights_of(entry: Entry, options: Mapping[str, object]) -> dict[str, str]:
+    """Return the SHA-256 of the files of weights that an entry uses, by name: those it declares, and those of its run.
+
+    Raises
+    ------
+    UsageError, InvalidDataError
+        As :func:`extract`; also if one of the files cannot be read.
+    """
+    modules = modules_of(entry.path.parent)
+    with modules.present():
+        module = modules.load(entry.path)
+        try:
+            model = _model(entry, found_in(module, entry.path.name, entry.target), options)
+            declared = declarations_of(model, module)
+        except InterfaceError as error:
+            raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
+    return declared_weights(entry, declared["weights"]) | entry.weights_sha256()
 
 
 def _model(entry: Entry, found: Any, options: Mapping[str, object]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from qpibench.errors import InvalidDataError, UsageError
 from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.entry_code import code_sha256
 from qpibench.extraction.explained import explained
-from qpibench.extraction.extract import extract
+from qpibench.extraction.extract import extract, weights_of
 from qpibench.extraction.measured import usable_image
 from qpibench.files import make_folder, write_whole
 from qpibench.grid import Grid
@@ -98,11 +99,14 @@ class Request:
     def _facts(self) -> bytes:
         """What all layers have in common: package, entry with its modules and weights, grids, positions and options."""
         entry = find_entry(self.method)
-        weights = "" if entry.run is None else str(entry.run.weights_sha256)
+        weights = json.dumps(weights_of(entry, self.options))
         grids = [self.grid.model_dump_json(), self.kernel_grid.model_dump_json()]
-        asked = [str(self.beyond_edge), repr(dict(self.options))]
-        texts = [__version__, entry.name, code_sha256(entry.path), weights, *grids, *asked]
-        return "\n".join(texts).encode() + self.position_nm.tobytes()
+        texts = [__version__, entry.name, code_sha256(entry.path), weights, *grids, str(self.beyond_edge)]
+        try:
+            options = pickle.dumps(dict(self.options), protocol=5)  # repr would leave out most of a long array
+        except Exception as error:
+            raise UsageError(f"Layers with these options cannot be kept: {error}; leave out parts.") from error
+        return "\n".join(texts).encode() + self.position_nm.tobytes() + options
 
 
 class KeptLayers:

@@ -114,9 +114,10 @@ def extract_stack(
     Raises
     ------
     UsageError
-        If an argument cannot be used.
+        If an argument cannot be used; with ``parts``, also if an option cannot be pickled.
     InvalidDataError
-        If there is no scatterer or one lies outside the field, or no layer has a kernel.
+        If there is no scatterer or one lies outside the field, or no layer has a kernel; with ``parts``, also if a
+        file of the entry's weights is missing or is not that of its run.
     QpibenchError
         If a part cannot be written, or a process was killed.
     """

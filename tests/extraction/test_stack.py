@@ -150,6 +150,32 @@ def test_layers_of_an_entry_whose_module_has_changed_are_not_taken(stack, tmp_pa
         assert np.load(tmp_path / "kernel.npy") == pytest.approx(factor * stack[:1], rel=1e-5)
 
 
+@pytest.mark.parametrize("place", ["", "    "], ids=["file", "class"])
+def test_layers_of_an_entry_with_other_weights_or_options_are_not_taken(stack, tmp_path, place):
+    entry = tmp_path / "scaled.py"
+    model = (
+        "class Model:\n"
+        "    def __init__(self, *, table):\n"
+        "        self.factor = table[5000] * np.load(Path(__file__).with_name('net.npy'))[0]\n\n"
+        "    def predict(self, batch):\n"
+        "        return batch.image * np.float32(self.factor)\n\n"
+        f"{place}weights = ['net.npy']\n"
+    )
+    entry.write_text(f"from pathlib import Path\n\nimport numpy as np\n\n\n{model}")
+    for weight, option in ((1.0, 1.0), (2.0, 1.0), (2.0, 3.0)):
+        np.save(tmp_path / "net.npy", np.array([weight]))
+        table = np.zeros(10_001)
+        table[5000] = option
+        ask = {"workers": 1, "parts": tmp_path / "parts", "table": table}
+        found = extract_stack(stack[:1], [[0, 0]], (6.2, 7.8), entry, **ask)
+        assert found.kernel == pytest.approx(weight * option * stack[:1], rel=1e-5)
+        again = []
+        extract_stack(
+            stack[:1], [[0, 0]], (6.2, 7.8), entry, progress=lambda *done, again=again: again.append(done), **ask
+        )
+        assert not again
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Self
@@ -65,13 +66,24 @@ class Declaration:
             needs=needs,
             knows=tuple(texts["knows"] or ()),
             trained_on=tuple(texts["trained_on"] or ()),
-            weights={name: _weights_sha256(entry, name) for name in texts["weights"] or ()} | trained,
+            weights=declared_weights(entry, texts["weights"] or ()) | trained,
             takes_species=fields.get("takes_species") is True,
             takes_pixels=None if pixels is None else (pixels[0], pixels[1]),
             has_fit=bool(fields.get("has_fit")),
             has_latents=bool(fields.get("has_latents")),
             has_autoencoder=bool(fields.get("has_autoencoder")),
         )
+
+
+def declared_weights(entry: Entry, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of the files of weights that a model declares, by name.
+
+    Raises
+    ------
+    InvalidDataError
+        If one of them does not lie beside the model's file, or cannot be read.
+    """
+    return {name: _weights_sha256(entry, name) for name in names}
 
 
 def _weights_sha256(entry: Entry, name: str) -> str:
