@@ -192,10 +192,11 @@ def _positions(values: Any, grid: Grid, origin: str, *, beyond_edge: bool) -> ND
             f"{bad:,} of {len(given):,} positions_nm {agreeing(bad, 'is', 'are')} not finite; leave them out."
         )
     found = _from_centre(given, grid, origin)
-    farthest = np.abs(found / _size(grid)).max()
-    if _ROUNDING < farthest < _METRES:
+    told = _in_nm(given, grid, origin)
+    if _ROUNDING < np.abs(told / _size(grid)).max() < _METRES:
+        place = "centre" if origin == "centre" else "first pixel"
         raise InvalidDataError(
-            f"All positions lie within {np.abs(found).max():.2g} nm of the centre of a field of"
+            f"All positions lie within {np.abs(told).max():.2g} nm of the {place} of a field of"
             f" {grid.size_x_nm:g} x {grid.size_y_nm:g} nm; if they are in metres, multiply them by 1e9, or in a file"
             " name their columns x_m and y_m."
         )
@@ -206,9 +207,13 @@ def _positions(values: Any, grid: Grid, origin: str, *, beyond_edge: bool) -> ND
 
 
 def _from_centre(given: NDArray[np.float64], grid: Grid, origin: str) -> NDArray[np.float64]:
-    if origin == "pixel":
-        given = given * [grid.pitch_x_nm, grid.pitch_y_nm]
-    return given if origin == "centre" else given - _size(grid) / 2
+    told = _in_nm(given, grid, origin)
+    return told if origin == "centre" else told - _size(grid) / 2
+
+
+def _in_nm(given: NDArray[np.float64], grid: Grid, origin: str) -> NDArray[np.float64]:
+    """Positions from their origin."""
+    return given * [grid.pitch_x_nm, grid.pitch_y_nm] if origin == "pixel" else given
 
 
 def _size(grid: Grid) -> NDArray[np.float64]:

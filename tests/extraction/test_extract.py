@@ -147,6 +147,10 @@ NAN, INFINITE = np.full((24, 30), np.nan), np.where(IMAGE > 2, np.inf, IMAGE)
         ({"positions": [1.0, 2.0]}, r"must have the shape \(scatterer, 2\)"),
         ({"positions": [[0.0, np.nan], [1.0, 1.0]]}, "1 of 2 positions_nm is not finite"),
         ({"positions": 1e-9 * POSITION_NM}, "if they are in metres, multiply them by 1e9"),
+        (
+            {"positions": 1e-9 * (POSITION_NM + HALF_NM), "origin": "corner"},
+            "nm of the first pixel of .*; if they are in metres, multiply them by 1e9",
+        ),
         ({"positions": POSITION_NM + HALF_NM}, "They look like .*origin='corner'; --origin corner"),
         ({"positions": [[29, 23], [3, 4]]}, "They look like pixels, column and row .origin='pixel'; --origin pixel"),
         ({"positions": [[4.4, 4.9], [-4.4, -4.8]]}, r"They look like \(y, x\): exchange x and y"),
