@@ -50,18 +50,19 @@ def suite_table(result: Result) -> str:
 
 
 def overview_table(overview: Overview) -> str:
-    """Return the mean scores of entries on tracks; empty if there are no tracks."""
+    """Return the mean scores of results on tracks; empty if there are no tracks."""
     from qpibench.pages.notation import number
 
     if not overview.columns:
         return ""
     heads = [
-        f"{column.track}, {column.view or 'no scores'}{', open' if column.is_open else ''}"
+        f"{column.title}, {column.view or 'no scores'}{', open' if column.is_open else ''}"
         for column in overview.columns
     ]
     rows = [["", *map(shortened, heads)]]
-    for name, places in overview.rows.items():
-        rows.append([shortened(name), *("-" if place.score is None else number(place.score) for place in places)])
+    for row in overview.rows:
+        scores = ("-" if place.score is None else number(place.score) for place in row.places)
+        rows.append([shortened(row.title), *scores])
     return aligned(rows)
 
 

@@ -25,7 +25,7 @@ from qpibench.leaderboard.standings import Standing, Table, standings
 from qpibench.parsing import parse_json
 from qpibench.paths import path_of_text, text_of_path
 
-SITE_SCHEMA_VERSION = 10
+SITE_SCHEMA_VERSION = 11
 """Version of the layout of leaderboard.json."""
 
 
@@ -177,20 +177,21 @@ def _json(
 
 
 def _overview(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, Any]:
-    """Entries by tracks for programs; see :mod:`qpibench.leaderboard.overview`."""
+    """Results by tracks for programs; see :mod:`qpibench.leaderboard.overview`."""
     found = overview(tables)
     tracks = [
-        {"track": each.track, "view": each.view, "is_open": each.is_open, "cells": list(each.cells)}
+        {"track": each.title, "view": each.view, "is_open": each.is_open, "cells": list(each.cells)}
         for each in found.columns
     ]
     rows = [
         {
-            "entry": name,
-            "unfinished": name in found.unfinished,
-            "scores": [place.score for place in places],
-            "reasons": [place.reason for place in places],
+            "entry": row.entry,
+            "result_file": f"results/{row.file}",
+            "unfinished": row.unfinished,
+            "scores": [place.score for place in row.places],
+            "reasons": [place.reason for place in row.places],
         }
-        for name, places in found.rows.items()
+        for row in found.rows
     ]
     return {"tracks": tracks, "rows": rows}
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qpibench.evaluation.result import Interval
 from qpibench.evaluation.track_figures import CellScores, TrackFigure, draw_track_figures
-from qpibench.leaderboard.standings import Standing, Table, track_titles
+from qpibench.leaderboard.standings import Standing, Table, entry_titles, track_titles
 
 
 def board_figures(tables: Mapping[Table, Sequence[Standing]]) -> tuple[TrackFigure, ...]:
@@ -14,14 +13,15 @@ def board_figures(tables: Mapping[Table, Sequence[Standing]]) -> tuple[TrackFigu
 
     Only whole cells are drawn, and no oracles, failed or open entries.
     """
-    titles = track_titles(tables)
+    titles, entries = track_titles(tables), entry_titles(tables)
     tracks: dict[str, dict[str, CellScores]] = {}
     for table, members in tables.items():
         if table.cell is not None and not table.subset and not table.is_open:
-            scores: dict[str, Interval] = {}
-            for standing in members:
-                if not {"oracle", "failed"} & set(standing.marks):
-                    scores.setdefault(standing.result.model.name, standing.primary)
+            scores = {
+                entries[standing.file]: standing.primary
+                for standing in members
+                if not {"oracle", "failed"} & set(standing.marks)
+            }
             cells = tracks.setdefault(titles[table.heading], {})
             cells[table.cell.cell] = CellScores(primary=table.primary, scores=scores)
     return draw_track_figures(tracks)

@@ -1,28 +1,29 @@
-"""The first table of the board: every entry on every track, one number each, with links to the tables of the cells."""
+"""The first table of the board: every result on every track, one number each, with links to the tables of the cells."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from qpibench.evaluation.metrics import all_metrics
-from qpibench.leaderboard.standings import Standing, Table, track_titles
+from qpibench.evaluation.result import Result
+from qpibench.leaderboard.standings import Standing, Table, entry_titles, track_titles
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An entry on a track.
+    """A result on a track.
 
     Attributes
     ----------
     score
-        Mean of the ranking scores of the track's cells; None if the entry has no score for one of them.
+        Mean of the ranking scores of the track's cells; None if the result has no score for one of them.
     cells
-        Number of cells of the track that the entry has scores for.
+        Number of cells of the track that the result has scores for.
     marks
         Marks of the scores, such as ``partial``; see :attr:`qpibench.leaderboard.standings.Standing.marks`. Without
-        ``unfinished``, which is said of the entry.
+        ``unfinished``, which is said of the row.
     reason
         Why there is no score.
     """
@@ -39,105 +40,122 @@ class Column:
 
     Attributes
     ----------
-    track, view
-        Name of the track, and what its cells show. Of several tracks with one name each has its hash behind the name.
-        The view is None for cells without a score.
-    is_open
-        Whether the entries know the families of the kernels; such entries have a column of their own.
-    primary
-        The metric that ranks its cells; None for cells without a score.
+    track, title
+        Name of the track, and the name to show; see :func:`qpibench.leaderboard.standings.track_titles`.
     cells
         Names of the cells, in the order of the tables.
     tables
-        Numbers of their tables in the board, beginning with 1; empty for cells without a score.
+        A table of each cell; empty for cells without a score.
     """
 
     track: str
-    view: str | None
-    is_open: bool
-    primary: str | None
+    title: str
     cells: tuple[str, ...]
-    tables: tuple[int, ...]
+    tables: tuple[Table, ...]
+
+    @property
+    def view(self) -> str | None:
+        """What the cells show; None for cells without a score."""
+        return self.tables[0].view if self.tables else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the entries know the families of the kernels; such entries have a column of their own."""
+        return bool(self.tables) and self.tables[0].is_open
+
+    @property
+    def primary(self) -> str | None:
+        """The metric that ranks the cells; None for cells without a score."""
+        return self.tables[0].primary if self.tables else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A result on the tracks.
+
+    Attributes
+    ----------
+    entry, file
+        Name of the entry, and of the result file.
+    title
+        The name to show; see :func:`qpibench.leaderboard.standings.entry_titles`.
+    unfinished
+        Whether the evaluation was interrupted.
+    places
+        One for each column.
+    """
+
+    entry: str
+    file: str
+    title: str
+    unfinished: bool
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """Entries by tracks.
+    """Results by tracks.
 
     Attributes
     ----------
     columns
         The tracks.
     rows
-        The places of each entry by its name, one for each column; the entry with the most scores first, then by the
-        mean of its scores, taken as negative where more is better.
-    unfinished
-        Names of the entries with a result whose evaluation was interrupted.
+        The results; the one with the most scores first, then by the mean of its scores, taken as negative where more is
+        better.
     """
 
     columns: tuple[Column, ...]
-    rows: Mapping[str, tuple[Place, ...]]
-    unfinished: frozenset[str]
+    rows: tuple[Row, ...]
 
 
 def overview(tables: Mapping[Table, Sequence[Standing]]) -> Overview:
-    """Return entries by tracks; results outside of tracks have no place in it.
+    """Return results by tracks; results outside of tracks have no place in it.
 
-    A cell counts with the largest of its subsets, because scores of other images cannot be compared. For the same
-    reason entries that know the families of the kernels are in other columns than those that do not.
+    A row is of one result: those of several versions of an entry have rows of their own. A cell counts with the largest
+    of its subsets, because scores of other images cannot be compared. For the same reason entries that know the
+    families of the kernels are in other columns than those that do not.
     """
-    titles, tables_of = track_titles(tables), list(tables.values())
-    chosen: dict[tuple[str, str, bool, str], dict[str, tuple[int, Sequence[Standing]]]] = {}
-    for number, (table, members) in enumerate(tables.items(), 1):
+    columns = sorted([*_scored(tables), *_unscored(tables)], key=lambda column: column.track)
+    scores: dict[str, dict[Table, Standing]] = {}
+    for table in (table for column in columns for table in column.tables):
+        for standing in tables[table]:
+            scores.setdefault(standing.file, {})[table] = standing
+    evaluated: dict[str, set[str]] = {file: set() for file in scores}
+    for table, members in tables.items():
         if table.cell is not None:
-            cells = chosen.setdefault((titles[table.heading], table.view, table.is_open, table.primary), {})
-            cells.setdefault(table.cell.cell, (number, members))  # larger subsets come first
-    columns = [
-        Column(
-            track=track,
-            view=view,
-            is_open=is_open,
-            primary=primary,
-            cells=tuple(cells),
-            tables=tuple(number for number, _ in cells.values()),
+            for file in (standing.file for standing in members if standing.file in scores):
+                evaluated[file].add(table.cell.label)
+    results = {file: next(iter(of_file.values())).result for file, of_file in scores.items()}
+    titles = entry_titles(tables)
+    rows = [
+        Row(
+            entry=result.model.name,
+            file=file,
+            title=titles[file],
+            unfinished=result.status == "unfinished",
+            places=tuple(_place(column, scores[file], result, evaluated[file]) for column in columns),
         )
-        for (track, view, is_open, primary), cells in chosen.items()
+        for file, result in results.items()
     ]
-    for column in _unscored(tables):
-        place = next((i for i, other in enumerate(columns) if other.track > column.track), len(columns))
-        columns.insert(place, column)
-    of_column = [[tables_of[number - 1] for number in column.tables] for column in columns]
-    reasons = {
-        (standing.result.model.name, cell): reason
-        for members in tables.values()
-        for standing in members
-        for cell, reason in standing.result.not_applicable.items()
-    }
-    # Of the same cell there are tables of other images, and of entries that know its kernels.
-    reasons |= {
-        (standing.result.model.name, table.cell.label): f"{table.cell.label} was evaluated, in another table"
-        for table, members in tables.items()
-        if table.cell is not None
-        for standing in members
-    }
-    names = dict.fromkeys(
-        standing.result.model.name for members in (m for cells in of_column for m in cells) for standing in members
-    )
-    rows = {
-        name: tuple(_place(name, column, cells, reasons) for column, cells in zip(columns, of_column, strict=True))
-        for name in names
-    }
-    known = all_metrics()
-    signs = [-1 if column.primary and known[column.primary].better == "higher" else 1 for column in columns]
-    unfinished = {s.result.model.name for members in tables.values() for s in members if "unfinished" in s.marks}
-    return Overview(
-        columns=tuple(columns),
-        rows=dict(sorted(rows.items(), key=lambda row: _order(row, signs))),
-        unfinished=frozenset(unfinished),
-    )
+    return Overview(columns=tuple(columns), rows=tuple(sorted(rows, key=lambda row: _order(row, columns))))
 
 
-def _unscored(tables: Mapping[Table, Sequence[Standing]]) -> tuple[Column, ...]:
+def _scored(tables: Mapping[Table, Sequence[Standing]]) -> list[Column]:
+    """Return the columns of the cells with scores, in the order of the tables."""
+    titles = track_titles(tables)
+    chosen: dict[tuple[str, str, str, bool, str], dict[str, Table]] = {}
+    for table in tables:
+        if table.cell is not None:
+            shared = (table.cell.track, titles[table.heading], table.view, table.is_open, table.primary)
+            chosen.setdefault(shared, {}).setdefault(table.cell.cell, table)  # larger subsets come first
+    return [
+        Column(track=track, title=title, cells=tuple(cells), tables=tuple(cells.values()))
+        for (track, title, *_), cells in chosen.items()
+    ]
+
+
+def _unscored(tables: Mapping[Table, Sequence[Standing]]) -> list[Column]:
     """Return a column for the cells of each track that are not applicable to some entry, and that none has a score for.
 
     Only their labels are known, from the results.
@@ -149,30 +167,31 @@ def _unscored(tables: Mapping[Table, Sequence[Standing]]) -> tuple[Column, ...]:
         if label not in scored:
             track, _, cell = label.partition("/")
             tracks.setdefault(track, {})[cell] = None
-    return tuple(
-        Column(track=track, view=None, is_open=False, primary=None, cells=tuple(cells), tables=())
-        for track, cells in sorted(tracks.items())
-    )
+    return [Column(track=track, title=track, cells=tuple(cells), tables=()) for track, cells in tracks.items()]
 
 
-def _place(
-    name: str, column: Column, cells: Sequence[Sequence[Standing]], reasons: Mapping[tuple[str, str], str]
-) -> Place:
-    found = [next((each for each in members if each.result.model.name == name), None) for members in cells]
-    scored = [each for each in found if each is not None]
-    missing = [cell for cell, each in zip(column.cells, found, strict=True) if each is None] if found else column.cells
+def _place(column: Column, scores: Mapping[Table, Standing], result: Result, evaluated: Collection[str]) -> Place:
+    """Return the place of a result with scores by table, that has the cells ``evaluated`` in some table."""
+    scored = {table.cell.cell: scores[table] for table in column.tables if table.cell and table in scores}
     reason = ""
-    if missing:
+    if missing := [cell for cell in column.cells if cell not in scored]:
         label = f"{column.track}/{missing[0]}"
-        reason = reasons.get((name, label), f"{label} was not evaluated")
+        # Of the same cell there are tables of other images, and of entries that know its kernels.
+        other = "was evaluated, in another table" if label in evaluated else "was not evaluated"
+        reason = result.not_applicable.get(label, f"{label} {other}")
     return Place(
-        score=None if missing else math.fsum(each.primary.value for each in scored) / len(scored),
+        score=None if missing else math.fsum(each.primary.value for each in scored.values()) / len(scored),
         cells=len(scored),
-        marks=tuple(dict.fromkeys(mark for each in scored for mark in each.marks if mark != "unfinished")),
+        marks=tuple(dict.fromkeys(mark for each in scored.values() for mark in each.marks if mark != "unfinished")),
         reason=reason,
     )
 
 
-def _order(row: tuple[str, tuple[Place, ...]], signs: Sequence[int]) -> tuple[int, float, str]:
-    scores = [sign * place.score for sign, place in zip(signs, row[1], strict=True) if place.score is not None]
-    return -len(scores), math.fsum(scores) / max(1, len(scores)), row[0]
+def _order(row: Row, columns: Sequence[Column]) -> tuple[int, float, str]:
+    known = all_metrics()
+    scores = [
+        -place.score if known[column.primary].better == "higher" else place.score
+        for column, place in zip(columns, row.places, strict=True)
+        if column.primary is not None and place.score is not None
+    ]
+    return -len(scores), math.fsum(scores) / max(1, len(scores)), row.title

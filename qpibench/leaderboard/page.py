@@ -40,7 +40,7 @@ def render_page(
 ) -> str:
     """Return the HTML of the leaderboard.
 
-    It has a table of entries and tracks, figures, the tables of standings, tables of paired comparisons, and a table of
+    It has a table of results and tracks, figures, the tables of standings, tables of paired comparisons, and a table of
     the literature's numbers.
     """
     by_place = _by_place(pairs)
@@ -52,6 +52,7 @@ def render_page(
         ],
         overview=overview(tables),
         titles=track_titles(tables),
+        table_numbers={table: number for number, table in enumerate(tables, start=1)},
         figures=figures,
         pairs=by_place,
         number_of={place: number for number, place in enumerate(by_place, start=1)},

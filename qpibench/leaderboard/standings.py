@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -234,6 +235,18 @@ def track_titles(tables: Iterable[Table]) -> dict[tuple[object, ...], str]:
         heading: cell.track if names.count(cell.track) == 1 else f"{cell.track}@{cell.track_sha256[:8]}"
         for heading, cell in headings.items()
     }
+
+
+def entry_titles(tables: Mapping[Table, Sequence[Standing]]) -> dict[str, str]:
+    """Return the name of each entry on tracks by its result file; ``NAME, FILE`` where an entry has several results."""
+    names = {
+        standing.file: standing.result.model.name
+        for table, members in tables.items()
+        if table.cell is not None
+        for standing in members
+    }
+    counts = Counter(names.values())
+    return {file: name if counts[name] == 1 else f"{name}, {file}" for file, name in names.items()}
 
 
 def _without_superseded(members: Sequence[_Member]) -> list[_Member]:

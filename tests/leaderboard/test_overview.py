@@ -108,6 +108,36 @@ def test_two_versions_of_a_track_are_not_merged(suite_result, site):
     assert {f"severity-{name}.png" for name in names} <= set(listing["picture_files"])
 
 
+def test_a_reason_is_found_whatever_the_title_of_the_track(suite_result, site):
+    reason = {"levels/10dB": "It needs species."}
+    listing, _ = site(
+        first=suite_result("first", {"levels/5dB": 0.4}, not_applicable=reason),
+        other=suite_result("other", NOISE),
+        new=suite_result("new", dict.fromkeys(NOISE, 0.1), version="a"),
+    )
+    tracks = [each["track"] for each in listing["overview"]["tracks"]]
+    reasons = {row["entry"]: dict(zip(tracks, row["reasons"], strict=True)) for row in listing["overview"]["rows"]}
+    assert reasons["first"]["levels@dddddddd"] == "It needs species."
+    assert reasons["other"]["levels@aaaaaaaa"] == "levels/5dB was evaluated, in another table"
+
+
+def test_a_row_is_of_one_result(suite_result, site):
+    results = {
+        "old": suite_result("mine", {"levels/10dB": 0.1, "levels/5dB": 0.9}),
+        "new": suite_result("mine", {"levels/10dB": 0.9, "levels/5dB": 0.1}),
+    }
+    listing, page = site(**results)
+    rows = listing["overview"]["rows"]
+    assert [(row["entry"], row["scores"]) for row in rows] == [("mine", [pytest.approx(0.5)])] * 2
+    assert [row["result_file"] for row in rows] == ["results/new.json", "results/old.json"]
+    assert [f'class="entry">mine, {name}.json<' in page for name in results] == [True, True]
+
+
+def test_a_line_of_a_figure_is_not_joined_from_two_results(suite_result, site):
+    listing, _ = site(one=suite_result("mine", {"levels/10dB": 0.1}), two=suite_result("mine", {"levels/5dB": 0.9}))
+    assert "severity-levels.png" not in listing["picture_files"]
+
+
 def test_the_score_of_each_family_stands_under_the_mean_of_a_cell(suite_result, site):
     families = {"surface_state": 0.2, "tight_binding": 0.4}
     listing, page = site(mine=suite_result("mine", {"stuff/clean": families, "task/ood": 0.5}))
@@ -185,4 +215,4 @@ def test_the_best_entry_is_first_also_where_more_is_better(suite_result):
         ranked = {"primary": "ssim", "metrics": {"ssim": cell.metrics["rel_l2_capped"]}}
         cell = cell.model_copy(update=ranked | {"record": cell.record.model_copy(update={"primary": "ssim"})})
         results[f"{name}.json"] = result.model_copy(update={"cells": {"task/ood": cell}})
-    assert list(overview(standings(results)).rows) == ["better", "worse"]
+    assert [row.entry for row in overview(standings(results)).rows] == ["better", "worse"]
