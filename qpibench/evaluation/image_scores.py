@@ -14,7 +14,7 @@ from qpibench.evaluation.facts import Facts, bound_of, facts_of, has_bound
 from qpibench.evaluation.matching import best_order, in_order, renamed
 from qpibench.evaluation.metrics import Case, Metric, PerImage
 from qpibench.evaluation.predictions import Predictions
-from qpibench.grid import central_pixels
+from qpibench.grid import Grid, central_pixels
 from qpibench.tasks.species import first_kernel, told_species_fields
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def score_images(
     Raises
     ------
     InvalidDataError
-        If one of the true kernels is zero everywhere or not finite, or the release is damaged; see
-        :meth:`~qpibench.release.Release.check`.
+        If one of the true kernels is zero everywhere or not finite, the predicted pixels lie inside the core of the
+        kernels, or the release is damaged; see :meth:`~qpibench.release.Release.check`.
     """
     index = predictions.index(task)
     kernel = first_kernel(release)[index]
@@ -105,12 +105,13 @@ def score_images(
     if has_bound(release):
         fields["bound"] = (release.told_field, "noise_sigma")
     release.check(*(field for used in fields if used in uses for field in fields[used]))
+    facts = facts_of(release)
     if "truth" in uses or predictions.n_species > 1:
         shown = np.unique(release.observation_kernel[index])
         _check_truth(central_pixels(release.kernels.image, predictions.kernel_grid.shape), shown, release)
+        _check_core(predictions.kernel_grid, facts.core_nm, release)
     failed = np.zeros(len(index), dtype=np.bool_)
     columns = {name: np.empty((len(index), predictions.n_species)) for name in measures}
-    facts = facts_of(release)
     for start in range(0, len(index), _BLOCK):
         rows = slice(start, start + _BLOCK)
         cases, failed[rows] = read_cases(predictions, release, task, rows, uses=uses, facts=facts)
@@ -247,6 +248,14 @@ def _leave_out(
         if len(metric.columns) == 2:
             value, over = (columns[column.name] for column in metric.columns)
             value[failed[:, None] & (over == 0)] = 0
+
+
+def _check_core(grid: Grid, core_nm: float, release: Release) -> None:
+    if (grid.x_nm**2 + grid.y_nm[:, None] ** 2 < core_nm**2).all():
+        raise InvalidDataError(
+            f"The {grid.ny} x {grid.nx} pixels that are predicted lie inside the core of the kernels of release"
+            f" '{release.name}' ({core_nm:g} nm around the scatterer), whose errors do not count; predict more pixels."
+        )
 
 
 def _check_truth(truth: NDArray[np.float32], kernels: NDArray[np.int32], release: Release) -> None:

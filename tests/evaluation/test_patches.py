@@ -13,6 +13,9 @@ from qpibench.evaluation.predictions import open_predictions
 from qpibench.evaluation.report import report
 from qpibench.evaluation.score import score
 from qpibench.grid import Grid, central_pixels
+from qpibench.release import open_release, write_release
+from qpibench.specs import load_spec
+from qpibench.synthesis import get_backend
 
 MODEL = """
 import numpy as np
@@ -86,6 +89,16 @@ def test_a_metric_gets_both_grids_and_the_central_pixels_of_the_truth(mini_relea
     assert (case.grid, case.image_grid) == (mini_release.grid.central(4), mini_release.grid)
     np.testing.assert_array_equal(case.truth, mini_release.kernels.image[kernel, 30:34, 30:34])
     assert (case.observation.shape, case.kernel_full.shape) == ((4, 64, 64), (4, 127, 127))
+
+
+def test_a_patch_inside_the_core_is_not_scored(write_model, tmp_path):
+    spec = load_spec("cu111_64", overrides=["kernels.count=2", "observations_per_kernel=1", "splits.ood_kernels=1"])
+    write_release(spec, tmp_path / "cu.h5", backend=get_backend("cpu")[0])
+    model = write_model("import numpy as np\ndef predict(batch): return np.full((len(batch), 2, 2), 7, np.float32)")
+    with open_release(tmp_path / "cu.h5") as release:
+        predict(model, release, tmp_path / "predictions.h5", Request(kernel_px=2))
+        with pytest.raises(InvalidDataError, match="The 2 x 2 pixels that are predicted lie inside the core"):
+            score(tmp_path / "predictions.h5", release)
 
 
 @pytest.mark.slow
