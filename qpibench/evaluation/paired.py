@@ -20,7 +20,7 @@ not for its method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
@@ -76,7 +76,7 @@ class PairedMetric(Closed):
     b: tuple[Finite, ...] = Field(description="Mean over images of each of B's files.", min_length=1)
     difference: Interval = Field(description="Mean over images of A's value minus B's, both averaged over their files.")
     ratio: Interval | None = Field(
-        description="A's mean over B's; null if B's value of an image is exactly 0 in every file, or its mean negative."
+        description="A's mean over B's; null unless B's value of every image, averaged over the files, is above 0."
     )
     lower: Literal["A", "B"] | None = Field(
         description="The side whose value is lower, if the interval of the difference excludes 0; else null."
@@ -187,6 +187,7 @@ def compare_errors(
     b: Mapping[str, Errors],
     kernel: NDArray[np.integer],
     *,
+    shares: Collection[str] = (),
     settings: IntervalSettings = PAIRED_SETTINGS,
 ) -> dict[str, PairedMetric]:
     """Compare the values of two methods, metric by metric; all metrics use the same replicates.
@@ -197,16 +198,19 @@ def compare_errors(
         Values of both by metric, each (seed, image) with the same images and any number of seeds.
     kernel
         (image,) the kernel that each image shows.
+    shares
+        Metrics whose values are zeros and ones, or their means over seeds.
     settings
         Level, number of replicates and seed of the draws.
     """
     means = {name: (a[name].mean(axis=0), b[name].mean(axis=0)) for name in a}
     # The difference divided by B's error is the ratio minus 1, so equal errors give a ratio of exactly 1.
-    statistics = {f"difference {name}": Statistic(of_a - of_b) for name, (of_a, of_b) in means.items()}
-    statistics |= {
-        f"ratio {name}": Statistic(of_a - of_b, over=of_b)
+    statistics = {
+        f"difference {name}": Statistic(of_a - of_b, share=name in shares, signed=True)
         for name, (of_a, of_b) in means.items()
-        if of_b.all() and of_b.mean() > 0
+    }
+    statistics |= {
+        f"ratio {name}": Statistic(of_a - of_b, over=of_b) for name, (of_a, of_b) in means.items() if (of_b > 0).all()
     }
     intervals = bootstrap_intervals(statistics, kernel, settings=settings)
     compared = {}
@@ -296,7 +300,12 @@ def _paired_task(
         n_kernels=len(np.unique(kernel)),
         n_failed_a=tuple(int(images.failed.sum()) for images in a),
         n_failed_b=tuple(int(images.failed.sum()) for images in b),
-        metrics=compare_errors(_values(metrics, a), _values(metrics, b), kernel),
+        metrics=compare_errors(
+            _values(metrics, a),
+            _values(metrics, b),
+            kernel,
+            shares=[metric.name for metric in metrics if metric.is_share],
+        ),
     )
 
 

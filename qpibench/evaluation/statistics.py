@@ -22,7 +22,8 @@ less if the distribution has a long tail: ``docs/scores.md`` has a table and a c
 *Shares of 0 or 1.* Replicates of a share of 0 or 1, such as a failure rate, are all equal, although twenty kernels
 without a failure do not prove that no kernel fails. The interval of such a share is therefore the exact one of Clopper
 and Pearson with the kernels as trials: from 0 to ``1 - ((1 - level) / 2)**(1 / k)``, which is 0.168 for 20 kernels at
-95 %, or from 1 minus this to 1.
+95 %, or from 1 minus this to 1. The difference of two shares that is the same on all images has this width to both
+sides, within -1 and 1.
 
 *Ratios.* A ratio over a part of the images, such as those whose q-vector can be found, has no value in a replicate that
 draws none of them. Such replicates are left out, and only kernels with a contribution count as kernels: an error of the
@@ -58,14 +59,15 @@ Counts = NDArray[np.int32]
 class Statistic:
     """A number to be estimated: the mean of per-image values, (n,), or one of their quantiles.
 
-    A ``share`` is a mean of zeros and ones that counts images. With ``over``, (n,), it is the mean of the values
-    divided by the mean of these, which are at least 0 and not all 0. An image with 0 in both does not contribute. With
-    ``root`` it is the square root of this ratio.
+    A ``share`` is a mean of zeros and ones that counts images; a ``signed`` one is the difference of two. With
+    ``over``, (n,), it is the mean of the values divided by the mean of these, which are at least 0 and not all 0. An
+    image with 0 in both does not contribute. With ``root`` it is the square root of this ratio.
     """
 
     values: NDArray[np.float64]
     quantile: float | None = None
     share: bool = False
+    signed: bool = False
     over: NDArray[np.float64] | None = None
     root: bool = False
 
@@ -89,7 +91,7 @@ def statistic_of(metric: Metric, columns: Mapping[str, NDArray[np.float64]]) -> 
     return Statistic(
         of_kernels.min(axis=1) if metric.counts_failures else of_kernels.mean(axis=1),
         quantile=metric.quantile,
-        share=metric.aggregation in ("share", "coverage"),
+        share=metric.is_share,
         over=over[0].mean(axis=1) if over else None,
         root=metric.aggregation == "root_ratio",
     )
@@ -134,9 +136,11 @@ def bootstrap_intervals(
     # A quantile of few kernels can lie outside the percentiles of its own replicates; a ratio may have no replicate.
     lows, highs = np.fmin(lows, values), np.fmax(highs, values)
     for place, statistic in enumerate(statistics.values()):
-        if statistic.share and values[place] in (0, 1):
-            bound = ((1 - settings.level) / 2) ** (1 / kernels[place])
-            lows[place], highs[place] = (0, 1 - bound) if values[place] == 0 else (bound, 1)
+        is_same = np.ptp(statistic.values) == 0 if statistic.signed else values[place] in (0, 1)
+        if statistic.share and is_same:
+            width = 1 - ((1 - settings.level) / 2) ** (1 / kernels[place])
+            lows[place] = max(values[place] - width, -1 if statistic.signed else 0)
+            highs[place] = min(values[place] + width, 1)
     # Percentiles of roots are the roots of percentiles.
     roots = [statistic.root for statistic in statistics.values()]
     for estimates in (values, lows, highs):

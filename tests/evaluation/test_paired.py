@@ -210,9 +210,22 @@ def test_without_the_spread_of_seeds_the_interval_would_not_cover():
     assert covered < 60
 
 
+@pytest.mark.parametrize(("a", "b", "low", "high"), [(0, 0, -0.168, 0.168), (1, 0, 0.832, 1), (0, 1, -1, -0.832)])
+def test_shares_that_differ_alike_on_all_kernels_are_not_known_exactly(a, b, low, high):
+    side_a, side_b = ({"failures": np.full((1, len(KERNEL)), float(share))} for share in (a, b))
+    difference = compare_errors(side_a, side_b, KERNEL, shares=["failures"])["failures"].difference
+    assert (difference.value, difference.low, difference.high) == pytest.approx((a - b, low, high), abs=1e-3)
+
+
+def test_values_of_both_signs_have_no_ratio():
+    rng = np.random.default_rng(14)
+    b = 0.2 + rng.standard_normal((1, len(KERNEL)))
+    assert compare_errors({"nll": b + 0.01}, {"nll": b}, KERNEL)["nll"].ratio is None
+
+
 def test_pairing_separates_what_the_intervals_of_the_means_do_not():
     rng = np.random.default_rng(13)
-    hard = 2 + rng.standard_normal(KERNELS)[KERNEL]
+    hard = 4 + rng.standard_normal(KERNELS)[KERNEL]
     a, b = (shift + hard + 0.05 * rng.standard_normal(len(KERNEL)) for shift in (0, 0.1))
     metric = compare_errors({"error": a[None]}, {"error": b[None]}, KERNEL)["error"]
     assert metric.lower == "A"

@@ -228,6 +228,11 @@ class Metric:
         return self.aggregation in ("mean", "share")
 
     @property
+    def is_share(self) -> bool:
+        """Whether it counts: a mean of zeros and ones over images or pixels."""
+        return self.aggregation in ("share", "coverage")
+
+    @property
     def is_of_images(self) -> bool:
         """Whether it describes the images and not the predictions: it is the same for every entry."""
         return all(column.worse is None for column in self.columns)
