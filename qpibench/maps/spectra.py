@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
 from qpibench.maps.measurement import Channel, Maps
+from qpibench.maps.units import in_a
 
 
 def bias_v(maps: Maps) -> NDArray[np.float64]:
@@ -76,19 +78,40 @@ def spectra(maps: Maps, names: tuple[str, ...] | None, what: Literal["current", 
 def current_of(maps: Maps, channel: Channel, name: str | None) -> Channel:
     """The current that was measured with a channel: that of this name, or the only one, of the same direction.
 
+    Returns
+    -------
+    Channel
+        The current in A. If the file does not tell the unit of a named one, its values are as they are.
+
     Raises
     ------
     UsageError
         If there is no channel of the name.
     InvalidDataError
-        If there is no current or several, or that of the name has no axis.
+        If there is no current of the direction or several, or that of the name has no axis or another unit.
     """
     found = spectra(maps, None if name is None else (name,), "current")
-    along = [one for one in found if one.direction == channel.direction] or list(found)
+    along = [one for one in found if one.direction == channel.direction]
+    if not along and name is None:
+        along = [one for one in found if None in (one.direction, channel.direction)]
+        if not along:
+            there = ", ".join(f"'{one.label}'" for one in found)
+            raise InvalidDataError(
+                f"{maps.source.file} has no current of the direction of '{channel.label}'; name one with current"
+                f" (those there: {there})."
+            )
+    along = along or list(found)
     if len(along) > 1:
         labels = ", ".join(f"'{one.label}'" for one in along)
         raise InvalidDataError(f"{maps.source.file} has several currents ({labels}); choose one with current.")
-    return along[0]
+    current = along[0]
+    if current.unit in ("A", ""):
+        return current
+    if (factor := in_a(current.unit)) is None:
+        raise InvalidDataError(
+            f"'{current.label}' is in {current.unit}, which is no unit of current; choose another current."
+        )
+    return replace(current, unit="A", values=factor * current.values)
 
 
 def with_channels(channels: tuple[Channel, ...], added: list[Channel]) -> tuple[Channel, ...]:

@@ -1,4 +1,4 @@
-"""Units of lengths and energies as files write them."""
+"""Units of lengths, energies and currents as files write them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _NM = {
     "pm": 1e-3,
 }
 _MEV = {"v": 1e3, "volt": 1e3, "volts": 1e3, "mv": 1.0, "ev": 1e3, "mev": 1.0}
+_A = {"a": 1.0, "ma": 1e-3, "ua": 1e-6, "\u00b5a": 1e-6, "na": 1e-9, "pa": 1e-12, "fa": 1e-15}
 
 
 def in_nm(unit: str) -> float | None:
@@ -32,6 +33,11 @@ def in_nm(unit: str) -> float | None:
 def in_mev(unit: str) -> float | None:
     """The energy in meV of one unit of energy, or of an electron that crosses one unit of voltage; None for others."""
     return _MEV.get(_plain(unit))
+
+
+def in_a(unit: str) -> float | None:
+    """The current of a unit in A; None if it is none of current."""
+    return _A.get(_plain(unit))
 
 
 def _plain(unit: str) -> str:

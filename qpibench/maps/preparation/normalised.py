@@ -8,7 +8,8 @@ depends on it much less. Near a gap $I/V$ falls below the noise; smaller values 
 is $f$ times the median over the map, with their sign. At $V = 0$ the quotient is set to its limit 1.
 
 The result is a channel ``normalised NAME`` without a unit, beside that of dI/dV. If dI/dV comes from a lock-in
-amplifier in other units than A/V, so does the result, and its scale has no meaning.
+amplifier in other units than A/V, so does the result, and its scale has no meaning. If the file does not tell the unit
+of the current, the result has none either.
 
 Source: Feenstra, Stroscio and Fein, Surf. Sci. 181, 295 (1987), doi:10.1016/0039-6028(87)90170-1; the floor takes the
 place of their broadening.
@@ -47,6 +48,7 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
         divisor, floors[one.label] = above_floor(slope, settings.floor)
         quotient = np.where((bias == 0) & np.isfinite(one.values), 1.0, one.values / divisor)
         unit = "1" if one.unit == "A/V" else f"{one.unit or '1'} V/A"
+        unit = unit if current.unit else ""
         values = quotient.astype(one.values.dtype)
         added.append(Channel(name=f"normalised {one.name}", unit=unit, values=values, direction=one.direction))
     return replace(maps, channels=with_channels(maps.channels, added)), {"floor_a_per_v": floors}

@@ -9,7 +9,8 @@ does not have that factor. It still has the set-point effect: the integral of th
 the divisor. The current is measured at the bias that is closest to $V_s$, or one number for the whole map. Smaller
 currents are raised to the floor, which is $f$ times the median over the map, with their sign.
 
-The result is a channel ``NAME over the set point`` in 1/V, beside that of dI/dV.
+The result is a channel ``NAME over the set point`` in 1/V, beside that of dI/dV. If the file does not tell the unit
+of the current, the result has none either.
 
 Source: the set-point effect of Li, Schneider and Berndt, Phys. Rev. B 56, 7656 (1997),
 doi:10.1103/PhysRevB.56.7656.
@@ -58,13 +59,15 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     added, floors = [], {}
     for one in spectra(maps, settings.channels, "dI/dV"):
         divisor: object
+        told = True
         if settings.set_point_a is None:
             current = current_of(maps, one, settings.current)
+            told = bool(current.unit)
             divisor, floors[one.label] = above_floor(current.values[layer], settings.floor)
         else:
             divisor = settings.set_point_a
         values = (one.values / np.asarray(divisor)).astype(one.values.dtype)
-        unit = "1/V" if one.unit == "A/V" else f"{one.unit or '1'}/A"
+        unit = ("1/V" if one.unit == "A/V" else f"{one.unit or '1'}/A") if told else ""
         name = f"{one.name} over the set point"
         added.append(Channel(name=name, unit=unit, values=values, direction=one.direction))
     return replace(maps, channels=with_channels(maps.channels, added)), {

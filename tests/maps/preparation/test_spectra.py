@@ -97,6 +97,36 @@ def test_a_divisor_below_the_floor_is_raised_to_it_and_stated(maps_of):
     np.testing.assert_allclose(prepared.channel("normalised G").values[0, 0, 0], slope[0, 0, 0] / floor)
 
 
+@pytest.mark.parametrize("step", ["normalised", "set_point"])
+def test_a_named_current_is_taken_in_its_unit(maps_of, step):
+    i, slope = current(BIAS)
+    wanted = apply(maps_of(Current=i, G=slope, bias_v=BIAS, units={"G": "A/V"}), step).channels[-1]
+    units = {"G": "A/V", "I": "nA", "J": "", "W": "V"}
+    maps = maps_of(G=slope, I=1e9 * i, J=i, W=i, bias_v=BIAS, units=units)
+    found = apply(maps, step, current="I").channels[-1]
+    np.testing.assert_allclose(found.values, wanted.values)
+    assert found.unit == wanted.unit
+    assert not apply(maps, step, current="J").channels[-1].unit
+    with pytest.raises(InvalidDataError, match="'W' is in V, which is no unit of current"):
+        apply(maps, step, current="W")
+
+
+@pytest.mark.parametrize("step", ["normalised", "set_point"])
+def test_a_current_of_the_other_direction_is_taken_only_if_it_is_named(maps_of, step):
+    i, slope = current(BIAS)
+    forward, backward = maps_of(Current=i, G=slope, bias_v=BIAS, units={"G": "A/V"}).channels
+    forward, backward = replace(forward, direction="forward"), replace(backward, direction="backward")
+    maps = replace(maps_of(Current=i, bias_v=BIAS), channels=(forward, backward))
+    with pytest.raises(
+        InvalidDataError,
+        match=r"no current of the direction of 'G \(backward\)'; name one with current \(.*'Current \(forward\)'\)",
+    ):
+        apply(maps, step)
+    named = apply(maps, step, current="Current (forward)").channels[-1]
+    untold = apply(replace(maps, channels=(forward, replace(backward, direction=None))), step).channels[-1]
+    np.testing.assert_array_equal(untold.values, named.values)
+
+
 @pytest.mark.parametrize("step", ["derivative", "normalised", "ratio", "set_point"])
 def test_maps_without_the_axis_or_the_channel_are_one_sentence(maps_of, step):
     i, slope = current(BIAS)
