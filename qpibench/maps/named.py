@@ -2,13 +2,13 @@
 
 Names end in their unit: ``size_nm`` (one number, or width and height, from the first pixel to the last), ``pixel_nm``,
 ``x_nm`` and ``y_nm``; ``energy_mev`` and the like. Vectors called ``bias``, ``V``, ``midV`` or ``energy_range`` are in
-volts, unless they exceed 10 V. A name may have the structs around it before a dot.
+volts, unless they exceed 10 V; above 2 V a warning says so. A name may have the structs around it before a dot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ SMALLEST = 4
 """Fewest pixels along a side of an array that counts as a map; lists of positions have fewer columns."""
 
 LARGEST_BIAS_V = 10.0
+USUAL_BIAS_V = 2.0
+"""Largest bias in volts that needs no warning if nothing but the name of a vector tells its unit."""
 
 _IN_MEV = {"_mev": 1.0, "_mv": 1.0, "_ev": 1e3, "_v": 1e3}
 _QUANTITIES = ("energy", "energies", "bias", "voltage", "e", "v")
@@ -71,9 +73,12 @@ def arrays_of(
             size = abs(size[0]), abs(size[1])
         axis = None
         if values.ndim == 3:
-            energies = _energies(vectors, len(values))
-            axis = None if energies is None else bias_axis(energies)
-            if axis is None and (lengths := sorted({len(told) for told, _ in _offered(vectors)})):
+            offered = list(_offered(vectors))
+            told = next((one for one in offered if len(one.values) == len(values)), None)
+            axis = None if told is None else bias_axis(told.values * told.mev)
+            if told is not None and told.doubt and told.doubt not in warnings:
+                warnings.append(told.doubt)
+            if axis is None and (lengths := sorted({len(one.values) for one in offered})):
                 warnings.append(
                     f"The file tells {' or '.join(map(str, lengths))} {agreeing(max(lengths), 'energy', 'energies')},"
                     f" but '{name}' has {counted(len(values), 'layer')}."
@@ -130,17 +135,25 @@ def _square(pitch_nm: float, ny: int, nx: int) -> tuple[float, float]:
     return pitch_nm * (nx - 1), pitch_nm * (ny - 1)
 
 
-def _energies(vectors: Mapping[str, NDArray[Any]], layers: int) -> NDArray[np.float64] | None:
-    return next((values * scale for values, scale in _offered(vectors) if len(values) == layers), None)
+class _Energies(NamedTuple):
+    """Energies in a unit of so many meV, and a sentence if the unit is doubtful."""
+
+    values: NDArray[np.float64]
+    mev: float
+    doubt: str = ""
 
 
-def _offered(vectors: Mapping[str, NDArray[Any]]) -> Iterator[tuple[NDArray[np.float64], float]]:
-    """Vectors of energies with the meV of their unit, those whose name has the unit first."""
+def _offered(vectors: Mapping[str, NDArray[Any]]) -> Iterator[_Energies]:
+    """Vectors of energies, those whose name has the unit first."""
     numbers = {name: values.astype(np.float64) for name, values in vectors.items()}
     for name, values in numbers.items():
         quantity, _, unit = _tail(name).rpartition("_")
         if quantity in _QUANTITIES and f"_{unit}" in _IN_MEV and np.isfinite(values).all():
-            yield values, _IN_MEV[f"_{unit}"]
+            yield _Energies(values, _IN_MEV[f"_{unit}"])
     for name, values in numbers.items():
-        if _tail(name) in _VOLTS and np.isfinite(values).all() and np.abs(values).max() <= LARGEST_BIAS_V:
-            yield values, 1e3
+        if _tail(name) not in _VOLTS or not np.isfinite(values).all():
+            continue
+        largest = np.abs(values).max()
+        if largest <= LARGEST_BIAS_V:
+            doubt = f"'{name}' goes up to {largest:g} and is taken as volts; if it is in mV, rename it 'bias_mV'."
+            yield _Energies(values, 1e3, doubt if largest > USUAL_BIAS_V else "")

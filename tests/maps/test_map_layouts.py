@@ -156,6 +156,18 @@ def test_a_channel_is_read_with_those_that_fit_it(tmp_path, wanted, others):
         read_maps(tmp_path / "mixed.npz", size_nm=5, channel="Noise")
 
 
+@pytest.mark.parametrize(
+    ("name", "largest", "warned"), [("V", 2.0, False), ("V", 5.0, True), ("bias", 9.0, True), ("bias_mV", 5.0, False)]
+)
+def test_biases_that_are_large_for_volts_are_doubted(tmp_path, name, largest, warned):
+    maps = {"dIdV": np.stack([UP, -UP]), "current": np.stack([-UP, UP])}
+    np.savez(tmp_path / "map.npz", size_nm=5.0, **maps, **{name: [-largest, largest]})
+    found = read_maps(tmp_path / "map.npz", first_row="bottom")
+    said = f"'{name}' goes up to {largest:g} and is taken as volts; if it is in mV, rename it 'bias_mV'."
+    assert found.warnings == ((said,) if warned else ())
+    assert found.axis.energy_mev[1] == pytest.approx(largest * (1 if name == "bias_mV" else 1e3))
+
+
 def test_a_damaged_gwyddion_file_is_an_error_or_a_map_and_ends(gwyddion, tmp_path):
     gwyddion({"/0/data": UP, "/0/data/title": "Topo", "/0/texts": ["a", "b"], "/0/data/visible": True})
     content = (tmp_path / "map.gwy").read_bytes()
