@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench import __version__
+from qpibench.counting import counted
+from qpibench.errors import UsageError
 from qpibench.extraction.stack import Kernels
 from qpibench.files import write_whole
 from qpibench.grid import Grid
@@ -85,10 +87,17 @@ def write_kernels(content: KernelFile, path: str | Path) -> None:
     Raises
     ------
     UsageError
-        As :func:`qpibench.files.check_file`.
+        If the axis has not one value for each image, which several images need, or as
+        :func:`qpibench.files.check_file`.
     QpibenchError
         If writing fails, as on a full disk.
     """
+    layers, values = len(content.kernels.kernel), None if content.axis is None else len(content.axis.values)
+    if layers != (1 if values is None else values):
+        found = "there is no axis" if values is None else f"the axis has {counted(values, 'value')}"
+        raise UsageError(
+            f"There are the kernels of {counted(layers, 'image')}, and {found}; give an axis with one value for each."
+        )
     write_whole(path, file_content(lambda file: _fill(file, content)), what="File of kernels")
 
 

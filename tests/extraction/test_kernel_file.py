@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.extraction.kernel_file import KernelFile, read_kernel_file, write_kernels
 from qpibench.extraction.stack import Kernels
 from qpibench.grid import Grid
@@ -56,6 +56,19 @@ def same(one, other):
 def test_kernels_are_read_as_they_were_written(tmp_path, layers):
     write_kernels(content(layers), tmp_path / "kernel.h5")
     same(content(layers), read_kernel_file(tmp_path / "kernel.h5"))
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [
+        (None, "kernels of 3 images, and there is no axis"),
+        (Axis(name="Bias", unit="V", values=np.zeros(1)), "kernels of 3 images, and the axis has 1 value;"),
+    ],
+)
+def test_several_kernels_need_an_axis_with_a_value_for_each(tmp_path, axis, said):
+    with pytest.raises(UsageError, match=said):
+        write_kernels(replace(content(3), axis=axis), tmp_path / "kernel.h5")
+    assert not any(tmp_path.iterdir())
 
 
 def test_xarray_opens_the_file_with_units_and_the_axis(tmp_path):
