@@ -84,11 +84,16 @@ class Detected:
 
 @dataclass(frozen=True, kw_only=True)
 class _Field:
-    """A map on square pixels: values with a plane removed, whether they were measured, and the pitch in nm."""
+    """A map on square pixels, but for a thousandth: values without a plane, whether measured, and pitches (y, x)."""
 
     values: _Image
     measured: NDArray[np.bool_]
-    pitch_nm: float
+    pitches_nm: tuple[float, float]
+
+    @property
+    def pitch_nm(self) -> float:
+        """The smaller pitch, for lengths without a direction."""
+        return min(self.pitches_nm)
 
 
 def find_scatterers(
@@ -167,7 +172,7 @@ def find_scatterers(
     middle = (np.array(field.values.shape) - 1) / 2
     size = WIDTH * scale * field.pitch_nm
     return Detected(
-        position_nm=((spots[:, :2] - middle) * field.pitch_nm)[:, ::-1].copy(),
+        position_nm=((spots[:, :2] - middle) * field.pitches_nm)[:, ::-1].copy(),
         response=spots[:, 2].copy(),
         at_edge=_to_unmeasured(field, spots) * field.pitch_nm < size / 2,
         size_nm=size,
@@ -224,14 +229,16 @@ def _prepared(name: str, image: _Image, grid: Grid) -> _Field:
         values = np.where(measured, values, smoothed(values, gaussian_weights(3.0), gaussian_weights(3.0)))
         known = tuple(distance_transform_edt(np.isnan(values), return_distances=False, return_indices=True))
         values = values[known]
-    pitch = min(grid.pitch_x_nm, grid.pitch_y_nm)
-    if max(grid.pitch_x_nm, grid.pitch_y_nm) > 1.001 * pitch:
+    pitches = grid.pitch_y_nm, grid.pitch_x_nm
+    pitch = min(pitches)
+    if max(pitches) > 1.001 * pitch:
         counts = [round(size / pitch) + 1 for size in (grid.size_y_nm, grid.size_x_nm)]
         y_nm, x_nm = ((np.arange(n) - (n - 1) / 2) * pitch for n in counts)
         rows = pixels(grid, np.stack(np.meshgrid(x_nm, y_nm)))
         values = map_coordinates(values, rows, order=3, mode="nearest")
         measured = map_coordinates(measured, rows, order=0, mode="nearest")
-    return _Field(values=values, measured=measured, pitch_nm=pitch)
+        pitches = pitch, pitch
+    return _Field(values=values, measured=measured, pitches_nm=pitches)
 
 
 def without_plane(image: _Image) -> _Image:

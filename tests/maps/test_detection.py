@@ -67,6 +67,13 @@ def test_pixels_need_not_be_square():
     assert found.size_nm == pytest.approx(1.2, rel=0.15)
 
 
+def test_positions_are_in_the_pitch_of_each_axis_even_if_both_are_nearly_the_same():
+    grid = Grid(ny=300, nx=300, size_y_nm=99.66, size_x_nm=99.57)
+    corners = np.array([[-46.0, -46.5], [45.5, 46.0], [-12.0, 30.0], [47.0, -46.0]])
+    found = find_scatterers(maps_of(spots(grid, corners, noise=0.01), grid), size_nm=1.2)
+    assert finds_all(found, within=0.02, true=corners)
+
+
 def test_nothing_is_found_where_nothing_was_measured_and_spots_beside_it_are_marked():
     at_edges = np.array([*POSITIONS, [-14.2, 0.1]])
     image = spots(positions=at_edges)
