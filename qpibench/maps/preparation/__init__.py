@@ -131,6 +131,8 @@ def apply(maps: Maps, name: str, **settings: Any) -> Maps:
 def undone(maps: Maps, original: Maps) -> Maps:
     """Maps without their last step: the other steps are applied again to the original maps.
 
+    Steps with a channel of reference take the one that they took, even if the original maps have another first channel.
+
     Parameters
     ----------
     maps
@@ -141,7 +143,7 @@ def undone(maps: Maps, original: Maps) -> Maps:
     Raises
     ------
     UsageError
-        If the maps have no step, or the original ones have.
+        If the maps have no step, or the original ones have, or lack a channel that a step needs.
     InvalidDataError
         If the original maps are of a file with another SHA-256, or were told another size, energies or first row.
     """
@@ -162,8 +164,16 @@ def undone(maps: Maps, original: Maps) -> Maps:
         raise InvalidDataError(f"The maps of {maps.source.file} were read with other values told; tell {said}.")
     again = original
     for step in maps.steps[:-1]:
-        again = apply(again, step.name, **step.settings)
+        again = apply(again, step.name, **_made_with(step))
     return again
+
+
+def _made_with(step: Step) -> Mapping[str, Any]:
+    """Settings of a step, with the channel of reference that it took if none was given."""
+    found = step.found.get("reference")
+    if found is not None and step.settings.get("reference") is None:
+        return {**step.settings, "reference": found}
+    return step.settings
 
 
 def chosen_channels(maps: Maps, names: tuple[str, ...] | None) -> tuple[Channel, ...]:

@@ -63,6 +63,7 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     for _ in range(5):  # drift varies slowly, so each round is much closer than the one before
         place_nm = r + _at(field_nm, maps.grid, place_nm)
     found = {
+        "reference": reference.label,
         "q_rad_nm": q.round(6).tolist(),
         "length_nm": float(length_nm),
         "largest_nm": float(np.linalg.norm(field_nm, axis=0).max()),

@@ -60,6 +60,7 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     place_nm = np.einsum("ij,jyx->iyx", matrix, np.stack(np.meshgrid(maps.grid.x_nm, maps.grid.y_nm)))
     shape_factor = 1.0 if settings.lattice == "square" else 2 / np.sqrt(3)
     found = {
+        "reference": reference.label,
         "q_rad_nm": measured.round(6).tolist(),
         "matrix": matrix.round(9).tolist(),
         "lattice_constant_nm": float(2 * np.pi * shape_factor / np.linalg.norm(true[0])),

@@ -1,11 +1,13 @@
 """Bragg peaks: found, removed, and used to undo drift and shear."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.maps.bragg_peaks import find_peaks
-from qpibench.maps.preparation import apply
+from qpibench.maps.preparation import apply, undone
 
 
 def only(maps):
@@ -80,6 +82,20 @@ def test_a_strained_lattice_becomes_that_of_the_sample(maps_of, square):
     first, second = find_peaks(only(prepared), prepared.grid)[:2]
     assert np.linalg.norm([first, second], axis=1) * 0.8 / (2 * np.pi) == pytest.approx([1, 1], abs=1e-3)
     assert first @ second / (first @ first) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("step", [{"name": "drift"}, {"name": "shear", "lattice": "square"}])
+def test_a_later_step_is_undone_with_the_same_channel_of_reference(maps_of, square, drifted, step):
+    strained = square.q @ np.linalg.inv([[1.03, 0.02], [-0.01, 0.97]])
+    whole = maps_of(Z=square.waves(), Current=square.waves(drifted, strained))
+    current = replace(whole, channels=(whole.channel("Current"),))
+    straight = apply(current, **step)
+    again = undone(apply(straight, "plane"), whole)
+    np.testing.assert_array_equal(again.channel("Current").values, only(straight))
+    assert {each.found["reference"] for each in (*straight.steps, *again.steps)} == {"Current"}
+    assert undone(apply(again, "plane"), whole).steps == again.steps
+    with pytest.raises(UsageError, match="Current"):
+        undone(apply(straight, "plane"), replace(whole, channels=(whole.channel("Z"),)))
 
 
 @pytest.mark.parametrize("step", [{"name": "drift"}, {"name": "shear", "lattice": "square"}])
