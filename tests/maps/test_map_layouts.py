@@ -66,6 +66,15 @@ def test_the_header_of_gwyddions_export_is_read(text):
     assert (maps.grid.size_x_nm, maps.grid.size_y_nm) == pytest.approx((20, 10))
 
 
+@pytest.mark.parametrize("width", ["2 px", "2", "2 Pixels"])
+def test_a_width_in_pixels_is_no_length(text, width):
+    content = f"# Width: {width}\n# Height: 2 px\n1 2\n3 4"
+    maps = text(content, size_nm=5)
+    assert (maps.grid.size_x_nm, maps.metadata["width"]) == (5, width)
+    with pytest.raises(UsageError, match="does not tell how large its field is"):
+        text(content, size_nm=None)
+
+
 @pytest.fixture
 def gwyddion(tmp_path):
     """Writes data fields and other entries, and reads their maps."""

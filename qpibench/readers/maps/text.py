@@ -1,8 +1,8 @@
 """Reads matrices of numbers in text files: lines are rows, separated by tabs, blanks, commas or semicolons.
 
 Lines that begin with ``#`` or ``%`` are comments. Those of Gwyddion's export tell the channel, width, height and unit;
-the first row is then the top, and sizes cover all pixels. The decimal sign is a point, or a comma where it separates
-nothing.
+the first row is then the top, and sizes cover all pixels. A width or height in pixels tells nothing. The decimal sign
+is a point, or a comma where it separates nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ FORMAT = "text matrix"
 SUFFIXES = (".asc", ".dat", ".txt")
 
 _FACT = re.compile(r"[#%]+([^:=]+)[:=](.*)")
+_COUNT = re.compile(r"\d+\s*(px|pixels?|points?|pts)?", re.IGNORECASE)
 _LENGTH = re.compile(r"([-+0-9.,eE]+)\s*(\S+)")
 
 
@@ -94,8 +95,8 @@ def _separators(line: str) -> tuple[str | None, bool]:
 
 
 def _length(path: Path, facts: dict[str, str], name: str) -> float | None:
-    """A width or height in nm, None if the header has none."""
-    if name not in facts:
+    """A width or height in nm, None if the header has none or only a number of pixels."""
+    if name not in facts or _COUNT.fullmatch(facts[name]):
         return None
     match = _LENGTH.fullmatch(facts[name])
     scale = None if match is None else in_nm(match[2])
