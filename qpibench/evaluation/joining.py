@@ -13,8 +13,8 @@ def macro_average(parts: Sequence[PartResult]) -> dict[str, Interval]:
     """Return the mean over families of kernels, with equal weights, of every metric that all parts have.
 
     The score of a family is the mean over its parts, with equal weights. The parts are measured on different releases,
-    so their errors are independent. Each half width is the root of the sum of the squared half widths, divided by their
-    number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
+    so their errors are independent, but for the track `blind`, whose releases have one seed. Each half width is the
+    root of the sum of the squared half widths, divided by their number (Zou and Donner, Stat. Med. 27, 1693 (2008)).
     """
     return _means_of_families(parts, [part.metrics for part in parts])
 
