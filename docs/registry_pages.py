@@ -71,7 +71,8 @@ In Python:
 - `channels` are names, which mean both directions, or labels such as `Z (forward)`. Without it, all channels change.
 - A wrong setting is one sentence with exit code 2; maps without the axis or the channel that a step needs, with 3.
 - An extraction averages noise itself. [denoising.md](denoising.md) has what denoising before it does to the errors.
-- `undone` takes the maps as they were read, compares the SHA-256 of the file, and applies all steps but the last again.
+- `undone` takes the maps as they were read, compares the SHA-256 of the file, and applies all steps but the last again,
+  `drift` and `shear` with the channel of reference that they took.
 
 This page is made from the modules in `qpibench/maps/preparation`, and `python docs/prepared_maps.py` draws the pictures
 of a synthetic map. Each panel has its own colours, from the 0.5 % to the 99.5 % quantile. Points that were not measured
