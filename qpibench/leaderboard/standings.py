@@ -189,8 +189,10 @@ def standings(results: Mapping[str, Result]) -> dict[Table, tuple[Standing, ...]
 
     Results outside of tracks have tables by release, task and view, ranked by the capped mean of the relative L2 error.
 
-    Entries whose intervals overlap that of the best of their group share its rank. Overlap is more cautious than a
-    paired test: entries with different ranks do differ, and entries with the same rank may differ in a paired test.
+    The best entry opens a group, and so does, in the order of the scores, each whose interval does not overlap that of
+    the best of the group before it; the others share the rank of that group. So the intervals of the best of two groups
+    do not overlap. Nothing else follows from ranks: the intervals of other entries with different ranks may overlap,
+    and entries with the same rank may differ in a paired test.
 
     Three kinds of entries take no rank. Oracles use the true kernels; no view limits them, so each is in every table of
     its images. An entry trained for a part of the stated steps has a score that is not the method's. An entry that

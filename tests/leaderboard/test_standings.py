@@ -1,5 +1,6 @@
-"""Only comparable numbers meet, and what the intervals do not separate shares a rank."""
+"""Only comparable numbers meet, and a rank is shared with the best whose interval overlaps one's own."""
 
+import itertools
 import re
 
 import pytest
@@ -43,6 +44,19 @@ def test_entries_whose_interval_overlaps_that_of_the_best_of_their_group_share_i
         (3, True, "d"),
         (5, False, "e"),
     ]
+
+
+def test_the_intervals_of_entries_with_different_ranks_overlap_only_where_one_is_not_the_best_of_its_rank(make_result):
+    results = {
+        "a.json": make_result(name="a", capped=(0.10, 0.05, 0.15)),
+        "b.json": make_result(name="b", capped=(0.16, 0.155, 0.20)),
+        "c.json": make_result(name="c", capped=(0.17, 0.10, 0.30)),  # overlaps a too, but b is the best of its group
+        "d.json": make_result(name="d", capped=(0.25, 0.21, 0.35)),
+    }
+    members = only_track(results)
+    assert places(members) == [(1, False, "a"), (2, True, "b"), (2, True, "c"), (4, False, "d")]
+    best = [next(each.primary for each in members if each.rank == rank) for rank in (1, 2, 4)]
+    assert all(before.high < after.low for before, after in itertools.pairwise(best))
 
 
 def test_results_of_another_release_task_view_or_subset_are_another_track(make_result):
