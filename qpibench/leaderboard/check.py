@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,8 @@ def _differences(result: Result, path: Path, digest: str, release: Release) -> l
 
     stored = _only(result, digest)
     first = next(iter(stored.cells.values())).parts[0]
-    names = dict.fromkeys(name for cell in stored.cells.values() for name in cell.metrics)
+    asked = (() if cell.record is None else cell.record.metrics for cell in stored.cells.values())
+    names = dict.fromkeys([*chain(*(cell.metrics for cell in stored.cells.values()), *asked)])
     derived = score(path, release, name=result.model.name, view=first.view, metrics=names)
     if result.suite is not None:
         derived = join([derived], suite=result.suite, not_applicable=result.not_applicable)

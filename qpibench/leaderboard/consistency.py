@@ -26,6 +26,7 @@ from qpibench.evaluation.result import (
     Result,
 )
 from qpibench.evaluation.trained import method_name
+from qpibench.tasks.suite import Suite, load_suite, suite_names
 from qpibench.tasks.track import load_track, track_names
 from qpibench.tasks.views import VIEWS, allows, check_view
 
@@ -53,6 +54,7 @@ def contradictions(result: Result) -> Iterator[str]:
         needs = [view for view in result.model.needs if view in VIEWS]
         if needs and cell.view in VIEWS and not any(allows(cell.view, view) for view in needs):
             yield f"the entry needs {' or '.join(needs)} and was shown the view {cell.view}."
+    yield from _suite_contradictions(result)
     yield from _predictions_contradictions([part for cell in result.cells.values() for part in cell.parts])
     tasks = {cell.task for cell in result.cells.values()}
     failures = {part.failure.task for cell in result.cells.values() for part in cell.parts if part.failure is not None}
@@ -176,6 +178,34 @@ def _track_contradictions(result: CellResult) -> Iterator[str]:
         yield f"the cell {record.label} has the task {cell.task}."
     if {part.release.spec_sha256 for part in result.parts} != {spec.sha256 for spec in cell.specs}:
         yield f"the cell {record.label} is on other releases: {', '.join(spec.name for spec in cell.specs)}."
+
+
+def _suite_contradictions(result: Result) -> Iterator[str]:
+    """Check numbers of images against the limit of the suite, and the cells against those of a shipped suite."""
+    asked = result.suite
+    if asked is None:
+        return
+    for name, cell in result.cells.items():
+        most = max(part.n_images for part in cell.parts)
+        if asked.limit is not None and most > asked.limit:
+            yield f"cell {name}: the suite was limited to {asked.limit} images of a release, but {most} were scored."
+    suite = _shipped_suites().get(asked.sha256)
+    if suite is None:
+        return
+    if suite.limit is not None and (asked.limit is None or asked.limit > suite.limit):
+        yield f"the suite {suite.name} is limited to {suite.limit} images of a release."
+    labels, answered = [cell.label for cell in suite.cells], [*result.cells, *result.not_applicable]
+    if others := [name for name in answered if name not in labels]:
+        yield f"the suite {suite.name} has no cell {', '.join(others)}."
+    missing = [label for label in labels if label not in answered]
+    if missing and result.status != "unfinished":
+        yield f"cells of the suite {suite.name} have neither scores nor a reason: {', '.join(missing)}."
+
+
+@cache
+def _shipped_suites() -> dict[str, Suite]:
+    """Return the suites that come with the package by their SHA-256."""
+    return {suite.sha256: suite for suite in map(load_suite, suite_names())}
 
 
 def _missing(result: CellResult, metrics: Sequence[str]) -> list[str]:

@@ -22,6 +22,8 @@ from qpibench.specs import ImportedSpec
 from qpibench.synthesis.contract import Kernels, Observations
 from qpibench.tasks.track import load_track
 
+BOARD = Path(__file__).parents[2] / "docs/board/results"
+
 
 @pytest.fixture
 def edited(tmp_path, make_result):
@@ -204,6 +206,41 @@ def test_a_result_keeps_to_its_cell_of_a_track_that_is_not_shipped(make_result, 
         check_result(tmp_path / "result.json")
 
 
+def without_robust(content):
+    content["cells"] = {name: cell for name, cell in content["cells"].items() if not name.startswith("robust/")}
+
+
+def with_a_reason_for_another_cell(content):
+    content["not_applicable"]["nosuch/cell"] = "None."
+
+
+def of_a_smaller_limit(content):
+    content["suite"]["limit"] = 5
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (without_robust, "cells of the suite v1 have neither scores nor a reason: robust/reference, robust/position"),
+        (with_a_reason_for_another_cell, "the suite v1 has no cell nosuch/cell"),
+        (of_a_smaller_limit, "cell paper/id: the suite was limited to 5 images of a release, but 500 were scored"),
+    ],
+)
+def test_a_result_of_a_shipped_suite_has_its_cells_and_its_number_of_images(tmp_path, edit, message):
+    content = json.loads((BOARD / "polar.json").read_text())
+    edit(content)
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(InvalidDataError, match=message):
+        check_result(tmp_path / "result.json")
+
+
+def test_an_unfinished_result_of_a_suite_may_lack_cells(tmp_path):
+    content = json.loads((BOARD / "polar.json").read_text())
+    without_robust(content)
+    (tmp_path / "result.json").write_text(json.dumps(content | {"status": "unfinished"}))
+    assert check_result(tmp_path / "result.json")[0].status == "unfinished"
+
+
 @pytest.mark.parametrize("changes", [{"view": "image"}, {"map_mode": "exact"}])
 def test_parts_of_the_same_predictions_differ_in_their_task_only(make_result, tmp_path, changes):
     result = make_result(tasks=("id", "ood"))
@@ -362,6 +399,27 @@ def test_a_result_of_fewer_metrics_is_rederived_by_those(scored, tmp_path):
     with open_release(scored / "release.h5") as release:
         save_result(score(scored / "predictions.h5", release, metrics=["mae"]), tmp_path / "few.json")
     assert check_result(tmp_path / "few.json", [scored / "predictions.h5"], [scored / "release.h5"])[1]
+
+
+def test_a_score_that_the_cell_asks_for_cannot_be_left_out(scored, tmp_path):
+    fields = {"track": "own", "track_sha256": "0" * 64, "cell": "odd", "primary": "rel_l2_capped", "size": None}
+    cell = CellRecord(**fields, metrics=("rel_l2_capped", "q_scored_share"))  # not missed without predictions
+    with h5py.File(scored / "others.h5") as file:
+        record = json.loads(file.attrs["record"])
+    record["cell"] = cell.model_dump(mode="json")
+    predictions = rewritten(scored / "others.h5", tmp_path / "predictions.h5", record=json.dumps(record))
+    with h5py.File(predictions, "r+") as file:
+        del file["id"]
+    with open_release(scored / "release.h5") as release:
+        content = score(predictions, release).model_dump(mode="json")
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(content))
+    assert check_result(path, [predictions], [scored / "release.h5"])[1]
+    for scores in (content["cells"]["odd"], content["cells"]["odd"]["parts"][0]):
+        del scores["metrics"]["q_scored_share"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidDataError, match=r"metrics\.q_scored_share is only in the re-derived result"):
+        check_result(path, [predictions], [scored / "release.h5"])
 
 
 def test_a_number_that_the_predictions_do_not_score_is_named_with_both_values(scored, tmp_path):
