@@ -1,7 +1,7 @@
 """Bragg peaks of a lattice in maps: their wavevectors, and the local amplitude and phase of a lattice wave.
 
 Wavevectors are in rad/nm, 2 pi included, with qx first. Of the two peaks at q and -q one is named: that with qx > 0, or
-with qy > 0 where qx is 0.
+with qy > 0 where qx is 0. On the edge of the transform, at the Nyquist wavevector, components are positive.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ LEAST_PERIODS = 5
 """Periods of a lattice in the field, at least: longer waves are ripples or background."""
 
 _BOX = 11  # points of the transform around a peak, the median of which is its background
+_LEAST_RING = 3 * _BOX  # points of a ring, the median of which is a background, too
 _APART = 3  # a peak is the highest within so many points
 
 
@@ -53,19 +54,26 @@ def find_peaks(values: NDArray[np.floating], grid: Grid, *, above: float = ABOVE
     from scipy.ndimage import maximum_filter, median_filter
 
     windowed = _windowed(values, grid)
-    modulus = np.abs(np.fft.fftshift(np.fft.fft2(windowed), axes=(-2, -1))).mean(axis=0)
+    modulus = np.abs(np.fft.fft2(windowed)).mean(axis=0)
+    # Equal but for rounding at q and -q, which lie close together at the edge of the transform.
+    modulus = np.fft.fftshift(np.maximum(modulus, np.roll(modulus[::-1, ::-1], 1, axis=(0, 1))))
     qy, qx = (wavevectors(n, pitch) for n, pitch in zip(grid.shape, (grid.pitch_y_nm, grid.pitch_x_nm), strict=True))
     step_y, step_x = qy[1] - qy[0], qx[1] - qx[0]
     ring = np.rint(np.hypot(qx, qy[:, None]) / max(step_x, step_y)).astype(int)
+    # Rings in the corners have few points, most of which a peak there covers: they are one ring.
+    ring = np.minimum(ring, np.flatnonzero(np.bincount(ring.ravel()) >= _LEAST_RING).max(initial=0) or ring.max())
     medians = np.array([np.median(modulus[ring == k]) for k in range(ring.max() + 1)])
     background = np.maximum(median_filter(modulus, _BOX, mode="wrap"), medians[ring])
     is_peak = (modulus > above * background) & (modulus == maximum_filter(modulus, 2 * _APART + 1, mode="wrap"))
     periods = np.hypot(qx / step_x, (qy / step_y)[:, None])
-    is_named = (qx > 0) | ((qx == 0) & (qy[:, None] > 0))
+    # Of an even number of pixels, the first wavevector is that of Nyquist, and stands for q and -q.
+    edge_y, edge_x = np.arange(grid.ny) < 1 - grid.ny % 2, np.arange(grid.nx) < 1 - grid.nx % 2
+    qy, qx = np.where(edge_y, -qy, qy), np.where(edge_x, -qx, qx)
+    is_named = ((qx > 0) & ~edge_x) | (((qx == 0) | edge_x) & (qy[:, None] >= 0))
     places = np.argwhere(is_peak & is_named & (periods >= LEAST_PERIODS))
     places = places[np.argsort(-modulus[tuple(places.T)])][:most]
     rough = np.stack([qx[places[:, 1]], qy[places[:, 0]]], axis=1)
-    return np.array([_highest(windowed, grid, q, (step_x, step_y)) for q in rough]).reshape(-1, 2)
+    return np.array([_named(_highest(windowed, grid, q, (step_x, step_y)), grid) for q in rough]).reshape(-1, 2)
 
 
 def reference_channel(maps: Maps, name: str | None) -> Channel:
@@ -146,6 +154,23 @@ def plane_wave(grid: Grid, q: NDArray[np.float64]) -> NDArray[np.complex128]:
     """The wave exp(i q r) of a wavevector (xy,) in rad/nm, (y, x)."""
     wave: NDArray[np.complex128] = np.exp(1j * (q[0] * grid.x_nm + q[1] * grid.y_nm[:, None]))
     return wave
+
+
+def overlap(q: NDArray[np.float64], grid: Grid, width_rad_nm: float) -> float:
+    r"""Value at -q of the Gaussian :math:`e^{-d^2 / 2 w^2}` around a wavevector (xy,), 1 where both are the same wave.
+
+    Pixels do not tell wavevectors apart that differ by twice the Nyquist wavevector, so q and -q are the same there.
+    """
+    twice = 2 * np.pi / np.array([grid.pitch_x_nm, grid.pitch_y_nm])
+    apart = 2 * q - twice * np.round(2 * q / twice)
+    return float(np.exp(-0.5 * (apart @ apart) / width_rad_nm**2))
+
+
+def _named(q: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """The wavevector (xy,) of a peak, or its negative, within the transform."""
+    largest = np.pi / np.array([grid.pitch_x_nm, grid.pitch_y_nm])
+    inside = q - 2 * largest * np.ceil(q / (2 * largest) * (1 - 1e-9) - 0.5)
+    return -inside if inside[0] < 0 or (inside[0] == 0 and inside[1] < 0) else inside
 
 
 def _sine(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

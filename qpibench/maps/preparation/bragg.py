@@ -8,7 +8,9 @@ z(\mathbf r) \to z(\mathbf r) - 2\, \mathrm{Re} \left[ A(\mathbf r)\, e^{i \math
 
 In the Fourier transform this is a notch with a soft edge at $\pm \mathbf q$: at the distance $k$ from it the factor is
 $1 - e^{-k^2 / 2 w^2}$. Unlike a notch, it needs no periodic map and passes over points that were not measured. Within
-about $\ell$ of an edge the mean has one side only, so ripples of other wavevectors lose a few percent there.
+about $\ell$ of an edge the mean has one side only, so ripples of other wavevectors lose a few percent there. Where
+pixels hardly tell $\mathbf q$ from $-\mathbf q$, at the distance $d < w$ from it, as at the Nyquist wavevector, both
+notches are one, and the factor 2 is $2 / (1 + e^{-d^2 / 2 w^2})$.
 
 The wavevectors are given, or found in each channel as the sharp peaks of |FFT| that are ``above`` times higher than the
 median around them and than the median of all points with the same |q|. The step records them. A peak whose wave has
@@ -29,7 +31,7 @@ from pydantic import Field
 
 from qpibench.errors import UsageError
 from qpibench.grid import Grid
-from qpibench.maps.bragg_peaks import ABOVE, find_peaks, lattice_wave, plane_wave
+from qpibench.maps.bragg_peaks import ABOVE, find_peaks, lattice_wave, overlap, plane_wave
 from qpibench.maps.measurement import Maps
 from qpibench.maps.preparation import ChannelSettings, Found, chosen_channels, each_layer
 
@@ -79,7 +81,7 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
 def _told(q_rad_nm: Any, grid: Grid) -> NDArray[np.float64]:
     """Peaks that the user tells, which the pixels must resolve."""
     peaks, largest = np.array(q_rad_nm, np.float64).reshape(-1, 2), np.pi / np.array([grid.pitch_x_nm, grid.pitch_y_nm])
-    if (np.abs(peaks) > largest * (1 + 1e-9)).any():
+    if (np.abs(peaks) > largest + 1e-6).any():  # recorded ones are rounded
         raise UsageError(
             f"The largest wavevectors of the map are {largest[0]:.4g} and {largest[1]:.4g} rad/nm along x and y, found"
             f" the peaks {peaks.tolist()}."
@@ -93,5 +95,6 @@ def _without(
     mean = np.nanmean(layer)
     rest = layer - mean
     for q in peaks:
-        rest = rest - 2 * (lattice_wave(rest, grid, q, length_nm) * plane_wave(grid, q)).real
+        share = 2 / (1 + overlap(q, grid, 1 / length_nm))
+        rest = rest - share * (lattice_wave(rest, grid, q, length_nm) * plane_wave(grid, q)).real
     return np.asarray(rest + mean if len(peaks) else layer, np.float64)

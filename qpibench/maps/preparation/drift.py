@@ -27,7 +27,7 @@ from pydantic import Field
 
 from qpibench.errors import InvalidDataError
 from qpibench.grid import Grid
-from qpibench.maps.bragg_peaks import lattice_vectors, lattice_wave, reference_channel
+from qpibench.maps.bragg_peaks import lattice_vectors, lattice_wave, overlap, reference_channel
 from qpibench.maps.measurement import Channel, Maps
 from qpibench.maps.preparation import Found, StepSettings
 from qpibench.maps.resampling import pixels, resampled
@@ -88,11 +88,16 @@ def displacement(channel: Channel, grid: Grid, q: NDArray[np.float64], length_nm
     Raises
     ------
     InvalidDataError
-        If the channel has no measured point.
+        If the channel has no measured point, or the pixels do not tell one of the waves from its negative.
     """
     from scipy.ndimage import distance_transform_edt
     from skimage.restoration import unwrap_phase
 
+    if edge := [one for one in q if overlap(one, grid, 1 / length_nm) > 0.5]:
+        raise InvalidDataError(
+            f"The wave {edge[0].round(3).tolist()} rad/nm cannot be told from its negative, so its phase is unknown;"
+            " give other q_rad_nm, or a longer length_nm."
+        )
     layers = channel.values.reshape(-1, *grid.shape).astype(np.float64)
     count = np.isfinite(layers).sum(axis=0)
     measured = count > 0

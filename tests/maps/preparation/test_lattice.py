@@ -41,6 +41,32 @@ def test_ripples_have_no_bragg_peaks_and_stay_as_they_are(maps_of, ripples):
     np.testing.assert_array_equal(only(prepared), ripples)
 
 
+@pytest.mark.parametrize("shape", [(96, 80), (64, 64), (81, 80)])
+@pytest.mark.parametrize("direction", [(1, 0), (0, 1), (1, 1), (1, 0.5), (0.6, 1), (1, -0.2), (0.995, 0.3)])
+def test_a_lattice_at_the_nyquist_wavevector_is_found_once_and_removed(maps_of, shape, direction):
+    noise = 0.01 * np.random.default_rng(0).normal(size=shape)
+    maps = maps_of(Z=noise)
+    grid = maps.grid
+    q = np.pi / 0.2 * np.array(direction)
+    r = np.stack(np.meshgrid(grid.x_nm, grid.y_nm))
+    z = noise + np.cos(np.einsum("j,jyx->yx", q, r - np.array([grid.x_nm[0], grid.y_nm[0]])[:, None, None]))
+    [found] = find_peaks(z, grid)
+    aliases = [s * q + 2 * np.pi / 0.2 * np.array([x, y]) for s in (1, -1) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+    assert min(np.linalg.norm(found - each) for each in aliases) < 0.01
+    assert found[0] > 0 or (abs(found[0]) < 0.01 and found[1] > 0)
+    assert np.abs(found).max() <= np.pi / 0.2 * (1 + 1e-6)
+    prepared = apply(maps_of(Z=z), "bragg")
+    again = apply(maps_of(Z=z), "bragg", q_rad_nm=prepared.steps[0].found["q_rad_nm"]["Z"])
+    for each in (prepared, again):
+        assert only(each)[8:-8, 8:-8].std() < 0.015
+
+
+def test_drift_is_not_measured_by_a_wave_whose_phase_is_unknown(maps_of):
+    z = np.cos(np.pi * np.arange(80)) + np.cos(0.3 * np.pi * np.arange(96))[:, None]
+    with pytest.raises(InvalidDataError, match=r"The wave \[.*\] rad/nm cannot be told from its negative"):
+        apply(maps_of(Z=z + 0.01 * np.random.default_rng(0).normal(size=z.shape)), "drift")
+
+
 @pytest.fixture
 def drifted(square):
     """A displacement (xy, y, x) in nm that varies slowly, 0.23 nm in the root of the mean square."""
