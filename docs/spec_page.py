@@ -13,11 +13,12 @@ PAGE = Path(__file__).parent / "spec.md"
 HEAD = """# The spec
 
 A spec is a TOML file that defines a release: the same spec gives the same bits anywhere. `generate`, `train --stream`
-and tracks take the name of a shipped spec or a file; `--set key=value` changes a key. Shipped are `mini`, `paper` and
-`scatterer64` of eq. 7, and `mini_species` with [two species](#two-species); surface states on Ag(111) and Cu(111):
-`ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`, and with multiple scattering `ag111_64_multiple`; and lattices:
-`square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`. Kernels of 22 x 22 pixels, by
-strong damping: `damped_surface_192`, `damped_square_192`, `damped_hexagonal_192`, `damped_nematic_192`.
+and tracks take the name of a shipped spec or a file. `--set key=value` changes a key, and adds it to the name of the
+release, such as `mini+seed=1`; the name is a part of the hash, and `--set name=mini` keeps it. Shipped are `mini`,
+`paper` and `scatterer64` of eq. 7, and `mini_species` with [two species](#two-species); surface states on Ag(111) and
+Cu(111): `ag111_64`, `ag111_128`, `cu111_64`, `cu111_128`, and with multiple scattering `ag111_64_multiple`; and
+lattices: `square_64`, `square_128`, `hexagonal_64`, `hexagonal_128`, `nematic_64`, `nematic_128`. Kernels of 22 x 22
+pixels, by strong damping: `damped_surface_192`, `damped_square_192`, `damped_hexagonal_192`, `damped_nematic_192`.
 Their files, with the sources of their values, are in `qpibench/specs`: copy the one that is nearest to your data.
 `qpibench schema spec` prints the JSON Schema of the content, by which editors complete and check a file.
 

@@ -31,6 +31,11 @@ def check_place(release_paths: Sequence[Path], data: Path | None, options: Model
         raise UsageError(f"--data is the folder of the releases of {suite} --track.")
 
 
+def asked_files(*texts: str | None) -> list[Path]:
+    """Return the TOML files that a suite and a track name, as given to --suite and --track."""
+    return [Path(text[: text.index(".toml") + len(".toml")]) for text in texts if text and ".toml" in text]
+
+
 def asked_on(
     suite: Suite | None, release_paths: Sequence[Path], data: Path | None, options: ModelOptions, stack: ExitStack
 ) -> tuple[Asked, ...]:

@@ -57,7 +57,7 @@ def command(
 ) -> Response:
     """Compare two methods image by image: A's error minus B's, with intervals.
 
-    A negative difference means that A is better.
+    A negative difference means that A's value is lower. The table says which side is better.
 
     A and B are predictions files of the same images. Several files of one side are one method trained with several
     seeds: their errors are averaged, and the spread of the seeds widens the interval.

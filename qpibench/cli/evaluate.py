@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qpibench.cli.asked import DATA, asked_on, check_place
+from qpibench.cli.asked import DATA, asked_files, asked_on, check_place
 from qpibench.cli.models import (
     Asked,
     ModelOptions,
@@ -114,7 +114,7 @@ def command(
     with ExitStack() as stack:
         asked = asked_on(suite, release_paths, data, given, stack)
         files = [path for each in asked for path in each.files]
-        read = [*files, *entry.files]
+        read = [*files, *entry.files, *asked_files(suite_name, given.track)]
         keep_apart([output, report, predictions], read)
         # Also while scores are computed: a model may leave processes behind.
         stack.enter_context(closed_parent(files))

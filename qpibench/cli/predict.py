@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from qpibench.cli.asked import asked_on, check_place
+from qpibench.cli.asked import asked_files, asked_on, check_place
 from qpibench.cli.models import Asked, ModelOptions, model_response, run_cells, run_model
 from qpibench.cli.options import data_option, keep_apart, model_options, output_option, releases_option, subcommand
 from qpibench.cli.response import Response
@@ -40,7 +40,7 @@ def command(
     entry = find_entry(model)  # before releases are generated
     with ExitStack() as stack:
         asked = asked_on(None, release_paths, data, given, stack)
-        read = [*(path for each in asked for path in each.files), *entry.files]
+        read = [*(path for each in asked for path in each.files), *entry.files, *asked_files(given.track)]
         keep_apart([output], read)
         for each in asked:
             keep_apart([each.place(output)], read)

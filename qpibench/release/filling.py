@@ -36,11 +36,12 @@ SPLIT_ROW_BYTES = 64
 """Bytes of memory per observation that drawing the splits needs: a few lists of 64-bit indices."""
 
 
-def check_request(target: Path, *, overwrite: bool, compression: str | None = None) -> None:
+def check_request(target: Path, *, overwrite: bool, compression: str | None = None, resumable: bool = True) -> None:
     """Refuse a target that cannot be written or must not be replaced, before any work is done."""
     if compression not in (None, "gzip"):
         raise UsageError(f"There is no compression '{compression}'; choose gzip, or none.")
-    check_file(target, if_exists=None if overwrite else "resume it, overwrite it, or choose another file")
+    remedy = f"{'resume it, ' if resumable else ''}overwrite it, or choose another file"
+    check_file(target, if_exists=None if overwrite else remedy)
 
 
 def check_memory(spec: ReleaseSpec, target: Path) -> None:

@@ -70,7 +70,7 @@ def merge_shards(
         or fails.
     """
     target = Path(path)
-    check_request(target, overwrite=overwrite)
+    check_request(target, overwrite=overwrite, resumable=False)
     shards = _find_shards([Path(each) for each in ([folders] if isinstance(folders, (str, Path)) else folders)])
     if any(target.exists() and target.samefile(file.path) for file in shards.files):
         raise UsageError(f"'{target}' is one of the shards; choose another file.")

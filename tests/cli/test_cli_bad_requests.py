@@ -133,6 +133,7 @@ def test_a_spec_file_that_is_not_toml(qpibench, tmp_path, unchanged, text):
         ("predict zeros --release {mini} -o {mini}", ["given twice"]),
         ("evaluate zeros --release {mini} -o {out} --report {out}", ["given twice"]),
         ("evaluate zeros --release {mini} -o {mini}", ["given twice"]),
+        ("merge {tmp} -o {mini}", ["exists already; overwrite it, or choose another file"]),
         ("evaluate tikhonov --release {mini} -o {out} --view image", ["tikhonov", "needs the view"]),
         ("score {tmp}/missing.h5 --release {mini} -o {out}", ["no predictions file", "missing.h5"]),
         ("score {predictions} --release {mini} -o {predictions}", ["given twice"]),

@@ -206,6 +206,16 @@ def test_a_cell_that_is_complete_is_told_again(qpibench, mini, folder, tmp_path)
         assert (result.read_bytes(), report.read_bytes()) == written
 
 
+@pytest.mark.parametrize("cell", ["", "/raster"])
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_the_file_of_a_track_is_not_written_over(qpibench, mini, folder, tmp_path, command, cell):
+    track = tmp_path / "own.toml"
+    track.write_text(TOY)
+    asked = ("--track", f"{track}{cell}", "--release", mini, "--release", folder / "other.h5")
+    qpibench(command, "zeros", *(asked if not cell else asked[:4]), "-o", track).fails(2, "own.toml' is given twice")
+    assert track.read_text() == TOY
+
+
 def test_predict_asks_the_cells_too(qpibench, mini, folder, tmp_path):
     asked = ("--track", f"{folder / 'toy.toml'}/raster", "--release", mini)
     record = qpibench("predict", "zeros", *asked, "-o", tmp_path / "zeros.h5", "--json").json
