@@ -25,7 +25,8 @@ def command(
     """Test in seconds whether MODEL follows the model contract; no release is needed.
 
     MODEL is a file, FILE.py:NAME, the name of an entry, or a run folder of train. The exit code is 3 for a model that
-    cannot be loaded, 4 if it needs a package that is missing, and 1 for one that breaks the contract in another way.
+    cannot be loaded, 4 if it needs a package of qpibench[training] that is missing, and 1 for one that breaks the
+    contract in another way.
 
       qpibench check my_model.py
     """

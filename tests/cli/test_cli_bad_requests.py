@@ -137,6 +137,7 @@ def test_a_spec_file_that_is_not_toml(qpibench, tmp_path, unchanged, text):
         ("evaluate tikhonov --release {mini} -o {out} --view image", ["tikhonov", "needs the view"]),
         ("score {tmp}/missing.h5 --release {mini} -o {out}", ["no predictions file", "missing.h5"]),
         ("score {predictions} --release {mini} -o {predictions}", ["given twice"]),
+        ("new {tmp}/random.py", ["'random.py' has the name of a library"]),
         ("check missing.py", ["There is no model file 'missing.py'"]),
         ("check {tmp}", ["is a folder"]),
         ("check {nothing}", ["No model is named"]),
