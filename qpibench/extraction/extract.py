@@ -16,6 +16,7 @@ from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError, QpibenchError, UsageError
 from qpibench.evaluation.entries import Entry, find_entry
 from qpibench.evaluation.isolation.declaration import declared_weights
+from qpibench.evaluation.isolation.exchange import PredictionError, as_array
 from qpibench.evaluation.isolation.failure import describe
 from qpibench.evaluation.isolation.loading import InterfaceError, declarations_of, found_in, predictor_of
 from qpibench.extraction.measured import Measured, doubts, measured
@@ -252,7 +253,8 @@ def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
                 )
             )
         _check_seen(entry, given)
-        return predictor_of(model, entry.path.name, needs)(batch)
+        predicted = predictor_of(model, entry.path.name, needs)(batch)
+        return predicted if isinstance(predicted, Prediction) else Prediction(kernel=predicted)  # type: ignore[arg-type]
     except ValueError as error:
         raise InvalidDataError(f"Entry '{entry.name}' cannot extract the kernel: {str(error).rstrip('.')}.") from error
     except QpibenchError:
@@ -264,26 +266,27 @@ def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
 
 def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
     """Return an entry's extraction as arrays of the right shape, all finite."""
-    if isinstance(found, list):
-        raise InvalidDataError(f"Entry '{entry.name}' gave a list; expected an array or a Prediction.")
-    is_batch = isinstance(found, (np.ndarray, Prediction))
+    is_batch = isinstance(found, Prediction)
     shapes = {
         "kernel": given.kernel_grid.shape,
         "kernel_full": given.grid.offsets.shape,
         "std": given.kernel_grid.shape,
     }
-    parts = (
-        {"kernel": found} if isinstance(found, np.ndarray) else {name: getattr(found, name, None) for name in shapes}
-    )
-    arrays: dict[str, NDArray[np.float64] | None] = {}
-    for name, part in parts.items():
-        if part is not None and np.iscomplexobj(part):
+    arrays: dict[str, NDArray[np.float64] | None] = dict.fromkeys(shapes)
+    for name, shape in shapes.items():
+        if (part := getattr(found, name, None)) is None:
+            continue
+        expected = (1, *shape) if is_batch else shape
+        try:
+            array = as_array(part, f"its {name} is", expected)
+        except PredictionError as error:
+            raise InvalidDataError(f"Entry '{entry.name}' gave no {name}: {error}.") from None
+        if np.iscomplexobj(array):
             raise InvalidDataError(f"Entry '{entry.name}' gave complex numbers for {name}; expected real ones.")
-        array = None if part is None else np.asarray(part[0] if is_batch else part, dtype=np.float64)
-        shape = shapes[name]
-        if array is not None and array.shape != shape:
-            raise InvalidDataError(f"Entry '{entry.name}' gave {name} in the shape {array.shape}, expected {shape}.")
-        if array is not None and (bad := int((~np.isfinite(array)).sum())):
+        if array.shape != expected:
+            raise InvalidDataError(f"Entry '{entry.name}' gave {name} in the shape {array.shape}, expected {expected}.")
+        array = array.astype(np.float64).reshape(shape)
+        if bad := int((~np.isfinite(array)).sum()):
             raise InvalidDataError(
                 f"Entry '{entry.name}' found no kernel in this image: {counted(bad, 'pixel')} of its {name}"
                 f" {agreeing(bad, 'is', 'are')} not finite."
@@ -293,8 +296,8 @@ def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
         raise InvalidDataError(f"Entry '{entry.name}' gave no kernel.")
     return Extraction(
         kernel=arrays["kernel"],
-        kernel_full=arrays.get("kernel_full"),
-        std=arrays.get("std"),
+        kernel_full=arrays["kernel_full"],
+        std=arrays["std"],
         diagnostics={name: each for name, each in getattr(found, "diagnostics", {}).items() if _is_plain(each)},
     )
 

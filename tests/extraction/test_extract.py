@@ -205,6 +205,24 @@ def test_an_entry_without_masks_says_so(tmp_path):
         extract(image, POSITION_NM, SIZE_NM, tmp_path / "any.py")
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class Model(torch.nn.Module):\n    def forward(self, image): return image",
+        "def predict(batch): return torch.from_numpy(batch.image)",
+        "def predict(batch): return Prediction(kernel=batch.image, std=torch.from_numpy(batch.image).abs())",
+    ],
+    ids=["module", "kernel", "prediction"],
+)
+def test_an_entry_may_give_torch_tensors(tmp_path, source):
+    (tmp_path / "net.py").write_text(f"import torch\nfrom qpibench import Prediction\n\n{source}\n")
+    kernel, _, std, _ = extract(IMAGE, POSITION_NM, SIZE_NM, tmp_path / "net.py")
+    assert (kernel.dtype, type(kernel)) == (np.float64, np.ndarray)
+    np.testing.assert_allclose(kernel, IMAGE, rtol=1e-6)
+    if "std" in source:
+        np.testing.assert_array_equal(std, np.abs(kernel))
+
+
 def test_several_threads_extract_at_the_same_time():
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda gain: linear(gain * IMAGE).kernel / gain, [1.0, 2.0, 4.0, 8.0] * 3))

@@ -53,7 +53,9 @@ def pack_prediction(returned: object, batch: Batch) -> dict[str, NDArray[Any]]:
     else:
         given = {"kernel": returned}
     arrays = {
-        name: _array(value, "predict returned" if value is returned else f"the Prediction's {name} is", expected[name])
+        name: as_array(
+            value, "predict returned" if value is returned else f"the Prediction's {name} is", expected[name]
+        )
         for name, value in given.items()
     }
     check_prediction(arrays, batch)
@@ -102,7 +104,7 @@ def pack_latents(latents: object, count: int) -> NDArray[Any]:
     PredictionError
         If the value is not an array of ``count`` latents.
     """
-    array = _array(latents, "encode_kernel returned", (count, MAX_LATENT))
+    array = as_array(latents, "encode_kernel returned", (count, MAX_LATENT))
     check_latents(array, count)
     return array
 
@@ -137,7 +139,7 @@ def pack_autoencoded(kernels: object, shape: tuple[int, ...]) -> NDArray[Any]:
     PredictionError
         If the value is not an array of floating-point kernels of that shape.
     """
-    array = _array(kernels, "autoencode returned", shape)
+    array = as_array(kernels, "autoencode returned", shape)
     check_autoencoded(array, shape)
     return array
 
@@ -181,7 +183,16 @@ def _expected_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _array(value: object, what: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def as_array(value: object, what: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array that a model gave, which may be a torch tensor on any device, as a NumPy array.
+
+    Its shape and type are not checked; ``what`` and ``shape`` are for the error.
+
+    Raises
+    ------
+    PredictionError
+        If the value is neither an array nor a tensor.
+    """
     torch = sys.modules.get("torch")  # loaded only if the model did
     if torch is not None and isinstance(value, torch.Tensor):
         tensor = value.detach().cpu()
