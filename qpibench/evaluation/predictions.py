@@ -80,7 +80,7 @@ KERNELS = "kernels"
 
 _READ_VERSIONS = (1, FORMAT_VERSION, AUTOENCODED_VERSION, SPECIES_VERSION)
 _OF_KERNELS = ("autoencoded", "latent")  # datasets of the group KERNELS
-_HASHED_ROWS = 256  # rows that are read and hashed at once
+_ROWS_AT_ONCE = 256  # that are read, and hashed or checked
 
 Rows = slice | NDArray[np.integer]
 
@@ -181,8 +181,8 @@ class Predictions:
         """Yield the rows of an array block by block."""
         dataset = self._file[name]
         dtype = "<i4" if name.endswith(("/index", f"/{SPECIES}")) else "<f4"
-        for start in range(0, max(1, len(dataset)), _HASHED_ROWS):
-            yield _cast(dataset[start : start + _HASHED_ROWS], dtype)
+        for start in range(0, max(1, len(dataset)), _ROWS_AT_ONCE):
+            yield _cast(dataset[start : start + _ROWS_AT_ONCE], dtype)
 
     def close(self) -> None:
         """Close the file."""
@@ -233,8 +233,8 @@ def open_predictions(path: str | Path, release: Release) -> Predictions:
     UsageError
         If there is no such file.
     InvalidDataError
-        If it is not a predictions file, belongs to another release, has missing, additional or repeated rows, or arrays
-        of a wrong shape or type.
+        If it is not a predictions file, belongs to another release, has missing, additional or repeated rows, arrays
+        of a wrong shape or type, or negative standard deviations.
     """
     path = Path(path)
     if not os.path.isfile(path):
@@ -325,6 +325,13 @@ def _check_task(file: h5py.File, task: str, path: Path, release: Release, grid: 
     if len(index) > len(release.observation_kernel):  # not read, as it may not fit into memory
         raise InvalidDataError(f"{where}: {len(index)} rows of a release of {len(release.observation_kernel)} images.")
     _check_rows(index[:].astype(np.int64), asked.astype(np.int64), where)
+    if "std" in group:
+        for start in range(0, len(index), _ROWS_AT_ONCE):
+            std = group["std"][start : start + _ROWS_AT_ONCE]
+            if (std < 0).any():
+                raise InvalidDataError(
+                    f"{where}: 'std' has the value {np.nanmin(std):.3g}; a standard deviation is 0 or more."
+                )
 
 
 def _expected(release: Release, grid: Grid) -> dict[str, tuple[str, tuple[int, ...]]]:

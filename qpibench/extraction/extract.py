@@ -265,7 +265,7 @@ def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
 
 
 def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
-    """Return an entry's extraction as arrays of the right shape, all finite."""
+    """Return an entry's extraction as arrays of the right shape, all finite and no standard deviation negative."""
     is_batch = isinstance(found, Prediction)
     shapes = {
         "kernel": given.kernel_grid.shape,
@@ -290,6 +290,10 @@ def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
             raise InvalidDataError(
                 f"Entry '{entry.name}' found no kernel in this image: {counted(bad, 'pixel')} of its {name}"
                 f" {agreeing(bad, 'is', 'are')} not finite."
+            )
+        if name == "std" and (least := array.min()) < 0:
+            raise InvalidDataError(
+                f"Entry '{entry.name}' gave a std of {least:.3g}; a standard deviation is 0 or more."
             )
         arrays[name] = array
     if arrays["kernel"] is None:

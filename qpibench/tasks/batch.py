@@ -63,7 +63,8 @@ class Prediction:
         (n, 2y-1, 2x-1) floating, optional: the kernels on ``batch.grid.offsets``, the lattice that superposition needs;
         with two species (n, species, 2y-1, 2x-1).
     std
-        (n, y, x) floating, optional: the predicted standard deviation of every pixel of ``kernel``, in its shape.
+        (n, y, x) floating, optional: the predicted standard deviation, 0 or more, of every pixel of ``kernel``, in its
+        shape.
     species
         (n, scatterer) integer, optional: the species of the scatterer at each position, 0 or 1 for the first or the
         second kernel of the image, and -1 after the last.

@@ -111,6 +111,11 @@ def test_the_traceback_of_a_failed_import_is_shown_when_asked_for(memory_release
             "prediction",
             "predict returned a std of shape (3,), expected (5, 12, 10)",
         ),
+        (
+            [f"return Prediction(kernel=np.zeros({SHAPE}), std=np.full({SHAPE}, -0.5))"],
+            "prediction",
+            "my_model.py:5: predict returned a std of -0.5; a standard deviation is 0 or more",
+        ),
         (["sys.exit(4)"], "exited", "my_model.py:6: sys.exit(4) was called"),
         (["os._exit(0)"], "exited", "the process ended with exit code 0 during predict, without a reply"),
         (

@@ -86,6 +86,7 @@ def _twice(rows, place):
         ({"kernel": np.ones((12, 12, 10), int)}, r"found int64 of shape \(12, 12, 10\)"),
         ({"kernel_full": np.ones((12, 12, 10))}, r"'kernel_full' must be floating point of shape \(12, 23, 19\)"),
         ({"std": np.ones((12, 23, 19))}, r"'std' must be floating point of shape \(12, 12, 10\)"),
+        ({"std": np.full((12, 12, 10), -1.0)}, r"'std' has the value -1; a standard deviation is 0 or more"),
     ],
 )
 def test_a_file_that_does_not_fit_the_release_is_refused(memory_release, path, write, changed, sentence):
@@ -110,6 +111,14 @@ def test_arrays_that_no_memory_holds_are_refused_unread(memory_release, path, wr
             file["id"].create_dataset(each, shape=size, dtype=dtype, chunks=tuple(min(side, 64) for side in size))
     with pytest.raises(InvalidDataError, match=sentence):
         open_predictions(path, memory_release)
+
+
+def test_standard_deviations_of_zero_and_nan_are_read(memory_release, path, write):
+    std = np.zeros((12, 12, 10))
+    std[1] = np.nan
+    write(std=std)
+    with open_predictions(path, memory_release) as predictions:
+        np.testing.assert_array_equal(predictions.std("id"), std)
 
 
 @pytest.mark.filterwarnings("error")

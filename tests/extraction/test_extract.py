@@ -36,8 +36,9 @@ class Model(Extractor):
         kernel = observation.kernel_grid.y_nm[:, None] + 0 * observation.kernel_grid.x_nm
         if self.fault == "nan":
             kernel[0, 0] = float("nan")
+        sign = -1 if self.fault == "negative std" else 1
         found = {"seen": int(observation.seen.sum()), "row": observation.scatterers.row, "own": self}
-        return Extraction(kernel=self.gain * kernel, std=0 * kernel + 1, diagnostics=found)
+        return Extraction(kernel=self.gain * kernel, std=0 * kernel + sign, diagnostics=found)
 """
 
 
@@ -176,6 +177,11 @@ def test_an_argument_that_cannot_be_used_is_told_with_the_likely_reason(argument
         ({"fault": "raises"}, InvalidDataError, "Entry 'toy' cannot extract the kernel: the image shows no kernel"),
         ({"fault": "breaks"}, QpibenchError, r"Entry 'toy' failed: toy.py:\d+: KeyError: 'weights'"),
         ({"fault": "nan"}, InvalidDataError, "found no kernel in this image: 1 pixel of its kernel is not finite"),
+        (
+            {"fault": "negative std"},
+            InvalidDataError,
+            "Entry 'toy' gave a std of -1; a standard deviation is 0 or more",
+        ),
     ],
 )
 def test_a_fault_of_an_entry_is_told(toy, options, error, words):

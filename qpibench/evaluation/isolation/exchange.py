@@ -19,7 +19,7 @@ _OUTPUTS = (*_OF_KERNELS, "species", "latent")
 
 
 class PredictionError(Exception):
-    """The value returned by predict, encode_kernel or autoencode has the wrong type or shape."""
+    """The value returned by predict, encode_kernel or autoencode has the wrong type, shape or sign."""
 
 
 def pack_batch(batch: Batch) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -45,7 +45,8 @@ def pack_prediction(returned: object, batch: Batch) -> dict[str, NDArray[Any]]:
     Raises
     ------
     PredictionError
-        If the value is neither an array of the right shape and type nor a Prediction of such arrays.
+        If the value is neither an array of the right shape and type nor a Prediction of such arrays, or a standard
+        deviation is negative.
     """
     expected = _expected_shapes(batch)
     if isinstance(returned, Prediction):
@@ -70,7 +71,7 @@ def check_prediction(arrays: Mapping[str, NDArray[Any]], batch: Batch) -> None:
     Raises
     ------
     PredictionError
-        If the kernel is missing, or an array has the wrong shape or type.
+        If the kernel is missing, an array has the wrong shape or type, or a standard deviation is negative.
     """
     if "kernel" not in arrays:
         raise PredictionError("the prediction has no kernel")
@@ -87,6 +88,9 @@ def check_prediction(arrays: Mapping[str, NDArray[Any]], batch: Batch) -> None:
                 f"predict returned a {name} of shape {array.shape}, expected {expected.get(name)}"
                 + (", as the scatterers are of two species and each has its kernel" if pair else "")
             )
+    if "std" in arrays and (arrays["std"] < 0).any():
+        least = np.nanmin(arrays["std"])
+        raise PredictionError(f"predict returned a std of {least:.3g}; a standard deviation is 0 or more")
     if batch.species_count > 1 and "species" in arrays:
         _check_species(arrays["species"], batch.species_count)
 
