@@ -16,7 +16,7 @@ from qpibench.evaluation.environment import environment
 from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, TrainingRows
-from qpibench.evaluation.predictions import DATASETS, SPECIES
+from qpibench.evaluation.predictions import DATASETS, SPECIES, as_stored
 from qpibench.grid import central_pixels
 from qpibench.tasks import Batch
 
@@ -184,7 +184,7 @@ class IsolatedAnswers:
         decoded = np.full(kernels.shape, np.nan, dtype=np.float32)
         for at in range(0, len(chosen), batch_size):
             rows = chosen[at : at + batch_size]
-            decoded[rows] = _float32(self._model.autoencode(kernels[rows], seed=self._seed_of(kernels[rows])))
+            decoded[rows] = as_stored(self._model.autoencode(kernels[rows], seed=self._seed_of(kernels[rows])))
         return decoded
 
     def _seed_of(self, images: NDArray[np.float32]) -> int:
@@ -197,14 +197,9 @@ class IsolatedAnswers:
 
 
 def _stored(prediction: dict[str, NDArray[Any]], batch: Batch) -> dict[str, NDArray[Any]]:
-    stored: dict[str, NDArray[Any]] = {name: _float32(array) for name, array in prediction.items() if name in DATASETS}
+    stored: dict[str, NDArray[Any]] = {name: as_stored(array) for name, array in prediction.items() if name in DATASETS}
     # Which scatterer is of which species is only asked where there are two.
     return stored | {name: array for name, array in prediction.items() if name == SPECIES and batch.species_count > 1}
-
-
-def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # a value too large for float32 becomes infinity and counts as not finite
-        return array.astype(np.float32)
 
 
 def training_role(release: Release) -> NDArray[np.int32]:

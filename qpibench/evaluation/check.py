@@ -15,6 +15,7 @@ from qpibench.evaluation.entries import find_entry
 from qpibench.evaluation.isolation.declaration import Declaration
 from qpibench.evaluation.isolation.failure import ModelFailure
 from qpibench.evaluation.isolation.isolated import IsolatedModel, Limits, TrainingRows
+from qpibench.evaluation.predictions import as_stored
 from qpibench.grid import central_pixels
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
@@ -193,7 +194,7 @@ def _two_species(model: IsolatedModel, images: _SmallSet) -> str | None:
 
 def _not_finite(prediction: Mapping[str, NDArray[Any]]) -> str | None:
     for name, array in prediction.items():
-        wrong = array.size - int(np.isfinite(array).sum())
+        wrong = array.size - int(np.isfinite(as_stored(array)).sum())
         if wrong:
             return f"{wrong} of {array.size} values of the {name} are NaN or infinite"
     return None
@@ -201,12 +202,12 @@ def _not_finite(prediction: Mapping[str, NDArray[Any]]) -> str | None:
 
 def _autoencodes(model: IsolatedModel, images: _SmallSet) -> str | None:
     decoded = model.autoencode(images.kernels)
-    return None if np.isfinite(decoded).all() else "autoencode returned NaN or infinite values"
+    return None if np.isfinite(as_stored(decoded)).all() else "autoencode returned NaN or infinite values"
 
 
 def _single_scatterer(model: IsolatedModel, images: _SmallSet) -> str | None:
     kernel = model.predict(images.batch([0]))["kernel"]
-    return None if np.isfinite(kernel).all() else "the kernel has NaN or infinite values"
+    return None if np.isfinite(as_stored(kernel)).all() else "the kernel has NaN or infinite values"
 
 
 def _inputs_unchanged(model: IsolatedModel, images: _SmallSet) -> str | None:

@@ -182,7 +182,7 @@ class Predictions:
         dataset = self._file[name]
         dtype = "<i4" if name.endswith(("/index", f"/{SPECIES}")) else "<f4"
         for start in range(0, max(1, len(dataset)), _ROWS_AT_ONCE):
-            yield _cast(dataset[start : start + _ROWS_AT_ONCE], dtype)
+            yield as_stored(dataset[start : start + _ROWS_AT_ONCE], dtype)
 
     def close(self) -> None:
         """Close the file."""
@@ -199,13 +199,14 @@ class Predictions:
     def _read(self, task: str, name: str, rows: Rows, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         dataset = self._file[task][name]
         if isinstance(rows, slice):
-            return _cast(dataset[rows], dtype)
+            return as_stored(dataset[rows], dtype)
         # HDF5 accepts rows in ascending order only, each of them once.
         once, place = np.unique(rows, return_inverse=True)
-        return _cast(dataset[once], dtype)[place]
+        return as_stored(dataset[once], dtype)[place]
 
 
-def _cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+def as_stored(values: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Return predicted values in the type that a predictions file stores."""
     with np.errstate(over="ignore"):  # a value too large for float32 becomes infinity, which is counted
         return values.astype(dtype, copy=False)
 

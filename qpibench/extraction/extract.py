@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _MOST_MEAN = 10.0
 """Mean of an image over its standard deviation, above which there is a warning: most entries would miss the kernel."""
 
+_LARGEST = float(np.finfo(np.float32).max)
+"""Largest value of a kernel, as in a predictions file; the squares of larger ones may overflow."""
+
 
 class Extraction(NamedTuple):
     """The kernel of an image. It can be unpacked: ``kernel, kernel_full, std, diagnostics = extract(...)``.
@@ -265,7 +268,7 @@ def _run(entry: Entry, model: Any, given: Measured, needs: str | None) -> Any:
 
 
 def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
-    """Return an entry's extraction as arrays of the right shape, all finite and no standard deviation negative."""
+    """Return an entry's extraction as arrays of the right shape, finite in float32, no standard deviation negative."""
     is_batch = isinstance(found, Prediction)
     shapes = {
         "kernel": given.kernel_grid.shape,
@@ -286,10 +289,10 @@ def _checked(entry: Entry, found: Any, given: Measured) -> Extraction:
         if array.shape != expected:
             raise InvalidDataError(f"Entry '{entry.name}' gave {name} in the shape {array.shape}, expected {expected}.")
         array = array.astype(np.float64).reshape(shape)
-        if bad := int((~np.isfinite(array)).sum()):
+        if bad := int((~(np.abs(array) <= _LARGEST)).sum()):
             raise InvalidDataError(
                 f"Entry '{entry.name}' found no kernel in this image: {counted(bad, 'pixel')} of its {name}"
-                f" {agreeing(bad, 'is', 'are')} not finite."
+                f" {agreeing(bad, 'is', 'are')} not finite in float32."
             )
         if name == "std" and (least := array.min()) < 0:
             raise InvalidDataError(

@@ -45,6 +45,11 @@ def test_the_template_keeps_the_contract(write_model):
         ("def predict(batch): return batch.image[:1]", SHAPES, "shape (1, 64, 64), expected (3, 64, 64)"),
         ("def predict(batch): return batch.image / 0 * 0", FINITE, "values of the kernel are NaN or infinite"),
         (
+            "def predict(batch): return 0 * batch.image.astype(float) + 1e200",
+            FINITE,
+            "12288 of 12288 values of the kernel",
+        ),
+        (
             "import numpy as np\n"
             "def predict(batch):\n"
             "    single = np.isfinite(batch.position_nm[:, :, 0]).sum(1) == 1\n"

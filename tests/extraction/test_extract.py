@@ -36,6 +36,8 @@ class Model(Extractor):
         kernel = observation.kernel_grid.y_nm[:, None] + 0 * observation.kernel_grid.x_nm
         if self.fault == "nan":
             kernel[0, 0] = float("nan")
+        if self.fault == "huge":
+            kernel[0, :2] = 1e39, -1e200
         sign = -1 if self.fault == "negative std" else 1
         found = {"seen": int(observation.seen.sum()), "row": observation.scatterers.row, "own": self}
         return Extraction(kernel=self.gain * kernel, std=0 * kernel + sign, diagnostics=found)
@@ -177,6 +179,7 @@ def test_an_argument_that_cannot_be_used_is_told_with_the_likely_reason(argument
         ({"fault": "raises"}, InvalidDataError, "Entry 'toy' cannot extract the kernel: the image shows no kernel"),
         ({"fault": "breaks"}, QpibenchError, r"Entry 'toy' failed: toy.py:\d+: KeyError: 'weights'"),
         ({"fault": "nan"}, InvalidDataError, "found no kernel in this image: 1 pixel of its kernel is not finite"),
+        ({"fault": "huge"}, InvalidDataError, "2 pixels of its kernel are not finite in float32"),
         (
             {"fault": "negative std"},
             InvalidDataError,
