@@ -74,4 +74,4 @@ def test_the_names_of_the_readme_are_public():
     named = set(re.findall(r"`qpibench\.([A-Za-z_]+)\b[^./]", README.read_text()))
     assert named - {"toml"} <= set(dir(qpibench))
     assert {"open_release", "ReleaseDataset", "to_xarray", "stream"} <= named
-    assert "`qpibench.extraction.extract(" in README.read_text()
+    assert "`from qpibench.extraction import extract`" in README.read_text()
