@@ -6,7 +6,8 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -131,20 +132,15 @@ def extract(
     for doubt in doubts(given.position_nm, given.grid):
         warnings.warn(doubt, stacklevel=2)
     entry = find_entry(os.fspath(method))
-    modules = modules_of(entry.path.parent)
-    with modules.present():
-        module = modules.load(entry.path)
-        try:
-            model = _model(entry, found_in(module, entry.path.name, entry.target), options)
-            declared = declarations_of(model, module)
-            _check_taken(entry, model, module)
-            shown, pixels = given, declared["takes_pixels"]
-            if pixels is not None and not given.grid.shape == given.kernel_grid.shape == tuple(pixels):
-                _check_seen(entry, given)
-                shown = on_pixels(given, pixels, entry.name)
-            found = _checked(entry, _run(entry, model, shown, declared["needs"]), shown)
-        except InterfaceError as error:
-            raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
+    with _loaded(entry) as module:
+        model = _model(entry, found_in(module, entry.path.name, entry.target), options)
+        declared = declarations_of(model, module)
+        _check_taken(entry, model, module)
+        shown, pixels = given, declared["takes_pixels"]
+        if pixels is not None and not given.grid.shape == given.kernel_grid.shape == tuple(pixels):
+            _check_seen(entry, given)
+            shown = on_pixels(given, pixels, entry.name)
+        found = _checked(entry, _run(entry, model, shown, declared["needs"]), shown)
     if shown is given:
         return found
     found = _brought_back(found, shown, given)
@@ -164,13 +160,8 @@ def takes_masked_pixels(method: str | os.PathLike[str]) -> bool:
         As :func:`extract`.
     """
     entry = find_entry(os.fspath(method))
-    modules = modules_of(entry.path.parent)
-    with modules.present():
-        module = modules.load(entry.path)
-        try:
-            found = found_in(module, entry.path.name, entry.target)
-        except InterfaceError as error:
-            raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
+    with _loaded(entry) as module:
+        found = found_in(module, entry.path.name, entry.target)
         shared = sys.modules.get("shared.extractor")
         return shared is not None and isinstance(found, type) and issubclass(found, shared.Extractor)
 
@@ -183,15 +174,22 @@ def weights_of(entry: Entry, options: Mapping[str, object]) -> dict[str, str]:
     UsageError, InvalidDataError
         As :func:`extract`; also if one of the files cannot be read.
     """
+    with _loaded(entry) as module:
+        model = _model(entry, found_in(module, entry.path.name, entry.target), options)
+        declared = declarations_of(model, module)
+    return declared_weights(entry, declared["weights"]) | entry.weights_sha256()
+
+
+@contextmanager
+def _loaded(entry: Entry) -> Iterator[ModuleType]:
+    """Give the module of an entry's file, with those beside it importable; a file that is no entry is invalid data."""
     modules = modules_of(entry.path.parent)
     with modules.present():
         module = modules.load(entry.path)
         try:
-            model = _model(entry, found_in(module, entry.path.name, entry.target), options)
-            declared = declarations_of(model, module)
+            yield module
         except InterfaceError as error:
             raise InvalidDataError(f"Entry '{entry.name}' cannot be used: {error}.") from None
-    return declared_weights(entry, declared["weights"]) | entry.weights_sha256()
 
 
 def _model(entry: Entry, found: Any, options: Mapping[str, object]) -> Any:
