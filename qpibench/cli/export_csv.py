@@ -13,7 +13,7 @@ from qpibench.cli.response import Response
 @subcommand("export-csv")
 @click.argument("release_path", type=FILE, metavar="RELEASE")
 @click.option("--kernel", type=int, required=True, metavar="K", help="Row of the kernel table, from 0.")
-@output_option("FILE", "The CSV file to write.")
+@output_option("FILE", "The CSV file to write; compressed if its name ends in .gz.")
 @overwrite_option
 def command(*, release_path: Path, kernel: int, output: Path, overwrite: bool) -> Response:
     """Write a kernel of RELEASE and all its images as a scatterer CSV file.

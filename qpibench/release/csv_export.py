@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,8 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     kernel
         Row of the kernel in the release's kernel table.
     path
-        The file to write; it gets this name only when it is complete.
+        The file to write; it gets this name only when it is complete. A name that ends in ``.gz`` gives a file
+        compressed by gzip.
     overwrite
         Allow to replace an existing file.
 
@@ -70,7 +73,11 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
         with Partial(target, overwrite=overwrite) as partial:
             try:
                 os.ftruncate(partial.fd, 0)
-                with open(partial.fd, "w", encoding="ascii", newline="\n", closefd=False) as file:
+                with (
+                    open(partial.fd, "wb", closefd=False) as raw,
+                    _zipped(raw) if target.suffix == ".gz" else raw as stream,
+                    io.TextIOWrapper(stream, encoding="ascii", newline="\n") as file,
+                ):
                     _write(file, release, kernel, rows)
                 partial.commit(partial.path)
             except BaseException:
@@ -79,6 +86,11 @@ def export_csv(release: Release, kernel: int, path: str | Path, *, overwrite: bo
     except OSError as error:
         raise QpibenchError(f"Writing '{target}' failed: {error.strerror or error}; nothing was kept.") from error
     return len(rows)
+
+
+def _zipped(raw: BinaryIO) -> gzip.GzipFile:
+    """A compressed file without its name and time, so that the same text makes the same bytes."""
+    return gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
 
 
 def _check_grid(release: Release) -> None:

@@ -41,6 +41,10 @@ def out(tmp_path):
         ("import os\nos.kill(os.getpid(), 9)\n", r"the process was killed by signal SIGKILL during import"),
         ("def forecast(batch): ...\n", r"my_model.py defines neither a function 'predict' nor a class 'Model'"),
         (
+            "def predict(batch): ...\nclass Model: ...\n",
+            r"defines a function 'predict' and a class 'Model'; choose one as my_model.py:predict or my_model.py:Model",
+        ),
+        (
             "import torch\nclass Net(torch.nn.Module): ...\n",
             r"neither a function 'predict' nor a class 'Model'; it has the torch module 'Net', so give my_model.py:Net",
         ),

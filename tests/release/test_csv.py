@@ -236,6 +236,13 @@ def test_an_exported_kernel_is_imported_bit_for_bit(tmp_path):
     assert spec.grid == FIELD
 
 
+def test_a_name_that_ends_in_gz_gives_a_compressed_file_with_the_same_text(tmp_path):
+    with write_release(tmp_path / "awkward.h5") as release:
+        export_csv(release, 0, tmp_path / "0.csv")
+        export_csv(release, 0, tmp_path / "0.csv.gz")
+    assert gzip.decompress((tmp_path / "0.csv.gz").read_bytes()) == (tmp_path / "0.csv").read_bytes()
+
+
 def test_a_kernel_row_names_its_own_scatterer(tmp_path):
     with write_release(tmp_path / "awkward.h5") as release:
         export_csv(release, 0, tmp_path / "0.csv")

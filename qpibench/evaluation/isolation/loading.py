@@ -145,9 +145,13 @@ def found_in(module: ModuleType, file: str, target: str | None) -> Any:
     Raises
     ------
     InterfaceError
-        If there is none.
+        If there is none, or if the file defines both a function ``predict`` and a class ``Model``.
     """
     names = ("predict", "Model") if target is None else (target,)
+    if target is None and all(_made_here(vars(module).get(name), module) for name in names):
+        raise InterfaceError(
+            f"{file} defines a function 'predict' and a class 'Model'; choose one as {file}:predict or {file}:Model"
+        )
     for name in names:
         if hasattr(module, name):
             return getattr(module, name)
@@ -164,10 +168,15 @@ def _named_module(module: ModuleType, file: str) -> str | None:
     if torch is None:
         return None
     for name, value in vars(module).items():
-        made_here = isinstance(value, type) and value.__module__ == module.__name__
-        if isinstance(value, torch.nn.Module) or (made_here and issubclass(value, torch.nn.Module)):
+        of_class = isinstance(value, type) and issubclass(value, torch.nn.Module) and _made_here(value, module)
+        if isinstance(value, torch.nn.Module) or of_class:
             return f"it has the torch module '{name}', so give {file}:{name}"
     return None
+
+
+def _made_here(value: Any, module: ModuleType) -> bool:
+    """Tell whether a function or class was defined in this module, not imported by it."""
+    return getattr(value, "__module__", None) == module.__name__
 
 
 def _made(found: Any, file: str, run_folder: Path | None) -> Any:
