@@ -106,6 +106,21 @@ def test_a_run_folder_is_a_model_and_the_board_says_how_far_it_came(qpibench, tr
         assert standing["training"] == training
 
 
+@pytest.mark.slow
+def test_the_network_of_the_documentation_is_trained_resumed_and_evaluated(qpibench, mini, tmp_path):
+    pytest.importorskip("torch")
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (tmp_path / "my_net.py").write_text(page.split("```python\n")[1].split("```")[0])
+    request = ["train", tmp_path / "my_net.py", "--release", mini, "-o", tmp_path / "run"]
+    assert qpibench(*request, "--steps", 5, "--max-minutes", 1e-9, "--json").json["status"] == "stopped"
+    resumed = qpibench(*request, "--steps", 5, "--resume", "--json").json
+    assert (resumed["status"], resumed["steps_done"]) == ("complete", 5)
+    evaluated = ["evaluate", tmp_path / "run", "--release", mini, "--map", "paper", "--limit", 4]
+    assert qpibench(*evaluated, "-o", tmp_path / "result.json").exit_code == 0
+    streamed = qpibench("train", tmp_path / "my_net.py", "--stream", "mini", "-o", tmp_path / "other")
+    streamed.fails(2, "my_net learns from a release, not from a stream; give --release.")
+
+
 def test_a_run_that_steps_ended_says_so(qpibench, toy, mini, tmp_path):
     request = ["train", toy, "--release", mini]
     ended = qpibench(*request, "--steps", 3, "-o", tmp_path / "run").stdout
