@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qpibench.counting import agreeing, counted
 from qpibench.errors import InvalidDataError
 from qpibench.maps.arrays import Array, FirstRow, bias_axis, is_map, size_of
+from qpibench.maps.measurement import Axis
 
 SMALLEST = 4
 """Fewest pixels along a side of an array that counts as a map; lists of positions have fewer columns."""
@@ -71,21 +72,8 @@ def arrays_of(
             row = "top" if size[1] < 0 else ("bottom" if "y_nm" in _tails(vectors) else first_row)
             values = values[..., ::-1] if size[0] < 0 else values
             size = abs(size[0]), abs(size[1])
-        axis = None
-        if values.ndim == 3:
-            offered = list(_offered(vectors))
-            told = next((one for one in offered if len(one.values) == len(values)), None)
-            axis = None if told is None else bias_axis(told.values * told.mev)
-            if told is not None and told.doubt and told.doubt not in warnings:
-                warnings.append(told.doubt)
-            if axis is None and (lengths := sorted({len(one.values) for one in offered})):
-                warnings.append(
-                    f"The file tells {' or '.join(map(str, lengths))} {agreeing(max(lengths), 'energy', 'energies')},"
-                    f" but '{name}' has {counted(len(values), 'layer')}."
-                )
-            for other, vector in vectors.items():
-                if axis is None and _tail(other) in _UNTOLD and len(vector) == len(values):
-                    warnings.append(f"'{other}' may be the energies of '{name}', but nothing tells its unit.")
+        axis, told = _axis(name, len(values), vectors) if values.ndim == 3 else (None, [])
+        warnings.extend(warning for warning in told if warning not in warnings)
         found.append(Array(name=name, values=values, size_nm=size, axis=axis, first_row=row))
     return tuple(found), tuple(warnings)
 
@@ -133,6 +121,24 @@ def _size(file: str, vectors: Mapping[str, NDArray[Any]], ny: int, nx: int) -> t
 
 def _square(pitch_nm: float, ny: int, nx: int) -> tuple[float, float]:
     return pitch_nm * (nx - 1), pitch_nm * (ny - 1)
+
+
+def _axis(name: str, layers: int, vectors: Mapping[str, NDArray[Any]]) -> tuple[Axis | None, list[str]]:
+    """The energies of a stack of maps, if a vector tells them, and warnings."""
+    offered = list(_offered(vectors))
+    for one in offered:
+        if len(one.values) == layers:
+            return bias_axis(one.values * one.mev), [one.doubt] if one.doubt else []
+    warnings = []
+    if lengths := sorted({len(one.values) for one in offered}):
+        warnings.append(
+            f"The file tells {' or '.join(map(str, lengths))} {agreeing(max(lengths), 'energy', 'energies')},"
+            f" but '{name}' has {counted(layers, 'layer')}."
+        )
+    for other, vector in vectors.items():
+        if _tail(other) in _UNTOLD and len(vector) == layers:
+            warnings.append(f"'{other}' may be the energies of '{name}', but nothing tells its unit.")
+    return None, warnings
 
 
 class _Energies(NamedTuple):
