@@ -62,7 +62,8 @@ def arrays_of(
         If a size or coordinates are impossible.
     """
     vectors = {name: values.ravel() for name, values in named.items() if _is_vector(values)}
-    found, warnings = [], []
+    found: list[Array] = []
+    warnings: list[str] = []
     for name, values in named.items():
         if not is_map(values, smallest=SMALLEST):
             continue
