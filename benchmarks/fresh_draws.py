@@ -62,9 +62,17 @@ CELLS = {
     "position": _told_wrongly("errors of 0.1 nm", "corruptions.position_error.sigma_nm=0.1"),
     "missing": _told_wrongly("a tenth missing", "corruptions.missing_scatterers.share=0.1"),
     "spurious": _told_wrongly("a tenth spurious", "corruptions.spurious_scatterers.share=0.1"),
+    "large": Cell(
+        what="eq. 7, positions, 20 dB, 256 x 256 pixels on 40 nm, 500 scatterers",
+        changes=(
+            *("grid.ny=256", "grid.nx=256", "grid.size_y_nm=40", "grid.size_x_nm=40"),
+            *("scatterers.min=500", "scatterers.max=500", "corruptions.white_noise.snr_db=20"),
+        ),
+    ),
     "strengths": _told_wrongly("strengths spread by 0.3", "corruptions.amplitude_spread.relative_std=0.3"),
 }
-"""Cells by name. Image i has the same scatterers in the first five, and the same kernel in all of eq. 7."""
+"""Cells by name. Image i has the same scatterers in the first five, and the same kernel in all of eq. 7 but `large`,
+which has the same parameters on a larger field."""
 
 
 @dataclass(frozen=True, kw_only=True)

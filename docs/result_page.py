@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from qpibench.evaluation.joining import family_scores
-from qpibench.evaluation.result import CellResult, Result
+from qpibench.evaluation.result import CellResult, Interval, Result
 from qpibench.evaluation.result_file import load_result
 from qpibench.leaderboard.literature import REPORTED, SOURCE, SOURCE_URL
 from qpibench.pages.notation import interval, number
@@ -32,15 +32,20 @@ The entries that have been run on the suite `{suite}` ([its cells](tracks/README
 the 95 % interval; {metric}. Failed images count as 1. A number in bold is the least of its column. `zeros` and
 `median_kernel` are trivial entries and show what a score is worth; an empty place is a cell that the entry cannot take,
 for the reason that its result file states. Entries follow each other by their mean over the cells of a table, in
-which an empty place counts as 1. {marks}
+which an empty place counts as 1.
 
-{times}
+{marks}
 """
 
-TIMES = """Times are wall-clock ms for each image, loading included, of `paper/ood-positions` (64 x 64 pixels), or of
-`paper/ood` for entries that take the raster only; `qpibench evaluate ENTRY --suite {suite}` stores them. Each entry
-ran in one thread on a machine of 2 cores that did other work as well, so they compare roughly. Times of an idle
-machine are in [classical.md](classical.md) and [performance.md](performance.md).
+TIMES = """
+## Times
+
+Wall-clock ms for each image, loading included, in one thread: of `paper/ood-positions` (64 x 64 pixels), or of
+`paper/ood` for entries that take the raster only, and of `materials/20dB` (128 x 128, the mean of its releases). The
+last column has the hours of all images of the suite. `qpibench evaluate ENTRY --suite {suite}` stores them; entries
+that take seconds for an image were given `--batch-size 8 --time-limit 900`. The machines had 2 cores and did other
+work as well, so compare the times roughly. [classical.md](classical.md) has CPU times.
+
 """
 
 LITERATURE = """
@@ -55,8 +60,19 @@ DENOISING = """
 AIMS = """
 ## What the classical entries aimed at
 
-The aims were set before the entries were written, for the upper end of the interval. An empty place is a cell on which
-the entry has not been run yet.
+The aims were set before the entries were written, for the upper end of the interval. Aims for MAE with wrong
+scatterers, for the open edge, for standard deviations and for times are in [classical.md](classical.md#aims).
+
+"""
+
+COVERAGE = """
+## Whether stated standard deviations are right
+
+Shares in % of the pixels whose true value lies within the 68 and the 95 % interval that `{entry}` states, by family;
+only pixels within the radius of 99 % of the kernel's energy count ([the metric](scores.md#metrics)). With white noise
+and the right scatterers they are about right, for lattices a little too small. Without noise they are too small. They
+do not know of wrong scatterers, a wrong gain, scatterers outside the field or multiple scattering, and little of
+rounded positions: there they are much too small.
 
 """
 
@@ -90,6 +106,12 @@ AIMED = (
 )
 """Cells, metrics, entries and the largest value that was aimed at."""
 
+DEFAULT = "polar"
+"""The entry whose standard deviations are shown."""
+
+FORMULA = "eq. 7"
+"""What an entry declares to know that is built on the formula of most tracks."""
+
 BEGIN, END = "<!-- scores: python docs/result_page.py -->\n", "<!-- end of scores -->\n"
 
 
@@ -103,10 +125,13 @@ def page() -> str:
         for track, cells in _by_track(suite)
     )
     return (
-        HEAD.format(suite=SUITE, metric=_metrics(suite), marks=_marks(results), times=_times(results))
+        HEAD.format(suite=SUITE, metric=_metrics(suite), marks=_marks(results))
         + tables
         + AIMS
         + _aims(suite)
+        + _coverage(suite)
+        + TIMES.format(suite=SUITE)
+        + _times(suite)
         + FOOT
     )
 
@@ -148,6 +173,11 @@ def _metrics(suite: Suite) -> str:
 def _marks(results: Iterable[Result]) -> str:
     """Sentences on the marks of names."""
     said = []
+    if any(FORMULA in result.model.knows for result in results):
+        said.append(
+            "A double dagger marks entries that are built on eq. 7, the formula of the kernels in `paper`, `exact`,"
+            "\n`noise`, `window20` and `scatterer64`, and of a third of the images in `robust`."
+        )
     if any(_fraction(result) < 1 for result in results):
         said.append("An asterisk marks entries that were not trained to the end of their recipe.")
     if any(result.status == "unfinished" for result in results):
@@ -164,8 +194,8 @@ def _name(result: Result) -> str:
     training = result.model.training
     recipe = f" ({training.recipe})" if training is not None and training.recipe else ""
     base = result.model.name.partition(" (")[0]
-    marks = ("*" if _fraction(result) < 1 else "") + ("†" if result.status == "unfinished" else "")
-    return f"`{base}`{recipe}{marks}"
+    marks = {"*": _fraction(result) < 1, "‡": FORMULA in result.model.knows, "†": result.status == "unfinished"}
+    return f"`{base}`{recipe}{''.join(mark for mark, holds in marks.items() if holds)}"
 
 
 def _table_of(cells: list[SuiteCell], results: list[Result]) -> str:
@@ -217,10 +247,39 @@ def _aims(suite: Suite) -> str:
     cells = {each.label: each for each in suite.cells}
     rows = []
     for label, metric, entry, most in AIMED:
-        found = [cell for each in _results() if each.model.name == entry and (cell := _cell(each.cells, cells[label]))]
-        reached = " ".join(interval(found[0].metrics[metric])) if found else ""
-        rows.append((f"`{label}`", f"`{metric}`", f"`{entry}`", f"{most:g}", reached))
-    return _table(("cell", "score", "entry", "aim", "reached"), rows)
+        cell = _cell(_result_of(entry).cells, cells[label])
+        reached = None if cell is None else cell.metrics[metric]
+        rows.append((f"`{label}`", f"`{metric}`", f"`{entry}`", f"{most:g}", *_verdict(reached, most)))
+    return _table(("cell", "score", "entry", "aim", "reached", "met?"), rows)
+
+
+def _verdict(reached: Interval | None, most: float) -> tuple[str, str]:
+    if reached is None:
+        return "", ""
+    said = "yes" if reached.high <= most else "no, by the upper end" if reached.value <= most else "no"
+    return " ".join(interval(reached)), said
+
+
+def _coverage(suite: Suite) -> str:
+    """A section with the coverage of the default entry, by cell and family."""
+    result, rows = _result_of(DEFAULT), []
+    families = tuple(dict.fromkeys(name for cell in result.cells.values() for name in cell.families))
+    for each in suite.cells:
+        cell = _cell(result.cells, each)
+        if cell is not None and "coverage_68" in cell.metrics:
+            of = family_scores(cell.parts)
+            shares = (
+                " / ".join(f"{100 * of[name][f'coverage_{level}'].value:.0f}" for level in (68, 95))
+                if name in of
+                else ""
+                for name in families
+            )
+            rows.append((f"`{each.label}`", *shares))
+    return COVERAGE.format(entry=DEFAULT) + _table(("cell", *(f"`{name}`" for name in families)), rows)
+
+
+def _result_of(entry: str) -> Result:
+    return next(result for result in _results() if result.model.name == entry)
 
 
 def _cell(found: Mapping[str, CellResult], wanted: SuiteCell) -> CellResult | None:
@@ -229,18 +288,31 @@ def _cell(found: Mapping[str, CellResult], wanted: SuiteCell) -> CellResult | No
     return cell if current else None
 
 
-def _times(results: list[Result]) -> str:
-    rows: dict[str, list[tuple[float, str]]] = {}
-    for result in results:
-        parts = [cell.parts[0] for label in ("paper/ood-positions", "paper/ood") if (cell := result.cells.get(label))]
-        if parts and parts[0].predict_seconds is not None and parts[0].prediction_run is not None:
-            cpu = parts[0].prediction_run.environment["cpu"]
-            rows.setdefault(cpu, []).append((parts[0].predict_seconds / parts[0].n_images, _name(result)))
-    said = "".join(
-        f"\n- {cpu}: {'; '.join(f'{name} {number(1e3 * seconds)}' for seconds, name in sorted(rows[cpu]))}."
-        for cpu in sorted(rows)
+def _times(suite: Suite) -> str:
+    cells = {each.label: each for each in suite.cells}
+    rows = []
+    for result in _results():
+        small, large = (
+            next((ms for label in labels if (ms := _milliseconds(_cell(result.cells, cells[label])))), None)
+            for labels in (("paper/ood-positions", "paper/ood"), ("materials/20dB",))
+        )
+        if small is None:
+            continue
+        parts = [part for cell in result.cells.values() for part in cell.parts]
+        hours = sum(part.predict_seconds or 0.0 for part in parts) / 3600
+        cpu = next(part.prediction_run.environment["cpu"] for part in parts if part.prediction_run is not None)
+        shown = "" if large is None else number(large)
+        rows.append((small, (_name(result), cpu.removesuffix(" Processor"), number(small), shown, number(hours))))
+    head = ("entry", "processor", "ms, 64 x 64", "ms, 128 x 128", "hours, suite")
+    return _table(head, (row for _, row in sorted(rows)))
+
+
+def _milliseconds(cell: CellResult | None) -> float | None:
+    """Mean time of an image over the releases of a cell."""
+    times = (
+        [] if cell is None else [part.predict_seconds / part.n_images for part in cell.parts if part.predict_seconds]
     )
-    return f"{TIMES.format(suite=SUITE).rstrip()}\n{said}"
+    return 1e3 * float(np.mean(times)) if times else None
 
 
 def _literature() -> str:
