@@ -1,16 +1,18 @@
 """Commands whose disk is full at some moment, or whose system refuses a call; then there is space, and they complete.
 
 A command that fails says so in one sentence, leaves the outputs that were there before, and leaves nothing else but the
-files from which ``--resume`` goes on. As root, the outputs are on a file system in memory that has room for a part of
-them; the call that the system refuses is one of the Python process.
+files from which ``--resume`` goes on. One that ends with exit code 0 has completed its outputs. As root, the outputs
+are on a file system in memory that has room for a part of them; the call that the system refuses is one of the Python
+process.
 """
 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -52,17 +54,18 @@ def _trial(jobs: Jobs, random: Random, tally: Tally) -> None:
         job = jobs.choose(random, without="train")  # its files are written by another process
         jobs.usual(job)
         jobs.begin(job)
+        refused = mmap.mmap(-1, 1)  # which the process of the command shares
         number, error = int(MOST_CALLS ** random.random()), random.choice(ERRORS)
-        process = jobs.start(job.command, first=lambda: fail_call(number, error, jobs.case))
+        process = jobs.start(job.command, first=lambda: fail_call(number, error, jobs.case, refused))
         process.wait(LONG_S)
-        _judge(jobs, job, process, "a refused call", tally)
+        _judge(jobs, job, process, "a refused call", tally, is_refused=bool(refused[0]))
 
 
-def _judge(jobs: Jobs, job: Job, process: Process, cause: str, tally: Tally) -> None:
+def _judge(jobs: Jobs, job: Job, process: Process, cause: str, tally: Tally, *, is_refused: bool = False) -> None:
     code, printed = process.code, process.printed
     process.kill()
     errors = [line for line in printed.splitlines() if line.startswith("Error: ")]
-    problem = process.left() or jobs.seen(job)
+    problem = process.left() or jobs.seen(job, code)
     if problem is None and (code not in (0, 1, 2) or len(errors) != (code != 0) or "Traceback" in printed):
         problem = f"exit code {code}"
     if problem is None and any("Unexpected" in line or "--traceback" in line for line in errors):
@@ -73,19 +76,24 @@ def _judge(jobs: Jobs, job: Job, process: Process, cause: str, tally: Tally) -> 
         problem = f"left: {others}" if others else None
     problem = problem or jobs.complete(job)
     if problem is None:
-        tally.add(f"{job.name}, {cause}: {'failed and completed' if code else 'not reached'}")
+        how = "failed and completed" if code else "refused, and went on" if is_refused else "not reached"
+        tally.add(f"{job.name}, {cause}: {how}")
     else:
         tally.problem(f"{job.name}, {cause}", f"{problem}: {code}: {printed[:1500]}")
 
 
-def fail_call(number: int, error: int, folder: Path) -> None:
-    """Let the system refuse one of the calls of this process that write into a folder: the one of a number."""
+def fail_call(number: int, error: int, folder: Path, refused: MutableSequence[int]) -> None:
+    """Let the system refuse one of the calls of this process that write into a folder: the one of a number.
+
+    ``refused[0]`` becomes 1 when it does.
+    """
     left = iter(range(number - 1, -1, -1))
 
     def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
         def refuse(*arguments: Any, **named: Any) -> Any:
             writes = call.__name__ != "open" or arguments[1] & (os.O_WRONLY | os.O_RDWR)
             if writes and _within(folder, arguments) and next(left, None) == 0:
+                refused[0] = 1
                 raise OSError(error, os.strerror(error))
             return call(*arguments, **named)
 

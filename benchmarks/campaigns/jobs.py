@@ -191,10 +191,15 @@ class Jobs:
             self._usual[job.name] = Usual(seconds, before, job.state(self.case), nbytes)
         return self._usual[job.name]
 
-    def seen(self, job: Job) -> str | None:
-        """What is wrong with the outputs of a job that was ended; None if nothing is."""
+    def seen(self, job: Job, code: int | None) -> str | None:
+        """What is wrong with the outputs of a job that ended with a code or was ended; None if nothing is.
+
+        After code 0 they are complete.
+        """
         now, usual = job.state(self.case), self.usual(job)
-        if now.startswith(WRONG) or not job.partly(now, usual.before, usual.after):
+        if now != usual.after and (
+            code == 0 or now.startswith(WRONG) or not job.partly(now, usual.before, usual.after)
+        ):
             return f"the outputs are {now[:1000]}"
         return None
 

@@ -1,7 +1,8 @@
 """Commands that are killed at random moments, once or several times, and then completed.
 
 After every kill, no output under its final name is half written, and no process of the command lives on. Completed,
-the outputs are those of a command that was not killed, and no other file is left.
+the outputs are those of a command that was not killed, and no other file is left. A command that ends with exit code 0
+before it is killed has completed its outputs.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _trial(jobs: Jobs, random: Random, tally: Tally) -> None:
         process = jobs.start(words)
         ended = process.wait(random.uniform(0, usual.seconds))
         process.kill()
-        problem = process.left() or jobs.seen(job)
+        problem = process.left() or jobs.seen(job, process.code)
         if problem is None and ended and process.code != 0:
             problem = f"exit code {process.code}: {process.printed}"
         if problem is not None:

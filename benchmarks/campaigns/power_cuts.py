@@ -53,11 +53,9 @@ def _trial(jobs: Jobs, fresh: Path, random: Random, tally: Tally) -> None:
         left = process.left()
     with file_system(jobs.case, *OPTIONS, str(after)):
         shutil.rmtree(jobs.case / "lost+found", ignore_errors=True)
-        problem = left or jobs.seen(job)
+        problem = left or jobs.seen(job, process.code)
         if problem is None and ended and process.code != 0:
             problem = f"exit code {process.code}: {process.printed}"
-        if problem is None and ended and job.state(jobs.case) != usual.after:
-            problem = "the outputs of a command that had ended did not survive"
         problem = problem or jobs.complete(job)
     when = "after its end" if ended else "before its end"
     if problem is None:

@@ -150,11 +150,14 @@ def test_one_call_that_writes_into_a_folder_is_refused(tmp_path, monkeypatch):
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()
-    full_disks.fail_call(2, errno.ENOSPC, inside)
+    refused = [0]
+    full_disks.fail_call(2, errno.ENOSPC, inside, refused)
     fd = os.open(inside / "a", os.O_WRONLY | os.O_CREAT)
     os.mkdir(outside / "b")
+    assert refused == [0]
     with pytest.raises(OSError, match="No space left"):
         os.write(fd, b"refused")
+    assert refused == [1]
     assert os.write(fd, b"written") == 7
     os.close(fd)
     assert (inside / "a").read_bytes() == b"written"
