@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from qpibench.specs import ReleaseSpec
 GROUP = "shards"
 
 _SHARDS_AT_ONCE = 16
+
+_MAPPED = 64
+"""Greatest number of shards that an array keeps mapped: each takes a file descriptor, and a process often has 1,024."""
 
 Listed = list[tuple[str, int, str]]
 """Path, size and digest of every shard."""
@@ -159,15 +163,17 @@ class Joined(Rows):
 
     def __init__(self, shards: Shards, name: str) -> None:
         super().__init__(shards.files[0].arrays[name])
-        self._parts, self._starts = [], []
+        parts: list[tuple[Place, Array]] = []
+        self._starts: list[int] = []
         self._is_remote = isinstance(shards.files[0].path, Url)
         for file in shards.files:
             start, stop = file.shard.rows(file.spec)
             if start < stop:
                 array = file.arrays[name]
                 here = replace(array, shape=(stop - start, *array.shape[1:]), offset=array.position(start))
-                self._parts.append(stored_rows(file.path, here))
+                parts.append((file.path, here))
                 self._starts.append(start)
+        self._part = lru_cache(_MAPPED)(lambda part: stored_rows(*parts[part]))
 
     def _gather(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
@@ -175,7 +181,7 @@ class Joined(Rows):
 
         def fill(part: int) -> None:
             chosen = part_of == part
-            values[chosen] = self._parts[part][rows[chosen] - self._starts[part]]
+            values[chosen] = self._part(part)[rows[chosen] - self._starts[part]]
 
         parts = np.unique(part_of).tolist()
         if self._is_remote:  # the shards are asked at the same time
