@@ -38,7 +38,7 @@ CORE = (
     "tests/extraction/test_extract.py",
     "tests/test_public_names.py",
 )
-"""The tests that run on every Python: the hashes of releases, the main job, and every package that qpibench uses."""
+"""The tests that run on every Python: the hashes of releases, the main job, and one for each group of packages."""
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import nullcontext, suppress
 
 from qpibench.errors import QpibenchError, UsageError
@@ -58,6 +59,8 @@ def train_launched(run: TrainingRun) -> TrainOutcome:
     _require_launcher()
     require_trainable(run)
     die_with(os.getppid())
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # stops between two steps
     with only_training(run) if is_main_process() else nullcontext():
         failure = train_here(run)
     record = None

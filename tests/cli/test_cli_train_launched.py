@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -153,6 +154,30 @@ def _launch(configurations, request):
 def _losses(run):
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [line.get("loss", line.get("validation")) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda ending: ending.name)
+def test_a_signal_stops_with_a_checkpoint(mini, tmp_path, ending):
+    pytest.importorskip("safetensors.numpy")
+    pytest.importorskip("accelerate")
+    (tmp_path / "plain.py").write_text(WITHOUT_DRAWS.replace("steps=9, budget=9", "steps=10**6, budget=10**6"))
+    run = tmp_path / "run"
+    request = [tmp_path / "plain.py", "--release", mini, "--precision", "no", "-o", run]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qpibench", "train", *map(str, request), "--launched"],
+        env=os.environ | {"WORLD_SIZE": "1", "RANK": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (run / "checkpoint.safetensors").exists() and process.poll() is None:
+        pass
+    process.send_signal(ending)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert "--resume" in stdout
+    assert json.loads((run / "run.json").read_text())["status"] == "stopped"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import stat
 import sys
+import sysconfig
 
 import pytest
 
@@ -14,7 +15,10 @@ pytestmark = pytest.mark.slow  # a process for each command
 
 PROGRAM = [sys.executable, "-m", "qpibench.cli.main"]
 WITHOUT_PROC = "mount -t tmpfs none /proc"
-READ_ONLY = f"mount --bind -o ro {shlex.quote(str(PACKAGE))} {shlex.quote(str(PACKAGE))}"
+READ_ONLY = "; ".join(
+    f"mount --bind -o ro {shlex.quote(str(folder))} {shlex.quote(str(folder))}"
+    for folder in (PACKAGE, sysconfig.get_path("purelib"))
+)
 AS_UNKNOWN = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
 SESSION = """
 generate mini -o mini.h5
