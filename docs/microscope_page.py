@@ -43,10 +43,10 @@ distributions, drawn anew for each stack. The kernels are those of the family
 [`surface_state`](../families.md#surface_state), in the ranges of Ag(111).
 
 {protocol}
-Positions are told to the method exactly, and all scatterers are alike. The map has no drift, no line noise, no slope
-and no blur beyond that of the tip, so it is easier than a measurement. Nothing may be tuned on these stacks; `--seed`
-draws others. That intervals of m\\* were too narrow was first seen here, and by how much they had to grow was found on
-stacks with other seeds (`COMMON` in `qpibench/physics/dispersion.py`).
+Positions are told to the method exactly, and all scatterers are alike. The map has no drift, no line noise, no slope,
+no blur beyond that of the tip, and no effect of the set point, so it is easier than a measurement. Nothing may be tuned
+on these stacks; `--seed` draws others. That intervals of m\\* were too narrow was first seen here, and by how much they
+had to grow was found on stacks with other seeds (`COMMON` in `qpibench/physics/dispersion.py`).
 
 What is scored:
 

@@ -93,7 +93,7 @@ def command(
     from qpibench.extraction.layers import KeptLayers
     from qpibench.extraction.of_maps import extract_maps
     from qpibench.extraction.positions import origin_of, read_positions
-    from qpibench.extraction.texts import band_text, unexplained
+    from qpibench.extraction.texts import band_text, not_parabolic, unexplained
     from qpibench.readers.maps import read_maps
 
     if figures is not None and report is None:
@@ -155,7 +155,7 @@ def command(
         warnings=(
             *maps.warnings,
             *kernels.doubts,
-            *filter(None, [unexplained(findings)]),
+            *filter(None, [unexplained(findings), not_parabolic(findings)]),
             *(f"Layer {number} has no kernel: {kernels.failures[number]}" for number in failed),
         ),
     )

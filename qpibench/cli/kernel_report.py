@@ -49,6 +49,7 @@ def band_fields(findings: Findings) -> dict[str, Any]:
             "e0_interval_mev": list(band.e0_interval),
             "mass": band.mass,
             "mass_interval": list(band.mass_interval),
+            "chi2_per_freedom": band.chi2,
             "energies_used": int(band.used.sum()),
             "energies": len(band.used),
         }

@@ -25,7 +25,7 @@ def command(*, kernel_path: Path, output: Path, figures: Path | None, overwrite:
     from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import read_kernel_file
     from qpibench.extraction.report import write_report
-    from qpibench.extraction.texts import band_text, unexplained
+    from qpibench.extraction.texts import band_text, not_parabolic, unexplained
 
     keep_apart([output], [kernel_path])
     check_new_report([output], figures, overwrite=overwrite)
@@ -35,5 +35,5 @@ def command(*, kernel_path: Path, output: Path, figures: Path | None, overwrite:
     return Response(
         text="\n".join(each for each in (f"Report: {output}", band_text(findings)) if each),
         fields={"path": str(output), "layers": len(content.kernels.failures), **band_fields(findings)},
-        warnings=(*content.kernels.doubts, *filter(None, [unexplained(findings)])),
+        warnings=(*content.kernels.doubts, *filter(None, [unexplained(findings), not_parabolic(findings)])),
     )

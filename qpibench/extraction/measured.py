@@ -23,6 +23,7 @@ _MEANT = {
 }
 _LEAST_PIXELS = 4
 _TOGETHER = 0.1  # pixels
+_SEVERAL = 4  # scatterers, from which on whole numbers of nm are doubted
 _LEAST, _MOST = 1e-30, 1e30  # of the largest pixel; entries compute squares, and some of them in float32
 _METRES = 1e-6  # positions within this share of the field are not in nm
 _MOSTLY = 0.8  # share of scatterers outside the field from which on their unit is doubted
@@ -78,17 +79,23 @@ def measured(
 
 
 def doubts(position_nm: NDArray[np.float64], grid: Grid) -> tuple[str, ...]:
-    """Sentences on positions that can be used but are probably wrong: a list that has scatterers twice."""
+    """Sentences on positions that can be used but are probably wrong: given twice, or numbers of pixels."""
     from scipy.spatial import KDTree
 
+    found = []
     in_pixels = position_nm / [grid.pitch_x_nm, grid.pitch_y_nm]
     twice = len(np.unique(KDTree(in_pixels).query_pairs(_TOGETHER, output_type="ndarray")))
-    if not twice:
-        return ()
-    return (
-        f"{twice:,} of {len(position_nm):,} scatterers lie on another one, closer than a tenth of a pixel; each counts,"
-        " so leave out those that are given twice.",
-    )
+    if twice:
+        found.append(
+            f"{twice:,} of {len(position_nm):,} scatterers lie on another one, closer than a tenth of a pixel; each"
+            " counts, so leave out those that are given twice."
+        )
+    if len(position_nm) >= _SEVERAL and (position_nm >= 0).all() and np.equal(position_nm, np.round(position_nm)).all():
+        found.append(
+            "All scatterers lie right of the centre and above it, at whole numbers of nm. If they are pixels, say so"
+            " (origin='pixel'; --origin pixel, or name the columns column and row)."
+        )
+    return tuple(found)
 
 
 def real_numbers(name: str, values: Any) -> NDArray[np.float64]:

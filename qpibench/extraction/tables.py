@@ -60,6 +60,7 @@ def tables(findings: Findings, unit: str) -> Mapping[str, bytes]:
             [
                 ["E0", "meV", band.e0_mev, band.e0_std, *band.e0_interval],
                 ["m*", "electron mass", band.mass, band.mass_std, *band.mass_interval],
+                ["chi squared per degree of freedom", "1", band.chi2, None, None, None],
             ],
         )
     return found

@@ -11,6 +11,10 @@ MOST_LEFT = 0.9
 """Rms of the residual over that of the map, above which there is a warning."""
 
 
+MOST_CHI2 = 5.0
+"""Chi squared over the degrees of freedom of a band, above which there is a warning."""
+
+
 def band_text(findings: Findings) -> str:
     """The bottom of the band and its mass with their 95 % intervals as a sentence, or why there is no band."""
     band = findings.band
@@ -19,6 +23,17 @@ def band_text(findings: Findings) -> str:
     e0 = with_interval(band.e0_mev, band.e0_interval, "meV")
     mass = with_interval(band.mass, band.mass_interval, "m_e")
     return f"E0 = {e0}; m* = {mass}; from q at {band.used.sum()} of {len(band.used)} energies"
+
+
+def not_parabolic(findings: Findings) -> str:
+    """A sentence on a band whose wavevectors lie far from the fitted parabola, or an empty text."""
+    band = findings.band
+    if band is None or band.chi2 <= MOST_CHI2:
+        return ""
+    return (
+        f"The wavevectors do not follow a parabola within their errors (chi squared per degree of freedom is"
+        f" {band.chi2:.3g}): E0 and m* are those of the nearest parabola; look at q against energy."
+    )
 
 
 def unexplained(findings: Findings) -> str:

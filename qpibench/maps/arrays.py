@@ -183,6 +183,31 @@ def bias_axis(energy_mev: NDArray[np.float64]) -> Axis:
     return Axis(name="Bias", unit="V", values=np.asarray(energy_mev, np.float64) / 1e3)
 
 
+def told_axis(name: str, axis: Axis | None, layers: int, energy_mev: Sequence[float]) -> Axis:
+    """The axis of a stack whose energies the user tells, in meV: all of them, or the first and the last.
+
+    Raises
+    ------
+    UsageError
+        If the file tells them itself, or they are no numbers or of another number than the layers.
+    """
+    if axis is not None and not axis.may_be_energies:
+        what = "its energies" if axis.is_bias else f"the axis '{axis.name}' in {axis.unit}"
+        raise UsageError(f"'{name}' tells {what} itself; leave out the energies.")
+    try:
+        energies = np.asarray(energy_mev, np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"The energies in meV must be numbers, found {energy_mev!r}.") from None
+    if energies.shape not in ((2,) if layers > 1 else (1,), (layers,)) or not np.isfinite(energies).all():
+        raise UsageError(
+            f"'{name}' has {counted(layers, 'layer')}; give as many finite energies, or the first and the last, found"
+            f" {energies.size}."
+        )
+    if layers > 1 and energies[0] == energies[-1]:
+        raise UsageError(f"The first and the last energy are both {energies[0]:g} meV; give two that differ.")
+    return bias_axis(energies if energies.size == layers else np.linspace(energies[0], energies[1], layers))
+
+
 def size_of(coordinates: NDArray[np.float64]) -> float | None:
     """Distance from the first to the last coordinate, negative if they descend; None if they are not equidistant."""
     steps = np.diff(np.asarray(coordinates, np.float64))
@@ -251,26 +276,11 @@ def _told_of(name: str, arrays: Sequence[Array], told: Told) -> list[Array]:
             " (size_nm; --size)."
         )
     if told.energy_mev is not None:
-        try:
-            energies = np.asarray(told.energy_mev, np.float64)
-        except (TypeError, ValueError):
-            raise UsageError(f"The energies in meV must be numbers, found {told.energy_mev!r}.") from None
         stacks = [array for array in found if array.values.ndim == 3]
         if not stacks:
             raise UsageError(f"'{name}' has no stack of layers; leave out the energies.")
-        if any(array.axis is not None and array.axis.unit for array in stacks):
-            raise UsageError(f"'{name}' tells its energies itself; leave out the energies.")
-        count = len(stacks[0].values)
-        if energies.shape not in ((2,) if count > 1 else (1,), (count,)) or not np.isfinite(energies).all():
-            raise UsageError(
-                f"'{name}' has {counted(count, 'layer')}; give as many finite energies, or the first and the last,"
-                f" found {energies.size}."
-            )
-        if count > 1 and energies[0] == energies[-1]:
-            raise UsageError(f"The first and the last energy are both {energies[0]:g} meV; give two that differ.")
-        if energies.size != count:
-            energies = np.linspace(energies[0], energies[1], count)
-        found = [replace(array, axis=bias_axis(energies)) if array.values.ndim == 3 else array for array in found]
+        axis = told_axis(name, stacks[0].axis, len(stacks[0].values), told.energy_mev)
+        found = [replace(array, axis=axis) if array.values.ndim == 3 else array for array in found]
     if told.first_row is not None:
         if told.first_row not in ("bottom", "top"):
             raise UsageError(f"The first row must be at the 'bottom' or the 'top', found '{told.first_row}'.")

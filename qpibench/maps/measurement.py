@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.grid import Grid
+from qpibench.maps.units import in_mev
 
 Direction = Literal["forward", "backward"]
 
@@ -64,6 +65,16 @@ class Axis:
     values: NDArray[np.float64]
 
     @property
+    def is_bias(self) -> bool:
+        """Whether the values are the bias of the sample."""
+        return self.unit == "V" and "bias" in self.name.lower()
+
+    @property
+    def may_be_energies(self) -> bool:
+        """Whether the user may tell the energies: it is no bias by its name, and its unit is one of energy or none."""
+        return not self.is_bias and (not self.unit or in_mev(self.unit) is not None)
+
+    @property
     def energy_mev(self) -> NDArray[np.float64]:
         """Energies relative to the Fermi level in meV, for the bias of the sample.
 
@@ -72,8 +83,11 @@ class Axis:
         InvalidDataError
             If the axis is no bias.
         """
-        if self.unit != "V" or "bias" not in self.name.lower():
-            raise InvalidDataError(f"The axis of the maps is '{self.name}' in {self.unit or 'no unit'}, not a bias.")
+        if not self.is_bias:
+            told = "; if it stands for energies, tell them (energy_mev; --energies)" if self.may_be_energies else ""
+            raise InvalidDataError(
+                f"The axis of the maps is '{self.name}' in {self.unit or 'no unit'}, not a bias{told}."
+            )
         return 1e3 * self.values
 
 

@@ -102,6 +102,12 @@ def test_an_entry_gets_masked_pixels_and_its_options(toy):
     assert (std == 1).all()
 
 
+def test_pixels_that_fit_the_field_as_nm_are_doubted(toy):
+    pixels = np.array([[3, 2], [1, 4], [4, 0], [2, 2]])
+    with pytest.warns(UserWarning, match=r"at whole numbers of nm\. If they are pixels, say so \(origin='pixel'"):
+        extract(IMAGE, pixels, SIZE_NM, method=toy)
+
+
 def test_an_image_that_is_mostly_its_mean_is_extracted_with_a_warning(toy):
     with pytest.warns(UserWarning, match="mean of image is 100 times its standard deviation.* subtract the background"):
         extract(IMAGE - IMAGE.mean() + 100 * IMAGE.std(), [[0, 0]], SIZE_NM, toy)

@@ -4,6 +4,7 @@ import csv
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from qpibench.extraction.kernel_file import KernelFile, read_kernel_file, write_
 from qpibench.extraction.report import write_report
 from qpibench.extraction.stack import Kernels
 from qpibench.extraction.tables import tables
+from qpibench.extraction.texts import not_parabolic
 from qpibench.extraction.transforms import scatterer_centred, transform
 from qpibench.families import get_family
 from qpibench.grid import Grid
@@ -124,7 +126,7 @@ def test_the_numbers_of_the_tables_are_those_of_the_functions(written):
     )
     q, q_std = np.array([(np.nan, np.nan) if each is None else (each.q, each.q_std) for each in waves]).T
     band = fit_band(ENERGY, q, q_std)
-    e0, mass = rows(written / "figures" / "band.csv")
+    e0, mass, _ = rows(written / "figures" / "band.csv")
     assert float(e0["value"]) == pytest.approx(band.e0_mev, rel=1e-9)
     assert float(mass["95 % to"]) == pytest.approx(band.mass_interval[1], rel=1e-9)
     residual = kernels.image[0] - kernels.fit[0]
@@ -248,3 +250,12 @@ def test_the_scatterer_centred_transform_is_that_of_the_kernel():
     strong[20, 20] = False  # the mean is subtracted
     assert np.abs(centred - own)[strong].max() < 1e-2 * np.abs(own).max()
     assert np.abs(own.imag).max() < 1e-9 * np.abs(own).max()
+
+
+@pytest.mark.parametrize(
+    ("q", "words"), [(0.1 * np.sqrt(ENERGY + 900.0), ""), (0.012 * (ENERGY + 120), "do not follow a parabola")]
+)
+def test_a_band_far_from_a_parabola_is_said(q, words):
+    findings = SimpleNamespace(band=fit_band(ENERGY, q, 1e-3 * q))
+    assert words in not_parabolic(findings)
+    assert bool(words) == bool(not_parabolic(findings))

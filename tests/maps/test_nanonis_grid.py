@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, UsageError
+from qpibench.readers.maps import read_maps
 
 SIZE = {"size_m": (5e-9, 4e-9)}
 LINEAR = {"sweep": (0.2, -0.1), **SIZE}
@@ -75,6 +76,36 @@ def test_a_sweep_of_the_height_is_not_called_bias(nanonis, read_bytes, current):
     assert (maps.axis.name, maps.axis.unit) == ("Z rel", "m")
     with pytest.raises(InvalidDataError, match="The axis of the maps is 'Z rel' in m, not a bias"):
         maps.axis.energy_mev  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"sweep": (0.1, 0.3), "signal": "Applied Voltage (V)"},
+        {"sweep": (0.2, -0.1), "change": {"Sweep Signal": None}},
+    ],
+)
+def test_energies_may_be_told_for_a_sweep_that_is_no_bias_by_its_name(nanonis, current, tmp_path, given):
+    path = tmp_path / "a.3ds"
+    path.write_bytes(nanonis.grid_bytes(current, **given, **SIZE))
+    with pytest.raises(InvalidDataError, match=r"not a bias; if it stands for energies, tell them"):
+        read_maps(path).axis.energy_mev  # noqa: B018
+    maps = read_maps(path, energy_mev=(100, 300))
+    np.testing.assert_allclose(maps.axis.energy_mev, [100, 140, 180, 220, 260, 300])
+    assert maps.metadata["told energies in meV"] == "[100.0, 300.0]"
+    with pytest.raises(UsageError, match="has 6 layers; give as many finite energies"):
+        read_maps(path, energy_mev=[1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("signal", "words"),
+    [("Bias (V)", "tells its energies itself"), ("Z rel (m)", "tells the axis 'Z rel' in m itself")],
+)
+def test_energies_that_a_grid_tells_and_heights_are_not_replaced(nanonis, current, tmp_path, signal, words):
+    path = tmp_path / "a.3ds"
+    path.write_bytes(nanonis.grid_bytes(current, sweep=(0.1, 0.3), signal=signal, **SIZE))
+    with pytest.raises(UsageError, match=words):
+        read_maps(path, energy_mev=(100, 300))
 
 
 def test_backward_sweeps_and_single_and_average_sweeps_have_names_of_their_own(nanonis, read_bytes, numbers):

@@ -20,7 +20,7 @@ from qpibench.counting import agreeing, counted
 from qpibench.errors import UsageError
 from qpibench.files import unreadable
 from qpibench.maps import Maps, Source
-from qpibench.maps.arrays import Arrays, FirstRow, Told
+from qpibench.maps.arrays import Arrays, FirstRow, Told, told_axis
 from qpibench.maps.file import is_maps_file
 
 OWN_SUFFIX = ".h5"
@@ -116,13 +116,18 @@ def read_maps(
         found = known[suffix].read(path, Source(file=path.name, format=known[suffix].FORMAT, sha256=digest))
     except OSError as error:
         raise unreadable(path, error) from error
+    told = Told(size_nm=size_nm, energy_mev=energy_mev, channels=channels, channel=channel, first_row=first_row)
     if isinstance(found, Arrays):
-        told = Told(size_nm=size_nm, energy_mev=energy_mev, channels=channels, channel=channel, first_row=first_row)
         found = found.maps(told)
     else:
-        for value, what in ((size_nm, "size"), (energy_mev, "energies"), (first_row, "place of the first row")):
+        for value, what in ((size_nm, "size"), (first_row, "place of the first row")):
             if value is not None:
                 raise UsageError(f"'{path.name}' tells the {what} itself; leave it out.")
+        if energy_mev is not None:
+            if found.axis is None:
+                raise UsageError(f"'{path.name}' has no stack of layers; leave out the energies.")
+            axis = told_axis(path.name, found.axis, len(found.axis.values), energy_mev)
+            found = replace(found, axis=axis, metadata={**found.metadata, **told.facts})
         if channels is not None:
             chosen = {each.label: each for each in map(found.channel, channels)}
             found = replace(found, channels=tuple(chosen.values()))

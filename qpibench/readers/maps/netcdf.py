@@ -32,7 +32,10 @@ _X = ("x", "nx", "x_nm", "column", "columns", "width")
 _Y = ("y", "ny", "y_nm", "row", "rows", "height")
 _NUMBERED = ("row", "rows", "column", "columns")
 """Dimensions whose coordinates without a unit are numbers of rows or columns, which do not tell where up is."""
-_ENERGIES = ("bias", "energy", "energies", "energy_mev", "e", "v", "voltage", "bias_v", "sample bias")
+_ENERGIES = (
+    *("bias", "energy", "energies", "energy_mev", "e", "v", "voltage"),
+    *("bias_v", "bias_mv", "sample bias", "sample_bias", "bias_voltage"),
+)
 
 _ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 
