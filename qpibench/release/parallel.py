@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from itertools import islice
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ def as_completed(
 
         def submit(number: int) -> None:
             for item in islice(queue, number):
-                running[pool.submit(function, item)] = item
+                running[pool.submit(copy_context().run, function, item)] = item
 
         try:
             submit(2 * count)

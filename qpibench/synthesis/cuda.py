@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -121,7 +122,9 @@ class CudaBackend:
         pixels = (spec.grid.ny + 2 * border) * (spec.grid.nx + 2 * border)
         step = max(1, RUN_BYTES // (4 * pixels + 16 * scatterer_capacity(spec)))
         runs = [
-            self._runs.submit(self._run, spec, kernels, domain, draft, extra, first, min(first + step, len(draft)))
+            self._runs.submit(
+                copy_context().run, self._run, spec, kernels, domain, draft, extra, first, min(first + step, len(draft))
+            )
             for first in range(0, len(draft), step)
         ]
         try:

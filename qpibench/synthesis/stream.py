@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -115,9 +116,9 @@ def ahead(function: Callable[[int], Batch], steps: Iterator[int], *, threads: in
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="qpibench-stream")
     try:
-        waiting = deque(pool.submit(function, step) for step in islice(steps, threads + 1))
+        waiting = deque(pool.submit(copy_context().run, function, step) for step in islice(steps, threads + 1))
         for step in steps:
-            waiting.append(pool.submit(function, step))
+            waiting.append(pool.submit(copy_context().run, function, step))
             # A variable would keep the batch in memory until the next one is requested.
             yield waiting.popleft().result()
     finally:

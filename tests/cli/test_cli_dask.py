@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from qpibench import kernel_files
-from qpibench.cluster import generation
+from qpibench.cluster import generation, tasks
 from qpibench.cluster.client import Place, connected
 from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
 from qpibench.families import file
+from qpibench.notices import shown, warn
 from qpibench.release import Shard
 from qpibench.release.shards import open_shard
 from qpibench.specs import load_spec
@@ -121,6 +122,14 @@ def test_a_shard_that_failed_for_a_passing_reason_is_made_again(generate, fails_
     fails_once(error)
     assert generate().exit_code == 0
     assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def test_each_run_shows_the_warning_of_its_tasks_once(scheduler):
+    for _ in range(2):
+        said = []
+        with connected(Place.parse(scheduler)) as connection, shown(notes=said.append, warnings=said.append):
+            list(tasks.run(connection.client, warn, ["The moon is full."] * 3, what="Task"))
+        assert said == ["Warning: The moon is full."]
 
 
 def test_an_interrupted_command_leaves_its_shards_to_the_next_and_its_tasks_stop(scheduler, five, tmp_path):

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from qpibench import notices
+from qpibench.notices import shown
 from qpibench.release import lock
 from qpibench.release.lock import BusyError, FileLock
 
@@ -29,7 +29,6 @@ def file_system(request, monkeypatch):
 @pytest.fixture
 def without_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", _failing(errno.ENOLCK))
-    monkeypatch.setattr(notices, "_said", set())
 
 
 def _failing(number):
@@ -51,10 +50,12 @@ def test_a_locked_file_cannot_be_locked_again_until_the_lock_is_released(tmp_pat
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_the_lack_of_locks_is_said_once(tmp_path, capsys):
-    for _ in range(3):
-        FileLock(tmp_path / "file").close()
-    assert capsys.readouterr().err.count("Warning: The file system of") == 1
+def test_the_lack_of_locks_is_said_once(tmp_path):
+    said = []
+    with shown(notes=said.append, warnings=said.append):
+        for _ in range(3):
+            FileLock(tmp_path / "file").close()
+    assert [sentence.startswith("Warning: The file system of") for sentence in said] == [True]
 
 
 @pytest.mark.usefixtures("without_locks")
