@@ -137,19 +137,27 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _local(distributed: Any, workers: int) -> Iterator[Any]:
-    with _undisturbed():
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # of the pages of status, which dask always serves
-            scheduler_kwargs={"dashboard": False},
-            memory_limit=0,  # as in a run of one process, the system sets the limit
-            silence_logs=logging.CRITICAL,
-        )
-    try:
+    with ExitStack() as stack:
+        with _undisturbed():
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",  # of the pages of status, which dask always serves
+                scheduler_kwargs={"dashboard": False},
+                memory_limit=0,  # as in a run of one process, the system sets the limit
+                silence_logs=logging.CRITICAL,
+            )
+            stack.enter_context(_ending_processes(cluster))
         yield cluster
+
+
+@contextmanager
+def _ending_processes(cluster: Any) -> Iterator[None]:
+    """Close a cluster of processes at the end; after an error or an interruption, do not wait for its tasks."""
+    try:
+        yield
     except BaseException:
         # A task in the middle of a computation would keep its worker for as long as the task takes.
         for nanny in cluster.workers.values():
@@ -164,7 +172,10 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold signals that interrupt the command back: half a cluster cannot be closed, and would leave processes."""
+    """Hold signals that interrupt the command back: half a cluster cannot be closed, and would leave processes.
+
+    A signal that arrives raises KeyboardInterrupt at the end of this context.
+    """
     caught: list[int] = []
     former = {}
     if threading.current_thread() is threading.main_thread():
@@ -197,16 +208,17 @@ def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
     # dask-jobqueue starts a dashboard unless its own options say otherwise.
     options = {"dashboard_address": ":0", "dashboard": False}
     asked = get("jobqueue.slurm.scheduler-options", None) or {}
-    try:
-        with _undisturbed():
-            cluster = jobqueue.SLURMCluster(
-                scheduler_options=asked if "dashboard_address" in asked else {**options, **asked},
-                silence_logs=logging.CRITICAL,
-            )
-    except (ValueError, RuntimeError) as error:  # something is missing, or its interface or port is not there
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {reason}.") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            with _undisturbed():
+                cluster = jobqueue.SLURMCluster(
+                    scheduler_options=asked if "dashboard_address" in asked else {**options, **asked},
+                    silence_logs=logging.CRITICAL,
+                )
+                stack.enter_context(_cancelling_jobs(distributed, cluster))
+        except (ValueError, RuntimeError) as error:  # something is missing, or its interface or port is not there
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {reason}.") from error
         # A job that SLURM refuses would only be written to dask's log, and the run would wait for it.
         try:
             cluster.sync(_submitted, cluster, workers or max(1, get("distributed.adaptive.minimum", 0)))
@@ -216,6 +228,13 @@ def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
             cluster.adapt()
         threads = int(get("jobqueue.slurm.cores")) // int(get("jobqueue.slurm.processes") or 1)
         yield cluster, (workers or int(most)) * max(1, threads)
+
+
+@contextmanager
+def _cancelling_jobs(distributed: Any, cluster: Any) -> Iterator[None]:
+    """Cancel the jobs of a cluster at the end, and close it."""
+    try:
+        yield
     finally:
         # dask asserts that jobs are closed, which those of dask-jobqueue never say of themselves.
         for job in cluster.workers.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -191,3 +192,32 @@ def start_scheduler(distributed, tmp_path):
     for process in started:
         process.kill()
         process.communicate()
+
+
+# SLURM on this machine: a job is a process group, and its number that of its first process.
+SBATCH = """#!/bin/sh
+cp "$1" job.sh
+setsid sh job.sh > job.log 2>&1 &
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/sh
+kill -- "-$1"
+"""
+
+
+@pytest.fixture
+def slurm(distributed, tmp_path, monkeypatch):
+    """Put the two programs of SLURM on the path, and describe its jobs in dask's configuration."""
+    dask, _ = pytest.importorskip("dask"), pytest.importorskip("dask_jobqueue")
+    settings = {"cores": 1, "processes": 1, "memory": "8GB", "interface": "lo", "python": sys.executable}
+    for name, value in settings.items():  # for processes that are started
+        monkeypatch.setenv(f"DASK_JOBQUEUE__SLURM__{name.upper()}", str(value))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def install(sbatch=SBATCH):
+        for name, text in {"sbatch": sbatch, "scancel": SCANCEL}.items():
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+
+    with dask.config.set({f"jobqueue.slurm.{name}": value for name, value in settings.items()}):
+        yield install

@@ -314,38 +314,10 @@ def test_the_example_of_slurm_gives_the_job_script_that_the_page_shows(tmp_path,
     assert "--nthreads 16" in script
 
 
-# SLURM on this machine: a job is a process group, and its number that of its first process.
-SBATCH = """#!/bin/sh
-cp "$1" job.sh
-setsid sh job.sh > job.log 2>&1 &
-echo "Submitted batch job $!"
-"""
-SCANCEL = """#!/bin/sh
-kill -- "-$1"
-"""
-
-
-@pytest.fixture
-def slurm(distributed, tmp_path, monkeypatch):
-    """Put the two programs of SLURM on the path, and describe its jobs in dask's configuration."""
-    pytest.importorskip("dask_jobqueue")
-    settings = {"CORES": "1", "PROCESSES": "1", "MEMORY": "8GB", "INTERFACE": "lo", "PYTHON": sys.executable}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"DASK_JOBQUEUE__SLURM__{name}", value)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-
-    def install(sbatch):
-        for name, text in {"sbatch": sbatch, "scancel": SCANCEL}.items():
-            (tmp_path / name).write_text(text)
-            (tmp_path / name).chmod(0o755)
-
-    return install
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["slurm:1", "slurm"])
 def test_jobs_of_slurm_make_a_release_and_are_cancelled_at_the_end(slurm, tmp_path, slow_hash, monkeypatch, where):
-    slurm(SBATCH)
+    slurm()
     monkeypatch.setenv("DASK_DISTRIBUTED__ADAPTIVE__MAXIMUM", "2")
     process = _start("--dask", where, folder=tmp_path)
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
