@@ -82,6 +82,8 @@ class Input:
         ``{base}`` the folder of the files that are whole.
     beside
         Other files of its folder, by name.
+    completes
+        Releases that the commands complete: their content hashes by their names in the folder.
     weight
         How often it is chosen.
     """
@@ -91,6 +93,7 @@ class Input:
     mutations: tuple[str, ...]
     commands: tuple[str, ...]
     beside: dict[str, bytes] = field(default_factory=dict)
+    completes: dict[str, str] = field(default_factory=dict)
     weight: float = 1.0
 
 
@@ -244,10 +247,13 @@ def _interrupted(base: Path) -> Input:
 
     with suppress(KeyboardInterrupt):
         write_release(spec, base / "i.h5", backend=cast(Backend, Interrupted()), threads=1)
+    partial, journal = (base / f".i.h5.{end}" for end in ("partial", "journal"))
+    content, beside = partial.read_bytes(), {journal.name: journal.read_bytes()}
     return Input(
-        name=".i.h5.partial",
-        content=(base / ".i.h5.partial").read_bytes(),
-        beside={".i.h5.journal": (base / ".i.h5.journal").read_bytes()},
+        name=partial.name,
+        content=content,
+        beside=beside,
+        completes={"i.h5": write_release(spec, base / "i.h5", backend=backend, threads=1)},
         mutations=("bytes", "hdf5"),
         commands=("generate {base}/i.toml --resume -o {folder}/i.h5",),
     )

@@ -1,4 +1,8 @@
-"""Commands that are given damaged files. Each ends in time, within 1 GiB, with one sentence and a documented code."""
+"""Commands that are given damaged files. Each ends in time, within 1 GiB, with one sentence and a documented code.
+
+It leaves the files that it reads as they are. A release that it completes has the content of one that was never
+interrupted.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from benchmarks.campaigns.campaign import Tally, Trial
 from benchmarks.campaigns.commands import Commands, Ran
 from benchmarks.campaigns.input_files import Input, make_inputs
 from benchmarks.campaigns.mutations import MUTATIONS
+from benchmarks.campaigns.processes import contents
 
 TRIALS = 1000
 INPUTS = 100
@@ -47,12 +52,10 @@ def _trial(inputs: dict[str, Input], folder: Path, commands: Commands, random: R
     def one(edits: list[Any], command: str) -> None:
         case = folder / "case"
         place = _place(case, chosen, change(chosen.content, edits))
-        before = _files(case)
+        before = contents(folder)
         words = {"file": place, "folder": case, "out": case / "out", "base": folder / "base"}
         ran = commands.run([word.format(**words) for word in command.split()])
-        complaint = ran.complaint
-        if complaint is None and ran.exit_code != 0 and _files(case) != before:
-            complaint = "an output of a command that failed"
+        complaint = ran.complaint or _wrong_files(chosen, case, before, contents(folder), ran, commands)
         if complaint is None:
             tally.add(f"{name}: exit code {ran.exit_code}", seconds=ran.seconds, memory_mib=ran.memory_bytes / 2**20)
         else:
@@ -70,8 +73,21 @@ def _place(case: Path, chosen: Input, content: bytes) -> Path:
     return case / chosen.name
 
 
-def _files(case: Path) -> set[Path]:
-    return {path for path in case.rglob("*") if "__pycache__" not in path.parts}
+def _wrong_files(
+    chosen: Input, case: Path, before: dict[Path, str], after: dict[Path, str], ran: Ran, commands: Commands
+) -> str | None:
+    """What is wrong with the files that a command leaves; None if nothing is."""
+    resumed = {case / name for name in (chosen.name, *chosen.beside)} if chosen.completes else set()
+    if any(after.get(path) != content for path, content in before.items() if path not in resumed):
+        return "a file that it was not to change"
+    if ran.exit_code != 0:
+        return "an output of a command that failed" if after.keys() - before.keys() else None
+    whole = all(
+        commands.run(["verify", str(case / name)]).stdout.startswith(f"{content} ")
+        for name, content in chosen.completes.items()
+    )
+    left = [path for path in resumed if path in after]
+    return None if whole and not left else "completed otherwise"
 
 
 def _told(number: int, command: str, mutation: str, edits: list[Any], ran: Ran) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pkgutil
 import shutil
@@ -45,6 +46,15 @@ def empty(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def contents(folder: Path) -> dict[Path, str]:
+    """Return the SHA-256 of the files of a folder, and an empty text for its folders; not those of compiled modules."""
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    }
 
 
 class Process:
@@ -104,9 +114,17 @@ class Process:
 
     @property
     def printed(self) -> str:
-        """The beginning of its standard error."""
+        """Its standard error."""
         self._output.seek(0)
-        return self._output.read(4000).decode(errors="replace")
+        return self._output.read().decode(errors="replace")
+
+    def memory_bytes(self) -> int:
+        """The memory of it and of the processes that it started; of what processes share, each has its part."""
+        total = 0
+        for process in (psutil.Process(self.pid), *self._alive()):
+            with suppress(psutil.Error):
+                total += process.memory_full_info().pss
+        return total
 
     def _alive(self) -> list[psutil.Process]:
         found = []
