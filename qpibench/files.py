@@ -14,7 +14,6 @@ Every file that the package writes for its user goes through this module:
 from __future__ import annotations
 
 import errno
-import io
 import os
 import secrets
 import stat
@@ -206,10 +205,9 @@ class WholeFile:
     def write(self, content: bytes) -> None:
         """Append to the content."""
         try:
-            with io.FileIO(self.fd, "w", closefd=False) as file:
-                left = memoryview(content)
-                while left:
-                    left = left[file.write(left) :]
+            left = memoryview(content)
+            while left:
+                left = left[os.write(self.fd, left) :]
         except OSError as error:
             raise self.explained(error) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -127,7 +128,7 @@ class _Sink(io.FileIO):
         view = memoryview(content).cast("B")
         try:
             while view and self.error is None:
-                view = view[super().write(view) :]
+                view = view[os.write(self.fileno(), view) :]
         except OSError as error:
             self.error = error
         return memoryview(content).nbytes

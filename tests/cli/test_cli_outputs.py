@@ -122,6 +122,13 @@ def test_a_file_has_no_name_until_it_is_complete(tmp_path, monkeypatch):
     assert (tmp_path / "a.txt").read_bytes() == b"content"
 
 
+def test_content_of_which_the_system_takes_a_part_at_a_time_is_written_whole(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, content: write(fd, content[:3]))
+    write_whole(tmp_path / "a.txt", b"content", what="File")
+    assert (tmp_path / "a.txt").read_bytes() == b"content"
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory, qpibench, nanonis, mini, predictions, one_prediction, result):
     """What the commands read, not to be changed."""
