@@ -72,7 +72,7 @@ def _judge(jobs: Jobs, job: Job, process: Process, cause: str, tally: Tally, *, 
         problem = "an unexpected error"
     if problem is None and code:
         hidden = [path.name for path in jobs.case.rglob(".*")]
-        others = [name for name in hidden if not ("--resume" in job.again and name.endswith(RESUMABLE))]
+        others = [name for name in hidden if not (job.resumes_blocks and name.endswith(RESUMABLE))]
         problem = f"left: {others}" if others else None
     problem = problem or jobs.complete(job)
     if problem is None:

@@ -31,6 +31,40 @@ IMAGES = (
 Run = Callable[..., None]
 """Runs a command to its end; raises an error if it fails."""
 
+TRACK = """
+summary = "cells of one release"
+
+[every_cell]
+specs = [{spec = "mini", set = ["seed=5"]}]
+metrics = ["rel_l2_capped"]
+primary = "rel_l2_capped"
+view = "positions"
+task = "id"
+
+[cells.seen]
+
+[cells.unseen]
+task = "ood"
+
+[cells.image]
+view = "image"
+"""
+SUITE = """
+summary = "three cells"
+cells = ["track.toml"]
+limit = 2
+"""
+FITTED = """
+needs = "image"
+
+class Model:
+    def fit(self, train):
+        self.kernel = train.kernels.mean(axis=0)
+
+    def predict(self, batch):
+        return self.kernel[None].repeat(len(batch), axis=0)
+"""
+
 BASELINES = Path(__file__).parents[2] / "baselines"
 LONG_S = 1200.0
 WRONG = "wrong"
@@ -69,6 +103,11 @@ class Job:
     partly: Callable[[str, str, str], bool] = lambda now, before, complete: now in (before, complete, PARTIAL)
     weight: float = 1.0
 
+    @property
+    def resumes_blocks(self) -> bool:
+        """Whether a command that failed leaves the hidden files from which ``generate --resume`` goes on."""
+        return self.again[0] == "generate" and "--resume" in self.again
+
 
 def make_base(base: Path, run: Run) -> None:
     """Make the files that jobs read."""
@@ -85,6 +124,8 @@ def make_base(base: Path, run: Run) -> None:
     run("leaderboard", "build", base / "results", "-o", base / "site")
     shutil.copy(base / "two.json", base / "results")
     shutil.copyfile(Path(__file__).with_name("trained.py"), base / "trained.py")
+    for name, text in (("track.toml", TRACK), ("suite.toml", SUITE), ("fitted.py", FITTED)):
+        (base / name).write_text(text, encoding="utf-8")
 
 
 def jobs() -> tuple[Job, ...]:
@@ -95,6 +136,8 @@ def jobs() -> tuple[Job, ...]:
     train = ("train", "{base}/trained.py", "--release", "{base}/other.h5", "-o", "{folder}/run", "--quiet")
     evaluate = ("evaluate", "zeros", "--release", "{base}/images.h5", "--limit", "4", "-o", "{folder}/r.json",
                 "--predictions", "{folder}/p.h5")  # fmt: skip
+    suite = ("evaluate", "{base}/fitted.py", "--suite", "{base}/suite.toml", "--release", "{base}/other.h5",
+             "--data", "{base}", "-o", "{folder}/r.json", "--predictions", "{folder}/p.h5")  # fmt: skip
     build = ("leaderboard", "build", "{base}/results", "-o", "{folder}/site")
     over = ("--overwrite",)
 
@@ -120,9 +163,10 @@ def jobs() -> tuple[Job, ...]:
         Job(name="merge, virtual", command=(*merge, "--virtual"), again=(*merge, "--virtual", *over), state=_release),
         Job(name="train", command=train, again=(*train, "--resume"), state=_run, weight=2),
         Job(name="evaluate", command=evaluate, again=evaluate, state=_evaluation, weight=2),
-        Job(name="leaderboard build", command=build, again=build, state=_site, partly=_some_pages),
+        Job(name="evaluate a suite", command=suite, again=(*suite, "--resume"), state=_cells, partly=_some_parts),
+        Job(name="leaderboard build", command=build, again=build, state=_site, partly=_some_parts),
         Job(
-            name="leaderboard build over another", command=build, again=build, state=_site, partly=_some_pages,
+            name="leaderboard build over another", command=build, again=build, state=_site, partly=_some_parts,
             begin=old_site,
         ),
     )  # fmt: skip
@@ -273,6 +317,27 @@ def _evaluation(folder: Path) -> str:
         return f"{WRONG}: {error}"
 
 
+def _cells(folder: Path) -> str:
+    """Hashes of the scores of every cell of a result and of every file of predictions; cells are added one by one."""
+    from qpibench.evaluation.predictions import open_predictions
+
+    path, parts = folder / "r.json", {}
+    try:
+        for predictions in folder.glob("p*.h5"):
+            release_path = folder.parent / "base" / "other.h5"
+            with open_release(release_path) as release, open_predictions(predictions, release) as opened:
+                parts[predictions.name] = opened.sha256()
+        if path.exists():
+            result = load_result(path).model_dump(mode="json")
+            for name, cell in result["cells"].items():
+                parts[name] = _text_sha256(json.dumps(_without_times(cell), sort_keys=True))
+            if result["status"] == "complete":
+                parts["status"] = result["status"]
+        return json.dumps(parts, sort_keys=True) if parts else "nothing"
+    except InvalidDataError as error:
+        return f"{WRONG}: {error}"
+
+
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_times(each) for key, each in value.items() if key not in _TIMES}
@@ -290,10 +355,10 @@ def _site(folder: Path) -> str:
     return json.dumps(pages) if pages else "nothing"
 
 
-def _some_pages(now: str, before: str, complete: str) -> bool:
-    """Whether every page is whole, be it of the site before or of the complete one."""
-    pages, *sites = ({} if site == "nothing" else json.loads(site) for site in (now, before, complete))
-    return all(any(site.get(name) == content for site in sites) for name, content in pages.items())
+def _some_parts(now: str, before: str, complete: str) -> bool:
+    """Whether every page or cell is whole, be it one from before or one of the complete outputs."""
+    parts, *wholes = ({} if each == "nothing" else json.loads(each) for each in (now, before, complete))
+    return all(any(whole.get(name) == content for whole in wholes) for name, content in parts.items())
 
 
 def _sha256(path: Path) -> str:
