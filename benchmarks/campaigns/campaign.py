@@ -29,6 +29,7 @@ NAMES = (
     "stream_jumps",
 )
 SAVE_EVERY_S = 20.0
+MOST_CHARACTERS = 8000
 
 
 @dataclass
@@ -57,9 +58,9 @@ class Tally:
             self.largest[name] = max(value, self.largest.get(name, value))
 
     def problem(self, outcome: str, what: str) -> None:
-        """Count a case that ended as none may, and keep what happened."""
+        """Count a case that ended as none may, and keep the beginning of what happened."""
         self.counts[f"PROBLEM: {outcome}"] += 1
-        self.problems.append({"trial": self.trial, "outcome": outcome, "what": what})
+        self.problems.append({"trial": self.trial, "outcome": outcome, "what": what[:MOST_CHARACTERS]})
 
     @property
     def cases(self) -> int:

@@ -1,23 +1,30 @@
 """Hostile models: each of 34 attacks at each of six moments of an evaluation.
 
 The evaluation ends within its limits with a documented exit code and one sentence, writes a result if the model could
-be loaded, changes neither the release nor any other file, and leaves no process and no temporary file.
+be loaded, and leaves no process and no temporary file. It changes neither the release nor a file of the folder that it
+is started in, and it and the model take no more than 2 GiB of memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.campaigns.campaign import Tally, Trial
-from benchmarks.campaigns.processes import Process, empty, prepare_processes
+from benchmarks.campaigns.processes import Process, contents, empty, prepare_processes
 from qpibench.release import write_release
 from qpibench.specs import load_spec
 from qpibench.synthesis import get_backend
 
 PATIENCE_S = 240.0
+SAMPLE_S = 0.1
+LIMIT_BYTES = 2**31
+"""Of all processes. The model's limit is 0.25 GiB, but a child may take more before it is found, every half second."""
+
 RIGHT = "np.zeros((len(batch), *batch.kernel_grid.shape))"
 
 ATTACKS = {
@@ -176,22 +183,26 @@ def _trial(release: Path, case: Path, tally: Tally) -> None:
     empty(case)
     (case / "my_model.py").write_text(source(attack, moment), encoding="utf-8")
     result, predictions = case / "r.json", case / "p.h5"
-    before = _digest(release)
+    before = contents(case), _digest(release)
     limits = ["--time-limit", "3", "--fit-time-limit", "3", "--memory-limit", "0.25", "--batch-size", "2"]
     request = ["--release", str(release), "--limit", "4", "-o", str(result), "--predictions", str(predictions)]
-    process = Process(["evaluate", str(case / "my_model.py"), *request, *limits])
-    process.wait(PATIENCE_S)
-    problem = _problem(process, case, result)
-    if problem is None and _digest(release) != before:
+    process = Process(["evaluate", str(case / "my_model.py"), *request, *limits], first=lambda: os.chdir(case))
+    deadline, largest = time.monotonic() + PATIENCE_S, 0
+    while not process.wait(SAMPLE_S) and time.monotonic() < deadline:
+        largest = max(largest, process.memory_bytes())
+    problem = _problem(process, case, result, before[0])
+    if problem is None and _digest(release) != before[1]:
         problem = "the release has changed"
+    if problem is None and largest > LIMIT_BYTES:
+        problem = f"{largest:,} bytes of memory"
     problem = process.left() or problem
     if problem is None:
-        tally.add(f"{moment}: exit code {process.code}")
+        tally.add(f"{moment}: exit code {process.code}", memory_mib=largest / 2**20)
     else:
         tally.problem(f"{attack}, {moment}", f"{problem}: {process.printed[:800]}")
 
 
-def _problem(process: Process, case: Path, result: Path) -> str | None:
+def _problem(process: Process, case: Path, result: Path, before: dict[Path, str]) -> str | None:
     if process.code is None:
         process.kill()
         return "it hangs"
@@ -202,8 +213,9 @@ def _problem(process: Process, case: Path, result: Path) -> str | None:
         return "an unexpected error"
     if result.exists() != (process.code != 3):
         return f"exit code {process.code}, and the result {'is' if result.exists() else 'is not'} written"
-    expected = {"my_model.py", *(["r.json", "p.h5"] if process.code != 3 else [])}
-    others = {path.name for path in case.iterdir()} - expected - {"__pycache__"}
+    expected = {case / name for name in ("r.json", "p.h5")} if process.code != 3 else set()
+    after = contents(case)
+    others = {path.name for path, content in after.items() if path not in expected and before.get(path) != content}
     return f"files {others}" if others else None
 
 
