@@ -117,6 +117,15 @@ class ShardFolder:
                 )
         return missing
 
+    def nbytes(self) -> int:
+        """Size in bytes of what an earlier run left: shards, whole or begun, and a release that it was merging."""
+        merged = self.path.with_name(f".{self.path.name.removesuffix('.shards')}.partial")
+        total = 0
+        for path in [merged, *(path for path, _ in self._files())]:
+            with suppress(FileNotFoundError):  # a task of that run may still rename its shard
+                total += path.stat().st_size
+        return total
+
     def clear(self) -> None:
         """Remove everything that an earlier run left."""
         for path, _ in self._files():

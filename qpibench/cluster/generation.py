@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,8 +96,8 @@ def generate_release(
     UnavailableError
         If dask or the backend is not available, or no scheduler answers.
     QpibenchError
-        If the scheduler is lost, a task ends its workers, another process is writing the same file, or the disk is full
-        or fails.
+        If the scheduler is lost, a task ends its workers, another process is writing the same file, or the disk is too
+        small or fails.
     """
     target, own = Path(path), get_backend("cpu")[0]
     if resume and not overwrite and target.exists():
@@ -108,15 +109,15 @@ def generate_release(
     check_memory(spec, target)
     with ShardFolder(target) as folder:
         count = folder.count()
-        if count and not resume:
-            if not overwrite:
-                raise UsageError(
-                    f"'{folder.path}' has shards of an interrupted run; add --resume to complete it, or --overwrite to"
-                    " begin again."
-                )
+        if count and not resume and not overwrite:
+            raise UsageError(
+                f"'{folder.path}' has shards of an interrupted run; add --resume to complete it, or --overwrite to"
+                " begin again."
+            )
+        missing = folder.missing(spec, count) if count and resume else None
+        _check_space(spec, target, folder)
+        if not resume:
             folder.clear()
-            count = None
-        missing = folder.missing(spec, count) if count else None
         if missing != []:  # else no worker is needed
             task = ShardTask(
                 spec=spec.canonical_json(),
@@ -134,6 +135,21 @@ def generate_release(
     return content
 
 
+def _check_space(spec: ReleaseSpec, target: Path, folder: ShardFolder) -> None:
+    """Refuse a release whose images do not fit on the disk twice, in shards and merged."""
+    needed = max(0, 2 * _observed_bytes(spec) - folder.nbytes())
+    free = shutil.disk_usage(folder.path).free
+    if needed > free:
+        raise QpibenchError(
+            f"'{target}' does not fit: its shards and the release that is merged from them need {needed:,} more bytes,"
+            f" and {free:,} are available."
+        )
+
+
+def _observed_bytes(spec: ReleaseSpec) -> int:
+    return sum(array.nbytes for array in layout.observation_arrays(spec).values())
+
+
 def _tidy(spec: ReleaseSpec, target: Path) -> None:
     """Remove the shards of a run that was killed after it had merged them; those of another spec stay."""
     with suppress(InvalidDataError), ShardFolder(target) as folder:
@@ -145,8 +161,7 @@ def _tidy(spec: ReleaseSpec, target: Path) -> None:
 def shard_count(spec: ReleaseSpec, slots: int) -> int:
     """Into how many shards a release is divided for so many tasks at the same time (0: unknown)."""
     blocks = -(-spec.observation_count // BLOCK_ROWS)
-    nbytes = sum(array.nbytes for array in layout.observation_arrays(spec).values())
-    return min(blocks, max(SHARDS_PER_SLOT * (slots or ASSUMED_SLOTS), -(-nbytes // SHARD_BYTES)))
+    return min(blocks, max(SHARDS_PER_SLOT * (slots or ASSUMED_SLOTS), -(-_observed_bytes(spec) // SHARD_BYTES)))
 
 
 def _make(spec: ReleaseSpec, missing: list[Shard], task: ShardTask, client: Any, progress: Progress | None) -> None:

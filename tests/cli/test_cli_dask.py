@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -88,6 +90,29 @@ def test_an_interrupted_run_is_resumed_in_its_own_shards_and_not_begun_afresh_un
     assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
     assert (tmp_path / "kept").stat().st_ino == kept
     assert not folder.exists()
+
+
+def test_a_disk_that_is_too_small_is_noticed_at_once(qpibench, generate, five, tmp_path, unchanged, monkeypatch):
+    size = five.stat().st_size
+    free = SimpleNamespace(free=size * 3 // 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    generate().fails(1, "a.h5' does not fit", "more bytes", f"{free.free:,} are available")
+    assert os.listdir(tmp_path) == []
+    assert qpibench("generate", *FIVE, "--shard", "1/2", "-o", tmp_path / "a.h5.shards").exit_code == 0
+    free.free = size
+    with unchanged():
+        generate("--overwrite").fails(1, "does not fit")
+    free.free = 2 * size - (tmp_path / "a.h5.shards" / "shard-1-of-2.h5").stat().st_size
+    assert generate("--resume").exit_code == 0
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def test_a_merge_that_was_killed_is_resumed_on_a_disk_that_it_has_filled(qpibench, five, tmp_path, monkeypatch):
+    assert qpibench("generate", *FIVE, "--shard", "1/1", "-o", tmp_path / "a.h5.shards").exit_code == 0
+    (tmp_path / ".a.h5.partial").write_bytes(five.read_bytes())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    assert qpibench("generate", *FIVE, "--dask", "local", "--resume", "-o", tmp_path / "a.h5").exit_code == 0
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
 
 
 def test_shards_of_another_run_give_way_where_that_is_asked(qpibench, generate, five, tmp_path):
