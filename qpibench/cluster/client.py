@@ -224,9 +224,9 @@ def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
             cluster.sync(_submitted, cluster, workers or max(1, get("distributed.adaptive.minimum", 0)))
         except RuntimeError as error:
             raise QpibenchError(f"SLURM does not accept the job: {' '.join(str(error).split())}.") from error
+        threads = next(iter(cluster.workers.values())).worker_process_threads
         if workers is None:
             cluster.adapt()
-        threads = int(get("jobqueue.slurm.cores")) // int(get("jobqueue.slurm.processes") or 1)
         yield cluster, (workers or int(most)) * max(1, threads)
 
 

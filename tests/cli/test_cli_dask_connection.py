@@ -1,4 +1,4 @@
-"""Connections to dask workers, without work: how many tasks they run at once, and how they end."""
+"""Connections to dask workers, without work: jobs of SLURM, how many tasks run at once, and how a connection ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ import signal
 import pytest
 
 from qpibench.cluster.client import Place, connected
+
+# A job that ends at once, as one whose prologue names an environment that is not there.
+ENDS = """#!/bin/sh
+setsid true &
+echo "Submitted batch job $!"
+"""
+
+
+@pytest.mark.parametrize(("processes", "slots"), [(1, 32), (16, 2), (None, 8)])
+def test_workers_of_slurm_have_the_threads_that_dask_gives_them(slurm, processes, slots):
+    import dask
+
+    slurm(ENDS)
+    settings = {"jobqueue.slurm.cores": 16, "jobqueue.slurm.processes": processes}
+    with dask.config.set(settings), connected(Place.parse("slurm:2")) as connection:
+        assert connection.slots == slots
 
 
 @pytest.mark.parametrize(
