@@ -11,16 +11,21 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from qpibench.errors import QpibenchError, UnavailableError, UsageError
 from qpibench.extras import optional_module
+from qpibench.notices import note
 from qpibench.processors import processors
 
 EXPECTED = "expected local, local:N, slurm, slurm:N, or the address of a scheduler such as tcp://host:8786"
 ASSUMED_SLOTS = 16
 """Tasks that are expected to run at the same time on a scheduler without workers yet."""
+
+NO_WORKER_S = 30
+"""Time in s without any worker after which the user is told that the run waits."""
 
 CLOSE_S = 30
 """Time in s for workers to end; the programs of SLURM may take some of it."""
@@ -81,8 +86,8 @@ class Connection:
 def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
     """Connect to workers; those that are started here are ended at the end of the context.
 
-    dask's own messages are not printed meanwhile. Workers on this machine listen on 127.0.0.1 only, and no dashboard is
-    started.
+    dask's own messages are not printed meanwhile. If no worker has come after :data:`NO_WORKER_S`, the user is told.
+    Workers on this machine listen on 127.0.0.1 only, and no dashboard is started.
 
     Parameters
     ----------
@@ -119,7 +124,33 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
         if place.kind == "local" and devices:
             shown = visible_devices() or [str(device) for device in range(devices)]
             client.register_plugin(_one_device_each(distributed, shown[:devices]))
-        yield Connection(client, max(expected, sum(client.nthreads().values())))
+        threads = sum(client.nthreads().values())
+        if place.kind != "local" and not threads:
+            stack.enter_context(_told_that_it_waits(client, place))
+        yield Connection(client, max(expected, threads))
+
+
+@contextmanager
+def _told_that_it_waits(client: Any, place: Place) -> Iterator[None]:
+    """Tell the user if no worker has come after :data:`NO_WORKER_S`; the run itself waits without a limit."""
+    remedy = (
+        "squeue lists the jobs that wait too, and log-directory has the logs of those that ended"
+        if place.kind == "slurm"
+        else f"start one for the scheduler at '{place.address}'"
+    )
+
+    def tell() -> None:
+        with suppress(Exception):  # the scheduler may be lost, which the run itself will say
+            if not client.nthreads():
+                note(f"No dask worker has come within {NO_WORKER_S} s, so the run waits; {remedy}.")
+
+    timer = threading.Timer(NO_WORKER_S, copy_context().run, [tell])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
