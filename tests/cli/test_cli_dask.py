@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 import psutil
@@ -24,8 +25,10 @@ from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, U
 from qpibench.families import file
 from qpibench.notices import shown, warn
 from qpibench.release import Shard
+from qpibench.release.identity import BLOCK_ROWS
 from qpibench.release.shards import open_shard
 from qpibench.specs import load_spec
+from qpibench.synthesis.cpu import CpuBackend
 
 PATIENCE_S = 120
 # Five blocks of images.
@@ -157,19 +160,37 @@ def test_each_run_shows_the_warning_of_its_tasks_once(scheduler):
         assert said == ["Warning: The moon is full."]
 
 
-def test_an_interrupted_command_leaves_its_shards_to_the_next_and_its_tasks_stop(scheduler, five, tmp_path):
+def test_an_interrupted_command_leaves_its_shards_to_the_next_and_its_tasks_stop(
+    scheduler, five, tmp_path, monkeypatch
+):
+    begun, interrupted, ended, whole = threading.Event(), threading.Event(), SimpleQueue(), generation.write_shard
+
+    def write_shard(spec, folder, shard, **options):
+        if shard.index == 1:  # when it is whole, it interrupts the command, while another shard is being made
+            assert begun.wait(PATIENCE_S)
+            return whole(spec, folder, shard, **options)
+        begun.set()
+        assert interrupted.wait(PATIENCE_S)
+        try:
+            return whole(spec, folder, shard, **options)
+        finally:
+            ended.put(shard)
+
     @contextmanager
-    def interrupted(_):
+    def interrupting(_):
         def tell(done, total):
             if done:
                 raise KeyboardInterrupt
 
         yield tell
 
+    monkeypatch.setattr(generation, "write_shard", write_shard)
     spec, place = load_spec("mini", overrides=["observations_per_kernel=128"]), Place.parse(scheduler)
     with pytest.raises(KeyboardInterrupt):
-        generation.generate_release(spec, tmp_path / "a.h5", place=place, show=interrupted)
-    assert len(list((tmp_path / "a.h5.shards").glob("shard-*.h5"))) >= 1
+        generation.generate_release(spec, tmp_path / "a.h5", place=place, show=interrupting)
+    interrupted.set()
+    ended.get(timeout=PATIENCE_S)
+    assert [path.name for path in (tmp_path / "a.h5.shards").glob("shard-*.h5")] == ["shard-1-of-5.h5"]
     generation.generate_release(spec, tmp_path / "a.h5", place=place, resume=True)
     assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
 
@@ -178,6 +199,27 @@ def _task(spec, folder):
     return generation.ShardTask(
         spec=spec.canonical_json(), folder=str(folder), token=str(folder / "token"), backend="cpu", threads=1
     )
+
+
+def test_a_shard_that_was_begun_goes_on_after_its_last_complete_block(tmp_path, monkeypatch):
+    computed, failing, whole = [], [4], CpuBackend.observations
+
+    def observations(backend, spec, kernels, start, stop):
+        computed.append(start // BLOCK_ROWS)
+        if computed[-1] in failing:
+            raise QpibenchError("The disk is away.")
+        return whole(backend, spec, kernels, start, stop)
+
+    monkeypatch.setattr(CpuBackend, "observations", observations)
+    (tmp_path / "token").touch()
+    task = _task(load_spec("mini", overrides=["observations_per_kernel=128"]), tmp_path)
+    with pytest.raises(QpibenchError, match="away"):
+        task(Shard(1, 1))
+    assert set(computed) == {0, 1, 2, 3, 4}
+    computed.clear()
+    failing.clear()
+    task(Shard(1, 1))
+    assert set(computed) == {4}
 
 
 def test_a_task_brings_the_file_of_kernels_to_a_process_that_has_not_seen_it(tmp_path, monkeypatch):
@@ -324,19 +366,6 @@ def test_a_run_whose_scheduler_is_lost_is_resumed_with_another(distributed, tmp_
     assert stderr.endswith("was lost; run the same command with --resume added to continue.\n")
     resumed = _start("--dask", "local:1", "--resume", folder=tmp_path)
     assert slow_hash in resumed.communicate(timeout=PATIENCE_S)[0]
-
-
-def test_the_example_of_slurm_gives_the_job_script_that_the_page_shows(tmp_path, monkeypatch):
-    dask, slurm = pytest.importorskip("dask"), pytest.importorskip("dask_jobqueue.slurm")
-    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
-    yaml, bash = (page.split(f"```{language}\n")[1].split("```")[0] for language in ("yaml", "bash"))
-    (tmp_path / "jobqueue.yaml").write_text(yaml, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)  # the folder of logs is created
-    with dask.config.set(dask.config.merge(dask.config.config, dask.config.collect([str(tmp_path)], env={}))):
-        script = slurm.SLURMJob(scheduler="tcp://login:8786", name="worker").job_script()
-    assert script.startswith(f"#!/usr/bin/env bash\n\n{bash}")
-    assert "source ~/qpibench/.venv/bin/activate\n" in script
-    assert "--nthreads 16" in script
 
 
 @pytest.mark.slow
