@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,7 @@ def page() -> str:
     (spec,) = cell.specs
     shortest, longest = spec.kernels.wavelength_nm
     return PAGE.format(
-        answer=_answer(comparisons.values()),
+        answer=_answer(comparisons),
         track=TRACK,
         cell=CELL,
         fewer=_fewer(comparisons),
@@ -115,13 +115,18 @@ def _metric(comparison: Comparison, name: str) -> PairedMetric:
     return task.metrics[name]
 
 
-def _answer(comparisons: Iterable[Comparison]) -> str:
-    lower = [_primary(each).lower for each in comparisons]
+def _answer(comparisons: Mapping[tuple[str, str, str], Comparison]) -> str:
+    lower = [_primary(each).lower for each in comparisons.values()]
+    *others, last = (f"`{entry}`" for entry in dict.fromkeys(entry for entry, *_ in comparisons))
+    entries = f"{', '.join(others)} and {last}" if others else last
     worse, better, count = lower.count("B"), lower.count("A"), len(lower)
     if better:
         return f"It depends: of {count} denoised entries, {better} are better than without denoising and {worse} worse."
     rest = "" if worse == count else " For the others the interval of the difference holds 0."
-    return f"No. Of {count} pairs of entry and filter, {worse} have a larger error than the entry alone.{rest}"
+    return (
+        f"Not {entries}: of {count} pairs of entry and filter, {worse} have a larger error than the entry alone.{rest}"
+        " Other entries have not been measured."
+    )
 
 
 def _fewer(comparisons: dict[tuple[str, str, str], Comparison]) -> str:
