@@ -12,7 +12,7 @@ ONE_FACTOR = ["exact", "noise", "window20", "robust", "materials", "materials64"
 
 
 V1 = "a2ee5ee6f2386cbee7e1a8cb3b1dac27139302902f2d44b08f4bc282367c1e51"
-"""SHA-256 of the official suite. Until docs/tracks/README.md says that it is frozen, the hash may change here."""
+"""SHA-256 of the official suite, which is frozen."""
 
 
 @pytest.fixture(scope="module")
