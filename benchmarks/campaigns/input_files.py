@@ -82,6 +82,8 @@ class Input:
         ``{base}`` the folder of the files that are whole.
     beside
         Other files of its folder, by name.
+    changes
+        Names of the files and folders of an interrupted run, which a command that goes on with it may change.
     completes
         Releases that the commands complete: their content hashes by their names in the folder.
     weight
@@ -93,6 +95,7 @@ class Input:
     mutations: tuple[str, ...]
     commands: tuple[str, ...]
     beside: dict[str, bytes] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
     completes: dict[str, str] = field(default_factory=dict)
     weight: float = 1.0
 
@@ -227,7 +230,7 @@ def _made(base: Path, run: Callable[..., None]) -> dict[str, Input]:
         ),
         "weights": _weights(run_parts, (base / "entry" / "toy.py").read_bytes()),
     }
-    return inputs | _microscope_files(base)
+    return inputs | _of_training(base, run) | _microscope_files(base)
 
 
 def _interrupted(base: Path) -> Input:
@@ -253,6 +256,7 @@ def _interrupted(base: Path) -> Input:
         name=partial.name,
         content=content,
         beside=beside,
+        changes=(partial.name, journal.name),
         completes={"i.h5": write_release(spec, base / "i.h5", backend=backend, threads=1)},
         mutations=("bytes", "hdf5"),
         commands=("generate {base}/i.toml --resume -o {folder}/i.h5",),
@@ -260,13 +264,42 @@ def _interrupted(base: Path) -> Input:
 
 
 def _weights(run_parts: dict[str, bytes], entry: bytes) -> Input:
-    """The weights of a run whose record states no hash of them, so that they are loaded."""
-    record = json.loads(run_parts["run.json"])
+    """The weights of a run that was killed: its record states no hash of them, so they are loaded."""
+    record = json.loads(run_parts["run.json"]) | {"status": "running", "weights_sha256": None}
     return Input(
         name="entry/run/weights.safetensors", content=run_parts["weights.safetensors"], mutations=("bytes",),
-        weight=0.1, beside={"entry/run/run.json": json.dumps(record).encode(), "entry/toy.py": entry},
+        weight=0.5, beside={"entry/run/run.json": json.dumps(record).encode(), "entry/toy.py": entry},
         commands=("predict {folder}/entry/run --release {base}/mini.h5 --limit 1 -o {out}",),
     )  # fmt: skip
+
+
+def _of_training(base: Path, run: Callable[..., None]) -> dict[str, Input]:
+    """The checkpoint and the log of a run that was stopped, which goes on from them."""
+    entry = base / "stopped"
+    entry.mkdir()
+    shutil.copyfile(Path(__file__).with_name("trained.py"), entry / "trained.py")
+    train = ("train", entry / "trained.py", "--release", base / "mini.h5", "--quiet")
+    run(*train, "--max-minutes", 1e-6, "-o", entry / "run")
+    parts = {
+        f"stopped/{path.relative_to(entry)}": path.read_bytes()
+        for path in (entry / "trained.py", *(entry / "run").iterdir())
+        if path.is_file()
+    }
+    kinds = {"checkpoint.safetensors": ("bytes",), "log.jsonl": ("bytes", "text")}
+    return {
+        file: Input(
+            name=f"stopped/run/{file}",
+            content=parts[f"stopped/run/{file}"],
+            mutations=mutations,
+            beside=parts,
+            changes=("stopped/run",),
+            weight=0.1,
+            commands=(
+                "train {folder}/stopped/trained.py --release {base}/mini.h5 --resume --quiet -o {folder}/stopped/run",
+            ),
+        )
+        for file, mutations in kinds.items()
+    }
 
 
 def _microscope_files(base: Path) -> dict[str, Input]:

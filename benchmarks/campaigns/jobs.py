@@ -109,6 +109,11 @@ class Job:
         return self.again[0] == "generate" and "--resume" in self.again
 
 
+def find_baselines() -> None:
+    """Let the processes that train import the modules of the shipped entries."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(BASELINES), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def make_base(base: Path, run: Run) -> None:
     """Make the files that jobs read."""
     run("generate", *IMAGES, "-o", base / "images.h5")
@@ -196,7 +201,7 @@ class Jobs:
         self.base.mkdir()
         self.case.mkdir()
         self._usual: dict[str, Usual] = {}
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(BASELINES), *filter(None, [os.environ.get("PYTHONPATH")])])
+        find_baselines()
         prepare_processes(folder / "temporary")
         with Commands() as commands:
 

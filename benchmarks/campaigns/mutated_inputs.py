@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from benchmarks.campaigns.campaign import Tally, Trial
 from benchmarks.campaigns.commands import Commands, Ran
 from benchmarks.campaigns.input_files import Input, make_inputs
+from benchmarks.campaigns.jobs import find_baselines
 from benchmarks.campaigns.mutations import MUTATIONS
 from benchmarks.campaigns.processes import contents
 
@@ -31,6 +32,7 @@ INPUTS = 100
 def prepare(folder: Path) -> Iterator[Trial]:
     base = folder / "base"
     base.mkdir()
+    find_baselines()
     inputs = make_inputs(base)
     with Commands() as commands:
         yield lambda random, tally: _trial(inputs, folder, commands, random, tally)
@@ -77,16 +79,20 @@ def _wrong_files(
     chosen: Input, case: Path, before: dict[Path, str], after: dict[Path, str], ran: Ran, commands: Commands
 ) -> str | None:
     """What is wrong with the files that a command leaves; None if nothing is."""
-    resumed = {case / name for name in (chosen.name, *chosen.beside)} if chosen.completes else set()
-    if any(after.get(path) != content for path, content in before.items() if path not in resumed):
+    resumed = [case / name for name in chosen.changes]
+    kept, found = (
+        {path: content for path, content in files.items() if not any(map(path.is_relative_to, resumed))}
+        for files in (before, after)
+    )
+    if any(found.get(path) != content for path, content in kept.items()):
         return "a file that it was not to change"
     if ran.exit_code != 0:
-        return "an output of a command that failed" if after.keys() - before.keys() else None
+        return "an output of a command that failed" if found.keys() - kept.keys() else None
     whole = all(
         commands.run(["verify", str(case / name)]).stdout.startswith(f"{content} ")
         for name, content in chosen.completes.items()
     )
-    left = [path for path in resumed if path in after]
+    left = chosen.completes and any(path in after for path in resumed)
     return None if whole and not left else "completed otherwise"
 
 
