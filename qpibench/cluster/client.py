@@ -224,7 +224,8 @@ def _undisturbed() -> Iterator[None]:
 @contextmanager
 def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
     """Start SLURM's jobs as dask's configuration describes them; yield the cluster and the number of its workers."""
-    jobqueue = optional_module("dask_jobqueue", "--dask slurm")
+    with _undisturbed():  # its import sets a handler that ends the process at Ctrl-C with exit code 0
+        jobqueue = optional_module("dask_jobqueue", "--dask slurm")
     get = optional_module("dask", "--dask").config.get
     most = get("distributed.adaptive.maximum", float("inf"))
     if workers is None and most == float("inf"):

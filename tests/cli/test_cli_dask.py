@@ -359,13 +359,18 @@ def test_a_run_whose_scheduler_is_lost_is_resumed_with_another(distributed, tmp_
     process = _start("--dask", address, folder=tmp_path)
     _wait_for_a_shard(tmp_path, process)
     scheduler.kill()
-    scheduler.communicate()
+    scheduler.wait(PATIENCE_S)
     _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert stderr.startswith("Error: The dask scheduler at tcp://127.0.0.1:")
     assert stderr.endswith("was lost; run the same command with --resume added to continue.\n")
     resumed = _start("--dask", "local:1", "--resume", folder=tmp_path)
     assert slow_hash in resumed.communicate(timeout=PATIENCE_S)[0]
+
+
+def _jobs(folder):
+    jobs = [each for each in psutil.process_iter(["cmdline"]) if "distributed.cli.dask_worker" in str(each.info)]
+    return [job for job in jobs if job.cwd() == str(folder)]
 
 
 @pytest.mark.slow
@@ -377,9 +382,19 @@ def test_jobs_of_slurm_make_a_release_and_are_cancelled_at_the_end(slurm, tmp_pa
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert slow_hash in stdout, stderr
     assert stderr == ""
-    jobs = [each for each in psutil.process_iter(["cmdline"]) if "distributed.cli.dask_worker" in str(each.info)]
-    left = [job for job in jobs if job.cwd() == str(tmp_path)]
-    assert psutil.wait_procs(left, timeout=PATIENCE_S)[1] == []
+    assert psutil.wait_procs(_jobs(tmp_path), timeout=PATIENCE_S)[1] == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_with_its_jobs_of_slurm(slurm, tmp_path):
+    slurm()
+    process = _start("--dask", "slurm:1", folder=tmp_path)
+    _wait_for_a_shard(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert _said(stderr) == ["Error: Interrupted; run the same command with --resume added to continue."]
+    assert psutil.wait_procs(_jobs(tmp_path), timeout=PATIENCE_S)[1] == []
 
 
 @pytest.mark.slow
