@@ -24,8 +24,6 @@ def command(*, path: Path) -> Response:
     from qpibench.paths import text_of_path
 
     check_file(path, if_exists="choose another name")
-    if path.suffix != ".py":
-        raise UsageError(f"'{path.name}' is no name of a Python file; a model is a file such as my_model.py.")
     if is_library(path.stem):
         raise UsageError(f"'{path.name}' has the name of a library, which it would hide; choose another name.")
     name = text_of_path(path.name)

@@ -142,25 +142,20 @@ class RemoteFile(PositionalFile):
 def _size(url: Url) -> int:
     """Size of a file in bytes, after a check that its server serves the last of them alone."""
     system, path = _file_system(url)
-    for _ in range(ATTEMPTS):
-        try:
-            with system.open(path, "rb", cache_type="none") as file:
-                size = int(file.size)
-                file.seek(size - 1)
-                file.read(1)
-            return size
-        except (TypeError, ValueError):
-            if system.size(path) == 0:
-                return 0
-            raise UsageError(
-                f"The server of '{url}' does not serve parts of files (HTTP ranges); download the file and name the"
-                " copy."
-            ) from None
-        except Exception as error:
-            failed = _explained(url, error)
-            if isinstance(failed, UsageError):  # there is no such file
-                break
-    raise failed
+    try:
+        with system.open(path, "rb", cache_type="none") as file:
+            size = int(file.size)
+            file.seek(size - 1)
+            file.read(1)
+    except (TypeError, ValueError):
+        if system.size(path) == 0:
+            return 0
+        raise UsageError(
+            f"The server of '{url}' does not serve parts of files (HTTP ranges); download the file and name the copy."
+        ) from None
+    except Exception as error:
+        raise _explained(url, error) from None
+    return size
 
 
 def _file_system(url: Url) -> tuple[Any, str]:

@@ -138,7 +138,6 @@ def test_a_spec_file_that_is_not_toml(qpibench, tmp_path, unchanged, text):
         ("score {tmp}/missing.h5 --release {mini} -o {out}", ["no predictions file", "missing.h5"]),
         ("score {predictions} --release {mini} -o {predictions}", ["given twice"]),
         ("new {tmp}/random.py", ["'random.py' has the name of a library"]),
-        ("new {tmp}/my_model", ["'my_model' is no name of a Python file"]),
         ("check missing.py", ["There is no model file 'missing.py'"]),
         ("check {tmp}", ["is a folder"]),
         ("check {nothing}", ["No model is named"]),
