@@ -190,7 +190,7 @@ def _in_hdf5(content: bytes, edits: Sequence[Edit]) -> bytes:
         for edit in edits:
             try:
                 _change(file, edit)
-            except (ValueError, TypeError, OSError, RuntimeError, KeyError, OverflowError):
+            except (ValueError, TypeError, OSError, RuntimeError, LookupError, OverflowError):
                 continue  # a change that HDF5 refuses
     return buffer.getvalue()
 
@@ -231,8 +231,8 @@ def _change(file: h5py.File, edit: Edit) -> None:
 
 
 def _change_values(file: h5py.File, name: str, edit: Edit) -> None:
-    if file[name].is_virtual or (file[name].size or 0) > 2**20:
-        return  # HDF5 crashes on virtual values of a file in memory; huge ones are of an edit before
+    if file[name].is_virtual or file[name].shape is None or file[name].size > 2**20:
+        return  # HDF5 crashes on virtual values of a file in memory; none and huge ones are of an edit before
     values, attributes = file[name][...], dict(file[name].attrs)
     if edit.kind == "fill":
         value = (np.nan, np.inf, -1, 0, 2**31 - 1, 1e30)[edit.place % 6]

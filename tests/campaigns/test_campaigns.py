@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from benchmarks.campaigns import campaign, full_disks, hostile_models
 from benchmarks.campaigns.commands import LIMIT_BYTES, Ran
-from benchmarks.campaigns.mutations import MUTATIONS
+from benchmarks.campaigns.mutations import MUTATIONS, Edit
 from qpibench.errors import InvalidDataError
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +131,15 @@ def test_mutations_change_most_files_and_repeat_themselves(tmp_path_factory, kin
 
     mutate()
     assert sum(changed) > len(changed) / 3
+
+
+@pytest.mark.parametrize("second", range(8))
+def test_values_that_an_edit_removed_can_be_edited_again(tmp_path_factory, second):
+    content = _contents(tmp_path_factory)["hdf5"]
+    change = MUTATIONS["hdf5"][1]
+    for first in range(8):  # the first value alone, no values, ... of dataset c
+        edits = [Edit("reshape", place, 2, None) for place in (first, second)]
+        assert change(content, edits) != content
 
 
 @settings(max_examples=40)
