@@ -106,9 +106,22 @@ def _maps(name: str, unit: str, values: NDArray[np.float64]) -> Maps:
     return Maps(grid=GRID, channels=(Channel(name=name, unit=unit, values=values),), source=source)
 
 
+def noisy(seed: int) -> tuple[Maps, NDArray[np.float64]]:
+    return topograph(seed, noise=10.0)
+
+
+def smoothed(seed: int) -> tuple[Maps, NDArray[np.float64]]:
+    maps, position_nm = noisy(seed)
+    return apply(maps, "gaussian", strength="light"), position_nm
+
+
+WIDE = {"size_nm": 1.8, "threshold": 3.5}
+
 KINDS = {
     "topograph, 40": lambda s: topograph(s),
-    "topograph, 40, noise of 10 pm": lambda s: topograph(s, noise=10.0),
+    "topograph, 40, noise of 10 pm": noisy,
+    "the same, after `gaussian strength=light`": smoothed,
+    "the same, `--width 1.8 --threshold 3.5`": noisy,
     "topograph, 40, lines not levelled": lambda s: topograph(s, levelled=False),
     "topograph, 120": lambda s: topograph(s, 120),
     "rings of the radius 1 nm, 20": lambda s: topograph(s, 20, ring=1.0),
@@ -121,4 +134,5 @@ KINDS = {
 
 if __name__ == "__main__":
     for kind, draw in KINDS.items():
-        print(f"| {kind} | {measured(draw(seed) for seed in range(DRAWS))} |", flush=True)
+        settings = WIDE if "--width" in kind else {}
+        print(f"| {kind} | {measured((draw(seed) for seed in range(DRAWS)), **settings)} |", flush=True)
