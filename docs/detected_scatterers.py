@@ -107,10 +107,12 @@ def _maps(name: str, unit: str, values: NDArray[np.float64]) -> Maps:
 
 
 def noisy(seed: int) -> tuple[Maps, NDArray[np.float64]]:
+    """:func:`topograph` whose spots are twice as high as the noise of a pixel."""
     return topograph(seed, noise=10.0)
 
 
 def smoothed(seed: int) -> tuple[Maps, NDArray[np.float64]]:
+    """:func:`noisy` after a light Gaussian filter."""
     maps, position_nm = noisy(seed)
     return apply(maps, "gaussian", strength="light"), position_nm
 

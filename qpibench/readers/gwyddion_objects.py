@@ -4,7 +4,7 @@ After four bytes of magic a file has one object: a name that ends with a zero by
 components. A component is a name that ends with a zero byte, one letter for its type, and its value; letters in
 capitals are arrays, which begin with the number of their elements. All numbers are little-endian.
 
-The package gwyfile 0.3.0 is not used, because it runs for hours on a damaged count. The tests write their files with it.
+The package gwyfile 0.3.0 is not used, because it runs for hours on a damaged count. The tests write files with it.
 """
 
 from __future__ import annotations
