@@ -7,9 +7,10 @@ $$e(x) = \min_{i \le k \le j} z(x, y_k) - \max\left[ z(x, y_a), z(x, y_b) \right
 
 and the same of $-z$ for dark scars. A run counts if $e$ exceeds ``soft_threshold`` times $s$ at ``least_px``
 neighbouring points or more, and ``threshold`` times $s$ at one of them. The scale $s$ is 1.4826 times the median of the
-absolute differences of neighbouring lines. The excess of one plane wave does not exceed $2\, s$. In images of 24,576
-pixels of a nematic tight-binding band, whose ripples are narrow, the default thresholds mark 26 pixels; in images of
-surface states none. Scars on the first and on the last line are not found.
+absolute differences of neighbouring lines. The excess of one plane wave does not exceed $2\, s$. Scars on the first and
+on the last line are not found. In images without scars, the default thresholds mark 0.1 % of the points of surface
+states, 0.2 and 0.4 % of those of the bands ``square_64`` and ``nematic_64``, and none of ``paper``: no scars, but ripples
+(``python docs/undamaged_ripples.py``).
 
 The points of scars are filled by linear interpolation along y. The step records their number for each channel.
 
