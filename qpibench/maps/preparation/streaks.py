@@ -9,7 +9,7 @@ and the same of $-z$ for dark scars. A run counts if $e$ exceeds ``soft_threshol
 neighbouring points or more, and ``threshold`` times $s$ at one of them. The scale $s$ is 1.4826 times the median of the
 absolute differences of neighbouring lines. The excess of one plane wave does not exceed $2\, s$. Scars on the first and
 on the last line are not found. In images without scars, the default thresholds mark 0.1 % of the points of surface
-states, 0.2 and 0.4 % of those of the bands ``square_64`` and ``nematic_64``, and none of ``paper``: no scars, but ripples
+states, 0.2 and 0.4 % of those of the bands ``square_64`` and ``nematic_64``, and none of ``paper``; all are ripples
 (``python docs/undamaged_ripples.py``).
 
 The points of scars are filled by linear interpolation along y. The step records their number for each channel.
