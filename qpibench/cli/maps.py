@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @subcommand("maps")
-@click.argument("file", type=FILE)
+@click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option("-o", "--output", type=OUTPUT_FILE, metavar="PICTURE.png", help="Also draw the maps.")
 @click.option(
     "--channel",
@@ -30,27 +30,35 @@ if TYPE_CHECKING:
 @overwrite_option
 def command(
     *,
-    file: Path,
+    files: tuple[Path, ...],
     output: Path | None,
     channel: str | None,
     save: Path | None,
     untold: dict[str, Any],
     overwrite: bool,
 ) -> Response:
-    """Show what the FILE of a microscope contains, and draw it.
+    """Show what the FILE of a microscope contains, and draw it. Several are joined to a stack.
 
       qpibench maps scan.sxm -o scan.png
       qpibench maps grid.3ds --channel "LI Demod 1 X" -o didv.png --save grid.h5
+      qpibench maps scan_001.sxm scan_002.sxm scan_003.sxm --save stack.h5
+
+    Single maps of one frame are joined by the bias of their set points, or by --energies, one for each file.
 
     Formats: Nanonis (.sxm, .3ds), Gwyddion (.gwy), NumPy, MATLAB, HDF5 and NetCDF, and matrices of text.
     """
     from qpibench.maps.file import write_maps
     from qpibench.maps.picture import draw
+    from qpibench.maps.stack import stacked
     from qpibench.readers.maps import read_maps
 
-    keep_apart([output, save], [file])
+    keep_apart([output, save], list(files))
     check_new([output, save], overwrite=overwrite)
-    maps = read_maps(file, channel=channel, **untold)
+    if len(files) == 1:
+        maps = read_maps(files[0], channel=channel, **untold)
+    else:
+        energies = untold.pop("energy_mev")
+        maps = stacked([read_maps(file, channel=channel, **untold) for file in files], energies)
     if channel is not None:
         maps.channel(channel)
     if output is not None:

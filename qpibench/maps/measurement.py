@@ -159,6 +159,15 @@ class Maps:
                     f"channel '{channel.label}' has the shape {channel.values.shape}, the maps {self.grid.shape}"
                 )
 
+    @property
+    def set_point_bias_v(self) -> float | None:
+        """Bias of the sample at which the feedback held the current, in V; None if the file does not tell it."""
+        number, _, unit = self.metadata.get("set-point bias", "").partition(" ")
+        try:
+            return float(number) if unit == "V" else None
+        except ValueError:
+            return None
+
     def channel(self, name: str, direction: Direction | None = None) -> Channel:
         """Return a channel by its name or label.
 

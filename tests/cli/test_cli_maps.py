@@ -29,6 +29,22 @@ def test_the_contents_of_a_file_are_told_and_drawn(qpibench, scan):
     assert [one["direction"] for one in fields["channels"]] == ["forward", "backward"]
 
 
+def test_single_scans_are_joined_to_a_stack(qpibench, scan, nanonis):
+    image = np.ones((6, 8), np.float32) + np.arange(8, dtype=np.float32)
+    for name, bias in (("up.sxm", 0.02), ("low.sxm", -0.01)):
+        images = {("Current", "A"): {"forward": image}}
+        (scan / name).write_bytes(nanonis.scan_bytes(images, range_m=(8e-9, 6e-9), bias=bias))
+    both = (scan / "up.sxm", scan / "low.sxm")
+    outcome = qpibench("maps", *both, "--save", scan / "stack.h5", "-o", scan / "stack.png")
+    assert outcome.exit_code == 0
+    assert "Bias: 2 values, -0.01 to 0.02 V" in outcome.stdout
+    assert read(scan / "stack.h5").channel("Current").values.shape == (2, 6, 8)
+    told = qpibench("maps", *both, "--energies", "5,7", "--json").json
+    assert told["axis"]["values"] == [0.005, 0.007]
+    undone = qpibench("maps", *both, "--save", scan / "low.sxm", "--overwrite")
+    undone.fails(2, "low.sxm")
+
+
 def test_steps_are_made_recorded_and_taken_back(qpibench, scan):
     steps = ("--step", "plane order=1", "--step", 'gaussian strength=light channels=["Current (forward)"]')
     made = qpibench("prepare", scan / "scan.sxm", *steps, "-o", scan / "done.h5", "--picture", scan / "steps.png")

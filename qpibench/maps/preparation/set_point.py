@@ -47,7 +47,7 @@ class Settings(ChannelSettings):
 def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
     """Add conductances over the set point; see :class:`qpibench.maps.preparation.Preparation`."""
     bias = bias_v(maps)
-    layer, wanted = 0, _of_file(maps) if settings.set_point_v is None else settings.set_point_v
+    layer, wanted = 0, maps.set_point_bias_v if settings.set_point_v is None else settings.set_point_v
     if wanted is not None:
         layer = int(np.argmin(np.abs(bias - wanted)))
         is_outside = abs(bias[layer] - wanted) > np.abs(np.diff(bias)).max()
@@ -74,11 +74,3 @@ def prepare(settings: Settings, maps: Maps) -> tuple[Maps, Found]:
         "bias_v": float(bias[layer]),
         "floor_a": floors,
     }
-
-
-def _of_file(maps: Maps) -> float | None:
-    number, _, unit = maps.metadata.get("set-point bias", "").partition(" ")
-    try:
-        return float(number) if unit == "V" else None
-    except ValueError:
-        return None
