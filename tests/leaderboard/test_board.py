@@ -105,10 +105,12 @@ def test_a_row_of_the_board_is_derived_again(paper, tmp_path, result):
     found = score(tmp_path / "predictions.h5", paper)
     ours, theirs = found.cells["id"], expected.cells["id" if expected.suite is None else "paper/id"]
     # Another processor's convolutions and transforms round in another order, so that an image now and then gets another
-    # smoothness; seen: 1e-6 between two by Intel, 1.2e-3 (in a median) from one by Intel to one by AMD.
+    # smoothness or a descent ends elsewhere; seen from Intel to AMD: 1.2e-3 (in a median), and 5 % of an interval in
+    # `polar_two_step`, most of whose error is that of few images.
     environments = [part.prediction_run.environment for part in (*ours.parts, *theirs.parts)]
-    tolerance = 1e-9 if environments[0] == environments[1] else 5e-3
+    is_same = environments[0] == environments[1]
     for metric, interval in theirs.metrics.items():
+        width = interval.high - interval.low if "polar_two_step" in result and not is_same else 0.0
         for end in ("value", "low", "high"):
-            wanted = pytest.approx(getattr(interval, end), rel=tolerance, abs=1e-9)
+            wanted = pytest.approx(getattr(interval, end), rel=1e-9 if is_same else 5e-3, abs=max(1e-9, 0.1 * width))
             assert getattr(ours.metrics[metric], end) == wanted, metric
