@@ -223,6 +223,8 @@ def _picture(path: str, command: str) -> str:
 
 
 def _keys(keys: list[Key]) -> str:
+    if not keys:
+        return "\nNo settings.\n"
     rows = ["| key | type | unit | default | bounds | meaning |", "|---|---|---|---|---|---|"]
     for key in keys:
         default = f"`{key.default}`" if key.default not in ("", "required") else key.default

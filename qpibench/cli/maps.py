@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--channel",
     metavar="NAME",
-    help="Draw only this channel; where a file has channels of several sizes, read those that fit it.",
+    help="Draw and join only this channel; where a file has channels of several sizes, read those that fit it.",
 )
 @click.option("--save", type=HDF5_FILE, metavar="MAPS.h5", help="Also write the maps to a file that xarray opens.")
 @untold_options
@@ -43,13 +43,14 @@ def command(
       qpibench maps grid.3ds --channel "LI Demod 1 X" -o didv.png --save grid.h5
       qpibench maps scan_001.sxm scan_002.sxm scan_003.sxm --save stack.h5
 
-    Single maps of one frame are joined by the bias of their set points, or by --energies, one for each file.
+    Single maps of one frame are joined by the bias of their set points. Where the files do not tell it, --energies
+    has one number for each.
 
     Formats: Nanonis (.sxm, .3ds), Gwyddion (.gwy), NumPy, MATLAB, HDF5 and NetCDF, and matrices of text.
     """
     from qpibench.maps.file import write_maps
     from qpibench.maps.picture import draw
-    from qpibench.maps.stack import stacked
+    from qpibench.maps.stack import only, stacked
     from qpibench.readers.maps import read_maps
 
     keep_apart([output, save], list(files))
@@ -58,7 +59,8 @@ def command(
         maps = read_maps(files[0], channel=channel, **untold)
     else:
         energies = untold.pop("energy_mev")
-        maps = stacked([read_maps(file, channel=channel, **untold) for file in files], energies)
+        scans = (read_maps(file, channel=channel, **untold) for file in files)
+        maps = stacked([scan if channel is None else only(scan, channel) for scan in scans], energies)
     if channel is not None:
         maps.channel(channel)
     if output is not None:

@@ -39,10 +39,10 @@ def test_single_scans_are_joined_to_a_stack(qpibench, scan, nanonis):
     assert outcome.exit_code == 0
     assert "Bias: 2 values, -0.01 to 0.02 V" in outcome.stdout
     assert read(scan / "stack.h5").channel("Current").values.shape == (2, 6, 8)
-    told = qpibench("maps", *both, "--energies", "5,7", "--json").json
-    assert told["axis"]["values"] == [0.005, 0.007]
-    undone = qpibench("maps", *both, "--save", scan / "low.sxm", "--overwrite")
-    undone.fails(2, "low.sxm")
+    chosen = qpibench("maps", *both, "--channel", "current", "--energies", "20,-10", "--json").json
+    assert chosen["axis"]["values"] == [-0.01, 0.02]
+    qpibench("maps", *both, "--energies", "5,7").fails(2, "tells its bias itself")
+    qpibench("maps", *both, "--save", scan / "low.sxm", "--overwrite").fails(2, "low.sxm")
 
 
 def test_steps_are_made_recorded_and_taken_back(qpibench, scan):

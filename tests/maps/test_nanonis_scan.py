@@ -175,3 +175,13 @@ def test_no_optional_package_is_needed(nanonis, tmp_path, both, monkeypatch):
     monkeypatch.setitem(sys.modules, "nanonispy2", None)
     (tmp_path / "a.sxm").write_bytes(nanonis.scan_bytes(both, **SIZE))
     assert read_maps(tmp_path / "a.sxm").source.format == "Nanonis scan"
+
+
+def test_two_biases_that_differ_are_said(nanonis, read_bytes, both):
+    def warnings(bias):
+        return read_bytes(nanonis.scan_bytes(both, change={"Bias>Bias (V)": bias}, **SIZE), "a.sxm").warnings
+
+    assert warnings("-50E-3") == ()
+    assert warnings("-70E-3") == (
+        "The header tells two biases, -70E-3 V (Bias>Bias) and -5.000E-02 V (BIAS): the first is taken.",
+    )

@@ -8,7 +8,8 @@ import pytest
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.maps.file import read, write_maps
 from qpibench.maps.preparation import apply
-from qpibench.maps.stack import stacked
+from qpibench.maps.stack import only, stacked
+from qpibench.readers.maps import read_maps
 
 RANGE = {"range_m": (8e-9, 6e-9)}
 
@@ -45,9 +46,32 @@ def test_another_order_of_the_files_is_the_same_stack(scan):
 
 
 def test_told_energies_are_those_of_the_files_in_their_order(scan):
-    stack = stacked([scan(0.1, "a.sxm"), scan(0.1, "b.sxm")], [30, -10])
+    unknown = [replace(scan(0.1, name), metadata={}) for name in ("a.sxm", "b.sxm")]
+    stack = stacked(unknown, [30, -10])
     assert stack.axis.energy_mev == pytest.approx([-10, 30])
     assert stack.metadata["layer 0"].startswith("b.sxm")
+    assert stack.metadata["told energies in meV"] == "[-10.0, 30.0]"
+    assert stack.source.sha256 != stacked(unknown, [3, -1]).source.sha256
+    with pytest.raises(UsageError, match=r"'a.sxm' tells its bias itself, 100 mV, not 30 mV"):
+        stacked([scan(0.1, "a.sxm"), unknown[1]], [30, -10])
+
+
+def test_maps_whose_format_has_no_names_of_channels_are_joined(tmp_path, numbers):
+    scans = []
+    for name in ("one.npy", "other.npy"):
+        np.save(tmp_path / name, numbers(6, 8))
+        scans.append(read_maps(tmp_path / name, size_nm=7.0, first_row="top"))
+    stack = stacked(scans, [10, 20])
+    np.testing.assert_array_equal(stack.channel("Map").values[1], scans[1].channel("other").values)
+
+
+def test_only_one_channel_is_joined_if_it_is_asked_for(scan):
+    scans = [scan(0.1), scan(0.2)]
+    assert [one.label for one in only(scans[0], "current").channels] == ["Current (forward)", "Current (backward)"]
+    stack = stacked([only(one, "Z (backward)") for one in scans])
+    assert [one.label for one in stack.channels] == ["Z (backward)"]
+    with pytest.raises(UsageError, match="no channel 'Phase'"):
+        only(scans[0], "Phase")
 
 
 def test_channels_that_one_file_lacks_are_left_out_and_said(scan):
@@ -59,14 +83,20 @@ def test_channels_that_one_file_lacks_are_left_out_and_said(scan):
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        ({"range_m": (8e-9, 6.1e-9)}, "7 x 5.08333 nm"),
+        ({"range_m": (8e-9, 6.5e-9)}, "7 x 5.41667 nm"),
         ({"offset_m": (1e-9, 0)}, r"at \(1, 0\) nm"),
         ({"angle_deg": 3.0}, "turned by 3 degrees"),
+        ({"angle_deg": 180.0}, "turned by 180 degrees"),
     ],
 )
 def test_another_frame_is_refused(scan, frame, words):
     with pytest.raises(InvalidDataError, match=f"'b.sxm' has another frame than 'a.sxm'.*{words}"):
         stacked([scan(0.1), scan(0.2, "b.sxm", **frame)])
+
+
+@pytest.mark.parametrize("frame", [{"angle_deg": 360.0}, {"offset_m": (1e-13, 0)}, {"range_m": (8.0001e-9, 6e-9)}])
+def test_a_frame_that_rounding_changes_is_the_same(scan, frame):
+    assert len(stacked([scan(0.1), scan(0.2, **frame)]).axis.values) == 2
 
 
 def test_what_makes_no_stack_is_refused_in_one_sentence(scan):
@@ -77,8 +107,9 @@ def test_what_makes_no_stack_is_refused_in_one_sentence(scan):
         (UsageError, [stacked([one, other]), one], None, "a stack already"),
         (UsageError, [one, prepared], None, "'b.sxm' was prepared"),
         (UsageError, [one, other], [1], "give as many energies, found 1"),
+        (InvalidDataError, [one, replace(one, metadata={})], [100, 2], "'a.sxm' and 'a.sxm' are the same file"),
         (InvalidDataError, [one, unknown], None, "'b.sxm' does not tell its bias"),
-        (InvalidDataError, [one, other], [1, np.nan], "finite"),
+        (InvalidDataError, [one, unknown], [100, np.nan], "finite"),
         (InvalidDataError, [one, scan(0.1, "c.sxm")], None, "'a.sxm' and 'c.sxm' are both at 100 meV"),
         (InvalidDataError, [one, scan(0.2, channels=[("Phase", "deg")])], None, "No channel is in all files"),
     ]

@@ -8,6 +8,7 @@ measured are NaN.
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -78,7 +79,7 @@ def read(path: Path, source: Source) -> Maps:
         centre_nm=(nanometres(centre[0]), nanometres(centre[1])),
         angle_deg=float(angle),
         scan_direction=scan_direction,
-        metadata=header | _set_point(header),
+        metadata=header | _set_point(header, warnings),
         warnings=tuple(warnings),
     )
 
@@ -197,9 +198,22 @@ def _unmeasured(channels: tuple[Channel, ...], lines: int) -> list[str]:
     ]
 
 
-def _set_point(header: dict[str, str]) -> dict[str, str]:
+def _are_equal(one: str, other: str) -> bool:
+    """Whether two texts are the same number, as far as three digits tell; one that is no number tells nothing."""
+    try:
+        return math.isclose(float(one), float(other), rel_tol=2e-3, abs_tol=1e-9)
+    except ValueError:
+        return True
+
+
+def _set_point(header: dict[str, str], warnings: list[str]) -> dict[str, str]:
     """Return the bias and the set-point of the feedback with their units."""
-    bias = header.get("Bias>Bias (V)", header.get("BIAS", "")).strip()
+    biases = [header[key].strip() for key in ("Bias>Bias (V)", "BIAS") if key in header]
+    bias = next(iter(biases), "")
+    if len(biases) == 2 and not _are_equal(*biases):
+        warnings.append(
+            f"The header tells two biases, {biases[0]} V (Bias>Bias) and {biases[1]} V (BIAS): the first is taken."
+        )
     value, unit = header.get("Z-Controller>Setpoint", ""), header.get("Z-Controller>Setpoint unit", "")
     set_point = f"{value.strip()} {unit.strip()}".strip()
     if not set_point and (controllers := _table(header.get("Z-CONTROLLER", ""))):

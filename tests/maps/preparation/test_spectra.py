@@ -163,3 +163,13 @@ def test_a_bias_that_is_0_but_for_rounding_is_0(maps_of):
     maps = replace(maps, channels=(*maps.channels, Channel(name="dI/dV", unit="A/V", values=slope)))
     assert (apply(maps, "normalised").channel("normalised dI/dV").values[75] == 1).all()
     assert apply(maps, "ratio", channels=["dI/dV"]).axis.values.min() > 1e-3
+
+
+def test_a_bias_of_the_tip_becomes_that_of_the_sample(maps_of):
+    maps = replace(maps_of(Current=current(BIAS)[0], bias_v=BIAS), metadata={"set-point bias": "-2E-1 V"})
+    turned = apply(maps, "tip_bias")
+    np.testing.assert_array_equal(turned.axis.energy_mev, -maps.axis.energy_mev)
+    np.testing.assert_array_equal(turned.channel("Current").values, maps.channel("Current").values)
+    assert turned.set_point_bias_v == 0.2
+    with pytest.raises(InvalidDataError, match="no axis"):
+        apply(replace(maps, axis=None, channels=()), "tip_bias")
