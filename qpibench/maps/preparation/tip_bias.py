@@ -1,7 +1,13 @@
-"""Tip bias: a bias that the file gives for the tip becomes that of the sample.
+r"""Tip bias: a bias that the file gives for the tip becomes that of the sample.
 
-Energies are e times the bias of the sample. If the file tells the bias of the tip, the biases along the axis and that of
-the set point change their sign. Values stay; a current with the sign of the tip's bias still has it.
+Energies are $e V$ with the bias $V$ of the sample. If the file tells the bias of the tip, the biases along the axis and
+that of the set point change their sign:
+
+$$V_\mathrm{sample} = -V_\mathrm{tip}.$$
+
+Values stay; a current with the sign of the bias of the tip still has it.
+
+Source: the definition of a bias between tip and sample.
 """
 
 from __future__ import annotations
