@@ -1,6 +1,6 @@
 """Compare one dask worker on this machine with two: ``python -m benchmarks.cluster``.
 
-``generate`` makes 5,200 images with the ranges of the spec `paper`; ``evaluate`` predicts 512 of them with the entry
+``generate`` makes 52,000 images with the ranges of the spec `paper`; ``evaluate`` predicts 512 of them with the entry
 `tikhonov`. One and two workers take turns, and the ratio is the median over the rounds of that of a round. The start of
 the workers is not in the times: that of ``generate`` runs from the connection to the last shard, that of ``merge`` from
 its beginning to the synced release, that of ``evaluate`` from the loaded model to the last prediction, with loading the
@@ -28,7 +28,7 @@ from qpibench.release import open_release
 from qpibench.release.blocks import Progress
 from qpibench.specs import load_spec
 
-SPEC = load_spec("paper", overrides=["observations_per_kernel=52"])
+SPEC = load_spec("paper", overrides=["observations_per_kernel=520"])
 ENTRY, IMAGES = "tikhonov", 512
 WORKERS = (1, 2)
 
