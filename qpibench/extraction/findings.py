@@ -14,6 +14,7 @@ from qpibench.errors import InvalidDataError
 from qpibench.extraction.kernel_file import KernelFile
 from qpibench.grid import Grid
 from qpibench.physics.dispersion import Band, fit_band
+from qpibench.physics.noise import noise_plateau
 from qpibench.physics.polar import inscribed_radii, on_rays, pixels_on_rays
 from qpibench.physics.standing_waves import StandingWaves, standing_waves
 
@@ -82,6 +83,8 @@ class LayerFindings:
         A sentence on them, or an empty text.
     residual_rms, residual_share
         Root mean square of the residual, and the same over that of the image.
+    unexplained_share
+        Root mean square of the residual beyond white noise, as :func:`noise_plateau` finds it, over that of the image.
     """
 
     number: int
@@ -97,6 +100,7 @@ class LayerFindings:
     scatterers_text: str
     residual_rms: float
     residual_share: float
+    unexplained_share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +208,16 @@ def _layer(content: KernelFile, number: int, value: float) -> LayerFindings:
         scatterers_text="" if is_told else _changes(facts, len(found[0]), len(kernels.position_nm)),
         residual_rms=left,
         residual_share=left / whole if whole > 0 else np.nan,
+        unexplained_share=np.sqrt(max(left**2 - _floor(image) ** 2, 0.0)) / whole if whole > 0 else np.nan,
     )
+
+
+def _floor(image: Values) -> float:
+    """Standard deviation of white noise, or 0 where the image is too small to tell it."""
+    try:
+        return noise_plateau(image)
+    except InvalidDataError:
+        return 0.0
 
 
 def _rms(values: Values) -> float:

@@ -7,8 +7,8 @@ import numpy as np
 from qpibench.counting import counted
 from qpibench.extraction.findings import Findings
 
-MOST_LEFT = 0.9
-"""Rms of the residual over that of the map, above which there is a warning."""
+MOST_LEFT = 1 / 3
+"""Rms of the residual beyond white noise over that of the map, above which there is a warning."""
 
 
 MOST_CHI2 = 5.0
@@ -38,11 +38,11 @@ def not_parabolic(findings: Findings) -> str:
 
 def unexplained(findings: Findings) -> str:
     """A sentence on layers whose map the kernels hardly explain, or an empty text."""
-    count = sum(layer.residual_share > MOST_LEFT for layer in findings.layers)
+    count = sum(layer.unexplained_share > MOST_LEFT for layer in findings.layers)
     if not count:
         return ""
     return (
-        f"The kernels leave over {MOST_LEFT:.0%} of the map in {count} of"
+        f"Beside noise, the kernels leave over a third of the map in {count} of"
         f" {counted(len(findings.layers), 'layer')}: compare the scatterers with the map (x and y swapped, y downwards,"
         " another scan), and level it if it has a background."
     )

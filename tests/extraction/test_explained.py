@@ -13,6 +13,7 @@ from qpibench.extraction.positions import read_positions
 from qpibench.extraction.report import write_report
 from qpibench.extraction.stack import extract_stack
 from qpibench.extraction.tables import tables
+from qpibench.extraction.texts import unexplained
 from qpibench.families import eq7
 from qpibench.grid import Grid
 from qpibench.maps import Source
@@ -61,13 +62,26 @@ def test_the_told_scatterers_count_unless_an_entry_states_others(stated):
     np.testing.assert_array_equal(strengths, np.ones(20))
 
 
+def measured(image, positions, method):
+    """The kernels of an image."""
+    source = Source(file="a.npy", format="array", sha256="0" * 64)
+    kernels = extract_stack(image, positions, SIZE, method)
+    return KernelFile(kernels=kernels, channel="map", unit="A", axis=None, source=source)
+
+
+def test_scatterers_of_a_mirrored_map_are_doubted_and_noise_is_not():
+    assert "1 of 1 layer" in unexplained(find(measured(IMAGE, POSITIONS * [1, -1], "polar")))
+    noisy = CLEAN + np.random.default_rng(1).normal(0, CLEAN.std(), GRID.shape)
+    findings = find(measured(noisy, POSITIONS, "polar"))
+    assert findings.layers[0].residual_share > 0.5
+    assert unexplained(findings) == ""
+
+
 @pytest.fixture(scope="module")
 def refined():
     """Kernels by `refine` from an image in which two scatterers are not told, with an offset and a tilt."""
     image = IMAGE + CLEAN.std() * (1 + 0.2 * GRID.x_nm)
-    kernels = extract_stack(image, POSITIONS[2:], SIZE, "refine")
-    source = Source(file="a.npy", format="array", sha256="0" * 64)
-    return KernelFile(kernels=kernels, channel="map", unit="A", axis=None, source=source)
+    return measured(image, POSITIONS[2:], "refine")
 
 
 def test_the_fit_has_the_scatterers_and_the_background_that_were_found(refined):
