@@ -89,7 +89,7 @@ ATTACKS = {
         "import qpibench.evaluation.isolation.protocol as protocol",
         "protocol.json.dumps = protocol.Channel.receive = np.ascontiguousarray = os.write = None",
     ],
-    "delete its folder": ["shutil.rmtree(os.getcwd(), ignore_errors=True)", "os.chdir('/')"],
+    "delete its folder": ["shutil.rmtree(FOLDER, ignore_errors=True)", "os.chdir('/')"],
     "delete its own file": ["os.remove(__file__)"],
     "fill its folder": [
         "for number in range(100):",
@@ -160,7 +160,11 @@ HEADER = """import atexit, ctypes, json, os, shutil, signal, struct, sys, thread
 from contextlib import suppress
 import numpy as np
 
+FOLDER = os.getcwd()
+if not os.path.basename(FOLDER).startswith("qpibench-"):
+    raise SystemExit(FOLDER + " is not a folder of qpibench, so nothing is attacked here.")
 """
+"""A model attacks the temporary folder only that ``evaluate`` has started it in, whatever the process does later."""
 
 
 def source(attack: str, moment: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -146,6 +147,39 @@ def test_values_that_an_edit_removed_can_be_edited_again(tmp_path_factory, secon
 @given(attack=st.sampled_from(sorted(hostile_models.ATTACKS)), moment=st.sampled_from(sorted(hostile_models.MOMENTS)))
 def test_hostile_models_are_python(attack, moment):
     compile(hostile_models.source(attack, moment), "my_model.py", "exec")
+
+
+class Batch:
+    kernel_grid = SimpleNamespace(shape=(8, 8))
+
+    def __len__(self):
+        return 2
+
+
+@pytest.mark.parametrize("moment", sorted(hostile_models.MOMENTS))
+def test_a_model_that_deletes_its_folder_deletes_no_other_at_its_second_call(monkeypatch, tmp_path, moment):
+    folder, deleted = tmp_path / "qpibench-abc", []
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: deleted.append(Path(path)))
+    names: dict = {}
+    exec(compile(hostile_models.source("delete its folder", moment), "my_model.py", "exec"), names)
+    batch = Batch()
+    if moment == "fit":
+        model = names["Model"]()
+        model.fit(None)
+        model.fit(None)
+    else:
+        for _ in range(4):
+            np.asarray(names["predict"](batch))
+    assert set(deleted) == {folder}
+
+
+def test_a_hostile_model_runs_in_a_temporary_folder_of_the_program_only(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="not a folder of qpibench"):
+        exec(compile(hostile_models.source("fill its folder", "import"), "my_model.py", "exec"), {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_there_are_two_hundred_hostile_models():
