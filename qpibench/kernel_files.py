@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.hdf5_values import held_values
 
 VARIABLE = "QPIBENCH_KERNELS"
 """Environment variable with files of kernels or their folders."""
@@ -153,7 +154,7 @@ def _hdf5(path: Path, dataset: str | None) -> tuple[NDArray[Any], float | None]:
         file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
         chosen = arrays[_choose(path, {name: array.ndim for name, array in arrays.items()}, dataset)]
         pixel_nm = chosen.attrs.get("pixel_nm")
-        return np.asarray(chosen[()]), _number(pixel_nm)
+        return np.asarray(held_values(chosen)), _number(pixel_nm)
 
 
 def _numpy(path: Path, dataset: str | None) -> tuple[NDArray[Any], float | None]:

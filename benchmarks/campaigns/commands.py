@@ -107,7 +107,10 @@ class Commands:
             how = f"hung for {seconds:.0f} s" if hung else f"died with {process.returncode}"
             return Ran(None, noise=f"{how}: {self._printed()}", seconds=seconds)
         told: dict[str, Any] = json.loads(answer)
-        return Ran(**told, noise=self._printed(), seconds=seconds)
+        ran = Ran(**told, noise=self._printed(), seconds=seconds)
+        if ran.memory_bytes > LIMIT_BYTES:
+            self._stop()  # which may keep that memory, for which later commands must not answer
+        return ran
 
     def __enter__(self) -> Self:
         return self

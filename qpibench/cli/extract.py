@@ -28,7 +28,7 @@ from qpibench.cli.progress import progress
 from qpibench.cli.response import Response
 from qpibench.cli.terminal import prints_aside
 from qpibench.counting import counted
-from qpibench.errors import UsageError
+from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import check_folder
 
 
@@ -56,6 +56,9 @@ from qpibench.files import check_folder
 )
 @origin_option
 @beyond_edge_option
+@click.option(
+    "--one-scatterer", is_flag=True, help="The map has one scatterer only, though nothing can check its kernel."
+)
 @untold_options
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: all processors]")
 @report_option
@@ -72,6 +75,7 @@ def command(
     kernel_px: int | None,
     origin: str | None,
     beyond_edge: bool,
+    one_scatterer: bool,
     untold: dict[str, Any],
     workers: int | None,
     report: Path | None,
@@ -104,6 +108,11 @@ def command(
     check_folder(parts)
     maps = read_maps(map_path, channel=channel, **untold)
     positions, in_pixels = read_positions(positions_path)
+    if len(positions) == 1 and not one_scatterer:
+        raise InvalidDataError(
+            f"'{positions_path}' has one scatterer, and a kernel that equals the map explains every such map: list the"
+            " other scatterers, or confirm it by --one-scatterer."
+        )
     with prints_aside(), progress("Extracting", unit="layers") as show:
         found = extract_maps(
             maps,

@@ -14,13 +14,24 @@ from qpibench.cli.response import Response
 @subcommand("report")
 @click.argument("kernel_path", type=FILE, metavar="KERNEL.h5")
 @output_option("REPORT.html", "The report to write, one HTML file.")
+@click.option(
+    "--energy",
+    "energies_mev",
+    type=float,
+    multiple=True,
+    metavar="MEV",
+    help="Show the layer nearest to this energy; may be repeated.  [default: three layers, spread over all]",
+)
 @figures_option
 @overwrite_option
-def command(*, kernel_path: Path, output: Path, figures: Path | None, overwrite: bool) -> Response:
+def command(
+    *, kernel_path: Path, output: Path, energies_mev: tuple[float, ...], figures: Path | None, overwrite: bool
+) -> Response:
     """Write the report of the kernels that 'qpibench extract' has written to KERNEL.h5.
 
     qpibench report kernel.h5 -o kernel.html
     qpibench report kernel.h5 -o kernel.html --figures kernel_figures
+    qpibench report kernel.h5 -o kernel.html --energy -20 --energy 40
     """
     from qpibench.extraction.findings import find
     from qpibench.extraction.kernel_file import read_kernel_file
@@ -31,7 +42,7 @@ def command(*, kernel_path: Path, output: Path, figures: Path | None, overwrite:
     check_new_report([output], figures, overwrite=overwrite)
     content = read_kernel_file(kernel_path)
     findings = find(content)
-    write_report(content, output, figures=figures, findings=findings)
+    write_report(content, output, figures=figures, findings=findings, energies_mev=energies_mev or None)
     return Response(
         text="\n".join(each for each in (f"Report: {output}", band_text(findings)) if each),
         fields={"path": str(output), "layers": len(content.kernels.failures), **band_fields(findings)},

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from qpibench import __version__
+from qpibench.errors import UsageError
 from qpibench.extraction.drawings import LayerDrawings, band_drawing, layer_drawings
 from qpibench.extraction.explained import BACKGROUNDS
 from qpibench.extraction.findings import Findings, LayerFindings, find
@@ -19,6 +20,7 @@ from qpibench.extraction.kernel_file import KernelFile
 from qpibench.extraction.tables import tables
 from qpibench.extraction.texts import band_text, with_interval, with_std
 from qpibench.files import check_file, check_folder, make_folder, write_whole
+from qpibench.maps.chosen import nearest_on_axis
 from qpibench.pages.environment import page_environment
 from qpibench.pages.notation import number, whole
 from qpibench.pages.units import with_prefix
@@ -33,7 +35,12 @@ _ON_PAGE = str.maketrans({"-": "\N{MINUS SIGN}"})
 
 
 def write_report(
-    content: KernelFile, path: str | Path, *, figures: str | Path | None = None, findings: Findings | None = None
+    content: KernelFile,
+    path: str | Path,
+    *,
+    figures: str | Path | None = None,
+    findings: Findings | None = None,
+    energies_mev: Sequence[float] | None = None,
 ) -> None:
     """Write the report of kernels as one HTML file that loads no other file.
 
@@ -49,11 +56,15 @@ def write_report(
         are not written.
     findings
         What :func:`qpibench.extraction.findings.find` has found in these kernels, if it is known already.
+    energies_mev
+        Energies in meV: the nearest layers are shown. None: up to three layers, spread over those with a kernel.
 
     Raises
     ------
     UsageError
-        If the file or the folder cannot be written there.
+        If the file or the folder cannot be written there, or there is no layer or no kernel at an energy.
+    InvalidDataError
+        If energies are asked for and the axis of the kernels is no bias.
     QpibenchError
         If writing fails, as on a full disk.
 
@@ -62,11 +73,12 @@ def write_report(
     >>> write_report(read_kernel_file("kernel.h5"), "kernel.html")  # doctest: +SKIP
     """
     path = Path(path)
+    chosen = None if energies_mev is None else _at(content, energies_mev)
     check_file(path)
     if figures is not None:
         check_folder(figures)
     found = find(content) if findings is None else findings
-    drawn = [(layer, layer_drawings(content, layer)) for layer in shown_layers(found)]
+    drawn = [(layer, layer_drawings(content, layer)) for layer in shown_layers(found, chosen)]
     write_whole(path, _render(content, found, drawn).encode(), what="Report")
     if figures is not None:
         _write_figures(content, found, drawn, Path(figures))
@@ -106,11 +118,24 @@ def figure_files(folder: str | Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in names if _FIGURE_FILE.fullmatch(name))
 
 
-def shown_layers(findings: Findings) -> tuple[LayerFindings, ...]:
-    """Return the layers of which a report has figures."""
+def shown_layers(findings: Findings, chosen: Sequence[int] | None = None) -> tuple[LayerFindings, ...]:
+    """Return the layers of which a report has figures: those of the chosen numbers, or some over all."""
+    if chosen is not None:
+        return tuple(findings.layers[number] for number in chosen)
     there = [layer for layer in findings.layers if not layer.failure]
     places = np.unique(np.rint(np.linspace(0, len(there) - 1, min(SHOWN, len(there)))).astype(int))
     return tuple(there[place] for place in places)
+
+
+def _at(content: KernelFile, energies_mev: Sequence[float]) -> list[int]:
+    """Numbers of the layers at energies, each of which has a kernel."""
+    if content.axis is None:
+        raise UsageError("These are kernels of a single map, so no energies can be chosen.")
+    numbers: list[int] = nearest_on_axis(content.axis, energies_mev, content.source.file).tolist()
+    for layer in numbers:
+        if failure := content.kernels.failures[layer]:
+            raise UsageError(f"Layer {layer} has no kernel to show: {failure}")
+    return numbers
 
 
 def _write_figures(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import UsageError
-from qpibench.maps.measurement import Channel, Maps
+from qpibench.maps.measurement import Axis, Channel, Maps
 
 _ONE_LAYER_MEV = 1.0
 """Distance of an energy from that of the only layer, up to which this layer is meant."""
@@ -47,18 +47,22 @@ def nearest_layers(maps: Maps, channel: Channel, energies_mev: Sequence[float]) 
     """
     if maps.axis is None or channel.values.ndim != 3:
         raise UsageError(f"Channel '{channel.label}' is a single map, so no energies can be chosen.")
+    return nearest_on_axis(maps.axis, energies_mev, maps.source.file)
+
+
+def nearest_on_axis(axis: Axis, energies_mev: Sequence[float], file: str) -> NDArray[np.intp]:
+    """Return the numbers of the layers of an axis nearest to energies; see :func:`nearest_layers`."""
     asked = np.atleast_1d(np.asarray(energies_mev, np.float64))
     if not len(asked):
         raise UsageError("No energy is chosen; name one at least, or leave the choice out.")
-    there = maps.axis.energy_mev
+    there = axis.energy_mev
     spacing = float(np.abs(np.diff(np.sort(there))).max()) if len(there) > 1 else _ONE_LAYER_MEV
     places = []
     for wanted in asked.tolist():
         nearest = int(np.argmin(np.abs(there - wanted)))
         if not abs(there[nearest] - wanted) <= max(spacing, 1e-6):
             raise UsageError(
-                f"{maps.source.file} has no layer at {wanted:g} meV; its energies are {there.min():g} to"
-                f" {there.max():g} meV."
+                f"{file} has no layer at {wanted:g} meV; its energies are {there.min():g} to {there.max():g} meV."
             )
         places.append(nearest)
     return np.unique(places)

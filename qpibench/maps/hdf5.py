@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import unreadable
+from qpibench.hdf5_values import held_values
 from qpibench.maps.measurement import Axis, Source
 from qpibench.parsing import cut, parse_json
 
@@ -23,9 +24,6 @@ from qpibench.parsing import cut, parse_json
 _LIBVER = ("v108", "v110")
 
 _HASH = "content_sha256"
-_LARGEST_RATIO = 1100
-"""Compression makes numbers at most so many times smaller (gzip 1032 times)."""
-
 _OF_HDF5 = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", _HASH})
 
 
@@ -107,20 +105,6 @@ def variable(
     set_texts(dataset, **attributes, sha256=_digest(values))
 
 
-def written_values(dataset: h5py.Dataset) -> NDArray[Any]:
-    """The values of a dataset.
-
-    Raises
-    ------
-    ValueError
-        If it is larger than what is stored of it, even compressed, as a damaged shape may be.
-    """
-    if dataset.nbytes > _LARGEST_RATIO * dataset.id.get_storage_size():
-        raise ValueError(f"not all values of {dataset.name} were written")
-    values: NDArray[Any] = dataset[()]
-    return values
-
-
 def checked_values(file: h5py.File, name: str) -> NDArray[Any]:
     """The values of a dataset, if they have the digest that was stored with them.
 
@@ -130,7 +114,7 @@ def checked_values(file: h5py.File, name: str) -> NDArray[Any]:
         If they have not.
     """
     dataset = file[name]
-    values = written_values(dataset)
+    values = held_values(dataset)
     if _digest(values) != text(dataset, "sha256"):
         raise ValueError(f"the values of {name} have changed since they were written")
     return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from qpibench.errors import InvalidDataError
+from qpibench.hdf5_values import LARGEST_RATIO, held_values
 from qpibench.parsing import parse_json
 from qpibench.release import layout
 from qpibench.release.layout import Array
@@ -29,9 +30,6 @@ _ATTRIBUTES = (
 # checksums. Virtual arrays need the format of 1.10.
 _LIBVER = ("v108", "v110")
 _PAGE = 4096
-
-_LARGEST_RATIO = 1032
-"""Bytes that gzip can make of one byte."""
 
 
 def contiguous(file: h5py.File, array: Array) -> h5py.Dataset:
@@ -233,11 +231,29 @@ def _check_stored(file: h5py.File, dataset: h5py.Dataset, array: Array) -> None:
         return  # its end is compared with the size of the file
     by_rows = array.group == "observations" and len(array.shape) > 1
     held = file.id.get_filesize() if by_rows else dataset.id.get_storage_size()
-    if array.nbytes > _LARGEST_RATIO * held:
+    if array.nbytes > LARGEST_RATIO * held:
         raise InvalidDataError(
             f"'{file.filename}' is damaged: {array.name} has {array.nbytes:,} bytes by its shape, and the file holds no"
             " more than a small part of them."
         )
+
+
+def whole_list(file: h5py.File, name: str, kind: str) -> list[Any]:
+    """Read a list of an open file, of texts (kind ``S``) or whole numbers (``i``).
+
+    Raises
+    ------
+    InvalidDataError
+        If it is missing or of another kind.
+    ValueError
+        If the file does not hold all of it.
+    """
+    _stored_shape(file, name, 1)
+    dataset = file[name]
+    if dataset.dtype.kind != kind:
+        raise InvalidDataError(f"'{file.filename}' is damaged: {name} is {dataset.dtype.str}.")
+    values: list[Any] = held_values(dataset).tolist()
+    return values
 
 
 def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:

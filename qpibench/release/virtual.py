@@ -102,7 +102,8 @@ def listed_sources(file: h5py.File) -> Listed | None:
     """The list of shards in an open release; None if the release is not virtual."""
     if GROUP not in file:
         return None
-    columns = [file[f"{GROUP}/{name}"][...].tolist() for name in ("file", "bytes", "sha256")]
+    kinds = {"file": "S", "bytes": "i", "sha256": "S"}
+    columns = [datasets.whole_list(file, f"{GROUP}/{name}", kind) for name, kind in kinds.items()]
     return [(os.fsdecode(path), size, digest.decode()) for path, size, digest in zip(*columns, strict=True)]
 
 

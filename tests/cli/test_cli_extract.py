@@ -1,5 +1,7 @@
 """``qpibench extract``: from a Nanonis grid and a list of scatterers to the kernels at every bias."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,17 @@ def test_a_report_and_its_figures_are_made_from_kernels_and_replaced_on_request_
     assert (measured / "figures" / "layers.csv").read_text() != "mine"
 
 
+def test_a_report_shows_the_layers_that_are_chosen(qpibench, measured):
+    assert qpibench(*asked(measured, "--channel", "Current", "--method", "wiener", "--workers", 1)).exit_code == 0
+    again = ("report", measured / "kernel.h5", "-o", measured / "kernel.html", "--figures", measured / "figures")
+    assert qpibench(*again, "--energy", 21, "--energy", -41).exit_code == 0
+    maps = {path.name for path in (measured / "figures").glob("layer_*_map.svg")}
+    assert maps == {"layer_000_map.svg", "layer_002_map.svg"}
+    text = (measured / "kernel.html").read_text()
+    assert re.findall(r"<h2>Layer (\d+),", text) == ["0", "2"]
+    qpibench(*again, "--energy", 400, "--overwrite").fails(2, "no layer at 400 meV", "-40 to 20 meV")
+
+
 def test_a_report_of_what_are_no_kernels_is_refused(qpibench, measured):
     qpibench("report", measured / "grid.3ds", "-o", measured / "kernel.html").fails(3, "grid.3ds", "is no HDF5 file")
     qpibench("maps", measured / "grid.3ds", "--save", measured / "maps.h5")
@@ -169,11 +182,11 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(qpibench, me
         (None, ("--channel", "Current", "--energy", 500), 2, ["no layer at 500 meV", "-40 to 20 meV"]),
         (None, ("--channel", "Current", "--method", "none"), 2, ["none"]),
         ("x_nm,y_nm\n", ("--channel", "Current"), 3, ["no scatterer"]),
-        ("x_nm,y_nm\n1e-9,2e-9\n", ("--channel", "Current"), 3, ["metres", "x_m and y_m"]),
+        ("x_nm,y_nm\n1e-9,2e-9\n3e-9,1e-9\n", ("--channel", "Current"), 3, ["metres", "x_m and y_m"]),
         ("x_nm,y_nm\n20,16\n3,2\n", ("--channel", "Current"), 3, ["outside", "--origin pixel"]),
         ("x_nm,y_nm\n8.5,1\n-3,2\n", ("--channel", "Current"), 3, ["1 of 2 scatterers", "--beyond-edge"]),
-        ("x_nm,y_nm\n1,2\n", ("--channel", "Current", "--kernel-px", 99), 2, ["--kernel-px"]),
-        ("x_nm,y_nm\n1,2\n", (), 2, ["--channel"]),
+        ("x_nm,y_nm\n1,2\n3,1\n", ("--channel", "Current", "--kernel-px", 99), 2, ["--kernel-px"]),
+        ("x_nm,y_nm\n1,2\n3,1\n", (), 2, ["--channel"]),
     ],
 )
 def test_what_cannot_be_extracted_is_one_sentence_and_writes_nothing(
@@ -283,16 +296,19 @@ def test_a_list_that_has_scatterers_twice_is_doubted(qpibench, measured):
     assert "4 of 11 scatterers lie on another one" in outcome.stderr
 
 
-def test_one_scatterer_and_one_layer_are_counted_as_one(qpibench, measured):
+def test_one_scatterer_is_taken_on_request_only(qpibench, measured):
     (measured / "scatterers.csv").write_text("x_nm,y_nm\n1,2\n")
-    outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1))
+    more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1)
+    qpibench(*asked(measured, *more)).fails(3, "scatterers.csv' has one scatterer", "--one-scatterer")
+    assert not list(measured.glob("kernel.h5*"))
+    outcome = qpibench(*asked(measured, *more, "--one-scatterer"))
     assert "1 of 1 kernel of Current" in outcome.stdout
     assert "with 1 scatterer:" in outcome.stdout
 
 
 def test_scatterers_that_do_not_belong_to_the_map_are_doubted(qpibench, measured):
     write_positions(measured / "scatterers.csv", [[0.0, 0.0]])
-    outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", 20, "--json"))
+    outcome = qpibench(*asked(measured, "--channel", "Current", "--energy", 20, "--one-scatterer", "--json"))
     assert outcome.exit_code == 0
     assert any("of the map in 1 of 1 layer" in each for each in outcome.json["warnings"])
     again = qpibench("report", measured / "kernel.h5", "-o", measured / "kernel.html", "--json")

@@ -206,6 +206,14 @@ def test_the_size_of_a_pixel_that_is_no_number_is_refused_by_its_field(own, numb
     assert "field 'kernels.pixel_nm': input should be a valid number" in told
 
 
+def test_a_file_of_kernels_that_states_more_than_it_has_is_refused(own, invoke):
+    with h5py.File(own / "own.h5", "w") as file:
+        file.create_dataset("kernels", shape=(1 << 17, 64, 64), chunks=(1, 64, 64), dtype="f4")
+    _edit(own, "own.npy", "own.h5")
+    message = invoke("generate", own / "own.toml", "-o", own / "r.h5", code=2).stderr
+    assert "kernels has 2,147,483,648 bytes by its shape, and 0 are stored" in message
+
+
 @pytest.mark.parametrize("name", ["own.npy", "own.npz", "own.h5"])
 def test_a_file_that_is_not_what_its_name_says_is_refused(own, invoke, name):
     (own / name).write_bytes(b"\x93no kernels")

@@ -1,5 +1,7 @@
 """Every format gives the same maps: the values, y pointing up, units, sizes and energies."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -317,6 +319,17 @@ def test_infinite_values_are_not_measured_and_that_is_said(written, name):
     assert np.isnan(channel.values).sum() == 1
     assert not np.isinf(channel.values).any()
     assert f"1 infinite value of the channel '{channel.label}' is taken as not measured." in maps.warnings
+
+
+def test_a_nan_of_other_bits_is_an_ordinary_one(written):
+    values = UP.astype(np.float32)
+    values.view(np.uint32)[1, 2] = 0x7F800001
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path, told = written("scan", values)
+        channel = read_maps(path, **told).channels[0]
+        converted = channel.values.astype(np.float64)
+    assert np.isnan(converted).sum() == 1
 
 
 def test_refusals_have_the_documented_exit_codes():

@@ -223,6 +223,16 @@ def test_a_checkpoint_of_mt_sbd_stm_tells_the_size_of_its_grid(tmp_path):
     np.testing.assert_allclose(maps.axis.energy_mev, [-100, 100])
 
 
+def test_a_matlab_file_that_states_more_than_it_has_is_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "huge.mat", "w", userblock_size=512) as file:
+        file.create_dataset("map", shape=(1 << 20, 1 << 14), chunks=(64, 64), dtype="f8")
+    with open(tmp_path / "huge.mat", "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
+    with pytest.raises(InvalidDataError, match="map has 137,438,953,472 bytes by its shape, and 0 are stored"):
+        read_maps(tmp_path / "huge.mat", size_nm=5)
+
+
 def test_the_struct_of_a_map_without_units_is_asked_about(tmp_path):
     struct = {"map": np.moveaxis(np.stack([UP, -UP]), 0, -1), "e": np.array([-5, 5]), "r": np.arange(6), "name": "x"}
     pytest.importorskip("scipy.io").savemat(tmp_path / "map.mat", {"obj": struct, "topo": UP})

@@ -458,6 +458,20 @@ def test_a_virtual_release_without_one_of_its_shards_is_not_opened(virtual, thre
         open_release(virtual)
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("file", "S15"), ("bytes", "<i8"), ("sha256", "S64")])
+def test_a_virtual_release_whose_list_states_more_than_it_has_is_refused(virtual, name, dtype):
+    with h5py.File(virtual, "r+") as file:
+        del file[f"shards/{name}"]
+        file.create_dataset(f"shards/{name}", shape=(1 << 26,), chunks=(16,), dtype=dtype)
+    with pytest.raises(InvalidDataError, match=rf"shards/{name} has .* bytes by its shape, and 0 are stored"):
+        open_release(virtual)
+    with h5py.File(virtual, "r+") as file:
+        del file[f"shards/{name}"]
+        file[f"shards/{name}"] = np.zeros(3)
+    with pytest.raises(InvalidDataError, match=f"shards/{name} is <f8"):
+        open_release(virtual)
+
+
 def test_a_shard_that_was_made_again_fits(virtual, spec, three, fake_backend):
     write_shard(spec, three, Shard(2, 3), backend=fake_backend(), overwrite=True)
     verify_release(virtual)

@@ -133,16 +133,21 @@ def read_maps(
             found = replace(found, channels=tuple(chosen.values()))
     if channel is not None:
         found.channel(channel)  # refuses one that is not there
-    return _without_infinite(found)
+    return _without_odd_numbers(found)
 
 
-def _without_infinite(maps: Maps) -> Maps:
-    """Maps whose infinite values are NaN, which a warning says."""
+def _without_odd_numbers(maps: Maps) -> Maps:
+    """Maps whose infinite values are NaN, which a warning says, and in which every NaN is the ordinary one.
+
+    A damaged file may have NaNs of other bits, of which some make NumPy warn when they are converted.
+    """
     channels, warnings = [], list(maps.warnings)
     for channel in maps.channels:
-        infinite = np.isinf(channel.values)
-        if count := int(infinite.sum()):
-            channel = replace(channel, values=np.where(infinite, channel.values.dtype.type(np.nan), channel.values))
+        finite = np.isfinite(channel.values)
+        count = int(np.isinf(channel.values).sum())
+        if not finite.all():
+            channel = replace(channel, values=np.where(finite, channel.values, channel.values.dtype.type(np.nan)))
+        if count:
             warnings.append(
                 f"{counted(count, 'infinite value')} of the channel '{channel.label}' {agreeing(count, 'is', 'are')}"
                 " taken as not measured."

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
+from qpibench.hdf5_values import held_values
 from qpibench.maps import Source
 from qpibench.maps.arrays import Arrays
 from qpibench.maps.named import arrays_of
@@ -83,7 +84,7 @@ def _of_hdf5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         if not isinstance(item, h5py.Dataset) or name.startswith("#") or "MATLAB_empty" in item.attrs:
             return
         if item.dtype.kind in "fiu" and item.attrs.get("MATLAB_class", b"double") in _CLASSES:
-            found.append((name.replace("/", "."), item[()].T))  # HDF5 has MATLAB's dimensions in reverse
+            found.append((name.replace("/", "."), held_values(item).T))  # HDF5 has MATLAB's dimensions in reverse
 
     with h5py.File(path, "r", locking=False) as file:
         file.visititems(visit)

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
+from qpibench.hdf5_values import held_values
 from qpibench.maps import Axis, Maps, Source
 from qpibench.maps.arrays import Array, Arrays, bias_axis, is_map, size_of
 from qpibench.maps.file import OWN, is_maps_file
 from qpibench.maps.file import read as read_own
-from qpibench.maps.hdf5 import written_values
 from qpibench.maps.units import in_mev, in_nm
 
 FORMAT = "HDF5 or NetCDF"
@@ -88,7 +88,7 @@ def _of_hdf5(path: Path) -> tuple[dict[str, _Variable], dict[str, Any]]:
             if str(attributes.get("NAME", "")).startswith(_ONLY_A_DIMENSION):
                 continue
             dims = (name,) if item.ndim == 1 and item.is_scale else tuple(map(_name_of, item.dims, range(item.ndim)))
-            found[name] = _decoded(_Variable(dims, written_values(item), attributes))
+            found[name] = _decoded(_Variable(dims, held_values(item), attributes))
         return found, _attributes(file)
 
 
