@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import h5py
@@ -69,9 +70,8 @@ def create(
     dataset
         Function that creates one array in the open file.
     """
-    with h5py.File(
-        path, "w", libver=_LIBVER, locking=False, alignment_threshold=_PAGE, alignment_interval=_PAGE
-    ) as file:
+    with _new_file(path) as file:
+        _create_groups(file, arrays)
         file.attrs.update(
             {name: _text(value) if isinstance(value, str) else value for name, value in attributes.items()}
         )
@@ -88,6 +88,27 @@ def create(
                 if dim not in scales:
                     scales[dim] = _dimension(file, dim, length)
                 created.dims[axis].attach_scale(scales[dim])
+
+
+def _new_file(path: Path) -> h5py.File:
+    """Create a file without the time of its creation, which HDF5 before 2.0 keeps in the root group unasked."""
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V110)
+    access.set_alignment(_PAGE, _PAGE)
+    access.set_file_locking(False, True)
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)
+    return h5py.File(h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, fcpl=creation, fapl=access))
+
+
+def _create_groups(file: h5py.File, names: Iterable[str]) -> None:
+    """Create the groups of arrays without the times of their creation."""
+    creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    creation.set_obj_track_times(False)
+    groups = {str(parent) for name in names for parent in PurePosixPath(name).parents} - {"."}
+    for group in sorted(groups):
+        h5py.h5g.create(file.id, group.encode(), gcpl=creation)
 
 
 def file_bytes(arrays: Mapping[str, Array], attributes: Mapping[str, str | int]) -> int:
