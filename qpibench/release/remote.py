@@ -18,7 +18,7 @@ from qpibench.extras import REMOTE, missing_package, optional_module
 from qpibench.release.positional import PositionalFile
 
 ATTEMPTS = 3
-"""How often a part of a file is requested before its error is reported."""
+"""How often a part of a file, or its size, is requested before its error is reported."""
 
 BLOCK_BYTES = 1 << 16
 """Bytes of a block in which the structure of an HDF5 file is read."""
@@ -140,6 +140,18 @@ class RemoteFile(PositionalFile):
 
 
 def _size(url: Url) -> int:
+    """Size of a file in bytes; asked for again if that fails, as a part of the file is."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _size_at_once(url)
+        except UsageError:
+            raise
+        except QpibenchError:
+            continue
+    return _size_at_once(url)
+
+
+def _size_at_once(url: Url) -> int:
     """Size of a file in bytes, after a check that its server serves the last of them alone."""
     system, path = _file_system(url)
     try:

@@ -198,6 +198,12 @@ def test_a_request_that_fails_is_repeated(at_url, server, small_release):
     np.testing.assert_array_equal(at_url.image([7]), open_release(small_release).image([7]))
 
 
+def test_opening_that_fails_is_repeated(url, server, small_release):
+    server.failures = ATTEMPTS - 1
+    with open_release(url) as release:
+        holds_the_same(release, small_release)
+
+
 def test_requests_that_fail_are_one_sentence(at_url, url, server):
     server.failures = 100
     for ask in (lambda: at_url.image([7]), lambda: open_release(url)):
