@@ -171,8 +171,9 @@ def find_scatterers(
     spots = spots[np.argsort(-spots[:, 2], kind="stable")][:most]
     middle = (np.array(field.values.shape) - 1) / 2
     size = WIDTH * scale * field.pitch_nm
+    most_nm = np.array([maps.grid.size_x_nm, maps.grid.size_y_nm]) / 2  # a maximum at the edge may lie a bit beyond it
     return Detected(
-        position_nm=((spots[:, :2] - middle) * field.pitches_nm)[:, ::-1].copy(),
+        position_nm=np.clip(((spots[:, :2] - middle) * field.pitches_nm)[:, ::-1], -most_nm, most_nm),
         response=spots[:, 2].copy(),
         at_edge=_to_unmeasured(field, spots) * field.pitch_nm < size / 2,
         size_nm=size,

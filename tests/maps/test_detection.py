@@ -86,6 +86,18 @@ def test_nothing_is_found_where_nothing_was_measured_and_spots_beside_it_are_mar
     assert sorted(marked.tolist()) == [[-14.2, 0.1], [7.9, -1.15]]
 
 
+@pytest.mark.parametrize(
+    "grid", [Grid(ny=48, nx=48, size_y_nm=14.1, size_x_nm=14.1), Grid(ny=48, nx=30, size_y_nm=14.1, size_x_nm=14.26)]
+)
+def test_scatterers_at_the_edge_lie_inside_the_field_so_that_they_can_be_extracted(grid):
+    across, along = grid.size_x_nm / 2, np.arange(-6, 7, 2.0)
+    edge = np.concatenate([np.stack([np.full(7, side * across), along], axis=1) for side in (-1, 1)])
+    top = np.stack([along[1:-1], np.full(5, grid.size_y_nm / 2)], axis=1)
+    found = find_scatterers(maps_of(spots(grid, np.concatenate([edge, top])), grid))
+    assert len(found) == 19
+    assert (np.abs(found.position_nm) <= [grid.size_x_nm / 2, grid.size_y_nm / 2]).all()
+
+
 def test_told_sizes_and_numbers_are_kept():
     found = find_scatterers(maps_of(spots()), size_nm=1.5, most=2)
     assert (len(found), found.size_nm, found.is_size_found) == (2, pytest.approx(1.5), False)
