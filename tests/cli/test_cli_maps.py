@@ -1,5 +1,7 @@
 """``qpibench maps`` and ``qpibench prepare``: what a microscope's file contains, and steps that can be taken back."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,15 @@ def test_the_contents_of_a_file_are_told_and_drawn(qpibench, scan):
     assert read(scan / "scan.h5").source.format == "Nanonis scan"
     fields = qpibench("maps", scan / "scan.h5", "--json").json
     assert [one["direction"] for one in fields["channels"]] == ["forward", "backward"]
+
+
+@pytest.mark.parametrize("name", ["Strom \x08", "\u7535\u6d41"])
+def test_a_name_that_the_font_of_the_picture_lacks_is_drawn_without_a_word(qpibench, scan, nanonis, name):
+    images = {(name, "A"): {"forward": np.arange(48, dtype=np.float32).reshape(6, 8)}}
+    (scan / "odd.sxm").write_bytes(nanonis.scan_bytes(images, range_m=(8e-9, 6e-9)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert qpibench("maps", scan / "odd.sxm", "-o", scan / "odd.png").exit_code == 0
 
 
 def test_single_scans_are_joined_to_a_stack(qpibench, scan, nanonis):
