@@ -141,7 +141,7 @@ def inputs(tmp_path_factory, qpibench, nanonis, mini, predictions, one_predictio
     shutil.copy(TOY, places["toy.py"])
     current = {"forward": np.random.default_rng(0).normal(size=(8, 9)).astype(np.float32)}
     places["map.sxm"].write_bytes(nanonis.scan_bytes({("Current", "A"): current}, range_m=(9e-9, 8e-9)))
-    places["positions.csv"].write_text("x_nm,y_nm\n1,2\n", encoding="utf-8")
+    places["positions.csv"].write_text("x_nm,y_nm\n1,2\n2,1\n", encoding="utf-8")
     places["kernels"] = folder / "kernels.h5"
     extract = EXTRACT.format(map=places["map.sxm"], positions=places["positions.csv"]).split()
     assert qpibench(*extract, places["kernels"]).exit_code == 0
