@@ -97,7 +97,7 @@ def command(
     from qpibench.evaluation.entries import find_entry
     from qpibench.evaluation.gathering import Gathering
     from qpibench.evaluation.isolation.parent import closed_parent
-    from qpibench.evaluation.isolation.process import temporary_folder
+    from qpibench.evaluation.isolation.process import guarded_folder
     from qpibench.evaluation.result import SuiteRecord
     from qpibench.evaluation.run_report import run_report
     from qpibench.tasks.subset import check_limit
@@ -118,7 +118,7 @@ def command(
         keep_apart([output, report, predictions], read)
         # Also while scores are computed: a model may leave processes behind.
         stack.enter_context(closed_parent(files))
-        folder = stack.enter_context(temporary_folder())
+        folder = stack.enter_context(guarded_folder()).path
         for each in asked:
             keep_apart([output, *(each.place(path) for path in (report, predictions) if path is not None)], read)
         record = None if suite is None else SuiteRecord.of(suite, limit=given.limit)

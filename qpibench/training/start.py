@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpibench.errors import InvalidDataError, QpibenchError, UnavailableError, UsageError
-from qpibench.evaluation.isolation.process import guard, require_processes, way_of_death, with_package
+from qpibench.evaluation.isolation.process import guarded_folder, require_processes, way_of_death, with_package
 from qpibench.evaluation.run_record import RunFolder, RunRecord, load_run
 from qpibench.extras import missing_package
 from qpibench.parsing import parse_json
@@ -98,8 +97,8 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
     require_processes("Trainings")
     require_trainable(run)
     former_run(run)
-    with only_training(run), tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True) as folder:
-        request, failure = Path(folder) / "request.json", Path(folder) / "failure.json"
+    with only_training(run), guarded_folder() as guarded:
+        request, failure = guarded.path / "request.json", guarded.path / "failure.json"
         request.write_text(run.to_json(), encoding="utf-8")
         output = subprocess.DEVNULL if quiet else _STDERR
         process = subprocess.Popen(
@@ -111,8 +110,8 @@ def train(run: TrainingRun, *, processes: int = 1, quiet: bool = False) -> Train
             start_new_session=True,  # Ctrl-C at the terminal then reaches only this process
         )
         try:
-            with guard(process.pid, folder):
-                code, interrupted, killed = _wait(process)
+            guarded.add_group(process.pid)
+            code, interrupted, killed = _wait(process)
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)

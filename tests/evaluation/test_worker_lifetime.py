@@ -119,6 +119,36 @@ def test_no_process_of_a_model_outlives_a_parent_that_is_killed(tmp_path, write_
     assert not folder.exists()
 
 
+KILLED_BEFORE = """
+    import os, signal, sys
+
+    def hook(event, arguments, left=[int(sys.argv[2])]):
+        if event == "subprocess.Popen":
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("process", [1, 2])
+def test_no_folder_is_left_by_a_parent_that_is_killed_before_it_starts_a_process(tmp_path, write_model, process):
+    model = write_model("def predict(batch):\n    return batch.image\n")
+    (tmp_path / "temporary").mkdir()
+    script = textwrap.dedent(KILLED_BEFORE) + textwrap.dedent(PARENT).replace(
+        "with IsolatedModel", "sys.addaudithook(hook)\nwith IsolatedModel"
+    )
+    parent = subprocess.run(
+        [sys.executable, "-c", script, model, str(process)],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "TMPDIR": str(tmp_path / "temporary")},
+        check=False,
+    )
+    assert parent.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + PATIENCE_S
+    while (left := os.listdir(tmp_path / "temporary")) and time.monotonic() < deadline:
+        pass  # the guard is at work
+    assert not left
+
+
 def test_children_of_a_model_are_gone_when_it_is(tmp_path, write_model):
     told = tmp_path / "told"
     model = write_model(

@@ -39,7 +39,7 @@ from qpibench.evaluation.isolation.parent import closed_parent, names
 from qpibench.evaluation.isolation.process import (
     MARK,
     fixed_threads,
-    guard,
+    guarded_folder,
     kill_marked,
     require_processes,
     way_of_death,
@@ -266,12 +266,13 @@ class IsolatedModel:
         """Start the worker; leaving ``resources`` ends it and removes its folder."""
         require_processes("Models")
         resources.enter_context(closed_parent(self._hidden))
-        folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="qpibench-", ignore_cleanup_errors=True))
+        self._mark = secrets.token_hex(16)
+        guarded = resources.enter_context(guarded_folder(self._mark))
+        folder = str(guarded.path)
         self._log = resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         theirs_read, ours_write = (resources.enter_context(end) for end in _pipe())
         ours_read, theirs_write = (resources.enter_context(end) for end in _pipe())
         theirs = (theirs_read.fileno(), theirs_write.fileno())
-        self._mark = secrets.token_hex(16)
         self._process = subprocess.Popen(
             # -P: files of the current folder are not imported by accident.
             [sys.executable, "-P", "-m", "qpibench.evaluation.isolation.worker", *map(str, (*theirs, os.getpid()))],
@@ -285,7 +286,7 @@ class IsolatedModel:
         )
         self._ended = False
         resources.callback(self._end)
-        resources.enter_context(guard(self._process.pid, folder, self._mark))
+        guarded.add_group(self._process.pid)
         for end in (theirs_read, theirs_write):
             end.close()
         for end in (ours_read, ours_write):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from qpibench.errors import UnavailableError
 from qpibench.locator import PACKAGE
@@ -25,13 +28,16 @@ _ROUNDS = 10
 
 _GUARD = """
 trap "" TERM INT HUP
-read -r _
-[ -z "$1" ] || kill -s KILL -- "-$1"
-[ -z "$3" ] || for file in $(grep -alF -- "$3" /proc/[0-9]*/environ); do
+read -r group && read -r _
+[ -z "$group" ] || kill -s KILL -- "-$group"
+[ -z "$2" ] || for file in $(grep -alF -- "$2" /proc/[0-9]*/environ); do
     file=${file#/proc/}
     kill -s KILL "${file%/environ}"
 done
-[ -z "$2" ] || rm -rf -- "$2"
+for _ in 1 2 3 4 5; do
+    rm -rf -- "$1" && break
+    sleep 1
+done
 """
 
 _THREAD_VARIABLES = (
@@ -83,45 +89,50 @@ def require_processes(what: str) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Make the system kill this process when its parent ends; on Linux only. Elsewhere only :func:`guard` helps."""
+    """Make the system kill this process when its parent ends; on Linux only; see :func:`guarded_folder`."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent ended before the request
         os._exit(1)
 
 
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Make a folder that is removed at the end of the context, or when this process ends in any way before."""
-    with tempfile.TemporaryDirectory(prefix="qpibench-") as folder, guard(None, folder):
-        yield Path(folder)
+class GuardedFolder:
+    """A temporary folder, see :func:`guarded_folder`."""
+
+    def __init__(self, path: Path, guard: IO[bytes]) -> None:
+        self.path = path
+        self._guard = guard
+
+    def add_group(self, pid: int) -> None:
+        """Let the guard kill a group of processes, too; once at most."""
+        with suppress(BrokenPipeError):
+            self._guard.write(f"{pid}\n".encode())
+            self._guard.flush()
 
 
 @contextmanager
-def guard(pid: int | None, folder: str | None = None, mark: str | None = None) -> Iterator[None]:
-    """Kill processes and remove their folder when this process ends in any way, even if it is killed.
+def guarded_folder(mark: str | None = None) -> Iterator[GuardedFolder]:
+    """Make a folder that is removed at the end of the context, or when this process ends in any way before.
 
-    The processes are those of a group and, on Linux, those with a mark, see :func:`kill_marked`.
-
-    The guard is a shell that waits for the end of its input. The system closes that input when this process ends, and
-    the model's code has no access to the shell.
+    In the second case the guard also kills the group of processes that it was told and, on Linux, the processes with a
+    mark, see :func:`kill_marked`. It is a shell that waits for the end of its input. The system closes that input when
+    this process ends, and the model's code has no access to the shell. It waits before the folder is made, so there is
+    no moment in which the folder would be left.
     """
+    path = Path(tempfile.gettempdir(), f"qpibench-{secrets.token_hex(8)}")
     # A batch system may send SIGTERM to every process of a job; the shell ignores it and waits for this process.
-    command = [
-        "/bin/sh",
-        "-c",
-        _GUARD,
-        "sh",
-        "" if pid is None else str(pid),
-        folder or "",
-        "" if mark is None else f"{MARK}={mark}",
-    ]
+    command = ["/bin/sh", "-c", _GUARD, "sh", str(path), "" if mark is None else f"{MARK}={mark}"]
     nowhere = subprocess.DEVNULL
     shell = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", env={}, start_new_session=True
     )
+    assert shell.stdin is not None
     try:
-        yield
+        path.mkdir(mode=0o700)
+        try:
+            yield GuardedFolder(path, shell.stdin)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
     finally:
         shell.kill()
         shell.communicate()
