@@ -7,6 +7,8 @@ fsspec has one pool of connections for each process, so a URL can be pickled, an
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -91,6 +93,16 @@ def read_ranges(url: Url, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
                 f" {len(answer):,} came; the file has changed, or its server does not serve parts of files."
             )
     return [answers[part] for part in ranges]
+
+
+def _forget_thread() -> None:
+    """Let fsspec start a thread of its own in a forked process; versions before 2025 wait for that of the parent."""
+    if asyn := sys.modules.get("fsspec.asyn"):
+        asyn.reset_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_thread)
 
 
 def _answers(system: Any, path: str, starts: Sequence[int], stops: Sequence[int]) -> Iterable[Any]:
