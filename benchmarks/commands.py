@@ -62,7 +62,8 @@ class Commands:
         assert process.stderr is not None
         told = Thread(target=self._print, args=(process.stderr,))
         told.start()
-        with guard(process.pid):  # kills the command if this process is killed
+        with guard() as add_group:
+            add_group(process.pid)  # killed if this process is killed
             printed = process.stdout.read()
             process.wait()
         told.join()

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import NamedTuple
 
 from qpibench.errors import UnavailableError
 from qpibench.locator import PACKAGE
@@ -34,7 +34,7 @@ read -r group && read -r _
     file=${file#/proc/}
     kill -s KILL "${file%/environ}"
 done
-for _ in 1 2 3 4 5; do
+[ -z "$1" ] || for _ in 1 2 3 4 5; do
     rm -rf -- "$1" && break
     sleep 1
 done
@@ -89,50 +89,60 @@ def require_processes(what: str) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Make the system kill this process when its parent ends; on Linux only; see :func:`guarded_folder`."""
+    """Make the system kill this process when its parent ends, on Linux only; see :func:`guard`."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent ended before the request
         os._exit(1)
 
 
-class GuardedFolder:
-    """A temporary folder, see :func:`guarded_folder`."""
+class GuardedFolder(NamedTuple):
+    """A temporary folder and the function that lets its guard kill a group of processes, too."""
 
-    def __init__(self, path: Path, guard: IO[bytes]) -> None:
-        self.path = path
-        self._guard = guard
-
-    def add_group(self, pid: int) -> None:
-        """Let the guard kill a group of processes, too; once at most."""
-        with suppress(BrokenPipeError):
-            self._guard.write(f"{pid}\n".encode())
-            self._guard.flush()
+    path: Path
+    add_group: Callable[[int], None]
 
 
 @contextmanager
 def guarded_folder(mark: str | None = None) -> Iterator[GuardedFolder]:
     """Make a folder that is removed at the end of the context, or when this process ends in any way before.
 
-    In the second case the guard also kills the group of processes that it was told and, on Linux, the processes with a
-    mark, see :func:`kill_marked`. It is a shell that waits for the end of its input. The system closes that input when
-    this process ends, and the model's code has no access to the shell. It waits before the folder is made, so there is
-    no moment in which the folder would be left.
+    It has a :func:`guard`, which waits before the folder is made, so there is no moment in which it would be left.
     """
     path = Path(tempfile.gettempdir(), f"qpibench-{secrets.token_hex(8)}")
+    with guard(path, mark) as add_group:
+        path.mkdir(mode=0o700)
+        try:
+            yield GuardedFolder(path, add_group)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def guard(folder: Path | None = None, mark: str | None = None) -> Iterator[Callable[[int], None]]:
+    """Kill processes and remove their folder when this process ends in any way, even if it is killed.
+
+    The processes are those of the group that is told to the function which the context returns, once at most, and, on
+    Linux, those with a mark, see :func:`kill_marked`.
+
+    The guard is a shell that waits for the end of its input. The system closes that input when this process ends, and
+    the model's code has no access to the shell.
+    """
     # A batch system may send SIGTERM to every process of a job; the shell ignores it and waits for this process.
-    command = ["/bin/sh", "-c", _GUARD, "sh", str(path), "" if mark is None else f"{MARK}={mark}"]
+    command = ["/bin/sh", "-c", _GUARD, "sh", str(folder or ""), "" if mark is None else f"{MARK}={mark}"]
     nowhere = subprocess.DEVNULL
     shell = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", env={}, start_new_session=True
     )
-    assert shell.stdin is not None
+
+    def add_group(pid: int) -> None:
+        assert shell.stdin is not None
+        with suppress(BrokenPipeError):
+            shell.stdin.write(f"{pid}\n".encode())
+            shell.stdin.flush()
+
     try:
-        path.mkdir(mode=0o700)
-        try:
-            yield GuardedFolder(path, shell.stdin)
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+        yield add_group
     finally:
         shell.kill()
         shell.communicate()
