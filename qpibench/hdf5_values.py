@@ -16,6 +16,16 @@ LARGEST_RATIO = 1032
 """Bytes that gzip can make of one byte."""
 
 
+def held_bytes(dataset: h5py.Dataset) -> int:
+    """Return the number of bytes that are stored of a data set, at most the size of its file."""
+    return int(min(dataset.id.get_storage_size(), dataset.file.id.get_filesize()))
+
+
+def is_held(dataset: h5py.Dataset) -> bool:
+    """Whether a file holds more than a small part of a data set; it does not hold one that is virtual or external."""
+    return bool(dataset.nbytes <= LARGEST_RATIO * held_bytes(dataset))
+
+
 def held_values(dataset: h5py.Dataset) -> NDArray[Any]:
     """Return all values of a data set.
 
@@ -24,8 +34,11 @@ def held_values(dataset: h5py.Dataset) -> NDArray[Any]:
     ValueError
         If the file holds no more than a small part of them.
     """
-    held = dataset.id.get_storage_size()
-    if dataset.nbytes > LARGEST_RATIO * held:
-        raise ValueError(f"{dataset.name} has {dataset.nbytes:,} bytes by its shape, and {held:,} are stored")
+    if not is_held(dataset):
+        if dataset.is_virtual:
+            raise ValueError(f"{dataset.name} is virtual, and its values are in other files; copy them into this one")
+        raise ValueError(
+            f"{dataset.name} has {dataset.nbytes:,} bytes by its shape, and {held_bytes(dataset):,} are stored"
+        )
     values: NDArray[Any] = dataset[()]
     return values

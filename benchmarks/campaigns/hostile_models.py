@@ -157,12 +157,12 @@ CASES = tuple((attack, moment) for attack in ATTACKS for moment in MOMENTS)
 TRIALS = len(CASES)
 _STRIDE = 65
 """Neighbouring trials are of different attacks and moments."""
-HEADER = """import atexit, ctypes, json, os, shutil, signal, struct, sys, threading, time
+HEADER = """import atexit, ctypes, json, os, re, shutil, signal, struct, sys, threading, time
 from contextlib import suppress
 import numpy as np
 
 FOLDER = os.getcwd()
-if not os.path.basename(FOLDER).startswith("qpibench-"):
+if not re.fullmatch("qpibench-[0-9a-f]{16}", os.path.basename(FOLDER)) or "QPIBENCH_MODEL" not in os.environ:
     raise SystemExit(FOLDER + " is not a folder of qpibench, so nothing is attacked here.")
 """
 """A model attacks the temporary folder only that ``evaluate`` has started it in, whatever the process does later."""

@@ -56,9 +56,7 @@ from qpibench.files import check_folder
 )
 @origin_option
 @beyond_edge_option
-@click.option(
-    "--one-scatterer", is_flag=True, help="The map has one scatterer only, though nothing can check its kernel."
-)
+@click.option("--one-scatterer", is_flag=True, help="The map has one scatterer only.")
 @untold_options
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: all processors]")
 @report_option
@@ -108,11 +106,14 @@ def command(
     check_folder(parts)
     maps = read_maps(map_path, channel=channel, **untold)
     positions, in_pixels = read_positions(positions_path)
-    if len(positions) == 1 and not one_scatterer:
+    count = len({tuple(position) for position in positions.tolist()})
+    if count == 1 and not one_scatterer:
         raise InvalidDataError(
-            f"'{positions_path}' has one scatterer, and a kernel that equals the map explains every such map: list the"
-            " other scatterers, or confirm it by --one-scatterer."
+            f"'{positions_path}' has one scatterer: list the others, whose waves would be taken for its own, or confirm"
+            " it by --one-scatterer."
         )
+    if count > 1 and one_scatterer:
+        raise UsageError(f"'{positions_path}' has {count:,} scatterers; leave out --one-scatterer.")
     with prints_aside(), progress("Extracting", unit="layers") as show:
         found = extract_maps(
             maps,

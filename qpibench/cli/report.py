@@ -20,7 +20,7 @@ from qpibench.cli.response import Response
     type=float,
     multiple=True,
     metavar="MEV",
-    help="Show the layer nearest to this energy; may be repeated.  [default: three layers, spread over all]",
+    help="Show the layer nearest to this energy; may be repeated.  [default: three of those with a kernel]",
 )
 @figures_option
 @overwrite_option

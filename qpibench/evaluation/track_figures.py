@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from qpibench.evaluation.metrics import all_metrics
 from qpibench.evaluation.result import Interval
+from qpibench.pages.notation import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,11 +80,6 @@ def entry_style(row: int) -> tuple[str, str]:
     return f"C{row % _COLOURS}", _MARKERS[row % len(_MARKERS)]
 
 
-def _plain(name: str) -> str:
-    """Return a name for Matplotlib, which reads text between dollar signs as a formula."""
-    return name.replace("$", r"\$")
-
-
 def _lines(cells: Mapping[float, CellScores], primary: str) -> _Lines:
     """Return the scores of the entries that have one at every place, the best first."""
     lines: _Lines = {}
@@ -130,7 +126,7 @@ def _severity(track: str, cells: Mapping[float, CellScores], kind: Kind) -> Trac
                 color=colour,
                 marker=marker,
                 capsize=2,
-                label=_plain(name),
+                label=plain(name),
             )
         axes.invert_xaxis()
         _set_scale(axes, "y", primary, lines)
@@ -157,7 +153,7 @@ def _gap(track: str, seen: str, cells: Mapping[float, CellScores], kind: Kind) -
         for place, name, marker in ((0.0, f"{seen}: kernels seen", "o"), (1.0, f"{unseen}: kernels unseen", "s")):
             values = [scores[place].value for scores in lines.values()]
             axes.scatter(values, range(len(lines)), marker=marker, label=name, zorder=2)
-        axes.set_yticks(range(len(lines)), [_plain(name) for name in lines])
+        axes.set_yticks(range(len(lines)), [plain(name) for name in lines])
         axes.invert_yaxis()
         _set_scale(axes, "x", primary, lines)
         axes.set_xlabel(all_metrics()[primary].head)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from qpibench.pages.notation import plain
 from qpibench.pages.plotting import file_content, own_style
 
 # isort: split
@@ -171,7 +172,7 @@ def profile_plot(
         line.set_linewidth(0.6 if has_dots else 1.4)
         if fit is not None:
             axes.plot(*fit, color=page.series[1], linewidth=1.4, linestyle=(0, (3, 2)))
-        axes.set(xlabel=x_label, ylabel=y_label, xlim=(float(x[0]), float(x[-1])), ylim=y_limits)
+        axes.set(xlabel=x_label, ylabel=plain(y_label), xlim=(float(x[0]), float(x[-1])), ylim=y_limits)
         if x_ticks is not None:
             axes.set_xticks(x_ticks)
         return figure

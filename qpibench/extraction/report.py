@@ -131,7 +131,7 @@ def _at(content: KernelFile, energies_mev: Sequence[float]) -> list[int]:
     """Numbers of the layers at energies, each of which has a kernel."""
     if content.axis is None:
         raise UsageError("These are kernels of a single map, so no energies can be chosen.")
-    numbers: list[int] = nearest_on_axis(content.axis, energies_mev, content.source.file).tolist()
+    numbers: list[int] = nearest_on_axis(content.axis, energies_mev, "The file of kernels").tolist()
     for layer in numbers:
         if failure := content.kernels.failures[layer]:
             raise UsageError(f"Layer {layer} has no kernel to show: {failure}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qpibench.pages.notation import plain
 from qpibench.pages.plotting import file_content, own_style
 
 # isort: split
@@ -114,9 +115,9 @@ def draw_page(rows: Sequence[Row]) -> bytes:
 def _draw_row(figure: Figure, row: Row, top: float) -> None:
     height = float(figure.get_size_inches()[1])
     if row.heading:
-        figure.text(0.12 / _WIDTH, (top - 0.14) / height, row.heading, fontsize=9.5, weight="bold", va="center")
+        figure.text(0.12 / _WIDTH, (top - 0.14) / height, plain(row.heading), fontsize=9.5, weight="bold", va="center")
     under = top - (0.24 if row.heading else 0.0)
-    figure.text(0.12 / _WIDTH, (under - 0.03) / height, row.text, va="top", linespacing=1.25)
+    figure.text(0.12 / _WIDTH, (under - 0.03) / height, plain(row.text), va="top", linespacing=1.25)
     lowest = max((panel.above() for panel in row.panels), default=0.0)
     for place, panel in enumerate(row.panels):
         # Panels of a row begin at the same height, whatever the length of their titles is.
@@ -129,7 +130,7 @@ def _draw_panel(figure: Figure, panel: Panel, left: float, top: float) -> None:
     axes = figure.add_axes((left / width, (top - tall) / height, SIDE / width, tall / height))
     panel.draw(axes)
     space = _BAR if panel.draw_bar is not None else 0.06
-    figure.text(left / width, (top + space) / height, panel.title, va="bottom", linespacing=1.2)
+    figure.text(left / width, (top + space) / height, plain(panel.title), va="bottom", linespacing=1.2)
     bottom = top - tall
     if panel.draw_bar is not None:
         panel.draw_bar(figure.add_axes((left / width, (bottom - 0.13) / height, SIDE / width, 0.07 / height)))

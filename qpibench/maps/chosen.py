@@ -40,8 +40,8 @@ def nearest_layers(maps: Maps, channel: Channel, energies_mev: Sequence[float]) 
     Raises
     ------
     UsageError
-        If the channel is a single map, or its energies are farther away than the largest spacing between two of them,
-        or than 1 meV if there is one.
+        If the channel is a single map, or its energies are farther away than half the largest spacing between two of
+        them, or than 1 meV if there is one.
     InvalidDataError
         If the axis of the maps is no bias.
     """
@@ -50,19 +50,19 @@ def nearest_layers(maps: Maps, channel: Channel, energies_mev: Sequence[float]) 
     return nearest_on_axis(maps.axis, energies_mev, maps.source.file)
 
 
-def nearest_on_axis(axis: Axis, energies_mev: Sequence[float], file: str) -> NDArray[np.intp]:
+def nearest_on_axis(axis: Axis, energies_mev: Sequence[float], what: str) -> NDArray[np.intp]:
     """Return the numbers of the layers of an axis nearest to energies; see :func:`nearest_layers`."""
     asked = np.atleast_1d(np.asarray(energies_mev, np.float64))
     if not len(asked):
         raise UsageError("No energy is chosen; name one at least, or leave the choice out.")
     there = axis.energy_mev
-    spacing = float(np.abs(np.diff(np.sort(there))).max()) if len(there) > 1 else _ONE_LAYER_MEV
+    farthest = float(np.abs(np.diff(np.sort(there))).max()) / 2 if len(there) > 1 else _ONE_LAYER_MEV
     places = []
     for wanted in asked.tolist():
         nearest = int(np.argmin(np.abs(there - wanted)))
-        if not abs(there[nearest] - wanted) <= max(spacing, 1e-6):
+        if not abs(there[nearest] - wanted) <= farthest + 1e-6:
             raise UsageError(
-                f"{file} has no layer at {wanted:g} meV; its energies are {there.min():g} to {there.max():g} meV."
+                f"{what} has no layer at {wanted:g} meV; its energies are {there.min():g} to {there.max():g} meV."
             )
         places.append(nearest)
     return np.unique(places)

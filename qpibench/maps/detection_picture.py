@@ -15,6 +15,7 @@ from qpibench.gallery.panels import draw_scale_bar
 from qpibench.maps.detection import Detected, without_plane
 from qpibench.maps.measurement import Maps
 from qpibench.maps.picture import check_name, robust_limits
+from qpibench.pages.notation import plain
 from qpibench.pages.plotting import file_content, own_style
 from qpibench.pages.scales import edges
 
@@ -107,7 +108,9 @@ def draw_scatterers(maps: Maps, found: Detected, path: str | Path) -> None:
             )
         axes.set(xticks=[], yticks=[], xlim=x_nm, ylim=y_nm)
         draw_scale_bar(axes)
-        figure.text(_AROUND / width, 1 - 0.08 / height, _caption(maps, found), va="top", linespacing=1.25, fontsize=8)
+        figure.text(
+            _AROUND / width, 1 - 0.08 / height, plain(_caption(maps, found)), va="top", linespacing=1.25, fontsize=8
+        )
         write_whole(path, in_palette(file_content(figure, "png", dpi=_DPI)), what="Picture")
 
 

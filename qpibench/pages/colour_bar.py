@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.pages.notation import plain
 from qpibench.pages.scales import Limits
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def draw_colour_bar(axes: Axes, shown: NDArray[Any], colours: str | Colormap, li
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
     axes.tick_params(length=2, pad=1.5)
-    axes.set_xlabel(label, labelpad=1)
+    axes.set_xlabel(plain(label), labelpad=1)
 
 
 def _short(value: float, span: float) -> str:

@@ -1,4 +1,4 @@
-"""Formats numbers, intervals and counts for pages and tables, with few significant digits."""
+"""Formats numbers, intervals and counts for pages and tables, with few significant digits, and texts for figures."""
 
 from __future__ import annotations
 
@@ -100,3 +100,8 @@ def _print(values: list[float], *, scale: float, digits: float) -> list[str]:
     decimals = max(0, 2 + exponent - _exponent(digits))
     texts = [f"{value / 10.0**exponent:z.{decimals}f}" if value else "0" for value in values]
     return [text.replace("-", "\N{MINUS SIGN}") for text in texts]
+
+
+def plain(text: str) -> str:
+    """Return a text for Matplotlib, which reads what is between dollar signs as a formula."""
+    return text.replace("$", r"\$")

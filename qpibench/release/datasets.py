@@ -91,7 +91,7 @@ def create(
 
 
 def _new_file(path: Path) -> h5py.File:
-    """Create a file without the time of its creation, which HDF5 before 2.0 keeps in the root group unasked."""
+    """Create a file without the time of its creation, which h5py kept in the root group until some version."""
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V110)

@@ -201,7 +201,7 @@ def _file_system(url: Url) -> tuple[Any, str]:
 def _explained(url: Url, error: BaseException) -> QpibenchError:
     """The error of the user for one of fsspec, which reports every failure of HTTP as a missing file."""
     cause = error.__cause__
-    has_failed = (
+    has_failed = isinstance(cause, (TimeoutError, ConnectionError)) or (
         cause is not None
         and type(cause).__module__.startswith("aiohttp")
         and getattr(cause, "status", None) != _NOT_FOUND

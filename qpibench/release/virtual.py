@@ -81,6 +81,7 @@ def virtual_dataset(shards: Shards, folder: Path) -> Callable[[h5py.File, Array]
         if array.group != "observations":
             return datasets.contiguous(file, array)
         virtual = h5py.VirtualLayout(array.shape, array.dtype)
+        virtual.dcpl.set_obj_track_times(False)  # two merges of the same shards have the same bytes
         for source, name in zip(shards.files, names, strict=True):
             start, stop = source.shard.rows(source.spec)
             if start < stop:

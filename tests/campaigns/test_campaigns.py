@@ -158,8 +158,9 @@ class Batch:
 
 @pytest.mark.parametrize("moment", sorted(hostile_models.MOMENTS))
 def test_a_model_that_deletes_its_folder_deletes_no_other_at_its_second_call(monkeypatch, tmp_path, moment):
-    folder, deleted = tmp_path / "qpibench-abc", []
+    folder, deleted = tmp_path / "qpibench-0123456789abcdef", []
     folder.mkdir()
+    monkeypatch.setenv("QPIBENCH_MODEL", "mark")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: deleted.append(Path(path)))
     names: dict = {}
@@ -175,11 +176,13 @@ def test_a_model_that_deletes_its_folder_deletes_no_other_at_its_second_call(mon
     assert set(deleted) == {folder}
 
 
-def test_a_hostile_model_runs_in_a_temporary_folder_of_the_program_only(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("name", ["folder", "qpibench-main", "qpibench-0123456789abcdef"])
+def test_a_hostile_model_runs_in_a_temporary_folder_of_the_program_only(monkeypatch, tmp_path, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
     with pytest.raises(SystemExit, match="not a folder of qpibench"):
         exec(compile(hostile_models.source("fill its folder", "import"), "my_model.py", "exec"), {})
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / name).iterdir())
 
 
 def test_there_are_two_hundred_hostile_models():

@@ -137,7 +137,9 @@ def test_a_report_shows_the_layers_that_are_chosen(qpibench, measured):
     assert maps == {"layer_000_map.svg", "layer_002_map.svg"}
     text = (measured / "kernel.html").read_text()
     assert re.findall(r"<h2>Layer (\d+),", text) == ["0", "2"]
-    qpibench(*again, "--energy", 400, "--overwrite").fails(2, "no layer at 400 meV", "-40 to 20 meV")
+    for energy in (400, 36, -56):
+        refused = qpibench(*again, "--energy", energy, "--overwrite")
+        refused.fails(2, f"The file of kernels has no layer at {energy} meV", "-40 to 20 meV")
 
 
 def test_a_report_of_what_are_no_kernels_is_refused(qpibench, measured):
@@ -301,6 +303,11 @@ def test_one_scatterer_is_taken_on_request_only(qpibench, measured):
     more = ("--channel", "Current", "--energy", -9, "--method", "wiener", "--workers", 1)
     qpibench(*asked(measured, *more)).fails(3, "scatterers.csv' has one scatterer", "--one-scatterer")
     assert not list(measured.glob("kernel.h5*"))
+    (measured / "scatterers.csv").write_text("x_nm,y_nm\n1,2\n1,2\n")
+    qpibench(*asked(measured, *more)).fails(3, "scatterers.csv' has one scatterer", "--one-scatterer")
+    (measured / "scatterers.csv").write_text("x_nm,y_nm\n1,2\n3,4\n")
+    qpibench(*asked(measured, *more, "--one-scatterer")).fails(2, "has 2 scatterers", "leave out --one-scatterer")
+    (measured / "scatterers.csv").write_text("x_nm,y_nm\n1,2\n")
     outcome = qpibench(*asked(measured, *more, "--one-scatterer"))
     assert "1 of 1 kernel of Current" in outcome.stdout
     assert "with 1 scatterer:" in outcome.stdout

@@ -214,6 +214,18 @@ def test_a_file_of_kernels_that_states_more_than_it_has_is_refused(own, invoke):
     assert "kernels has 2,147,483,648 bytes by its shape, and 0 are stored" in message
 
 
+def test_a_file_of_virtual_kernels_is_refused_by_name(own, numbers, invoke):
+    with h5py.File(own / "source.h5", "w") as file:
+        file["kernels"] = numbers
+    layout = h5py.VirtualLayout(numbers.shape, numbers.dtype)
+    layout[:] = h5py.VirtualSource(own / "source.h5", "kernels", numbers.shape)
+    with h5py.File(own / "own.h5", "w") as file:
+        file.create_virtual_dataset("kernels", layout)
+    _edit(own, "own.npy", "own.h5")
+    message = invoke("generate", own / "own.toml", "-o", own / "r.h5", code=2).stderr
+    assert "kernels is virtual, and its values are in other files; copy them into this one" in message
+
+
 @pytest.mark.parametrize("name", ["own.npy", "own.npz", "own.h5"])
 def test_a_file_that_is_not_what_its_name_says_is_refused(own, invoke, name):
     (own / name).write_bytes(b"\x93no kernels")

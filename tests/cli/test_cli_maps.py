@@ -31,13 +31,15 @@ def test_the_contents_of_a_file_are_told_and_drawn(qpibench, scan):
     assert [one["direction"] for one in fields["channels"]] == ["forward", "backward"]
 
 
-@pytest.mark.parametrize("name", ["Strom \x08", "\u7535\u6d41"])
-def test_a_name_that_the_font_of_the_picture_lacks_is_drawn_without_a_word(qpibench, scan, nanonis, name):
+@pytest.mark.parametrize("name", ["Strom \x08", "\u7535\u6d41", "I $x^{$ A", "$\\foo$"])
+def test_a_name_of_any_characters_is_drawn_without_a_word(qpibench, scan, nanonis, name):
     images = {(name, "A"): {"forward": np.arange(48, dtype=np.float32).reshape(6, 8)}}
     (scan / "odd.sxm").write_bytes(nanonis.scan_bytes(images, range_m=(8e-9, 6e-9)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert qpibench("maps", scan / "odd.sxm", "-o", scan / "odd.png").exit_code == 0
+        found = qpibench("scatterers", scan / "odd.sxm", "-o", scan / "a.csv", "--picture", scan / "a.png")
+    assert (found.exit_code, "Unexpected" in found.stderr) in [(0, False), (3, False)]
 
 
 def test_single_scans_are_joined_to_a_stack(qpibench, scan, nanonis):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,37 @@ def test_no_process_of_a_model_outlives_a_parent_that_is_killed(tmp_path, write_
         process.kill()
     assert not survivors
     assert not folder.exists()
+
+
+LOCKED = """
+    import os, signal
+
+    os.makedirs("cache/inner")
+    open("cache/inner/file", "w").close()
+    os.chmod("cache/inner", 0o555)
+    os.chmod("cache", 0o555)
+
+    def predict(batch):
+        return batch.image if len(os.listdir("cache")) == 1 else None
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="root may write everywhere, and setpriv is missing")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_folder_that_a_model_locks_is_removed_too(tmp_path, write_model, killed):
+    model = write_model(textwrap.dedent(LOCKED))
+    (tmp_path / "temporary").mkdir()
+    end = "\n    import os, signal; os.kill(os.getpid(), signal.SIGKILL)" if killed else ""
+    drop = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    subprocess.run(
+        [*drop, sys.executable, "-c", textwrap.dedent(PARENT).rstrip() + end, model],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "TMPDIR": str(tmp_path / "temporary")},
+        check=not killed,
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    while (left := os.listdir(tmp_path / "temporary")) and time.monotonic() < deadline:
+        pass  # the guard is at work
+    assert not left
 
 
 KILLED_BEFORE = """

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError, UsageError
+from qpibench.hdf5_values import held_bytes
 from qpibench.maps.preparation import apply
 from qpibench.readers.maps import read_maps
 
@@ -223,14 +224,39 @@ def test_a_checkpoint_of_mt_sbd_stm_tells_the_size_of_its_grid(tmp_path):
     np.testing.assert_allclose(maps.axis.energy_mev, [-100, 100])
 
 
-def test_a_matlab_file_that_states_more_than_it_has_is_refused(tmp_path):
+def test_an_array_of_matlab_that_was_allocated_and_not_written_is_left_out(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "huge.mat", "w", userblock_size=512) as file:
-        file.create_dataset("map", shape=(1 << 20, 1 << 14), chunks=(64, 64), dtype="f8")
+        file.create_dataset("buffer", shape=(1 << 20, 1 << 14), chunks=(64, 64), dtype="f8")
+        file["map"] = UP.T
     with open(tmp_path / "huge.mat", "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
-    with pytest.raises(InvalidDataError, match="map has 137,438,953,472 bytes by its shape, and 0 are stored"):
-        read_maps(tmp_path / "huge.mat", size_nm=5)
+    maps = read_maps(tmp_path / "huge.mat", size_nm=5)
+    assert [channel.name for channel in maps.channels] == ["map"]
+    assert "'buffer' has a size in the file and hardly a value; it is left out." in maps.warnings
+
+
+def test_the_size_of_what_is_stored_is_not_taken_from_the_file_alone(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "forged.h5", "w", libver="earliest") as file:
+        file.create_dataset("Z", data=np.zeros((1 << 10, 1 << 10)), chunks=(1 << 10, 1 << 10), compression="gzip")
+        stored = file["Z"].id.get_storage_size()
+    content = (tmp_path / "forged.h5").read_bytes()
+    key = stored.to_bytes(4, "little") + bytes(4)  # size of the chunk, and its filter mask
+    assert content.count(key) == 1
+    (tmp_path / "forged.h5").write_bytes(content.replace(key, (0xFFFFFFFF).to_bytes(4, "little") + bytes(4)))
+    with h5py.File(tmp_path / "forged.h5") as file:
+        assert file["Z"].id.get_storage_size() == 0xFFFFFFFF
+        assert held_bytes(file["Z"]) == len(content)
+
+
+def test_a_map_of_several_names_is_taken_once(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        file["a"] = UP
+        file["b"] = file["a"]
+    maps = read_maps(tmp_path / "many.h5", size_nm=5)
+    assert [channel.name for channel in maps.channels] == ["a"]
 
 
 def test_the_struct_of_a_map_without_units_is_asked_about(tmp_path):

@@ -3,6 +3,7 @@
 import pickle
 import runpy
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -202,6 +203,20 @@ def test_opening_that_fails_is_repeated(url, server, small_release):
     server.failures = ATTEMPTS - 1
     with open_release(url) as release:
         holds_the_same(release, small_release)
+
+
+def test_a_request_that_nobody_answers_in_time_is_no_missing_file(monkeypatch):
+    aiohttp = pytest.importorskip("aiohttp")
+    conf = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=0.2)}}
+    monkeypatch.setitem(pytest.importorskip("fsspec.config").conf, "http", conf)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        with pytest.raises(QpibenchError, match="cannot be read: TimeoutError") as told:
+            open_release(f"http://127.0.0.1:{deaf.getsockname()[1]}/small.h5")
+        deaf.setblocking(False)
+        asked = [deaf.accept()[0] for _ in range(ATTEMPTS)]
+    assert told.value.exit_code == 1
+    for connection in asked:
+        connection.close()
 
 
 def test_requests_that_fail_are_one_sentence(at_url, url, server):

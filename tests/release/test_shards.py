@@ -365,6 +365,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert peaks[1] - peaks[0] < 4_000
 
 
+def test_no_object_of_a_release_has_the_time_of_its_creation(virtual, three, small_release):
+    times = {}
+    for path in (virtual, small_release, *three.iterdir()):
+        with h5py.File(path) as file:
+            names = ["/"]
+            file.visit(names.append)
+            times |= {(path.name, name): h5py.h5o.get_info(file[name].id).mtime for name in names}
+    assert len(times) > 20
+    assert not any(times.values())
+
+
 def test_a_virtual_release_reads_like_any_other(virtual, small_release):
     with open_release(virtual) as release, open_release(small_release) as plain:
         assert release.content_sha256 == plain.content_sha256

@@ -35,6 +35,7 @@ read -r group && read -r _
     kill -s KILL "${file%/environ}"
 done
 [ -z "$1" ] || for _ in 1 2 3 4 5; do
+    chmod -R u+rwX -- "$1"
     rm -rf -- "$1" && break
     sleep 1
 done
@@ -115,7 +116,17 @@ def guarded_folder(mark: str | None = None) -> Iterator[GuardedFolder]:
         try:
             yield GuardedFolder(path, add_group)
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, also with folders in it that its owner may not write to."""
+    for parent, names, _ in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in names):
+            if not os.path.islink(path):
+                with suppress(OSError):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qpibench.errors import InvalidDataError
-from qpibench.hdf5_values import held_values
+from qpibench.hdf5_values import held_values, is_held
 from qpibench.maps import Source
 from qpibench.maps.arrays import Arrays
 from qpibench.maps.named import arrays_of
@@ -37,7 +37,8 @@ def read(path: Path, source: Source) -> Arrays:
     with open(path, "rb") as file:
         start = file.read(len(_HDF5))
     try:
-        named = dict(_of_hdf5(path) if start == _HDF5 else _of_older(path))
+        unwritten: list[str] = []
+        named = dict(_of_hdf5(path, unwritten) if start == _HDF5 else _of_older(path))
     except Exception as error:  # SciPy raises errors of many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidDataError(f"'{path}' is no MATLAB file, truncated or damaged: {reason}.") from None
@@ -50,7 +51,8 @@ def read(path: Path, source: Source) -> Arrays:
         first_row="bottom" if points else None,
         size_nm=_grid_size(named) if points else None,
     )
-    return Arrays(arrays=arrays, source=source, warnings=warnings)
+    left_out = (f"'{name}' has a size in the file and hardly a value; it is left out." for name in unwritten)
+    return Arrays(arrays=arrays, source=source, warnings=(*warnings, *left_out))
 
 
 def _of_older(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -76,7 +78,8 @@ def _inside(members: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Ite
             yield f"{prefix}{name}", value if value.dtype.kind == "f" else value.astype(np.float64)
 
 
-def _of_hdf5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+def _of_hdf5(path: Path, unwritten: list[str]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of numbers; names of those that were allocated and not written are added to a list."""
     found: list[tuple[str, NDArray[Any]]] = []
 
     def visit(name: str, item: Any) -> None:
@@ -84,7 +87,11 @@ def _of_hdf5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         if not isinstance(item, h5py.Dataset) or name.startswith("#") or "MATLAB_empty" in item.attrs:
             return
         if item.dtype.kind in "fiu" and item.attrs.get("MATLAB_class", b"double") in _CLASSES:
-            found.append((name.replace("/", "."), held_values(item).T))  # HDF5 has MATLAB's dimensions in reverse
+            label = name.replace("/", ".")
+            if is_held(item):
+                found.append((label, held_values(item).T))  # HDF5 has MATLAB's dimensions in reverse
+            else:
+                unwritten.append(label)
 
     with h5py.File(path, "r", locking=False) as file:
         file.visititems(visit)

@@ -77,8 +77,9 @@ def read(path: Path, source: Source) -> Maps | Arrays:
 
 
 def _of_hdf5(path: Path) -> tuple[dict[str, _Variable], dict[str, Any]]:
-    """Return the variables and the attributes of the root group."""
-    found = {}
+    """Return the variables, a map of several names by the first, and the attributes of the root group."""
+    found: dict[str, _Variable] = {}
+    places = set()  # of maps in the file: a small file may have one large map under many names
     with h5py.File(path, "r", locking=False) as file:
         for name in file:
             item = file.get(name)  # None for a link to nothing
@@ -88,6 +89,10 @@ def _of_hdf5(path: Path) -> tuple[dict[str, _Variable], dict[str, Any]]:
             if str(attributes.get("NAME", "")).startswith(_ONLY_A_DIMENSION):
                 continue
             dims = (name,) if item.ndim == 1 and item.is_scale else tuple(map(_name_of, item.dims, range(item.ndim)))
+            place = h5py.h5o.get_info(item.id).addr
+            if item.ndim > 1 and place in places:
+                continue
+            places.add(place)
             found[name] = _decoded(_Variable(dims, held_values(item), attributes))
         return found, _attributes(file)
 
