@@ -36,7 +36,7 @@ MOST_BYTES = LIMIT_BYTES + 3 * len(SPECS) * KEPT_BYTES
 @contextmanager
 def prepare(folder: Path) -> Iterator[Trial]:
     made: dict[str, tuple[FreshBatches, FreshBatches, Stream]] = {}
-    seen: set[bytes] = set()
+    seen: dict[bytes, tuple[str, int]] = {}
 
     def of_spec(name: str) -> tuple[FreshBatches, FreshBatches, Stream]:
         if name not in made:
@@ -51,7 +51,12 @@ def prepare(folder: Path) -> Iterator[Trial]:
 
 
 def _trial(
-    batches: FreshBatches, one: FreshBatches, moved: Stream, seen: set[bytes], random: Random, tally: Tally
+    batches: FreshBatches,
+    one: FreshBatches,
+    moved: Stream,
+    seen: dict[bytes, tuple[str, int]],
+    random: Random,
+    tally: Tally,
 ) -> None:
     last = IMAGES // IMAGES_PER_BATCH - 2
     step = random.randrange(WEEK) if random.random() < 0.9 else last - random.randrange(1000)
@@ -72,9 +77,9 @@ def _trial(
         problem = f"the stream says that it is at step {moved.step}"
     if not np.isfinite(batch["image"]).all():
         problem = "an image is not finite"
-    if len(set(images)) < len(images) or not seen.isdisjoint(images):
+    here = batches.spec.name, step  # which may be drawn twice
+    if len(set(images)) < len(images) or any(seen.setdefault(image, here) != here for image in images):
         problem = "an image has been there before"
-    seen.update(images)
     memory_bytes = psutil.Process().memory_info().rss
     if problem is None and memory_bytes > MOST_BYTES:
         problem = f"{memory_bytes:,} bytes of memory"

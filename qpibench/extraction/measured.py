@@ -228,7 +228,9 @@ def _size(grid: Grid) -> NDArray[np.float64]:
 
 
 def _inside(position_nm: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
-    within = np.abs(position_nm) <= _size(grid) / 2 * (1 + _ROUNDING)
+    """Whether positions lie in the area of the pixels, half a pixel more than from the first centre to the last."""
+    pixel_nm = np.array([grid.pitch_x_nm, grid.pitch_y_nm])
+    within = np.abs(position_nm) <= (_size(grid) + pixel_nm) / 2 * (1 + _ROUNDING)
     return np.asarray(within.all(axis=1))
 
 

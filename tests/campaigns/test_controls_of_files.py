@@ -167,7 +167,7 @@ class Batches:
     ],
 )
 def test_what_jumps_find(monkeypatch, one, moved, memory_mib, problem):
-    size, tally, seen = stream_jumps.IMAGES_PER_BATCH, Tally(), set()
+    size, tally, seen = stream_jumps.IMAGES_PER_BATCH, Tally(), {}
     told = iter(memory_mib)
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=next(told) * 2**20))
     monkeypatch.setattr(stream_jumps.psutil, "Process", lambda: process)
@@ -180,10 +180,17 @@ def test_what_jumps_find(monkeypatch, one, moved, memory_mib, problem):
 def test_a_jump_finds_an_image_that_has_been_there():
     size, tally = stream_jumps.IMAGES_PER_BATCH, Tally()
     each = (Batches(size, "repeated"), Batches(1, "repeated"), Batches(size, "repeated"))
-    seen = set()
+    seen = {}
     for number in range(3):
         stream_jumps._trial(*each, seen, Random(number), tally)
     assert "an image has been there before" in tally.problems[0]["what"]
+
+
+def test_a_jump_to_a_step_that_was_drawn_before_finds_its_images_again():
+    size, tally, seen = stream_jumps.IMAGES_PER_BATCH, Tally(), {}
+    for _ in range(2):
+        stream_jumps._trial(Batches(size), Batches(1), Batches(size), seen, Random(1), tally)
+    assert not tally.problems
 
 
 @pytest.fixture

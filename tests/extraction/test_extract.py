@@ -72,6 +72,14 @@ def test_positions_may_begin_at_the_first_pixel(origin):
     np.testing.assert_allclose(linear(positions=positions, origin=origin).kernel, linear().kernel, atol=1e-6)
 
 
+def test_the_field_of_positions_ends_half_a_pixel_beyond_the_outer_centres(toy):
+    pixel_nm = SIZE_NM[1] / (IMAGE.shape[1] - 1)
+    edge = HALF_NM[0] + 0.49 * pixel_nm
+    extract(IMAGE, [[0, 0], [edge, 0]], SIZE_NM, toy)
+    with pytest.raises(InvalidDataError, match="1 of 2 scatterers lies outside the field"):
+        extract(IMAGE, [[0, 0], [edge + 0.02 * pixel_nm, 0]], SIZE_NM, toy)
+
+
 def test_a_kernel_of_odd_shape_has_the_scatterer_at_its_central_pixel():
     kernel, kernel_full, _, _ = linear(kernel_shape=(9, 11))
     np.testing.assert_allclose(kernel, kernel_full[19:28, 24:35], atol=1e-6)
