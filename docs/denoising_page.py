@@ -57,6 +57,9 @@ At 20 dB the noise is a tenth of the signal, so a filter takes more from the sig
 averages noise as well, over all pixels at once and without a loss of ripples. A median filter has no such factors; it
 lowers the extrema of ripples that are narrower than half of its square.
 
+`polar` takes noise to be white, which it no longer is behind a filter. Of
+its 95 % intervals 90 % hold without a filter, and 23 to 35 % with one, as the command below prints.
+
 `one_step` had only 1,000 of the 144,000 steps of its recipe, so that its column says nothing about the method;
 `two_step`, by the recipe of its authors' code, was trained to its end. Both learned from clean images of a field half
 as wide, none of them filtered, and are far off here without a filter already.
