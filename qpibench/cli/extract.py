@@ -12,6 +12,7 @@ from qpibench.cli.map_options import (
     HDF5_FILE,
     beyond_edge_option,
     channel_option,
+    energies_option,
     map_argument,
     origin_option,
     positions_option,
@@ -37,14 +38,7 @@ from qpibench.files import check_folder
 @positions_option
 @output_option("KERNEL.h5", "The file of kernels to write.", type=HDF5_FILE)
 @channel_option
-@click.option(
-    "--energy",
-    "energies_mev",
-    type=float,
-    multiple=True,
-    metavar="MEV",
-    help="Extract the layer nearest to this energy only; may be repeated.  [default: all layers]",
-)
+@energies_option("Extract the layer nearest to this energy only; may be repeated.  [default: all layers]")
 @click.option(
     "--method", default="polar", show_default=True, metavar="ENTRY", help="An entry by name, its file, or a run folder."
 )

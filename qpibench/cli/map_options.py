@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from qpibench.cli.options import FILE, Output
+from qpibench.cli.options import FILE, Decorated, Output
 from qpibench.errors import UsageError
 from qpibench.files import check_file
 
@@ -78,6 +78,12 @@ def untold_options(command: Callable[..., Any]) -> Callable[..., Any]:
 channel_option = click.option(
     "--channel", metavar="NAME", help="Channel of the map; may be left out if there is only one."
 )
+
+
+def energies_option(help: str) -> Callable[[Decorated], Decorated]:
+    """Return the option ``--energy``, which may be repeated."""
+    return click.option("--energy", "energies_mev", type=float, multiple=True, metavar="MEV", help=help)
+
 
 positions_option = click.option(
     "--positions", "positions_path", type=FILE, required=True, metavar="CSV", help="File of the scatterers, x and y."

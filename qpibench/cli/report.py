@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from qpibench.cli.kernel_report import band_fields, check_new_report, figures_option
+from qpibench.cli.map_options import energies_option
 from qpibench.cli.options import FILE, keep_apart, output_option, overwrite_option, subcommand
 from qpibench.cli.response import Response
 
@@ -14,14 +15,7 @@ from qpibench.cli.response import Response
 @subcommand("report")
 @click.argument("kernel_path", type=FILE, metavar="KERNEL.h5")
 @output_option("REPORT.html", "The report to write, one HTML file.")
-@click.option(
-    "--energy",
-    "energies_mev",
-    type=float,
-    multiple=True,
-    metavar="MEV",
-    help="Show the layer nearest to this energy; may be repeated.  [default: three of those with a kernel]",
-)
+@energies_option("Show the layer nearest to this energy; may be repeated.  [default: three of those with a kernel]")
 @figures_option
 @overwrite_option
 def command(
