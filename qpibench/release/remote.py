@@ -156,7 +156,7 @@ def _size(url: Url) -> int:
     for _ in range(ATTEMPTS - 1):
         try:
             return _size_at_once(url)
-        except UsageError:
+        except (UsageError, UnavailableError):
             raise
         except QpibenchError:
             continue
