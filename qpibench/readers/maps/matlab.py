@@ -37,8 +37,7 @@ def read(path: Path, source: Source) -> Arrays:
     with open(path, "rb") as file:
         start = file.read(len(_HDF5))
     try:
-        unwritten: list[str] = []
-        named = dict(_of_hdf5(path, unwritten) if start == _HDF5 else _of_older(path))
+        named, unwritten = _of_hdf5(path) if start == _HDF5 else (dict(_of_older(path)), [])
     except Exception as error:  # SciPy raises errors of many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidDataError(f"'{path}' is no MATLAB file, truncated or damaged: {reason}.") from None
@@ -78,9 +77,10 @@ def _inside(members: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Ite
             yield f"{prefix}{name}", value if value.dtype.kind == "f" else value.astype(np.float64)
 
 
-def _of_hdf5(path: Path, unwritten: list[str]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The arrays of numbers; names of those that were allocated and not written are added to a list."""
-    found: list[tuple[str, NDArray[Any]]] = []
+def _of_hdf5(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """The arrays of numbers by name, and the names of those that were allocated and not written."""
+    found: dict[str, NDArray[Any]] = {}
+    unwritten: list[str] = []
 
     def visit(name: str, item: Any) -> None:
         # Contents of cells are under '#refs#'; an empty array has its shape as numbers; texts are numbers too.
@@ -89,13 +89,13 @@ def _of_hdf5(path: Path, unwritten: list[str]) -> Iterator[tuple[str, NDArray[An
         if item.dtype.kind in "fiu" and item.attrs.get("MATLAB_class", b"double") in _CLASSES:
             label = name.replace("/", ".")
             if is_held(item):
-                found.append((label, held_values(item).T))  # HDF5 has MATLAB's dimensions in reverse
+                found[label] = held_values(item).T  # HDF5 has MATLAB's dimensions in reverse
             else:
                 unwritten.append(label)
 
     with h5py.File(path, "r", locking=False) as file:
         file.visititems(visit)
-    yield from found
+    return found, unwritten
 
 
 def _rows_before_columns(values: NDArray[Any], *, points: bool) -> NDArray[Any]:
