@@ -81,6 +81,14 @@ def _survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
     return alive
 
 
+def _left_in(folder: Path) -> list[str]:
+    """What is still in a folder after a while, in which a guard may empty it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (left := os.listdir(folder)) and time.monotonic() < deadline:
+        pass
+    return left
+
+
 def _runs(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -145,10 +153,7 @@ def test_a_folder_that_a_model_locks_is_removed_too(tmp_path, write_model, kille
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "TMPDIR": str(tmp_path / "temporary")},
         check=not killed,
     )
-    deadline = time.monotonic() + PATIENCE_S
-    while (left := os.listdir(tmp_path / "temporary")) and time.monotonic() < deadline:
-        pass  # the guard is at work
-    assert not left
+    assert not _left_in(tmp_path / "temporary")
 
 
 KILLED_BEFORE = """
@@ -175,10 +180,7 @@ def test_no_folder_is_left_by_a_parent_that_is_killed_before_it_starts_a_process
         check=False,
     )
     assert parent.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + PATIENCE_S
-    while (left := os.listdir(tmp_path / "temporary")) and time.monotonic() < deadline:
-        pass  # the guard is at work
-    assert not left
+    assert not _left_in(tmp_path / "temporary")
 
 
 def test_children_of_a_model_are_gone_when_it_is(tmp_path, write_model):
