@@ -8,16 +8,18 @@ import re
 import shutil
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Literal, Self
 
 from qpibench.errors import QpibenchError, UnavailableError, UsageError
 from qpibench.extras import optional_module
-from qpibench.notices import note
+from qpibench.notices import note, warn
 from qpibench.processors import processors
 
 EXPECTED = "expected local, local:N, slurm, slurm:N, or the address of a scheduler such as tcp://host:8786"
@@ -26,6 +28,9 @@ ASSUMED_SLOTS = 16
 
 NO_WORKER_S = 30
 """Time in s without any worker after which the user is told that the run waits."""
+
+LOOK_S = 5
+"""Time in s between two looks for workers."""
 
 CLOSE_S = 30
 """Time in s for workers to end; the programs of SLURM may take some of it."""
@@ -86,8 +91,8 @@ class Connection:
 def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
     """Connect to workers; those that are started here are ended at the end of the context.
 
-    dask's own messages are not printed meanwhile. If no worker has come after :data:`NO_WORKER_S`, the user is told.
-    Workers on this machine listen on 127.0.0.1 only, and no dashboard is started.
+    dask's own messages are not printed meanwhile. Whenever there has been no worker for :data:`NO_WORKER_S`, the user
+    is told. Workers on this machine listen on 127.0.0.1 only, and no dashboard is started.
 
     Parameters
     ----------
@@ -101,13 +106,17 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
     UnavailableError
         If dask or SLURM is not installed, or no scheduler answers.
     UsageError
-        If the configuration of SLURM's jobs is incomplete.
+        If dask's configuration cannot be read, or that of SLURM's jobs cannot be used.
     QpibenchError
-        If SLURM does not accept a job.
+        If workers cannot be started on this machine, or SLURM does not accept a job.
     """
-    distributed = optional_module("distributed", "--dask")
+    try:
+        distributed = optional_module("distributed", "--dask")
+    except ValueError as error:
+        raise UsageError(f"dask's configuration cannot be read: {_reason(error)}.") from error
     with ExitStack() as stack:
         stack.enter_context(_quiet())
+        cluster: Any
         if place.kind == "scheduler":
             cluster, expected = place.address, 0
         elif place.kind == "local":
@@ -116,41 +125,64 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
         else:
             cluster, expected = stack.enter_context(_slurm(distributed, place.workers))
         try:
-            client = distributed.Client(cluster, set_as_default=False)
-        except (OSError, ValueError) as error:  # distributed raises ValueError for an unknown protocol
-            reason = str(error).partition("\n")[0].rstrip(".")
-            raise UnavailableError(f"No dask scheduler answers at '{place.address}': {reason}.") from error
-        stack.callback(_close, client)
+            client = _client(distributed, cluster)
+            stack.callback(_close, client)
+            threads = sum(client.nthreads().values())
+        except Exception as error:  # distributed raises errors of many classes, such as TypeError for TLS without keys
+            address = place.address or cluster.scheduler_address
+            raise UnavailableError(f"No dask scheduler answers at '{address}': {_reason(error)}.") from error
         if place.kind == "local" and devices:
             shown = visible_devices() or [str(device) for device in range(devices)]
             client.register_plugin(_one_device_each(distributed, shown[:devices]))
-        threads = sum(client.nthreads().values())
-        if place.kind != "local" and not threads:
-            stack.enter_context(_told_that_it_waits(client, place))
+        stack.enter_context(_told_that_it_waits(client, place))
         yield Connection(client, max(expected, threads))
+
+
+def _client(distributed: Any, cluster: Any) -> Any:
+    class Client(distributed.Client):  # type: ignore[misc]  # its base class is known at run time only
+        """A client that is closed by :func:`_close` alone.
+
+        dask's own closes itself when it is collected. One that has never connected prints a traceback then.
+        """
+
+        def __del__(self) -> None:
+            pass
+
+    return Client(cluster, set_as_default=False)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, or else its class, on one line and without a full stop."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
 @contextmanager
 def _told_that_it_waits(client: Any, place: Place) -> Iterator[None]:
-    """Tell the user if no worker has come after :data:`NO_WORKER_S`; the run itself waits without a limit."""
-    remedy = (
-        "squeue lists the jobs that wait too, and log-directory has the logs of those that ended"
-        if place.kind == "slurm"
-        else f"start one for the scheduler at '{place.address}'"
-    )
+    """Tell the user whenever there has been no worker for :data:`NO_WORKER_S`; the run waits without a limit."""
+    remedy = {
+        "local": "stop it, and add --resume to go on",
+        "slurm": "squeue lists the jobs that wait, log-directory has the logs of those that ended, and none of these is"
+        " submitted again",
+        "scheduler": f"start one for the scheduler at '{place.address}'",
+    }[place.kind]
+    ended = threading.Event()
 
-    def tell() -> None:
-        with suppress(Exception):  # the scheduler may be lost, which the run itself will say
-            if not client.nthreads():
-                note(f"No dask worker has come within {NO_WORKER_S} s, so the run waits; {remedy}.")
+    def look() -> None:
+        since, told = time.monotonic(), False
+        while not ended.wait(LOOK_S):
+            with suppress(Exception):  # the scheduler may be lost, which the run itself will say
+                if client.nthreads():
+                    since, told = time.monotonic(), False
+                elif not told and time.monotonic() - since >= NO_WORKER_S:
+                    note(f"There has been no dask worker for {NO_WORKER_S} s, so the run waits; {remedy}.")
+                    told = True
 
-    timer = threading.Timer(NO_WORKER_S, copy_context().run, [tell])
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=copy_context().run, args=[look], daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
 
 
 @contextmanager
@@ -169,18 +201,21 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _local(distributed: Any, workers: int) -> Iterator[Any]:
     with ExitStack() as stack:
-        with _undisturbed():
-            cluster = distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",  # of the pages of status, which dask always serves
-                scheduler_kwargs={"dashboard": False},
-                memory_limit=0,  # as in a run of one process, the system sets the limit
-                silence_logs=logging.CRITICAL,
-            )
-            stack.enter_context(_ending_processes(cluster))
+        try:
+            with _undisturbed():
+                cluster = distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",  # of the pages of status, which dask always serves
+                    scheduler_kwargs={"dashboard": False},
+                    memory_limit=0,  # as in a run of one process, the system sets the limit
+                    silence_logs=logging.CRITICAL,
+                )
+                stack.enter_context(_ending_processes(cluster))
+        except Exception as error:
+            raise QpibenchError(f"dask cannot start workers on this machine: {_reason(error)}.") from error
         yield cluster
 
 
@@ -197,28 +232,51 @@ def _ending_processes(cluster: Any) -> Iterator[None]:
                 os.kill(nanny.pid, signal.SIGTERM)
         raise
     finally:
+        pids = [nanny.pid for nanny in cluster.workers.values()]
         with _undisturbed():
-            cluster.close(timeout=CLOSE_S)
+            try:
+                cluster.close(timeout=CLOSE_S)
+            except TimeoutError:  # the run is not to fail by what comes after it
+                for pid in pids:
+                    with suppress(OSError, TypeError):
+                        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Hold signals that interrupt the command back: half a cluster cannot be closed, and would leave processes.
 
-    A signal that arrives raises KeyboardInterrupt at the end of this context.
+    A signal that arrives raises KeyboardInterrupt at the end of this context. Threads and processes that are started
+    in it never get SIGINT: a terminal sends it to workers too, which would print tracebacks.
     """
-    caught: list[int] = []
-    former = {}
-    if threading.current_thread() is threading.main_thread():
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        former = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
-    try:
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    former = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
+    try:
+        with _sigint_blocked():
+            yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
         if caught:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread, and in the threads and processes that are started from it meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # the thread that starts it could get SIGINT again
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 @contextmanager
@@ -248,18 +306,23 @@ def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
                     silence_logs=logging.CRITICAL,
                 )
                 stack.enter_context(_cancelling_jobs(distributed, cluster))
-        except (ValueError, RuntimeError) as error:  # something is missing, or its interface or port is not there
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {reason}.") from error
+        except Exception as error:  # something is missing or of another type, or its interface or port is not there
+            raise _unusable(error) from error
         # A job that SLURM refuses would only be written to dask's log, and the run would wait for it.
         try:
             cluster.sync(_submitted, cluster, workers or max(1, get("distributed.adaptive.minimum", 0)))
-        except RuntimeError as error:
-            raise QpibenchError(f"SLURM does not accept the job: {' '.join(str(error).split())}.") from error
+        except (RuntimeError, ValueError) as error:  # sbatch fails, or names no job
+            raise QpibenchError(f"SLURM does not accept the job: {_reason(error)}.") from error
+        except Exception as error:
+            raise _unusable(error) from error
         threads = next(iter(cluster.workers.values())).worker_process_threads
         if workers is None:
             cluster.adapt()
         yield cluster, (workers or int(most)) * max(1, threads)
+
+
+def _unusable(error: Exception) -> UsageError:
+    return UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {_reason(error)}.")
 
 
 @contextmanager
@@ -272,7 +335,10 @@ def _cancelling_jobs(distributed: Any, cluster: Any) -> Iterator[None]:
         for job in cluster.workers.values():
             job.status = distributed.Status.closed
         with _undisturbed(), suppress(AssertionError):
-            cluster.close(timeout=CLOSE_S)
+            try:
+                cluster.close(timeout=CLOSE_S)
+            except TimeoutError:
+                warn(f"scancel has not ended jobs of SLURM within {CLOSE_S} s; squeue shows which ones are left.")
 
 
 async def _submitted(cluster: Any, workers: int) -> None:

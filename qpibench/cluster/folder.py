@@ -12,11 +12,12 @@ from typing import Self
 
 from qpibench.errors import InvalidDataError, UsageError
 from qpibench.files import check_file, check_folder, make_folder
+from qpibench.notices import warn
 from qpibench.release.lock import BusyError, FileLock
-from qpibench.release.shards import Shard, open_shard
+from qpibench.release.shards import DamagedShardError, Shard, open_shard
 from qpibench.specs import ReleaseSpec
 
-_OURS = re.compile(r"\.?shard-([0-9]+)-of-([0-9]+)\.h5(\..+)?")
+_OURS = re.compile(r"shard-[0-9]+-of-([0-9]+)\.h5|\.shard-[0-9]+-of-([0-9]+)\.h5\..+")
 _LOCK = ".lock"
 
 
@@ -88,7 +89,7 @@ class ShardFolder:
         InvalidDataError
             If there are shards of several numbers.
         """
-        counts = {int(found[2]) for _, found in self._files()}
+        counts = {int(found[1] or found[2]) for _, found in self._files()}
         if len(counts) > 1:
             listed = " and ".join(map(str, sorted(counts)))
             raise InvalidDataError(
@@ -98,19 +99,27 @@ class ShardFolder:
         return counts.pop() if counts else None
 
     def missing(self, spec: ReleaseSpec, count: int) -> list[Shard]:
-        """The shards that are not whole yet.
+        """The shards that are not whole yet; one that is found damaged is removed, and the user is told.
 
         Raises
         ------
         InvalidDataError
-            If a whole shard is of another spec, or damaged.
+            If a whole shard is of another spec, or what has its name is no shard.
         """
         missing = []
         for shard in (Shard(index, count) for index in range(1, count + 1)):
             path = self.path / shard.file_name
             if not path.exists():
                 missing.append(shard)
-            elif (found := open_shard(path)).spec != spec:
+                continue
+            try:
+                found = open_shard(path)
+            except DamagedShardError as error:
+                warn(f"{error.damage}; it is made again.")
+                path.unlink()
+                missing.append(shard)
+                continue
+            if found.spec != spec:
                 raise InvalidDataError(
                     f"'{path}' is a shard of another spec ('{found.spec.name}'); choose another file, or begin again"
                     " with --overwrite."

@@ -22,6 +22,8 @@ from qpibench.release.blocks import Progress
 from qpibench.release.filling import check_memory, check_request
 from qpibench.release.identity import BLOCK_ROWS
 from qpibench.release.lock import BusyError
+from qpibench.release.partial import Partial
+from qpibench.release.shards import DamagedShardError
 from qpibench.specs import ReleaseSpec, spec_from_json
 from qpibench.synthesis import Backend, Kernels, get_backend
 
@@ -92,7 +94,7 @@ def generate_release(
         If the target or shards of an interrupted run exist (without `resume` or `overwrite`), or a worker does not see
         the folder.
     InvalidDataError
-        If the interrupted run or the complete target has another spec, or a shard is damaged.
+        If the interrupted run or the complete target has another spec, or a shard is damaged, which is then removed.
     UnavailableError
         If dask or the backend is not available, or no scheduler answers.
     QpibenchError
@@ -108,31 +110,44 @@ def generate_release(
     check_request(target, overwrite=overwrite)
     check_memory(spec, target)
     with ShardFolder(target) as folder:
-        count = folder.count()
-        if count and not resume and not overwrite:
-            raise UsageError(
-                f"'{folder.path}' has shards of an interrupted run; add --resume to complete it, or --overwrite to"
-                " begin again."
-            )
-        missing = folder.missing(spec, count) if count and resume else None
-        _check_space(spec, target, folder)
-        if not resume:
-            folder.clear()
-        if missing != []:  # else no worker is needed
-            task = ShardTask(
-                spec=spec.canonical_json(),
-                folder=str(folder.path),
-                token=str(folder.token),
-                backend=backend,
-                threads=threads,
-            )
-            with show("Generating") as progress, connected(place, devices=devices) as connection:
-                missing = missing or folder.missing(spec, shard_count(spec, connection.slots))
-                _make(spec, missing, task, connection.client, progress)
-        with show("Merging") as progress:
+        with Partial(target, overwrite=overwrite):  # so that no other process writes the target meanwhile
+            count = folder.count()
+            if count and not resume and not overwrite:
+                raise UsageError(
+                    f"'{folder.path}' has shards of an interrupted run; add --resume to complete it, or --overwrite to"
+                    " begin again."
+                )
+            missing = folder.missing(spec, count) if count and resume else None
+            _check_space(spec, target, folder)
+            if not resume:
+                folder.clear()
+            if missing != []:  # else no worker is needed
+                task = ShardTask(
+                    spec=spec.canonical_json(),
+                    folder=str(folder.path),
+                    token=str(folder.token),
+                    backend=backend,
+                    threads=threads,
+                )
+                with show("Generating") as progress, connected(place, devices=devices) as connection:
+                    missing = missing or folder.missing(spec, shard_count(spec, connection.slots))
+                    _make(spec, missing, task, connection.client, progress)
+        with show("Merging") as progress, _damage_removed():
             content = merge_shards(folder.path, target, backend=own, overwrite=overwrite, progress=progress)
         folder.clear()
     return content
+
+
+@contextmanager
+def _damage_removed() -> Iterator[None]:
+    """Remove a shard that is found damaged, so that a later run makes it again."""
+    try:
+        yield
+    except DamagedShardError as error:
+        Path(error.path).unlink()
+        raise InvalidDataError(
+            f"{error.damage}; it has been removed, and the same command with --resume makes it again."
+        ) from None
 
 
 def _check_space(spec: ReleaseSpec, target: Path, folder: ShardFolder) -> None:

@@ -135,6 +135,26 @@ class Shard:
         return hashlib.sha256(text.encode() + block_digests.tobytes()).hexdigest()
 
 
+class DamagedShardError(InvalidDataError):
+    """A shard is damaged, and can be generated again.
+
+    Attributes
+    ----------
+    path
+        The file.
+    damage
+        What is wrong, which is the message without what to do.
+    """
+
+    def __init__(self, path: Place, damage: str, remedy: str) -> None:
+        super().__init__(f"{damage}; {remedy}.")
+        self.path, self.damage = path, damage
+
+
+class _ForeignError(InvalidDataError):
+    """A file is no shard, or one of a newer qpibench."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardFile:
     """A complete shard on the disk.
@@ -188,7 +208,7 @@ def open_shard(path: Place) -> ShardFile:
     UsageError
         If there is no such file.
     InvalidDataError
-        If the file is not a shard, is incomplete or damaged, or has a newer format.
+        If the file is not a shard or has a newer format; DamagedShardError if it is incomplete or damaged.
     """
     try:
         with structure(path) as file:
@@ -200,8 +220,10 @@ def open_shard(path: Place) -> ShardFile:
                 raise ValueError("its spec is of an imported release, which has no shards")
             located = datasets.place(file, shard.arrays(spec))
             block_digests = np.asarray(file["block_digests"][...])
+    except _ForeignError:
+        raise
     except InvalidDataError as error:
-        raise InvalidDataError(f"{error} A damaged shard is generated again with --overwrite.") from None
+        raise DamagedShardError(path, str(error).rstrip("."), "a shard is generated again with --overwrite") from None
     found = ShardFile(
         path=path,
         shard=shard,
@@ -213,10 +235,10 @@ def open_shard(path: Place) -> ShardFile:
     )
     end = max((array.offset + array.nbytes for array in located.values() if array.offset is not None), default=0)
     if found.nbytes < end:
-        raise InvalidDataError(f"'{path}' is truncated: it has {found.nbytes:,} of {end:,} bytes; {found.remedy}.")
+        raise DamagedShardError(path, f"'{path}' is truncated: it has {found.nbytes:,} of {end:,} bytes", found.remedy)
     if shard.digest(spec, block_digests) != found.sha256:
-        raise InvalidDataError(
-            f"'{path}' is damaged: its block digests do not agree with its shard_sha256; {found.remedy}."
+        raise DamagedShardError(
+            path, f"'{path}' is damaged: its block digests do not agree with its shard_sha256", found.remedy
         )
     return found
 
@@ -224,9 +246,9 @@ def open_shard(path: Place) -> ShardFile:
 def _identified(path: Place, attributes: dict[str, str | int]) -> Shard:
     version = attributes.get("shard_version")
     if not isinstance(version, int):
-        raise InvalidDataError(f"'{path}' is not a shard of a release; move it away.")
+        raise _ForeignError(f"'{path}' is not a shard of a release; move it away.")
     if version > SHARD_VERSION:
-        raise InvalidDataError(
+        raise _ForeignError(
             f"'{path}' is a shard of format {version}, and this qpibench reads {SHARD_VERSION}; upgrade qpibench."
         )
     if "shard_sha256" not in attributes:
@@ -321,9 +343,10 @@ class Shards:
         if differing.size:
             array = file.arrays[names[differing[0]]]
             start, stop = identity.block_rows(array, block)
-            raise InvalidDataError(
-                f"Shard '{file.path}' is damaged: {array.name} has changed in rows {start} to {stop - 1};"
-                f" {file.remedy}."
+            raise DamagedShardError(
+                file.path,
+                f"Shard '{file.path}' is damaged: {array.name} has changed in rows {start} to {stop - 1}",
+                file.remedy,
             )
 
 

@@ -95,6 +95,56 @@ def test_an_interrupted_run_is_resumed_in_its_own_shards_and_not_begun_afresh_un
     assert not folder.exists()
 
 
+@pytest.fixture
+def three_shards(qpibench, tmp_path):
+    """Folder of three whole shards that an interrupted run left."""
+    folder = tmp_path / "a.h5.shards"
+    for index in (1, 2, 3):
+        assert qpibench("generate", *FIVE, "--shard", f"{index}/3", "-o", folder).exit_code == 0
+    return folder
+
+
+def test_a_shard_that_is_cut_off_is_made_again_and_the_others_are_kept(generate, five, tmp_path, three_shards):
+    kept = tmp_path / "kept"
+    kept.hardlink_to(three_shards / "shard-1-of-3.h5")
+    os.truncate(three_shards / "shard-2-of-3.h5", 100_000)
+    completed = generate("--resume")
+    assert "shard-2-of-3.h5' is truncated" in completed.stderr
+    assert "it is made again." in completed.stderr
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def test_a_shard_that_has_changed_is_made_again_by_the_same_command(generate, five, tmp_path, three_shards):
+    changed = three_shards / "shard-3-of-3.h5"
+    image = open_shard(changed).arrays["observations/image"].position(1279)
+    with changed.open("r+b") as shard:
+        shard.seek(image)
+        shard.write(b"changed")
+    generate("--resume").fails(3, "shard-3-of-3.h5' is damaged", "observations/image has changed", "--resume makes it")
+    assert sorted(path.name for path in three_shards.iterdir()) == ["shard-1-of-3.h5", "shard-2-of-3.h5"]
+    assert generate("--resume").exit_code == 0
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def test_files_of_the_user_beside_the_shards_stay(generate, tmp_path, three_shards):
+    (three_shards / "shard-1-of-3.h5.bak").touch()
+    (three_shards / "notes.txt").touch()
+    assert generate("--overwrite").exit_code == 0
+    assert sorted(path.name for path in three_shards.iterdir()) == ["notes.txt", "shard-1-of-3.h5.bak"]
+
+
+def test_another_command_cannot_write_a_release_while_its_shards_are_made(qpibench, scheduler, five, tmp_path):
+    @contextmanager
+    def beside(activity):
+        if activity == "Generating":
+            qpibench("generate", *FIVE, "-o", tmp_path / "a.h5").fails(1, "Another process is writing", "a.h5")
+        yield
+
+    spec = load_spec("mini", overrides=["observations_per_kernel=128"])
+    generation.generate_release(spec, tmp_path / "a.h5", place=Place.parse(scheduler), show=beside)
+    assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
 def test_a_disk_that_is_too_small_is_noticed_at_once(qpibench, generate, five, tmp_path, unchanged, monkeypatch):
     size = five.stat().st_size
     free = SimpleNamespace(free=size * 3 // 2)
@@ -284,6 +334,7 @@ def _start(*arguments, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -331,12 +382,17 @@ def test_a_run_on_local_workers_is_ended_with_them_and_resumed(qpibench, distrib
 
 
 @pytest.mark.slow
-def test_a_run_that_is_interrupted_while_its_workers_start_says_only_that(distributed, tmp_path):
+@pytest.mark.parametrize(
+    "interrupt",
+    [lambda process: process.terminate(), lambda process: os.killpg(process.pid, signal.SIGINT)],
+    ids=["SIGTERM", "Ctrl-C in a terminal"],
+)
+def test_a_run_that_is_interrupted_while_its_workers_start_says_only_that(distributed, tmp_path, interrupt):
     process = _start("--dask", "local:2", folder=tmp_path)
     deadline = time.monotonic() + PATIENCE_S
     while not _workers(process):
         assert time.monotonic() < deadline
-    process.send_signal(signal.SIGTERM)
+    interrupt(process)
     _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert _said(stderr) == ["Error: Interrupted; run the same command with --resume added to continue."]
