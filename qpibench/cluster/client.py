@@ -162,8 +162,8 @@ def _told_that_it_waits(client: Any, place: Place) -> Iterator[None]:
     """Tell the user whenever there has been no worker for :data:`NO_WORKER_S`; the run waits without a limit."""
     remedy = {
         "local": "stop it, and add --resume to go on",
-        "slurm": "squeue lists the jobs that wait, log-directory has the logs of those that ended, and none of these is"
-        " submitted again",
+        "slurm": "squeue lists the jobs that wait, and log-directory has the logs of those that ended"
+        + (", which are not submitted again" if place.workers else ""),
         "scheduler": f"start one for the scheduler at '{place.address}'",
     }[place.kind]
     ended = threading.Event()

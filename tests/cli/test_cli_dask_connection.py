@@ -65,8 +65,8 @@ def test_a_run_whose_jobs_all_ended_says_that_it_waits(slurm, told):
     with connected(Place.parse("slurm:1")):
         sentence = told.get(timeout=PATIENCE_S)
     assert sentence == (
-        "There has been no dask worker for 0 s, so the run waits; squeue lists the jobs that wait, log-directory has"
-        " the logs of those that ended, and none of these is submitted again."
+        "There has been no dask worker for 0 s, so the run waits; squeue lists the jobs that wait, and"
+        " log-directory has the logs of those that ended, which are not submitted again."
     )
 
 
