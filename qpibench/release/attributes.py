@@ -52,12 +52,12 @@ def check_layout(file: h5py.File, attributes: Mapping[str, str | int], arrays: M
 
     Raises
     ------
-    InvalidDataError
+    ValueError
         If one is missing or differs from what is expected.
     """
     found = chain(_of_root(file, attributes), _of_arrays(file, arrays.values()), _of_dimensions(file, arrays))
     if (problem := next(found, None)) is not None:
-        raise InvalidDataError(f"'{file.filename}' is not as qpibench writes it: {problem}.")
+        raise ValueError(problem)
 
 
 def _problems(file: h5py.File, release: Release, array_digests: Mapping[str, str]) -> Iterator[str]:

@@ -164,8 +164,9 @@ def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array
 
     Raises
     ------
-    InvalidDataError
+    ValueError
         If an array is missing, or does not have the type and shape of the layout or of the file's list of columns.
+        :func:`qpibench.release.hdf5.structure` names the file.
     """
     splits = split_lengths(file)
     if (declared := attributes(file).get("columns")) is not None:
@@ -182,11 +183,10 @@ def locate(file: h5py.File, spec: ReleaseSpec | ImportedSpec) -> dict[str, Array
 
 def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> dict[str, Array]:
     """The arrays that a file declares; the first array that has a dimension determines its length."""
-    listed = parse_json(declared, f"'{file.filename}' is damaged: its list of columns cannot be read: it")
     try:
-        table = [_Declared.model_validate(fields) for fields in listed]
-    except (ValueError, TypeError) as error:
-        raise InvalidDataError(f"'{file.filename}' is damaged: its list of columns cannot be read ({error}).") from None
+        table = [_Declared.model_validate(fields) for fields in parse_json(declared, "it")]
+    except (InvalidDataError, ValueError, TypeError) as error:
+        raise ValueError(f"its list of columns cannot be read ({str(error).rstrip('.')})") from None
     lengths: dict[str, int] = {}
     found = {}
     for entry in table:
@@ -197,7 +197,7 @@ def _as_declared(file: h5py.File, declared: str, splits: Mapping[str, int]) -> d
         found[entry.name] = Array(shape=shape, **entry.model_dump())
     missing = [name for name in layout.REQUIRED if name not in found]
     if missing:
-        raise InvalidDataError(f"'{file.filename}' is not complete: it declares no {missing[0]}.")
+        raise ValueError(f"it declares no {missing[0]}")
     return found | {f"splits/{split}": layout.split_array(split, length) for split, length in splits.items()}
 
 
@@ -230,12 +230,11 @@ def place(file: h5py.File, expected: Mapping[str, Array]) -> dict[str, Array]:
         shape = _stored_shape(file, name, len(array.shape))
         dataset = file[name]
         if shape != array.shape or dataset.dtype.str != array.dtype:
-            raise InvalidDataError(
-                f"'{file.filename}': {name} is {dataset.dtype.str} of shape {shape};"
-                f" {array.dtype} of shape {array.shape} is expected."
+            raise ValueError(
+                f"{name} is {dataset.dtype.str} of shape {shape}; {array.dtype} of shape {array.shape} is expected"
             )
         if dataset.is_virtual:
-            raise InvalidDataError(f"'{file.filename}': {name} is virtual, and the list of its shards is missing.")
+            raise ValueError(f"{name} is virtual, and the list of its shards is missing")
         _check_stored(file, dataset, array)
         digest = attributes(dataset).get("sha256")
         found[name] = replace(array, offset=dataset.id.get_offset(), sha256=None if digest is None else str(digest))
@@ -253,9 +252,9 @@ def _check_stored(file: h5py.File, dataset: h5py.Dataset, array: Array) -> None:
     by_rows = array.group == "observations" and len(array.shape) > 1
     held = file.id.get_filesize() if by_rows else held_bytes(dataset)
     if array.nbytes > LARGEST_RATIO * held:
-        raise InvalidDataError(
-            f"'{file.filename}' is damaged: {array.name} has {array.nbytes:,} bytes by its shape, and the file holds no"
-            " more than a small part of them."
+        raise ValueError(
+            f"{array.name} has {array.nbytes:,} bytes by its shape, and the file holds no more than a small part of"
+            " them"
         )
 
 
@@ -264,15 +263,13 @@ def whole_list(file: h5py.File, name: str, kind: str) -> list[Any]:
 
     Raises
     ------
-    InvalidDataError
-        If it is missing or of another kind.
     ValueError
-        If the file does not hold all of it.
+        If it is missing or of another kind, or the file does not hold all of it.
     """
     _stored_shape(file, name, 1)
     dataset = file[name]
     if dataset.dtype.kind != kind:
-        raise InvalidDataError(f"'{file.filename}' is damaged: {name} is {dataset.dtype.str}.")
+        raise ValueError(f"{name} is {dataset.dtype.str}")
     values: list[Any] = held_values(dataset).tolist()
     return values
 
@@ -280,5 +277,5 @@ def whole_list(file: h5py.File, name: str, kind: str) -> list[Any]:
 def _stored_shape(file: h5py.File, name: str, ndim: int) -> tuple[int, ...]:
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset) or len(dataset.shape or ()) != ndim:
-        raise InvalidDataError(f"'{file.filename}' is not complete: {name} is missing or damaged.")
+        raise ValueError(f"{name} is missing or has another number of axes")
     return tuple(dataset.shape)

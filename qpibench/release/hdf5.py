@@ -67,7 +67,7 @@ def structure(path: Place, *, own: bool = False) -> Iterator[h5py.File]:
         try:
             yield file
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise InvalidDataError(f"'{path}' is damaged: {error}.") from None
+            raise InvalidDataError(f"'{path}' is damaged: {' '.join(str(error).split())}.") from None
 
 
 def _opened(path: Path) -> h5py.File:

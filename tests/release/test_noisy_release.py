@@ -70,7 +70,7 @@ def test_a_release_that_lacks_a_column_of_its_noise_is_invalid(noisy_release, tm
     path = shutil.copy(noisy_release, tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
         del file["observations/noise_sigma"]
-    with pytest.raises(InvalidDataError, match="not complete: observations/noise_sigma is missing"):
+    with pytest.raises(InvalidDataError, match="is damaged: observations/noise_sigma is missing"):
         open_release(path)
 
 

@@ -1,12 +1,14 @@
 """Releases at URLs: the same values as from the file, with requests for the rows alone."""
 
 import pickle
+import re
 import runpy
 import shutil
 import socket
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -259,6 +261,23 @@ def test_another_file_is_refused_as_on_a_disk(server, small_release, content, wo
     (server.folder / "other.h5").write_bytes(small_release.read_bytes()[:200_000] if content is None else content)
     with pytest.raises(InvalidDataError, match=words):
         open_release(f"{server.url}/other.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("observations/kernel", None, "observations/kernel is missing"),
+        ("observations/n_scatterers", np.zeros(1300, "i8"), "observations/n_scatterers is <i8"),
+    ],
+)
+def test_a_release_that_lacks_an_array_is_named_by_its_url(url, server, name, value, words):
+    with h5py.File(server.folder / "small.h5", "r+") as file:
+        del file[name]
+        if value is not None:
+            file[name] = value
+    for address in (url, f"file://{server.folder}/small.h5"):
+        with pytest.raises(InvalidDataError, match=f"^'{re.escape(address)}' is damaged: {words}"):
+            open_release(address)
 
 
 def test_addresses_without_a_file_are_refused(server):
