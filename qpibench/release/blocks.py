@@ -88,7 +88,8 @@ def write_blocks(
             yield rows
 
     def stored(start: int, stop: int) -> Iterator[NDArray[Any]]:
-        return (layout.read_rows(partial.fd, array, start, stop) for array in arrays)
+        subject = f"'{partial.path}'"
+        return (layout.read_rows(partial.fd, array, start, stop, subject=subject) for array in arrays)
 
     def make(block: int) -> NDArray[np.uint8]:
         with computing:

@@ -246,8 +246,25 @@ def origin(spec: ReleaseSpec | ImportedSpec) -> dict[str, str | int]:
     return {"name": spec.name, "spec": spec.canonical_json(), "package_version": __version__}
 
 
-def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
-    """Read rows of a contiguous array from the file, without HDF5."""
+def read_rows(fd: int, array: Array, start: int, stop: int, *, subject: str = "The file") -> NDArray[Any]:
+    """Read rows of a contiguous array from the file, without HDF5.
+
+    Parameters
+    ----------
+    fd
+        Descriptor of the file.
+    array
+        The array, with its offset.
+    start, stop
+        First row, and the row after the last.
+    subject
+        Subject of the sentence ``"... ends within (array), row (number)"``, such as ``"'a.h5'"``.
+
+    Raises
+    ------
+    InvalidDataError
+        If the file ends before.
+    """
     rows = np.empty((stop - start, *array.shape[1:]), array.dtype)
     view = raw(rows)
     position = array.position(start)
@@ -255,7 +272,7 @@ def read_rows(fd: int, array: Array, start: int, stop: int) -> NDArray[Any]:
     while done < len(view):
         count = read_at(fd, view[done:], position + done)
         if not count:
-            raise InvalidDataError(f"The file ends within {array.name}, row {start + done // array.row_bytes}.")
+            raise InvalidDataError(f"{subject} ends within {array.name}, row {start + done // array.row_bytes}.")
         done += count
     return rows
 

@@ -142,7 +142,7 @@ def _hash_observations(
             if fd is None or array.name in stored:
                 values = np.ascontiguousarray(stored[array.name][start:stop])
             else:
-                values = layout.read_rows(fd, array, start, stop)
+                values = layout.read_rows(fd, array, start, stop, subject=f"'{release.path}'")
             problems.extend(plausibility.problems(array.field, start, values))
             yield values
 

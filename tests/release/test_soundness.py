@@ -1,5 +1,6 @@
 """Checking the arrays that are used: what is stored how makes no difference, and what is told may be fewer."""
 
+import os
 import pickle
 
 import h5py
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from qpibench.errors import InvalidDataError
-from qpibench.release import Shard, merge_shards, open_release, write_release, write_shard
+from qpibench.release import Shard, merge_shards, open_release, verify_release, write_release, write_shard
 from qpibench.release.soundness import Plausibility
 
 
@@ -74,3 +75,11 @@ def test_told_positions_may_be_of_any_number_and_come_first(told, good):
     plausibility = Plausibility(kernel_count=1, max_scatterers=3, n_scatterers=np.ones(8, np.int32))
     problems = list(plausibility.problems("told_position_nm", 7, np.array([told], dtype=float)))
     assert problems == [] if good else problems[0][0] == 7
+
+
+def test_a_file_that_is_cut_while_it_is_verified_is_named(small_release, tmp_path):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(small_release.read_bytes())
+    end = open_release(copy).arrays["observations/position_nm"].position(1290)
+    with pytest.raises(InvalidDataError, match=r"copy\.h5' ends within observations/position_nm, row 1290\.$"):
+        verify_release(copy, threads=1, progress=lambda *_: os.truncate(copy, end))
