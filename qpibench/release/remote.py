@@ -78,7 +78,7 @@ def read_ranges(url: Url, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     system, path = _file_system(url)
     answers: dict[tuple[int, int], Any] = {}
     for _ in range(ATTEMPTS):
-        left = [part for part in ranges if not isinstance(answers.get(part), bytes)]
+        left = [part for part in ranges if not _is_whole(answers.get(part), part)]
         if not left:
             break
         starts, stops = zip(*left, strict=True)
@@ -90,9 +90,14 @@ def read_ranges(url: Url, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         if len(answer) != stop - start:
             raise QpibenchError(
                 f"'{url}' cannot be read: {stop - start:,} bytes from byte {start:,} on were asked for, and"
-                f" {len(answer):,} came; the file has changed, or its server does not serve parts of files."
+                f" {len(answer):,} came; the connection ended, the file has changed, or its server does not serve parts"
+                " of files."
             )
     return [answers[part] for part in ranges]
+
+
+def _is_whole(answer: Any, part: tuple[int, int]) -> bool:
+    return isinstance(answer, bytes) and len(answer) >= part[1] - part[0]
 
 
 def _forget_thread() -> None:
@@ -209,4 +214,7 @@ def _explained(url: Url, error: BaseException) -> QpibenchError:
     if isinstance(error, FileNotFoundError) and not has_failed:
         return UsageError(f"There is no file '{url}'.")
     shown = cause if has_failed else error
-    return QpibenchError(f"'{url}' cannot be read: {str(shown) or type(shown).__name__}.")
+    text = " ".join(str(shown).split()).rstrip(".") or type(shown).__name__
+    if type(error).__name__ == "ClientPayloadError":  # aiohttp reports it as a status 400, which no server sent
+        text = "the server's answer was cut off or is damaged"
+    return QpibenchError(f"'{url}' cannot be read: {text}.")

@@ -17,14 +17,17 @@ class FileServer:
     """A folder, as a server shows it.
 
     `ranges` are the first byte and the byte after the last of every part that was served. With `has_ranges` False the
-    server sends whole files only. The next `failures` requests for a part are answered with an error. A server that
-    `has_ended` breaks connections.
+    server sends whole files only. The next `failures` requests for a part are answered with an error. Of the next
+    `cuts` answers with content the second half is missing, because the connection ends. Then the next `halves` parts
+    are half as long as what was asked for. A server that `has_ended` breaks connections.
     """
 
     folder: Path
     url: str = ""
     has_ranges: bool = True
     failures: int = 0
+    cuts: int = 0
+    halves: int = 0
     has_ended: bool = False
     ranges: list[tuple[int, int]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
@@ -71,6 +74,9 @@ def serving(folder):
             with path.open("rb") as file:
                 file.seek(start)
                 content = file.read(stop - start)
+            if shown.halves and not shown.cuts:
+                shown.halves -= 1
+                content = content[: len(content) // 2]
             return self._send(206, content, {"Content-Range": f"bytes {start}-{stop - 1}/{size}"})
 
         def _send(self, status, content=b"", headers=None, *, size=None):
@@ -80,6 +86,10 @@ def serving(folder):
             for name, value in {**given, **(headers or {})}.items():
                 self.send_header(name, value)
             self.end_headers()
+            if content and shown.cuts:
+                shown.cuts -= 1
+                content = content[: len(content) // 2]
+                self.close_connection = True
             self.wfile.write(content)
 
         def log_message(self, *_):

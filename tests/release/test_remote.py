@@ -221,6 +221,27 @@ def test_a_request_that_nobody_answers_in_time_is_no_missing_file(monkeypatch):
         connection.close()
 
 
+@pytest.mark.parametrize("fault", ["cuts", "halves"])
+def test_an_answer_that_is_too_short_is_asked_for_again(at_url, server, small_release, fault):
+    setattr(server, fault, ATTEMPTS - 1)
+    np.testing.assert_array_equal(at_url.image([7]), open_release(small_release).image([7]))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("cuts", "the server's answer was cut off or is damaged"),
+        ("halves", "192 bytes from byte [0-9,]+ on were asked for, and 96 came; .*"),
+    ],
+)
+def test_answers_that_are_too_short_are_one_sentence(at_url, server, fault, words):
+    setattr(server, fault, 100)
+    server.forget()
+    with pytest.raises(QpibenchError, match=rf"^'http://[^ ]*/small\.h5' cannot be read: {words}\.$"):
+        at_url.image([7])
+    assert len(server.requests) == ATTEMPTS
+
+
 def test_requests_that_fail_are_one_sentence(at_url, url, server):
     server.failures = 100
     for ask in (lambda: at_url.image([7]), lambda: open_release(url)):
