@@ -30,6 +30,8 @@ BLOCKS = 64
 
 _NOT_FOUND = 404
 
+_BLOCK_CACHES = {"blockcache", "cached"}
+
 
 class Url(str):
     """The address of a file that fsspec reads."""
@@ -158,6 +160,9 @@ class RemoteFile(PositionalFile):
 
 def _size(url: Url) -> int:
     """Size of a file in bytes; asked for again if that fails, as a part of the file is."""
+    if getattr(_file_system(url)[0], "local_file", False):
+        # A cache would take what came of a file before its connection ended for the whole file.
+        return _size_at_once(url)
     for _ in range(ATTEMPTS - 1):
         try:
             return _size_at_once(url)
@@ -173,22 +178,39 @@ def _size_at_once(url: Url) -> int:
     system, path = _file_system(url)
     try:
         with system.open(path, "rb", cache_type="none") as file:
-            size = int(file.size)
-            file.seek(size - 1)
-            file.read(1)
-    except (TypeError, ValueError):
-        if system.size(path) == 0:
-            return 0
-        raise UsageError(
-            f"The server of '{url}' does not serve parts of files (HTTP ranges); download the file and name the copy."
-        ) from None
+            size = _size_of(file)
     except Exception as error:
         raise _explained(url, error) from None
+    if size is None:
+        raise UsageError(
+            f"The server of '{url}' does not serve parts of files (HTTP ranges); download the file and name the copy."
+        )
+    return size
+
+
+def _size_of(file: Any) -> int | None:
+    """Size of an open file of fsspec after its last byte was read; None if fsspec can only read it from its start."""
+    try:
+        size = int(file.seek(0, os.SEEK_END))
+    except (TypeError, ValueError):  # a stream, as which fsspec reads an empty file too
+        return None if file.read(1) else 0
+    try:
+        if size:
+            file.seek(size - 1)
+            file.read(1)
+    except ValueError:
+        return None
     return size
 
 
 def _file_system(url: Url) -> tuple[Any, str]:
     """The file system of a URL and the path in it."""
+    if _BLOCK_CACHES & {part.partition("://")[0] for part in url.split("::")}:
+        # If its server sends whole files, fsspec puts their beginning into every block.
+        raise UsageError(
+            f"'{url}' names a cache of blocks, which may hold other bytes than the file; leave it out, or name"
+            " simplecache, which copies the file."
+        )
     core = optional_module("fsspec", f"Reading '{url}'").core
     try:
         system, path = core.url_to_fs(str(url))
@@ -212,7 +234,8 @@ def _explained(url: Url, error: BaseException) -> QpibenchError:
         and getattr(cause, "status", None) != _NOT_FOUND
     )
     if isinstance(error, FileNotFoundError) and not has_failed:
-        return UsageError(f"There is no file '{url}'.")
+        doubt = ", or its server does not answer" if "cache::" in url else ""  # fsspec does not tell
+        return UsageError(f"There is no file '{url}'{doubt}.")
     shown = cause if has_failed else error
     text = " ".join(str(shown).split()).rstrip(".") or type(shown).__name__
     if type(error).__name__ == "ClientPayloadError":  # aiohttp reports it as a status 400, which no server sent

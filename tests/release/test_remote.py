@@ -161,6 +161,33 @@ def test_every_protocol_of_fsspec_will_do(small_release):
     holds_the_same(open_release("memory://there/small.h5"), small_release)
 
 
+@pytest.mark.parametrize("cache", ["simplecache", "filecache"])
+def test_a_copy_by_fsspec_holds_what_the_file_holds(url, server, small_release, cache):
+    with open_release(f"{cache}::{url}") as release:
+        holds_the_same(release, small_release)
+        server.forget()
+        holds_the_same(release, small_release)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("cache", ["blockcache", "cached"])
+def test_a_cache_of_blocks_is_refused(url, cache):
+    with pytest.raises(UsageError, match=f"'{cache}::{url}' names a cache of blocks, which may hold other bytes"):
+        open_release(f"{cache}::{url}")
+
+
+def test_a_server_without_ranges_can_be_copied(url, server, small_release):
+    server.has_ranges = False
+    holds_the_same(open_release(f"simplecache::{url}"), small_release)
+
+
+@pytest.mark.parametrize("cache", ["simplecache", "filecache"])
+def test_a_part_of_a_copy_is_not_taken_for_the_file(url, server, cache):
+    server.cuts = 2  # fsspec requests the file to see whether it is there, and to copy it
+    with pytest.raises(QpibenchError, match="cannot be read: the server's answer was cut off or is damaged"):
+        open_release(f"{cache}::{url}")
+
+
 def test_xarray_reads_what_is_used(url, server, small_release):
     pytest.importorskip("xarray")
     from qpibench.release.xarray_view import to_xarray
@@ -304,6 +331,10 @@ def test_a_release_that_lacks_an_array_is_named_by_its_url(url, server, name, va
 def test_addresses_without_a_file_are_refused(server):
     with pytest.raises(UsageError, match=r"There is no file 'http.*/none\.h5'"):
         open_release(f"{server.url}/none.h5")
+    with pytest.raises(UsageError, match=r"There is no file 'simple.*/none\.h5', or its server does not answer\.$"):
+        open_release(f"simplecache::{server.url}/none.h5")
+    with pytest.raises(QpibenchError, match=r"'data://x' cannot be read: [^\n]*\.$"):
+        open_release("data://x")
     with pytest.raises(UsageError, match="'tube://a/b' is no address that fsspec can read: Protocol not known: tube"):
         open_release("tube://a/b")
 
