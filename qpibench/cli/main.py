@@ -14,6 +14,7 @@ from qpibench import __version__
 from qpibench.cli.lazy import LazyGroup
 from qpibench.cli.progress import say
 from qpibench.cli.response import Response, Settings, explain, show
+from qpibench.cli.terminal import open_streams
 from qpibench.notices import shown
 from qpibench.processors import thread_variables
 
@@ -82,6 +83,7 @@ cli = click.version_option(__version__, package_name="qpibench")(
 
 def main() -> NoReturn:
     """Run the command line."""
+    open_streams()
     # SIGTERM is handled like Ctrl-C: unfinished files are cleaned up and the model's process ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it

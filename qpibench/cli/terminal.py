@@ -1,4 +1,4 @@
-"""Prints texts on any terminal: escapes characters that the terminal lacks and shortens long names."""
+"""Prints texts on any terminal, or on none: escapes characters that the terminal lacks and shortens long names."""
 
 from __future__ import annotations
 
@@ -21,6 +21,20 @@ _SHOWN = 300
 _LONG = re.compile(rf"(?<=')(?<![^\s(]')[^'\n]{{{_SHOWN + 1},}}(?=')|[^\s']{{{_SHOWN + 1},}}")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x80-\x9f]")
+
+
+def open_streams() -> None:
+    """Open standard input, output and error on the null device where the caller has closed them.
+
+    Otherwise the next file that is opened gets the number of a closed stream, and is written into by what prints there.
+    """
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8", closefd=False))
 
 
 def echo(text: str, *, err: bool = False) -> None:
