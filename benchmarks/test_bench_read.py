@@ -43,7 +43,9 @@ def test_shuffled_batch(alternate, report, paper_release, request, what, fields,
     batches = shuffled(len(dataset))
     loader = endless(DataLoader(dataset, batch_size=BATCH, shuffle=True, drop_last=True))
     images = dataset.release.stored("observations/image")
-    starts = itertools.cycle(np.random.default_rng(1).integers(0, len(images) - BATCH, 1000).tolist())
+    starts = itertools.cycle(
+        np.random.default_rng(1).integers(0, dataset.release.observation_count - BATCH, 1000).tolist()
+    )
 
     def copy():
         start = next(starts)

@@ -284,7 +284,10 @@ class Release:
             else:
                 if self._file is None:
                     self._file = open_hdf5(self.path)
-                self._handles[name] = self._file[name]
+                try:
+                    self._handles[name] = self._file[name]
+                except (KeyError, RuntimeError) as error:
+                    raise self._damaged(name, error) from None
             if isinstance(self.path, Url) and (array.group != "observations" or len(array.shape) == 1):
                 self._handles[name] = self._handles[name][...]
         return self._handles[name]
@@ -293,7 +296,10 @@ class Release:
         try:
             return np.asarray(self.stored(name)[key])
         except OSError as error:
-            raise InvalidDataError(f"'{self.path}' is damaged: {name} cannot be read ({error}).") from None
+            raise self._damaged(name, error) from None
+
+    def _damaged(self, name: str, error: Exception) -> InvalidDataError:
+        return InvalidDataError(f"'{self.path}' is damaged: {name} cannot be read ({error}).")
 
     def _checked(self, indices: ArrayLike) -> NDArray[np.intp]:
         rows = np.asarray(indices)

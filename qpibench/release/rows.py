@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qpibench.errors import InvalidDataError
 from qpibench.release.layout import Array
 from qpibench.release.remote import Place, Url, read_ranges
 
@@ -44,11 +48,47 @@ class Rows(ABC):
         """Read rows, which are numbers from 0 in any order."""
 
 
-def stored_rows(place: Place, array: Array) -> Any:
-    """A contiguous array of a file: mapped into memory, or :class:`RemoteRows` of a URL."""
-    if isinstance(place, Url):
-        return RemoteRows(place, array)
-    return np.asarray(np.memmap(place, array.dtype, "r", array.offset or 0, array.shape))
+def stored_rows(place: Place, array: Array) -> MappedRows | RemoteRows:
+    """A contiguous array of a file or of a URL."""
+    return RemoteRows(place, array) if isinstance(place, Url) else MappedRows(place, array)
+
+
+class MappedRows:
+    """A contiguous array of a local file, mapped into memory and indexed like a NumPy array.
+
+    The system ends a process that reads a mapped page behind the end of its file. Therefore the size of the file is
+    looked at before every read.
+
+    Parameters
+    ----------
+    path, array
+        The file, and the array with its offset in the file.
+
+    Raises
+    ------
+    InvalidDataError
+        If the file is too short, also when a value is read.
+    """
+
+    def __init__(self, path: Path, array: Array) -> None:
+        self._path, self._name = path, array.name
+        self._end = array.position(0) + array.nbytes
+        first = array.position(0) // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        with open(path, "rb") as file:
+            self._check(os.fstat(file.fileno()).st_size)
+            self._map = mmap.mmap(file.fileno(), self._end - first, access=mmap.ACCESS_READ, offset=first)
+        self._values: NDArray[Any] = np.ndarray(array.shape, array.dtype, self._map, array.position(0) - first)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        self._check(self._map.size())
+        values: NDArray[Any] = self._values[key]
+        return values
+
+    def _check(self, size: int) -> None:
+        if size < self._end:
+            raise InvalidDataError(
+                f"'{self._path}' is truncated: it has {size:,} bytes, and {self._name} ends at byte {self._end:,}."
+            )
 
 
 class RemoteRows(Rows):

@@ -226,7 +226,7 @@ class Plausibility:
 def _problems_of_tables(release: Release, names: Collection[str]) -> Iterator[str]:
     """Yield the problems of kernels and splits, as clauses."""
     if "kernels/image" in names:
-        image = release.stored("kernels/image")
+        image = release.stored("kernels/image")[...]
         good = np.isfinite(image).reshape(len(image), -1).all(axis=1)
         if not good.all():
             yield f"kernels/image has a pixel that is NaN or infinite in kernel {int(np.argmin(good))}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,3 +123,33 @@ def truth(spec):
     backend = FakeBackend()
     kernels = backend.kernels(spec)
     return kernels, backend.observations(spec, kernels, 0, spec.observation_count)
+
+
+READS_A_FILE_THAT_IS_CUT = """
+import os, sys
+from qpibench import open_release
+from qpibench.errors import InvalidDataError
+path, cut, size, *first = sys.argv[1:]
+release = open_release(path)
+if first:
+    release.image([int(first[0])])
+os.truncate(cut, int(size))
+for read, what in (release.image, [1299]), (release.read, "observations/position_nm"), (release.check, "image"):
+    try:
+        read(what)
+    except InvalidDataError as error:
+        print(error)
+"""
+
+
+@pytest.fixture
+def cut_while_open():
+    """Return what three reads of a release say after a file was cut, in a process of its own, which may be ended."""
+
+    def run(path, cut, size, first=None):
+        command = [sys.executable, "-c", READS_A_FILE_THAT_IS_CUT, *map(str, (path, cut, size))]
+        ran = subprocess.run(command + [str(first)] * (first is not None), capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return ran.stdout.splitlines()
+
+    return run

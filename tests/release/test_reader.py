@@ -129,6 +129,17 @@ def test_a_truncated_file_is_invalid(copy, share):
         open_release(copy)
 
 
+@pytest.mark.parametrize(("compression", "first"), [(None, None), (None, 0), (None, 1299), ("gzip", None), ("gzip", 0)])
+def test_a_file_that_is_cut_while_it_is_open_is_invalid(
+    tmp_path, spec, fake_backend, cut_while_open, compression, first
+):
+    path = tmp_path / "a.h5"
+    write_release(spec, path, backend=fake_backend(), compression=compression)
+    said = cut_while_open(path, path, 8192, first)
+    assert len(said) == 3
+    assert all(str(path) in sentence for sentence in said)
+
+
 def test_an_array_of_another_type_or_length_is_invalid(copy):
     with h5py.File(copy, "r+") as file:
         del file["observations/n_scatterers"]

@@ -495,6 +495,13 @@ def test_a_shard_that_vanishes_after_opening_is_noticed_when_it_is_read(virtual,
         release.image([600])
 
 
+@pytest.mark.parametrize("first", [None, 1299])
+def test_a_shard_that_is_cut_after_opening_is_named(virtual, three, cut_while_open, first):
+    said = cut_while_open(virtual, three / "shard-3-of-3.h5", 4096, first)
+    assert len(said) == 3
+    assert all("shard-3-of-3.h5' is truncated: it has 4,096 bytes" in sentence for sentence in said)
+
+
 def test_verifying_a_virtual_release_names_the_shard_that_has_changed(virtual, three):
     flip_image(three, "shard-2-of-3.h5")
     with pytest.raises(InvalidDataError, match=r"shard-2-of-3.h5' is damaged: observations/image .* 512 to 767"):
