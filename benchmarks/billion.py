@@ -49,6 +49,8 @@ def main() -> None:
         started = time.perf_counter()
         size = _references(spec, shards, Path(folder))
     print(f"list of shards and references: {size / 1e6:.1f} MB, written in {time.perf_counter() - started:.1f} s")
+    digests = sum(shard.arrays(spec)["block_digests"].nbytes for shard in shards)
+    print(f"digests of blocks, which an open virtual release keeps in memory: {digests / 1e6:.0f} MB")
     if size > LARGEST_BYTES:
         problems.append(f"These are more than {LARGEST_BYTES / 1e6:g} MB.")
     print(sentence(machine()))
