@@ -42,13 +42,20 @@ CORE = (
 
 
 def main() -> int:
-    """Test each Python with each set of packages; the exit code is 1 if a test failed, and 4 if a Python is missing."""
+    """Test each Python with each set of packages.
+
+    The exit code is 1 if a test failed or there is no wheel, else 4 if a Python is missing or lacks packages.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pythons", nargs="+", default=["3.11", "3.12", "3.13"], metavar="VERSION")
     parser.add_argument("--packages", nargs="+", default=["oldest", "newest"], choices=["oldest", "newest"])
     parser.add_argument("--torch", nargs="*", default=["3.11"], metavar="VERSION", help="Pythons that get PyTorch")
     asked = parser.parse_args()
-    wheel = build(HOME / "wheel")
+    try:
+        wheel = build(HOME / "wheel")
+    except subprocess.CalledProcessError as error:
+        print(f"The wheel cannot be built ({_reason(error)}).", file=sys.stderr)
+        return 1
     lines, codes = [], set()
     for version in asked.pythons:
         python = find(version)
@@ -57,15 +64,21 @@ def main() -> int:
             codes.add(4)
             continue
         for packages in asked.packages:
-            place = environment(python, version, packages, wheel, with_torch=version in asked.torch)
+            name = f"Python {version}, {packages} packages"
+            try:
+                place = environment(python, version, packages, wheel, with_torch=version in asked.torch)
+            except subprocess.CalledProcessError as error:
+                print(f"{name}: they cannot be installed ({_reason(error)}).", file=sys.stderr)
+                codes.add(4)
+                continue
             before = _processor_seconds()
             failed = bool(test(place))
             seconds = _processor_seconds() - before
             outcome = "failed" if failed else "passed"
-            lines.append(f"Python {version}, {packages} packages: {outcome}, {seconds:.0f} s of one processor")
+            lines.append(f"{name}: {outcome}, {seconds:.0f} s of one processor")
             codes.add(int(failed))
     print(*lines, sep="\n")
-    return max(codes)
+    return 1 if 1 in codes else max(codes)
 
 
 def _processor_seconds() -> float:
@@ -109,7 +122,7 @@ def environment(python: str, version: str, packages: str, wheel: Path, *, with_t
     stamp = place / f"made-from-{with_torch}"
     if not stamp.is_file() or stamp.read_text(encoding="ascii") != made_from:
         shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", place], check=True)
+        subprocess.run([python, "-m", "venv", place], check=True, capture_output=True, text=True)
         if with_torch:
             _pip(program, "install", TORCH)
         extras = ",".join((*EXTRAS, *WITH_TORCH) if with_torch else EXTRAS)
@@ -136,7 +149,15 @@ def test(program: Path) -> int:
 
 
 def _pip(program: str | Path, *arguments: str | Path) -> None:
-    subprocess.run([program, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
+    command = [program, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def _reason(error: subprocess.CalledProcessError) -> str:
+    """The last error that a program printed before it failed, else its last line."""
+    lines = [line.strip() for line in (error.stdout + error.stderr).splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or [f"exit code {error.returncode}"])[-1].removesuffix(".")
 
 
 if __name__ == "__main__":
