@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.campaigns.full_disks import CALLS
 from qpibench.corruptions import corruption_names, get_corruption
 from qpibench.evaluation.entries import shipped_entries
 from qpibench.evaluation.result import Interval
@@ -223,3 +224,9 @@ def test_a_withdrawn_cell_is_struck_through_with_the_reason():
     page = script.track_page(track)
     assert "| ~~`5dB`~~ |" in page
     assert "noise/5dB is withdrawn: the noise is that of 6 dB (1 January 2027)." in page
+
+
+def test_the_page_on_reliability_names_the_calls_that_are_refused():
+    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    calls = page.partition("call of Python's module `os`: ")[2].partition(", with the error")[0]
+    assert tuple(calls.replace(" or ", ", ").replace("`", "").split(", ")) == CALLS
