@@ -42,5 +42,6 @@ def say(sentence: str) -> None:
         from tqdm import tqdm
 
         tqdm.write(printable(sentence, sys.stderr), file=sys.stderr)
+        sys.stderr.flush()  # as echo does, and tqdm does not
     else:
         echo(sentence, err=True)
