@@ -409,10 +409,18 @@ def test_resuming_where_nothing_was_saved_yet_begins_anew(training, uninterrupte
 @pytest.mark.slow
 def test_two_processes_share_every_batch_and_train_as_one_does(training, tmp_path):
     training.noise = 0.0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     path = os.pathsep.join([str(locate("baselines")), *sys.path])
     done = subprocess.run(
-        [*command, tiny_training.__file__, str(training.release), str(tmp_path / "two"), "noise", "0"],
+        [
+            *command,
+            "--nproc-per-node=2",
+            tiny_training.__file__,
+            str(training.release),
+            str(tmp_path / "two"),
+            "noise",
+            "0",
+        ],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
