@@ -122,7 +122,9 @@ def environment(python: str, version: str, packages: str, wheel: Path, *, with_t
     stamp = place / f"made-from-{with_torch}"
     if not stamp.is_file() or stamp.read_text(encoding="ascii") != made_from:
         shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", place], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [python, "-m", "venv", place], check=True, capture_output=True, encoding="utf-8", errors="replace"
+        )
         if with_torch:
             _pip(program, "install", TORCH)
         extras = ",".join((*EXTRAS, *WITH_TORCH) if with_torch else EXTRAS)
@@ -150,7 +152,7 @@ def test(program: Path) -> int:
 
 def _pip(program: str | Path, *arguments: str | Path) -> None:
     command = [program, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    subprocess.run(command, check=True, capture_output=True, encoding="utf-8", errors="replace")
 
 
 def _reason(error: subprocess.CalledProcessError) -> str:
