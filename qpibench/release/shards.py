@@ -152,7 +152,7 @@ class DamagedShardError(InvalidDataError):
 
 
 class _ForeignError(InvalidDataError):
-    """A file is no shard, or one of a newer qpibench."""
+    """A file is no shard, or perhaps one of a newer qpibench."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +215,7 @@ def open_shard(path: Place) -> ShardFile:
             nbytes = int(file.id.get_filesize())
             attributes = datasets.attributes(file)
             shard = _identified(path, attributes)
-            spec = spec_from_json(str(attributes["spec"]), subject=f"The spec in '{path}'")
-            if not isinstance(spec, ReleaseSpec):
-                raise ValueError("its spec is of an imported release, which has no shards")
+            spec = _spec(path, attributes)
             located = datasets.place(file, shard.arrays(spec))
             block_digests = np.asarray(file["block_digests"][...])
     except _ForeignError:
@@ -241,6 +239,16 @@ def open_shard(path: Place) -> ShardFile:
             path, f"'{path}' is damaged: its block digests do not agree with its shard_sha256", found.remedy
         )
     return found
+
+
+def _spec(path: Place, attributes: dict[str, str | int]) -> ReleaseSpec:
+    try:
+        spec = spec_from_json(str(attributes["spec"]), subject=f"The spec in '{path}'")
+    except InvalidDataError as error:  # perhaps a newer qpibench can read it
+        raise _ForeignError(str(error)) from None
+    if not isinstance(spec, ReleaseSpec):
+        raise _ForeignError(f"'{path}' is not a shard of a release; move it away.")
+    return spec
 
 
 def _identified(path: Place, attributes: dict[str, str | int]) -> Shard:

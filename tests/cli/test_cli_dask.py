@@ -15,6 +15,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
 
+import h5py
+import numpy as np
 import psutil
 import pytest
 
@@ -124,6 +126,13 @@ def test_a_shard_that_has_changed_is_made_again_by_the_same_command(generate, fi
     assert sorted(path.name for path in three_shards.iterdir()) == ["shard-1-of-3.h5", "shard-2-of-3.h5"]
     assert generate("--resume").exit_code == 0
     assert (tmp_path / "a.h5").read_bytes() == five.read_bytes()
+
+
+def test_a_shard_whose_spec_cannot_be_read_is_kept(generate, three_shards, unchanged):
+    with h5py.File(three_shards / "shard-2-of-3.h5", "r+") as shard:
+        shard.attrs["spec"] = np.bytes_(shard.attrs["spec"].replace(b'"seed"', b'"newer"'))
+    with unchanged():
+        generate("--resume").fails(3, "shard-2-of-3.h5' is not valid", "newer")
 
 
 def test_files_of_the_user_beside_the_shards_stay(generate, tmp_path, three_shards):
