@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from qpibench.errors import QpibenchError
+from qpibench.errors import QpibenchError, reason
 from qpibench.memory import memory
 from qpibench.processors import machine_processors, processors
 
@@ -191,7 +191,7 @@ def _torch(*, beside_gpu: bool) -> Finding:
         import torch
     except Exception as error:  # a shared library of the package may be missing
         missing = isinstance(error, ModuleNotFoundError)
-        found = "not installed" if missing else f"cannot be imported: {' '.join(str(error).split())}"
+        found = "not installed" if missing else f"cannot be imported: {reason(error)}"
         return Finding(what="torch", found=found, advice="for networks only: pip install 'qpibench[torch]'")
     has_cuda = torch.cuda.is_available()
     return Finding(

@@ -45,3 +45,9 @@ class RegressionError(QpibenchError):
     """A figure of a benchmark fell by more than its own spread; exit code 5."""
 
     exit_code = 5
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error of a library says, or else its class, on one line and without its full stop."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()).rstrip(".") or type(error).__name__

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, Literal, Self
 
-from qpibench.errors import QpibenchError, UnavailableError, UsageError
+from qpibench.errors import QpibenchError, UnavailableError, UsageError, reason
 from qpibench.extras import optional_module
 from qpibench.notices import note, warn
 from qpibench.processors import processors
@@ -113,7 +113,7 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
     try:
         distributed = optional_module("distributed", "--dask")
     except ValueError as error:
-        raise UsageError(f"dask's configuration cannot be read: {_reason(error)}.") from error
+        raise UsageError(f"dask's configuration cannot be read: {reason(error)}.") from error
     with ExitStack() as stack:
         stack.enter_context(_quiet())
         cluster: Any
@@ -130,7 +130,7 @@ def connected(place: Place, *, devices: int = 0) -> Iterator[Connection]:
             threads = sum(client.nthreads().values())
         except Exception as error:  # distributed raises errors of many classes, such as TypeError for TLS without keys
             address = place.address or cluster.scheduler_address
-            raise UnavailableError(f"No dask scheduler answers at '{address}': {_reason(error)}.") from error
+            raise UnavailableError(f"No dask scheduler answers at '{address}': {reason(error)}.") from error
         if place.kind == "local" and devices:
             shown = visible_devices() or [str(device) for device in range(devices)]
             client.register_plugin(_one_device_each(distributed, shown[:devices]))
@@ -149,12 +149,6 @@ def _client(distributed: Any, cluster: Any) -> Any:
             pass
 
     return Client(cluster, set_as_default=False)
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, or else its class, on one line and without a full stop."""
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
 @contextmanager
@@ -215,7 +209,7 @@ def _local(distributed: Any, workers: int) -> Iterator[Any]:
                 )
                 stack.enter_context(_ending_processes(cluster))
         except Exception as error:
-            raise QpibenchError(f"dask cannot start workers on this machine: {_reason(error)}.") from error
+            raise QpibenchError(f"dask cannot start workers on this machine: {reason(error)}.") from error
         yield cluster
 
 
@@ -312,7 +306,7 @@ def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
         try:
             cluster.sync(_submitted, cluster, workers or max(1, get("distributed.adaptive.minimum", 0)))
         except (RuntimeError, ValueError) as error:  # sbatch fails, or names no job
-            raise QpibenchError(f"SLURM does not accept the job: {_reason(error)}.") from error
+            raise QpibenchError(f"SLURM does not accept the job: {reason(error)}.") from error
         except Exception as error:
             raise _unusable(error) from error
         threads = next(iter(cluster.workers.values())).worker_process_threads
@@ -322,7 +316,7 @@ def _slurm(distributed: Any, workers: int | None) -> Iterator[tuple[Any, int]]:
 
 
 def _unusable(error: Exception) -> UsageError:
-    return UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {_reason(error)}.")
+    return UsageError(f"dask's configuration of jobqueue.slurm cannot be used: {reason(error)}.")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError, UsageError
+from qpibench.errors import InvalidDataError, UsageError, reason
 from qpibench.files import unreadable
 from qpibench.hdf5_values import held_values
 from qpibench.maps.measurement import Axis, Source
@@ -85,8 +85,7 @@ def opened(path: Path, file_format: str, version: int, *, what: str) -> Iterator
                     checked_values(file, name)
             yield file
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidDataError(f"'{path}' is truncated or damaged: {reason}.") from None
+        raise InvalidDataError(f"'{path}' is truncated or damaged: {reason(error)}.") from None
 
 
 def coordinate(file: h5py.File, name: str, values: NDArray[np.float64], unit: str) -> h5py.Dataset:

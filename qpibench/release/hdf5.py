@@ -15,7 +15,7 @@ from typing import Any
 
 import h5py
 
-from qpibench.errors import InvalidDataError, QpibenchError, UsageError
+from qpibench.errors import InvalidDataError, QpibenchError, UsageError, reason
 from qpibench.files import unreadable
 from qpibench.release.lock import locked_by_another
 from qpibench.release.positional import BINARY, LocalFile
@@ -67,7 +67,7 @@ def structure(path: Place, *, own: bool = False) -> Iterator[h5py.File]:
         try:
             yield file
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise InvalidDataError(f"'{path}' is damaged: {' '.join(str(error).split())}.") from None
+            raise InvalidDataError(f"'{path}' is damaged: {reason(error)}.") from None
 
 
 def _opened(path: Path) -> h5py.File:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from qpibench.errors import QpibenchError, UnavailableError, UsageError
+from qpibench.errors import QpibenchError, UnavailableError, UsageError, reason
 from qpibench.extras import REMOTE, missing_package, optional_module
 from qpibench.release.positional import PositionalFile
 
@@ -227,17 +227,14 @@ def _file_system(url: Url) -> tuple[Any, str]:
 
 def _explained(url: Url, error: BaseException) -> QpibenchError:
     """The error of the user for one of fsspec, which reports every failure of HTTP as a missing file."""
-    cause = error.__cause__
+    cause = error.__cause__ or error
     has_failed = isinstance(cause, (TimeoutError, ConnectionError)) or (
-        cause is not None
-        and type(cause).__module__.startswith("aiohttp")
-        and getattr(cause, "status", None) != _NOT_FOUND
+        type(cause).__module__.startswith("aiohttp") and getattr(cause, "status", None) != _NOT_FOUND
     )
     if isinstance(error, FileNotFoundError) and not has_failed:
         doubt = ", or its server does not answer" if "cache::" in url else ""  # fsspec does not tell
         return UsageError(f"There is no file '{url}'{doubt}.")
-    shown = cause if has_failed else error
-    text = " ".join(str(shown).split()).rstrip(".") or type(shown).__name__
+    text = reason(cause if has_failed else error)
     if type(error).__name__ == "ClientPayloadError":  # aiohttp reports it as a status 400, which no server sent
         text = "the server's answer was cut off or is damaged"
     return QpibenchError(f"'{url}' cannot be read: {text}.")

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, reason
 from qpibench.hdf5_values import held_values, is_held
 from qpibench.maps import Source
 from qpibench.maps.arrays import Arrays
@@ -39,8 +39,7 @@ def read(path: Path, source: Source) -> Arrays:
     try:
         named, unwritten = _of_hdf5(path) if start == _HDF5 else (dict(_of_older(path)), [])
     except Exception as error:  # SciPy raises errors of many kinds for damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InvalidDataError(f"'{path}' is no MATLAB file, truncated or damaged: {reason}.") from None
+        raise InvalidDataError(f"'{path}' is no MATLAB file, truncated or damaged: {reason(error)}.") from None
     tails = {name.rpartition(".")[2].lower() for name in named}
     points = "energy_range" in tails and not tails.isdisjoint(_MT_SBD)
     ordered = {name: _rows_before_columns(values, points=points) for name, values in named.items()}

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, reason
 from qpibench.hdf5_values import held_values
 from qpibench.maps import Axis, Maps, Source
 from qpibench.maps.arrays import Array, Arrays, bias_axis, is_map, size_of
@@ -71,7 +71,7 @@ def read(path: Path, source: Source) -> Maps | Arrays:
     except InvalidDataError:
         raise
     except Exception as error:  # of HDF5 and SciPy, of any kind
-        raise InvalidDataError(f"'{path}' is truncated or damaged: {' '.join(str(error).split())}.") from None
+        raise InvalidDataError(f"'{path}' is truncated or damaged: {reason(error)}.") from None
     metadata = {name: str(value) for name, value in attributes.items()}
     return Arrays(arrays=tuple(arrays), source=source, metadata=metadata)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qpibench.errors import InvalidDataError
+from qpibench.errors import InvalidDataError, reason
 from qpibench.maps import Source
 from qpibench.maps.arrays import Array, Arrays, is_map
 from qpibench.maps.named import arrays_of
@@ -32,8 +32,8 @@ def read(path: Path, source: Source) -> Arrays:
             loaded = np.load(file, allow_pickle=False)
             named = None if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
         except Exception as error:  # of NumPy, zipfile, zlib and Python's tokenizer, which reads the header
-            reason = "its arrays are Python objects" if "allow_pickle" in str(error) else " ".join(str(error).split())
-            raise InvalidDataError(f"'{path}' is truncated, or has no numbers: {reason}.") from None
+            why = "its arrays are Python objects" if "allow_pickle" in str(error) else reason(error)
+            raise InvalidDataError(f"'{path}' is truncated, or has no numbers: {why}.") from None
     if named is not None:
         arrays, warnings = arrays_of(source.file, named)
         return Arrays(arrays=arrays, source=source, warnings=warnings)
