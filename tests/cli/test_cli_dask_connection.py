@@ -143,12 +143,14 @@ def _interrupted_by_the_user(place):
 def test_a_slow_scancel_hides_no_interruption(slurm, tmp_path, monkeypatch):
     slurm(ENDS)
     os.mkfifo(tmp_path / "wait")
+    end = os.open(tmp_path / "wait", os.O_RDWR)
     (tmp_path / "scancel").write_text(f"#!/bin/sh\nread line < {tmp_path / 'wait'}\n")
     monkeypatch.setattr(client, "CLOSE_S", 0.1)
     warnings = []
     with shown(notes=print, warnings=warnings.append), pytest.raises(KeyboardInterrupt):
         _interrupted_by_the_user(Place.parse("slurm:1"))
-    (tmp_path / "wait").write_text("now\n")
+    (tmp_path / "scancel").write_text("#!/bin/sh\n")
+    os.close(end)  # those that wait end with it
     assert "scancel has not ended jobs of SLURM" in warnings[-1]
 
 
